@@ -1,0 +1,46 @@
+/* obs/log.h - one line per event on a descriptor: JSON, or pretty on a terminal.
+ *
+ * Never prompts, answers, credentials (WIRE §15): callers pass lengths and hashes. Every text value
+ * goes through the redactor callback if one is set. Lines are written whole; a full pipe drops the
+ * line and counts it, it never blocks a loop. Threads: any.
+ */
+#ifndef DJ_OBS_LOG_H
+#define DJ_OBS_LOG_H
+
+#include <deja/base.h>
+
+enum dj_log_level { DJ_LOG_DEBUG, DJ_LOG_INFO, DJ_LOG_WARN, DJ_LOG_ERROR };
+enum dj_log_format { DJ_LOG_AUTO, DJ_LOG_JSON, DJ_LOG_PRETTY };
+
+struct dj_log;
+
+/* Field of a line; the list ends with name NULL. */
+struct dj_log_field {
+    const char *name;
+    enum { DJ_FIELD_TEXT, DJ_FIELD_SLICE, DJ_FIELD_I64, DJ_FIELD_DOUBLE, DJ_FIELD_BOOL } type;
+    union {
+        const char *text;
+        struct deja_slice slice;
+        int64_t i64;
+        double number;
+        bool boolean;
+    } value;
+};
+#define DJ_LOG_TEXT(field, v) {.name = (field), .type = DJ_FIELD_TEXT, .value.text = (v)}
+#define DJ_LOG_SLICE(field, v) {.name = (field), .type = DJ_FIELD_SLICE, .value.slice = (v)}
+#define DJ_LOG_I64(field, v) {.name = (field), .type = DJ_FIELD_I64, .value.i64 = (v)}
+#define DJ_LOG_DOUBLE(field, v) {.name = (field), .type = DJ_FIELD_DOUBLE, .value.number = (v)}
+#define DJ_LOG_BOOL(field, v) {.name = (field), .type = DJ_FIELD_BOOL, .value.boolean = (v)}
+
+/* now_ms is asked for each line (obs does not read the clock itself). fd is borrowed. */
+enum deja_status dj_log_create(int fd, enum dj_log_format format, enum dj_log_level level,
+                               int64_t (*now_ms)(void), struct dj_log **out_log) DEJA_NODISCARD;
+void dj_log_destroy(struct dj_log *log); /* accepts NULL */
+void dj_log_set_level(struct dj_log *log, enum dj_log_level level); /* any thread */
+uint64_t dj_log_dropped(const struct dj_log *log);
+
+/* log NULL: nothing. fields NULL or ended by a field with name NULL. */
+void dj_log_write(struct dj_log *log, enum dj_log_level level, const char *message,
+                  const struct dj_log_field *fields);
+
+#endif

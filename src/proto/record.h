@@ -1,0 +1,68 @@
+/* proto/record.h - an entry as bytes: what tiers outside memory keep.
+ *
+ * docs/adr/0004: header (magic, format version, flags, key id, lengths, checksum), then the payload
+ * (zstd when it helps, sealed when key id is not 0). Trust: our own files, checksummed; every
+ * length is checked all the same.
+ */
+#ifndef DJ_PROTO_RECORD_H
+#define DJ_PROTO_RECORD_H
+
+#include <deja/base.h>
+
+#include "base/buf.h"
+
+#define DJ_ID_BYTES 16u
+#define DJ_DIGEST_BYTES 32u
+#define DJ_ENTRY_TAGS_MAX 32u
+
+enum dj_entry_kind {
+    DJ_ENTRY_CHAT = 1,      /* a chat.completion object */
+    DJ_ENTRY_EMBEDDING = 2, /* one input item: float32 little-endian bytes */
+    DJ_ENTRY_API = 3,       /* put through the cache API: any JSON */
+};
+
+/* A tag and the value its counter had when the answer's making began (DESIGN: validity by
+ * generations). Valid while the counter is unchanged. */
+struct dj_entry_tag {
+    struct deja_slice name;
+    uint64_t generation;
+};
+
+/* Plain data; slices are borrowed from whoever holds the entry. Times: ms since 1970. */
+struct dj_entry {
+    uint8_t tenant[DJ_ID_BYTES];
+    uint8_t id[DJ_ID_BYTES];       /* first bytes of the normalised key */
+    uint8_t exact[DJ_DIGEST_BYTES]; /* exact key: tells exact from normalised hits */
+    uint8_t scope[DJ_ID_BYTES];    /* all zero: never found by meaning */
+    uint64_t version;              /* larger is newer */
+    int64_t created_ms;
+    int64_t expires_ms;     /* absolute, jitter included; 0: never */
+    int64_t stale_until_ms; /* >= expires_ms, or 0 */
+    uint8_t kind;           /* enum dj_entry_kind */
+    uint64_t tenant_generation;
+    uint32_t input_tokens;
+    uint32_t output_tokens;
+    double cost_usd;
+    uint32_t make_ms; /* what it took to make the answer: the time a hit saves */
+    struct deja_slice query;       /* last user text, normalised */
+    struct deja_slice name_space;
+    struct deja_slice model;
+    struct deja_slice provider;    /* provenance: upstream id or writer */
+    struct deja_slice embedder_id; /* empty: no vector */
+    struct deja_slice metadata;    /* JSON object or empty */
+    struct deja_slice body;
+    size_t tag_count;
+    struct dj_entry_tag tags[DJ_ENTRY_TAGS_MAX];
+};
+
+/* Appends the record. DEJA_ERR_LIMIT: a field is too long; DEJA_ERR_NOMEM. */
+enum deja_status dj_record_encode(const struct dj_entry *entry, struct dj_buf *out) DEJA_NODISCARD;
+
+/* Verifies magic, version, lengths, checksum; decompresses into *scratch (at most
+ * payload_bytes_max), whose bytes the entry's slices then borrow. DEJA_ERR_CORRUPT,
+ * DEJA_ERR_UNSUPPORTED (a newer format), DEJA_ERR_LIMIT, DEJA_ERR_NOMEM. */
+enum deja_status dj_record_decode(struct deja_slice record, size_t payload_bytes_max,
+                                  struct dj_buf *scratch, struct dj_entry *out_entry)
+    DEJA_NODISCARD;
+
+#endif

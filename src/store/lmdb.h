@@ -1,0 +1,42 @@
+/* store/lmdb.h - the embedded tier: two LMDB environments in the data directory.
+ *
+ * `meta` is synchronous and small, the authority of this machine (secret, tenants, generations);
+ * `entries` is written by one thread with group commit and may be thrown away (docs/adr/0005).
+ * Reads run on the pool, batched; values are copied and the read transaction ends in the same job.
+ */
+#ifndef DJ_STORE_LMDB_H
+#define DJ_STORE_LMDB_H
+
+#include "loop/pool.h"
+#include "store/store.h"
+
+enum dj_durability { DJ_DURABILITY_OS, DJ_DURABILITY_EVERYSEC, DJ_DURABILITY_ALWAYS };
+
+struct dj_lmdb_options {
+    const char *directory; /* exists; entries/ and meta/ are made below it, 0700 */
+    uint64_t bytes_max;    /* 10 GiB or 20 % of the disk, whichever is less; 0: that default */
+    enum dj_durability durability;
+    uint32_t queue_max;     /* writes waiting for the writer; 65,536 */
+    struct dj_pool *pool;   /* reads; borrowed until close */
+};
+
+/* flock on the directory; DEJA_ERR_BUSY: another process has it. Verifies after an unclean stop and
+ * another boot id; damaged entries are discarded with *out_discarded set (may be NULL). */
+enum deja_status dj_lmdb_open(const struct dj_lmdb_options *options, struct dj_store **out_store,
+                              bool *out_discarded, struct deja_error *error) DEJA_NODISCARD;
+
+/* The meta environment: small values under text keys, synced before return. Blocking: worker or
+ * start-up only. get: DEJA_ERR_NOT_FOUND. Used for the deployment secret, generations, tenants. */
+enum deja_status dj_lmdb_meta_get(struct dj_store *store, const char *table, struct deja_slice key,
+                                  void *ctx, void (*found)(void *ctx, struct deja_slice value))
+    DEJA_NODISCARD;
+enum deja_status dj_lmdb_meta_put(struct dj_store *store, const char *table, struct deja_slice key,
+                                  struct deja_slice value) DEJA_NODISCARD;
+enum deja_status dj_lmdb_meta_remove(struct dj_store *store, const char *table,
+                                     struct deja_slice key) DEJA_NODISCARD;
+/* Every pair of a table, in key order; return false to stop. */
+enum deja_status dj_lmdb_meta_walk(struct dj_store *store, const char *table, void *ctx,
+                                   bool (*each)(void *ctx, struct deja_slice key,
+                                                struct deja_slice value)) DEJA_NODISCARD;
+
+#endif

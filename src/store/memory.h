@@ -1,0 +1,34 @@
+/* store/memory.h - the memory tier: sharded by home loop, read anywhere without a lock.
+ *
+ * Reads: any loop thread, lock-free (epochs; a value is pinned by its count). Writes: only on the
+ * key's home loop, dj_memory_home(). Bounded by bytes and entries, per tenant and in all; S3-FIFO.
+ */
+#ifndef DJ_STORE_MEMORY_H
+#define DJ_STORE_MEMORY_H
+
+#include "store/store.h"
+
+struct dj_memory_options {
+    uint64_t bytes_max;          /* 100 MB */
+    uint64_t entries_max;        /* 10,000 */
+    uint64_t tenant_entries_max; /* 1,000: the fair share once the tier is full */
+    uint32_t loop_count;         /* shards */
+};
+
+/* loops: loop_count loops, borrowed until close. */
+enum deja_status dj_memory_open(const struct dj_memory_options *options,
+                                struct dj_loop *const *loops,
+                                struct dj_store **out_store) DEJA_NODISCARD;
+
+/* The loop that owns the key. */
+uint32_t dj_memory_home(const struct dj_store *store, const struct dj_store_key *key);
+
+/* Synchronous twins for the hit path. find: a reference the caller owns, or NULL; loop_index is the
+ * calling loop's. put/remove: on the home loop only. */
+struct dj_value *dj_memory_find(struct dj_store *store, uint32_t loop_index,
+                                const struct dj_store_key *key, int64_t now_ms);
+/* Overwrites only an older version; false: not stored (older, or does not fit). */
+bool dj_memory_put(struct dj_store *store, struct dj_value *value, int64_t now_ms);
+bool dj_memory_remove(struct dj_store *store, const struct dj_store_key *key);
+
+#endif

@@ -1,0 +1,65 @@
+/* store/store.h - the one table every tier is behind: memory, LMDB, later Valkey, PostgreSQL, S3.
+ *
+ * Asynchronous from the first day: a call returns DEJA_OK and its callback runs exactly once on the
+ * given loop, not before the call has returned; any other status: the callback never runs.
+ * A miss is value NULL with DEJA_OK (I4). Threads: call on the loop that is named.
+ */
+#ifndef DJ_STORE_STORE_H
+#define DJ_STORE_STORE_H
+
+#include <deja/base.h>
+
+#include "loop/loop.h"
+#include "store/value.h"
+
+struct dj_store_key {
+    uint8_t tenant[DJ_ID_BYTES];
+    uint8_t id[DJ_ID_BYTES];
+};
+
+struct dj_store_stats {
+    uint64_t entries;
+    uint64_t bytes;
+    uint64_t bytes_max;
+    uint64_t evictions;
+    uint64_t expired;
+};
+
+/* value: a reference the callee owns, or NULL. Expired entries (beyond stale_until) are misses. */
+typedef void dj_store_got_fn(void *ctx, enum deja_status status, struct dj_value *value);
+/* removed: how many were there (remove), 0 otherwise. */
+typedef void dj_store_done_fn(void *ctx, enum deja_status status, uint64_t removed);
+/* One kept vector; vector: dim floats, borrowed until return. Return false to stop. */
+typedef bool dj_store_vector_fn(void *ctx, const struct dj_store_key *key,
+                                const uint8_t scope[DJ_ID_BYTES], struct deja_slice embedder_id,
+                                const float *vector, uint32_t dim, int64_t expires_ms);
+
+struct dj_store;
+
+struct dj_store_ops {
+    const char *level; /* "memory", "lmdb", … as in metrics */
+    enum deja_status (*get)(struct dj_store *store, struct dj_loop *loop,
+                            const struct dj_store_key *key, void *ctx, dj_store_got_fn *got);
+    /* Takes its own reference of value. vector: NULL or dim floats, copied. Overwrites only if
+     * version is larger than what is stored. done when it is as durable as the tier promises. */
+    enum deja_status (*put)(struct dj_store *store, struct dj_loop *loop, struct dj_value *value,
+                            const float *vector, uint32_t dim, void *ctx, dj_store_done_fn *done);
+    enum deja_status (*remove)(struct dj_store *store, struct dj_loop *loop,
+                               const struct dj_store_key *key, void *ctx, dj_store_done_fn *done);
+    /* Every entry of a tenant. */
+    enum deja_status (*clear)(struct dj_store *store, struct dj_loop *loop,
+                              const uint8_t tenant[DJ_ID_BYTES], void *ctx, dj_store_done_fn *done);
+    /* tenant NULL: all. Any thread. */
+    void (*stats)(struct dj_store *store, const uint8_t *tenant, struct dj_store_stats *out_stats);
+    /* Optional (NULL): every vector kept, in (tenant, scope) order; blocking, worker only. */
+    enum deja_status (*scan_vectors)(struct dj_store *store, void *ctx, dj_store_vector_fn *each);
+    /* Queued writes are finished; then the store is gone. Blocking; after the loops have ended. */
+    void (*close)(struct dj_store *store);
+};
+
+/* Every store embeds this as its first member. */
+struct dj_store {
+    const struct dj_store_ops *ops;
+};
+
+#endif
