@@ -50,7 +50,3 @@ static inline struct dj_value *value_until(uint32_t tenant, uint32_t id, int64_t
 }
 
 #endif
-/* TEMPORARY */
-enum deja_status dj_record_decode(struct deja_slice r, size_t m, struct dj_buf *s, struct dj_entry *e);
-__attribute__((weak)) enum deja_status dj_record_decode(struct deja_slice r, size_t m, struct dj_buf *s, struct dj_entry *e)
-{ (void)r; (void)m; (void)s; (void)e; return DEJA_ERR_UNSUPPORTED; }
