@@ -4,7 +4,7 @@
 #define DJ_LANES 8
 #define DJ_TILE_ROWS 6
 #define DJ_TILE_VECS 2
-#define DJ_PREFETCH_FLOATS 512
+#define DJ_PREFETCH_FLOATS 1024
 #include "simd/lanes.h"
 
 DJ_INLINE __m256i widened(const int8_t *from)

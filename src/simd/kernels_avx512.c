@@ -8,7 +8,7 @@
 #define DJ_LANES 16
 #define DJ_TILE_ROWS 14
 #define DJ_TILE_VECS 2
-#define DJ_PREFETCH_FLOATS 512
+#define DJ_PREFETCH_FLOATS 1024
 #include "simd/lanes.h"
 
 DJ_INLINE __m512i load_bytes(const int8_t *from, size_t len)

@@ -4,7 +4,7 @@
 #define DJ_LANES 4
 #define DJ_TILE_ROWS 6
 #define DJ_TILE_VECS 4
-#define DJ_PREFETCH_FLOATS 512
+#define DJ_PREFETCH_FLOATS 1024
 #include "simd/lanes.h"
 
 static int32_t dot_i8(const int8_t *a, const int8_t *b, size_t len)
