@@ -1,7 +1,7 @@
 /* config/diagnostics.h - everything that is wrong with a configuration, not only the first thing.
  *
- * A list of lines "file:line:col: message" (or "environment NAME: …", "flag --x: …"), each an error
- * or a warning. Threads: none of its own. Bound: DJ_DIAGNOSTICS_MAX lines, then one says so.
+ * Lines "file:line:col: error: message" (or "environment NAME: error: …", "flag --x: error: …"),
+ * each an error or a warning. Threads: none of its own. Bound: DJ_DIAGNOSTICS_MAX lines are kept.
  */
 #ifndef DJ_CONFIG_DIAGNOSTICS_H
 #define DJ_CONFIG_DIAGNOSTICS_H
@@ -14,7 +14,7 @@
 
 /* Zeroed is empty and may be fini'd. */
 struct dj_diagnostics {
-    struct dj_buf text; /* all lines, each "error: …\n" or "warning: …\n" */
+    struct dj_buf text; /* all lines */
     size_t error_count;
     size_t warning_count;
 };
