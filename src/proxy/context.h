@@ -8,7 +8,10 @@
 
 #include <deja/base.h>
 
+#include <stdatomic.h>
+
 #include "cache/engine.h"
+#include "cache/flight.h"
 #include "net/outbound.h"
 #include "obs/log.h"
 #include "obs/metrics.h"
@@ -43,10 +46,12 @@ struct dj_proxy_context {
     struct dj_log *log;
     struct dj_pool *pool;
     struct dj_outbound *const *outbounds; /* one per loop, by loop index */
+    struct dj_flights *const *flights;    /* likewise */
     const char *upstream_url;             /* without a trailing slash, without /v1 */
     const char *upstream_id;
     const char *forced_tenant; /* --tenant: everybody is this one; NULL: derived */
     _Atomic(const struct dj_proxy_policy *) policy;
+    _Atomic bool is_usage_refused; /* this upstream knows no stream_options */
 };
 
 #endif

@@ -1,7 +1,7 @@
-/* proxy/proxy.h - the handlers of the OpenAI surface: cached chat, cached embeddings, the rest.
+/* proxy/proxy.h - the OpenAI surface: cached chat and embeddings, everything else passed through.
  *
- * Each answers the exchange, now or later, on its loop. request_id goes into X-Request-Id of the
- * answer; it lives as long as the exchange. Threads: the exchange's loop.
+ * Each call takes over the exchange and answers it, now or later, on its loop. request_id: borrowed
+ * until the exchange ended (it lies in its arena). Threads: loop-bound to the exchange's loop.
  */
 #ifndef DJ_PROXY_PROXY_H
 #define DJ_PROXY_PROXY_H
