@@ -197,10 +197,10 @@ void dj_problem_write(enum dj_surface surface, const struct dj_problem *problem,
         write_native(&w, problem, detail, path, request_id);
 }
 
-void dj_problem_respond(struct dj_http_exchange *exchange, const struct dj_problem *problem,
-                        struct deja_slice request_id, const struct dj_http_header *extra)
+void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice path,
+                        const struct dj_problem *problem, struct deja_slice request_id,
+                        const struct dj_http_header *extra)
 {
-    struct deja_slice path = dj_http_exchange_request(exchange)->path;
     enum dj_surface surface = dj_problem_surface(path);
     struct dj_http_header headers[6];
     size_t count = 0;

@@ -41,7 +41,8 @@ const char *dj_problem_title(int status);
 void dj_problem_write(enum dj_surface surface, const struct dj_problem *problem,
                       struct deja_slice path, struct deja_slice request_id, struct dj_buf *out);
 /* Answers and ends the exchange. extra: one more header, or NULL. */
-void dj_problem_respond(struct dj_http_exchange *exchange, const struct dj_problem *problem,
-                        struct deja_slice request_id, const struct dj_http_header *extra);
+void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice path,
+                        const struct dj_problem *problem, struct deja_slice request_id,
+                        const struct dj_http_header *extra);
 
 #endif

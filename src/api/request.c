@@ -154,8 +154,8 @@ static void end_with(struct dj_request *request, int status, const char *type, c
                                  .fields = request->fields,
                                  .field_count = request->field_count};
     release(request);
-    dj_problem_respond(request->exchange, &problem, request->request_id,
-                       request->header_count ? &request->headers[0] : NULL);
+    dj_problem_respond(request->exchange, request->http->path, &problem, request->request_id,
+                       NULL);
 }
 
 void dj_request_problem(struct dj_request *request, int status, const char *type, const char *detail)
