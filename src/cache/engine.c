@@ -210,6 +210,15 @@ void dj_engine_begin_fill(struct dj_engine *engine, struct dj_entry *entry,
     entry->tenant_generation = out_fill->tenant_generation;
 }
 
+bool dj_engine_is_worth_indexing(struct dj_engine *engine,
+                                 const struct dj_fingerprint *fingerprint)
+{
+    if (!engine->semantic || !fingerprint->is_semantic)
+        return false;
+    return !fingerprint->has_history ||
+           dj_semantic_is_scope_seen(engine->semantic, fingerprint->scope);
+}
+
 int64_t dj_engine_expiry(const struct dj_engine *engine, struct dj_loop *loop, uint64_t ttl_ms,
                          uint64_t fallback_ms)
 {

@@ -136,6 +136,11 @@ enum deja_status dj_engine_put(struct dj_engine *engine, struct dj_loop *loop,
                                const struct dj_entry *entry, bool is_semantic, const float *vector,
                                void *ctx, dj_put_done_fn *done) DEJA_NODISCARD;
 
+/* A first turn always; later turns of a conversation only once their scope is asked about a second
+ * time (a conversation that is never repeated costs no embedding). Any thread. */
+bool dj_engine_is_worth_indexing(struct dj_engine *engine,
+                                 const struct dj_fingerprint *fingerprint);
+
 typedef void dj_remove_done_fn(void *ctx, enum deja_status status, uint64_t removed);
 /* By key, everywhere; fills of it that are running will not be stored. */
 enum deja_status dj_engine_remove(struct dj_engine *engine, struct dj_loop *loop,

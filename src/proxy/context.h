@@ -12,6 +12,8 @@
 
 #include "cache/engine.h"
 #include "cache/flight.h"
+#include "cache/volatile.h"
+#include "loop/pool.h"
 #include "net/outbound.h"
 #include "obs/log.h"
 #include "obs/metrics.h"
@@ -44,6 +46,7 @@ struct dj_proxy_context {
     struct dj_metrics *metrics;
     struct dj_telemetry *telemetry;
     struct dj_log *log;
+    struct dj_volatile *volatiles;
     struct dj_pool *pool;
     struct dj_outbound *const *outbounds; /* one per loop, by loop index */
     struct dj_flights *const *flights;    /* likewise */

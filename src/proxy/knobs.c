@@ -3,7 +3,7 @@
 #include "proxy/knobs.h"
 
 #include "base/num.h"
-#include "proto/http.h"
+#include "proto/http_text.h"
 
 #define NAME_SPACE_LEN_MAX 256u
 #define TAGS_LEN_MAX 2048u
@@ -68,7 +68,7 @@ static const struct row {
 
 static bool is_text(struct deja_slice value, const char *text)
 {
-    return dj_http_is_equal_nocase(value, deja_slice_text(text));
+    return dj_http_is_same(value, text);
 }
 
 static void read_ttl(struct deja_slice value, struct dj_knobs *knobs)
