@@ -138,8 +138,8 @@ static enum deja_status store(struct put_item *item, const struct dj_entry_input
     item->expires_ms = entry.expires_ms;
     status = body.status != DEJA_OK ? body.status : metadata.status;
     if (status == DEJA_OK)
-        status = dj_engine_put(engine, request->loop, &entry, fingerprint.is_semantic, input->vector,
-                               item, on_put);
+        status = dj_engine_put(engine, request->loop, &entry, fingerprint.is_semantic,
+                               input->vector, item, on_put);
     dj_buf_fini(&body);
     dj_buf_fini(&metadata);
     return status;
@@ -189,8 +189,9 @@ static void on_body(struct dj_request *request)
     }
     size_t count = dj_json_count(list);
     if (!dj_json_is(list, DJ_JSON_ARRAY) || count == 0 || count > DJ_BATCH_MAX)
-        dj_request_complain(request, "invalid_request", "entries", "type",
-                         dj_request_text(request, "must be an array of 1 to %u entries", DJ_BATCH_MAX));
+        dj_request_complain(
+            request, "invalid_request", "entries", "type",
+            dj_request_text(request, "must be an array of 1 to %u entries", DJ_BATCH_MAX));
     else
         dj_query_check_members(request, request->body, "", members);
     if (!dj_request_has_complaints(request))
@@ -207,7 +208,7 @@ void dj_entries_put(struct dj_request *request)
 static bool read_id(struct dj_request *request, struct dj_store_key *out_key)
 {
     struct dj_store_key key;
-    memcpy(key.tenant, request->tenant.id, sizeof key.tenant);
+    memcpy(key.tenant, request->tenant, sizeof key.tenant);
     if (dj_hex_decode(request->rest, key.id, sizeof key.id) != DEJA_OK) {
         dj_request_problem(request, 404, "not_found", "an entry's id is 32 hex digits");
         return false;
@@ -269,7 +270,7 @@ static void on_removed(void *ctx, enum deja_status status, uint64_t removed)
         dj_request_problem(request, 404, "not_found", "there is no such entry");
         return;
     }
-    dj_telemetry_invalidation(request->api->proxy->telemetry, request->tenant.id, "entry");
+    dj_telemetry_invalidation(request->api->proxy->telemetry, request->tenant, "entry");
     struct dj_buf body = {0};
     dj_buf_append_text(&body, "{\"removed\":1}");
     dj_request_answer(request, 200, NULL, &body);

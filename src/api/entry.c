@@ -6,15 +6,15 @@
 #define METADATA_BYTES_MAX (64u * 1024u)
 #define TAG_BYTES_MAX 128u
 
-static const char *const members[] = {
-    "query",    "response", "ttl",  "tags",       "namespace", "metadata", "model",
-    "provider", "type",     "cost", "confidence", "tokens",    "embedding", NULL};
+static const char *const members[] = {"query",      "response", "ttl",       "tags", "namespace",
+                                      "metadata",   "model",    "provider",  "type", "cost",
+                                      "confidence", "tokens",   "embedding", NULL};
 
-static void complain(struct dj_request *request, const char *where, const char *name, const char *rule,
-                     const char *message)
+static void complain(struct dj_request *request, const char *where, const char *name,
+                     const char *rule, const char *message)
 {
-    dj_request_complain(request, "invalid_request", dj_request_text(request, "%s%s", where, name), rule,
-                     message);
+    dj_request_complain(request, "invalid_request", dj_request_text(request, "%s%s", where, name),
+                        rule, message);
 }
 
 static bool read_tags(struct dj_request *request, const struct dj_json *object, const char *where,
@@ -24,8 +24,9 @@ static bool read_tags(struct dj_request *request, const struct dj_json *object, 
     if (!tags || dj_json_is(tags, DJ_JSON_NULL))
         return true;
     if (!dj_json_is(tags, DJ_JSON_ARRAY) || dj_json_count(tags) > DJ_ENTRY_TAGS_MAX) {
-        complain(request, where, "tags", "type",
-                 dj_request_text(request, "must be an array of at most %u strings", DJ_ENTRY_TAGS_MAX));
+        complain(
+            request, where, "tags", "type",
+            dj_request_text(request, "must be an array of at most %u strings", DJ_ENTRY_TAGS_MAX));
         return false;
     }
     for (struct dj_json_walk w = dj_json_walk(tags); dj_json_walk_next(&w);) {
@@ -69,16 +70,16 @@ static bool read_tokens(struct dj_request *request, const struct dj_json *object
     return true;
 }
 
-static bool read_payload(struct dj_request *request, const struct dj_json *object, const char *where,
-                         struct dj_entry_input *input)
+static bool read_payload(struct dj_request *request, const struct dj_json *object,
+                         const char *where, struct dj_entry_input *input)
 {
     const struct dj_json *query = dj_json_get(object, "query");
     input->response = dj_json_get(object, "response");
     input->metadata = dj_json_get(object, "metadata");
     if (!dj_json_is(query, DJ_JSON_STRING)) {
         dj_request_complain(request, query ? "invalid_request" : "query_empty",
-                         dj_request_text(request, "%squery", where), query ? "type" : "required",
-                         "must be a string");
+                            dj_request_text(request, "%squery", where), query ? "type" : "required",
+                            "must be a string");
         return false;
     }
     input->query = dj_json_string(query);
@@ -108,7 +109,8 @@ bool dj_entry_read(struct dj_request *request, const struct dj_json *object, con
         return false;
     }
     if (!dj_query_check_members(request, object, where, members) ||
-        !read_payload(request, object, where, &input) || !read_tags(request, object, where, &input) ||
+        !read_payload(request, object, where, &input) ||
+        !read_tags(request, object, where, &input) ||
         !read_tokens(request, object, where, &input) ||
         !dj_query_label(request, object, "namespace", where, DJ_NAMESPACE_BYTES_MAX,
                         &input.name_space) ||

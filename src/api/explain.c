@@ -15,6 +15,7 @@
 #include "base/num.h"
 #include "policy/guards.h"
 #include "proto/form.h"
+#include "proxy/identity.h"
 
 #define NEAREST 5u
 #define TEXT_SHOWN_BYTES 2000u
@@ -25,9 +26,9 @@ struct explain {
     struct dj_fingerprint fingerprint;
     const char *surface; /* whose rules: "api" or "chat" */
     bool is_all_scopes;
-    bool has_scope;   /* there is a scope in which a look-up would search */
-    double threshold; /* in force */
-    struct dj_buf near;    /* JSON of the candidates; owned */
+    bool has_scope;     /* there is a scope in which a look-up would search */
+    double threshold;   /* in force */
+    struct dj_buf near; /* JSON of the candidates; owned */
     uint32_t near_count;
     float nearest;
     const char *near_reason;
@@ -173,10 +174,11 @@ static void write_candidate(struct dj_json_writer *w, const struct explain *expl
     }
     const struct dj_entry *entry = dj_value_entry(candidate->value);
     put_text(w, "verdict",
-             candidate->is_other_scope   ? "other-scope"
-             : candidate->guards_refused ? dj_guard_reason(dj_guard_first(candidate->guards_refused))
-             : is_above                  ? "ok"
-                                         : "below-threshold");
+             candidate->is_other_scope ? "other-scope"
+             : candidate->guards_refused
+                 ? dj_guard_reason(dj_guard_first(candidate->guards_refused))
+             : is_above ? "ok"
+                        : "below-threshold");
     write_guards(w, candidate->guards_refused);
     dj_json_key(w, "query");
     dj_json_put_string(w, shown(entry->query));
@@ -257,9 +259,8 @@ static struct explain *create(struct dj_request *request, const char *surface, b
     *explain = (struct explain){
         .request = request,
         .surface = surface,
-        .threshold = isnan(threshold)
-                         ? dj_engine_threshold(request->api->proxy->engine, is_api)
-                         : threshold,
+        .threshold =
+            isnan(threshold) ? dj_engine_threshold(request->api->proxy->engine, is_api) : threshold,
         .has_scope = true,
     };
     return explain;
@@ -294,8 +295,8 @@ static void explain_chat(struct dj_request *request, const struct dj_json *body,
     struct dj_key_prefix prefix;
     if (!explain)
         return;
-    dj_proxy_key_prefix(request->api->proxy, request->http, &request->tenant, name_space, "chat",
-                        &prefix);
+    dj_identity_prefix(request->api->proxy, request->http, request->tenant, "chat", &prefix);
+    prefix.name_space = name_space;
     enum deja_status status = dj_key_chat(&prefix, body, request->arena, &explain->fingerprint);
     if (status == DEJA_OK)
         dj_key_scope(&prefix, &explain->fingerprint);
@@ -341,8 +342,8 @@ static bool read_member(struct dj_request *request, const char *name, struct dej
     dj_buf_init(&value, 64u * 1024u);
     enum deja_status status = dj_form_get(request->http->query, name, &value);
     if (status == DEJA_OK)
-        *out_value = value.len ? dj_arena_copy(request->arena, dj_buf_slice(&value))
-                               : deja_slice("", 0);
+        *out_value =
+            value.len ? dj_arena_copy(request->arena, dj_buf_slice(&value)) : deja_slice("", 0);
     else if (status != DEJA_ERR_NOT_FOUND)
         dj_request_complain(request, "invalid_request", name, "encoding",
                             "not percent-encoded text");

@@ -57,8 +57,8 @@ static bool read_item(struct dj_request *request, const struct dj_json *object, 
     double limit = 0;
     item->threshold = NAN;
     if (!dj_json_is(object, DJ_JSON_OBJECT)) {
-        dj_request_complain(request, "invalid_request", dj_request_text(request, "%squery", where), "type",
-                         "each query is an object");
+        dj_request_complain(request, "invalid_request", dj_request_text(request, "%squery", where),
+                            "type", "each query is an object");
         return false;
     }
     if (!dj_query_check_members(request, object, where, members) ||
@@ -75,8 +75,8 @@ static bool read_item(struct dj_request *request, const struct dj_json *object, 
         return true;
     if (!dj_json_is(query, DJ_JSON_STRING)) {
         dj_request_complain(request, query ? "invalid_request" : "query_empty",
-                         dj_request_text(request, "%squery", where), query ? "type" : "required",
-                         "must be a string (or give an embedding)");
+                            dj_request_text(request, "%squery", where), query ? "type" : "required",
+                            "must be a string (or give an embedding)");
         return false;
     }
     item->query = dj_json_string(query);
@@ -139,11 +139,11 @@ static void add_timing(struct dj_request *request, const struct find *find)
         fetch_us += find->items[i].fetch_us;
     }
     uint64_t total_us = dj_loop_monotonic_us(request->loop) - request->http->started_us;
-    dj_request_header(request, "Server-Timing",
-                   dj_request_text(request,
-                                "embed;dur=%.3f, search;dur=%.3f, fetch;dur=%.3f, total;dur=%.3f",
-                                (double)embed_us / 1e3, (double)search_us / 1e3,
-                                (double)fetch_us / 1e3, (double)total_us / 1e3));
+    dj_request_header(
+        request, "Server-Timing",
+        dj_request_text(request, "embed;dur=%.3f, search;dur=%.3f, fetch;dur=%.3f, total;dur=%.3f",
+                        (double)embed_us / 1e3, (double)search_us / 1e3, (double)fetch_us / 1e3,
+                        (double)total_us / 1e3));
 }
 
 /* What the proxy says about one answer is said here too (WIRE §5.3). */
@@ -154,7 +154,7 @@ static void add_headers(struct dj_request *request, const struct find_item *item
     dj_request_header(request, "X-Cache-Status", item->value ? "HIT" : "MISS");
     if (!item->value) {
         dj_request_header(request, "Cache-Status",
-                       dj_request_text(request, "deja; fwd=miss; detail=\"%s\"", item->reason));
+                          dj_request_text(request, "deja; fwd=miss; detail=\"%s\"", item->reason));
         return;
     }
     const struct dj_entry *entry = dj_value_entry(item->value);
@@ -162,12 +162,13 @@ static void add_headers(struct dj_request *request, const struct find_item *item
     int64_t age_s = now_ms > entry->created_ms ? (now_ms - entry->created_ms) / 1000 : 0;
     dj_hex_encode(entry->id, sizeof entry->id, id);
     dj_request_header(request, "Cache-Status",
-                   dj_request_text(request, "deja; hit; ttl=%lld; detail=%s", (long long)ttl_s,
-                                dj_hit_kind_text(item->kind)));
+                      dj_request_text(request, "deja; hit; ttl=%lld; detail=%s", (long long)ttl_s,
+                                      dj_hit_kind_text(item->kind)));
     dj_request_header(request, "Age", dj_request_text(request, "%lld", (long long)age_s));
     dj_request_header(request, "X-Cache-Tier", item->level);
     dj_request_header(request, "X-Cache-Id", dj_request_text(request, "%s", id));
-    dj_request_header(request, "X-Cache-Similarity", dj_request_text(request, "%.4f", item->similarity));
+    dj_request_header(request, "X-Cache-Similarity",
+                      dj_request_text(request, "%.4f", item->similarity));
 }
 
 static void answer(struct find *find)
@@ -225,7 +226,7 @@ static void finish_item(struct find_item *item)
     if (item->value)
         result = item->kind == DJ_HIT_SEMANTIC ? DJ_RESULT_HIT_SEMANTIC : DJ_RESULT_HIT_EXACT;
     const char *level = item->value ? item->level : "none";
-    dj_telemetry_request(telemetry, request->tenant.id, "api", result, level, seconds);
+    dj_telemetry_request(telemetry, request->tenant, "api", result, level, seconds);
     dj_telemetry_operation(telemetry, "lookup", level, item->value ? "hit" : "miss", seconds);
     count_stages(telemetry, item);
     if (item->value)
@@ -336,8 +337,9 @@ static void on_body(struct dj_request *request)
     }
     size_t count = dj_json_count(list);
     if (!dj_json_is(list, DJ_JSON_ARRAY) || count == 0 || count > DJ_BATCH_MAX)
-        dj_request_complain(request, "invalid_request", "queries", "type",
-                         dj_request_text(request, "must be an array of 1 to %u queries", DJ_BATCH_MAX));
+        dj_request_complain(
+            request, "invalid_request", "queries", "type",
+            dj_request_text(request, "must be an array of 1 to %u queries", DJ_BATCH_MAX));
     else
         dj_query_check_members(request, request->body, "", batch_members);
     if (!dj_request_has_complaints(request))

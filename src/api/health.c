@@ -9,7 +9,6 @@
  */
 #include "api/handlers.h"
 
-#include "base/alloc.h"
 #include "loop/pool.h"
 
 #define SLOW_MS 100.0

@@ -1,7 +1,7 @@
 /* api/invalidate.c - POST /api/v1/invalidate: by query, by tag, or everything of the tenant.
  *
- * The other selectors of the design (key, pattern, event, namespace, older_than, cascade; at, after)
- * are refused by name rather than ignored: an invalidation that silently does less is a lie.
+ * The other selectors of the design (key, pattern, event, namespace, older_than, cascade; at,
+ * after) are refused by name rather than ignored: an invalidation that silently does less is a lie.
  */
 #include "api/handlers.h"
 #include "api/query.h"
@@ -13,7 +13,7 @@ static void answer(struct dj_request *request, const char *kind, uint64_t remove
     struct dj_buf body = {0};
     struct dj_json_writer w = dj_json_writer(&body);
     if (!is_dry_run)
-        dj_telemetry_invalidation(request->api->proxy->telemetry, request->tenant.id, kind);
+        dj_telemetry_invalidation(request->api->proxy->telemetry, request->tenant, kind);
     dj_json_begin_object(&w);
     dj_json_key(&w, is_dry_run ? "would_remove" : "removed");
     dj_json_put_u64(&w, removed);
@@ -67,10 +67,10 @@ static void remove_query(struct dj_request *request, struct deja_slice name_spac
     struct dj_fingerprint fingerprint;
     enum deja_status status = dj_query_fingerprint(request, name_space, query, &fingerprint);
     if (status == DEJA_OK)
-        status = is_dry_run ? dj_engine_get(engine, request->loop, &fingerprint.key, request,
-                                            on_dry_query)
-                            : dj_engine_remove(engine, request->loop, &fingerprint.key, request,
-                                               on_query_removed);
+        status = is_dry_run
+                     ? dj_engine_get(engine, request->loop, &fingerprint.key, request, on_dry_query)
+                     : dj_engine_remove(engine, request->loop, &fingerprint.key, request,
+                                        on_query_removed);
     if (status != DEJA_OK)
         dj_request_refuse(request, status);
 }
@@ -80,24 +80,23 @@ static void remove_all(struct dj_request *request, bool is_dry_run)
     struct dj_engine *engine = request->api->proxy->engine;
     if (is_dry_run) {
         struct dj_engine_stats stats;
-        dj_engine_stats(engine, request->tenant.id, &stats);
+        dj_engine_stats(engine, request->tenant, &stats);
         /* Memory holds a part of what the embedded tier holds. */
-        uint64_t entries = stats.lmdb.entries > stats.memory.entries ? stats.lmdb.entries
-                                                                     : stats.memory.entries;
+        uint64_t entries =
+            stats.lmdb.entries > stats.memory.entries ? stats.lmdb.entries : stats.memory.entries;
         answer(request, "all", entries, true);
         return;
     }
     enum deja_status status =
-        dj_engine_clear(engine, request->loop, request->tenant.id, request, on_all_removed);
+        dj_engine_clear(engine, request->loop, request->tenant, request, on_all_removed);
     if (status != DEJA_OK)
         dj_request_refuse(request, status);
 }
 
 static void remove_tag(struct dj_request *request, struct deja_slice tag)
 {
-    enum deja_status status =
-        dj_engine_invalidate_tag(request->api->proxy->engine, request->loop, request->tenant.id, tag, request,
-                                 on_tag_removed);
+    enum deja_status status = dj_engine_invalidate_tag(
+        request->api->proxy->engine, request->loop, request->tenant, tag, request, on_tag_removed);
     if (status != DEJA_OK)
         dj_request_refuse(request, status);
 }
@@ -118,15 +117,15 @@ static void on_body(struct dj_request *request)
     int selectors = (query.data != NULL) + (tag.len > 0) + is_all;
     if (is_read && selectors != 1)
         dj_request_complain(request, "invalid_request", "query", "required",
-                         "say exactly one of query, tag, all (true)");
+                            "say exactly one of query, tag, all (true)");
     else if (is_read && query.data)
         dj_query_check_text(request, query, "");
     else if (is_read && name_space.len)
         dj_request_complain(request, "unsupported_field", "namespace", "unsupported",
-                         "goes with query; tag and all are of the whole tenant");
+                            "goes with query; tag and all are of the whole tenant");
     else if (is_read && tag.len && is_dry_run)
         dj_request_complain(request, "unsupported_field", "dry_run", "unsupported",
-                         "goes with query and all");
+                            "goes with query and all");
     if (dj_request_has_complaints(request))
         return;
     if (query.data)

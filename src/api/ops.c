@@ -1,31 +1,25 @@
 /* api/ops.c - /metrics, /livez, /readyz, /healthz and POST /admin/reload. */
 #include "api/handlers.h"
+#include "base/slice.h"
+#include "loop/pool.h"
 
 #define METRICS_BYTES_MAX (32u * 1024u * 1024u)
-
-static bool contains(struct deja_slice text, const char *part)
-{
-    size_t len = strlen(part);
-    for (size_t at = 0; at + len <= text.len; at++)
-        if (memcmp(text.data + at, part, len) == 0)
-            return true;
-    return false;
-}
 
 void dj_ops_metrics(struct dj_request *request)
 {
     struct dj_proxy_context *context = request->api->proxy;
-    bool is_openmetrics = contains(dj_http_find_header(request->http, "accept"),
-                                   "application/openmetrics-text");
+    bool is_openmetrics = dj_slice_contains(dj_http_find_header(request->http, "accept"),
+                                            "application/openmetrics-text");
     struct dj_buf body;
     dj_buf_init(&body, METRICS_BYTES_MAX);
     dj_telemetry_gauges(context->telemetry, context->engine,
-                        context->pool ? dj_pool_queued(context->pool) : 0, request->api->started_ms);
+                        context->pool ? dj_pool_queued(context->pool) : 0,
+                        request->api->started_ms);
     dj_metrics_write(context->metrics, is_openmetrics, &body);
     dj_request_answer(request, 200,
-                   is_openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
-                                  : "text/plain; version=0.0.4; charset=utf-8",
-                   &body);
+                      is_openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                                     : "text/plain; version=0.0.4; charset=utf-8",
+                      &body);
     dj_buf_fini(&body);
 }
 

@@ -210,11 +210,10 @@ void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice pat
 
     headers[count++] = (struct dj_http_header){deja_slice_text("Content-Type"),
                                                deja_slice_text(dj_problem_media_type(surface))};
-    headers[count++] = (struct dj_http_header){deja_slice_text("Cache-Control"),
-                                               deja_slice_text("no-store")};
+    headers[count++] =
+        (struct dj_http_header){deja_slice_text("Cache-Control"), deja_slice_text("no-store")};
     if (request_id.len > 0)
-        headers[count++] =
-            (struct dj_http_header){deja_slice_text("X-Request-Id"), request_id};
+        headers[count++] = (struct dj_http_header){deja_slice_text("X-Request-Id"), request_id};
     if (surface == DJ_SURFACE_ANTHROPIC && request_id.len > 0)
         headers[count++] = (struct dj_http_header){deja_slice_text("request-id"), request_id};
     if (extra)

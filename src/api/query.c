@@ -6,8 +6,8 @@
 #include "base/num.h"
 #include "text/utf8.h"
 
-bool dj_query_check_members(struct dj_request *request, const struct dj_json *object, const char *where,
-                            const char *const *known)
+bool dj_query_check_members(struct dj_request *request, const struct dj_json *object,
+                            const char *where, const char *const *known)
 {
     for (struct dj_json_walk w = dj_json_walk(object); dj_json_walk_next(&w);) {
         bool is_known = false;
@@ -16,18 +16,19 @@ bool dj_query_check_members(struct dj_request *request, const struct dj_json *ob
         if (!is_known) {
             int shown = w.key.len < 64 ? (int)w.key.len : 64;
             dj_request_complain(request, "unsupported_field",
-                             dj_request_text(request, "%s%.*s", where, shown, w.key.data), "unknown",
-                             "not a member this route knows (see docs/api.md)");
+                                dj_request_text(request, "%s%.*s", where, shown, w.key.data),
+                                "unknown", "not a member this route knows (see docs/api.md)");
             return false;
         }
     }
     return true;
 }
 
-static bool complain(struct dj_request *request, const char *type, const char *where, const char *name,
-                     const char *rule, const char *message)
+static bool complain(struct dj_request *request, const char *type, const char *where,
+                     const char *name, const char *rule, const char *message)
 {
-    dj_request_complain(request, type, dj_request_text(request, "%s%s", where, name), rule, message);
+    dj_request_complain(request, type, dj_request_text(request, "%s%s", where, name), rule,
+                        message);
     return false;
 }
 
@@ -57,9 +58,9 @@ bool dj_query_check_text(struct dj_request *request, struct deja_slice text, con
     if (!has_ink)
         return complain(request, "query_empty", where, "query", "required", "the query is empty");
     if (chars > chars_max)
-        return complain(request, "query_too_long", where, "query", "length",
-                        dj_request_text(request, "at most %u characters, these are %zu", chars_max,
-                                     chars));
+        return complain(
+            request, "query_too_long", where, "query", "length",
+            dj_request_text(request, "at most %u characters, these are %zu", chars_max, chars));
     return true;
 }
 
@@ -138,14 +139,13 @@ bool dj_query_vector(struct dj_request *request, const struct dj_json *object, c
     if (dj_json_count(value) != embedder->dim)
         return complain(request, "invalid_request", where, name, "dimension",
                         dj_request_text(request, "has %zu dimensions; the embedder %s has %u",
-                                     dj_json_count(value), embedder->id, embedder->dim));
+                                        dj_json_count(value), embedder->id, embedder->dim));
     float *vector = dj_arena_alloc(request->arena, sizeof(float) * embedder->dim);
     if (!vector)
         return complain(request, "invalid_request", where, name, "size", "out of memory");
     double norm = 0;
     for (struct dj_json_walk w = dj_json_walk(value); dj_json_walk_next(&w);) {
-        double number =
-            dj_json_is(w.value, DJ_JSON_NUMBER) ? dj_json_double(w.value, NAN) : NAN;
+        double number = dj_json_is(w.value, DJ_JSON_NUMBER) ? dj_json_double(w.value, NAN) : NAN;
         /* Beyond this a square overflows a float. */
         if (!(fabs(number) <= 1e18))
             return complain(request, "invalid_request", where, name, "finite",
@@ -163,8 +163,8 @@ void dj_query_prefix(struct dj_request *request, struct deja_slice name_space,
                      struct dj_key_prefix *out_prefix)
 {
     *out_prefix = (struct dj_key_prefix){.name_space = name_space, .family = "api"};
-    memcpy(out_prefix->tenant, request->tenant.id, sizeof out_prefix->tenant);
-    memcpy(out_prefix->fingerprint_key, request->tenant.fingerprint_key.bytes,
+    memcpy(out_prefix->tenant, request->tenant, sizeof out_prefix->tenant);
+    memcpy(out_prefix->fingerprint_key, request->fingerprint_key.bytes,
            sizeof out_prefix->fingerprint_key);
 }
 
@@ -177,8 +177,8 @@ enum deja_status dj_query_fingerprint(struct dj_request *request, struct deja_sl
     bool is_vector_only = query.len == 0;
     dj_query_prefix(request, name_space, &prefix);
     /* The scope leaves the text out, so any text gives the namespace's. */
-    enum deja_status status = dj_key_query(
-        &prefix, is_vector_only ? deja_slice_text("-") : query, request->arena, &fingerprint);
+    enum deja_status status = dj_key_query(&prefix, is_vector_only ? deja_slice_text("-") : query,
+                                           request->arena, &fingerprint);
     if (status == DEJA_OK) {
         dj_key_scope(&prefix, &fingerprint);
         if (is_vector_only)

@@ -1,8 +1,8 @@
 /* api/query.h - what the cache API's requests have in common: members checked, text turned into a
  * fingerprint.
  *
- * Every check complains to the request (dj_request_complain) and returns false; where names the place in
- * a batch: "" or "entries[3].". Trust: untrusted. Threads: the request's loop.
+ * Every check complains to the request (dj_request_complain) and returns false; where names the
+ * place in a batch: "" or "entries[3].". Trust: untrusted. Threads: the request's loop.
  */
 #ifndef DJ_API_QUERY_H
 #define DJ_API_QUERY_H
@@ -17,8 +17,8 @@
 #define DJ_LABEL_BYTES_MAX 256u
 
 /* known: NULL-terminated member names. */
-bool dj_query_check_members(struct dj_request *request, const struct dj_json *object, const char *where,
-                            const char *const *known);
+bool dj_query_check_members(struct dj_request *request, const struct dj_json *object,
+                            const char *where, const char *const *known);
 /* The text of REQUIREMENTS A8: 1 to query_chars_max characters, no control characters. */
 bool dj_query_check_text(struct dj_request *request, struct deja_slice text, const char *where);
 /* A text member that may be missing; len_max in bytes. */

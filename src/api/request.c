@@ -4,9 +4,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/date.h"
 #include "base/num.h"
 #include "loop/pool.h"
 #include "proto/compress.h"
+#include "proto/http_text.h"
+#include "proxy/identity.h"
 
 /* Larger bodies are parsed on a worker (I3). */
 #define INLINE_BYTES_MAX (64u * 1024u)
@@ -22,6 +25,17 @@ struct dj_request_reading {
     struct dj_json_doc *doc;
     struct deja_error error;
 };
+
+/* ---- who asks ---- */
+
+bool dj_request_take_tenant(struct dj_request *request)
+{
+    struct dj_proxy_context *context = request->api->proxy;
+    dj_identity_tenant(context, request->http, request->tenant);
+    dj_tenant_fingerprint_key(context->root, request->tenant, request->fingerprint_key.bytes);
+    dj_registry_touch(context->registry, request->tenant, dj_loop_now_ms(request->loop));
+    return true;
+}
 
 /* ---- reading ---- */
 
@@ -47,11 +61,12 @@ static void on_read(void *ctx)
     request->reading = NULL;
     if (reading->decoded == DEJA_ERR_UNSUPPORTED) {
         dj_request_problem(request, 415, "unsupported_encoding",
-                        "Content-Encoding may be gzip, deflate or zstd");
+                           "Content-Encoding may be gzip, deflate or zstd");
     } else if (reading->decoded == DEJA_ERR_LIMIT) {
         dj_request_problem(request, 413, "payload_too_large", "the decoded body is too large");
     } else if (reading->decoded == DEJA_ERR_INVALID) {
-        dj_request_problem(request, 400, "invalid_encoding", "the body is not what Content-Encoding says");
+        dj_request_problem(request, 400, "invalid_encoding",
+                           "the body is not what Content-Encoding says");
     } else if (reading->decoded == DEJA_ERR_NOMEM || reading->parsed == DEJA_ERR_NOMEM) {
         dj_request_refuse(request, DEJA_ERR_NOMEM);
     } else if (reading->decoded != DEJA_OK || reading->parsed != DEJA_OK) {
@@ -76,13 +91,15 @@ void dj_request_read(struct dj_request *request, dj_request_fn *next)
     }
     *reading = (struct dj_request_reading){.request = request, .next = next, .encoding = encoding};
     request->reading = reading;
+    if (dj_http_is_same(encoding, "identity"))
+        encoding = deja_slice(NULL, 0);
     if (encoding.len == 0 && request->http->body.len <= INLINE_BYTES_MAX) {
         read_body(reading);
         on_read(reading);
         return;
     }
-    reading->job = (struct dj_job){
-        .work = read_body, .done = on_read, .ctx = reading, .loop = request->loop};
+    reading->job =
+        (struct dj_job){.work = read_body, .done = on_read, .ctx = reading, .loop = request->loop};
     enum deja_status status = dj_pool_submit(request->api->proxy->pool, &reading->job);
     if (status != DEJA_OK)
         dj_request_refuse(request, status);
@@ -121,11 +138,12 @@ static void release(struct dj_request *request)
     dj_json_doc_destroy(request->doc);
     request->doc = NULL;
     request->body = NULL;
-    dj_tenant_fini(&request->tenant);
+    dj_secret_fini(&request->fingerprint_key);
     dj_telemetry_inflight(request->api->proxy->telemetry, -1);
 }
 
-void dj_request_answer(struct dj_request *request, int status, const char *media, const struct dj_buf *body)
+void dj_request_answer(struct dj_request *request, int status, const char *media,
+                       const struct dj_buf *body)
 {
     if (body && body->status != DEJA_OK) {
         dj_request_refuse(request, body->status);
@@ -133,10 +151,10 @@ void dj_request_answer(struct dj_request *request, int status, const char *media
     }
     struct dj_http_header headers[DJ_REQUEST_HEADERS_MAX + 3];
     size_t count = 0;
-    headers[count++] = (struct dj_http_header){
-        deja_slice_text("Content-Type"), deja_slice_text(media ? media : "application/json")};
-    headers[count++] = (struct dj_http_header){deja_slice_text("Cache-Control"),
-                                               deja_slice_text("no-store")};
+    headers[count++] = (struct dj_http_header){deja_slice_text("Content-Type"),
+                                               deja_slice_text(media ? media : "application/json")};
+    headers[count++] =
+        (struct dj_http_header){deja_slice_text("Cache-Control"), deja_slice_text("no-store")};
     headers[count++] =
         (struct dj_http_header){deja_slice_text("X-Request-Id"), request->request_id};
     for (size_t i = 0; i < request->header_count; i++)
@@ -154,11 +172,11 @@ static void end_with(struct dj_request *request, int status, const char *type, c
                                  .fields = request->fields,
                                  .field_count = request->field_count};
     release(request);
-    dj_problem_respond(request->exchange, request->http->path, &problem, request->request_id,
-                       NULL);
+    dj_problem_respond(request->exchange, request->http->path, &problem, request->request_id, NULL);
 }
 
-void dj_request_problem(struct dj_request *request, int status, const char *type, const char *detail)
+void dj_request_problem(struct dj_request *request, int status, const char *type,
+                        const char *detail)
 {
     request->header_count = 0; /* nothing a handler prepared belongs to an error */
     request->field_count = 0;
@@ -185,8 +203,8 @@ void dj_request_refuse(struct dj_request *request, enum deja_status status)
     }
 }
 
-void dj_request_complain(struct dj_request *request, const char *type, const char *field, const char *rule,
-                      const char *message)
+void dj_request_complain(struct dj_request *request, const char *type, const char *field,
+                         const char *rule, const char *message)
 {
     if (!request->complaint)
         request->complaint = type;
@@ -200,37 +218,13 @@ bool dj_request_has_complaints(struct dj_request *request)
     if (!request->complaint)
         return false;
     request->header_count = 0;
-    end_with(request, 400, request->complaint,
-             dj_request_text(request, "%s: %s", request->fields[0].field, request->fields[0].message));
+    end_with(
+        request, 400, request->complaint,
+        dj_request_text(request, "%s: %s", request->fields[0].field, request->fields[0].message));
     return true;
 }
 
 /* ---- writing ---- */
-
-void dj_time_text(int64_t ms, char out_text[DJ_TIME_TEXT_BYTES])
-{
-    /* Days to a civil date by eras of 400 years, counted from March so that leap days come last. */
-    int64_t days = ms / 86400000;
-    int64_t rest = ms % 86400000;
-    if (rest < 0) {
-        rest += 86400000;
-        days--;
-    }
-    days += 719468;
-    int64_t era = (days >= 0 ? days : days - 146096) / 146097;
-    unsigned day_of_era = (unsigned)(days - era * 146097);
-    unsigned year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
-    unsigned day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    unsigned month_from_march = (5 * day_of_year + 2) / 153;
-    unsigned day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    unsigned month = month_from_march < 10 ? month_from_march + 3 : month_from_march - 9;
-    unsigned year = (unsigned)(year_of_era + era * 400) + (month <= 2 ? 1 : 0);
-    unsigned seconds = (unsigned)(rest / 1000);
-    snprintf(out_text, DJ_TIME_TEXT_BYTES, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ", year % 10000,
-             month % 100, day % 100, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60,
-             (unsigned)(rest % 1000));
-}
 
 void dj_request_put_id(struct dj_json_writer *w, const char *name, const uint8_t *id)
 {
@@ -242,12 +236,12 @@ void dj_request_put_id(struct dj_json_writer *w, const char *name, const uint8_t
 
 void dj_request_put_time(struct dj_json_writer *w, const char *name, int64_t ms)
 {
-    char text[DJ_TIME_TEXT_BYTES];
+    char text[DJ_DATE_RFC3339_BYTES];
     dj_json_key(w, name);
     if (ms == 0) {
         dj_json_put_null(w);
         return;
     }
-    dj_time_text(ms, text);
+    dj_date_rfc3339(ms, text);
     dj_json_put_text(w, text);
 }

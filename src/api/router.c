@@ -11,6 +11,8 @@
 
 #include "api/handlers.h"
 #include "base/num.h"
+#include "proto/http_text.h"
+#include "proxy/identity.h"
 #include "proxy/proxy.h"
 #include "security/local_guard.h"
 
@@ -162,8 +164,8 @@ static void refuse_method(struct dj_http_exchange *exchange, struct deja_slice i
         struct deja_slice rest;
         if (!is_match(&routes[i], http->path, &rest))
             continue;
-        int more = snprintf(allow + len, sizeof allow - len, "%s%s", len ? ", " : "",
-                            routes[i].method);
+        int more =
+            snprintf(allow + len, sizeof allow - len, "%s%s", len ? ", " : "", routes[i].method);
         if (more > 0 && (size_t)more < sizeof allow - len)
             len += (size_t)more;
     }
@@ -173,44 +175,23 @@ static void refuse_method(struct dj_http_exchange *exchange, struct deja_slice i
 
 /* ---- who may ---- */
 
-static struct deja_slice bearer(const struct dj_http_request *http)
-{
-    struct deja_slice value = dj_http_find_header(http, "authorization");
-    static const char scheme[] = "bearer ";
-    if (value.len < sizeof scheme)
-        return deja_slice(NULL, 0);
-    for (size_t i = 0; i < sizeof scheme - 1; i++)
-        if ((value.data[i] | 0x20) != (scheme[i] | 0x20))
-            return deja_slice(NULL, 0);
-    value = deja_slice(value.data + sizeof scheme - 1, value.len - (sizeof scheme - 1));
-    while (value.len > 0 && value.data[0] == ' ')
-        value = deja_slice(value.data + 1, value.len - 1);
-    return value;
-}
-
 static bool is_token(const struct dj_api *api, const struct dj_http_request *http)
 {
     struct deja_slice sent = dj_http_find_header(http, "x-deja-token");
     struct deja_slice wanted = deja_slice_text(api->admin_token);
     if (!sent.len)
-        sent = bearer(http);
+        sent = dj_identity_credential(http);
     return wanted.len > 0 && sent.len == wanted.len &&
            dj_is_equal_constant_time(sent.data, wanted.data, wanted.len);
 }
 
 static bool is_json_type(const struct dj_http_request *http)
 {
-    static const char json[] = "application/json";
     struct deja_slice type = dj_http_find_header(http, "content-type");
-    if (type.len < sizeof json - 1)
-        return false;
-    for (size_t i = 0; i < sizeof json - 1; i++) {
-        char c = type.data[i];
-        if ((c >= 'A' && c <= 'Z' ? c + 32 : c) != json[i])
-            return false;
-    }
-    return type.len == sizeof json - 1 || type.data[sizeof json - 1] == ';' ||
-           type.data[sizeof json - 1] == ' ';
+    const char *end = type.len ? memchr(type.data, ';', type.len) : NULL;
+    if (end)
+        type.len = (size_t)(end - type.data);
+    return dj_http_is_same(dj_http_trim(type), "application/json");
 }
 
 /* False: the request was answered. */

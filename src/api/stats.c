@@ -79,9 +79,9 @@ void dj_stats(struct dj_request *request)
     char tenant[DJ_TENANT_TEXT_BYTES];
     struct dj_buf body = {0};
     struct dj_json_writer w = dj_json_writer(&body);
-    dj_telemetry_totals(context->telemetry, request->tenant.id, &totals);
-    dj_engine_stats(context->engine, request->tenant.id, &stats);
-    dj_tenant_text(request->tenant.id, tenant);
+    dj_telemetry_totals(context->telemetry, request->tenant, &totals);
+    dj_engine_stats(context->engine, request->tenant, &stats);
+    dj_tenant_text(request->tenant, tenant);
 
     dj_json_begin_object(&w);
     dj_json_key(&w, "tenant");

@@ -1,7 +1,7 @@
 /* proxy/identity.c - see identity.h. */
 #include "proxy/identity.h"
 
-#include "net/http_headers.h"
+#include "proto/http_text.h"
 
 struct deja_slice dj_identity_credential(const struct dj_http_request *request)
 {
@@ -19,9 +19,8 @@ struct deja_slice dj_identity_credential(const struct dj_http_request *request)
 void dj_identity_tenant(const struct dj_proxy_context *context,
                         const struct dj_http_request *request, uint8_t out_tenant[DJ_ID_BYTES])
 {
-    struct deja_slice credential = context->forced_tenant
-                                       ? deja_slice_text(context->forced_tenant)
-                                       : dj_identity_credential(request);
+    struct deja_slice credential = context->forced_tenant ? deja_slice_text(context->forced_tenant)
+                                                          : dj_identity_credential(request);
     dj_tenant_derive(context->root, credential, out_tenant);
 }
 

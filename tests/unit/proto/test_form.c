@@ -23,8 +23,7 @@ static void members_are_decoded(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct dj_buf out = {0};
-        enum deja_status status =
-            dj_form_get(deja_slice_text(cases[i].query), cases[i].name, &out);
+        enum deja_status status = dj_form_get(deja_slice_text(cases[i].query), cases[i].name, &out);
         assert_int_equal(status, cases[i].value ? DEJA_OK : DEJA_ERR_NOT_FOUND);
         if (cases[i].value)
             assert_true(deja_slice_is_equal(dj_buf_slice(&out), deja_slice_text(cases[i].value)));
