@@ -396,7 +396,10 @@ void dj_proxy_chat(struct dj_proxy_context *context, struct dj_http_exchange *ex
                    struct deja_slice request_id)
 {
     struct ride *ride = ride_create(&chat_ops, context, exchange, request_id);
-    if (!ride || !ride_identify(ride, "chat"))
+    if (!ride)
+        return;
+    ride_identify(ride, "chat");
+    if (!ride_decode(ride))
         return;
     if (ride->body.len <= INLINE_BODY_MAX) {
         prepare(ride);

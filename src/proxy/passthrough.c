@@ -120,9 +120,7 @@ void dj_proxy_passthrough(struct dj_proxy_context *context, struct dj_http_excha
     struct ride *ride = ride_create(&passthrough_ops, context, exchange, request_id);
     if (!ride)
         return;
-    struct deja_slice coding = dj_http_find_header(request, "content-encoding");
-    if (!coding.len && !ride_identify(ride, "passthrough"))
-        return;
+    ride_identify(ride, "passthrough");
     struct passthrough *p = dj_alloc_zeroed(1, sizeof *p);
     struct dj_call *call = p ? dj_call_create(context) : NULL;
     if (!call || dj_call_take_request(call, request, false) != DEJA_OK) {

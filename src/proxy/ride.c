@@ -46,6 +46,8 @@ void ride_end(struct ride *ride, enum dj_result result, const char *level)
     dj_telemetry_inflight(ride->context->telemetry, -1);
     if (ride->is_boarded)
         dj_flight_leave(&ride->rider);
+    if (ride->ops->leave)
+        ride->ops->leave(ride);
     dj_json_doc_destroy(ride->doc);
     dj_buf_fini(&ride->decoded);
     dj_free(ride);
@@ -74,8 +76,9 @@ static struct deja_slice credential_of(const struct dj_http_request *request)
     return value;
 }
 
-static bool decode_body(struct ride *ride, const struct dj_http_request *request)
+bool ride_decode(struct ride *ride)
 {
+    const struct dj_http_request *request = dj_http_exchange_request(ride->exchange);
     struct deja_slice coding = dj_http_find_header(request, "content-encoding");
     ride->body = request->body;
     if (!coding.len || dj_http_is_same(coding, "identity"))
@@ -93,7 +96,7 @@ static bool decode_body(struct ride *ride, const struct dj_http_request *request
     return false;
 }
 
-bool ride_identify(struct ride *ride, const char *family)
+void ride_identify(struct ride *ride, const char *family)
 {
     const struct dj_http_request *request = dj_http_exchange_request(ride->exchange);
     struct dj_proxy_context *context = ride->context;
@@ -109,7 +112,6 @@ bool ride_identify(struct ride *ride, const char *family)
     ride->prefix.headers[1] = dj_http_find_header(request, "openai-organization");
     ride->prefix.headers[2] = dj_http_find_header(request, "openai-project");
     dj_registry_touch(context->registry, ride->tenant, dj_loop_now_ms(ride->loop));
-    return decode_body(ride, request);
 }
 
 /* ---- answering ---- */
@@ -188,7 +190,7 @@ static void fill_miss_headers(struct ride *ride, struct dj_answer_headers *heade
 }
 
 /* Whole answer from the chunks: small ones get a Content-Length this way. */
-static void answer_whole(struct ride *ride)
+void ride_answer_whole(struct ride *ride)
 {
     const struct dj_http_request *request = dj_http_exchange_request(ride->exchange);
     const struct dj_flight_head *head = dj_flight_head(ride->rider.flight);
@@ -280,12 +282,17 @@ static void land(struct ride *ride)
         ride->ops->answer_hit(ride, end);
         return;
     }
+    if (head->status == 200 && ride->is_partial) {
+        ride_fail(ride, 502, "The upstream's answer could not be understood.", NULL,
+                  "upstream_error");
+        return;
+    }
     if (head->status == 200 && head->is_stream && ride->is_stream) {
         begin_stream(ride);
         land(ride);
         return;
     }
-    answer_whole(ride);
+    ride_answer_whole(ride);
 }
 
 static void pump(struct ride *ride)

@@ -19,6 +19,9 @@ struct ride_ops {
     const char *api; /* in metrics: "chat", "embeddings", "passthrough" */
     /* The flight landed with a value or items: answer whole. */
     void (*answer_hit)(struct ride *ride, const struct dj_flight_end *end);
+    /* Optional: the ride ends; `extra` is freed. Runs after the answer: `extra` must not lie in the
+     * exchange's arena then. */
+    void (*leave)(struct ride *ride);
 };
 
 struct ride {
@@ -44,7 +47,8 @@ struct ride {
     bool has_usage; /* the client asked for the usage chunk */
     bool is_cacheable;
     const char *detail; /* for Cache-Status: constant */
-    void *extra;        /* of the surface, in the exchange's arena */
+    bool is_partial;    /* the flight's answer is only part of this one's */
+    void *extra;        /* of the surface */
 
     struct dj_job job;
     struct dj_join join;
@@ -58,9 +62,10 @@ struct ride {
 
 struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *context,
                          struct dj_http_exchange *exchange, struct deja_slice request_id);
-/* Tenant, key prefix (family) and the body without content coding; answers by itself and returns
- * false when the request is refused. */
-bool ride_identify(struct ride *ride, const char *family);
+/* Tenant and key prefix. */
+void ride_identify(struct ride *ride, const char *family);
+/* body without its content coding; answers by itself and returns false when that fails. */
+bool ride_decode(struct ride *ride);
 /* Leaves the flight and frees; the exchange must have ended or be gone. */
 void ride_end(struct ride *ride, enum dj_result result, const char *level);
 /* Answers with an error of this surface and ends. */
@@ -73,6 +78,8 @@ struct dj_outcome ride_outcome(const struct ride *ride);
 /* Whole answer with body, media type JSON or event stream. */
 void ride_answer(struct ride *ride, const struct dj_outcome *outcome, struct deja_slice body,
                  bool is_stream);
+/* As the upstream wrote it; the flight has landed. */
+void ride_answer_whole(struct ride *ride);
 /* Fills the flight key from the fingerprint and those knobs that may change the outcome. */
 void ride_flight_key(const struct ride *ride, const struct dj_fingerprint *fingerprint,
                      uint8_t out_key[DJ_SHA256_BYTES]);
