@@ -1,6 +1,9 @@
 /* proxy/telemetry.h - the metrics of WIRE §13 that requests touch, as one place to count them.
  *
- * Threads: any.
+ * Tenants: the first DJ_TELEMETRY_LABELS_MAX have labels of their own, later ones are "other";
+ * the first DJ_TELEMETRY_TENANTS_MAX have totals of their own, later ones count only in the sum.
+ * A request that ended in an error makes no tenant known, so strangers cannot fill the tables.
+ * Threads: any; counting takes no lock once a series was met.
  */
 #ifndef DJ_PROXY_TELEMETRY_H
 #define DJ_PROXY_TELEMETRY_H
@@ -10,7 +13,11 @@
 #include "obs/metrics.h"
 #include "proto/record.h"
 
+#define DJ_TELEMETRY_LABELS_MAX 200u
+#define DJ_TELEMETRY_TENANTS_MAX 12000u
+
 struct dj_telemetry;
+struct dj_engine;
 
 enum dj_result {
     DJ_RESULT_HIT_EXACT,
@@ -52,6 +59,21 @@ void dj_telemetry_operation(struct dj_telemetry *telemetry, const char *operatio
                             const char *level, const char *status, double seconds);
 void dj_telemetry_inflight(struct dj_telemetry *telemetry, int change);
 
+/* kind: "tag", "all", "query", "entry". */
+void dj_telemetry_invalidation(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
+                               const char *kind);
+/* A reload of the configuration ended. */
+void dj_telemetry_reloaded(struct dj_telemetry *telemetry, bool is_ok, int64_t now_ms);
+
+/* Sets what is looked up rather than counted (sizes, entries, evictions, tiers, queues, the
+ * process), right before the metrics are written. queued: jobs waiting for a worker. */
+void dj_telemetry_gauges(struct dj_telemetry *telemetry, struct dj_engine *engine, uint32_t queued,
+                         int64_t started_ms);
+
+/* "tenant" as labels and answers show it: a UUID, 36 characters and the end. */
+#define DJ_TENANT_TEXT_BYTES 37u
+void dj_tenant_text(const uint8_t tenant[DJ_ID_BYTES], char out_text[DJ_TENANT_TEXT_BYTES]);
+
 /* For the summary at exit and /api/v1/stats. */
 struct dj_telemetry_totals {
     uint64_t requests;
@@ -61,7 +83,7 @@ struct dj_telemetry_totals {
     double saved_seconds;
     double saved_cost_usd;
 };
-/* tenant NULL: all. Tenants beyond a bound share the totals of "other". */
+/* tenant NULL: all. A tenant that is not known has zeros. */
 void dj_telemetry_totals(struct dj_telemetry *telemetry, const uint8_t *tenant,
                          struct dj_telemetry_totals *out_totals);
 
