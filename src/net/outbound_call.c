@@ -12,6 +12,7 @@
 #include "base/arena.h"
 #include "net/http_headers.h"
 #include "net/outbound_internal.h"
+#include "proto/http_text.h"
 
 void dj_outbound_call_free(struct dj_outbound_call *call)
 {
@@ -200,8 +201,8 @@ static enum deja_status add_header(struct dj_outbound_call *call, struct dj_aren
 
 static bool is_ours(const struct dj_outbound_request *request, struct deja_slice name)
 {
-    return dj_http_name_is(name, "host") || dj_http_name_is(name, "content-length") ||
-           dj_http_name_is(name, "expect") ||
+    return dj_http_is_same(name, "host") || dj_http_is_same(name, "content-length") ||
+           dj_http_is_same(name, "expect") ||
            dj_http_is_hop_by_hop(request->headers, request->header_count, name);
 }
 
@@ -233,7 +234,7 @@ static enum deja_status build_headers(struct dj_outbound_call *call,
     enum deja_status status = DEJA_OK;
     for (size_t i = 0; i < request->header_count && status == DEJA_OK; i++) {
         struct dj_http_header header = request->headers[i];
-        if (!dj_http_is_name_valid(header.name) || !dj_http_is_value_valid(header.value))
+        if (!dj_http_is_token(header.name) || !dj_http_is_value(header.value))
             status = DEJA_ERR_INVALID;
         else if (is_blank(header.value))
             header.value.len = 0;
@@ -328,7 +329,7 @@ enum deja_status dj_outbound_start(struct dj_outbound *outbound,
     assert(dj_loop_is_current(outbound->loop));
     assert(events->on_head && events->on_data && events->on_done);
     struct deja_slice method = deja_slice_text(request->method);
-    if (!dj_http_is_name_valid(method) || method.len >= DJ_OUTBOUND_METHOD_BYTES)
+    if (!dj_http_is_token(method) || method.len >= DJ_OUTBOUND_METHOD_BYTES)
         return DEJA_ERR_INVALID;
     enum deja_status status = dj_outbound_check_url(request->url, NULL);
     if (status != DEJA_OK)
