@@ -32,9 +32,10 @@ bool dj_request_take_tenant(struct dj_request *request)
 {
     struct dj_proxy_context *context = request->api->proxy;
     dj_identity_tenant(context, request->http, request->tenant);
-    dj_tenant_fingerprint_key(context->root, request->tenant, request->fingerprint_key.bytes);
-    dj_registry_touch(context->registry, request->tenant, dj_loop_now_ms(request->loop));
-    return true;
+    dj_tenant_fingerprint_key(context->root, request->tenant, &request->fingerprint_key);
+    bool may_hit = false;
+    return dj_registry_touch(context->registry, request->tenant, dj_loop_now_ms(request->loop),
+                             &may_hit) == DEJA_OK;
 }
 
 /* ---- reading ---- */

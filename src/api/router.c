@@ -280,15 +280,37 @@ static void handle_proxy(struct dj_api *api, struct dj_http_exchange *exchange,
         dj_proxy_passthrough(api->proxy, exchange, id);
 }
 
+static size_t count_names(const char *const *names)
+{
+    size_t count = 0;
+    while (names && names[count])
+        count++;
+    return count;
+}
+
+static enum dj_guard_verdict check_surface(const struct dj_api *api,
+                                           const struct dj_http_request *http)
+{
+    const struct dj_guard_config config = {.hosts = api->allowed_hosts,
+                                           .host_count = count_names(api->allowed_hosts),
+                                           .origins = api->allowed_origins,
+                                           .origin_count = count_names(api->allowed_origins)};
+    const struct dj_guard_request request = {.method = http->method,
+                                             .host = dj_http_find_header(http, "host"),
+                                             .origin = dj_http_find_header(http, "origin")};
+    return dj_guard_check(&config, &request);
+}
+
 void dj_api_handle(void *ctx, struct dj_http_exchange *exchange)
 {
     struct dj_api *api = ctx;
     const struct dj_http_request *http = dj_http_exchange_request(exchange);
     struct deja_slice id = request_id(api, http);
-    const char *reason = NULL;
-    int status = dj_local_guard(http, api->allowed_hosts, api->allowed_origins, &reason);
-    if (status != 0)
-        refuse(exchange, id, status, status == 421 ? "wrong_host" : "foreign_origin", reason, NULL);
+    enum dj_guard_verdict verdict = check_surface(api, http);
+    if (verdict != DJ_GUARD_OK)
+        refuse(exchange, id, dj_guard_status(verdict),
+               verdict == DJ_GUARD_BAD_HOST ? "wrong_host" : "foreign_origin",
+               dj_guard_text(verdict), NULL);
     else if (has_dot_segment(http->path))
         refuse(exchange, id, 400, "invalid_path", "the path has dot segments", NULL);
     else if (has_prefix(http->path, "/v1/"))
