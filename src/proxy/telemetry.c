@@ -157,20 +157,6 @@ static unsigned index_of(const char *const *names, unsigned count, const char *n
     return fallback;
 }
 
-void dj_tenant_text(const uint8_t tenant[DJ_ID_BYTES], char out_text[DJ_TENANT_TEXT_BYTES])
-{
-    static const uint8_t groups[] = {4, 2, 2, 2, 6};
-    size_t at = 0;
-    size_t from = 0;
-    for (size_t i = 0; i < sizeof groups; i++) {
-        if (i > 0)
-            out_text[at++] = '-';
-        dj_hex_encode(tenant + from, groups[i], out_text + at);
-        at += 2u * groups[i];
-        from += groups[i];
-    }
-}
-
 /* ---- label sets ---- */
 
 /* FNV-1a: label values are few and their table is bounded, so nobody gains by choosing them. */
