@@ -1,114 +1,5 @@
-#include "check.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/wait.h>
-
-#include "directory.h"
-#include "entries.h"
-#include "loops.h"
-#include "store/lmdb.h"
-
-struct fixture {
-    struct directory directory;
-    struct loops loops;
-    struct dj_pool *pool;
-    struct dj_store *store;
-    struct dj_lmdb_options options;
-    bool is_discarded;
-};
-
-static struct dj_loop *loop_of(struct fixture *fixture)
-{
-    return fixture->loops.loop[0];
-}
-
-/* Everything but the directory, which is there. */
-static enum deja_status start(struct fixture *fixture)
-{
-    loops_create(&fixture->loops, 2);
-    assert_int_equal(dj_pool_create("test", 2, 1000, &fixture->pool), DEJA_OK);
-    fixture->options.directory = fixture->directory.path;
-    fixture->options.pool = fixture->pool;
-    if (!fixture->options.bytes_max)
-        fixture->options.bytes_max = 64 << 20;
-    struct deja_error error = {{0}};
-    enum deja_status status =
-        dj_lmdb_open(&fixture->options, &fixture->store, &fixture->is_discarded, &error);
-    assert_int_equal(status == DEJA_OK, error.message[0] == 0);
-    loops_start(&fixture->loops);
-    return status;
-}
-
-static void stop(struct fixture *fixture)
-{
-    loops_stop(&fixture->loops);
-    if (fixture->store)
-        fixture->store->ops->close(fixture->store);
-    fixture->store = NULL;
-    dj_pool_destroy(fixture->pool);
-    loops_destroy(&fixture->loops);
-}
-
-static void create(struct fixture *fixture, struct dj_lmdb_options options)
-{
-    *fixture = (struct fixture){.options = options};
-    directory_create(&fixture->directory);
-    assert_int_equal(start(fixture), DEJA_OK);
-    assert_false(fixture->is_discarded);
-}
-
-static void reopen(struct fixture *fixture)
-{
-    stop(fixture);
-    assert_int_equal(start(fixture), DEJA_OK);
-}
-
-static void destroy(struct fixture *fixture)
-{
-    stop(fixture);
-    directory_remove(&fixture->directory);
-}
-
-static void put(struct fixture *fixture, struct dj_value *value)
-{
-    assert_int_equal(wait_put(fixture->store, loop_of(fixture), value), DEJA_OK);
-}
-
-static bool has_body(struct fixture *fixture, uint32_t tenant, uint32_t id, const char *body)
-{
-    struct dj_value *value = wait_get(fixture->store, loop_of(fixture), key_of(tenant, id));
-    bool is_equal =
-        value && deja_slice_is_equal(dj_value_entry(value)->body, deja_slice_text(body));
-    dj_value_unref(value);
-    return is_equal;
-}
-
-static bool has(struct fixture *fixture, uint32_t tenant, uint32_t id)
-{
-    struct dj_value *value = wait_get(fixture->store, loop_of(fixture), key_of(tenant, id));
-    dj_value_unref(value);
-    return value != NULL;
-}
-
-static struct dj_store_stats stats_of(struct fixture *fixture, uint32_t tenant)
-{
-    struct dj_store_key key = key_of(tenant, 0);
-    struct dj_store_stats stats;
-    fixture->store->ops->stats(fixture->store, tenant ? key.tenant : NULL, &stats);
-    return stats;
-}
-
-/* Bytes that do not compress. */
-static void fill(char *bytes, size_t len, uint32_t seed)
-{
-    for (size_t i = 0; i + 1 < len; i++) {
-        seed = seed * 1664525u + 1013904223u;
-        bytes[i] = (char)(1 + (seed >> 24) % 255);
-    }
-    bytes[len - 1] = 0;
-}
+/* What is put, removed and cleared, and in which order. */
+#include "lmdb_fixture.h"
 
 static void acknowledged_entries_are_there_after_reopening(void **state)
 {
@@ -325,184 +216,7 @@ static void full_queue_is_busy_and_what_was_accepted_is_answered(void **state)
     destroy(&fixture);
 }
 
-/* ---- room ---- */
-
-static void tier_over_its_bytes_drops_what_expires_first(void **state)
-{
-    (void)state;
-    struct fixture fixture;
-    create(&fixture, (struct dj_lmdb_options){.bytes_max = 256 << 10});
-    int64_t now_ms = dj_clock_now_ms();
-    char body[3000];
-    for (uint32_t id = 0; id < 300; id++) {
-        struct dj_entry entry = entry_of(1, id, 1, "");
-        fill(body, sizeof body, id + 1);
-        entry.body = deja_slice(body, sizeof body);
-        entry.expires_ms = now_ms + 1000000 + id;
-        struct dj_value *value;
-        assert_int_equal(dj_value_create(&entry, &value), DEJA_OK);
-        put(&fixture, value);
-        assert_true(stats_of(&fixture, 0).bytes <= 256 << 10);
-    }
-    assert_true(stats_of(&fixture, 0).evictions > 200);
-    assert_true(has(&fixture, 1, 299));
-    assert_false(has(&fixture, 1, 0));
-    destroy(&fixture);
-}
-
-static void never_expiring_entries_are_dropped_oldest_first(void **state)
-{
-    (void)state;
-    struct fixture fixture;
-    create(&fixture, (struct dj_lmdb_options){.bytes_max = 64 << 10});
-    char body[3000];
-    for (uint32_t id = 0; id < 60; id++) {
-        struct dj_entry entry = entry_of(1, 1000 - id, 1, "");
-        fill(body, sizeof body, id + 1);
-        entry.body = deja_slice(body, sizeof body);
-        entry.created_ms = 1000 + id;
-        struct dj_value *value;
-        assert_int_equal(dj_value_create(&entry, &value), DEJA_OK);
-        put(&fixture, value);
-    }
-    assert_true(has(&fixture, 1, 1000 - 59));
-    assert_false(has(&fixture, 1, 1000));
-    destroy(&fixture);
-}
-
-static void full_map_makes_room_or_says_so(void **state)
-{
-    (void)state;
-    struct fixture fixture;
-    create(&fixture, (struct dj_lmdb_options){.bytes_max = 512 << 10});
-    size_t size = 300 << 10;
-    char *body = test_malloc(size);
-    uint32_t last = 0;
-    for (uint32_t id = 0; id < 60; id++) {
-        size_t len = (id % 3 + 1) * (100 << 10);
-        fill(body, len, id + 1);
-        struct dj_entry entry = entry_of(1, id, 1, "");
-        entry.body = deja_slice(body, len);
-        struct dj_value *value;
-        assert_int_equal(dj_value_create(&entry, &value), DEJA_OK);
-        enum deja_status status = wait_put(fixture.store, loop_of(&fixture), value);
-        assert_true(status == DEJA_OK || status == DEJA_ERR_LIMIT);
-        if (status == DEJA_OK)
-            last = id;
-        assert_true(stats_of(&fixture, 0).bytes <= 512 << 10);
-    }
-    assert_true(last >= 50);
-    assert_true(has(&fixture, 1, last));
-    test_free(body);
-    size = 2 << 20;
-    body = test_malloc(size);
-    fill(body, size, 1);
-    uint64_t entries = stats_of(&fixture, 0).entries;
-    assert_int_equal(wait_put(fixture.store, loop_of(&fixture), value_of(1, 500, 1, body)),
-                     DEJA_ERR_LIMIT);
-    assert_int_equal(stats_of(&fixture, 0).entries, entries);
-    assert_true(stats_of(&fixture, 0).dropped >= 1);
-    test_free(body);
-    destroy(&fixture);
-}
-
-struct flood {
-    struct fixture *fixture;
-    struct dj_value *values[8];
-    struct flood_put {
-        struct flood *flood;
-        enum deja_status status;
-    } puts[8];
-    uint32_t answered;
-    struct dj_task task;
-    pthread_mutex_t mutex;
-    pthread_cond_t cond;
-};
-
-static void on_flood_done(void *ctx, enum deja_status status, uint64_t removed)
-{
-    (void)removed;
-    struct flood_put *mine = ctx;
-    struct flood *flood = mine->flood;
-    pthread_mutex_lock(&flood->mutex);
-    mine->status = status;
-    flood->answered++;
-    pthread_cond_signal(&flood->cond);
-    pthread_mutex_unlock(&flood->mutex);
-}
-
-static void on_flood(void *ctx)
-{
-    struct flood *flood = ctx;
-    struct dj_store *store = flood->fixture->store;
-    for (uint32_t i = 0; i < 8; i++) {
-        enum deja_status status = store->ops->put(store, loop_of(flood->fixture), flood->values[i],
-                                                  NULL, 0, &flood->puts[i], on_flood_done);
-        assert(status == DEJA_OK);
-    }
-}
-
-static void batch_too_big_for_the_map_is_taken_in_parts(void **state)
-{
-    (void)state;
-    struct fixture fixture;
-    create(&fixture, (struct dj_lmdb_options){.bytes_max = 1 << 20}); /* a map of 2 MiB */
-    static struct flood flood;
-    char *body = test_malloc(400 << 10);
-    for (int round = 0; round < 6; round++) {
-        flood = (struct flood){.fixture = &fixture};
-        pthread_mutex_init(&flood.mutex, NULL);
-        pthread_cond_init(&flood.cond, NULL);
-        for (uint32_t i = 0; i < 8; i++) {
-            fill(body, 400 << 10, i + 1);
-            flood.values[i] = value_of(1, i, (uint64_t)round + 1, body);
-            flood.puts[i].flood = &flood;
-        }
-        flood.task = (struct dj_task){.run = on_flood, .ctx = &flood};
-        dj_loop_post(loop_of(&fixture), &flood.task);
-        pthread_mutex_lock(&flood.mutex);
-        while (flood.answered < 8)
-            pthread_cond_wait(&flood.cond, &flood.mutex);
-        pthread_mutex_unlock(&flood.mutex);
-        for (uint32_t i = 0; i < 8; i++) {
-            assert_int_equal(flood.puts[i].status, DEJA_OK);
-            dj_value_unref(flood.values[i]);
-        }
-        assert_true(stats_of(&fixture, 0).bytes <= 1 << 20);
-        pthread_mutex_destroy(&flood.mutex);
-        pthread_cond_destroy(&flood.cond);
-    }
-    assert_int_equal(stats_of(&fixture, 0).dropped, 0);
-    test_free(body);
-    destroy(&fixture);
-}
-
 /* ---- vectors ---- */
-
-enum { DIM = 8 };
-
-static void put_vector(struct fixture *fixture, uint32_t tenant, uint8_t scope, uint32_t id,
-                       uint64_t version, int64_t expires_ms)
-{
-    struct dj_entry entry = entry_of(tenant, id, version, "body");
-    memset(entry.scope, scope, sizeof entry.scope);
-    entry.embedder_id = deja_slice_text("embedder-1");
-    entry.expires_ms = expires_ms;
-    struct dj_value *value;
-    assert_int_equal(dj_value_create(&entry, &value), DEJA_OK);
-    float vector[DIM];
-    for (int i = 0; i < DIM; i++)
-        vector[i] = (float)(id * 100 + version) + (float)i;
-    struct call call = {.store = fixture->store,
-                        .loop = loop_of(fixture),
-                        .kind = CALL_PUT,
-                        .value = value,
-                        .vector = vector,
-                        .dim = DIM};
-    call_wait(&call);
-    assert_int_equal(call.status, DEJA_OK);
-    dj_value_unref(value);
-}
 
 struct scanned {
     uint32_t ids[16];
@@ -524,6 +238,28 @@ static bool on_vector(void *ctx, const struct dj_store_key *key, const uint8_t s
     memcpy(&scanned->ids[scanned->count], key->id, sizeof scanned->ids[0]);
     scanned->first[scanned->count++] = vector[0];
     return scanned->count < scanned->count_max;
+}
+
+struct seen {
+    uint32_t count;
+    bool is_out_of_order;
+    uint8_t last_scope;
+};
+
+static bool on_seen(void *ctx, const struct dj_store_key *key, const uint8_t scope[DJ_ID_BYTES],
+                    struct deja_slice embedder_id, const float *vector, uint32_t dim,
+                    int64_t expires_ms)
+{
+    (void)key;
+    (void)embedder_id;
+    (void)vector;
+    (void)dim;
+    (void)expires_ms;
+    struct seen *seen = ctx;
+    seen->is_out_of_order = seen->is_out_of_order || scope[0] < seen->last_scope;
+    seen->last_scope = scope[0];
+    seen->count++;
+    return true;
 }
 
 static void vectors_come_by_tenant_and_scope_and_follow_their_entries(void **state)
@@ -558,6 +294,127 @@ static void vectors_come_by_tenant_and_scope_and_follow_their_entries(void **sta
     struct scanned scanned = {.count_max = 2};
     assert_int_equal(fixture.store->ops->scan_vectors(fixture.store, &scanned, on_vector), DEJA_OK);
     assert_int_equal(scanned.count, 2);
+    destroy(&fixture);
+}
+
+static void scan_of_many_vectors_gives_each_once(void **state)
+{
+    (void)state;
+    enum { COUNT = 2500 };
+    struct fixture fixture;
+    create(&fixture, (struct dj_lmdb_options){0});
+    for (uint32_t id = 0; id < COUNT; id++)
+        put_vector(&fixture, 1, (uint8_t)(id % 7), id, 1, 0);
+    static struct seen seen;
+    seen = (struct seen){.count = 0};
+    assert_int_equal(fixture.store->ops->scan_vectors(fixture.store, &seen, on_seen), DEJA_OK);
+    assert_int_equal(seen.count, COUNT);
+    assert_false(seen.is_out_of_order);
+    destroy(&fixture);
+}
+
+/* ---- reads that wait together ---- */
+
+enum { WAITING = 150 };
+
+struct crowd {
+    struct fixture *fixture;
+    struct reader {
+        struct crowd *crowd;
+        struct dj_loop *loop;
+        struct dj_task task;
+        struct reader_get {
+            struct reader *reader;
+            uint32_t id;
+        } gets[WAITING];
+    } readers[2];
+    bool is_open; /* all below under mutex */
+    uint32_t issued;
+    uint32_t answered;
+    uint32_t hits;
+    uint32_t wrong;
+    pthread_mutex_t mutex;
+    pthread_cond_t cond;
+};
+
+/* Holds the only worker until every read is queued. */
+static void block_worker(void *ctx)
+{
+    struct crowd *crowd = ctx;
+    pthread_mutex_lock(&crowd->mutex);
+    while (!crowd->is_open)
+        pthread_cond_wait(&crowd->cond, &crowd->mutex);
+    pthread_mutex_unlock(&crowd->mutex);
+}
+
+static void on_crowd_got(void *ctx, enum deja_status status, struct dj_value *value)
+{
+    struct reader_get *get = ctx;
+    struct crowd *crowd = get->reader->crowd;
+    uint32_t id = 0;
+    if (value)
+        memcpy(&id, dj_value_entry(value)->id, sizeof id);
+    pthread_mutex_lock(&crowd->mutex);
+    crowd->answered++;
+    crowd->hits += value != NULL;
+    if (status != DEJA_OK || !dj_loop_is_current(get->reader->loop) || (value && id != get->id))
+        crowd->wrong++;
+    pthread_cond_broadcast(&crowd->cond);
+    pthread_mutex_unlock(&crowd->mutex);
+    dj_value_unref(value);
+}
+
+static void on_read_all(void *ctx)
+{
+    struct reader *reader = ctx;
+    struct crowd *crowd = reader->crowd;
+    struct dj_store *store = crowd->fixture->store;
+    for (uint32_t i = 0; i < WAITING; i++) {
+        reader->gets[i] = (struct reader_get){.reader = reader, .id = i};
+        struct dj_store_key key = key_of(1, i);
+        enum deja_status status =
+            store->ops->get(store, reader->loop, &key, &reader->gets[i], on_crowd_got);
+        assert(status == DEJA_OK);
+    }
+    pthread_mutex_lock(&crowd->mutex);
+    crowd->issued++;
+    pthread_cond_broadcast(&crowd->cond);
+    pthread_mutex_unlock(&crowd->mutex);
+}
+
+static void reads_of_two_loops_in_one_batch_come_home_each(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    create(&fixture, (struct dj_lmdb_options){0});
+    for (uint32_t id = 0; id < WAITING; id += 2)
+        put(&fixture, value_of(1, id, 1, "body"));
+    static struct crowd crowd;
+    crowd = (struct crowd){.fixture = &fixture};
+    pthread_mutex_init(&crowd.mutex, NULL);
+    pthread_cond_init(&crowd.cond, NULL);
+    struct dj_job blockers[2]; /* one a worker */
+    for (int i = 0; i < 2; i++) {
+        blockers[i] = (struct dj_job){.work = block_worker, .ctx = &crowd};
+        assert_int_equal(dj_pool_submit(fixture.pool, &blockers[i]), DEJA_OK);
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        struct reader *reader = &crowd.readers[i];
+        reader->crowd = &crowd;
+        reader->loop = fixture.loops.loop[i];
+        reader->task = (struct dj_task){.run = on_read_all, .ctx = reader};
+        dj_loop_post(reader->loop, &reader->task);
+    }
+    pthread_mutex_lock(&crowd.mutex);
+    while (crowd.issued < 2)
+        pthread_cond_wait(&crowd.cond, &crowd.mutex);
+    crowd.is_open = true;
+    pthread_cond_broadcast(&crowd.cond);
+    while (crowd.answered < 2 * WAITING)
+        pthread_cond_wait(&crowd.cond, &crowd.mutex);
+    pthread_mutex_unlock(&crowd.mutex);
+    assert_int_equal(crowd.wrong, 0);
+    assert_int_equal(crowd.hits, WAITING);
     destroy(&fixture);
 }
 
@@ -613,212 +470,6 @@ static void meta_keeps_tables_apart_and_in_order(void **state)
     assert_int_equal(
         dj_lmdb_meta_put(store, "tags", deja_slice_text(long_key), deja_slice_text("x")),
         DEJA_ERR_LIMIT);
-    destroy(&fixture);
-}
-
-/* ---- damage ---- */
-
-static char *data_path(struct fixture *fixture, char path[128])
-{
-    snprintf(path, 128, "%s/entries/data.mdb", fixture->directory.path);
-    return path;
-}
-
-/* Changes one byte after each place where text stands in the data file; how many. */
-static uint32_t damage(struct fixture *fixture, const char *text)
-{
-    char path[128];
-    int fd = open(data_path(fixture, path), O_RDWR);
-    assert_true(fd >= 0);
-    off_t size = lseek(fd, 0, SEEK_END);
-    char *bytes = test_malloc((size_t)size);
-    assert_int_equal(pread(fd, bytes, (size_t)size, 0), size);
-    size_t len = strlen(text);
-    uint32_t count = 0;
-    for (size_t i = 0; i + len <= (size_t)size; i++)
-        if (memcmp(bytes + i, text, len) == 0) {
-            assert_int_equal(pwrite(fd, "?", 1, (off_t)(i + len / 2)), 1);
-            count++;
-        }
-    test_free(bytes);
-    close(fd);
-    return count;
-}
-
-static const char unique[] = "kQ3zP9xW7vR1tY5uI8oL2mN6bV4cX0aS";
-
-static void corrupt_record_is_a_miss_and_removed(void **state)
-{
-    (void)state;
-    struct fixture fixture;
-    create(&fixture, (struct dj_lmdb_options){0});
-    put(&fixture, value_of(1, 1, 1, unique));
-    put(&fixture, value_of(1, 2, 1, "another body"));
-    stop(&fixture);
-    assert_true(damage(&fixture, unique) >= 1);
-    assert_int_equal(start(&fixture), DEJA_OK);
-    assert_false(fixture.is_discarded); /* the same boot: nobody looked */
-    assert_false(has(&fixture, 1, 1));
-    assert_int_equal(stats_of(&fixture, 0).corrupt, 1);
-    put(&fixture, value_of(1, 3, 1, "after")); /* queued behind the removal */
-    assert_int_equal(stats_of(&fixture, 0).entries, 2);
-    assert_true(has_body(&fixture, 1, 2, "another body"));
-    put(&fixture, value_of(1, 1, 1, "anew"));
-    assert_true(has_body(&fixture, 1, 1, "anew"));
-    destroy(&fixture);
-}
-
-/* A process that writes, claims to have been booted elsewhere, and dies without closing. */
-static void write_and_die(struct fixture *fixture, const char *state_key, const char *state_value)
-{
-    fflush(NULL);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        if (start(fixture) != DEJA_OK)
-            _exit(1);
-        for (uint32_t id = 0; id < 50; id++)
-            if (wait_put(fixture->store, loop_of(fixture), value_of(1, id, 1, unique)) != DEJA_OK)
-                _exit(2);
-        put_vector(fixture, 1, 1, 100, 1, 0);
-        if (dj_lmdb_meta_put(fixture->store, "state", deja_slice_text(state_key),
-                             deja_slice_text(state_value)) != DEJA_OK)
-            _exit(3);
-        _exit(0);
-    }
-    int status = 0;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-}
-
-static void begin_unclean(struct fixture *fixture, const char *state_key, const char *state_value)
-{
-    *fixture = (struct fixture){.options = {0}};
-    directory_create(&fixture->directory);
-    write_and_die(fixture, state_key, state_value);
-}
-
-static void whole_entries_survive_the_check_after_another_boot(void **state)
-{
-    (void)state;
-    struct fixture fixture;
-    begin_unclean(&fixture, "boot", "another boot");
-    assert_int_equal(start(&fixture), DEJA_OK);
-    assert_false(fixture.is_discarded);
-    assert_int_equal(stats_of(&fixture, 0).entries, 51);
-    assert_true(has_body(&fixture, 1, 7, unique));
-    destroy(&fixture);
-}
-
-static void damaged_entries_are_discarded_after_another_boot(void **state)
-{
-    (void)state;
-    struct fixture fixture;
-    begin_unclean(&fixture, "boot", "another boot");
-    assert_true(damage(&fixture, unique) >= 50);
-    assert_int_equal(start(&fixture), DEJA_OK);
-    assert_true(fixture.is_discarded);
-    assert_int_equal(stats_of(&fixture, 0).entries, 0);
-    put(&fixture, value_of(1, 1, 1, "anew"));
-    reopen(&fixture);
-    assert_false(fixture.is_discarded);
-    assert_true(has_body(&fixture, 1, 1, "anew"));
-    destroy(&fixture);
-}
-
-static void cut_file_is_discarded_after_another_boot(void **state)
-{
-    (void)state;
-    struct fixture fixture;
-    begin_unclean(&fixture, "boot", "another boot");
-    char path[128];
-    assert_int_equal(truncate(data_path(&fixture, path), 5 * 4096), 0);
-    assert_int_equal(start(&fixture), DEJA_OK);
-    assert_true(fixture.is_discarded);
-    destroy(&fixture);
-}
-
-static void garbage_file_is_discarded(void **state)
-{
-    (void)state;
-    struct fixture fixture;
-    create(&fixture, (struct dj_lmdb_options){0});
-    put(&fixture, value_of(1, 1, 1, "body"));
-    stop(&fixture);
-    char path[128];
-    int fd = open(data_path(&fixture, path), O_WRONLY | O_TRUNC);
-    char garbage[9000];
-    fill(garbage, sizeof garbage, 3);
-    assert_int_equal(write(fd, garbage, sizeof garbage), sizeof garbage);
-    close(fd);
-    assert_int_equal(start(&fixture), DEJA_OK);
-    assert_true(fixture.is_discarded);
-    assert_int_equal(stats_of(&fixture, 0).entries, 0);
-    destroy(&fixture);
-}
-
-static void check_that_did_not_survive_discards_at_the_next_start(void **state)
-{
-    (void)state;
-    struct fixture fixture;
-    begin_unclean(&fixture, "verifying", "1");
-    assert_int_equal(start(&fixture), DEJA_OK);
-    assert_true(fixture.is_discarded);
-    reopen(&fixture);
-    assert_false(fixture.is_discarded);
-    destroy(&fixture);
-}
-
-static void killed_process_of_the_same_boot_is_trusted(void **state)
-{
-    (void)state;
-    struct fixture fixture;
-    begin_unclean(&fixture, "unrelated", "1");
-    assert_true(damage(&fixture, unique) >= 50);
-    assert_int_equal(start(&fixture), DEJA_OK);
-    assert_false(fixture.is_discarded);
-    assert_int_equal(stats_of(&fixture, 0).entries, 51);
-    assert_false(has(&fixture, 1, 7)); /* and still nothing damaged is served */
-    destroy(&fixture);
-}
-
-/* ---- processes ---- */
-
-static void second_process_is_told_busy(void **state)
-{
-    (void)state;
-    struct fixture fixture;
-    fixture = (struct fixture){.options = {0}};
-    directory_create(&fixture.directory);
-    int gate[2];
-    int verdict[2];
-    assert_int_equal(pipe(gate), 0);
-    assert_int_equal(pipe(verdict), 0);
-    fflush(NULL);
-    pid_t child = fork(); /* before threads are started here */
-    assert_true(child >= 0);
-    if (child == 0) {
-        close(gate[1]);
-        char byte;
-        if (read(gate[0], &byte, 1) != 1)
-            _exit(1);
-        byte = start(&fixture) == DEJA_ERR_BUSY ? 'b' : 'x';
-        _exit(write(verdict[1], &byte, 1) == 1 ? 0 : 1);
-    }
-    assert_int_equal(start(&fixture), DEJA_OK);
-    struct dj_store *second = NULL;
-    assert_int_equal(dj_lmdb_open(&fixture.options, &second, NULL, NULL), DEJA_ERR_BUSY);
-    assert_null(second);
-    assert_int_equal(write(gate[1], "g", 1), 1);
-    char byte = 0;
-    assert_int_equal(read(verdict[0], &byte, 1), 1);
-    assert_int_equal(byte, 'b');
-    int status = 0;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    close(gate[0]);
-    close(gate[1]);
-    close(verdict[0]);
-    close(verdict[1]);
     destroy(&fixture);
 }
 
@@ -912,20 +563,10 @@ int main(void)
         cmocka_unit_test(expired_entry_is_a_miss_and_swept_at_start),
         cmocka_unit_test(writes_are_acknowledged_in_order_and_a_remove_beats_the_put_before_it),
         cmocka_unit_test(full_queue_is_busy_and_what_was_accepted_is_answered),
-        cmocka_unit_test(tier_over_its_bytes_drops_what_expires_first),
-        cmocka_unit_test(never_expiring_entries_are_dropped_oldest_first),
-        cmocka_unit_test(full_map_makes_room_or_says_so),
-        cmocka_unit_test(batch_too_big_for_the_map_is_taken_in_parts),
         cmocka_unit_test(vectors_come_by_tenant_and_scope_and_follow_their_entries),
+        cmocka_unit_test(scan_of_many_vectors_gives_each_once),
+        cmocka_unit_test(reads_of_two_loops_in_one_batch_come_home_each),
         cmocka_unit_test(meta_keeps_tables_apart_and_in_order),
-        cmocka_unit_test(corrupt_record_is_a_miss_and_removed),
-        cmocka_unit_test(whole_entries_survive_the_check_after_another_boot),
-        cmocka_unit_test(damaged_entries_are_discarded_after_another_boot),
-        cmocka_unit_test(cut_file_is_discarded_after_another_boot),
-        cmocka_unit_test(garbage_file_is_discarded),
-        cmocka_unit_test(check_that_did_not_survive_discards_at_the_next_start),
-        cmocka_unit_test(killed_process_of_the_same_boot_is_trusted),
-        cmocka_unit_test(second_process_is_told_busy),
         cmocka_unit_test(open_survives_each_failed_allocation),
         cmocka_unit_test(calls_survive_each_failed_allocation),
     };
