@@ -22,9 +22,11 @@ fresh_take_along() {
             cp -L "$file" "$root$file"
         fi
     done
-    grep -lisE '^Acquire' /etc/apt/apt.conf /etc/apt/apt.conf.d/* 2>/dev/null | while read -r file; do
-        mkdir -p "$root$(dirname "$file")"
-        cp "$file" "$root$file"
+    for file in /etc/apt/apt.conf /etc/apt/apt.conf.d/*; do
+        if [ -f "$file" ] && grep -qi '^Acquire' "$file"; then
+            mkdir -p "$root$(dirname "$file")"
+            cp "$file" "$root$file"
+        fi
     done
     printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
     chmod 755 "$root/usr/sbin/policy-rc.d"
