@@ -337,7 +337,9 @@ class FakeUpstream:
 
     async def _send(self, writer, status, headers, body):
         head = [f"HTTP/1.1 {status} X"] + [f"{k}: {v}" for k, v in headers + self.extra_headers]
-        if status != 204:
+        if status in (204, 304):
+            body = b""
+        else:
             head.append(f"Content-Length: {len(body)}")
         writer.write("\r\n".join(head).encode("latin-1") + b"\r\n\r\n" + body)
         await writer.drain()
