@@ -76,11 +76,24 @@ def test_json_tree_is_accepted(tmp_path):
     assert run_cli("config", "check", "--config", path).returncode == 0
 
 
-@pytest.mark.parametrize("text", ["redis_url: redis://127.0.0.1\n", "default_ttl: 60\n"])
+@pytest.mark.parametrize("text", ["default_ttl: 60\n", "memory_cache_size: 100\n"])
 def test_old_flat_name_is_accepted_with_one_warning(tmp_path, text):
     done, _ = check(tmp_path, text)
     assert done.returncode == 0, done.stderr
     assert text.split(":")[0] in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("text", ["l2:\n  enabled: true\n", "encryption:\n  enabled: true\n",
+                                  "redis_url: redis://127.0.0.1\n"])
+def test_section_of_a_later_version_is_refused_rather_than_ignored(tmp_path, text):
+    done, _ = check(tmp_path, text)
+    assert done.returncode == 78
+    assert "not part of this version" in done.stdout + done.stderr
+
+
+def test_section_of_a_later_version_may_be_switched_off(tmp_path):
+    done, _ = check(tmp_path, "l2:\n  enabled: false\n")
+    assert done.returncode == 0, done.stderr
 
 
 def test_serve_refuses_a_wrong_file(spawn):

@@ -21,7 +21,7 @@ def test_loopback_host_is_served(daemon, host):
 @pytest.mark.parametrize("target", ["/api/v1/stats", "/v1/models", "/metrics"])
 def test_foreign_host_is_refused(daemon, upstream, host, target):
     before = upstream.counts[target]
-    assert status(daemon, "GET", target, host=host) in (400, 403, 421)
+    assert status(daemon, "GET", target, host=host) == 421
     assert upstream.counts[target] == before
 
 
@@ -47,7 +47,7 @@ def test_loopback_origin_is_served(daemon):
 @pytest.mark.parametrize(("method", "target"), [("PUT", "/api/v1/entries"), ("POST", "/api/v1/lookup")])
 def test_write_without_the_json_type_is_refused(daemon, kind, method, target):
     headers = [("Content-Type", kind)] if kind else []
-    assert status(daemon, method, target, headers, BODY) in (400, 415)
+    assert status(daemon, method, target, headers, BODY) == 415
 
 
 def test_json_type_may_carry_a_charset(daemon):

@@ -80,7 +80,7 @@ def test_entry_id_is_of_no_use_to_another_key(pair, word):
 def test_explain_tells_nothing_of_another_key(pair, word):
     one, two = pair
     put(one, f"where is {word}", "in the drawer")
-    answer = two.get("/api/v1/explain", params={"prompt": f"where is {word}"})
+    answer = two.get("/api/v1/explain", params={"query": f"where is {word}"})
     assert answer.status_code == 200
     assert word not in answer.text.replace(f"where is {word}", "")
     assert "drawer" not in answer.text

@@ -124,3 +124,21 @@ word_fuzz() {
     "$BUILD/fuzz/tests/fuzz/libfuzzer_$name" -max_total_time="$seconds" -timeout=10 \
         -artifact_prefix="$BUILD/corpus/" "$BUILD/corpus/$name" $([ -d "tests/fuzz/corpus/$name" ] && echo "tests/fuzz/corpus/$name")
 }
+
+word_bench() {
+    need_packages "${PACKAGES_BUILD[@]}" "${PACKAGES_RUN[@]}"
+    build_kind release
+    case "${1:-all}" in
+    all | exact)
+        unpack_packages nginx nginx-common wrk libluajit-5.1-2 libpcre2-8-0
+        say "exact hits on one core beside nginx"
+        python3 bench/exact_hits.py "${@:2}"
+        ;;&
+    all | semantic)
+        say "semantic hit with the embedding inside"
+        python3 bench/semantic_hit.py "${@:2}"
+        ;;
+    exact) ;;
+    *) die "which one? ./dev bench [exact|semantic]" ;;
+    esac
+}

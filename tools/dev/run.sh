@@ -6,7 +6,7 @@ MODEL=all-minilm-l6-v2
 
 # The value of --listen among the arguments, DEJA_SERVER__LISTEN, or the default.
 listen_address() {
-    local found=${DEJA_LISTEN:-127.0.0.1:7070}
+    local found=${DEJA_SERVER__LISTEN:-127.0.0.1:7070}
     while [ $# -gt 0 ]; do
         case "$1" in
         --listen) found=${2:-$found} ;;
