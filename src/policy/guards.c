@@ -1,0 +1,560 @@
+/* policy/guards.c - two texts' features side by side; see guards.h.
+ *
+ * How strict each rule is was found on the development pairs (docs/accuracy.md): a guard that
+ * refuses what one side merely leaves out costs hits on real traffic, so most rules want a
+ * contradiction - something on each side that the other lacks - and only numbers, dates,
+ * negation and some names (languages, formats) count when they stand on one side alone.
+ *
+ * (1) Symmetric: compare(a, b) == compare(b, a).
+ * (2) Reads only; tables are bounded, the worst case is quadratic in them.
+ */
+#include "policy/features_internal.h"
+
+#include <assert.h>
+
+enum {
+    LENGTH_SLACK = 5,     /* words that a longer question may add whatever the ratio */
+    LONG_WORDS = 120,     /* from here on the vector has not seen all of it */
+    STEM_MIN = 4,         /* letters left when un-, in-, dis- is taken off */
+    SPELLING_LEN_MIN = 6, /* letters of names that may differ in one */
+    INITIALS_MAX = 8,
+};
+#define LONG_SHARE_MIN 0.8 /* of the content words of a long text, on both sides */
+
+static const char *const reasons[DJ_GUARD_COUNT] = {
+    [DJ_GUARD_NUMBERS] = "guard:numbers",
+    [DJ_GUARD_UNITS] = "guard:units",
+    [DJ_GUARD_DATES] = "guard:dates",
+    [DJ_GUARD_NEGATION] = "guard:negation",
+    [DJ_GUARD_QUANTIFIERS] = "guard:quantifiers",
+    [DJ_GUARD_OPPOSITES] = "guard:opposites",
+    [DJ_GUARD_ENTITIES] = "guard:entities",
+    [DJ_GUARD_LITERALS] = "guard:literals",
+    [DJ_GUARD_DIRECTION] = "guard:direction",
+    [DJ_GUARD_QUESTION_TYPE] = "guard:question_type",
+    [DJ_GUARD_LANGUAGE] = "guard:language",
+    [DJ_GUARD_LENGTH_RATIO] = "guard:length_ratio",
+    [DJ_GUARD_CONTENT] = "guard:content",
+};
+
+const char *dj_guard_reason(enum dj_guard guard)
+{
+    return (unsigned)guard < DJ_GUARD_COUNT ? reasons[guard] : NULL;
+}
+
+const char *dj_guard_name(enum dj_guard guard)
+{
+    const char *reason = dj_guard_reason(guard);
+    return reason ? reason + strlen("guard:") : NULL;
+}
+
+enum dj_guard dj_guard_first(uint32_t refused)
+{
+    for (unsigned guard = 0; guard < DJ_GUARD_COUNT; guard++) {
+        if (refused & 1u << guard)
+            return (enum dj_guard)guard;
+    }
+    return DJ_GUARD_COUNT;
+}
+
+/* ---- words of the other text ---- */
+
+static bool has_stem(const struct dj_guard_parts *parts, uint32_t stem)
+{
+    for (uint32_t i = 0; i < parts->words.count; i++) {
+        if (parts->notes[i].stem == stem)
+            return true;
+    }
+    return false;
+}
+
+static bool has_lower(const struct dj_guard_parts *parts, uint32_t lower)
+{
+    for (uint32_t i = 0; i < parts->words.count; i++) {
+        if (parts->notes[i].lower == lower)
+            return true;
+    }
+    return false;
+}
+
+/* ---- numbers and units ---- */
+
+/* Marks equal numbers off against each other; what stays unmarked is returned as flags. */
+struct leftover {
+    uint32_t hard_a;
+    uint32_t hard_b;
+    uint32_t soft_a;
+    uint32_t soft_b;
+    bool has_other_unit; /* an equal number stands with another unit */
+};
+
+static bool is_unit_in(const struct dj_guard_parts *parts, uint32_t unit)
+{
+    for (uint32_t i = 0; i < parts->units.count; i++) {
+        if (parts->units.items[i].key == unit)
+            return true;
+    }
+    for (uint32_t i = 0; i < parts->number_count; i++) {
+        if (parts->numbers[i].unit == unit)
+            return true;
+    }
+    return false;
+}
+
+/* Of equal numbers the one with the equal unit is the partner, else any. */
+static int partner_of(const struct dj_feature_number *number, const struct dj_guard_parts *b,
+                      uint64_t taken)
+{
+    int found = -1;
+    for (uint32_t j = 0; j < b->number_count; j++) {
+        if ((taken >> j & 1) || b->numbers[j].key != number->key)
+            continue;
+        if (b->numbers[j].unit == number->unit)
+            return (int)j;
+        found = (int)j;
+    }
+    return found;
+}
+
+static struct leftover match_numbers(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
+{
+    struct leftover left = {0};
+    uint64_t taken = 0;
+    static_assert(DJ_FEATURE_NUMBERS_MAX <= 64, "a bit per number");
+    for (uint32_t i = 0; i < a->number_count; i++) {
+        const struct dj_feature_number *number = &a->numbers[i];
+        int j = partner_of(number, b, taken);
+        if (j < 0) {
+            left.hard_a += !number->is_soft;
+            left.soft_a += number->is_soft;
+            continue;
+        }
+        taken |= UINT64_C(1) << j;
+        uint32_t ua = number->unit;
+        uint32_t ub = b->numbers[j].unit;
+        /* A unit on one side only must at least be named on the other. */
+        if (ua != ub && (ua == 0 ? !is_unit_in(a, ub) : ub != 0 || !is_unit_in(b, ua)))
+            left.has_other_unit = true;
+    }
+    for (uint32_t j = 0; j < b->number_count; j++) {
+        if (taken >> j & 1)
+            continue;
+        left.hard_b += !b->numbers[j].is_soft;
+        left.soft_b += b->numbers[j].is_soft;
+    }
+    return left;
+}
+
+static bool has_unmatched_unit(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
+{
+    for (uint32_t i = 0; i < a->units.count; i++) {
+        if (!is_unit_in(b, a->units.items[i].key))
+            return true;
+    }
+    return false;
+}
+
+static uint32_t compare_numbers(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
+{
+    uint32_t refused = 0;
+    struct leftover left = match_numbers(a, b);
+    if (left.hard_a || left.hard_b || (left.soft_a && left.soft_b))
+        refused |= 1u << DJ_GUARD_NUMBERS;
+    if (left.has_other_unit || (has_unmatched_unit(a, b) && has_unmatched_unit(b, a)))
+        refused |= 1u << DJ_GUARD_UNITS;
+    return refused;
+}
+
+/* ---- dates ---- */
+
+static void unmatched_dates(const struct dj_guard_parts *a, const struct dj_guard_parts *b,
+                            uint32_t *out_hard, uint32_t *out_soft)
+{
+    for (uint32_t i = 0; i < a->dates.count; i++) {
+        bool is_there = false;
+        for (uint32_t j = 0; j < b->dates.count; j++)
+            is_there |= a->dates.items[i].key == b->dates.items[j].key;
+        if (is_there)
+            continue;
+        *out_hard += !a->dates.items[i].is_soft;
+        *out_soft += a->dates.items[i].is_soft;
+    }
+}
+
+static uint32_t compare_dates(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
+{
+    uint32_t hard_a = 0;
+    uint32_t hard_b = 0;
+    uint32_t soft_a = 0;
+    uint32_t soft_b = 0;
+    unmatched_dates(a, b, &hard_a, &soft_a);
+    unmatched_dates(b, a, &hard_b, &soft_b);
+    return hard_a || hard_b || (soft_a && soft_b) ? 1u << DJ_GUARD_DATES : 0;
+}
+
+/* ---- negation and opposites ---- */
+
+/* un-able against able, il-legal against legal: words of a that negate a word of b. */
+static uint32_t prefixed_negations(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
+{
+    static const char *const prefixes[] = {"un", "in", "im", "il", "ir", "dis", "non"};
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < a->words.count; i++) {
+        struct deja_slice word = dj_feature_base(a->words.items[i].lower);
+        if (a->words.items[i].kind != DJ_WORD_PLAIN || has_lower(b, a->notes[i].lower))
+            continue;
+        for (size_t p = 0; p < sizeof prefixes / sizeof *prefixes; p++) {
+            size_t len = strlen(prefixes[p]);
+            if (word.len < len + STEM_MIN || memcmp(word.data, prefixes[p], len) != 0)
+                continue;
+            struct deja_slice rest = deja_slice(word.data + len, word.len - len);
+            if (has_lower(b, dj_lex_hash(rest))) {
+                count++;
+                break;
+            }
+        }
+    }
+    return count;
+}
+
+static uint32_t compare_negation(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
+{
+    uint32_t in_a = a->negations + prefixed_negations(a, b);
+    uint32_t in_b = b->negations + prefixed_negations(b, a);
+    return (in_a ^ in_b) & 1 ? 1u << DJ_GUARD_NEGATION : 0;
+}
+
+struct poles {
+    bool has_plus;
+    bool has_minus;
+};
+
+static struct poles poles_of(const struct dj_guard_parts *parts, uint32_t axis)
+{
+    struct poles poles = {0};
+    for (uint32_t i = 0; i < parts->axes.count; i++) {
+        if (parts->axes.items[i].key != axis)
+            continue;
+        poles.has_plus |= parts->axes.items[i].pole > 0;
+        poles.has_minus |= parts->axes.items[i].pole < 0;
+    }
+    return poles;
+}
+
+static uint32_t compare_axes(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
+{
+    uint32_t refused = 0;
+    for (uint32_t i = 0; i < a->axes.count; i++) {
+        const struct dj_feature_item *item = &a->axes.items[i];
+        struct poles pa = poles_of(a, item->key);
+        struct poles pb = poles_of(b, item->key);
+        bool is_opposite = (pa.has_plus && !pa.has_minus && pb.has_minus && !pb.has_plus) ||
+                           (pa.has_minus && !pa.has_plus && pb.has_plus && !pb.has_minus);
+        if (is_opposite)
+            refused |=
+                1u << (item->flags & DJ_LEX_QUANTITY ? DJ_GUARD_QUANTIFIERS : DJ_GUARD_OPPOSITES);
+    }
+    return refused;
+}
+
+/* ---- names ---- */
+
+static struct deja_slice lower_of(const struct dj_guard_parts *parts, uint32_t index)
+{
+    return dj_feature_base(parts->words.items[index].lower);
+}
+
+/* At most one letter changed, added or left out. */
+static bool is_one_letter_off(struct deja_slice x, struct deja_slice y)
+{
+    if (x.len > y.len) {
+        struct deja_slice swap = x;
+        x = y;
+        y = swap;
+    }
+    if (y.len < SPELLING_LEN_MIN || y.len - x.len > 1)
+        return false;
+    size_t i = 0;
+    while (i < x.len && x.data[i] == y.data[i])
+        i++;
+    size_t skip_x = x.len == y.len ? 1 : 0;
+    if (i + skip_x >= x.len)
+        return true;
+    return memcmp(x.data + i + skip_x, y.data + i + 1, x.len - i - skip_x) == 0;
+}
+
+/* The letters of word are the initials of words of parts that follow each other. */
+static bool is_spelt_out(struct deja_slice word, const struct dj_guard_parts *parts)
+{
+    if (word.len < 2 || word.len > INITIALS_MAX)
+        return false;
+    for (uint32_t i = 0; i < parts->words.count; i++) {
+        size_t matched = 0;
+        for (uint32_t j = i; j < parts->words.count && matched < word.len; j++) {
+            char c = parts->words.items[j].lower.data[0];
+            if (c == word.data[matched] && parts->words.items[j].lower.len > 1)
+                matched++;
+            else if (j == i || !parts->notes[j].is_stop)
+                break;
+        }
+        if (matched == word.len)
+            return true;
+    }
+    return false;
+}
+
+/* A word of a that is one of the initials of an acronym of b. */
+static bool is_initial_in(const struct dj_guard_parts *a, uint32_t index,
+                          const struct dj_guard_parts *b)
+{
+    for (uint32_t j = 0; j < b->words.count; j++) {
+        struct deja_slice word = lower_of(b, j);
+        bool can_be = b->words.items[j].is_acronym || b->notes[j].is_name;
+        if (can_be && memchr(word.data, a->words.items[index].lower.data[0], word.len) &&
+            is_spelt_out(word, a))
+            return true;
+    }
+    return false;
+}
+
+/* "hugging face" for "huggingface", either way round. */
+static bool is_joined_in(struct deja_slice word, const struct dj_guard_parts *parts)
+{
+    for (uint32_t i = 0; i + 1 < parts->words.count; i++) {
+        struct deja_slice first = parts->words.items[i].lower;
+        struct deja_slice second = parts->words.items[i + 1].lower;
+        if (first.len + second.len == word.len && memcmp(word.data, first.data, first.len) == 0 &&
+            memcmp(word.data + first.len, second.data, second.len) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool is_joined_either_way(const struct dj_guard_parts *a, uint32_t index,
+                                 const struct dj_guard_parts *b)
+{
+    if (is_joined_in(lower_of(a, index), b))
+        return true;
+    for (uint32_t j = 0; j < b->words.count; j++) {
+        struct deja_slice word = b->words.items[j].lower;
+        struct deja_slice part = lower_of(a, index);
+        bool has_part = word.len > part.len && part.len > 2 &&
+                        (memcmp(word.data, part.data, part.len) == 0 ||
+                         memcmp(word.data + word.len - part.len, part.data, part.len) == 0);
+        if (has_part && is_joined_in(word, a))
+            return true;
+    }
+    return false;
+}
+
+/* The name at item of a is in b, in this or another form. */
+static bool is_name_in(const struct dj_guard_parts *a, const struct dj_feature_item *item,
+                       const struct dj_guard_parts *b)
+{
+    for (uint32_t i = 0; i < a->names.count; i++) {
+        if (a->names.items[i].word != item->word)
+            continue;
+        for (uint32_t j = 0; j < b->names.count; j++) {
+            if (a->names.items[i].key == b->names.items[j].key)
+                return true;
+        }
+    }
+    if (item->words > 1)
+        return false;
+    uint32_t index = item->word;
+    struct deja_slice word = lower_of(a, index);
+    if (has_stem(b, a->notes[index].stem) || is_spelt_out(word, b) || is_initial_in(a, index, b) ||
+        is_joined_either_way(a, index, b))
+        return true;
+    for (uint32_t j = 0; item->group == 0 && j < b->words.count; j++) {
+        if (is_one_letter_off(word, lower_of(b, j)))
+            return true;
+    }
+    return false;
+}
+
+struct unmatched {
+    struct dj_feature_item items[DJ_FEATURE_ITEMS_MAX];
+    uint32_t count;
+};
+
+static void find_unmatched(const struct dj_guard_parts *a, const struct dj_guard_parts *b,
+                           struct unmatched *out)
+{
+    out->count = 0;
+    for (uint32_t i = 0; i < a->names.count; i++) {
+        if (!is_name_in(a, &a->names.items[i], b))
+            out->items[out->count++] = a->names.items[i];
+    }
+}
+
+static bool is_proper(const struct dj_guard_parts *parts, const struct dj_feature_item *item)
+{
+    const struct dj_word *word = &parts->words.items[item->word];
+    return item->group == 0 || item->flags & DJ_LEX_PROPER ||
+           (word->is_capitalised && !word->is_sentence_head);
+}
+
+static bool has_class(const struct dj_guard_parts *parts, uint32_t group)
+{
+    for (uint32_t i = 0; i < parts->names.count; i++) {
+        if (parts->names.items[i].group == group)
+            return true;
+    }
+    return false;
+}
+
+static bool is_alone(const struct unmatched *of_a, const struct dj_guard_parts *b)
+{
+    for (uint32_t i = 0; i < of_a->count; i++) {
+        if (of_a->items[i].flags & DJ_LEX_ALONE && !has_class(b, of_a->items[i].group))
+            return true;
+    }
+    return false;
+}
+
+static uint32_t compare_names(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
+{
+    struct unmatched ua;
+    struct unmatched ub;
+    find_unmatched(a, b, &ua);
+    find_unmatched(b, a, &ub);
+    bool is_refused = is_alone(&ua, b) || is_alone(&ub, a);
+    for (uint32_t i = 0; i < ua.count && !is_refused; i++) {
+        for (uint32_t j = 0; j < ub.count && !is_refused; j++) {
+            const struct dj_feature_item *x = &ua.items[i];
+            const struct dj_feature_item *y = &ub.items[j];
+            is_refused = (x->group && x->group == y->group) || (is_proper(a, x) && is_proper(b, y));
+        }
+    }
+    return is_refused ? 1u << DJ_GUARD_ENTITIES : 0;
+}
+
+/* ---- literals ---- */
+
+static struct deja_slice literal_of(struct deja_slice word)
+{
+    if (word.len > 2 && memcmp(word.data + word.len - 2, "()", 2) == 0)
+        word.len -= 2;
+    return word;
+}
+
+/* Equal, or one is the other with a module in front: dataset.take, take. */
+static bool is_same_literal(struct deja_slice x, struct deja_slice y)
+{
+    x = literal_of(x);
+    y = literal_of(y);
+    if (x.len < y.len) {
+        struct deja_slice swap = x;
+        x = y;
+        y = swap;
+    }
+    if (y.len == 0 || memcmp(x.data + x.len - y.len, y.data, y.len) != 0)
+        return false;
+    return x.len == y.len || x.data[x.len - y.len - 1] == '.';
+}
+
+static bool is_literal_in(struct deja_slice word, const struct dj_guard_parts *parts)
+{
+    for (uint32_t i = 0; i < parts->words.count; i++) {
+        if (is_same_literal(word, parts->words.items[i].lower))
+            return true;
+    }
+    return is_joined_in(word, parts);
+}
+
+static bool has_unmatched_literal(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
+{
+    for (uint32_t i = 0; i < a->words.count; i++) {
+        const struct dj_word *word = &a->words.items[i];
+        if ((word->kind == DJ_WORD_CODE || word->is_backticked) && !is_literal_in(word->lower, b))
+            return true;
+    }
+    return false;
+}
+
+static bool has_unmatched_quote(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
+{
+    for (uint32_t i = 0; i < a->words.count; i++) {
+        if (a->words.items[i].is_quoted && !a->notes[i].is_stop && !has_stem(b, a->notes[i].stem))
+            return true;
+    }
+    return false;
+}
+
+/* 7 - 3 and 3 - 7: in arithmetic the order of the numbers counts. */
+static bool is_same_arithmetic(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
+{
+    if (a->operators != b->operators || a->number_count != b->number_count)
+        return false;
+    for (uint32_t i = 0; i < a->number_count; i++) {
+        if (a->numbers[i].key != b->numbers[i].key)
+            return false;
+    }
+    return true;
+}
+
+static uint32_t compare_literals(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
+{
+    bool is_refused = (has_unmatched_literal(a, b) && has_unmatched_literal(b, a)) ||
+                      (has_unmatched_quote(a, b) && has_unmatched_quote(b, a)) ||
+                      (a->operators && b->operators && !is_same_arithmetic(a, b));
+    return is_refused ? 1u << DJ_GUARD_LITERALS : 0;
+}
+
+/* ---- the rest ---- */
+
+static uint32_t compare_question(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
+{
+    bool is_refused = a->question != DJ_QUESTION_OTHER && b->question != DJ_QUESTION_OTHER &&
+                      a->question != b->question;
+    return is_refused ? 1u << DJ_GUARD_QUESTION_TYPE : 0;
+}
+
+static uint32_t compare_length(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
+{
+    uint32_t longer = a->words.count > b->words.count ? a->words.count : b->words.count;
+    uint32_t shorter = a->words.count + b->words.count - longer;
+    return longer > 2 * shorter + LENGTH_SLACK ? 1u << DJ_GUARD_LENGTH_RATIO : 0;
+}
+
+static double shared_content(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
+{
+    uint32_t shared = 0;
+    for (uint32_t i = 0; i < a->words.count; i++) {
+        if (!a->notes[i].is_stop && !a->notes[i].is_filler)
+            shared += has_stem(b, a->notes[i].stem);
+    }
+    return a->content ? (double)shared / a->content : 1;
+}
+
+static uint32_t compare_content(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
+{
+    bool is_long = a->words.count > LONG_WORDS || b->words.count > LONG_WORDS;
+    bool is_refused = a->is_overfull || b->is_overfull ||
+                      (is_long && (shared_content(a, b) < LONG_SHARE_MIN ||
+                                   shared_content(b, a) < LONG_SHARE_MIN));
+    return is_refused ? 1u << DJ_GUARD_CONTENT : 0;
+}
+
+void dj_guards_compare(const struct dj_guard_features *features_a,
+                       const struct dj_guard_features *features_b,
+                       struct dj_guard_verdict *out_verdict)
+{
+    static const struct dj_guard_parts empty;
+    const struct dj_guard_parts *a = features_a->parts ? features_a->parts : &empty;
+    const struct dj_guard_parts *b = features_b->parts ? features_b->parts : &empty;
+    uint32_t refused = compare_length(a, b);
+    /* Quadratic in the words: not for texts that are refused anyway. */
+    if (!refused)
+        refused |= compare_content(a, b);
+    if (!refused)
+        refused |= compare_numbers(a, b) | compare_dates(a, b) | compare_negation(a, b) |
+                   compare_axes(a, b) | compare_names(a, b) | compare_literals(a, b) |
+                   compare_question(a, b);
+    if (!refused && dj_guard_is_turned_round(a, b))
+        refused |= 1u << DJ_GUARD_DIRECTION;
+    if (a->tongue && b->tongue && a->tongue != b->tongue)
+        refused |= 1u << DJ_GUARD_LANGUAGE;
+    *out_verdict = (struct dj_guard_verdict){.refused = refused};
+}
