@@ -36,7 +36,7 @@ build_kind() {
     setup_kind "$kind"
     say "building build/$kind"
     if ! ninja -C "$BUILD/$kind" -j"$(jobs)" "$@" >"$BUILD/$kind.log" 2>&1; then
-        grep -vE '^\[[0-9]+/[0-9]+\] (Compiling|Linking|Generating)' "$BUILD/$kind.log" >&2 || true
+        sed -n '/^FAILED/,$p' "$BUILD/$kind.log" | head -n 200 >&2
         die "the build failed (build/$kind.log)"
     fi
 }
