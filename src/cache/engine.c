@@ -233,6 +233,11 @@ int64_t dj_engine_expiry(const struct dj_engine *engine, struct dj_loop *loop, u
     return dj_loop_now_ms(loop) + (int64_t)(kept < 1.0 ? 1.0 : kept);
 }
 
+void dj_engine_sweep(struct dj_engine *engine, struct dj_loop *loop)
+{
+    dj_memory_sweep(engine->options.memory, dj_loop_index(loop), dj_loop_now_ms(loop));
+}
+
 /* ---- inspect ---- */
 
 void dj_engine_stats(struct dj_engine *engine, const uint8_t *tenant,

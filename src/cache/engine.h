@@ -163,6 +163,9 @@ enum deja_status dj_engine_get(struct dj_engine *engine, struct dj_loop *loop,
 int64_t dj_engine_expiry(const struct dj_engine *engine, struct dj_loop *loop, uint64_t ttl_ms,
                          uint64_t fallback_ms);
 
+/* Drops expired entries of that loop's part of memory; loop-bound, about once a minute. */
+void dj_engine_sweep(struct dj_engine *engine, struct dj_loop *loop);
+
 /* ---- inspect ---- */
 
 struct dj_engine_stats {

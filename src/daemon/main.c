@@ -184,6 +184,25 @@ static int serve_with(struct invocation *invocation)
     return code;
 }
 
+/* The flags that belong to settings are known to the table, not to run_serve's own list. */
+static int unknown_flag(const struct invocation *invocation, const char *message)
+{
+    size_t count = 0;
+    const struct dj_option *table = dj_settings_table(&count);
+    for (int i = 1; i < invocation->argc; i++) {
+        struct dj_suggest suggest = dj_suggest(invocation->argv[i]);
+        for (size_t j = 0; invocation->argv[i][0] == '-' && j < count; j++)
+            if (table[j].flag)
+                dj_suggest_offer(&suggest, table[j].flag);
+        if (!suggest.best)
+            continue;
+        fprintf(stderr, "deja serve: unknown flag %s: did you mean %s?\n", invocation->argv[i],
+                suggest.best);
+        return EXIT_USAGE_ERROR;
+    }
+    return usage_error("serve", message, "");
+}
+
 static int run_serve(struct invocation *invocation)
 {
     const struct dj_arg args[] = {
@@ -195,7 +214,7 @@ static int run_serve(struct invocation *invocation)
     struct deja_error error;
     if (dj_args_parse(invocation->argc - 1, invocation->argv + 1, args, sizeof args / sizeof *args,
                       &words, &error) != DEJA_OK)
-        return usage_error("serve", error.message, "");
+        return unknown_flag(invocation, error.message);
     if (words.count)
         return usage_error("serve", "takes flags only, not ", words.items[0]);
     if (invocation->wants_help) {
@@ -324,8 +343,8 @@ int main(int argc, char **argv)
     struct invocation invocation = {.config_path = NULL};
     signal(SIGPIPE, SIG_IGN); /* a reader that left is an error of the write, not our end */
     if (argc < 2 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
-        write_overview(argc < 2 ? stderr : stdout);
-        return argc < 2 ? EXIT_USAGE_ERROR : 0;
+        write_overview(stdout);
+        return 0;
     }
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
         return run_version(&invocation);

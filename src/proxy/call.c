@@ -52,12 +52,12 @@ static bool is_left_out(const struct dj_http_request *request, struct deja_slice
                         bool is_cached_surface)
 {
     if (dj_http_is_hop_by_hop(request->headers, request->header_count, name) ||
-        dj_http_name_is(name, "host") || dj_http_name_is(name, "content-length") ||
-        dj_http_name_is(name, "expect") || dj_knobs_is_cache_header(name))
+        dj_http_is_same(name, "host") || dj_http_is_same(name, "content-length") ||
+        dj_http_is_same(name, "expect") || dj_knobs_is_cache_header(name))
         return true;
     /* A stored answer is re-encoded per client: never ask for a coding that has to be undone. */
     return is_cached_surface &&
-           (dj_http_name_is(name, "accept-encoding") || dj_http_name_is(name, "content-encoding"));
+           (dj_http_is_same(name, "accept-encoding") || dj_http_is_same(name, "content-encoding"));
 }
 
 enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http_request *request,
@@ -218,8 +218,8 @@ static void copy_headers(struct dj_call *call, const struct dj_http_header *head
     for (size_t i = 0; copies && i < count; i++) {
         struct deja_slice name = headers[i].name;
         if (dj_http_is_hop_by_hop(headers, count, name) ||
-            dj_http_name_is(name, "content-length") || dj_http_name_is(name, "set-cookie") ||
-            dj_http_name_is(name, "date"))
+            dj_http_is_same(name, "content-length") || dj_http_is_same(name, "set-cookie") ||
+            dj_http_is_same(name, "date"))
             continue;
         struct dj_http_header copy = {dj_arena_copy(&call->arena, name),
                                       dj_arena_copy(&call->arena, headers[i].value)};
@@ -239,11 +239,11 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
     static const char event_stream[] = "text/event-stream";
     call->upstream_us =
         (uint32_t)(dj_loop_monotonic_us(call->home) - call->upstream_started_us);
-    call->is_encoded = coding.len && !dj_http_name_is(coding, "identity");
+    call->is_encoded = coding.len && !dj_http_is_same(coding, "identity");
     call->head.status = status;
     call->head.is_stream =
         type.len >= sizeof event_stream - 1 &&
-        dj_http_name_is(deja_slice(type.data, sizeof event_stream - 1), event_stream);
+        dj_http_is_same(deja_slice(type.data, sizeof event_stream - 1), event_stream);
     copy_headers(call, headers, count);
     dj_registry_on_upstream_status(context->registry, call->fingerprint.key.tenant, status,
                                    dj_loop_now_ms(call->home));

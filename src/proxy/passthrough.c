@@ -57,8 +57,8 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
     for (size_t i = 0; i < count && out.count < DJ_ANSWER_HEADERS_MAX - 16; i++) {
         struct deja_slice name = headers[i].name;
         if (!dj_http_is_hop_by_hop(headers, count, name) &&
-            !dj_http_name_is(name, "content-length") && !dj_http_name_is(name, "date") &&
-            !dj_http_name_is(name, "x-request-id"))
+            !dj_http_is_same(name, "content-length") && !dj_http_is_same(name, "date") &&
+            !dj_http_is_same(name, "x-request-id"))
             out.items[out.count++] = headers[i];
     }
     dj_answer_add_outcome(&out, &outcome);

@@ -12,6 +12,7 @@
 #include "net/http_headers.h"
 #include "proto/compress.h"
 #include "proto/http_text.h"
+#include "proxy/identity.h"
 
 #define BODY_DECODED_MAX (32u << 20)
 
@@ -63,19 +64,6 @@ void ride_fail(struct ride *ride, int status, const char *message, const char *p
 
 /* ---- who asks ---- */
 
-static struct deja_slice credential_of(const struct dj_http_request *request)
-{
-    struct deja_slice value = dj_http_find_header(request, "authorization");
-    static const char bearer[] = "bearer ";
-    if (!value.len)
-        return dj_http_find_header(request, "x-api-key");
-    if (value.len > sizeof bearer - 1 &&
-        dj_http_is_same(deja_slice(value.data, sizeof bearer - 1), bearer))
-        return dj_http_trim(
-            deja_slice(value.data + sizeof bearer - 1, value.len - (sizeof bearer - 1)));
-    return value;
-}
-
 bool ride_decode(struct ride *ride)
 {
     const struct dj_http_request *request = dj_http_exchange_request(ride->exchange);
@@ -100,17 +88,8 @@ void ride_identify(struct ride *ride, const char *family)
 {
     const struct dj_http_request *request = dj_http_exchange_request(ride->exchange);
     struct dj_proxy_context *context = ride->context;
-    struct deja_slice credential = context->forced_tenant
-                                       ? deja_slice_text(context->forced_tenant)
-                                       : credential_of(request);
-    dj_tenant_derive(context->root, credential, ride->tenant);
-    memcpy(ride->prefix.tenant, ride->tenant, sizeof ride->tenant);
-    dj_tenant_fingerprint_key(context->root, ride->tenant, ride->prefix.fingerprint_key);
-    ride->prefix.family = family;
-    ride->prefix.upstream_id = deja_slice_text(context->upstream_id);
-    ride->prefix.headers[0] = dj_http_find_header(request, "anthropic-beta");
-    ride->prefix.headers[1] = dj_http_find_header(request, "openai-organization");
-    ride->prefix.headers[2] = dj_http_find_header(request, "openai-project");
+    dj_identity_tenant(context, request, ride->tenant);
+    dj_identity_prefix(context, request, ride->tenant, family, &ride->prefix);
     dj_registry_touch(context->registry, ride->tenant, dj_loop_now_ms(ride->loop));
 }
 
@@ -171,7 +150,7 @@ static void add_upstream_headers(struct dj_answer_headers *headers,
 {
     const struct dj_http_header *items = head->headers;
     for (size_t i = 0; i < head->header_count && headers->count < DJ_ANSWER_HEADERS_MAX; i++)
-        if (!dj_http_name_is(items[i].name, "x-request-id"))
+        if (!dj_http_is_same(items[i].name, "x-request-id"))
             headers->items[headers->count++] = items[i];
 }
 

@@ -51,16 +51,19 @@ DJ_INLINE void store(float *to, lanes_f32 lanes)
 /* The first count lanes, the others set to fill. */
 DJ_INLINE lanes_f32 load_part(const float *from, size_t count, float fill)
 {
-    lanes_f32 lanes = splat(fill);
-    for (size_t i = 0; i < count; i++)
-        lanes[i] = from[i];
-    return lanes;
+    float lanes[DJ_LANES]; /* a vector would be spilled and reloaded for each lane set */
+    DJ_UNROLL
+    for (size_t i = 0; i < DJ_LANES; i++)
+        lanes[i] = fill;
+    if (count)
+        memcpy(lanes, from, count * sizeof *from);
+    return load(lanes);
 }
 
 DJ_INLINE void store_part(float *to, size_t count, lanes_f32 lanes)
 {
-    for (size_t i = 0; i < count; i++)
-        to[i] = lanes[i];
+    if (count)
+        memcpy(to, &lanes, count * sizeof *to);
 }
 
 DJ_INLINE lanes_f32 blend(lanes_i32 mask, lanes_f32 yes, lanes_f32 no)
@@ -187,8 +190,9 @@ static void softmax(float *row, size_t len, float factor)
     if (i < len)
         largest = max_of(largest, load_part(row + i, len - i, row[0]) * factor);
     float top = largest[0];
+    DJ_UNROLL
     for (size_t j = 1; j < DJ_LANES; j++)
-        top = fmaxf(top, largest[j]);
+        top = largest[j] > top ? largest[j] : top;
     lanes_f32 sums = {0};
     for (i = 0; i + DJ_LANES <= len; i += DJ_LANES) {
         lanes_f32 e = exp_of(load(row + i) * factor - top);
@@ -289,12 +293,32 @@ DJ_INLINE void tile(const struct dj_gemm *gemm, const float *a, size_t row, size
     }
 }
 
-typedef void tile_fn(const struct dj_gemm *gemm, const float *a, size_t row, size_t column);
+/* `rows` (constant again) rows of a, side by side: [k][rows]. */
+DJ_INLINE void pack_block(const struct dj_gemm *gemm, size_t row, const size_t rows)
+{
+    const float *a = gemm->a + row * gemm->a_stride;
+    float *packed = gemm->scratch + row * gemm->k;
+    for (size_t i = 0; i < gemm->k; i++) {
+        DJ_UNROLL
+        for (size_t r = 0; r < rows; r++)
+            packed[r] = a[r * gemm->a_stride + i];
+        packed += rows;
+    }
+}
 
-#define DJ_TILE(rows)                                                                              \
-    static void tile_##rows(const struct dj_gemm *gemm, const float *a, size_t row, size_t column) \
-    {                                                                                              \
-        tile(gemm, a, row, column, rows);                                                          \
+struct block {
+    void (*pack)(const struct dj_gemm *gemm, size_t row);
+    void (*multiply)(const struct dj_gemm *gemm, size_t row, size_t column);
+};
+
+#define DJ_TILE(rows)                                                              \
+    static void pack_##rows(const struct dj_gemm *gemm, size_t row)                \
+    {                                                                              \
+        pack_block(gemm, row, rows);                                               \
+    }                                                                              \
+    static void tile_##rows(const struct dj_gemm *gemm, size_t row, size_t column) \
+    {                                                                              \
+        tile(gemm, gemm->scratch + row * gemm->k, row, column, rows);              \
     }
 DJ_TILE(1)
 DJ_TILE(2)
@@ -313,22 +337,17 @@ DJ_TILE(13)
 DJ_TILE(14)
 #endif
 
-static tile_fn *const tiles[DJ_TILE_ROWS + 1] = {
-    NULL,   tile_1, tile_2, tile_3,  tile_4,  tile_5,  tile_6,
+#define DJ_BLOCK(rows)           \
+    {                            \
+        pack_##rows, tile_##rows \
+    }
+static const struct block kinds[DJ_TILE_ROWS + 1] = {
+    {NULL, NULL}, DJ_BLOCK(1), DJ_BLOCK(2), DJ_BLOCK(3),  DJ_BLOCK(4),  DJ_BLOCK(5),  DJ_BLOCK(6),
 #if DJ_TILE_ROWS > 6
-    tile_7, tile_8, tile_9, tile_10, tile_11, tile_12, tile_13, tile_14,
+    DJ_BLOCK(7),  DJ_BLOCK(8), DJ_BLOCK(9), DJ_BLOCK(10), DJ_BLOCK(11), DJ_BLOCK(12), DJ_BLOCK(13),
+    DJ_BLOCK(14),
 #endif
 };
-
-static void pack_a(const struct dj_gemm *gemm, size_t row, size_t rows, float *packed)
-{
-    const float *a = gemm->a + row * gemm->a_stride;
-    for (size_t i = 0; i < gemm->k; i++) {
-        for (size_t r = 0; r < rows; r++)
-            packed[r] = a[r * gemm->a_stride + i];
-        packed += rows;
-    }
-}
 
 /* Rows are cut into blocks as even as can be (28 into 14 + 14, 16 into 8 + 8): a block of one row
  * would cost as much as one of six. Panels outside, blocks inside: weights come from memory once.
@@ -339,13 +358,13 @@ static void gemm_f32(const struct dj_gemm *gemm)
     for (size_t block = 0; block < blocks; block++) {
         size_t row = gemm->m * block / blocks;
         size_t rows = gemm->m * (block + 1) / blocks - row;
-        pack_a(gemm, row, rows, gemm->scratch + row * gemm->k);
+        kinds[rows].pack(gemm, row);
     }
     for (size_t column = 0; column < gemm->n; column += TILE_COLUMNS) {
         for (size_t block = 0; block < blocks; block++) {
             size_t row = gemm->m * block / blocks;
             size_t rows = gemm->m * (block + 1) / blocks - row;
-            tiles[rows](gemm, gemm->scratch + row * gemm->k, row, column);
+            kinds[rows].multiply(gemm, row, column);
         }
     }
 }

@@ -135,7 +135,7 @@ static enum deja_status insert_rows(struct dj_lmdb *lmdb, struct dj_lmdb_txn *tx
                                .cost = dj_row_cost(write->record.len, vector_bytes),
                                .has_vector = write->dim > 0};
     memcpy(head.scope, entry->scope, sizeof head.scope);
-    char *row;
+    char *row = NULL;
     enum deja_status status =
         put_reserved(lmdb, txn, DJ_LMDB_ENTRIES, dj_lmdb_val(&write->key, sizeof write->key),
                      DJ_ROW_HEAD_BYTES + write->record.len, &row);

@@ -63,7 +63,7 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
                            memcmp(headers[i].value.data, expected, (size_t)len) == 0;
     }
     if (status == 206 && !is_continued)
-        fetch->local_status = DEJA_ERR_CORRUPT;
+        fetch->local_status = DEJA_ERR_UNSUPPORTED;
     if (status == 200 && fetch->at) { /* the server does not resume: from the beginning */
         fetch->at = 0;
         if (ftruncate(fetch->fd, 0) || lseek(fetch->fd, 0, SEEK_SET) < 0)
@@ -184,6 +184,12 @@ static enum deja_status fetch_all(struct fetch *fetch, char url[URL_CAP], struct
             return deja_error_set(error, status, "%s", deja_status_text(status));
         if (fetch->local_status == DEJA_ERR_IO)
             return deja_error_set(error, DEJA_ERR_IO, "the disk refused %s", fetch->file->name);
+        if (fetch->local_status == DEJA_ERR_UNSUPPORTED) { /* so the next try begins anew */
+            if (ftruncate(fetch->fd, 0))
+                return deja_error_set(error, DEJA_ERR_IO, "the disk refused %s", fetch->file->name);
+            return deja_error_set(error, DEJA_ERR_IO, "it went on with %s at another byte",
+                                  fetch->file->name);
+        }
         if (fetch->local_status != DEJA_OK)
             return deja_error_set(error, DEJA_ERR_CORRUPT, "%s has another size than it should",
                                   fetch->file->name);

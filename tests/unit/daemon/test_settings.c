@@ -196,24 +196,37 @@ static void broken_secret_is_not_repeated(void **state)
     done(&result);
 }
 
-/* The sample beside the README is what the table says, and loads as the defaults. */
-static void sample_file_is_the_table(void **state)
+/* A file in the source tree ends with what the table says in that form. */
+static void assert_written_from_table(const char *path, enum dj_describe_form form)
 {
-    (void)state;
-    char sample[65536];
-    struct dj_buf yaml = {0};
+    struct dj_buf described = {0};
     size_t count = 0;
     const struct dj_option *table = dj_settings_table(&count);
-    dj_options_describe(table, count, DJ_DESCRIBE_YAML, &yaml);
-    assert_int_equal(yaml.status, DEJA_OK);
-    FILE *file = fopen(DJ_SOURCE_ROOT "/deja.yaml.example", "r");
+    dj_options_describe(table, count, form, &described);
+    assert_int_equal(described.status, DEJA_OK);
+    char *text = test_malloc(described.len + 4096);
+    FILE *file = fopen(path, "r");
     assert_non_null(file);
-    size_t len = fread(sample, 1, sizeof sample, file);
+    size_t len = fread(text, 1, described.len + 4096, file);
     fclose(file);
-    assert_true(len > yaml.len);
-    assert_memory_equal(sample + len - yaml.len, yaml.data, yaml.len);
-    dj_buf_fini(&yaml);
+    assert_true(len > described.len);
+    assert_memory_equal(text + len - described.len, described.data, described.len);
+    test_free(text);
+    dj_buf_fini(&described);
+}
 
+static void documents_are_the_table(void **state)
+{
+    (void)state;
+    assert_written_from_table(DJ_SOURCE_ROOT "/deja.yaml.example", DJ_DESCRIBE_YAML);
+    assert_written_from_table(DJ_SOURCE_ROOT "/docs/configuration.md", DJ_DESCRIBE_MARKDOWN);
+}
+
+static void sample_file_loads_as_the_defaults(void **state)
+{
+    (void)state;
+    size_t count = 0;
+    const struct dj_option *table = dj_settings_table(&count);
     struct dj_settings_source source = {.config_path = DJ_SOURCE_ROOT "/deja.yaml.example",
                                         .environment = home};
     struct result defaults = load(home, NULL, 0);
@@ -255,7 +268,8 @@ int main(void)
         cmocka_unit_test(old_trees_and_further_names_are_accepted),
         cmocka_unit_test(reload_names_what_needs_a_restart),
         cmocka_unit_test(broken_secret_is_not_repeated),
-        cmocka_unit_test(sample_file_is_the_table),
+        cmocka_unit_test(documents_are_the_table),
+        cmocka_unit_test(sample_file_loads_as_the_defaults),
         cmocka_unit_test(load_survives_each_failed_allocation),
     };
     return RUN_TESTS(tests);
