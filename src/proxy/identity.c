@@ -36,5 +36,8 @@ void dj_identity_prefix(const struct dj_proxy_context *context,
                     dj_http_find_header(request, "openai-project")},
     };
     memcpy(out_prefix->tenant, tenant, sizeof out_prefix->tenant);
-    dj_tenant_fingerprint_key(context->root, tenant, out_prefix->fingerprint_key);
+    struct dj_secret key;
+    dj_tenant_fingerprint_key(context->root, tenant, &key);
+    memcpy(out_prefix->fingerprint_key, key.bytes, sizeof out_prefix->fingerprint_key);
+    dj_secret_fini(&key);
 }

@@ -14,7 +14,6 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
-#include "base/num.h"
 #include "proxy/telemetry_internal.h"
 
 /* A token costs this much when nobody says better (REQUIREMENTS C7). */
@@ -155,20 +154,6 @@ static unsigned index_of(const char *const *names, unsigned count, const char *n
         if (strcmp(names[i], name) == 0)
             return i;
     return fallback;
-}
-
-void dj_tenant_text(const uint8_t tenant[DJ_ID_BYTES], char out_text[DJ_TENANT_TEXT_BYTES])
-{
-    static const uint8_t groups[] = {4, 2, 2, 2, 6};
-    size_t at = 0;
-    size_t from = 0;
-    for (size_t i = 0; i < sizeof groups; i++) {
-        if (i > 0)
-            out_text[at++] = '-';
-        dj_hex_encode(tenant + from, groups[i], out_text + at);
-        at += 2u * groups[i];
-        from += groups[i];
-    }
 }
 
 /* ---- label sets ---- */

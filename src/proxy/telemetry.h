@@ -70,10 +70,6 @@ void dj_telemetry_reloaded(struct dj_telemetry *telemetry, bool is_ok, int64_t n
 void dj_telemetry_gauges(struct dj_telemetry *telemetry, struct dj_engine *engine, uint32_t queued,
                          int64_t started_ms);
 
-/* "tenant" as labels and answers show it: a UUID, 36 characters and the end. */
-#define DJ_TENANT_TEXT_BYTES 37u
-void dj_tenant_text(const uint8_t tenant[DJ_ID_BYTES], char out_text[DJ_TENANT_TEXT_BYTES]);
-
 /* For the summary at exit and /api/v1/stats. */
 struct dj_telemetry_totals {
     uint64_t requests;
