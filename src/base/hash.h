@@ -9,7 +9,7 @@
 #include <deja/base.h>
 
 /* The same on every machine, release and byte order: stored records are checked with it. */
-uint64_t dj_hash64(struct deja_slice bytes, uint64_t seed);
+uint64_t dj_hash64(const void *data, size_t len, uint64_t seed);
 /* Likewise, in canonical (big endian) byte order. */
 void dj_hash128(const void *data, size_t len, uint64_t seed, uint8_t out_hash[16]);
 

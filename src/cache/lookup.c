@@ -11,6 +11,7 @@
 #include "cache/engine_internal.h"
 #include "policy/guards.h"
 #include "policy/reuse.h"
+#include "store/memory.h"
 
 struct lookup {
     struct dj_engine *engine;

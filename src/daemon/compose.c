@@ -23,7 +23,6 @@
 #define EXIT_UNABLE 1
 #define EXIT_BUSY 75
 #define EXIT_BAD_CONFIG 78
-#define TENANTS_TABLE "tenants"
 
 static int exit_code(enum deja_status status)
 {
@@ -210,27 +209,6 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
     return DEJA_OK;
 }
 
-/* ---- tenants ---- */
-
-static enum deja_status keep_tenant(void *ctx, const uint8_t tenant[DJ_ID_BYTES],
-                                    struct deja_slice state)
-{
-    struct dj_daemon *daemon = ctx;
-    return daemon->lmdb ? dj_lmdb_meta_put(daemon->lmdb, TENANTS_TABLE,
-                                           deja_slice(tenant, DJ_ID_BYTES), state)
-                        : DEJA_OK;
-}
-
-static enum deja_status forget_tenant(void *ctx, const uint8_t tenant[DJ_ID_BYTES])
-{
-    struct dj_daemon *daemon = ctx;
-    return daemon->lmdb ? dj_lmdb_meta_remove(daemon->lmdb, TENANTS_TABLE,
-                                              deja_slice(tenant, DJ_ID_BYTES))
-                        : DEJA_OK;
-}
-
-static enum deja_status make_tenants(struct dj_daemon *daemon, struct deja_error *error);
-
 /* ---- serving ---- */
 
 static enum deja_status open_servers(struct dj_daemon *daemon, struct deja_error *error)
@@ -304,6 +282,16 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
     return status;
 }
 
+static enum deja_status make_tenants(struct dj_daemon *daemon, struct deja_error *error)
+{
+    enum deja_status status =
+        dj_tenants_create(daemon->lmdb, daemon->work, daemon->settings->tenant.derived_max,
+                          &daemon->tenants, &daemon->registry);
+    return status == DEJA_OK ? status
+                             : deja_error_set(error, status, "the table of tenants: %s",
+                                              deja_status_text(status));
+}
+
 int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
                    struct deja_error *error)
 {
@@ -341,11 +329,12 @@ void dj_daemon_fini(struct dj_daemon *daemon)
         dj_loop_destroy(daemon->nodes[i].loop);
     }
     dj_registry_destroy(daemon->registry);
+    dj_tenants_destroy(daemon->tenants);
     for (uint32_t i = 0; i < daemon->policy_count; i++)
         dj_free(daemon->policies[i]);
     dj_volatile_destroy(daemon->volatiles);
     dj_telemetry_destroy(daemon->telemetry);
     dj_metrics_destroy(daemon->metrics);
     dj_log_destroy(daemon->log);
-    dj_secret_fini(&daemon->root.secret);
+    dj_tenant_root_fini(&daemon->root);
 }

@@ -6,6 +6,7 @@
 
 #include "api/router.h"
 #include "daemon/settings.h"
+#include "daemon/tenants.h"
 #include "net/http_server.h"
 #include "net/outbound.h"
 #include "proxy/context.h"
@@ -46,6 +47,7 @@ struct dj_daemon {
     struct dj_store *lmdb; /* the engine's */
     struct dj_engine *engine;
     struct dj_tenant_root root;
+    struct dj_tenants *tenants;
     struct dj_registry *registry;
     struct dj_proxy_policy *policies[DJ_POLICIES_MAX]; /* all ever used; freed at the end */
     uint32_t policy_count;

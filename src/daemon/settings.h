@@ -11,6 +11,7 @@
 
 #include <deja/base.h>
 
+#include "cache/key.h" /* dj_fold */
 #include "config/diagnostics.h"
 #include "config/options.h"
 #include "obs/log.h"    /* dj_log_level, dj_log_format */
@@ -21,8 +22,6 @@ enum dj_embedder_choice { DJ_EMBEDDER_AUTO, DJ_EMBEDDER_TRANSFORMER, DJ_EMBEDDER
 enum dj_usage_on_hit { DJ_USAGE_ORIGINAL, DJ_USAGE_ZERO };
 enum dj_id_on_hit { DJ_HIT_ID_ORIGINAL, DJ_HIT_ID_NEW };
 enum dj_replay { DJ_REPLAY_INSTANT };
-/* Bits of scope_fold. */
-enum dj_fold { DJ_FOLD_TIME = 1, DJ_FOLD_UUID = 2, DJ_FOLD_REQUEST_ID = 4, DJ_FOLD_DATE = 8 };
 
 struct dj_settings_address {
     char *host;    /* owned, without brackets: "127.0.0.1", "::1" */

@@ -363,9 +363,7 @@ static void on_read(void *ctx, enum deja_status status, struct deja_slice bytes)
         connection->is_reading = false;
         connection->has_ended = true;
         /* Input in a state that reads waits for the task, which closes when it is used up. */
-        bool is_awaited = connection->input.len > 0 ||
-
-                          connection->state == DJ_HTTP_BUSY ||
+        bool is_awaited = connection->input.len > 0 || connection->state == DJ_HTTP_BUSY ||
                           connection->state == DJ_HTTP_FLUSHING;
         /* A client that only ended its side may still read: unless somebody watches, try. */
         if (status == DEJA_OK && is_awaited && !connection->exchange.on_event)

@@ -52,12 +52,12 @@ static enum deja_status status_from_curl(CURLcode code)
     }
 }
 
+/* NULL: a handle of curl's own, with which newer versions shut connections down. */
 static struct dj_outbound_call *call_of(CURL *easy)
 {
     char *call = NULL;
     CURLcode code = curl_easy_getinfo(easy, CURLINFO_PRIVATE, &call);
-    assert(code == CURLE_OK && call);
-    return (struct dj_outbound_call *)(void *)call;
+    return code == CURLE_OK ? (struct dj_outbound_call *)(void *)call : NULL;
 }
 
 void dj_outbound_finish(struct dj_outbound_call *call, enum deja_status status, const char *detail)
@@ -185,7 +185,9 @@ static int on_socket_wish(CURL *easy, curl_socket_t fd, int wish, void *ctx, voi
         watch = watch_create(outbound, fd);
         if (!watch) {
             /* An error here would kill every call of the multi handle; this one is enough. */
-            dj_outbound_call_end(call_of(easy), DEJA_ERR_NOMEM, "no memory to watch a socket");
+            struct dj_outbound_call *call = call_of(easy);
+            if (call)
+                dj_outbound_call_end(call, DEJA_ERR_NOMEM, "no memory to watch a socket");
             return 0;
         }
         curl_multi_assign(outbound->multi, fd, watch);

@@ -114,7 +114,7 @@ static void put_payload(struct dj_buf *buf, const struct dj_entry *entry)
 
 static uint64_t checksum_of(const char *header, struct deja_slice payload)
 {
-    return dj_hash64(payload, dj_hash64(deja_slice(header, CHECKSUM_OFFSET), 0));
+    return dj_hash64(payload.data, payload.len, dj_hash64(header, CHECKSUM_OFFSET, 0));
 }
 
 /* Replaces the payload at `start` by its packed form if that is shorter by an eighth at least;

@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/slice.h"
 #include "net/http_headers.h"
+#include "proto/http_text.h"
 #include "proxy/completion.h"
 
 #define CALL_ARENA_BYTES_MAX (80u << 20)

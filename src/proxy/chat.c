@@ -315,11 +315,10 @@ static void go_home(struct ride *ride)
 static void look_up(struct ride *ride)
 {
     struct dj_proxy_context *context = ride->context;
-    bool may_read = ride->is_cacheable && !ride->knobs.is_bypass && !ride->knobs.is_no_read &&
-                    dj_registry_may_hit(context->registry, ride->tenant);
-    struct dj_value *value = NULL;
-    if (!may_read && ride->is_cacheable && !ride->knobs.is_bypass)
+    if (!ride->may_hit)
         ride->knobs.is_no_read = true; /* suspended: ask the upstream, which decides */
+    bool may_read = ride->is_cacheable && !ride->knobs.is_bypass && !ride->knobs.is_no_read;
+    struct dj_value *value = NULL;
     if (may_read)
         value = dj_engine_find(context->engine, ride->loop, &ride->fingerprint.key,
                                ride->knobs.max_age_ms);
@@ -366,7 +365,7 @@ static void prepare(void *ctx)
         dj_json_bool(dj_json_get(dj_json_get(root, "stream_options"), "include_usage"), false);
     dj_knobs_read(request, root, ride->policy->response_ttl_ms, &ride->knobs);
     ride->prefix.name_space = ride->knobs.name_space;
-    ride->is_cacheable = dj_json_is(dj_json_get(root, "messages"), DJ_JSON_ARRAY) &&
+    ride->is_cacheable = !ride->is_unknown && dj_json_is(dj_json_get(root, "messages"), DJ_JSON_ARRAY) &&
                          !dj_json_get(root, "web_search_options");
     if (ride->is_cacheable)
         ride->prepare_status = make_keys(ride);

@@ -422,8 +422,7 @@ static void look_up(struct inputs *inputs)
     struct dj_engine *engine = ride->context->engine;
     struct dj_arena *arena = dj_http_exchange_request(ride->exchange)->arena;
     size_t missing = 0;
-    bool may_read = !ride->knobs.is_bypass && !ride->knobs.is_no_read &&
-                    dj_registry_may_hit(ride->context->registry, ride->tenant);
+    bool may_read = !ride->knobs.is_no_read && ride->may_hit;
     for (size_t i = 0; may_read && i < inputs->count; i++) {
         inputs->items[i].value =
             dj_engine_find(engine, ride->loop, &inputs->items[i].fingerprint.key,
@@ -515,7 +514,7 @@ static void prepare(void *ctx)
     ride->prefix.name_space = ride->knobs.name_space;
     inputs->is_base64 = deja_slice_is_equal(
         dj_json_string(dj_json_get(root, "encoding_format")), deja_slice_text("base64"));
-    ride->is_cacheable = list_items(inputs, dj_json_get(root, "input"));
+    ride->is_cacheable = !ride->is_unknown && list_items(inputs, dj_json_get(root, "input"));
     if (ride->is_cacheable)
         ride->prepare_status = make_keys(inputs, root, request->arena);
     ride->canon_us = (uint32_t)(dj_clock_monotonic_us() - started);

@@ -5,6 +5,7 @@
  */
 #include "base/alloc.h"
 #include "net/http_headers.h"
+#include "proto/http_text.h"
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
 

@@ -90,7 +90,9 @@ void ride_identify(struct ride *ride, const char *family)
     struct dj_proxy_context *context = ride->context;
     dj_identity_tenant(context, request, ride->tenant);
     dj_identity_prefix(context, request, ride->tenant, family, &ride->prefix);
-    dj_registry_touch(context->registry, ride->tenant, dj_loop_now_ms(ride->loop));
+    if (dj_registry_touch(context->registry, ride->tenant, dj_loop_now_ms(ride->loop),
+                          &ride->may_hit) != DEJA_OK)
+        ride->is_unknown = true; /* no room for another tenant: answered without the cache */
 }
 
 /* ---- answering ---- */

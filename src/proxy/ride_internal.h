@@ -43,6 +43,8 @@ struct ride {
     enum deja_status prepare_status;
     struct deja_error error;
     uint32_t canon_us;
+    bool may_hit;    /* the tenant's credential is not suspended */
+    bool is_unknown; /* the tenant could not be noted: neither read nor stored */
     bool is_stream;
     bool has_usage; /* the client asked for the usage chunk */
     bool is_cacheable;

@@ -10,6 +10,7 @@
 #ifndef HTTP_FIXTURE_H
 #define HTTP_FIXTURE_H
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -32,6 +33,7 @@ struct fixture {
     uint16_t port;
     struct dj_http_limits limits;
     bool has_error_body;
+    bool has_own_loop; /* the test runs it itself */
     uint32_t drain_timeout_ms;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -71,6 +73,10 @@ static inline void answer_echo(struct dj_http_exchange *exchange)
     const struct dj_http_request *request = dj_http_exchange_request(exchange);
     size_t len = request->method.len + request->target.len + request->body.len + 3;
     char *text = dj_arena_alloc(request->arena, len + 1);
+    if (!text) {
+        dj_http_respond(exchange, 503, NULL, 0, deja_slice(NULL, 0));
+        return;
+    }
     int printed = snprintf(text, len + 1, "%.*s %.*s %.*s\n", (int)request->method.len,
                            request->method.data, (int)request->target.len, request->target.data,
                            (int)request->body.len, request->body.len ? request->body.data : "");
@@ -147,6 +153,10 @@ static inline void on_request(void *ctx, struct dj_http_exchange *exchange)
     count_up(fixture, &fixture->requests);
     if (path_is(request, "/later") || path_is(request, "/big")) {
         struct later *later = dj_arena_alloc(request->arena, sizeof(*later));
+        if (!later) {
+            dj_http_respond(exchange, 503, NULL, 0, deja_slice(NULL, 0));
+            return;
+        }
         *later = (struct later){{NULL, on_later_echo, later}, exchange, BIG_BYTES};
         if (path_is(request, "/later")) {
             dj_loop_post(dj_http_exchange_loop(exchange), &later->task);
@@ -237,7 +247,8 @@ static inline void fixture_open(struct fixture *fixture)
                                          &fixture->server, NULL),
                      DEJA_OK);
     fixture->port = dj_http_server_port(fixture->server);
-    assert_int_equal(pthread_create(&fixture->thread, NULL, run_loop, fixture), 0);
+    if (!fixture->has_own_loop)
+        assert_int_equal(pthread_create(&fixture->thread, NULL, run_loop, fixture), 0);
 }
 
 static inline struct fixture *fixture_create(void)
@@ -291,6 +302,16 @@ static inline bool send_text(int fd, const char *text)
     return send_bytes(fd, text, strlen(text));
 }
 
+/* With a receive timeout a call that was interrupted is not taken up again by the system. */
+static inline ssize_t receive(int fd, char *bytes, size_t len)
+{
+    ssize_t count;
+    do
+        count = recv(fd, bytes, len, 0);
+    while (count < 0 && errno == EINTR);
+    return count;
+}
+
 /* Until the end of the stream, into fixture->reply (what does not fit is dropped); the number of
  * all bytes, -1 when the connection was reset. */
 static inline ssize_t read_to_end(struct fixture *fixture, int fd)
@@ -299,7 +320,7 @@ static inline ssize_t read_to_end(struct fixture *fixture, int fd)
     size_t total = 0;
     size_t kept = 0;
     for (;;) {
-        ssize_t count = recv(fd, sink, sizeof(sink), 0);
+        ssize_t count = receive(fd, sink, sizeof(sink));
         if (count < 0)
             break;
         size_t room = REPLY_BYTES - 1 - kept;
@@ -320,7 +341,7 @@ static inline bool read_until(struct fixture *fixture, int fd, const char *end)
     size_t len = 0;
     size_t end_len = strlen(end);
     while (len < REPLY_BYTES - 1) {
-        ssize_t count = recv(fd, fixture->reply + len, REPLY_BYTES - 1 - len, 0);
+        ssize_t count = receive(fd, fixture->reply + len, REPLY_BYTES - 1 - len);
         if (count <= 0)
             return false;
         len += (size_t)count;

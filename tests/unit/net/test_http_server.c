@@ -249,6 +249,38 @@ static void server_survives_each_failed_allocation(void **state)
     dj_loop_destroy(loop);
 }
 
+static void *talk_and_stop(void *ctx)
+{
+    struct fixture *fixture = ctx;
+    talk(fixture, "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+                  "2\r\nhi\r\n0\r\n\r\n" GET("/stream") GET("/later") GET("/a"));
+    tell_loop(fixture, on_stop);
+    return NULL;
+}
+
+static void requests_survive_each_failed_allocation(void **state)
+{
+    (void)state;
+    for (size_t n = 1;; n++) {
+        struct fixture *fixture = fixture_create();
+        fixture->has_own_loop = true;
+        fixture->drain_timeout_ms = 1;
+        fixture_open(fixture);
+        pthread_t client;
+        assert_int_equal(pthread_create(&client, NULL, talk_and_stop, fixture), 0);
+        failing_malloc_arm(n);
+        dj_loop_run(fixture->loop);
+        bool has_failed = failing_malloc_disarm();
+        pthread_join(client, NULL);
+        if (!has_failed)
+            assert_int_equal(count_of(fixture->reply, "HTTP/1.1 200 OK"), 4);
+        dj_loop_destroy(fixture->loop);
+        free(fixture);
+        if (!has_failed)
+            break;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,6 +295,7 @@ int main(void)
         cmocka_unit_test(drain_closes_idle_clients_and_answers_running_ones),
         cmocka_unit_test(drain_cuts_what_takes_too_long),
         cmocka_unit_test(server_survives_each_failed_allocation),
+        cmocka_unit_test(requests_survive_each_failed_allocation),
     };
     return RUN_TESTS(tests);
 }

@@ -126,6 +126,8 @@ struct call {
     enum moment cancel_at;
     bool must_pause; /* at every piece of data; a task resumes */
     bool is_inside_start;
+    size_t fail_at; /* the n-th allocation while the loop runs; 0: none */
+    bool has_failed;
     struct dj_task task;
     struct dj_task end;
     int heads;
@@ -213,8 +215,16 @@ static const struct dj_outbound_events events = {on_head, on_data, on_done};
 static void start_call(struct call *call)
 {
     call->is_inside_start = true;
-    assert_int_equal(dj_outbound_start(call->outbound, &call->request, &events, call, &call->call),
-                     DEJA_OK);
+    enum deja_status status =
+        dj_outbound_start(call->outbound, &call->request, &events, call, &call->call);
+    if (call->fail_at > 0 && status == DEJA_ERR_NOMEM) {
+        call->left = 0;
+        call->dones = 1;
+        call->status = status;
+        dj_loop_post(call->loop, &call->end);
+        return;
+    }
+    assert_int_equal(status, DEJA_OK);
     if (call->cancel_at == AT_START)
         dj_outbound_cancel(call->call);
     call->is_inside_start = false;
@@ -242,7 +252,9 @@ static void run_call(struct call *call, struct server *server)
     call->end = (struct dj_task){.run = on_end, .ctx = call};
     struct dj_task begin = {.run = on_begin, .ctx = call};
     dj_loop_post(call->loop, &begin);
+    failing_malloc_arm(call->fail_at);
     dj_loop_run(call->loop);
+    call->has_failed = failing_malloc_disarm();
     dj_loop_destroy(call->loop);
     server_close(server);
     assert_true(call->dones >= 1);
@@ -538,6 +550,19 @@ static void outbound_survives_each_failed_allocation(void **state)
     dj_loop_destroy(loop);
 }
 
+static void call_survives_each_failed_allocation(void **state)
+{
+    (void)state;
+    for (size_t n = 1;; n++) {
+        struct server server = {.answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"};
+        struct call call = {.fail_at = n};
+        run_call(&call, &server);
+        assert_int_equal(call.status, call.has_failed ? DEJA_ERR_NOMEM : DEJA_OK);
+        if (!call.has_failed)
+            break;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -555,6 +580,7 @@ int main(void)
         cmocka_unit_test(bad_requests_are_refused_at_start),
         cmocka_unit_test(url_check_takes_http_with_a_host_only),
         cmocka_unit_test(outbound_survives_each_failed_allocation),
+        cmocka_unit_test(call_survives_each_failed_allocation),
     };
     return RUN_TESTS(tests);
 }

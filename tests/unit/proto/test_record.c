@@ -180,8 +180,7 @@ static void set_number(struct dj_buf *record, size_t at, uint32_t value)
 /* Makes the checksum right again, as one who can write to our files would. */
 static void sign(struct dj_buf *record)
 {
-    uint64_t sum = dj_hash64(deja_slice(record->data + 32, record->len - 32),
-                             dj_hash64(deja_slice(record->data, 24), 0));
+    uint64_t sum = dj_hash64(record->data + 32, record->len - 32, dj_hash64(record->data, 24, 0));
     set_number(record, 24, (uint32_t)sum);
     set_number(record, 28, (uint32_t)(sum >> 32));
 }
