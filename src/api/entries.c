@@ -68,6 +68,10 @@ static void answer_put(struct put *put)
         dj_request_refuse(request, failure);
         return;
     }
+    /* On the local surface no upstream proves a tenant; having stored something does. */
+    if (request->http->is_loopback_peer)
+        dj_registry_confirm(request->api->proxy->registry, request->tenant,
+                            dj_loop_now_ms(request->loop));
     if (put->is_batch) {
         dj_json_begin_object(&w);
         dj_json_key(&w, "results");

@@ -31,11 +31,25 @@ struct dj_request_reading {
 bool dj_request_take_tenant(struct dj_request *request)
 {
     struct dj_proxy_context *context = request->api->proxy;
-    dj_identity_tenant(context, request->http, request->tenant);
-    dj_tenant_fingerprint_key(context->root, request->tenant, &request->fingerprint_key);
     bool may_hit = false;
-    return dj_registry_touch(context->registry, request->tenant, dj_loop_now_ms(request->loop),
-                             &may_hit) == DEJA_OK;
+    dj_identity_tenant(context, request->http, request->tenant);
+    enum deja_status status = dj_registry_touch(context->registry, request->tenant,
+                                                dj_loop_now_ms(request->loop), &may_hit);
+    if (status == DEJA_ERR_LIMIT) {
+        dj_request_problem(request, 503, "cache_unavailable", "too many tenants are in use");
+        return false;
+    }
+    if (status != DEJA_OK) {
+        dj_request_refuse(request, status);
+        return false;
+    }
+    if (!may_hit) { /* a revoked key does not go on reading the cache */
+        dj_request_problem(request, 403, "credential_suspended",
+                           "the upstream refused this credential");
+        return false;
+    }
+    dj_tenant_fingerprint_key(context->root, request->tenant, &request->fingerprint_key);
+    return true;
 }
 
 /* ---- reading ---- */

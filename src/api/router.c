@@ -11,7 +11,6 @@
 
 #include "api/handlers.h"
 #include "base/num.h"
-#include "proto/http_text.h"
 #include "proxy/identity.h"
 #include "proxy/proxy.h"
 #include "security/local_guard.h"
@@ -175,6 +174,31 @@ static void refuse_method(struct dj_http_exchange *exchange, struct deja_slice i
 
 /* ---- who may ---- */
 
+static size_t count_of(const char *const *texts)
+{
+    size_t count = 0;
+    while (texts && texts[count])
+        count++;
+    return count;
+}
+
+static enum dj_guard_verdict guard(const struct dj_api *api, const struct dj_http_request *http,
+                                   bool needs_json)
+{
+    const struct dj_guard_config config = {.hosts = api->allowed_hosts,
+                                           .host_count = count_of(api->allowed_hosts),
+                                           .origins = api->allowed_origins,
+                                           .origin_count = count_of(api->allowed_origins)};
+    const struct dj_guard_request asked = {.method = http->method,
+                                           .host = dj_http_find_header(http, "host"),
+                                           .origin = dj_http_find_header(http, "origin"),
+                                           .content_type =
+                                               dj_http_find_header(http, "content-type"),
+                                           .has_body = http->body.len > 0,
+                                           .needs_json = needs_json};
+    return dj_guard_check(&config, &asked);
+}
+
 static bool is_token(const struct dj_api *api, const struct dj_http_request *http)
 {
     struct deja_slice sent = dj_http_find_header(http, "x-deja-token");
@@ -183,15 +207,6 @@ static bool is_token(const struct dj_api *api, const struct dj_http_request *htt
         sent = dj_identity_credential(http);
     return wanted.len > 0 && sent.len == wanted.len &&
            dj_is_equal_constant_time(sent.data, wanted.data, wanted.len);
-}
-
-static bool is_json_type(const struct dj_http_request *http)
-{
-    struct deja_slice type = dj_http_find_header(http, "content-type");
-    const char *end = type.len ? memchr(type.data, ';', type.len) : NULL;
-    if (end)
-        type.len = (size_t)(end - type.data);
-    return dj_http_is_same(dj_http_trim(type), "application/json");
 }
 
 /* False: the request was answered. */
@@ -211,7 +226,7 @@ static bool has_access(struct dj_api *api, const struct route *route,
                &challenge);
         return false;
     }
-    if (route->is_json && !is_json_type(http)) {
+    if (route->is_json && guard(api, http, true) != DJ_GUARD_OK) {
         refuse(exchange, id, 415, "unsupported_media_type", "Content-Type must be application/json",
                NULL);
         return false;
@@ -280,37 +295,16 @@ static void handle_proxy(struct dj_api *api, struct dj_http_exchange *exchange,
         dj_proxy_passthrough(api->proxy, exchange, id);
 }
 
-static size_t count_names(const char *const *names)
-{
-    size_t count = 0;
-    while (names && names[count])
-        count++;
-    return count;
-}
-
-static enum dj_guard_verdict check_surface(const struct dj_api *api,
-                                           const struct dj_http_request *http)
-{
-    const struct dj_guard_config config = {.hosts = api->allowed_hosts,
-                                           .host_count = count_names(api->allowed_hosts),
-                                           .origins = api->allowed_origins,
-                                           .origin_count = count_names(api->allowed_origins)};
-    const struct dj_guard_request request = {.method = http->method,
-                                             .host = dj_http_find_header(http, "host"),
-                                             .origin = dj_http_find_header(http, "origin")};
-    return dj_guard_check(&config, &request);
-}
-
 void dj_api_handle(void *ctx, struct dj_http_exchange *exchange)
 {
     struct dj_api *api = ctx;
     const struct dj_http_request *http = dj_http_exchange_request(exchange);
     struct deja_slice id = request_id(api, http);
-    enum dj_guard_verdict verdict = check_surface(api, http);
-    if (verdict != DJ_GUARD_OK)
-        refuse(exchange, id, dj_guard_status(verdict),
-               verdict == DJ_GUARD_BAD_HOST ? "wrong_host" : "foreign_origin",
-               dj_guard_text(verdict), NULL);
+    enum dj_guard_verdict verdict = guard(api, http, false);
+    if (verdict == DJ_GUARD_BAD_HOST)
+        refuse(exchange, id, 421, "wrong_host", dj_guard_text(verdict), NULL);
+    else if (verdict != DJ_GUARD_OK)
+        refuse(exchange, id, 403, "foreign_origin", dj_guard_text(verdict), NULL);
     else if (has_dot_segment(http->path))
         refuse(exchange, id, 400, "invalid_path", "the path has dot segments", NULL);
     else if (has_prefix(http->path, "/v1/"))

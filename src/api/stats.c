@@ -1,5 +1,6 @@
 /* api/stats.c - GET /api/v1/stats: what the cache did for this tenant, and what it keeps. */
 #include "api/handlers.h"
+#include "security/tenant.h"
 
 static void put_count(struct dj_json_writer *w, const char *name, uint64_t value)
 {

@@ -14,7 +14,6 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
-#include "base/num.h"
 #include "proxy/telemetry_internal.h"
 
 /* A token costs this much when nobody says better (REQUIREMENTS C7). */

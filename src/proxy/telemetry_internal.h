@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "proxy/telemetry.h"
+#include "security/tenant.h"
 
 enum api { API_CHAT, API_EMBEDDINGS, API_API, API_PASSTHROUGH, API_OTHER, API_COUNT };
 enum level {

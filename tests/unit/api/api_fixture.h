@@ -86,13 +86,17 @@ static inline struct dj_embedder *toy_create(void)
 
 static inline void identity_init(struct fixture *fixture)
 {
-    memset(&fixture->root, 7, sizeof fixture->root);
+    uint8_t secret[DJ_SHA256_BYTES];
+    memset(secret, 7, sizeof secret);
+    dj_tenant_root_init(&fixture->root, secret);
     fixture->context.root = &fixture->root;
+    assert_int_equal(dj_registry_create(100, NULL, &fixture->context.registry), DEJA_OK);
 }
 
 static inline void identity_fini(struct fixture *fixture)
 {
-    fixture->context.root = NULL;
+    dj_registry_destroy(fixture->context.registry);
+    dj_tenant_root_fini(&fixture->root);
 }
 
 /* ---- life ---- */
