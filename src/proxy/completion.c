@@ -265,8 +265,8 @@ static void write_members(struct dj_json_writer *w, const struct node *node)
     }
 }
 
-/* An indexed item of a delta (a tool call) loses its index: the complete object has none. */
-static void write_item(struct dj_json_writer *w, const struct node *node)
+/* The index of a tool call is the stream's own: the complete object has none. */
+static void write_tool_call(struct dj_json_writer *w, const struct node *node)
 {
     if (node->kind != NODE_OBJECT || node->index < 0) {
         write_node(w, node);
@@ -301,8 +301,12 @@ static void write_node(struct dj_json_writer *w, const struct node *node)
         break;
     case NODE_ARRAY:
         dj_json_begin_array(w);
-        for (const struct node *child = node->children; child; child = child->next)
-            write_item(w, child);
+        for (const struct node *child = node->children; child; child = child->next) {
+            if (deja_slice_is_equal(node->name, deja_slice_text("tool_calls")))
+                write_tool_call(w, child);
+            else
+                write_node(w, child);
+        }
         dj_json_end_array(w);
         break;
     }
