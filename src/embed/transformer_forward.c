@@ -68,7 +68,7 @@ static struct dj_transformer_scratch *scratch_create(const struct dj_bert_config
     if (!scratch)
         return NULL;
     /* Aligned by hand: with aligned_alloc of glibc 2.36 a few dozen texts of changing length left
-     * the heap 52 MB larger, so 5. */
+     * the heap 52 MB larger; this way it is 5. */
     scratch->block = dj_alloc(total * sizeof(float) + DJ_TRANSFORMER_ALIGNMENT);
     if (!scratch->block) {
         dj_free(scratch);
