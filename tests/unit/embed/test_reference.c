@@ -120,11 +120,14 @@ static void check_samples(struct dj_embedder *embedder, const struct sample *sam
     for (size_t i = 0; i < count; i++) {
         double dot = 0;
         double squares = 0;
+        double own = 0;
         for (size_t j = 0; j < DIM; j++) {
             dot += (double)vectors[i * DIM + j] * (double)samples[i].vector[j];
             squares += (double)samples[i].vector[j] * (double)samples[i].vector[j];
+            own += (double)vectors[i * DIM + j] * (double)vectors[i * DIM + j];
         }
-        lowest = fmin(lowest, dot / sqrt(squares));
+        assert_true(fabs(own - 1.0) < 1e-5);
+        lowest = fmin(lowest, dot / sqrt(squares * own));
     }
     print_message("%zu texts, lowest cosine %.8f (%s)\n", count, lowest, dj_simd()->name);
     assert_true(lowest >= 0.99999);
