@@ -31,7 +31,8 @@ static void log_head(struct dj_buf *log, const struct dj_http_head *head)
                          head->is_chunked, (unsigned long long)head->content_length);
 }
 
-/* Appends all that was understood; the last step goes in as well. */
+/* Appends all that was understood, and whether it failed; not how, as a request with two faults may
+ * show either first. */
 static void run(struct deja_slice bytes, uint8_t first, struct dj_buf *log)
 {
     struct dj_http_parser *parser = NULL;
@@ -49,7 +50,7 @@ static void run(struct deja_slice bytes, uint8_t first, struct dj_buf *log)
         }
     }
     if (step == DJ_HTTP_STEP_FAILED)
-        dj_buf_append_format(log, "%d", dj_http_parser_status(parser));
+        dj_buf_append_text(log, dj_http_parser_status(parser) >= 400 ? "failed" : "");
     dj_http_parser_destroy(parser);
 }
 
