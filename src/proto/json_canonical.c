@@ -7,10 +7,10 @@
  *   zero                                    "0"
  *   E = 0, or E > 0 and at most 32 digits   the integer, zeros written out
  *   otherwise                               D "e" E
- *   exponent as sent of more than 18 digits D "e" exponent-as-sent ("+" | "-") shift
+ *   an exponent of more than 18 digits      as sent, but without needless zeros
  *
- * The last form is for numbers nobody means: it is exact, but two spellings of one such number may
- * differ, which costs a miss and nothing else.
+ * It is JSON again, and its own canonical form. The last line is for numbers nobody means: it is
+ * exact, but two spellings of one such number may differ, which costs a miss and nothing else.
  *
  * (1) This form is a part of stored keys: a change of it is a new key format version (ADR 0003).
  */
@@ -109,6 +109,27 @@ static int64_t exponent_of(const struct number *number)
     return number->is_exponent_negative ? -value : value;
 }
 
+static void append_zeros(struct dj_buf *buf, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        dj_buf_append_byte(buf, '0');
+}
+
+/* The point stays where it was sent, as the exponent is not computed with. */
+static void append_huge(struct dj_buf *buf, const struct number *number, size_t begin, size_t end)
+{
+    size_t point = number->whole.len;
+    append_digits(buf, number, begin, end < point ? end : point);
+    append_zeros(buf, end < point ? point - end : begin >= point);
+    if (end > point) {
+        dj_buf_append_byte(buf, '.');
+        append_zeros(buf, begin > point ? begin - point : 0);
+        append_digits(buf, number, begin > point ? begin : point, end);
+    }
+    dj_buf_append_text(buf, number->is_exponent_negative ? "e-" : "e");
+    dj_buf_append_slice(buf, number->exponent);
+}
+
 static void append_number(struct dj_buf *buf, struct deja_slice text)
 {
     struct number number = split(text);
@@ -124,20 +145,16 @@ static void append_number(struct dj_buf *buf, struct deja_slice text)
     }
     if (number.is_negative)
         dj_buf_append_byte(buf, '-');
-    append_digits(buf, &number, begin, end);
-    int64_t shift = (int64_t)number.whole.len - (int64_t)end; /* a text is far shorter than 2^63 */
     if (number.exponent.len > EXPONENT_DIGITS_MAX) {
-        dj_buf_append_text(buf, number.is_exponent_negative ? "e-" : "e");
-        dj_buf_append_slice(buf, number.exponent);
-        dj_buf_append_byte(buf, shift < 0 ? '-' : '+');
-        dj_buf_append_u64(buf, shift < 0 ? 0 - (uint64_t)shift : (uint64_t)shift);
+        append_huge(buf, &number, begin, end);
         return;
     }
+    append_digits(buf, &number, begin, end);
+    int64_t shift = (int64_t)number.whole.len - (int64_t)end; /* a text is far shorter than 2^63 */
     int64_t exponent = shift + exponent_of(&number);
     size_t digits = end - begin;
     if (exponent >= 0 && (uint64_t)exponent + digits <= PLAIN_DIGITS_MAX) {
-        for (int64_t i = 0; i < exponent; i++)
-            dj_buf_append_byte(buf, '0');
+        append_zeros(buf, (size_t)exponent);
     } else if (exponent) {
         dj_buf_append_byte(buf, 'e');
         append_i64(buf, exponent);
