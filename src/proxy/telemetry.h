@@ -12,6 +12,7 @@
 
 #include "obs/metrics.h"
 #include "proto/record.h"
+#include "security/tenant.h"
 
 #define DJ_TELEMETRY_LABELS_MAX 200u
 #define DJ_TELEMETRY_TENANTS_MAX 12000u

@@ -64,6 +64,17 @@ static enum deja_status write_state(struct dj_lmdb *lmdb, const char *name, cons
     return dj_lmdb_meta_put(&lmdb->store, STATE, deja_slice_text(name), deja_slice(text, len));
 }
 
+/* A write is two syncs, and most starts change nothing but `clean`. */
+static enum deja_status update_state(struct dj_lmdb *lmdb, const char *name, const char *text,
+                                     size_t len)
+{
+    struct state old;
+    enum deja_status status = read_state(lmdb, name, &old);
+    if (status != DEJA_OK || (old.len == len && memcmp(old.text, text, len) == 0))
+        return status;
+    return write_state(lmdb, name, text, len);
+}
+
 static bool is_set(const struct state *state)
 {
     return state->len == 1 && state->text[0] == '1';
@@ -156,13 +167,13 @@ static enum deja_status open_entries(struct dj_lmdb *lmdb, const struct state *b
             status = dj_lmdb_tally_load(lmdb);
     }
     if (status == DEJA_OK)
-        status = write_state(lmdb, "boot", boot->text, boot->len);
+        status = update_state(lmdb, "boot", boot->text, boot->len);
     if (status == DEJA_OK)
-        status = write_state(lmdb, "verifying", "0", 1);
+        status = update_state(lmdb, "verifying", "0", 1);
     if (status == DEJA_OK)
-        status = write_state(lmdb, "suspect", "0", 1);
+        status = update_state(lmdb, "suspect", "0", 1);
     if (status == DEJA_OK)
-        status = write_state(lmdb, "clean", "0", 1);
+        status = update_state(lmdb, "clean", "0", 1);
     return status;
 }
 

@@ -87,18 +87,24 @@ static enum deja_status check_format(MDB_txn *txn, MDB_dbi table, const char *fo
     return dj_lmdb_status(mdb_put(txn, table, &key, &value, 0));
 }
 
-/* The named tables; the first of the list is asked for the format mark. */
-static enum deja_status open_tables(MDB_env *env, const char *const *names, MDB_dbi *tables,
-                                    size_t count, size_t format_index, const char *format)
+struct table_set {
+    const char *const *names;
+    MDB_dbi *tables;
+    size_t count;
+    size_t format_index; /* the table that has the mark */
+    const char *format;
+};
+
+static enum deja_status open_tables(MDB_env *env, const struct table_set *set)
 {
     MDB_txn *txn;
     enum deja_status status = dj_lmdb_status(mdb_txn_begin(env, NULL, 0, &txn));
     if (status != DEJA_OK)
         return status;
-    for (size_t i = 0; status == DEJA_OK && i < count; i++)
-        status = dj_lmdb_status(mdb_dbi_open(txn, names[i], MDB_CREATE, &tables[i]));
+    for (size_t i = 0; status == DEJA_OK && i < set->count; i++)
+        status = dj_lmdb_status(mdb_dbi_open(txn, set->names[i], MDB_CREATE, &set->tables[i]));
     if (status == DEJA_OK)
-        status = check_format(txn, tables[format_index], format);
+        status = check_format(txn, set->tables[set->format_index], set->format);
     if (status == DEJA_OK)
         return dj_lmdb_status(mdb_txn_commit(txn));
     mdb_txn_abort(txn);
@@ -145,8 +151,10 @@ enum deja_status dj_lmdb_env_open_meta(struct dj_lmdb *lmdb)
         status = dj_lmdb_status(open_env(path, META_MAP_BYTES, 0, &lmdb->meta));
     dj_free(path);
     static const char *const name[] = {"meta"};
+    const struct table_set set = {
+        .names = name, .tables = &lmdb->meta_table, .count = 1, .format = META_FORMAT};
     if (status == DEJA_OK)
-        status = open_tables(lmdb->meta, name, &lmdb->meta_table, 1, 0, META_FORMAT);
+        status = open_tables(lmdb->meta, &set);
     return status;
 }
 
@@ -172,9 +180,13 @@ enum deja_status dj_lmdb_env_open_entries(struct dj_lmdb *lmdb)
     }
     dj_free(path);
     lmdb->map_bytes = map_bytes;
+    const struct table_set set = {.names = table_names,
+                                  .tables = lmdb->tables,
+                                  .count = DJ_LMDB_TABLE_COUNT,
+                                  .format_index = DJ_LMDB_FORMAT,
+                                  .format = ENTRIES_FORMAT};
     if (status == DEJA_OK)
-        status = open_tables(lmdb->entries, table_names, lmdb->tables, DJ_LMDB_TABLE_COUNT,
-                             DJ_LMDB_FORMAT, ENTRIES_FORMAT);
+        status = open_tables(lmdb->entries, &set);
     if (status != DEJA_OK)
         dj_lmdb_env_close_entries(lmdb);
     return status;

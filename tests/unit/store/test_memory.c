@@ -108,6 +108,11 @@ static void expired_entry_is_a_miss_and_stale_one_is_not(void **state)
     assert_false(has(&fixture, 1, 2, NOW + 10));
     assert_true(has(&fixture, 1, 3, NOW + 19));
     assert_false(has(&fixture, 1, 3, NOW + 20));
+    /* And it stands in nobody's way. */
+    struct dj_value *fresh = value_of(1, 2, 1, "of the same version");
+    assert_true(dj_memory_put(fixture.store, fresh, NOW + 10));
+    dj_value_unref(fresh);
+    assert_true(has(&fixture, 1, 2, NOW + 10));
     close_all(&fixture);
 }
 
@@ -182,11 +187,11 @@ static void entry_that_comes_back_soon_enters_main(void **state)
     open_entries(&fixture, 1, 100);
     for (uint32_t i = 0; i < 150; i++)
         assert_true(put(&fixture, value_of(1, i, 1, "body")));
-    uint32_t back = 0;
+    uint32_t back = 149; /* what fell out last */
     while (has(&fixture, 1, back, NOW))
-        back++;
+        back--;
     assert_true(put(&fixture, value_of(1, back, 1, "body"))); /* its fingerprint is remembered */
-    for (uint32_t i = 200; i < 290; i++)
+    for (uint32_t i = 200; i < 1000; i++)
         assert_true(put(&fixture, value_of(1, i, 1, "body")));
     assert_true(has(&fixture, 1, back, NOW));
     close_all(&fixture);
@@ -212,6 +217,23 @@ static void flood_of_one_tenant_evicts_only_its_own_when_full(void **state)
         assert_true(put(&fixture, value_of(1, i, 1, "quiet")));
     assert_int_equal(entries_of(&fixture, 1), 30);
     assert_int_equal(entries_of(&fixture, 2), 70);
+    close_all(&fixture);
+}
+
+static void flood_spares_many_tenants_that_were_there_before_it(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    open_with(&fixture, 1,
+              (struct dj_memory_options){
+                  .bytes_max = 10 << 20, .entries_max = 200, .tenant_entries_max = 30});
+    for (uint32_t tenant = 10; tenant < 160; tenant++)
+        assert_true(put(&fixture, value_of(tenant, 1, 1, "quiet")));
+    for (uint32_t i = 0; i < 500; i++)
+        assert_true(put(&fixture, value_of(2, i, 1, "flood")));
+    for (uint32_t tenant = 10; tenant < 160; tenant++)
+        assert_true(has(&fixture, tenant, 1, NOW));
+    assert_int_equal(entries_of(&fixture, 2), 50);
     close_all(&fixture);
 }
 
@@ -458,6 +480,7 @@ int main(void)
         cmocka_unit_test(entries_asked_again_outlive_a_scan),
         cmocka_unit_test(entry_that_comes_back_soon_enters_main),
         cmocka_unit_test(flood_of_one_tenant_evicts_only_its_own_when_full),
+        cmocka_unit_test(flood_spares_many_tenants_that_were_there_before_it),
         cmocka_unit_test(lone_tenant_may_use_the_whole_tier),
         cmocka_unit_test(hit_stays_readable_after_its_eviction),
         cmocka_unit_test(table_answers_on_the_calling_loop_later),
