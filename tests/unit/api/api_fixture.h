@@ -9,7 +9,6 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -18,6 +17,7 @@
 
 #include "api/router.h"
 #include "base/alloc.h"
+#include "base/num.h"
 #include "loop/pool.h"
 #include "net/http_server.h"
 #include "store/memory.h"
@@ -224,7 +224,10 @@ static inline int send_raw(struct fixture *fixture, const char *text, size_t len
     }
     fixture->reply[read_len] = '\0';
     close(fd);
-    return read_len > 12 ? (int)strtol(fixture->reply + 9, NULL, 10) : 0;
+    uint64_t status = 0;
+    if (read_len <= 12 || dj_num_parse_u64(deja_slice(fixture->reply + 9, 3), &status) != DEJA_OK)
+        return 0;
+    return (int)status;
 }
 
 /* headers: lines with their ends, or "". */

@@ -293,6 +293,36 @@ static void stats_are_of_the_tenant_that_asks(void **state)
     assert_reply(fixture, "\"vectors\":0");
 }
 
+static void a_suspended_credential_reads_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    uint8_t tenant[DJ_ID_BYTES];
+    static const char key[] = JSON "Authorization: Bearer revoked\r\n";
+    static const char query[] = "{\"query\":\"what is the capital of France\"}";
+    assert_int_equal(ask(fixture, "PUT", "/api/v1/entries", key, PUT_FRANCE), 201);
+    assert_int_equal(ask(fixture, "POST", "/api/v1/lookup", key, query), 200);
+    assert_reply(fixture, "\"hit\":true");
+    dj_tenant_derive(&fixture->root, deja_slice_text("revoked"), tenant);
+    dj_registry_on_upstream_status(fixture->context.registry, tenant, 401, dj_clock_now_ms());
+    assert_int_equal(ask(fixture, "POST", "/api/v1/lookup", key, query), 403);
+    assert_reply(fixture, "\"type\":\"credential_suspended\"");
+}
+
+static void a_vector_alone_finds_by_meaning(void **state)
+{
+    struct fixture *fixture = *state;
+    char vector[1024];
+    char body[2048];
+    vector_of("3", vector, sizeof vector);
+    snprintf(body, sizeof body, "{\"query\":\"my own vector\",\"response\":1,\"embedding\":%s}",
+             vector);
+    assert_int_equal(put(fixture, body), 201);
+    snprintf(body, sizeof body, "{\"limit\":3,\"embedding\":%s}", vector);
+    assert_int_equal(look_up(fixture, body), 200);
+    assert_reply(fixture, "\"similarity\":1");
+    assert_reply(fixture, "\"hit\":true");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -308,6 +338,8 @@ int main(void)
         TEST(large_and_compressed_bodies_are_read_on_a_worker),
         TEST(invalidation_by_query_tag_and_all),
         TEST(explain_tells_candidates_verdicts_and_scope),
+        TEST(a_suspended_credential_reads_nothing),
+        TEST(a_vector_alone_finds_by_meaning),
         TEST(stats_are_of_the_tenant_that_asks),
     };
     return RUN_TESTS(tests);
