@@ -56,13 +56,15 @@ struct dj_word_note {
     bool is_filler;  /* furniture of asking */
     bool is_counted; /* part of a number, unit or date: not content of its own */
     bool is_name;
+    bool is_negation;
 };
 
 struct dj_feature_number {
     uint64_t key;  /* value; equal numbers have equal keys */
     uint32_t unit; /* 0: none */
     uint32_t word;
-    bool is_soft; /* "one", "first", the 4 of GPT4: speaks only against another number */
+    bool is_currency; /* its unit is money: often left out */
+    bool is_soft;     /* "one", "first", the 4 of GPT4: speaks only against another number */
 };
 
 struct dj_feature_item {
@@ -89,7 +91,9 @@ struct dj_guard_parts {
     struct dj_feature_list dates;
     struct dj_feature_list names;
     struct dj_feature_list axes;
+    struct dj_feature_list superlatives; /* cheapest, largest; not best, which is anything */
     uint32_t negations;
+    bool has_from;      /* something goes from somewhere */
     uint32_t operators; /* hash of the signs of arithmetic in order; 0: none */
     uint32_t content;   /* content words */
     enum dj_tongue tongue;

@@ -101,46 +101,66 @@ static bool is_unit_in(const struct dj_guard_parts *parts, uint32_t unit)
     return false;
 }
 
-/* Of equal numbers the one with the equal unit is the partner, else any. */
-static int partner_of(const struct dj_feature_number *number, const struct dj_guard_parts *b,
-                      uint64_t taken)
+/* A unit on one side only must at least be named on the other, unless it is money. */
+static bool is_unit_agreed(const struct dj_guard_parts *a, const struct dj_feature_number *x,
+                           const struct dj_guard_parts *b, const struct dj_feature_number *y)
 {
-    int found = -1;
-    for (uint32_t j = 0; j < b->number_count; j++) {
-        if ((taken >> j & 1) || b->numbers[j].key != number->key)
-            continue;
-        if (b->numbers[j].unit == number->unit)
-            return (int)j;
-        found = (int)j;
+    if (x->unit == y->unit)
+        return true;
+    if (x->unit && y->unit)
+        return false;
+    if (x->is_currency || y->is_currency)
+        return true;
+    return x->unit ? is_unit_in(b, x->unit) : is_unit_in(a, y->unit);
+}
+
+/* One pass of marking off; with_unit: only pairs that have the unit too. */
+static void mark_pairs(const struct dj_guard_parts *a, const struct dj_guard_parts *b,
+                       bool with_unit, uint64_t taken[2])
+{
+    for (uint32_t i = 0; i < a->number_count; i++) {
+        for (uint32_t j = 0; j < b->number_count && !(taken[0] >> i & 1); j++) {
+            const struct dj_feature_number *x = &a->numbers[i];
+            const struct dj_feature_number *y = &b->numbers[j];
+            if ((taken[1] >> j & 1) || x->key != y->key || (with_unit && x->unit != y->unit))
+                continue;
+            taken[0] |= UINT64_C(1) << i;
+            taken[1] |= UINT64_C(1) << j;
+        }
     }
-    return found;
+}
+
+/* Equal numbers left over by the first pass differ in their units: does it matter? */
+static bool has_unit_conflict(const struct dj_guard_parts *a, const struct dj_guard_parts *b,
+                              const uint64_t taken[2])
+{
+    for (uint32_t i = 0; i < a->number_count; i++) {
+        for (uint32_t j = 0; j < b->number_count; j++) {
+            if ((taken[0] >> i & 1) || (taken[1] >> j & 1))
+                continue;
+            if (a->numbers[i].key == b->numbers[j].key &&
+                !is_unit_agreed(a, &a->numbers[i], b, &b->numbers[j]))
+                return true;
+        }
+    }
+    return false;
 }
 
 static struct leftover match_numbers(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
 {
-    struct leftover left = {0};
-    uint64_t taken = 0;
     static_assert(DJ_FEATURE_NUMBERS_MAX <= 64, "a bit per number");
+    struct leftover left = {0};
+    uint64_t taken[2] = {0};
+    mark_pairs(a, b, true, taken);
+    left.has_other_unit = has_unit_conflict(a, b, taken);
+    mark_pairs(a, b, false, taken);
     for (uint32_t i = 0; i < a->number_count; i++) {
-        const struct dj_feature_number *number = &a->numbers[i];
-        int j = partner_of(number, b, taken);
-        if (j < 0) {
-            left.hard_a += !number->is_soft;
-            left.soft_a += number->is_soft;
-            continue;
-        }
-        taken |= UINT64_C(1) << j;
-        uint32_t ua = number->unit;
-        uint32_t ub = b->numbers[j].unit;
-        /* A unit on one side only must at least be named on the other. */
-        if (ua != ub && (ua == 0 ? !is_unit_in(a, ub) : ub != 0 || !is_unit_in(b, ua)))
-            left.has_other_unit = true;
+        left.hard_a += !(taken[0] >> i & 1) && !a->numbers[i].is_soft;
+        left.soft_a += !(taken[0] >> i & 1) && a->numbers[i].is_soft;
     }
     for (uint32_t j = 0; j < b->number_count; j++) {
-        if (taken >> j & 1)
-            continue;
-        left.hard_b += !b->numbers[j].is_soft;
-        left.soft_b += b->numbers[j].is_soft;
+        left.hard_b += !(taken[1] >> j & 1) && !b->numbers[j].is_soft;
+        left.soft_b += !(taken[1] >> j & 1) && b->numbers[j].is_soft;
     }
     return left;
 }
@@ -201,7 +221,8 @@ static uint32_t prefixed_negations(const struct dj_guard_parts *a, const struct 
     uint32_t count = 0;
     for (uint32_t i = 0; i < a->words.count; i++) {
         struct deja_slice word = dj_feature_base(a->words.items[i].lower);
-        if (a->words.items[i].kind != DJ_WORD_PLAIN || has_lower(b, a->notes[i].lower))
+        if (a->words.items[i].kind != DJ_WORD_PLAIN || a->notes[i].is_negation ||
+            has_lower(b, a->notes[i].lower))
             continue;
         for (size_t p = 0; p < sizeof prefixes / sizeof *prefixes; p++) {
             size_t len = strlen(prefixes[p]);
@@ -217,11 +238,27 @@ static uint32_t prefixed_negations(const struct dj_guard_parts *a, const struct 
     return count;
 }
 
+/* "avoid investing" against "invest": avoiding negates what the other side does. */
+static uint32_t avoidances(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
+{
+    static const char *const verbs[] = {"avoid", "avoiding", "prevent", "stop", "stopping", "quit"};
+    uint32_t count = 0;
+    for (uint32_t i = 0; i + 1 < a->words.count; i++) {
+        bool is_verb = false;
+        for (size_t v = 0; v < sizeof verbs / sizeof *verbs; v++)
+            is_verb |= dj_feature_is(a, i, verbs[v]);
+        count += is_verb && !has_lower(b, a->notes[i].lower) && has_stem(b, a->notes[i + 1].stem);
+    }
+    return count;
+}
+
 static uint32_t compare_negation(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
 {
-    uint32_t in_a = a->negations + prefixed_negations(a, b);
-    uint32_t in_b = b->negations + prefixed_negations(b, a);
-    return (in_a ^ in_b) & 1 ? 1u << DJ_GUARD_NEGATION : 0;
+    uint32_t in_a = a->negations + prefixed_negations(a, b) + avoidances(a, b);
+    uint32_t in_b = b->negations + prefixed_negations(b, a) + avoidances(b, a);
+    /* Two negations need not cancel out: "is it illegal not to" is not "is it legal to". */
+    bool is_doubled = (in_a == 0 && in_b > 1) || (in_b == 0 && in_a > 1);
+    return is_doubled || ((in_a ^ in_b) & 1) ? 1u << DJ_GUARD_NEGATION : 0;
 }
 
 struct poles {
@@ -241,9 +278,23 @@ static struct poles poles_of(const struct dj_guard_parts *parts, uint32_t axis)
     return poles;
 }
 
+/* "cheapest" against "fastest": superlatives of different things. */
+static bool has_other_superlative(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
+{
+    if (!a->superlatives.count || !b->superlatives.count)
+        return false;
+    for (uint32_t i = 0; i < a->superlatives.count; i++) {
+        for (uint32_t j = 0; j < b->superlatives.count; j++) {
+            if (a->superlatives.items[i].key == b->superlatives.items[j].key)
+                return false;
+        }
+    }
+    return true;
+}
+
 static uint32_t compare_axes(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
 {
-    uint32_t refused = 0;
+    uint32_t refused = has_other_superlative(a, b) ? 1u << DJ_GUARD_QUANTIFIERS : 0;
     for (uint32_t i = 0; i < a->axes.count; i++) {
         const struct dj_feature_item *item = &a->axes.items[i];
         struct poles pa = poles_of(a, item->key);
