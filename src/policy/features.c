@@ -12,7 +12,7 @@
 #include "base/alloc.h"
 #include "text/utf8.h"
 
-#define TITLE_CASE_SHARE 0.6 /* of the words longer than three letters: capitals say nothing */
+#define TITLE_CASE_SHARE 0.6 /* of the words of four letters and more, but for the first */
 #define TITLE_CASE_WORDS_MIN 4
 #define PHRASE_BYTES_MAX DJ_LEX_WORD_BYTES
 #define PARTICLE_DISTANCE_MAX 6 /* words between "turn" and "off" */
@@ -240,7 +240,7 @@ static bool is_title_case(const struct dj_words *words)
     uint32_t count = 0;
     for (uint32_t i = 0; i < words->count; i++) {
         const struct dj_word *word = &words->items[i];
-        if (word->kind != DJ_WORD_PLAIN || word->lower.len < 4)
+        if (word->kind != DJ_WORD_PLAIN || word->lower.len < 4 || word->is_sentence_head)
             continue;
         count++;
         capitals += word->is_capitalised;
