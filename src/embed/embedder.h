@@ -20,8 +20,8 @@ struct dj_embedder_ops {
 /* Every embedder embeds this as its first member. */
 struct dj_embedder {
     const struct dj_embedder_ops *ops;
-    const char *kind;  /* "transformer", "lexical": names the shipped threshold */
-    char id[96];       /* terminated, printable ASCII */
+    const char *kind; /* "transformer", "lexical": names the shipped threshold */
+    char id[96];      /* terminated, printable ASCII */
     uint32_t dim;
     uint32_t batch_max; /* texts that are worth embedding together */
 };

@@ -15,7 +15,6 @@
 enum {
     CLASS_COUNT = 256,    /* combining classes fit a byte */
     SHORT_RUN = 16,       /* marks sorted in place; longer runs are counted */
-    DECOMPOSED_MAX = 32,  /* code points out of one; Unicode needs 4, utf8proc promises less */
     CODE_POINT_BYTES = 4, /* UTF-8 of one code point */
     CODE_POINT_MAX = 0x10ffff
 };
@@ -170,11 +169,29 @@ bool dj_char_is_nonspacing_mark(int32_t code_point)
     return code_point >= 0x300 && utf8proc_category(code_point) == UTF8PROC_CATEGORY_MN;
 }
 
+bool dj_char_is_assigned(int32_t code_point)
+{
+    return utf8proc_category(code_point) != UTF8PROC_CATEGORY_CN;
+}
+
 int32_t dj_char_lower(int32_t code_point)
 {
     if (code_point < 0x80)
         return code_point >= 'A' && code_point <= 'Z' ? code_point + ('a' - 'A') : code_point;
     return utf8proc_tolower(code_point);
+}
+
+size_t dj_char_decompose(int32_t code_point, int32_t out_parts[DJ_CHAR_PARTS_MAX])
+{
+    int boundary = 0;
+    utf8proc_ssize_t count = 0;
+    if (code_point >= 0xc0) /* the first that decomposes */
+        count = utf8proc_decompose_char(code_point, out_parts, DJ_CHAR_PARTS_MAX,
+                                        UTF8PROC_DECOMPOSE, &boundary);
+    if (count >= 1 && count <= DJ_CHAR_PARTS_MAX)
+        return (size_t)count;
+    out_parts[0] = code_point;
+    return 1;
 }
 
 static int combining_class(int32_t code_point)
@@ -247,13 +264,9 @@ static enum deja_status decompose(struct deja_slice text, struct dj_buf *wide)
             dj_buf_append(wide, &code_point, sizeof code_point);
             continue;
         }
-        utf8proc_int32_t parts[DECOMPOSED_MAX];
-        int boundary = 0;
-        utf8proc_ssize_t count = utf8proc_decompose_char(code_point, parts, DECOMPOSED_MAX,
-                                                         UTF8PROC_DECOMPOSE, &boundary);
-        if (count < 0 || count > DECOMPOSED_MAX)
-            return DEJA_ERR_INVALID;
-        dj_buf_append(wide, parts, (size_t)count * sizeof *parts);
+        int32_t parts[DJ_CHAR_PARTS_MAX];
+        size_t count = dj_char_decompose(code_point, parts);
+        dj_buf_append(wide, parts, count * sizeof *parts);
     }
     return wide->status;
 }

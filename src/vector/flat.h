@@ -1,4 +1,5 @@
-/* vector/flat.h - vectors of one tenant and one embedder, found by scope: int8 scan, fp32 rescoring.
+/* vector/flat.h - vectors of one tenant and one embedder, found by scope: int8 scan, fp32
+ * rescoring.
  *
  * One slab of slots, one map scope -> slots. Cosine over unit vectors. The graph index for large
  * scopes will stand behind the same calls. Deterministic. Bounded by vectors_max (I7).
@@ -16,13 +17,15 @@ struct dj_flat_match {
     float similarity; /* fp32 cosine in [-1, 1] */
 };
 
+/* dim 1 … 8,192; vectors_max 1 … 2^31; else DEJA_ERR_INVALID. dj_simd_init() comes first. */
 enum deja_status dj_flat_create(uint32_t dim, uint32_t vectors_max,
                                 struct dj_flat **out_index) DEJA_NODISCARD;
 void dj_flat_destroy(struct dj_flat *index); /* accepts NULL */
 
 /* Inserts or replaces the vector of id (also when its scope changed). vector: dim finite floats,
  * normalised here; DEJA_ERR_INVALID: not finite or zero. At vectors_max the vector that expires
- * first of an idle scope goes (counted), DEJA_ERR_LIMIT if none can. expires_ms 0: never. */
+ * first (the oldest of those that never do) of an idle scope goes, or of this scope when there is
+ * no other; counted. expires_ms 0: never. */
 enum deja_status dj_flat_put(struct dj_flat *index, const uint8_t scope[16], const uint8_t id[16],
                              const float *vector, int64_t expires_ms) DEJA_NODISCARD;
 bool dj_flat_remove(struct dj_flat *index, const uint8_t id[16]);
@@ -41,5 +44,6 @@ enum deja_status dj_flat_search_all(struct dj_flat *index, const float *query, u
 uint32_t dj_flat_scope_count(struct dj_flat *index, const uint8_t scope[16]); /* vectors there */
 uint32_t dj_flat_count(struct dj_flat *index);
 size_t dj_flat_bytes(struct dj_flat *index);
+uint64_t dj_flat_evictions(struct dj_flat *index); /* vectors that gave way since creation */
 
 #endif

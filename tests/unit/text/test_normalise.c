@@ -19,7 +19,8 @@ static void prose_gets_single_spaces_and_keeps_its_case(void **state)
     expect("", "");
     expect("   ", "");
     expect("What is AI?", "What is AI?");
-    expect("  What   is\nAI? ", "What is AI?");
+    expect("  What   is AI? ", "What is AI?");
+    expect("What   is\nAI? ", "What is AI?");
     expect("What is\r\n\r\nAI?", "What is AI?");
     expect("a\xc2\xa0\xe3\x80\x80z", "a z"); /* no-break and ideographic space */
     expect("Us or us", "Us or us");

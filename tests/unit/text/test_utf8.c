@@ -109,10 +109,27 @@ static void classes_follow_the_general_category(void **state)
     assert_true(dj_char_is_nonspacing_mark(0x301));
     assert_false(dj_char_is_nonspacing_mark(0x903));
     assert_false(dj_char_is_nonspacing_mark('a'));
+    assert_true(dj_char_is_assigned('a') && dj_char_is_assigned(0xe000));
+    assert_false(dj_char_is_assigned(0x378));
     assert_int_equal(dj_char_lower('Q'), 'q');
     assert_int_equal(dj_char_lower(0xc9), 0xe9);
     assert_int_equal(dj_char_lower(0x3a3), 0x3c3);
     assert_int_equal(dj_char_lower('['), '[');
+}
+
+static void decomposition_of_one_code_point(void **state)
+{
+    (void)state;
+    int32_t parts[DJ_CHAR_PARTS_MAX];
+    assert_int_equal(dj_char_decompose('a', parts), 1);
+    assert_int_equal(parts[0], 'a');
+    assert_int_equal(dj_char_decompose(0x1ed9, parts), 3); /* o, dot below, circumflex */
+    assert_int_equal(parts[0], 'o');
+    assert_int_equal(parts[1], 0x323);
+    assert_int_equal(parts[2], 0x302);
+    assert_int_equal(dj_char_decompose(0x10ffff, parts), 1);
+    for (int32_t c = 0; c <= 0x10ffff; c++)
+        assert_in_range(dj_char_decompose(c, parts), 1, 4);
 }
 
 static void normal_forms_are_those_of_the_standard(void **state)
@@ -206,6 +223,7 @@ int main(void)
         cmocka_unit_test(surrogates_are_written_as_the_replacement_character),
         cmocka_unit_test(count_is_of_code_points),
         cmocka_unit_test(classes_follow_the_general_category),
+        cmocka_unit_test(decomposition_of_one_code_point),
         cmocka_unit_test(normal_forms_are_those_of_the_standard),
         cmocka_unit_test(a_long_run_of_marks_is_ordered_in_linear_time),
         cmocka_unit_test(failures_leave_the_bytes_before_as_they_were),

@@ -1,0 +1,667 @@
+/* vector/flat.c - see flat.h.
+ *
+ *   scope table -> scope record -> list of slots ┐      id table -> slot
+ *                                                v
+ *   slot:  bytes[dim]  |  floats[dim]  |  hot {step, error}  |  cold {id, expires, scope, place}
+ *
+ * A search walks its scope's slots in blocks: an int8 dot for each, then for the few that can still
+ * be among the best k the exact fp32 dot, at once. "Can" is proved, not guessed: a vector and its
+ * int8 form differ by a known length, so by Cauchy and Schwarz
+ *     |exact - rough| <= error(query) + error(vector) * (1 + error(query)),
+ * and a slot is passed over only when even this much more would not bring it in. The result is
+ * that of an exhaustive fp32 scan, always; only the time depends on the data.
+ *
+ * (1) A live slot is in the id table, and in its scope's list at cold.place.
+ * (2) A scope record is in the scope table exactly while its list is not empty.
+ * (3) The list of a scope of one or two lies in its record, larger ones in a block of their own.
+ * (4) live + free slots = slots_used; arrays never grow beyond vectors_max.
+ *
+ * Idle scopes are found by a clock hand: searches and puts touch a record, the hand takes the first
+ * one that was not touched since it came by last.
+ *
+ * Departs from "int8 pass, then rescore the best 50": that is a guess about the data which near
+ * duplicates break, needs memory per search, and is no faster.
+ */
+#include "vector/flat.h"
+
+#include <assert.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/alloc.h"
+#include "simd/simd.h"
+#include "vector/slot_table.h"
+
+enum {
+    DIM_MAX = 8192,
+    MATCHES_MAX = 100,
+    BLOCK = 256,      /* slots scored together: their sums fit the stack */
+    SLOTS_FIRST = 16, /* of the first growth */
+    INLINE_SLOTS = 2, /* as many as fit where the pointer would be */
+    ALIGNMENT = 64    /* a byte vector of 64n begins on a cache line */
+};
+
+#define VECTORS_MAX (UINT32_C(1) << 31)
+
+static const float rounding_slack = 1e-5F; /* of fp32 sums, far above what they err */
+
+struct hot {
+    float step;  /* value of one int8 unit */
+    float error; /* length of vector - bytes * step */
+};
+
+struct cold {
+    uint8_t id[16];
+    int64_t expires_ms; /* 0: never */
+    uint64_t age;       /* number of the put that made it */
+    uint32_t scope;     /* record; DJ_SLOT_NONE: the slot is free */
+    uint32_t place;     /* in the scope's list; of a free slot the next free one */
+};
+
+struct scope {
+    uint8_t key[16];
+    uint32_t count; /* 0: free, place of the next free record in few[0] */
+    uint32_t cap;   /* 0: the slots are in few */
+    union {
+        uint32_t few[INLINE_SLOTS];
+        uint32_t *many; /* owned */
+    } slots;
+    atomic_bool was_touched; /* by readers too */
+};
+
+struct dj_flat {
+    pthread_rwlock_t lock; /* a leaf: nothing but the allocator is called under it */
+    uint32_t dim;
+    uint32_t vectors_max;
+
+    int8_t *bytes; /* slots_cap of each; owned */
+    float *floats;
+    struct hot *hot;
+    struct cold *cold;
+    uint32_t slots_cap;
+    uint32_t slots_used; /* slots ever handed out */
+    uint32_t slot_free;  /* list of those given back */
+
+    struct scope *scopes; /* owned */
+    uint32_t scopes_cap;
+    uint32_t scopes_used;
+    uint32_t scope_free;
+    uint32_t hand;
+
+    struct dj_slot_table by_id;
+    struct dj_slot_table by_scope;
+    size_t list_bytes; /* of the scopes' own blocks */
+    uint64_t puts;
+    uint64_t evictions;
+};
+
+/* A query or a vector to be stored, in both forms; one block. */
+struct prepared {
+    float *floats; /* owned */
+    int8_t *bytes; /* in the same block */
+    struct hot hot;
+};
+
+static struct dj_slot_keys id_keys(const struct dj_flat *index)
+{
+    return (struct dj_slot_keys){(const uint8_t *)index->cold, sizeof *index->cold};
+}
+
+static struct dj_slot_keys scope_keys(const struct dj_flat *index)
+{
+    return (struct dj_slot_keys){(const uint8_t *)index->scopes, sizeof *index->scopes};
+}
+
+enum deja_status dj_flat_create(uint32_t dim, uint32_t vectors_max, struct dj_flat **out_index)
+{
+    static_assert(offsetof(struct cold, id) == 0 && offsetof(struct scope, key) == 0,
+                  "tables find the keys at the beginning");
+    if (!dim || dim > DIM_MAX || !vectors_max || vectors_max > VECTORS_MAX)
+        return DEJA_ERR_INVALID;
+    struct dj_flat *index = dj_alloc_zeroed(1, sizeof *index);
+    if (!index)
+        return DEJA_ERR_NOMEM;
+    pthread_rwlock_init(&index->lock, NULL);
+    index->dim = dim;
+    index->vectors_max = vectors_max;
+    index->slot_free = DJ_SLOT_NONE;
+    index->scope_free = DJ_SLOT_NONE;
+    *out_index = index;
+    return DEJA_OK;
+}
+
+/* Back to the state after create; counters stay. */
+static void forget_all(struct dj_flat *index)
+{
+    for (uint32_t i = 0; i < index->scopes_used; i++) {
+        if (index->scopes[i].count && index->scopes[i].cap)
+            dj_free(index->scopes[i].slots.many);
+    }
+    dj_free(index->bytes);
+    dj_free(index->floats);
+    dj_free(index->hot);
+    dj_free(index->cold);
+    dj_free(index->scopes);
+    index->bytes = NULL;
+    index->floats = NULL;
+    index->hot = NULL;
+    index->cold = NULL;
+    index->scopes = NULL;
+    index->slots_cap = 0;
+    index->slots_used = 0;
+    index->slot_free = DJ_SLOT_NONE;
+    index->scopes_cap = 0;
+    index->scopes_used = 0;
+    index->scope_free = DJ_SLOT_NONE;
+    index->hand = 0;
+    index->list_bytes = 0;
+    dj_slot_table_fini(&index->by_id);
+    dj_slot_table_fini(&index->by_scope);
+}
+
+void dj_flat_destroy(struct dj_flat *index)
+{
+    if (!index)
+        return;
+    forget_all(index);
+    pthread_rwlock_destroy(&index->lock);
+    dj_free(index);
+}
+
+static enum deja_status prepare(const float *vector, uint32_t dim, struct prepared *out)
+{
+    struct prepared made;
+    made.floats = dj_alloc(dim * (sizeof *made.floats + sizeof *made.bytes));
+    if (!made.floats)
+        return DEJA_ERR_NOMEM;
+    made.bytes = (int8_t *)(made.floats + dim);
+    memcpy(made.floats, vector, dim * sizeof *vector);
+    if (!dj_simd_normalise(made.floats, dim)) {
+        dj_free(made.floats);
+        return DEJA_ERR_INVALID;
+    }
+    float largest = 0.0F;
+    for (uint32_t i = 0; i < dim; i++)
+        largest = fmaxf(largest, fabsf(made.floats[i]));
+    dj_simd()->quantise(made.floats, dim, 127.0F / largest, made.bytes);
+    made.hot.step = largest / 127.0F;
+    float squares = 0.0F;
+    for (uint32_t i = 0; i < dim; i++) {
+        float rest = made.floats[i] - (float)made.bytes[i] * made.hot.step;
+        squares += rest * rest;
+    }
+    made.hot.error = sqrtf(squares);
+    *out = made;
+    return DEJA_OK;
+}
+
+static uint32_t grown(uint32_t cap, uint32_t max)
+{
+    uint64_t larger = cap < SLOTS_FIRST ? SLOTS_FIRST : (uint64_t)cap + cap / 2;
+    return larger < max ? (uint32_t)larger : max;
+}
+
+/* Room for one more slot. Arrays grow one by one; those that did keep their size on failure. */
+static enum deja_status grow_slots(struct dj_flat *index)
+{
+    if (index->slot_free != DJ_SLOT_NONE || index->slots_used < index->slots_cap)
+        return DEJA_OK;
+    size_t cap = grown(index->slots_cap, index->vectors_max);
+    float *floats = dj_realloc(index->floats, cap * index->dim * sizeof *floats);
+    if (!floats)
+        return DEJA_ERR_NOMEM;
+    index->floats = floats;
+    struct hot *hot = dj_realloc(index->hot, cap * sizeof *hot);
+    if (!hot)
+        return DEJA_ERR_NOMEM;
+    index->hot = hot;
+    struct cold *cold = dj_realloc(index->cold, cap * sizeof *cold);
+    if (!cold)
+        return DEJA_ERR_NOMEM;
+    index->cold = cold;
+    int8_t *bytes = dj_alloc_aligned(ALIGNMENT, cap * index->dim);
+    if (!bytes)
+        return DEJA_ERR_NOMEM;
+    if (index->slots_used)
+        memcpy(bytes, index->bytes, (size_t)index->slots_used * index->dim);
+    dj_free(index->bytes);
+    index->bytes = bytes;
+    index->slots_cap = (uint32_t)cap;
+    return DEJA_OK;
+}
+
+static enum deja_status grow_scopes(struct dj_flat *index)
+{
+    if (index->scope_free != DJ_SLOT_NONE || index->scopes_used < index->scopes_cap)
+        return DEJA_OK;
+    /* one more than vectors: a vector that moves is in its old scope until the new one is ready */
+    uint32_t cap = grown(index->scopes_cap, index->vectors_max + 1);
+    struct scope *scopes = dj_realloc(index->scopes, cap * sizeof *scopes);
+    if (!scopes)
+        return DEJA_ERR_NOMEM;
+    index->scopes = scopes;
+    index->scopes_cap = cap;
+    return DEJA_OK;
+}
+
+static uint32_t *list_of(struct scope *scope)
+{
+    return scope->cap ? scope->slots.many : scope->slots.few;
+}
+
+/* Room for one more slot in the scope's list. */
+static enum deja_status grow_list(struct dj_flat *index, struct scope *scope)
+{
+    if (scope->count < (scope->cap ? scope->cap : INLINE_SLOTS))
+        return DEJA_OK;
+    uint32_t cap = scope->count * 2;
+    uint32_t *many = dj_realloc(scope->cap ? scope->slots.many : NULL, cap * sizeof *many);
+    if (!many)
+        return DEJA_ERR_NOMEM;
+    if (!scope->cap)
+        memcpy(many, scope->slots.few, sizeof scope->slots.few);
+    index->list_bytes += (cap - scope->cap) * sizeof *many;
+    scope->slots.many = many;
+    scope->cap = cap;
+    return DEJA_OK;
+}
+
+/* Gives memory back when three quarters lie idle; that it cannot be moved is no failure. */
+static void shrink_list(struct dj_flat *index, struct scope *scope)
+{
+    if (!scope->cap || scope->count > scope->cap / 4)
+        return;
+    uint32_t *many = scope->slots.many;
+    if (scope->count <= INLINE_SLOTS) {
+        uint32_t few[INLINE_SLOTS] = {0};
+        memcpy(few, many, scope->count * sizeof *few);
+        memcpy(scope->slots.few, few, sizeof few);
+        dj_free(many);
+        index->list_bytes -= scope->cap * sizeof *many;
+        scope->cap = 0;
+        return;
+    }
+    uint32_t cap = scope->cap / 2;
+    uint32_t *smaller = dj_realloc(many, cap * sizeof *many);
+    if (!smaller)
+        return;
+    scope->slots.many = smaller;
+    index->list_bytes -= (scope->cap - cap) * sizeof *many;
+    scope->cap = cap;
+}
+
+/* The record of key, a new empty one if need be (not in the table before its first slot is). */
+static enum deja_status find_or_make_scope(struct dj_flat *index, const uint8_t key[16],
+                                           uint32_t *out_record)
+{
+    uint32_t record = dj_slot_table_find(&index->by_scope, scope_keys(index), key);
+    if (record != DJ_SLOT_NONE) {
+        *out_record = record;
+        return grow_list(index, &index->scopes[record]);
+    }
+    enum deja_status status = grow_scopes(index);
+    if (status == DEJA_OK)
+        status =
+            dj_slot_table_reserve(&index->by_scope, scope_keys(index), index->by_scope.count + 1);
+    if (status != DEJA_OK)
+        return status;
+    record = index->scope_free;
+    if (record != DJ_SLOT_NONE)
+        index->scope_free = index->scopes[record].slots.few[0];
+    else
+        record = index->scopes_used++;
+    struct scope *scope = &index->scopes[record];
+    memset(scope, 0, sizeof *scope);
+    memcpy(scope->key, key, sizeof scope->key);
+    dj_slot_table_insert(&index->by_scope, scope_keys(index), record);
+    *out_record = record;
+    return DEJA_OK;
+}
+
+static void free_scope(struct dj_flat *index, uint32_t record)
+{
+    struct scope *scope = &index->scopes[record];
+    dj_slot_table_remove(&index->by_scope, scope_keys(index), record);
+    scope->slots.few[0] = index->scope_free;
+    index->scope_free = record;
+}
+
+/* The list has room. */
+static void join_scope(struct dj_flat *index, uint32_t record, uint32_t slot)
+{
+    struct scope *scope = &index->scopes[record];
+    index->cold[slot].scope = record;
+    index->cold[slot].place = scope->count;
+    list_of(scope)[scope->count++] = slot;
+    atomic_store_explicit(&scope->was_touched, true, memory_order_relaxed);
+}
+
+/* The last of the list takes the place that falls free. */
+static void leave_scope(struct dj_flat *index, uint32_t slot)
+{
+    uint32_t record = index->cold[slot].scope;
+    struct scope *scope = &index->scopes[record];
+    uint32_t *list = list_of(scope);
+    uint32_t last = list[--scope->count];
+    list[index->cold[slot].place] = last;
+    index->cold[last].place = index->cold[slot].place;
+    shrink_list(index, scope);
+    if (!scope->count)
+        free_scope(index, record);
+}
+
+static void remove_slot(struct dj_flat *index, uint32_t slot)
+{
+    dj_slot_table_remove(&index->by_id, id_keys(index), slot);
+    leave_scope(index, slot);
+    index->cold[slot].scope = DJ_SLOT_NONE;
+    index->cold[slot].place = index->slot_free;
+    index->slot_free = slot;
+}
+
+/* The next record the hand finds idle, passing over `kept` unless it is the only one. */
+static uint32_t find_idle_scope(struct dj_flat *index, const uint8_t kept[16])
+{
+    uint32_t own = dj_slot_table_find(&index->by_scope, scope_keys(index), kept);
+    if (own != DJ_SLOT_NONE && index->by_scope.count == 1)
+        return own;
+    for (;;) { /* ends in the second round: the first has cleared every mark */
+        uint32_t record = index->hand;
+        index->hand = (index->hand + 1) % index->scopes_used;
+        struct scope *scope = &index->scopes[record];
+        if (!scope->count || record == own)
+            continue;
+        if (!atomic_exchange_explicit(&scope->was_touched, false, memory_order_relaxed))
+            return record;
+    }
+}
+
+static bool goes_before(const struct cold *a, const struct cold *b)
+{
+    uint64_t x = a->expires_ms ? (uint64_t)a->expires_ms : UINT64_MAX;
+    uint64_t y = b->expires_ms ? (uint64_t)b->expires_ms : UINT64_MAX;
+    return x != y ? x < y : a->age < b->age;
+}
+
+static void evict_one(struct dj_flat *index, const uint8_t kept[16])
+{
+    struct scope *scope = &index->scopes[find_idle_scope(index, kept)];
+    const uint32_t *list = list_of(scope);
+    uint32_t victim = list[0];
+    for (uint32_t i = 1; i < scope->count; i++) {
+        if (goes_before(&index->cold[list[i]], &index->cold[victim]))
+            victim = list[i];
+    }
+    remove_slot(index, victim);
+    index->evictions++;
+}
+
+/* Everything that can fail has happened by now. */
+static void fill_slot(struct dj_flat *index, uint32_t slot, const struct prepared *made,
+                      int64_t expires_ms)
+{
+    memcpy(index->bytes + (size_t)slot * index->dim, made->bytes, index->dim);
+    memcpy(index->floats + (size_t)slot * index->dim, made->floats,
+           index->dim * sizeof *made->floats);
+    index->hot[slot] = made->hot;
+    index->cold[slot].expires_ms = expires_ms;
+    index->cold[slot].age = index->puts++;
+}
+
+static enum deja_status insert(struct dj_flat *index, const uint8_t scope[16], const uint8_t id[16],
+                               const struct prepared *made, int64_t expires_ms)
+{
+    if (index->by_id.count >= index->vectors_max)
+        evict_one(index, scope);
+    enum deja_status status = grow_slots(index);
+    if (status == DEJA_OK)
+        status = dj_slot_table_reserve(&index->by_id, id_keys(index), index->by_id.count + 1);
+    uint32_t record = DJ_SLOT_NONE;
+    if (status == DEJA_OK)
+        status = find_or_make_scope(index, scope, &record);
+    if (status != DEJA_OK)
+        return status;
+    uint32_t slot = index->slot_free;
+    if (slot != DJ_SLOT_NONE)
+        index->slot_free = index->cold[slot].place;
+    else
+        slot = index->slots_used++;
+    memcpy(index->cold[slot].id, id, sizeof index->cold[slot].id);
+    dj_slot_table_insert(&index->by_id, id_keys(index), slot);
+    join_scope(index, record, slot);
+    fill_slot(index, slot, made, expires_ms);
+    return DEJA_OK;
+}
+
+static enum deja_status replace(struct dj_flat *index, uint32_t slot, const uint8_t scope[16],
+                                const struct prepared *made, int64_t expires_ms)
+{
+    uint32_t record = index->cold[slot].scope;
+    if (memcmp(index->scopes[record].key, scope, 16) != 0) {
+        enum deja_status status = find_or_make_scope(index, scope, &record);
+        if (status != DEJA_OK)
+            return status;
+        leave_scope(index, slot);
+        join_scope(index, record, slot);
+    }
+    atomic_store_explicit(&index->scopes[record].was_touched, true, memory_order_relaxed);
+    fill_slot(index, slot, made, expires_ms);
+    return DEJA_OK;
+}
+
+enum deja_status dj_flat_put(struct dj_flat *index, const uint8_t scope[16], const uint8_t id[16],
+                             const float *vector, int64_t expires_ms)
+{
+    struct prepared made;
+    enum deja_status status = prepare(vector, index->dim, &made);
+    if (status != DEJA_OK)
+        return status;
+    pthread_rwlock_wrlock(&index->lock);
+    uint32_t slot = dj_slot_table_find(&index->by_id, id_keys(index), id);
+    status = slot == DJ_SLOT_NONE ? insert(index, scope, id, &made, expires_ms)
+                                  : replace(index, slot, scope, &made, expires_ms);
+    pthread_rwlock_unlock(&index->lock);
+    dj_free(made.floats);
+    return status;
+}
+
+bool dj_flat_remove(struct dj_flat *index, const uint8_t id[16])
+{
+    pthread_rwlock_wrlock(&index->lock);
+    uint32_t slot = dj_slot_table_find(&index->by_id, id_keys(index), id);
+    if (slot != DJ_SLOT_NONE)
+        remove_slot(index, slot);
+    pthread_rwlock_unlock(&index->lock);
+    return slot != DJ_SLOT_NONE;
+}
+
+void dj_flat_clear(struct dj_flat *index)
+{
+    pthread_rwlock_wrlock(&index->lock);
+    forget_all(index);
+    pthread_rwlock_unlock(&index->lock);
+}
+
+/* What a search has found so far: best first, equal ones by id, so that results never depend on the
+ * order of slots. */
+struct best {
+    struct dj_flat_match matches[MATCHES_MAX];
+    uint32_t count;
+    uint32_t k;
+    int64_t now_ms;
+    const struct prepared *query;
+};
+
+static bool is_better(const struct dj_flat_match *a, const struct dj_flat_match *b)
+{
+    if (a->similarity != b->similarity)
+        return a->similarity > b->similarity;
+    return memcmp(a->id, b->id, sizeof a->id) < 0;
+}
+
+static void offer(struct best *best, const struct dj_flat_match *match)
+{
+    if (best->count == best->k) {
+        if (!is_better(match, &best->matches[best->k - 1]))
+            return;
+        best->count--;
+    }
+    uint32_t at = best->count++;
+    for (; at && is_better(match, &best->matches[at - 1]); at--)
+        best->matches[at] = best->matches[at - 1];
+    best->matches[at] = *match;
+}
+
+static void score_block(const struct dj_flat *index, const uint32_t *slots, size_t count,
+                        struct best *best)
+{
+    int32_t sums[BLOCK];
+    const struct prepared *query = best->query;
+    const struct dj_simd *simd = dj_simd();
+    simd->dots_i8(query->bytes, index->dim, index->bytes, slots, count, sums);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t slot = slots[i];
+        const struct hot *hot = &index->hot[slot];
+        float rough = (float)sums[i] * hot->step * query->hot.step;
+        float reach = query->hot.error + hot->error * (1.0F + query->hot.error) + rounding_slack;
+        if (best->count == best->k && rough + reach < best->matches[best->k - 1].similarity)
+            continue;
+        const struct cold *cold = &index->cold[slot];
+        if (cold->expires_ms && cold->expires_ms <= best->now_ms)
+            continue;
+        float exact =
+            simd->dot_f32(query->floats, index->floats + (size_t)slot * index->dim, index->dim);
+        struct dj_flat_match match = {.similarity = fmaxf(-1.0F, fminf(1.0F, exact))};
+        memcpy(match.id, cold->id, sizeof match.id);
+        offer(best, &match);
+    }
+}
+
+static void search_scope(struct dj_flat *index, uint32_t record, struct best *best)
+{
+    struct scope *scope = &index->scopes[record];
+    const uint32_t *list = list_of(scope);
+    /* written only when it changes, or readers on other cores would fight for the line */
+    if (!atomic_load_explicit(&scope->was_touched, memory_order_relaxed))
+        atomic_store_explicit(&scope->was_touched, true, memory_order_relaxed);
+    for (uint32_t i = 0; i < scope->count; i += BLOCK) {
+        uint32_t count = scope->count - i < BLOCK ? scope->count - i : BLOCK;
+        score_block(index, list + i, count, best);
+    }
+}
+
+static void search_slab(const struct dj_flat *index, struct best *best)
+{
+    uint32_t slots[BLOCK];
+    size_t count = 0;
+    for (uint32_t slot = 0; slot < index->slots_used; slot++) {
+        if (index->cold[slot].scope == DJ_SLOT_NONE)
+            continue;
+        slots[count++] = slot;
+        if (count == BLOCK) {
+            score_block(index, slots, count, best);
+            count = 0;
+        }
+    }
+    score_block(index, slots, count, best);
+}
+
+/* The matches are left unset: they are read only as far as they were written. */
+static void begin_search(struct best *best, uint32_t k, int64_t now_ms)
+{
+    best->count = 0;
+    best->k = k;
+    best->now_ms = now_ms;
+    best->query = NULL;
+}
+
+static enum deja_status end_search(enum deja_status status, const struct best *best,
+                                   struct dj_flat_match *out_matches, uint32_t *out_count)
+{
+    if (status != DEJA_OK)
+        return status;
+    if (best->count)
+        memcpy(out_matches, best->matches, best->count * sizeof *out_matches);
+    *out_count = best->count;
+    return DEJA_OK;
+}
+
+/* scope NULL: all of them. */
+static enum deja_status search(struct dj_flat *index, const uint8_t *scope, const float *query,
+                               struct best *best)
+{
+    struct prepared made;
+    if (best->k > MATCHES_MAX)
+        return DEJA_ERR_INVALID;
+    enum deja_status status = prepare(query, index->dim, &made);
+    if (status != DEJA_OK)
+        return status;
+    best->query = &made;
+    pthread_rwlock_rdlock(&index->lock);
+    if (best->k && !scope) {
+        search_slab(index, best);
+    } else if (best->k) {
+        uint32_t record = dj_slot_table_find(&index->by_scope, scope_keys(index), scope);
+        if (record != DJ_SLOT_NONE)
+            search_scope(index, record, best);
+    }
+    pthread_rwlock_unlock(&index->lock);
+    dj_free(made.floats);
+    return DEJA_OK;
+}
+
+enum deja_status dj_flat_search(struct dj_flat *index, const uint8_t scope[16], const float *query,
+                                uint32_t k, int64_t now_ms, struct dj_flat_match *out_matches,
+                                uint32_t *out_count)
+{
+    struct best best;
+    begin_search(&best, k, now_ms);
+    return end_search(search(index, scope, query, &best), &best, out_matches, out_count);
+}
+
+enum deja_status dj_flat_search_all(struct dj_flat *index, const float *query, uint32_t k,
+                                    int64_t now_ms, struct dj_flat_match *out_matches,
+                                    uint32_t *out_count)
+{
+    struct best best;
+    begin_search(&best, k, now_ms);
+    return end_search(search(index, NULL, query, &best), &best, out_matches, out_count);
+}
+
+uint32_t dj_flat_scope_count(struct dj_flat *index, const uint8_t scope[16])
+{
+    pthread_rwlock_rdlock(&index->lock);
+    uint32_t record = dj_slot_table_find(&index->by_scope, scope_keys(index), scope);
+    uint32_t count = record == DJ_SLOT_NONE ? 0 : index->scopes[record].count;
+    pthread_rwlock_unlock(&index->lock);
+    return count;
+}
+
+uint32_t dj_flat_count(struct dj_flat *index)
+{
+    pthread_rwlock_rdlock(&index->lock);
+    uint32_t count = (uint32_t)index->by_id.count;
+    pthread_rwlock_unlock(&index->lock);
+    return count;
+}
+
+size_t dj_flat_bytes(struct dj_flat *index)
+{
+    pthread_rwlock_rdlock(&index->lock);
+    size_t slot = index->dim * (sizeof *index->bytes + sizeof *index->floats) + sizeof *index->hot +
+                  sizeof *index->cold;
+    size_t bytes = sizeof *index + index->slots_cap * slot +
+                   index->scopes_cap * sizeof *index->scopes + index->list_bytes +
+                   (index->by_id.cap + index->by_scope.cap) * sizeof(uint32_t);
+    pthread_rwlock_unlock(&index->lock);
+    return bytes;
+}
+
+uint64_t dj_flat_evictions(struct dj_flat *index)
+{
+    pthread_rwlock_rdlock(&index->lock);
+    uint64_t evictions = index->evictions;
+    pthread_rwlock_unlock(&index->lock);
+    return evictions;
+}
