@@ -5,7 +5,7 @@
 
 uint64_t dj_hash64(const void *data, size_t len, uint64_t seed)
 {
-    return XXH3_64bits_withSeed(data, len, seed);
+    return XXH3_64bits_withSeed(len ? data : "", len, seed);
 }
 
 void dj_hash128(const void *data, size_t len, uint64_t seed, uint8_t out_hash[16])

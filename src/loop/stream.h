@@ -29,6 +29,10 @@ typedef void dj_stream_written_fn(void *ctx, enum deja_status status);
 void dj_stream_read_start(struct dj_stream *stream, void *ctx, dj_stream_read_fn *on_read);
 void dj_stream_read_stop(struct dj_stream *stream);
 
+enum { DJ_STREAM_SLICES_MAX = 8 };
+/* More than this is never queued on one stream (DEJA_ERR_LIMIT); callers hold back much earlier. */
+#define DJ_STREAM_QUEUED_BYTES_MAX ((size_t)256 << 20)
+
 /* Writes up to 8 slices in order. What the socket takes at once is written at once; the rest is
  * copied and queued. Only if something was queued *out_is_queued is true and on_written runs once
  * when it has left (or failed). */
@@ -41,6 +45,11 @@ bool dj_stream_is_loopback(const struct dj_stream *stream); /* the peer's addres
 typedef void dj_stream_closed_fn(void *ctx);
 /* Pending writes end with DEJA_ERR_CANCELLED; then closed(ctx) (may be NULL) runs once. */
 void dj_stream_close(struct dj_stream *stream, void *ctx, dj_stream_closed_fn *closed);
+
+/* As dj_stream_close, but the peer sees a reset: what it got so far is not a whole answer. */
+void dj_stream_abort(struct dj_stream *stream, void *ctx, dj_stream_closed_fn *closed);
+/* Ends the writing side; nothing may be queued. Reading goes on until the peer ends its side. */
+void dj_stream_finish(struct dj_stream *stream);
 
 /* For libraries that bring their own sockets (curl). events: bit 1 readable, bit 2 writable. */
 enum { DJ_POLL_READ = 1, DJ_POLL_WRITE = 2 };

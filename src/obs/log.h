@@ -9,6 +9,10 @@
 
 #include <deja/base.h>
 
+#include "base/buf.h"
+
+#define DJ_LOG_LINE_BYTES_MAX 4096u /* what a pipe takes whole; what does not fit is left out */
+
 enum dj_log_level { DJ_LOG_DEBUG, DJ_LOG_INFO, DJ_LOG_WARN, DJ_LOG_ERROR };
 enum dj_log_format { DJ_LOG_AUTO, DJ_LOG_JSON, DJ_LOG_PRETTY };
 
@@ -37,6 +41,10 @@ enum deja_status dj_log_create(int fd, enum dj_log_format format, enum dj_log_le
                                int64_t (*now_ms)(void), struct dj_log **out_log) DEJA_NODISCARD;
 void dj_log_destroy(struct dj_log *log); /* accepts NULL */
 void dj_log_set_level(struct dj_log *log, enum dj_log_level level); /* any thread */
+/* Appends what may be seen of a text value. Any thread; must not log. */
+typedef void dj_log_redact_fn(void *ctx, struct deja_slice text, struct dj_buf *out);
+/* Before the log is shared between threads. */
+void dj_log_set_redactor(struct dj_log *log, void *ctx, dj_log_redact_fn *redact);
 uint64_t dj_log_dropped(const struct dj_log *log);
 
 /* log NULL: nothing. fields NULL or ended by a field with name NULL. */

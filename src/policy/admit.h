@@ -11,38 +11,37 @@
 
 #define DJ_ADMIT_CONFIDENCE_MIN 0.7
 
-enum dj_ttl_class {
-    DJ_TTL_NORMAL,
-    DJ_TTL_SHORT, /* refusals, and questions whose answer ages by the hour */
-};
+/* What is known of an answer. A zeroed one is not admitted: the facts that speak for storing must
+ * be given, those that speak against default to "no". */
+struct dj_admit_question {
+    int status;                   /* of the upstream; 200 is the only one stored */
+    bool is_complete;             /* the terminal event or the whole body arrived */
+    uint32_t choice_count;        /* answers in it; several are not stored */
+    bool is_every_choice_stopped; /* each ended by itself: stop, end_turn, completed, tool calls */
+    bool has_content;             /* some text, audio or tool call */
 
-/* Zeroed is a refusal: nothing is admitted by forgetting a field. */
-struct dj_admit_facts {
-    int status;                /* of the upstream; 200 is the only one stored */
-    bool is_complete;          /* the terminal event or the whole body arrived */
-    bool is_no_store;          /* the caller said no-store, or opted out */
-    bool is_moderated;         /* blocked by moderation */
-    bool is_content_empty;     /* no text, no audio, no tool call */
-    bool is_empty_allowed;     /* cache API: an empty result is a valid payload */
-    bool is_refusal;           /* the model declined to answer */
-    bool has_tool_calls;       /* tool or function calls in the answer */
-    bool is_tool_calls_stored; /* setting: proxy.cache_tool_calls */
-    bool has_hosted_tools;     /* web search, code interpreter ... in the request */
-    bool is_stateful;          /* previous_response_id, conversation, background */
-    bool is_volatile;          /* dj_guard_features_is_volatile of the question */
+    bool has_length;         /* some answer was cut short */
+    bool has_content_filter; /* some answer was filtered */
+    bool has_tool_calls;
+    bool has_refusal;      /* the model declined */
+    bool is_moderated;     /* a moderation block */
+    bool is_no_store;      /* the caller said no-store, or opted out */
+    bool has_hosted_tools; /* web search, code interpreter ... in the request */
+    bool is_stateful;      /* previous_response_id, conversation, background */
+    bool is_volatile;      /* dj_guard_features_is_volatile of the question */
     bool has_confidence;
-    double confidence;                       /* 0-1, when has_confidence */
-    int64_t choices_wanted;                  /* n; 0 or 1: one */
-    const struct deja_slice *finish_reasons; /* one per choice; borrowed for the call */
-    size_t finish_reason_count;
+    double confidence; /* 0-1, when has_confidence */
+
+    bool is_tool_calls_cached; /* setting: proxy.cache_tool_calls */
+    bool is_empty_allowed;     /* cache API: an empty result is a valid payload */
 };
 
-struct dj_admit_decision {
-    bool is_stored;
-    enum dj_ttl_class ttl_class;
-    const char *reason; /* constant: "stored", "no-store", "status", "incomplete", ... */
+struct dj_admit_answer {
+    bool is_admitted;
+    bool is_short_lived; /* refusals, and questions whose answer ages by the hour */
+    const char *reason;  /* constant: "admitted", "no-store", "status", "incomplete", ... */
 };
 
-struct dj_admit_decision dj_admit_decide(const struct dj_admit_facts *facts);
+void dj_admit_decide(const struct dj_admit_question *question, struct dj_admit_answer *out_answer);
 
 #endif

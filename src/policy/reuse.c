@@ -33,40 +33,35 @@ double dj_reuse_threshold(double shipped, double floor, double asked)
     return isfinite(asked) && asked > threshold ? asked : threshold;
 }
 
-static bool is_servable(const struct dj_reuse_candidate *candidate, double threshold)
+static bool is_candidate(const struct dj_reuse_candidate *candidate)
 {
-    return isfinite(candidate->similarity) && candidate->similarity >= threshold &&
-           candidate->guards_refused == 0;
+    return candidate->is_usable && isfinite(candidate->similarity);
 }
 
-struct dj_reuse_decision dj_reuse_decide(const struct dj_reuse_candidate *candidates, size_t count,
-                                         double threshold)
+void dj_reuse_decide(const struct dj_reuse_candidate *candidates, uint32_t count, double threshold,
+                     struct dj_reuse_decision *out_decision)
 {
-    struct dj_reuse_decision decision = {.index = DJ_REUSE_NONE,
-                                         .reason = DJ_REUSE_NO_CANDIDATE,
-                                         .reason_text = "no-candidate",
-                                         .threshold = threshold};
-    size_t nearest = DJ_REUSE_NONE;
-    for (size_t i = 0; i < count; i++) {
-        if (!isfinite(candidates[i].similarity))
+    struct dj_reuse_decision decision = {.reason = "no-candidate"};
+    const struct dj_reuse_candidate *nearest = NULL;
+    const struct dj_reuse_candidate *best = NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct dj_reuse_candidate *candidate = &candidates[i];
+        if (!is_candidate(candidate))
             continue;
-        if (nearest == DJ_REUSE_NONE || candidates[i].similarity > candidates[nearest].similarity)
-            nearest = i;
-        if (is_servable(&candidates[i], threshold) &&
-            (decision.index == DJ_REUSE_NONE ||
-             candidates[i].similarity > candidates[decision.index].similarity))
-            decision.index = i;
+        if (!nearest || candidate->similarity > nearest->similarity)
+            nearest = candidate;
+        bool is_servable =
+            (double)candidate->similarity >= threshold && candidate->guards_refused == 0;
+        if (is_servable && (!best || candidate->similarity > best->similarity)) {
+            best = candidate;
+            decision =
+                (struct dj_reuse_decision){.is_served = true, .index = i, .reason = "served"};
+        }
     }
-    if (decision.index != DJ_REUSE_NONE) {
-        decision.reason = DJ_REUSE_SERVED;
-        decision.reason_text = "served";
-    } else if (nearest != DJ_REUSE_NONE && candidates[nearest].similarity >= threshold) {
-        const char *guard = dj_guard_reason(dj_guard_first(candidates[nearest].guards_refused));
-        decision.reason = DJ_REUSE_GUARD;
-        decision.reason_text = guard ? guard : "guard";
-    } else if (nearest != DJ_REUSE_NONE) {
-        decision.reason = DJ_REUSE_BELOW_THRESHOLD;
-        decision.reason_text = "below-threshold";
+    if (nearest && !best) {
+        const char *guard = dj_guard_reason(dj_guard_first(nearest->guards_refused));
+        bool is_similar = (double)nearest->similarity >= threshold;
+        decision.reason = is_similar && guard ? guard : "below-threshold";
     }
-    return decision;
+    *out_decision = decision;
 }

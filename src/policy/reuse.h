@@ -11,26 +11,18 @@
 
 #define DJ_REUSE_FLOOR_RESPONSE 0.85 /* model answers */
 #define DJ_REUSE_FLOOR_API 0.95      /* the cache API, whose callers bring their own texts */
-#define DJ_REUSE_NONE SIZE_MAX
-
-enum dj_reuse_reason {
-    DJ_REUSE_SERVED,
-    DJ_REUSE_NO_CANDIDATE,
-    DJ_REUSE_BELOW_THRESHOLD,
-    DJ_REUSE_GUARD, /* similar enough, but a guard refused: which one is in the decision */
-};
 
 /* As fetched and rescored; in any order. */
 struct dj_reuse_candidate {
     float similarity;        /* fp32 cosine; not finite: never served */
     uint32_t guards_refused; /* dj_guard_verdict.refused */
+    bool is_usable;          /* its record was there, valid, of this tenant and scope */
 };
 
 struct dj_reuse_decision {
-    size_t index; /* of the candidate to serve, or DJ_REUSE_NONE */
-    enum dj_reuse_reason reason;
-    const char *reason_text; /* "served", "no-candidate", "below-threshold", "guard:numbers", ... */
-    double threshold;        /* the cut in force */
+    bool is_served;
+    uint32_t index;     /* of the candidate to serve; 0 when none is */
+    const char *reason; /* "served", "no-candidate", "below-threshold", "guard:numbers", ... */
 };
 
 /* The shipped cut for answers of models: by kind of embedder ("transformer", "lexical"; NULL and
@@ -40,9 +32,9 @@ double dj_reuse_shipped_threshold(const char *embedder_kind);
 /* The cut in force: asked (0 or not finite: nothing asked), but at least shipped and floor. */
 double dj_reuse_threshold(double shipped, double floor, double asked);
 
-/* The most similar candidate that is at or above the threshold and passed all guards. When none is,
- * the reason speaks of the most similar one. */
-struct dj_reuse_decision dj_reuse_decide(const struct dj_reuse_candidate *candidates, size_t count,
-                                         double threshold);
+/* The most similar usable candidate that is at or above the threshold and passed all guards. When
+ * none is, the reason speaks of the most similar usable one. */
+void dj_reuse_decide(const struct dj_reuse_candidate *candidates, uint32_t count, double threshold,
+                     struct dj_reuse_decision *out_decision);
 
 #endif

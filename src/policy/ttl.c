@@ -21,9 +21,9 @@ uint64_t dj_ttl_life(const struct dj_ttl_input *input)
     life = life ? least(life, ceiling) : ceiling;
     double jitter = isfinite(input->jitter) ? input->jitter : 0;
     jitter = jitter < 0 ? 0 : jitter > DJ_TTL_JITTER_MAX ? DJ_TTL_JITTER_MAX : jitter;
-    /* 53 bits of it, in [-1, 1) */
-    double draw = (double)(input->random >> 11) / (double)(UINT64_C(1) << 52) - 1;
-    life = (uint64_t)((double)life * (1 + jitter * draw));
+    /* 53 bits of it, in [0, 1) */
+    double draw = (double)(input->random >> 11) / (double)(UINT64_C(1) << 53);
+    life = (uint64_t)((double)life * (1 - jitter * draw));
     if (life < DJ_TTL_MIN_MS)
         life = DJ_TTL_MIN_MS;
     return least(life, ceiling);

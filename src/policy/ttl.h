@@ -1,8 +1,8 @@
 /* policy/ttl.h - when an entry ends, as an absolute time.
  *
  * base (of the kind or the class) -> the caller's own ttl -> caps -> jitter. Jitter keeps entries
- * written together from ending together; it never lengthens a life beyond a cap. Pure: the clock
- * and the random value are given (I5). Threads: any.
+ * written together from ending together; it only shortens, for a ttl is also a promise that the
+ * answer is gone by then. Pure: the clock and the random value are given (I5). Threads: any.
  */
 #ifndef DJ_POLICY_TTL_H
 #define DJ_POLICY_TTL_H
@@ -19,7 +19,7 @@ struct dj_ttl_input {
     uint64_t request_ms; /* the caller's ttl, replaces base; 0: none */
     uint64_t cap_ms;     /* settings' or tenant's longest life; 0: DJ_TTL_MAX_MS */
     uint64_t max_age_ms; /* the caller's max-age or s-maxage, a further cap; 0: none */
-    double jitter;       /* 0.1: up to ten per cent either way; outside 0-0.5 is bounded */
+    double jitter;       /* 0.1: up to ten per cent are taken off; outside 0-0.5 is bounded */
     uint64_t random;     /* uniform over all 64 bits */
 };
 

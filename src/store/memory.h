@@ -27,8 +27,12 @@ uint32_t dj_memory_home(const struct dj_store *store, const struct dj_store_key 
  * calling loop's. put/remove: on the home loop only. */
 struct dj_value *dj_memory_find(struct dj_store *store, uint32_t loop_index,
                                 const struct dj_store_key *key, int64_t now_ms);
-/* Overwrites only an older version; false: not stored (older, or does not fit). */
+/* Takes its own reference. Overwrites only an older version; false: not stored (older, expired, or
+ * does not fit). */
 bool dj_memory_put(struct dj_store *store, struct dj_value *value, int64_t now_ms);
 bool dj_memory_remove(struct dj_store *store, const struct dj_store_key *key);
+/* Drops expired entries of one shard, a bounded piece per call (1,024 buckets); how many went. On
+ * the shard's loop, from a timer: an expired entry is a miss long before it is swept. */
+uint64_t dj_memory_sweep(struct dj_store *store, uint32_t loop_index, int64_t now_ms);
 
 #endif

@@ -23,6 +23,8 @@ struct dj_store_stats {
     uint64_t bytes_max;
     uint64_t evictions;
     uint64_t expired;
+    uint64_t corrupt; /* records that did not verify: answered as misses and removed */
+    uint64_t dropped; /* writes that found no room or no disk */
 };
 
 /* value: a reference the callee owns, or NULL. Expired entries (beyond stale_until) are misses. */

@@ -388,6 +388,10 @@ static enum deja_status eval_files(struct report *report, struct dj_embedder *em
 int dj_tool_eval(int argc, char **argv)
 {
     struct eval_options options;
+    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        fputs(usage, stdout);
+        return EXIT_SUCCESS;
+    }
     int code = read_options(&options, argc, argv);
     if (code)
         return code;

@@ -383,7 +383,7 @@ static uint32_t find_entry(struct dj_eval_stream *stream, uint32_t index, double
     struct text *text = &stream->texts[index];
     struct dj_reuse_candidate candidates[DJ_EVAL_CANDIDATES];
     uint32_t of_text[DJ_EVAL_CANDIDATES];
-    size_t count = 0;
+    uint32_t count = 0;
     for (uint32_t i = 0; i < text->link_count && count < DJ_EVAL_CANDIDATES; i++) {
         struct link *link = &text->links[i];
         if ((double)link->similarity < threshold)
@@ -391,11 +391,14 @@ static uint32_t find_entry(struct dj_eval_stream *stream, uint32_t index, double
         if (stored_class[link->text] == NOT_STORED)
             continue;
         of_text[count] = link->text;
-        candidates[count++] = (struct dj_reuse_candidate){
-            .similarity = link->similarity, .guards_refused = verdict_of(stream, text, link)};
+        candidates[count++] =
+            (struct dj_reuse_candidate){.similarity = link->similarity,
+                                        .guards_refused = verdict_of(stream, text, link),
+                                        .is_usable = true};
     }
-    struct dj_reuse_decision decision = dj_reuse_decide(candidates, count, threshold);
-    return decision.index == DJ_REUSE_NONE ? NOT_STORED : of_text[decision.index];
+    struct dj_reuse_decision decision;
+    dj_reuse_decide(candidates, count, threshold, &decision);
+    return decision.is_served ? of_text[decision.index] : NOT_STORED;
 }
 
 enum deja_status dj_eval_stream_replay(struct dj_eval_stream *stream, double threshold,

@@ -3,108 +3,81 @@
 
 #include <math.h>
 
-static const struct deja_slice stop = {"stop", 4};
-
-static struct dj_admit_facts whole_answer(void)
+static struct dj_admit_question whole_answer(void)
 {
-    return (struct dj_admit_facts){
-        .status = 200, .is_complete = true, .finish_reasons = &stop, .finish_reason_count = 1};
+    return (struct dj_admit_question){.status = 200,
+                                      .is_complete = true,
+                                      .choice_count = 1,
+                                      .is_every_choice_stopped = true,
+                                      .has_content = true};
 }
 
-static void expect(struct dj_admit_facts facts, const char *reason)
+static void expect(struct dj_admit_question question, const char *reason)
 {
-    struct dj_admit_decision decision = dj_admit_decide(&facts);
-    assert_string_equal(decision.reason, reason);
-    assert_int_equal(decision.is_stored, strcmp(reason, "stored") == 0);
+    struct dj_admit_answer answer;
+    dj_admit_decide(&question, &answer);
+    assert_string_equal(answer.reason, reason);
+    assert_int_equal(answer.is_admitted, strcmp(reason, "admitted") == 0);
 }
 
-static void whole_answer_is_stored(void **state)
+static void whole_answer_is_admitted_for_a_normal_life(void **state)
 {
     (void)state;
-    expect(whole_answer(), "stored");
-    struct dj_admit_facts facts = whole_answer();
-    assert_int_equal(dj_admit_decide(&facts).ttl_class, DJ_TTL_NORMAL);
+    struct dj_admit_question question = whole_answer();
+    struct dj_admit_answer answer;
+    dj_admit_decide(&question, &answer);
+    assert_true(answer.is_admitted);
+    assert_false(answer.is_short_lived);
 }
 
 static void forgotten_facts_admit_nothing(void **state)
 {
     (void)state;
-    expect((struct dj_admit_facts){0}, "status");
+    expect((struct dj_admit_question){0}, "status");
 }
 
 static void each_objection_keeps_an_answer_out(void **state)
 {
     (void)state;
-    struct dj_admit_facts facts = whole_answer();
-    facts.is_no_store = true;
-    expect(facts, "no-store");
-    facts = whole_answer();
-    facts.status = 201;
-    expect(facts, "status");
-    facts = whole_answer();
-    facts.is_complete = false;
-    expect(facts, "incomplete");
-    facts = whole_answer();
-    facts.is_moderated = true;
-    expect(facts, "moderated");
-    facts = whole_answer();
-    facts.is_stateful = true;
-    expect(facts, "stateful");
-    facts = whole_answer();
-    facts.has_hosted_tools = true;
-    expect(facts, "hosted-tools");
-    facts = whole_answer();
-    facts.has_tool_calls = true;
-    expect(facts, "tool-calls");
-    facts = whole_answer();
-    facts.choices_wanted = 2;
-    expect(facts, "several-choices");
-    facts = whole_answer();
-    facts.is_content_empty = true;
-    expect(facts, "empty");
-    facts.is_empty_allowed = true;
-    expect(facts, "stored");
+#define OBJECTION(member, value, reason)                    \
+    do {                                                    \
+        struct dj_admit_question question = whole_answer(); \
+        question.member = (value);                          \
+        expect(question, reason);                           \
+    } while (0)
+    OBJECTION(is_no_store, true, "no-store");
+    OBJECTION(status, 201, "status");
+    OBJECTION(status, 500, "status");
+    OBJECTION(is_complete, false, "incomplete");
+    OBJECTION(is_moderated, true, "moderated");
+    OBJECTION(is_stateful, true, "stateful");
+    OBJECTION(has_hosted_tools, true, "hosted-tools");
+    OBJECTION(has_length, true, "length");
+    OBJECTION(has_content_filter, true, "content-filter");
+    OBJECTION(has_tool_calls, true, "tool-calls");
+    OBJECTION(choice_count, 2, "several-choices");
+    OBJECTION(choice_count, 0, "empty");
+    OBJECTION(has_content, false, "empty");
+    OBJECTION(is_every_choice_stopped, false, "finish-reason");
+#undef OBJECTION
 }
 
-static void only_known_whole_ends_are_admitted(void **state)
+static void an_empty_result_is_a_payload_where_that_is_allowed(void **state)
 {
     (void)state;
-    static const struct {
-        const char *end;
-        const char *reason;
-    } cases[] = {{"stop", "stored"},
-                 {"end_turn", "stored"},
-                 {"stop_sequence", "stored"},
-                 {"completed", "stored"},
-                 {"length", "finish-reason"},
-                 {"content_filter", "finish-reason"},
-                 {"max_tokens", "finish-reason"},
-                 {"something_new", "finish-reason"},
-                 {"", "finish-reason"},
-                 {"tool_calls", "tool-calls"},
-                 {"tool_use", "tool-calls"}};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct deja_slice end = deja_slice_text(cases[i].end);
-        struct dj_admit_facts facts = whole_answer();
-        facts.finish_reasons = &end;
-        expect(facts, cases[i].reason);
-    }
-    struct deja_slice ends[] = {deja_slice_text("stop"), deja_slice_text("length")};
-    struct dj_admit_facts facts = whole_answer();
-    facts.finish_reasons = ends;
-    facts.finish_reason_count = 2;
-    expect(facts, "finish-reason");
+    struct dj_admit_question question = whole_answer();
+    question.has_content = false;
+    question.is_empty_allowed = true;
+    expect(question, "admitted");
 }
 
 static void tool_calls_are_stored_when_the_operator_says_so(void **state)
 {
     (void)state;
-    struct deja_slice end = deja_slice_text("tool_calls");
-    struct dj_admit_facts facts = whole_answer();
-    facts.finish_reasons = &end;
-    facts.has_tool_calls = true;
-    facts.is_tool_calls_stored = true;
-    expect(facts, "stored");
+    struct dj_admit_question question = whole_answer();
+    question.has_tool_calls = true;
+    question.is_tool_calls_cached = true;
+    expect(question, "admitted");
 }
 
 static void low_or_unreadable_confidence_is_refused(void **state)
@@ -113,34 +86,36 @@ static void low_or_unreadable_confidence_is_refused(void **state)
     static const struct {
         double confidence;
         const char *reason;
-    } cases[] = {{0.7, "stored"}, {0.69, "confidence"}, {(double)NAN, "confidence"}};
+    } cases[] = {{0.7, "admitted"}, {0.69, "confidence"}, {(double)NAN, "confidence"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct dj_admit_facts facts = whole_answer();
-        facts.has_confidence = true;
-        facts.confidence = cases[i].confidence;
-        expect(facts, cases[i].reason);
+        struct dj_admit_question question = whole_answer();
+        question.has_confidence = true;
+        question.confidence = cases[i].confidence;
+        expect(question, cases[i].reason);
     }
 }
 
 static void refusals_and_volatile_questions_live_shortly(void **state)
 {
     (void)state;
-    struct dj_admit_facts facts = whole_answer();
-    facts.is_refusal = true;
-    assert_int_equal(dj_admit_decide(&facts).ttl_class, DJ_TTL_SHORT);
-    facts = whole_answer();
-    facts.is_volatile = true;
-    assert_int_equal(dj_admit_decide(&facts).ttl_class, DJ_TTL_SHORT);
-    expect(facts, "stored");
+    struct dj_admit_answer answer;
+    struct dj_admit_question question = whole_answer();
+    question.has_refusal = true;
+    dj_admit_decide(&question, &answer);
+    assert_true(answer.is_admitted && answer.is_short_lived);
+    question = whole_answer();
+    question.is_volatile = true;
+    dj_admit_decide(&question, &answer);
+    assert_true(answer.is_admitted && answer.is_short_lived);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(whole_answer_is_stored),
+        cmocka_unit_test(whole_answer_is_admitted_for_a_normal_life),
         cmocka_unit_test(forgotten_facts_admit_nothing),
         cmocka_unit_test(each_objection_keeps_an_answer_out),
-        cmocka_unit_test(only_known_whole_ends_are_admitted),
+        cmocka_unit_test(an_empty_result_is_a_payload_where_that_is_allowed),
         cmocka_unit_test(tool_calls_are_stored_when_the_operator_says_so),
         cmocka_unit_test(low_or_unreadable_confidence_is_refused),
         cmocka_unit_test(refusals_and_volatile_questions_live_shortly),

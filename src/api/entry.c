@@ -1,0 +1,271 @@
+/* api/entry.c - see entry.h. */
+#include "api/entry.h"
+
+#include <math.h>
+
+#define METADATA_BYTES_MAX (64u * 1024u)
+#define TAG_BYTES_MAX 128u
+
+static const char *const members[] = {"query",      "response", "ttl",       "tags", "namespace",
+                                      "metadata",   "model",    "provider",  "type", "cost",
+                                      "confidence", "tokens",   "embedding", NULL};
+
+static void complain(struct dj_request *request, const char *where, const char *name,
+                     const char *rule, const char *message)
+{
+    dj_request_complain(request, "invalid_request", dj_request_text(request, "%s%s", where, name),
+                        rule, message);
+}
+
+static bool read_tags(struct dj_request *request, const struct dj_json *object, const char *where,
+                      struct dj_entry_input *input)
+{
+    const struct dj_json *tags = dj_json_get(object, "tags");
+    if (!tags || dj_json_is(tags, DJ_JSON_NULL))
+        return true;
+    if (!dj_json_is(tags, DJ_JSON_ARRAY) || dj_json_count(tags) > DJ_ENTRY_TAGS_MAX) {
+        complain(
+            request, where, "tags", "type",
+            dj_request_text(request, "must be an array of at most %u strings", DJ_ENTRY_TAGS_MAX));
+        return false;
+    }
+    for (struct dj_json_walk w = dj_json_walk(tags); dj_json_walk_next(&w);) {
+        struct deja_slice tag = dj_json_string(w.value);
+        if (tag.len == 0 || tag.len > TAG_BYTES_MAX) {
+            complain(request, where, "tags", "length",
+                     dj_request_text(request, "a tag is a string of 1 to %u bytes", TAG_BYTES_MAX));
+            return false;
+        }
+        bool is_known = false;
+        for (size_t i = 0; i < input->tag_count && !is_known; i++)
+            is_known = deja_slice_is_equal(input->tags[i], tag);
+        if (!is_known)
+            input->tags[input->tag_count++] = tag;
+    }
+    return true;
+}
+
+/* A number is the output's; an object tells both. */
+static bool read_tokens(struct dj_request *request, const struct dj_json *object, const char *where,
+                        struct dj_entry_input *input)
+{
+    static const char *const parts[] = {"input", "output", NULL};
+    static const double range[2] = {0, UINT32_MAX};
+    const struct dj_json *tokens = dj_json_get(object, "tokens");
+    double in = 0;
+    double out = 0;
+    if (!tokens || dj_json_is(tokens, DJ_JSON_NULL))
+        return true;
+    if (dj_json_is(tokens, DJ_JSON_OBJECT)) {
+        const char *inside = dj_request_text(request, "%stokens.", where);
+        if (!dj_query_check_members(request, tokens, inside, parts) ||
+            !dj_query_number(request, tokens, "input", inside, range, &in) ||
+            !dj_query_number(request, tokens, "output", inside, range, &out))
+            return false;
+    } else if (!dj_query_number(request, object, "tokens", where, range, &out)) {
+        return false;
+    }
+    input->input_tokens = (uint32_t)in;
+    input->output_tokens = (uint32_t)out;
+    return true;
+}
+
+static bool read_payload(struct dj_request *request, const struct dj_json *object,
+                         const char *where, struct dj_entry_input *input)
+{
+    const struct dj_json *query = dj_json_get(object, "query");
+    input->response = dj_json_get(object, "response");
+    input->metadata = dj_json_get(object, "metadata");
+    if (!dj_json_is(query, DJ_JSON_STRING)) {
+        dj_request_complain(request, query ? "invalid_request" : "query_empty",
+                            dj_request_text(request, "%squery", where), query ? "type" : "required",
+                            "must be a string");
+        return false;
+    }
+    input->query = dj_json_string(query);
+    if (!dj_query_check_text(request, input->query, where))
+        return false;
+    if (!input->response) { /* null is an answer, a missing member is a mistake */
+        complain(request, where, "response", "required", "must be there; any JSON will do");
+        return false;
+    }
+    if (dj_json_is(input->metadata, DJ_JSON_NULL))
+        input->metadata = NULL;
+    if (input->metadata && !dj_json_is(input->metadata, DJ_JSON_OBJECT)) {
+        complain(request, where, "metadata", "type", "must be an object");
+        return false;
+    }
+    return true;
+}
+
+bool dj_entry_read(struct dj_request *request, const struct dj_json *object, const char *where,
+                   struct dj_entry_input *out_input)
+{
+    static const double unit[2] = {0, 1};
+    static const double money[2] = {0, 1e6};
+    struct dj_entry_input input = {.confidence = NAN};
+    if (!dj_json_is(object, DJ_JSON_OBJECT)) {
+        complain(request, where, "entry", "type", "must be an object");
+        return false;
+    }
+    if (!dj_query_check_members(request, object, where, members) ||
+        !read_payload(request, object, where, &input) ||
+        !read_tags(request, object, where, &input) ||
+        !read_tokens(request, object, where, &input) ||
+        !dj_query_label(request, object, "namespace", where, DJ_NAMESPACE_BYTES_MAX,
+                        &input.name_space) ||
+        !dj_query_label(request, object, "model", where, DJ_LABEL_BYTES_MAX, &input.model) ||
+        !dj_query_label(request, object, "provider", where, DJ_LABEL_BYTES_MAX, &input.provider) ||
+        !dj_query_label(request, object, "type", where, DJ_LABEL_BYTES_MAX, &input.type) ||
+        !dj_query_number(request, object, "confidence", where, unit, &input.confidence) ||
+        !dj_query_number(request, object, "cost", where, money, &input.cost_usd) ||
+        !dj_query_duration(request, object, "ttl", where, &input.ttl_ms) ||
+        !dj_query_vector(request, object, where, &input.vector))
+        return false;
+    struct dj_buf kept;
+    dj_buf_init(&kept, METADATA_BYTES_MAX);
+    dj_entry_write_metadata(&input, input.query, &kept);
+    bool is_small = kept.status == DEJA_OK;
+    dj_buf_fini(&kept);
+    if (!is_small) {
+        complain(request, where, "metadata", "length",
+                 dj_request_text(request, "at most %u bytes", METADATA_BYTES_MAX));
+        return false;
+    }
+    *out_input = input;
+    return true;
+}
+
+void dj_entry_write_metadata(const struct dj_entry_input *input, struct deja_slice normalised,
+                             struct dj_buf *out)
+{
+    bool is_reworded = !deja_slice_is_equal(input->query, normalised);
+    if (!input->metadata && !input->type.len && isnan(input->confidence) && !is_reworded)
+        return;
+    struct dj_json_writer w = dj_json_writer(out);
+    dj_json_begin_object(&w);
+    if (input->metadata) {
+        dj_json_key(&w, "metadata");
+        dj_json_put_value(&w, input->metadata);
+    }
+    if (input->type.len) {
+        dj_json_key(&w, "type");
+        dj_json_put_string(&w, input->type);
+    }
+    if (!isnan(input->confidence)) {
+        dj_json_key(&w, "confidence");
+        dj_json_put_double(&w, input->confidence);
+    }
+    if (is_reworded) {
+        dj_json_key(&w, "query");
+        dj_json_put_string(&w, input->query);
+    }
+    dj_json_end_object(&w);
+}
+
+/* ---- writing ---- */
+
+static void put_label(struct dj_json_writer *w, const char *name, struct deja_slice text)
+{
+    dj_json_key(w, name);
+    if (text.len)
+        dj_json_put_string(w, text);
+    else
+        dj_json_put_null(w);
+}
+
+static void put_member(struct dj_json_writer *w, const char *name, const struct dj_json *value)
+{
+    dj_json_key(w, name);
+    if (value)
+        dj_json_put_value(w, value);
+    else
+        dj_json_put_null(w);
+}
+
+static void write_metadata(struct dj_json_writer *w, const struct dj_entry *entry)
+{
+    struct dj_json_doc *doc = NULL;
+    const struct dj_json *kept = NULL;
+    if (entry->kind == DJ_ENTRY_API && entry->metadata.len &&
+        dj_json_parse(entry->metadata, &doc, NULL) == DEJA_OK)
+        kept = dj_json_root(doc);
+    const struct dj_json *asked = dj_json_get(kept, "query");
+    put_label(w, "query", asked ? dj_json_string(asked) : entry->query);
+    put_label(w, "normalized_query", entry->query);
+    put_member(w, "metadata", dj_json_get(kept, "metadata"));
+    put_member(w, "type", dj_json_get(kept, "type"));
+    put_member(w, "confidence", dj_json_get(kept, "confidence"));
+    dj_json_doc_destroy(doc);
+}
+
+/* The body of an embedding entry is float32 as the machine has them. */
+static void write_embedding(struct dj_json_writer *w, struct deja_slice body)
+{
+    dj_json_begin_array(w);
+    for (size_t at = 0; at + sizeof(float) <= body.len; at += sizeof(float)) {
+        float number = 0;
+        memcpy(&number, body.data + at, sizeof number);
+        dj_json_put_double(w, (double)number);
+    }
+    dj_json_end_array(w);
+}
+
+static const char *kind_text(uint8_t kind)
+{
+    switch (kind) {
+    case DJ_ENTRY_CHAT:
+        return "chat";
+    case DJ_ENTRY_EMBEDDING:
+        return "embedding";
+    default:
+        return "api";
+    }
+}
+
+static void write_tags(struct dj_json_writer *w, const struct dj_entry *entry)
+{
+    dj_json_key(w, "tags");
+    dj_json_begin_array(w);
+    for (size_t i = 0; i < entry->tag_count; i++)
+        dj_json_put_string(w, entry->tags[i].name);
+    dj_json_end_array(w);
+}
+
+void dj_entry_write(struct dj_json_writer *w, const struct dj_entry *entry, int64_t now_ms)
+{
+    int64_t age_ms = now_ms > entry->created_ms ? now_ms - entry->created_ms : 0;
+    dj_request_put_id(w, "id", entry->id);
+    dj_json_key(w, "version");
+    dj_json_put_u64(w, entry->version);
+    dj_json_key(w, "entry_kind");
+    dj_json_put_text(w, kind_text(entry->kind));
+    dj_json_key(w, "response");
+    if (entry->kind == DJ_ENTRY_EMBEDDING)
+        write_embedding(w, entry->body);
+    else
+        dj_json_put_raw(w, entry->body);
+    write_metadata(w, entry);
+    put_label(w, "namespace", entry->name_space);
+    put_label(w, "model", entry->model);
+    put_label(w, "provider", entry->provider);
+    write_tags(w, entry);
+    dj_json_key(w, "tokens");
+    dj_json_begin_object(w);
+    dj_json_key(w, "input");
+    dj_json_put_u64(w, entry->input_tokens);
+    dj_json_key(w, "output");
+    dj_json_put_u64(w, entry->output_tokens);
+    dj_json_end_object(w);
+    dj_json_key(w, "cost");
+    dj_json_put_double(w, entry->cost_usd);
+    dj_request_put_time(w, "created_at", entry->created_ms);
+    dj_request_put_time(w, "expires_at", entry->expires_ms);
+    dj_json_key(w, "age_s");
+    dj_json_put_i64(w, age_ms / 1000);
+    dj_json_key(w, "ttl_s");
+    if (entry->expires_ms)
+        dj_json_put_i64(w, entry->expires_ms > now_ms ? (entry->expires_ms - now_ms) / 1000 : 0);
+    else
+        dj_json_put_null(w);
+}

@@ -1,0 +1,45 @@
+/* api/entry.h - an entry of the cache API as JSON: what a put may say, what a reader is told.
+ *
+ * What the store has no column for (the user's metadata, type, confidence, the words as they were
+ * asked) is kept as one JSON object in dj_entry.metadata:
+ *   {"metadata":{…},"type":"…","confidence":0.9,"query":"…"}   every member may be missing
+ *
+ * Threads: the request's loop. Trust: a put's JSON is untrusted; kept metadata is our own.
+ */
+#ifndef DJ_API_ENTRY_H
+#define DJ_API_ENTRY_H
+
+#include <deja/base.h>
+
+#include "api/query.h"
+
+/* A put that was checked; everything is borrowed from the request. */
+struct dj_entry_input {
+    struct deja_slice query;
+    struct deja_slice name_space;
+    struct deja_slice model;
+    struct deja_slice provider;
+    struct deja_slice type;
+    const struct dj_json *response;
+    const struct dj_json *metadata; /* NULL or an object */
+    const float *vector;            /* NULL or of the embedder's dimension */
+    uint64_t ttl_ms;                /* 0: the default */
+    double confidence;              /* NAN: not said */
+    double cost_usd;
+    uint32_t input_tokens;
+    uint32_t output_tokens;
+    struct deja_slice tags[DJ_ENTRY_TAGS_MAX];
+    size_t tag_count;
+};
+
+/* Checks one object of a put; false after complaining. */
+bool dj_entry_read(struct dj_request *request, const struct dj_json *object, const char *where,
+                   struct dj_entry_input *out_input);
+/* The kept form of metadata, empty when there is nothing to keep. */
+void dj_entry_write_metadata(const struct dj_entry_input *input, struct deja_slice normalised,
+                             struct dj_buf *out);
+
+/* Members of an entry without its braces: response, query, model, tags, times … */
+void dj_entry_write(struct dj_json_writer *w, const struct dj_entry *entry, int64_t now_ms);
+
+#endif

@@ -1,0 +1,375 @@
+/* api/explain.c - GET and POST /api/v1/explain: why a question would hit or miss, and what is near.
+ *
+ *   key      look by key: an exact hit needs no further reason
+ *   near     fetch the nearest candidates whatever the threshold, with the guards' verdicts
+ *   verdict  the decision as a look-up would make it, with the vector that is there already
+ *
+ * A question without a scope (only "query") searches all scopes of the tenant and says of each
+ * candidate whether it is of another scope: only those of the own one could be served.
+ */
+#include <math.h>
+#include <stdio.h>
+
+#include "api/handlers.h"
+#include "api/query.h"
+#include "base/num.h"
+#include "policy/guards.h"
+#include "proto/form.h"
+#include "proxy/identity.h"
+
+#define NEAREST 5u
+#define TEXT_SHOWN_BYTES 2000u
+
+/* In the request's arena. */
+struct explain {
+    struct dj_request *request;
+    struct dj_fingerprint fingerprint;
+    const char *surface; /* whose rules: "api" or "chat" */
+    bool is_all_scopes;
+    bool has_scope;     /* there is a scope in which a look-up would search */
+    double threshold;   /* in force */
+    struct dj_buf near; /* JSON of the candidates; owned */
+    uint32_t near_count;
+    float nearest;
+    const char *near_reason;
+    uint32_t embed_us;
+    uint32_t search_us;
+};
+
+static void put_text(struct dj_json_writer *w, const char *name, const char *text)
+{
+    dj_json_key(w, name);
+    if (text)
+        dj_json_put_text(w, text);
+    else
+        dj_json_put_null(w);
+}
+
+static void put_similarity(struct dj_json_writer *w, float similarity)
+{
+    dj_json_key(w, "similarity");
+    dj_json_put_double(w, round((double)similarity * 1e6) / 1e6);
+}
+
+/* ---- the answer ---- */
+
+static void write_verdict(struct dj_json_writer *w, const struct explain *explain,
+                          enum dj_hit_kind kind, const struct dj_value *value, const char *level,
+                          const char *reason)
+{
+    bool is_hit = kind != DJ_HIT_NONE;
+    dj_json_key(w, "hit");
+    dj_json_put_bool(w, is_hit);
+    put_text(w, "kind", is_hit ? dj_hit_kind_text(kind) : NULL);
+    put_text(w, "reason", is_hit ? dj_hit_kind_text(kind) : reason);
+    put_text(w, "tier", is_hit ? level : NULL);
+    if (value)
+        dj_request_put_id(w, "id", dj_value_entry(value)->id);
+    dj_json_key(w, "threshold");
+    dj_json_put_double(w, explain->threshold);
+    put_text(w, "surface", explain->surface);
+    put_text(w, "searched", explain->is_all_scopes ? "all scopes of the tenant" : "this scope");
+}
+
+static void answer(struct explain *explain, enum dj_hit_kind kind, const struct dj_value *value,
+                   const char *level, const char *reason)
+{
+    struct dj_request *request = explain->request;
+    const struct dj_embedder *embedder = dj_engine_embedder(request->api->proxy->engine);
+    struct dj_fingerprint *fingerprint = &explain->fingerprint;
+    struct dj_buf body = {0};
+    struct dj_json_writer w = dj_json_writer(&body);
+    dj_json_begin_object(&w);
+    write_verdict(&w, explain, kind, value, level, reason);
+    dj_json_key(&w, "query");
+    if (fingerprint->text.data)
+        dj_json_put_string(&w, fingerprint->text);
+    else
+        dj_json_put_null(&w);
+    dj_request_put_id(&w, "key", fingerprint->key.id);
+    if (fingerprint->text.data)
+        dj_request_put_id(&w, "scope", fingerprint->scope);
+    put_text(&w, "embedder", embedder ? embedder->id : NULL);
+    dj_json_key(&w, "candidates");
+    dj_json_begin_array(&w);
+    if (explain->near.len)
+        dj_json_put_raw(&w, dj_buf_slice(&explain->near));
+    dj_json_end_array(&w);
+    dj_json_end_object(&w);
+    if (explain->near.status != DEJA_OK)
+        body.status = explain->near.status;
+    dj_buf_fini(&explain->near);
+    dj_request_header(request, "Server-Timing",
+                      dj_request_text(request, "embed;dur=%.3f, search;dur=%.3f",
+                                      explain->embed_us / 1e3, explain->search_us / 1e3));
+    dj_request_answer(request, 200, NULL, &body);
+    dj_buf_fini(&body);
+}
+
+/* ---- verdict ---- */
+
+static void on_verdict(void *ctx, const struct dj_lookup_result *result)
+{
+    answer(ctx, result->kind, result->value, result->level, result->reason);
+}
+
+static void decide(struct explain *explain, const struct dj_lookup_result *near)
+{
+    struct dj_request *request = explain->request;
+    const struct dj_lookup_options options = {
+        .is_semantic = true,
+        .threshold = explain->threshold,
+        .is_threshold_free = true,
+    };
+    bool is_askable = explain->has_scope && explain->fingerprint.is_semantic;
+    if (!is_askable ||
+        dj_engine_lookup(request->api->proxy->engine, request->loop, &explain->fingerprint,
+                         &options, near->has_vector ? near->vector : NULL, explain,
+                         on_verdict) != DEJA_OK)
+        answer(explain, DJ_HIT_NONE, NULL, NULL, is_askable ? "cache-unavailable" : near->reason);
+}
+
+/* ---- near ---- */
+
+static void write_guards(struct dj_json_writer *w, uint32_t refused)
+{
+    dj_json_key(w, "guards");
+    dj_json_begin_object(w);
+    for (unsigned guard = 0; guard < DJ_GUARD_COUNT; guard++)
+        put_text(w, dj_guard_name((enum dj_guard)guard), refused >> guard & 1 ? "refused" : "ok");
+    dj_json_end_object(w);
+    dj_json_key(w, "refused_by");
+    dj_json_begin_array(w);
+    for (unsigned guard = 0; guard < DJ_GUARD_COUNT; guard++)
+        if (refused >> guard & 1)
+            dj_json_put_text(w, dj_guard_name((enum dj_guard)guard));
+    dj_json_end_array(w);
+}
+
+/* At most TEXT_SHOWN_BYTES of a stored question, cut between characters. */
+static struct deja_slice shown(struct deja_slice text)
+{
+    if (text.len <= TEXT_SHOWN_BYTES)
+        return text;
+    size_t len = TEXT_SHOWN_BYTES;
+    while (len > 0 && ((uint8_t)text.data[len] & 0xc0) == 0x80)
+        len--;
+    return deja_slice(text.data, len);
+}
+
+static void write_candidate(struct dj_json_writer *w, const struct explain *explain,
+                            const struct dj_candidate *candidate)
+{
+    int64_t now_ms = dj_loop_now_ms(explain->request->loop);
+    bool is_above = (double)candidate->similarity >= explain->threshold;
+    dj_json_begin_object(w);
+    dj_request_put_id(w, "id", candidate->id);
+    put_similarity(w, candidate->similarity);
+    dj_json_key(w, "above_threshold");
+    dj_json_put_bool(w, is_above);
+    if (!candidate->is_fetched) {
+        put_text(w, "verdict", "gone");
+        dj_json_end_object(w);
+        return;
+    }
+    const struct dj_entry *entry = dj_value_entry(candidate->value);
+    put_text(w, "verdict",
+             candidate->is_other_scope ? "other-scope"
+             : candidate->guards_refused
+                 ? dj_guard_reason(dj_guard_first(candidate->guards_refused))
+             : is_above ? "ok"
+                        : "below-threshold");
+    write_guards(w, candidate->guards_refused);
+    dj_json_key(w, "query");
+    dj_json_put_string(w, shown(entry->query));
+    dj_json_key(w, "model");
+    dj_json_put_string(w, entry->model);
+    dj_json_key(w, "namespace");
+    dj_json_put_string(w, entry->name_space);
+    dj_request_put_id(w, "scope", candidate->scope);
+    dj_json_key(w, "same_scope");
+    dj_json_put_bool(w, !candidate->is_other_scope);
+    dj_json_key(w, "age_s");
+    dj_json_put_i64(w, now_ms > entry->created_ms ? (now_ms - entry->created_ms) / 1000 : 0);
+    dj_request_put_time(w, "expires_at", entry->expires_ms);
+    dj_json_end_object(w);
+}
+
+static void on_near(void *ctx, const struct dj_lookup_result *result)
+{
+    struct explain *explain = ctx;
+    /* An array's inside: the brackets are the answer's. */
+    for (uint32_t i = 0; i < result->candidate_count; i++) {
+        struct dj_json_writer w = dj_json_writer(&explain->near);
+        if (i > 0)
+            dj_buf_append_byte(&explain->near, ',');
+        write_candidate(&w, explain, &result->candidates[i]);
+    }
+    explain->embed_us = result->embed_us;
+    explain->search_us = result->search_us;
+    decide(explain, result);
+}
+
+/* ---- key ---- */
+
+static void on_key(void *ctx, const struct dj_lookup_result *result)
+{
+    struct explain *explain = ctx;
+    struct dj_request *request = explain->request;
+    const struct dj_lookup_options options = {
+        .is_semantic = true,
+        .is_explain = true,
+        .is_all_scopes = explain->is_all_scopes,
+        .threshold = explain->threshold,
+        .is_threshold_free = true,
+        .limit = NEAREST,
+    };
+    if (result->kind != DJ_HIT_NONE) {
+        answer(explain, result->kind, result->value, result->level, NULL);
+        return;
+    }
+    if (!explain->fingerprint.text.data) {
+        answer(explain, DJ_HIT_NONE, NULL, NULL, "no-text");
+        return;
+    }
+    if (dj_engine_lookup(request->api->proxy->engine, request->loop, &explain->fingerprint,
+                         &options, NULL, explain, on_near) != DEJA_OK)
+        answer(explain, DJ_HIT_NONE, NULL, NULL, "cache-unavailable");
+}
+
+static void start(struct explain *explain)
+{
+    struct dj_request *request = explain->request;
+    const struct dj_lookup_options options = {.is_exact = true};
+    enum deja_status status =
+        dj_engine_lookup(request->api->proxy->engine, request->loop, &explain->fingerprint,
+                         &options, NULL, explain, on_key);
+    if (status != DEJA_OK)
+        dj_request_refuse(request, status);
+}
+
+static struct explain *create(struct dj_request *request, const char *surface, bool is_api,
+                              double threshold)
+{
+    struct explain *explain = dj_arena_alloc(request->arena, sizeof *explain);
+    if (!explain) {
+        dj_request_refuse(request, DEJA_ERR_NOMEM);
+        return NULL;
+    }
+    *explain = (struct explain){
+        .request = request,
+        .surface = surface,
+        .threshold =
+            isnan(threshold) ? dj_engine_threshold(request->api->proxy->engine, is_api) : threshold,
+        .has_scope = true,
+    };
+    return explain;
+}
+
+/* ---- what is asked about ---- */
+
+/* name_space data NULL: none was said. */
+static void explain_query(struct dj_request *request, struct deja_slice query,
+                          struct deja_slice name_space, double threshold)
+{
+    if (!dj_query_check_text(request, query, "")) {
+        dj_request_has_complaints(request);
+        return;
+    }
+    struct explain *explain = create(request, "api", true, threshold);
+    if (!explain)
+        return;
+    explain->is_all_scopes = name_space.data == NULL;
+    enum deja_status status =
+        dj_query_fingerprint(request, name_space, query, &explain->fingerprint);
+    if (status != DEJA_OK)
+        dj_request_refuse(request, status);
+    else
+        start(explain);
+}
+
+static void explain_chat(struct dj_request *request, const struct dj_json *body,
+                         struct deja_slice name_space, double threshold)
+{
+    struct explain *explain = create(request, "chat", false, threshold);
+    struct dj_key_prefix prefix;
+    if (!explain)
+        return;
+    dj_identity_prefix(request->api->proxy, request->http, request->tenant, "chat", &prefix);
+    prefix.name_space = name_space;
+    enum deja_status status = dj_key_chat(&prefix, body, request->arena, &explain->fingerprint);
+    if (status == DEJA_OK)
+        dj_key_scope(&prefix, &explain->fingerprint);
+    dj_wipe(prefix.fingerprint_key, sizeof prefix.fingerprint_key);
+    if (status == DEJA_ERR_INVALID)
+        dj_request_problem(request, 400, "invalid_request",
+                           "request must be a chat completion body with messages");
+    else if (status != DEJA_OK)
+        dj_request_refuse(request, status);
+    else
+        start(explain);
+}
+
+static void on_body(struct dj_request *request)
+{
+    static const char *const members[] = {"query", "request", "namespace", "threshold", NULL};
+    static const double unit[2] = {0, 1};
+    const struct dj_json *body = request->body;
+    const struct dj_json *chat = dj_json_get(body, "request");
+    struct deja_slice query = {0};
+    struct deja_slice name_space = {0};
+    double threshold = NAN;
+    bool is_read =
+        dj_query_check_members(request, body, "", members) &&
+        dj_query_label(request, body, "query", "", SIZE_MAX, &query) &&
+        dj_query_label(request, body, "namespace", "", DJ_NAMESPACE_BYTES_MAX, &name_space) &&
+        dj_query_number(request, body, "threshold", "", unit, &threshold);
+    if (is_read && !dj_json_is(chat, DJ_JSON_OBJECT) && !query.data)
+        dj_request_complain(request, chat ? "invalid_request" : "query_empty", "query", "required",
+                            "give a query, or a request: a chat completion body");
+    if (dj_request_has_complaints(request))
+        return;
+    if (chat)
+        explain_chat(request, chat, name_space, threshold);
+    else
+        explain_query(request, query, name_space, threshold);
+}
+
+/* A value of the query string into the arena; false after complaining about broken escapes. */
+static bool read_member(struct dj_request *request, const char *name, struct deja_slice *out_value)
+{
+    struct dj_buf value;
+    dj_buf_init(&value, 64u * 1024u);
+    enum deja_status status = dj_form_get(request->http->query, name, &value);
+    if (status == DEJA_OK)
+        *out_value =
+            value.len ? dj_arena_copy(request->arena, dj_buf_slice(&value)) : deja_slice("", 0);
+    else if (status != DEJA_ERR_NOT_FOUND)
+        dj_request_complain(request, "invalid_request", name, "encoding",
+                            "not percent-encoded text");
+    dj_buf_fini(&value);
+    return status == DEJA_OK || status == DEJA_ERR_NOT_FOUND;
+}
+
+void dj_explain(struct dj_request *request)
+{
+    struct deja_slice query = {0};
+    struct deja_slice name_space = {0};
+    struct deja_slice number = {0};
+    double threshold = NAN;
+    if (deja_slice_is_equal(request->http->method, deja_slice_text("POST"))) {
+        dj_request_read(request, on_body);
+        return;
+    }
+    bool is_read = read_member(request, "query", &query) &&
+                   read_member(request, "namespace", &name_space) &&
+                   read_member(request, "threshold", &number);
+    if (is_read && number.data &&
+        (dj_num_parse_double(number, &threshold) != DEJA_OK || threshold < 0 || threshold > 1))
+        dj_request_complain(request, "invalid_request", "threshold", "range",
+                            "must be from 0 to 1");
+    if (is_read && name_space.len > DJ_NAMESPACE_BYTES_MAX)
+        dj_request_complain(request, "invalid_request", "namespace", "length", "too long");
+    if (!dj_request_has_complaints(request))
+        explain_query(request, query, name_space, threshold);
+}

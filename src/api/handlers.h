@@ -1,0 +1,31 @@
+/* api/handlers.h - the handlers behind the routes; each ends its request exactly once.
+ *
+ * Threads: the exchange's loop.
+ */
+#ifndef DJ_API_HANDLERS_H
+#define DJ_API_HANDLERS_H
+
+#include "api/request.h"
+
+/* entries.c */
+void dj_entries_put(struct dj_request *request);    /* PUT /api/v1/entries */
+void dj_entries_get(struct dj_request *request);    /* GET /api/v1/entries/{id} */
+void dj_entries_remove(struct dj_request *request); /* DELETE /api/v1/entries/{id} */
+/* find.c */
+void dj_find(struct dj_request *request); /* POST /api/v1/lookup */
+/* invalidate.c */
+void dj_invalidate(struct dj_request *request); /* POST /api/v1/invalidate */
+/* explain.c */
+void dj_explain(struct dj_request *request); /* GET and POST /api/v1/explain */
+/* stats.c */
+void dj_stats(struct dj_request *request); /* GET /api/v1/stats */
+/* ops.c */
+void dj_ops_metrics(struct dj_request *request);
+void dj_ops_livez(struct dj_request *request);
+void dj_ops_readyz(struct dj_request *request);
+void dj_ops_reload(struct dj_request *request); /* POST /admin/reload */
+/* health.c */
+void dj_ops_health(struct dj_request *request);
+void dj_ops_health_detailed(struct dj_request *request);
+
+#endif

@@ -1,0 +1,60 @@
+/* api/ops.c - /metrics, /livez, /readyz, /healthz and POST /admin/reload. */
+#include "api/handlers.h"
+#include "base/slice.h"
+#include "loop/pool.h"
+
+#define METRICS_BYTES_MAX (32u * 1024u * 1024u)
+
+void dj_ops_metrics(struct dj_request *request)
+{
+    struct dj_proxy_context *context = request->api->proxy;
+    bool is_openmetrics = dj_slice_contains(dj_http_find_header(request->http, "accept"),
+                                            "application/openmetrics-text");
+    struct dj_buf body;
+    dj_buf_init(&body, METRICS_BYTES_MAX);
+    dj_telemetry_gauges(context->telemetry, context->engine,
+                        context->pool ? dj_pool_queued(context->pool) : 0,
+                        request->api->started_ms);
+    dj_metrics_write(context->metrics, is_openmetrics, &body);
+    dj_request_answer(request, 200,
+                      is_openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                                     : "text/plain; version=0.0.4; charset=utf-8",
+                      &body);
+    dj_buf_fini(&body);
+}
+
+static void answer_text(struct dj_request *request, int status, const char *text)
+{
+    struct dj_buf body = {0};
+    dj_buf_append_text(&body, text);
+    dj_request_answer(request, status, "text/plain; charset=utf-8", &body);
+    dj_buf_fini(&body);
+}
+
+void dj_ops_livez(struct dj_request *request)
+{
+    answer_text(request, 200, "ok\n");
+}
+
+void dj_ops_readyz(struct dj_request *request)
+{
+    /* Requests are answered while the index is still filling (as misses), so only a drain makes
+     * this daemon unready: a listener that answers has its embedder and its configuration. */
+    if (atomic_load(&request->api->is_draining))
+        answer_text(request, 503, "draining\n");
+    else
+        answer_text(request, 200, "ok\n");
+}
+
+void dj_ops_reload(struct dj_request *request)
+{
+    struct dj_buf body = {0};
+    if (!request->api->reload) {
+        dj_request_problem(request, 501, "feature_disabled", "this daemon cannot reload");
+        return;
+    }
+    request->api->reload(request->api->reload_ctx);
+    dj_buf_append_text(&body, "{\"status\":\"reloading\"}");
+    dj_request_answer(request, 202, NULL, &body);
+    dj_buf_fini(&body);
+}

@@ -1,0 +1,225 @@
+/* api/problem.c - see problem.h. */
+#include "api/problem.h"
+
+#include "proto/json.h"
+#include "text/utf8.h"
+
+#define BODY_BYTES_MAX (64u * 1024u)
+
+static bool has_prefix(struct deja_slice text, const char *prefix)
+{
+    size_t len = strlen(prefix);
+    return text.len >= len && memcmp(text.data, prefix, len) == 0;
+}
+
+enum dj_surface dj_problem_surface(struct deja_slice path)
+{
+    static const char messages[] = "/v1/messages";
+    if (has_prefix(path, messages) &&
+        (path.len == sizeof messages - 1 || path.data[sizeof messages - 1] == '/'))
+        return DJ_SURFACE_ANTHROPIC;
+    return has_prefix(path, "/v1/") ? DJ_SURFACE_OPENAI : DJ_SURFACE_NATIVE;
+}
+
+const char *dj_problem_media_type(enum dj_surface surface)
+{
+    return surface == DJ_SURFACE_NATIVE ? "application/problem+json" : "application/json";
+}
+
+const char *dj_problem_title(int status)
+{
+    switch (status) {
+    case 400:
+        return "Bad Request";
+    case 401:
+        return "Unauthorized";
+    case 403:
+        return "Forbidden";
+    case 404:
+        return "Not Found";
+    case 405:
+        return "Method Not Allowed";
+    case 408:
+        return "Request Timeout";
+    case 409:
+        return "Conflict";
+    case 413:
+        return "Content Too Large";
+    case 415:
+        return "Unsupported Media Type";
+    case 417:
+        return "Expectation Failed";
+    case 421:
+        return "Misdirected Request";
+    case 429:
+        return "Too Many Requests";
+    case 431:
+        return "Request Header Fields Too Large";
+    case 500:
+        return "Internal Server Error";
+    case 501:
+        return "Not Implemented";
+    case 503:
+        return "Service Unavailable";
+    case 504:
+        return "Gateway Timeout";
+    default:
+        return status >= 500 ? "Server Error" : "Request Failed";
+    }
+}
+
+static const char *openai_type(int status)
+{
+    switch (status) {
+    case 401:
+        return "authentication_error";
+    case 403:
+        return "permission_error";
+    case 404:
+        return "not_found_error";
+    case 429:
+        return "rate_limit_error";
+    default:
+        return status >= 500 ? "server_error" : "invalid_request_error";
+    }
+}
+
+static const char *anthropic_type(int status)
+{
+    switch (status) {
+    case 401:
+        return "authentication_error";
+    case 403:
+        return "permission_error";
+    case 404:
+        return "not_found_error";
+    case 413:
+        return "request_too_large";
+    case 429:
+        return "rate_limit_error";
+    default:
+        return status >= 500 ? "api_error" : "invalid_request_error";
+    }
+}
+
+/* Parts of a problem may echo the request, and a path may hold any bytes. */
+static void put_text(struct dj_json_writer *w, struct deja_slice text)
+{
+    if (dj_utf8_is_valid(text)) {
+        dj_json_put_string(w, text);
+        return;
+    }
+    struct dj_buf plain;
+    dj_buf_init(&plain, BODY_BYTES_MAX);
+    for (size_t i = 0; i < text.len; i++)
+        dj_buf_append_byte(&plain, (uint8_t)text.data[i] < 0x80 ? text.data[i] : '?');
+    dj_json_put_string(w, dj_buf_slice(&plain));
+    dj_buf_fini(&plain);
+}
+
+static void put_member(struct dj_json_writer *w, const char *name, const char *text)
+{
+    dj_json_key(w, name);
+    put_text(w, deja_slice_text(text));
+}
+
+static void write_openai(struct dj_json_writer *w, const struct dj_problem *problem,
+                         const char *detail)
+{
+    dj_json_begin_object(w);
+    dj_json_key(w, "error");
+    dj_json_begin_object(w);
+    put_member(w, "message", detail);
+    put_member(w, "type", openai_type(problem->status));
+    dj_json_key(w, "param");
+    if (problem->field_count > 0)
+        put_text(w, deja_slice_text(problem->fields[0].field));
+    else
+        dj_json_put_null(w);
+    put_member(w, "code", problem->type);
+    dj_json_end_object(w);
+    dj_json_end_object(w);
+}
+
+static void write_anthropic(struct dj_json_writer *w, const struct dj_problem *problem,
+                            const char *detail, struct deja_slice request_id)
+{
+    dj_json_begin_object(w);
+    put_member(w, "type", "error");
+    dj_json_key(w, "error");
+    dj_json_begin_object(w);
+    put_member(w, "type", anthropic_type(problem->status));
+    put_member(w, "message", detail);
+    dj_json_end_object(w);
+    dj_json_key(w, "request_id");
+    put_text(w, request_id);
+    dj_json_end_object(w);
+}
+
+static void write_native(struct dj_json_writer *w, const struct dj_problem *problem,
+                         const char *detail, struct deja_slice path, struct deja_slice request_id)
+{
+    dj_json_begin_object(w);
+    put_member(w, "type", problem->type);
+    put_member(w, "title", dj_problem_title(problem->status));
+    dj_json_key(w, "status");
+    dj_json_put_i64(w, problem->status);
+    put_member(w, "detail", detail);
+    dj_json_key(w, "instance");
+    put_text(w, path);
+    dj_json_key(w, "request_id");
+    put_text(w, request_id);
+    if (problem->field_count > 0) {
+        dj_json_key(w, "fields");
+        dj_json_begin_array(w);
+        for (size_t i = 0; i < problem->field_count; i++) {
+            dj_json_begin_object(w);
+            put_member(w, "field", problem->fields[i].field);
+            put_member(w, "rule", problem->fields[i].rule);
+            put_member(w, "message", problem->fields[i].message);
+            dj_json_end_object(w);
+        }
+        dj_json_end_array(w);
+    }
+    dj_json_end_object(w);
+}
+
+void dj_problem_write(enum dj_surface surface, const struct dj_problem *problem,
+                      struct deja_slice path, struct deja_slice request_id, struct dj_buf *out)
+{
+    struct dj_json_writer w = dj_json_writer(out);
+    const char *detail = problem->detail ? problem->detail : dj_problem_title(problem->status);
+    if (surface == DJ_SURFACE_OPENAI)
+        write_openai(&w, problem, detail);
+    else if (surface == DJ_SURFACE_ANTHROPIC)
+        write_anthropic(&w, problem, detail, request_id);
+    else
+        write_native(&w, problem, detail, path, request_id);
+}
+
+void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice path,
+                        const struct dj_problem *problem, struct deja_slice request_id,
+                        const struct dj_http_header *extra)
+{
+    enum dj_surface surface = dj_problem_surface(path);
+    struct dj_http_header headers[6];
+    size_t count = 0;
+    struct dj_buf body;
+    dj_buf_init(&body, BODY_BYTES_MAX);
+    dj_problem_write(surface, problem, path, request_id, &body);
+
+    headers[count++] = (struct dj_http_header){deja_slice_text("Content-Type"),
+                                               deja_slice_text(dj_problem_media_type(surface))};
+    headers[count++] =
+        (struct dj_http_header){deja_slice_text("Cache-Control"), deja_slice_text("no-store")};
+    if (request_id.len > 0)
+        headers[count++] = (struct dj_http_header){deja_slice_text("X-Request-Id"), request_id};
+    if (surface == DJ_SURFACE_ANTHROPIC && request_id.len > 0)
+        headers[count++] = (struct dj_http_header){deja_slice_text("request-id"), request_id};
+    if (extra)
+        headers[count++] = *extra;
+    /* Out of memory: the status alone still tells what is wrong. */
+    dj_http_respond(exchange, problem->status, headers, count,
+                    body.status == DEJA_OK ? dj_buf_slice(&body) : deja_slice(NULL, 0));
+    dj_buf_fini(&body);
+}

@@ -1,0 +1,48 @@
+/* api/problem.h - errors in the words of the surface that was asked (WIRE §7).
+ *
+ *   /v1/messages…   {"type":"error","error":{type,message},"request_id"}     Anthropic
+ *   /v1/…           {"error":{message,type,param,code}}                      OpenAI
+ *   anything else   {type,title,status,detail,instance,fields}               RFC 9457
+ *
+ * `type` of a problem (`code` for OpenAI) is a name of the closed list of REQUIREMENTS E8 where one
+ * fits; the others are in docs/api.md. Threads: any; no state.
+ */
+#ifndef DJ_API_PROBLEM_H
+#define DJ_API_PROBLEM_H
+
+#include <deja/base.h>
+
+#include "base/buf.h"
+#include "net/http_server.h"
+
+enum dj_surface { DJ_SURFACE_NATIVE, DJ_SURFACE_OPENAI, DJ_SURFACE_ANTHROPIC };
+
+/* What is wrong with one member of the request; texts are borrowed. */
+struct dj_problem_field {
+    const char *field;   /* "query", "entries[3].ttl" */
+    const char *rule;    /* "required", "type", "range", … */
+    const char *message; /* for a person */
+};
+
+/* Plain data; texts are borrowed. */
+struct dj_problem {
+    int status;
+    const char *type;
+    const char *detail; /* NULL: the title of the status */
+    const struct dj_problem_field *fields;
+    size_t field_count;
+};
+
+enum dj_surface dj_problem_surface(struct deja_slice path);
+const char *dj_problem_media_type(enum dj_surface surface);
+/* Constant text, never NULL: "Bad Request". */
+const char *dj_problem_title(int status);
+/* Appends the body. Texts that are not UTF-8 are shown without their bytes beyond ASCII. */
+void dj_problem_write(enum dj_surface surface, const struct dj_problem *problem,
+                      struct deja_slice path, struct deja_slice request_id, struct dj_buf *out);
+/* Answers and ends the exchange. extra: one more header, or NULL. */
+void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice path,
+                        const struct dj_problem *problem, struct deja_slice request_id,
+                        const struct dj_http_header *extra);
+
+#endif

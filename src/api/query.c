@@ -1,0 +1,190 @@
+/* api/query.c - see query.h. */
+#include "api/query.h"
+
+#include <math.h>
+
+#include "base/num.h"
+#include "text/utf8.h"
+
+bool dj_query_check_members(struct dj_request *request, const struct dj_json *object,
+                            const char *where, const char *const *known)
+{
+    for (struct dj_json_walk w = dj_json_walk(object); dj_json_walk_next(&w);) {
+        bool is_known = false;
+        for (size_t i = 0; known[i] && !is_known; i++)
+            is_known = deja_slice_is_equal(w.key, deja_slice_text(known[i]));
+        if (!is_known) {
+            int shown = w.key.len < 64 ? (int)w.key.len : 64;
+            dj_request_complain(request, "unsupported_field",
+                                dj_request_text(request, "%s%.*s", where, shown, w.key.data),
+                                "unknown", "not a member this route knows (see docs/api.md)");
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool complain(struct dj_request *request, const char *type, const char *where,
+                     const char *name, const char *rule, const char *message)
+{
+    dj_request_complain(request, type, dj_request_text(request, "%s%s", where, name), rule,
+                        message);
+    return false;
+}
+
+/* Cc but for tab and line ends: what has no business in a question. */
+static bool is_control(int32_t code_point)
+{
+    if (code_point == '\t' || code_point == '\n' || code_point == '\r')
+        return false;
+    return code_point < 0x20 || (code_point >= 0x7f && code_point <= 0x9f);
+}
+
+bool dj_query_check_text(struct dj_request *request, struct deja_slice text, const char *where)
+{
+    uint32_t chars_max = atomic_load(&request->api->proxy->policy)->query_chars_max;
+    size_t chars = 0;
+    bool has_ink = false;
+    if (!dj_utf8_is_valid(text))
+        return complain(request, "query_invalid_characters", where, "query", "utf8",
+                        "not valid UTF-8");
+    for (size_t at = 0; at < text.len; chars++) {
+        int32_t code_point = dj_utf8_next(text, &at);
+        if (is_control(code_point))
+            return complain(request, "query_invalid_characters", where, "query", "characters",
+                            "control characters are not allowed");
+        has_ink = has_ink || dj_char_class(code_point) != DJ_CHAR_SPACE;
+    }
+    if (!has_ink)
+        return complain(request, "query_empty", where, "query", "required", "the query is empty");
+    if (chars > chars_max)
+        return complain(
+            request, "query_too_long", where, "query", "length",
+            dj_request_text(request, "at most %u characters, these are %zu", chars_max, chars));
+    return true;
+}
+
+bool dj_query_label(struct dj_request *request, const struct dj_json *object, const char *name,
+                    const char *where, size_t len_max, struct deja_slice *out_text)
+{
+    const struct dj_json *value = dj_json_get(object, name);
+    if (!value || dj_json_is(value, DJ_JSON_NULL))
+        return true;
+    if (!dj_json_is(value, DJ_JSON_STRING))
+        return complain(request, "invalid_request", where, name, "type", "must be a string");
+    struct deja_slice text = dj_json_string(value);
+    if (text.len > len_max)
+        return complain(request, "invalid_request", where, name, "length",
+                        dj_request_text(request, "at most %zu bytes", len_max));
+    for (size_t at = 0; at < text.len;)
+        if (is_control(dj_utf8_next(text, &at)))
+            return complain(request, "invalid_request", where, name, "characters",
+                            "control characters are not allowed");
+    *out_text = text;
+    return true;
+}
+
+bool dj_query_number(struct dj_request *request, const struct dj_json *object, const char *name,
+                     const char *where, const double range[2], double *out_value)
+{
+    const struct dj_json *value = dj_json_get(object, name);
+    if (!value || dj_json_is(value, DJ_JSON_NULL))
+        return true;
+    if (!dj_json_is(value, DJ_JSON_NUMBER))
+        return complain(request, "invalid_request", where, name, "type", "must be a number");
+    double number = dj_json_double(value, NAN);
+    if (!(number >= range[0] && number <= range[1]))
+        return complain(request, "invalid_request", where, name, "range",
+                        dj_request_text(request, "must be from %g to %g", range[0], range[1]));
+    *out_value = number;
+    return true;
+}
+
+bool dj_query_duration(struct dj_request *request, const struct dj_json *object, const char *name,
+                       const char *where, uint64_t *out_ms)
+{
+    const struct dj_json *value = dj_json_get(object, name);
+    static const char form[] = "seconds above 0, or text such as \"90s\", \"5m\", \"1h\", \"2d\"";
+    uint64_t ms = 0;
+    if (!value || dj_json_is(value, DJ_JSON_NULL))
+        return true;
+    if (dj_json_is(value, DJ_JSON_STRING)) {
+        if (dj_num_parse_duration(dj_json_string(value), &ms) != DEJA_OK)
+            ms = 0;
+    } else if (dj_json_is(value, DJ_JSON_NUMBER)) {
+        double seconds = dj_json_double(value, NAN);
+        if (seconds > 0 && seconds <= 1e11)
+            ms = seconds < 0.001 ? 1 : (uint64_t)(seconds * 1000.0);
+    }
+    if (ms == 0)
+        return complain(request, "invalid_request", where, name, "duration", form);
+    *out_ms = ms;
+    return true;
+}
+
+bool dj_query_vector(struct dj_request *request, const struct dj_json *object, const char *where,
+                     const float **out_vector)
+{
+    static const char name[] = "embedding";
+    const struct dj_json *value = dj_json_get(object, name);
+    const struct dj_embedder *embedder = dj_engine_embedder(request->api->proxy->engine);
+    if (!value || dj_json_is(value, DJ_JSON_NULL))
+        return true;
+    if (!dj_json_is(value, DJ_JSON_ARRAY))
+        return complain(request, "invalid_request", where, name, "type",
+                        "must be an array of numbers");
+    if (!embedder)
+        return complain(request, "invalid_request", where, name, "unsupported",
+                        "no embedder is configured, so nothing is found by a vector");
+    if (dj_json_count(value) != embedder->dim)
+        return complain(request, "invalid_request", where, name, "dimension",
+                        dj_request_text(request, "has %zu dimensions; the embedder %s has %u",
+                                        dj_json_count(value), embedder->id, embedder->dim));
+    float *vector = dj_arena_alloc(request->arena, sizeof(float) * embedder->dim);
+    if (!vector)
+        return complain(request, "invalid_request", where, name, "size", "out of memory");
+    double norm = 0;
+    for (struct dj_json_walk w = dj_json_walk(value); dj_json_walk_next(&w);) {
+        double number = dj_json_is(w.value, DJ_JSON_NUMBER) ? dj_json_double(w.value, NAN) : NAN;
+        /* Beyond this a square overflows a float. */
+        if (!(fabs(number) <= 1e18))
+            return complain(request, "invalid_request", where, name, "finite",
+                            dj_request_text(request, "number %zu is not a finite number", w.index));
+        vector[w.index] = (float)number;
+        norm += (double)vector[w.index] * (double)vector[w.index];
+    }
+    if (!(norm > 1e-30))
+        return complain(request, "invalid_request", where, name, "zero", "all numbers are zero");
+    *out_vector = vector;
+    return true;
+}
+
+void dj_query_prefix(struct dj_request *request, struct deja_slice name_space,
+                     struct dj_key_prefix *out_prefix)
+{
+    *out_prefix = (struct dj_key_prefix){.name_space = name_space, .family = "api"};
+    memcpy(out_prefix->tenant, request->tenant, sizeof out_prefix->tenant);
+    memcpy(out_prefix->fingerprint_key, request->fingerprint_key.bytes,
+           sizeof out_prefix->fingerprint_key);
+}
+
+enum deja_status dj_query_fingerprint(struct dj_request *request, struct deja_slice name_space,
+                                      struct deja_slice query,
+                                      struct dj_fingerprint *out_fingerprint)
+{
+    struct dj_key_prefix prefix;
+    struct dj_fingerprint fingerprint;
+    bool is_vector_only = query.len == 0;
+    dj_query_prefix(request, name_space, &prefix);
+    /* The scope leaves the text out, so any text gives the namespace's. */
+    enum deja_status status = dj_key_query(&prefix, is_vector_only ? deja_slice_text("-") : query,
+                                           request->arena, &fingerprint);
+    if (status == DEJA_OK) {
+        dj_key_scope(&prefix, &fingerprint);
+        if (is_vector_only)
+            fingerprint.text = deja_slice(NULL, 0);
+        *out_fingerprint = fingerprint;
+    }
+    dj_wipe(prefix.fingerprint_key, sizeof prefix.fingerprint_key);
+    return status;
+}

@@ -1,0 +1,262 @@
+/* api/request.c - see request.h. */
+#include "api/request.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/date.h"
+#include "base/num.h"
+#include "loop/pool.h"
+#include "proto/compress.h"
+#include "proto/http_text.h"
+#include "proxy/identity.h"
+
+/* Larger bodies are parsed on a worker (I3). */
+#define INLINE_BYTES_MAX (64u * 1024u)
+#define BODY_BYTES_MAX (32u * 1024u * 1024u)
+
+struct dj_request_reading {
+    struct dj_job job;
+    struct dj_request *request;
+    dj_request_fn *next;
+    struct deja_slice encoding;
+    enum deja_status decoded;
+    enum deja_status parsed;
+    struct dj_json_doc *doc;
+    struct deja_error error;
+};
+
+/* ---- who asks ---- */
+
+bool dj_request_take_tenant(struct dj_request *request)
+{
+    struct dj_proxy_context *context = request->api->proxy;
+    bool may_hit = false;
+    dj_identity_tenant(context, request->http, request->tenant);
+    enum deja_status status = dj_registry_touch(context->registry, request->tenant,
+                                                dj_loop_now_ms(request->loop), &may_hit);
+    if (status == DEJA_ERR_LIMIT) {
+        dj_request_problem(request, 503, "cache_unavailable", "too many tenants are in use");
+        return false;
+    }
+    if (status != DEJA_OK) {
+        dj_request_refuse(request, status);
+        return false;
+    }
+    if (!may_hit) { /* a revoked key does not go on reading the cache */
+        dj_request_problem(request, 403, "credential_suspended",
+                           "the upstream refused this credential");
+        return false;
+    }
+    dj_tenant_fingerprint_key(context->root, request->tenant, &request->fingerprint_key);
+    return true;
+}
+
+/* ---- reading ---- */
+
+static void read_body(void *ctx)
+{
+    struct dj_request_reading *reading = ctx;
+    struct deja_slice bytes = reading->request->http->body;
+    struct dj_buf plain;
+    dj_buf_init(&plain, BODY_BYTES_MAX);
+    if (reading->encoding.len > 0) {
+        reading->decoded = dj_decompress(reading->encoding, bytes, BODY_BYTES_MAX, &plain);
+        bytes = dj_buf_slice(&plain);
+    }
+    if (reading->decoded == DEJA_OK)
+        reading->parsed = dj_json_parse(bytes, &reading->doc, &reading->error);
+    dj_buf_fini(&plain);
+}
+
+static void on_read(void *ctx)
+{
+    struct dj_request_reading *reading = ctx;
+    struct dj_request *request = reading->request;
+    request->reading = NULL;
+    if (reading->decoded == DEJA_ERR_UNSUPPORTED) {
+        dj_request_problem(request, 415, "unsupported_encoding",
+                           "Content-Encoding may be gzip, deflate or zstd");
+    } else if (reading->decoded == DEJA_ERR_LIMIT) {
+        dj_request_problem(request, 413, "payload_too_large", "the decoded body is too large");
+    } else if (reading->decoded == DEJA_ERR_INVALID) {
+        dj_request_problem(request, 400, "invalid_encoding",
+                           "the body is not what Content-Encoding says");
+    } else if (reading->decoded == DEJA_ERR_NOMEM || reading->parsed == DEJA_ERR_NOMEM) {
+        dj_request_refuse(request, DEJA_ERR_NOMEM);
+    } else if (reading->decoded != DEJA_OK || reading->parsed != DEJA_OK) {
+        dj_request_problem(request, 400, "invalid_json", reading->error.message);
+    } else {
+        request->doc = reading->doc;
+        request->body = dj_json_root(request->doc);
+        if (dj_json_is(request->body, DJ_JSON_OBJECT))
+            reading->next(request);
+        else
+            dj_request_problem(request, 400, "invalid_request", "the body must be a JSON object");
+    }
+}
+
+void dj_request_read(struct dj_request *request, dj_request_fn *next)
+{
+    struct deja_slice encoding = dj_http_find_header(request->http, "content-encoding");
+    struct dj_request_reading *reading = dj_arena_alloc(request->arena, sizeof *reading);
+    if (!reading) {
+        dj_request_refuse(request, DEJA_ERR_NOMEM);
+        return;
+    }
+    *reading = (struct dj_request_reading){.request = request, .next = next, .encoding = encoding};
+    request->reading = reading;
+    if (dj_http_is_same(encoding, "identity"))
+        encoding = deja_slice(NULL, 0);
+    if (encoding.len == 0 && request->http->body.len <= INLINE_BYTES_MAX) {
+        read_body(reading);
+        on_read(reading);
+        return;
+    }
+    reading->job =
+        (struct dj_job){.work = read_body, .done = on_read, .ctx = reading, .loop = request->loop};
+    enum deja_status status = dj_pool_submit(request->api->proxy->pool, &reading->job);
+    if (status != DEJA_OK)
+        dj_request_refuse(request, status);
+}
+
+/* ---- answering ---- */
+
+const char *dj_request_text(struct dj_request *request, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    int len = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (len < 0)
+        return "";
+    size_t kept = (size_t)len < sizeof text ? (size_t)len : sizeof text - 1;
+    char *copy = dj_arena_alloc(request->arena, kept + 1);
+    if (!copy)
+        return "";
+    memcpy(copy, text, kept);
+    copy[kept] = '\0';
+    return copy;
+}
+
+void dj_request_header(struct dj_request *request, const char *name, const char *value)
+{
+    if (request->header_count < DJ_REQUEST_HEADERS_MAX && *value)
+        request->headers[request->header_count++] =
+            (struct dj_http_header){deja_slice_text(name), deja_slice_text(value)};
+}
+
+/* What the request holds besides the arena. */
+static void release(struct dj_request *request)
+{
+    dj_json_doc_destroy(request->doc);
+    request->doc = NULL;
+    request->body = NULL;
+    dj_secret_fini(&request->fingerprint_key);
+    dj_telemetry_inflight(request->api->proxy->telemetry, -1);
+}
+
+void dj_request_answer(struct dj_request *request, int status, const char *media,
+                       const struct dj_buf *body)
+{
+    if (body && body->status != DEJA_OK) {
+        dj_request_refuse(request, body->status);
+        return;
+    }
+    struct dj_http_header headers[DJ_REQUEST_HEADERS_MAX + 3];
+    size_t count = 0;
+    headers[count++] = (struct dj_http_header){deja_slice_text("Content-Type"),
+                                               deja_slice_text(media ? media : "application/json")};
+    headers[count++] =
+        (struct dj_http_header){deja_slice_text("Cache-Control"), deja_slice_text("no-store")};
+    headers[count++] =
+        (struct dj_http_header){deja_slice_text("X-Request-Id"), request->request_id};
+    for (size_t i = 0; i < request->header_count; i++)
+        headers[count++] = request->headers[i];
+    release(request);
+    dj_http_respond(request->exchange, status, headers, count,
+                    body ? dj_buf_slice(body) : deja_slice(NULL, 0));
+}
+
+static void end_with(struct dj_request *request, int status, const char *type, const char *detail)
+{
+    struct dj_problem problem = {.status = status,
+                                 .type = type,
+                                 .detail = detail,
+                                 .fields = request->fields,
+                                 .field_count = request->field_count};
+    release(request);
+    dj_problem_respond(request->exchange, request->http->path, &problem, request->request_id, NULL);
+}
+
+void dj_request_problem(struct dj_request *request, int status, const char *type,
+                        const char *detail)
+{
+    request->header_count = 0; /* nothing a handler prepared belongs to an error */
+    request->field_count = 0;
+    end_with(request, status, type, detail);
+}
+
+void dj_request_refuse(struct dj_request *request, enum deja_status status)
+{
+    switch (status) {
+    case DEJA_ERR_BUSY:
+        dj_request_problem(request, 503, "cache_unavailable", "a queue is full; try again");
+        break;
+    case DEJA_ERR_LIMIT:
+        dj_request_problem(request, 413, "payload_too_large", "larger than what is kept");
+        break;
+    case DEJA_ERR_INVALID:
+        dj_request_problem(request, 400, "invalid_request", NULL);
+        break;
+    case DEJA_ERR_DENIED:
+        dj_request_problem(request, 403, "forbidden", NULL);
+        break;
+    default:
+        dj_request_problem(request, 503, "cache_unavailable", deja_status_text(status));
+    }
+}
+
+void dj_request_complain(struct dj_request *request, const char *type, const char *field,
+                         const char *rule, const char *message)
+{
+    if (!request->complaint)
+        request->complaint = type;
+    if (request->field_count < DJ_REQUEST_FIELDS_MAX)
+        request->fields[request->field_count++] =
+            (struct dj_problem_field){.field = field, .rule = rule, .message = message};
+}
+
+bool dj_request_has_complaints(struct dj_request *request)
+{
+    if (!request->complaint)
+        return false;
+    request->header_count = 0;
+    end_with(
+        request, 400, request->complaint,
+        dj_request_text(request, "%s: %s", request->fields[0].field, request->fields[0].message));
+    return true;
+}
+
+/* ---- writing ---- */
+
+void dj_request_put_id(struct dj_json_writer *w, const char *name, const uint8_t *id)
+{
+    char text[2 * DJ_ID_BYTES + 1];
+    dj_hex_encode(id, DJ_ID_BYTES, text);
+    dj_json_key(w, name);
+    dj_json_put_text(w, text);
+}
+
+void dj_request_put_time(struct dj_json_writer *w, const char *name, int64_t ms)
+{
+    char text[DJ_DATE_RFC3339_BYTES];
+    dj_json_key(w, name);
+    if (ms == 0) {
+        dj_json_put_null(w);
+        return;
+    }
+    dj_date_rfc3339(ms, text);
+    dj_json_put_text(w, text);
+}

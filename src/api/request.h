@@ -1,0 +1,75 @@
+/* api/request.h - one request to the native API or an operations path, from route to answer.
+ *
+ * A request lives in its exchange's arena and ends with exactly one of dj_request_answer,
+ * dj_request_problem, dj_request_refuse; after that neither it nor the exchange may be touched. The
+ * exchange is not watched, so it stays valid until answered even if the client has left.
+ * Trust: everything of the request is untrusted. Threads: the exchange's loop.
+ */
+#ifndef DJ_API_REQUEST_H
+#define DJ_API_REQUEST_H
+
+#include <deja/base.h>
+
+#include "api/problem.h"
+#include "api/router.h"
+#include "crypto/digest.h"
+#include "proto/json.h"
+
+#define DJ_REQUEST_HEADERS_MAX 12u
+#define DJ_REQUEST_FIELDS_MAX 16u
+
+struct dj_request {
+    struct dj_api *api;
+    struct dj_http_exchange *exchange;
+    const struct dj_http_request *http;
+    struct dj_loop *loop;
+    struct dj_arena *arena; /* of the exchange */
+    struct deja_slice request_id;
+    struct deja_slice rest;           /* of a path that ends in a variable segment */
+    uint8_t tenant[DJ_ID_BYTES];      /* tenant routes only */
+    struct dj_secret fingerprint_key; /* of the tenant; wiped when the request ends */
+    struct dj_json_doc *doc;          /* owned; the body once read */
+    const struct dj_json *body;       /* its root: an object */
+    struct dj_http_header headers[DJ_REQUEST_HEADERS_MAX];
+    size_t header_count;
+    struct dj_problem_field fields[DJ_REQUEST_FIELDS_MAX]; /* complaints so far */
+    size_t field_count;
+    const char *complaint;              /* problem type of the first of them */
+    struct dj_request_reading *reading; /* while the body is being read on a worker */
+};
+
+/* A handler, and what goes on when the body was read. */
+typedef void dj_request_fn(struct dj_request *request);
+
+/* Fills tenant and fingerprint_key from the credential; false: the request was answered. */
+bool dj_request_take_tenant(struct dj_request *request);
+
+/* Reads the body as a JSON object into request->body, on a worker when it is large or compressed,
+ * then goes on with next; a body that cannot be read is answered here. */
+void dj_request_read(struct dj_request *request, dj_request_fn *next);
+
+/* Text in the arena, "" when memory ran out. */
+const char *dj_request_text(struct dj_request *request, const char *format, ...) DEJA_PRINTF(2, 3);
+/* name: constant; value: lives until the answer. Left out beyond DJ_REQUEST_HEADERS_MAX. */
+void dj_request_header(struct dj_request *request, const char *name, const char *value);
+
+/* Ends the request. media NULL: application/json. A body that could not be written is a 503. */
+void dj_request_answer(struct dj_request *request, int status, const char *media,
+                       const struct dj_buf *body);
+void dj_request_problem(struct dj_request *request, int status, const char *type,
+                        const char *detail);
+/* A status of the engine as a problem. */
+void dj_request_refuse(struct dj_request *request, enum deja_status status);
+
+/* Notes what is wrong with a member (the first DJ_REQUEST_FIELDS_MAX are kept); type names the
+ * problem of the first. field and message: arena or constant. */
+void dj_request_complain(struct dj_request *request, const char *type, const char *field,
+                         const char *rule, const char *message);
+/* Ends the request with a 400 when there were complaints; true if it did. */
+bool dj_request_has_complaints(struct dj_request *request);
+
+/* Members by name, as the answers write them. */
+void dj_request_put_id(struct dj_json_writer *w, const char *name, const uint8_t *id);
+void dj_request_put_time(struct dj_json_writer *w, const char *name, int64_t ms); /* 0: null */
+
+#endif

@@ -1,0 +1,344 @@
+/* api/router.c - see router.h.
+ *
+ * Order of the checks, each of which may end the request: local guard, dot segments,
+ * route, method, who may, media type, tenant. Nothing of a request is looked at before the guard
+ * has passed it.
+ */
+#include "api/router.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "api/handlers.h"
+#include "base/num.h"
+#include "proxy/identity.h"
+#include "proxy/proxy.h"
+#include "security/local_guard.h"
+
+#define REQUEST_ID_BYTES_MAX 128u
+
+/* Who may ask. */
+enum access {
+    ACCESS_OPEN,     /* everybody: tells nothing */
+    ACCESS_OPERATOR, /* loopback peers; others with the admin token */
+    ACCESS_ADMIN,    /* the admin token */
+    ACCESS_TENANT,   /* the tenant of the credential */
+};
+
+struct route {
+    const char *method;
+    const char *path; /* an end of '*' stands for one segment */
+    enum access access;
+    bool is_json; /* a write: application/json is wanted */
+    dj_request_fn *handle;
+};
+
+static const struct route routes[] = {
+    {"PUT", "/api/v1/entries", ACCESS_TENANT, true, dj_entries_put},
+    {"GET", "/api/v1/entries/*", ACCESS_TENANT, false, dj_entries_get},
+    {"DELETE", "/api/v1/entries/*", ACCESS_TENANT, false, dj_entries_remove},
+    {"POST", "/api/v1/lookup", ACCESS_TENANT, true, dj_find},
+    {"POST", "/api/v1/invalidate", ACCESS_TENANT, true, dj_invalidate},
+    {"GET", "/api/v1/explain", ACCESS_TENANT, false, dj_explain},
+    {"POST", "/api/v1/explain", ACCESS_TENANT, true, dj_explain},
+    {"GET", "/api/v1/stats", ACCESS_TENANT, false, dj_stats},
+    {"GET", "/metrics", ACCESS_OPERATOR, false, dj_ops_metrics},
+    {"GET", "/livez", ACCESS_OPEN, false, dj_ops_livez},
+    {"GET", "/healthz", ACCESS_OPEN, false, dj_ops_livez},
+    {"GET", "/readyz", ACCESS_OPEN, false, dj_ops_readyz},
+    {"GET", "/health", ACCESS_OPERATOR, false, dj_ops_health},
+    {"GET", "/health/detailed", ACCESS_OPERATOR, false, dj_ops_health_detailed},
+    {"POST", "/admin/reload", ACCESS_ADMIN, true, dj_ops_reload},
+};
+#define ROUTES (sizeof routes / sizeof *routes)
+
+/* ---- request ids ---- */
+
+static bool is_sane_id(struct deja_slice id)
+{
+    if (id.len == 0 || id.len > REQUEST_ID_BYTES_MAX)
+        return false;
+    for (size_t i = 0; i < id.len; i++)
+        if (id.data[i] <= ' ' || id.data[i] > '~')
+            return false;
+    return true;
+}
+
+/* The client's if it is sane, or a new one: a random number of this daemon and a counter, without
+ * asking the kernel for random bytes on every request. */
+static struct deja_slice request_id(struct dj_api *api, const struct dj_http_request *http)
+{
+    struct deja_slice sent = dj_http_find_header(http, "x-request-id");
+    if (is_sane_id(sent))
+        return sent;
+    uint64_t seed = atomic_load_explicit(&api->request_seed, memory_order_relaxed);
+    if (seed == 0) {
+        uint64_t drawn = 0;
+        dj_random_bytes(&drawn, sizeof drawn);
+        drawn |= 1;
+        if (atomic_compare_exchange_strong(&api->request_seed, &seed, drawn))
+            seed = drawn;
+    }
+    uint64_t count = atomic_fetch_add_explicit(&api->request_count, 1, memory_order_relaxed);
+    uint8_t bytes[16];
+    for (size_t i = 0; i < 8; i++) {
+        bytes[i] = (uint8_t)(seed >> (56 - 8 * i));
+        bytes[8 + i] = (uint8_t)(count >> (56 - 8 * i));
+    }
+    char *text = dj_arena_alloc(http->arena, 2 * sizeof bytes + 1);
+    if (!text)
+        return deja_slice(NULL, 0);
+    dj_hex_encode(bytes, sizeof bytes, text);
+    return deja_slice(text, 2 * sizeof bytes);
+}
+
+/* ---- paths ---- */
+
+static bool has_prefix(struct deja_slice text, const char *prefix)
+{
+    size_t len = strlen(prefix);
+    return text.len >= len && memcmp(text.data, prefix, len) == 0;
+}
+
+/* "." or "..", also written with %2e. */
+static bool is_dots(struct deja_slice segment)
+{
+    size_t dots = 0;
+    for (size_t at = 0; at < segment.len; dots++) {
+        if (segment.data[at] == '.')
+            at++;
+        else if (segment.len - at >= 3 && segment.data[at] == '%' && segment.data[at + 1] == '2' &&
+                 (segment.data[at + 2] | 0x20) == 'e')
+            at += 3;
+        else
+            return false;
+    }
+    return dots == 1 || dots == 2;
+}
+
+/* Such a path names one thing here and another after the upstream has resolved it. */
+static bool has_dot_segment(struct deja_slice path)
+{
+    size_t start = 0;
+    for (size_t at = 0; at <= path.len; at++) {
+        if (at < path.len && path.data[at] != '/')
+            continue;
+        if (is_dots(deja_slice(path.data + start, at - start)))
+            return true;
+        start = at + 1;
+    }
+    return false;
+}
+
+static bool is_match(const struct route *route, struct deja_slice path, struct deja_slice *out_rest)
+{
+    size_t len = strlen(route->path);
+    if (route->path[len - 1] != '*')
+        return deja_slice_is_equal(path, deja_slice(route->path, len));
+    if (path.len < len || memcmp(path.data, route->path, len - 1) != 0)
+        return false;
+    struct deja_slice rest = deja_slice(path.data + len - 1, path.len - (len - 1));
+    if (memchr(rest.data, '/', rest.len))
+        return false;
+    *out_rest = rest;
+    return true;
+}
+
+/* ---- refusals ---- */
+
+static void refuse(struct dj_http_exchange *exchange, struct deja_slice id, int status,
+                   const char *type, const char *detail, const struct dj_http_header *extra)
+{
+    const struct dj_problem problem = {.status = status, .type = type, .detail = detail};
+    dj_problem_respond(exchange, dj_http_exchange_request(exchange)->path, &problem, id, extra);
+}
+
+/* The methods that this path has, in the exchange's arena. */
+static void refuse_method(struct dj_http_exchange *exchange, struct deja_slice id)
+{
+    const struct dj_http_request *http = dj_http_exchange_request(exchange);
+    char allow[64] = "";
+    size_t len = 0;
+    for (size_t i = 0; i < ROUTES; i++) {
+        struct deja_slice rest;
+        if (!is_match(&routes[i], http->path, &rest))
+            continue;
+        int more =
+            snprintf(allow + len, sizeof allow - len, "%s%s", len ? ", " : "", routes[i].method);
+        if (more > 0 && (size_t)more < sizeof allow - len)
+            len += (size_t)more;
+    }
+    const struct dj_http_header header = {deja_slice_text("Allow"), deja_slice(allow, len)};
+    refuse(exchange, id, 405, "method_not_allowed", NULL, &header);
+}
+
+/* ---- who may ---- */
+
+static size_t count_of(const char *const *texts)
+{
+    size_t count = 0;
+    while (texts && texts[count])
+        count++;
+    return count;
+}
+
+static enum dj_guard_verdict guard(const struct dj_api *api, const struct dj_http_request *http,
+                                   bool needs_json)
+{
+    const struct dj_guard_config config = {.hosts = api->allowed_hosts,
+                                           .host_count = count_of(api->allowed_hosts),
+                                           .origins = api->allowed_origins,
+                                           .origin_count = count_of(api->allowed_origins)};
+    const struct dj_guard_request asked = {.method = http->method,
+                                           .host = dj_http_find_header(http, "host"),
+                                           .origin = dj_http_find_header(http, "origin"),
+                                           .content_type =
+                                               dj_http_find_header(http, "content-type"),
+                                           .has_body = http->body.len > 0,
+                                           .needs_json = needs_json};
+    return dj_guard_check(&config, &asked);
+}
+
+static bool is_token(const struct dj_api *api, const struct dj_http_request *http)
+{
+    struct deja_slice sent = dj_http_find_header(http, "x-deja-token");
+    struct deja_slice wanted = deja_slice_text(api->admin_token);
+    if (!sent.len)
+        sent = dj_identity_credential(http);
+    return wanted.len > 0 && sent.len == wanted.len &&
+           dj_is_equal_constant_time(sent.data, wanted.data, wanted.len);
+}
+
+/* False: the request was answered. */
+static bool has_access(struct dj_api *api, const struct route *route,
+                       struct dj_http_exchange *exchange, struct deja_slice id)
+{
+    const struct dj_http_request *http = dj_http_exchange_request(exchange);
+    const struct dj_http_header challenge = {deja_slice_text("WWW-Authenticate"),
+                                             deja_slice_text("Bearer")};
+    if (route->access == ACCESS_OPERATOR && !http->is_loopback_peer && !is_token(api, http)) {
+        /* As if it were not there: a public listener tells nothing about its operations. */
+        refuse(exchange, id, 404, "not_found", NULL, NULL);
+        return false;
+    }
+    if (route->access == ACCESS_ADMIN && !is_token(api, http)) {
+        refuse(exchange, id, 401, "unauthorized", "the admin token printed at start is wanted",
+               &challenge);
+        return false;
+    }
+    if (route->is_json && guard(api, http, true) != DJ_GUARD_OK) {
+        refuse(exchange, id, 415, "unsupported_media_type", "Content-Type must be application/json",
+               NULL);
+        return false;
+    }
+    return true;
+}
+
+/* ---- handling ---- */
+
+static void serve(struct dj_api *api, const struct route *route, struct dj_http_exchange *exchange,
+                  struct deja_slice rest, struct deja_slice id)
+{
+    const struct dj_http_request *http = dj_http_exchange_request(exchange);
+    struct dj_request *request = dj_arena_alloc(http->arena, sizeof *request);
+    if (!request) {
+        refuse(exchange, id, 503, "cache_unavailable", "out of memory", NULL);
+        return;
+    }
+    *request = (struct dj_request){.api = api,
+                                   .exchange = exchange,
+                                   .http = http,
+                                   .loop = dj_http_exchange_loop(exchange),
+                                   .arena = http->arena,
+                                   .request_id = id,
+                                   .rest = rest};
+    dj_telemetry_inflight(api->proxy->telemetry, 1);
+    if (route->access == ACCESS_TENANT && !dj_request_take_tenant(request))
+        return;
+    route->handle(request);
+}
+
+static void handle_own(struct dj_api *api, struct dj_http_exchange *exchange, struct deja_slice id)
+{
+    const struct dj_http_request *http = dj_http_exchange_request(exchange);
+    bool is_path = false;
+    /* HEAD is GET whose body the server leaves out. */
+    bool is_head = deja_slice_is_equal(http->method, deja_slice_text("HEAD"));
+    struct deja_slice method = is_head ? deja_slice_text("GET") : http->method;
+    for (size_t i = 0; i < ROUTES; i++) {
+        struct deja_slice rest = {0};
+        if (!is_match(&routes[i], http->path, &rest))
+            continue;
+        is_path = true;
+        if (!deja_slice_is_equal(method, deja_slice_text(routes[i].method)))
+            continue;
+        if (has_access(api, &routes[i], exchange, id))
+            serve(api, &routes[i], exchange, rest, id);
+        return;
+    }
+    if (is_path)
+        refuse_method(exchange, id);
+    else
+        refuse(exchange, id, 404, "not_found", "there is nothing here; clients use /v1/", NULL);
+}
+
+static void handle_proxy(struct dj_api *api, struct dj_http_exchange *exchange,
+                         struct deja_slice id)
+{
+    const struct dj_http_request *http = dj_http_exchange_request(exchange);
+    bool is_post = deja_slice_is_equal(http->method, deja_slice_text("POST"));
+    if (is_post && deja_slice_is_equal(http->path, deja_slice_text("/v1/chat/completions")))
+        dj_proxy_chat(api->proxy, exchange, id);
+    else if (is_post && deja_slice_is_equal(http->path, deja_slice_text("/v1/embeddings")))
+        dj_proxy_embeddings(api->proxy, exchange, id);
+    else
+        dj_proxy_passthrough(api->proxy, exchange, id);
+}
+
+void dj_api_handle(void *ctx, struct dj_http_exchange *exchange)
+{
+    struct dj_api *api = ctx;
+    const struct dj_http_request *http = dj_http_exchange_request(exchange);
+    struct deja_slice id = request_id(api, http);
+    enum dj_guard_verdict verdict = guard(api, http, false);
+    if (verdict == DJ_GUARD_BAD_HOST)
+        refuse(exchange, id, 421, "wrong_host", dj_guard_text(verdict), NULL);
+    else if (verdict != DJ_GUARD_OK)
+        refuse(exchange, id, 403, "foreign_origin", dj_guard_text(verdict), NULL);
+    else if (has_dot_segment(http->path))
+        refuse(exchange, id, 400, "invalid_path", "the path has dot segments", NULL);
+    else if (has_prefix(http->path, "/v1/"))
+        handle_proxy(api, exchange, id);
+    else
+        handle_own(api, exchange, id);
+}
+
+/* Names for what the server itself has to refuse. */
+static const char *error_type(int status)
+{
+    switch (status) {
+    case 408:
+        return "request_timeout";
+    case 413:
+        return "payload_too_large";
+    case 417:
+        return "expectation_failed";
+    case 431:
+        return "headers_too_large";
+    case 503:
+        return "overloaded";
+    default:
+        return "bad_request";
+    }
+}
+
+void dj_api_handle_error(void *ctx, int status, const char *detail, struct deja_slice path,
+                         struct dj_http_exchange *exchange)
+{
+    const struct dj_problem problem = {
+        .status = status, .type = error_type(status), .detail = detail};
+    /* What has been read of the request may be half a line: only the path is used, which is empty
+     * then, and the id is a new one. */
+    const struct dj_http_request nothing = {.arena = dj_http_exchange_request(exchange)->arena};
+    dj_problem_respond(exchange, path, &problem, request_id(ctx, &nothing), NULL);
+}

@@ -1,0 +1,40 @@
+/* api/router.h - from a request to its handler: the local surface's checks, then the route.
+ *
+ *   every path     Host and Origin are checked (421, 403) before anything else
+ *   /v1/…          the proxy
+ *   /api/v1/…      the native API; the tenant is the bearer's
+ *   /metrics, /health…   loopback peers, others with the admin token
+ *   /livez, /readyz, /healthz   everybody
+ *   /admin/…       the admin token
+ *
+ * Threads: one router is shared by all loops and immutable but for its atomics; handlers run on the
+ * request's loop. Trust: requests are untrusted.
+ */
+#ifndef DJ_API_ROUTER_H
+#define DJ_API_ROUTER_H
+
+#include <deja/base.h>
+
+#include "net/http_server.h"
+#include "proxy/context.h"
+
+/* Handlers get this; borrowed for the life of the daemon. A zeroed member is its default. */
+struct dj_api {
+    struct dj_proxy_context *proxy;
+    const char *admin_token;          /* hex, NULL: admin routes are closed */
+    const char *const *allowed_hosts; /* NULL-terminated, beyond loopback names */
+    const char *const *allowed_origins;
+    void (*reload)(void *ctx); /* starts what SIGHUP does; any loop; NULL: 501 */
+    void *reload_ctx;
+    _Atomic bool is_draining; /* /readyz answers 503 */
+    int64_t started_ms;
+    _Atomic uint64_t request_seed; /* of made-up request ids; drawn at the first one */
+    _Atomic uint64_t request_count;
+};
+
+/* dj_http_handler_fn and dj_http_error_fn over a struct dj_api. */
+void dj_api_handle(void *api, struct dj_http_exchange *exchange);
+void dj_api_handle_error(void *api, int status, const char *detail, struct deja_slice path,
+                         struct dj_http_exchange *exchange);
+
+#endif

@@ -1,0 +1,111 @@
+/* api/stats.c - GET /api/v1/stats: what the cache did for this tenant, and what it keeps. */
+#include "api/handlers.h"
+#include "security/tenant.h"
+
+static void put_count(struct dj_json_writer *w, const char *name, uint64_t value)
+{
+    dj_json_key(w, name);
+    dj_json_put_u64(w, value);
+}
+
+static void put_number(struct dj_json_writer *w, const char *name, double value)
+{
+    dj_json_key(w, name);
+    dj_json_put_double(w, value);
+}
+
+static void write_requests(struct dj_json_writer *w, const struct dj_telemetry_totals *totals)
+{
+    uint64_t exact = totals->results[DJ_RESULT_HIT_EXACT];
+    uint64_t semantic = totals->results[DJ_RESULT_HIT_SEMANTIC];
+    uint64_t misses = totals->results[DJ_RESULT_MISS];
+    uint64_t asked = exact + semantic + misses;
+    put_count(w, "requests", totals->requests);
+    dj_json_key(w, "hits");
+    dj_json_begin_object(w);
+    put_count(w, "exact", exact);
+    put_count(w, "semantic", semantic);
+    put_count(w, "total", exact + semantic);
+    dj_json_end_object(w);
+    put_count(w, "misses", misses);
+    put_count(w, "collapsed", totals->results[DJ_RESULT_COLLAPSED]);
+    put_count(w, "bypassed", totals->results[DJ_RESULT_BYPASS]);
+    put_count(w, "refreshed", totals->results[DJ_RESULT_REFRESH]);
+    put_count(w, "errors", totals->results[DJ_RESULT_ERROR]);
+    put_number(w, "hit_rate", asked ? (double)(exact + semantic) / (double)asked : 0);
+    dj_json_key(w, "saved");
+    dj_json_begin_object(w);
+    put_count(w, "input_tokens", totals->saved_input_tokens);
+    put_count(w, "output_tokens", totals->saved_output_tokens);
+    put_number(w, "seconds", totals->saved_seconds);
+    put_number(w, "cost_usd", totals->saved_cost_usd);
+    dj_json_end_object(w);
+}
+
+static void write_level(struct dj_json_writer *w, const char *name,
+                        const struct dj_store_stats *stats)
+{
+    dj_json_key(w, name);
+    dj_json_begin_object(w);
+    put_count(w, "entries", stats->entries);
+    put_count(w, "bytes", stats->bytes);
+    put_count(w, "bytes_max", stats->bytes_max);
+    put_count(w, "evictions", stats->evictions);
+    put_count(w, "expired", stats->expired);
+    dj_json_end_object(w);
+}
+
+static void write_embedder(struct dj_json_writer *w, const struct dj_engine *engine)
+{
+    const struct dj_embedder *embedder = dj_engine_embedder(engine);
+    dj_json_key(w, "embedder");
+    if (!embedder) {
+        dj_json_put_null(w);
+        return;
+    }
+    dj_json_begin_object(w);
+    dj_json_key(w, "id");
+    dj_json_put_text(w, embedder->id);
+    dj_json_key(w, "kind");
+    dj_json_put_text(w, embedder->kind);
+    put_count(w, "dimension", embedder->dim);
+    dj_json_end_object(w);
+}
+
+void dj_stats(struct dj_request *request)
+{
+    struct dj_proxy_context *context = request->api->proxy;
+    struct dj_telemetry_totals totals;
+    struct dj_engine_stats stats;
+    char tenant[DJ_TENANT_TEXT_BYTES];
+    struct dj_buf body = {0};
+    struct dj_json_writer w = dj_json_writer(&body);
+    dj_telemetry_totals(context->telemetry, request->tenant, &totals);
+    dj_engine_stats(context->engine, request->tenant, &stats);
+    dj_tenant_text(request->tenant, tenant);
+
+    dj_json_begin_object(&w);
+    dj_json_key(&w, "tenant");
+    dj_json_put_text(&w, tenant);
+    write_requests(&w, &totals);
+    dj_json_key(&w, "levels");
+    dj_json_begin_object(&w);
+    write_level(&w, "memory", &stats.memory);
+    if (stats.has_lmdb)
+        write_level(&w, "lmdb", &stats.lmdb);
+    dj_json_end_object(&w);
+    put_count(&w, "vectors", stats.vectors);
+    put_count(&w, "vector_bytes", stats.vector_bytes);
+    dj_json_key(&w, "index_ready");
+    dj_json_put_bool(&w, stats.is_index_ready);
+    write_embedder(&w, context->engine);
+    put_number(&w, "threshold", dj_engine_threshold(context->engine, false));
+    put_number(&w, "api_threshold", dj_engine_threshold(context->engine, true));
+    dj_json_key(&w, "version");
+    dj_json_put_text(&w, DEJA_VERSION);
+    dj_json_key(&w, "uptime_s");
+    dj_json_put_i64(&w, (dj_loop_now_ms(request->loop) - request->api->started_ms) / 1000);
+    dj_json_end_object(&w);
+    dj_request_answer(request, 200, NULL, &body);
+    dj_buf_fini(&body);
+}

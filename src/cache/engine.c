@@ -1,0 +1,276 @@
+/* cache/engine.c - see engine.h: composition, validity, the hit path, statistics. */
+#include "cache/engine_internal.h"
+
+#include <math.h>
+
+#include "base/alloc.h"
+#include "base/num.h"
+#include "policy/reuse.h"
+#include "store/lmdb.h"
+#include "store/memory.h"
+
+#define GENERATIONS_MAX 1000000u
+#define GENERATIONS_TABLE "generations"
+#define VECTORS_MAX_DEFAULT 100000u
+#define CANDIDATES_DEFAULT 4u
+#define API_THRESHOLD_DEFAULT 0.95
+#define TTL_MAX_DEFAULT_MS (30ull * 24 * 3600 * 1000)
+
+const char *dj_hit_kind_text(enum dj_hit_kind kind)
+{
+    static const char *const texts[] = {"none", "exact", "normalized", "semantic"};
+    return texts[kind];
+}
+
+static enum deja_status keep_generation(void *ctx, struct deja_slice key, uint64_t value)
+{
+    struct dj_engine *engine = ctx;
+    return dj_lmdb_meta_put(engine->options.lmdb, GENERATIONS_TABLE, key,
+                            deja_slice(&value, sizeof value));
+}
+
+static void set_defaults(struct dj_engine_options *options)
+{
+    if (!options->vectors_max)
+        options->vectors_max = VECTORS_MAX_DEFAULT;
+    if (!options->candidates)
+        options->candidates = CANDIDATES_DEFAULT;
+    if (!options->ttl_max_ms)
+        options->ttl_max_ms = TTL_MAX_DEFAULT_MS;
+    if (!(options->api_threshold > 0))
+        options->api_threshold = API_THRESHOLD_DEFAULT;
+    if (!(options->threshold > 0) && options->embedder)
+        options->threshold = dj_reuse_shipped_threshold(options->embedder->kind);
+}
+
+enum deja_status dj_engine_create(const struct dj_engine_options *options,
+                                  struct dj_engine **out_engine)
+{
+    struct dj_engine *engine = dj_alloc_zeroed(1, sizeof *engine);
+    if (!engine)
+        return DEJA_ERR_NOMEM;
+    engine->options = *options;
+    set_defaults(&engine->options);
+    enum deja_status status = dj_generations_create(
+        GENERATIONS_MAX, engine, options->lmdb ? keep_generation : NULL, &engine->generations);
+    engine->tombstones = dj_alloc_zeroed(options->loop_count, sizeof(struct dj_tombstones *));
+    if (!engine->tombstones)
+        status = DEJA_ERR_NOMEM;
+    for (uint32_t i = 0; i < options->loop_count && status == DEJA_OK; i++)
+        status = dj_tombstones_create(&engine->tombstones[i]);
+    if (status == DEJA_OK && options->embedder)
+        status = dj_semantic_create(options->pool, options->embedder,
+                                    engine->options.vectors_max, &engine->semantic);
+    if (status != DEJA_OK) {
+        /* On failure stores and embedder stay the caller's. */
+        engine->options.memory = NULL;
+        engine->options.lmdb = NULL;
+        engine->options.embedder = NULL;
+        dj_engine_destroy(engine);
+        return status;
+    }
+    atomic_store(&engine->is_index_ready, !options->lmdb || !options->embedder);
+    *out_engine = engine;
+    return DEJA_OK;
+}
+
+void dj_engine_destroy(struct dj_engine *engine)
+{
+    if (!engine)
+        return;
+    if (engine->options.memory)
+        engine->options.memory->ops->close(engine->options.memory);
+    if (engine->options.lmdb)
+        engine->options.lmdb->ops->close(engine->options.lmdb);
+    dj_semantic_destroy(engine->semantic);
+    dj_embedder_destroy(engine->options.embedder);
+    for (uint32_t i = 0; engine->tombstones && i < engine->options.loop_count; i++)
+        dj_tombstones_destroy(engine->tombstones[i]);
+    dj_free(engine->tombstones);
+    dj_generations_destroy(engine->generations);
+    dj_free(engine);
+}
+
+/* ---- start ---- */
+
+static bool on_generation(void *ctx, struct deja_slice key, struct deja_slice value)
+{
+    struct dj_engine *engine = ctx;
+    uint64_t generation = 0;
+    if (value.len != sizeof generation)
+        return true;
+    memcpy(&generation, value.data, sizeof generation);
+    return dj_generations_load(engine->generations, key, generation) == DEJA_OK;
+}
+
+enum deja_status dj_engine_load_generations(struct dj_engine *engine)
+{
+    if (!engine->options.lmdb)
+        return DEJA_OK;
+    enum deja_status status =
+        dj_lmdb_meta_walk(engine->options.lmdb, GENERATIONS_TABLE, engine, on_generation);
+    return status == DEJA_ERR_NOT_FOUND ? DEJA_OK : status;
+}
+
+static bool on_vector(void *ctx, const struct dj_store_key *key, const uint8_t scope[DJ_ID_BYTES],
+                      struct deja_slice embedder_id, const float *vector, uint32_t dim,
+                      int64_t expires_ms)
+{
+    struct dj_engine *engine = ctx;
+    const struct dj_embedder *embedder = engine->options.embedder;
+    /* A vector of another embedder is not comparable (A4): it is made anew when its entry is put
+     * again, and never mixed in. */
+    if (dim != embedder->dim || !deja_slice_is_equal(embedder_id, deja_slice_text(embedder->id)))
+        return true;
+    return dj_semantic_put(engine->semantic, key->tenant, scope, key->id, vector, expires_ms) !=
+           DEJA_ERR_NOMEM;
+}
+
+void dj_engine_load_vectors(struct dj_engine *engine)
+{
+    struct dj_store *lmdb = engine->options.lmdb;
+    if (lmdb && engine->semantic && lmdb->ops->scan_vectors &&
+        lmdb->ops->scan_vectors(lmdb, engine, on_vector) != DEJA_OK) {
+        /* What could not be read is still found exactly, and indexed again at its next put (I4). */
+    }
+    atomic_store(&engine->is_index_ready, true);
+}
+
+bool dj_engine_is_index_ready(const struct dj_engine *engine)
+{
+    return atomic_load(&engine->is_index_ready);
+}
+
+/* ---- validity ---- */
+
+bool dj_engine_is_valid(struct dj_engine *engine, const uint8_t tenant[DJ_ID_BYTES],
+                        const struct dj_entry *entry, int64_t now_ms, uint64_t max_age_ms)
+{
+    if (memcmp(entry->tenant, tenant, DJ_ID_BYTES) != 0)
+        return false;
+    if (entry->expires_ms && now_ms >= entry->expires_ms)
+        return false;
+    if (max_age_ms && now_ms - entry->created_ms > (int64_t)max_age_ms)
+        return false;
+    if (dj_generations_are_all_zero(engine->generations))
+        return true; /* generations only grow: what was noted was 0 too */
+    if (dj_generations_get(engine->generations, tenant, deja_slice(NULL, 0)) !=
+        entry->tenant_generation)
+        return false;
+    for (size_t i = 0; i < entry->tag_count; i++)
+        if (dj_generations_get(engine->generations, tenant, entry->tags[i].name) !=
+            entry->tags[i].generation)
+            return false;
+    return true;
+}
+
+struct dj_value *dj_engine_find(struct dj_engine *engine, struct dj_loop *loop,
+                                const struct dj_store_key *key, uint64_t max_age_ms)
+{
+    int64_t now_ms = dj_loop_now_ms(loop);
+    struct dj_value *value =
+        dj_memory_find(engine->options.memory, dj_loop_index(loop), key, now_ms);
+    if (value && !dj_engine_is_valid(engine, key->tenant, dj_value_entry(value), now_ms, max_age_ms)) {
+        dj_value_unref(value);
+        return NULL;
+    }
+    return value;
+}
+
+enum dj_hit_kind dj_engine_hit_kind(const struct dj_value *value,
+                                    const uint8_t exact[DJ_SHA256_BYTES])
+{
+    return memcmp(dj_value_entry(value)->exact, exact, DJ_SHA256_BYTES) == 0 ? DJ_HIT_EXACT
+                                                                            : DJ_HIT_NORMALIZED;
+}
+
+uint64_t dj_engine_next_version(struct dj_engine *engine)
+{
+    /* Time keeps versions growing over restarts; the counter keeps them apart within a
+     * microsecond. */
+    uint64_t now_us = (uint64_t)dj_clock_now_ms() * 1000;
+    uint64_t last = atomic_load(&engine->version);
+    uint64_t next = 0;
+    do {
+        next = now_us > last ? now_us : last + 1;
+    } while (!atomic_compare_exchange_weak(&engine->version, &last, next));
+    return next;
+}
+
+void dj_engine_begin_fill(struct dj_engine *engine, struct dj_entry *entry,
+                          struct dj_fill *out_fill)
+{
+    out_fill->version = dj_engine_next_version(engine);
+    out_fill->tenant_generation =
+        dj_generations_get(engine->generations, entry->tenant, deja_slice(NULL, 0));
+    for (size_t i = 0; i < entry->tag_count; i++)
+        entry->tags[i].generation =
+            dj_generations_get(engine->generations, entry->tenant, entry->tags[i].name);
+    entry->version = out_fill->version;
+    entry->tenant_generation = out_fill->tenant_generation;
+}
+
+bool dj_engine_is_worth_indexing(struct dj_engine *engine,
+                                 const struct dj_fingerprint *fingerprint)
+{
+    if (!engine->semantic || !fingerprint->is_semantic)
+        return false;
+    return !fingerprint->has_history ||
+           dj_semantic_is_scope_seen(engine->semantic, fingerprint->scope);
+}
+
+int64_t dj_engine_expiry(const struct dj_engine *engine, struct dj_loop *loop, uint64_t ttl_ms,
+                         uint64_t fallback_ms)
+{
+    uint64_t ttl = ttl_ms ? ttl_ms : fallback_ms;
+    uint32_t noise = 0;
+    if (ttl > engine->options.ttl_max_ms)
+        ttl = engine->options.ttl_max_ms;
+    dj_random_bytes(&noise, sizeof noise);
+    /* Jitter only shortens: a caller's TTL is a promise that the answer is gone by then. */
+    double share = (double)noise / (double)UINT32_MAX * engine->options.ttl_jitter;
+    double kept = (double)ttl * (1.0 - share);
+    return dj_loop_now_ms(loop) + (int64_t)(kept < 1.0 ? 1.0 : kept);
+}
+
+void dj_engine_sweep(struct dj_engine *engine, struct dj_loop *loop)
+{
+    dj_memory_sweep(engine->options.memory, dj_loop_index(loop), dj_loop_now_ms(loop));
+}
+
+/* ---- inspect ---- */
+
+void dj_engine_stats(struct dj_engine *engine, const uint8_t *tenant,
+                     struct dj_engine_stats *out_stats)
+{
+    *out_stats = (struct dj_engine_stats){0};
+    engine->options.memory->ops->stats(engine->options.memory, tenant, &out_stats->memory);
+    if (engine->options.lmdb) {
+        out_stats->has_lmdb = true;
+        engine->options.lmdb->ops->stats(engine->options.lmdb, tenant, &out_stats->lmdb);
+    }
+    if (engine->semantic)
+        dj_semantic_stats(engine->semantic, tenant, &out_stats->vectors,
+                          &out_stats->vector_bytes);
+    out_stats->is_index_ready = dj_engine_is_index_ready(engine);
+}
+
+const struct dj_embedder *dj_engine_embedder(const struct dj_engine *engine)
+{
+    return engine->options.embedder;
+}
+
+double dj_engine_threshold(const struct dj_engine *engine, bool is_api)
+{
+    return is_api ? engine->options.api_threshold : engine->options.threshold;
+}
+
+uint32_t dj_engine_home(const struct dj_engine *engine, const struct dj_store_key *key)
+{
+    return dj_memory_home(engine->options.memory, key);
+}
+
+struct dj_loop *dj_engine_loop(const struct dj_engine *engine, uint32_t index)
+{
+    return engine->options.loops[index];
+}

@@ -1,0 +1,124 @@
+/* cli/client.c - see client.h.
+ *
+ * The loop ends when every handle on it is closed, so outbound is destroyed by a task posted from
+ * on_done, not inside it.
+ */
+#include "cli/client.h"
+
+#include <stdio.h>
+
+#include "loop/loop.h"
+#include "net/outbound.h"
+
+#define URL_MAX 8192u
+#define AUTHORIZATION_MAX 1024u
+#define TOTAL_TIMEOUT_MS 60000u
+
+struct call {
+    struct dj_loop *loop;
+    struct dj_outbound *outbound;
+    struct dj_task finish;
+    struct dj_client_answer *answer;
+    enum deja_status status;
+};
+
+static void on_head(void *ctx, int status, const struct dj_http_header *headers, size_t count)
+{
+    struct call *call = ctx;
+    (void)headers;
+    (void)count;
+    call->answer->http_status = status;
+}
+
+static void on_data(void *ctx, struct deja_slice bytes)
+{
+    struct call *call = ctx;
+    dj_buf_append_slice(&call->answer->body, bytes);
+}
+
+static void on_done(void *ctx, enum deja_status status, const char *detail)
+{
+    struct call *call = ctx;
+    call->status = status;
+    snprintf(call->answer->detail, sizeof call->answer->detail, "%s", detail ? detail : "");
+    dj_loop_post(call->loop, &call->finish);
+}
+
+static void finish(void *ctx)
+{
+    struct call *call = ctx;
+    dj_outbound_destroy(call->outbound);
+    call->outbound = NULL;
+    dj_loop_stop(call->loop);
+}
+
+static enum deja_status start(struct call *call, const struct dj_client *client, const char *method,
+                              const char *url, struct deja_slice body)
+{
+    static const struct dj_outbound_events events = {on_head, on_data, on_done};
+    char authorization[AUTHORIZATION_MAX];
+    struct dj_http_header headers[3] = {
+        {deja_slice_text("Accept"), deja_slice_text("application/json")}};
+    size_t count = 1;
+    struct dj_outbound_call *running = NULL;
+    if (body.len)
+        headers[count++] = (struct dj_http_header){deja_slice_text("Content-Type"),
+                                                   deja_slice_text("application/json")};
+    if (client->key) {
+        int len = snprintf(authorization, sizeof authorization, "Bearer %s", client->key);
+        if (len < 0 || (size_t)len >= sizeof authorization)
+            return DEJA_ERR_INVALID;
+        headers[count++] = (struct dj_http_header){deja_slice_text("Authorization"),
+                                                   deja_slice_text(authorization)};
+    }
+    struct dj_outbound_request request = {.method = method,
+                                          .url = url,
+                                          .headers = headers,
+                                          .header_count = count,
+                                          .body = body,
+                                          .total_timeout_ms = TOTAL_TIMEOUT_MS};
+    enum deja_status status = dj_outbound_start(call->outbound, &request, &events, call, &running);
+    explicit_bzero(authorization, sizeof authorization);
+    return status;
+}
+
+enum deja_status dj_client_call(const struct dj_client *client, const char *method,
+                                const char *path, struct deja_slice body,
+                                struct dj_client_answer *out_answer)
+{
+    struct call call = {.answer = out_answer, .status = DEJA_ERR_CANCELLED};
+    char url[URL_MAX];
+    struct deja_error error = {.message = ""};
+    *out_answer = (struct dj_client_answer){.http_status = 0};
+    dj_buf_init(&out_answer->body, DJ_CLIENT_BODY_MAX);
+    int len = snprintf(url, sizeof url, "%s%s", client->server, path);
+    if (len < 0 || (size_t)len >= sizeof url)
+        return DEJA_ERR_LIMIT;
+    enum deja_status status = dj_outbound_check_url(url, &error);
+    if (status != DEJA_OK) {
+        snprintf(out_answer->detail, sizeof out_answer->detail, "%.190s", error.message);
+        return status;
+    }
+    call.finish = (struct dj_task){.run = finish, .ctx = &call};
+    status = dj_loop_create(0, &call.loop);
+    if (status != DEJA_OK)
+        return status;
+    status = dj_outbound_create(call.loop, &dj_outbound_options_default, &call.outbound);
+    if (status == DEJA_OK)
+        status = start(&call, client, method, url, body);
+    if (status != DEJA_OK)
+        dj_loop_post(call.loop, &call.finish); /* takes down what was built */
+    dj_loop_run(call.loop);
+    dj_loop_destroy(call.loop);
+    if (status == DEJA_OK)
+        status = call.status;
+    if (status == DEJA_OK)
+        status = out_answer->body.status;
+    return status;
+}
+
+void dj_client_answer_fini(struct dj_client_answer *answer)
+{
+    dj_buf_fini(&answer->body);
+    *answer = (struct dj_client_answer){.http_status = 0};
+}

@@ -1,0 +1,34 @@
+/* cli/client.h - one HTTP call and its answer, blocking, over a loop of its own.
+ *
+ * Trust: the answer is untrusted; at most DJ_CLIENT_BODY_MAX bytes of it are kept.
+ * Threads: blocks the caller's.
+ */
+#ifndef DJ_CLI_CLIENT_H
+#define DJ_CLI_CLIENT_H
+
+#include <deja/base.h>
+
+#include "base/buf.h"
+
+#define DJ_CLIENT_BODY_MAX (64u << 20)
+
+struct dj_client {
+    const char *server; /* "http://127.0.0.1:7070", without trailing "/"; borrowed */
+    const char *key;    /* bearer credential or NULL; borrowed */
+};
+
+struct dj_client_answer {
+    int http_status;
+    struct dj_buf body; /* owned */
+    char detail[200];   /* on failure */
+};
+
+/* path begins with "/". body: JSON, or empty for none. *out_answer: the caller's, ended with
+ * dj_client_answer_fini, also on failure. DEJA_OK: any HTTP status arrived. DEJA_ERR_INVALID: the
+ * address; DEJA_ERR_IO, _TIMEOUT, _DENIED (TLS) as in net/outbound.h; DEJA_ERR_LIMIT: too long. */
+enum deja_status dj_client_call(const struct dj_client *client, const char *method,
+                                const char *path, struct deja_slice body,
+                                struct dj_client_answer *out_answer) DEJA_NODISCARD;
+void dj_client_answer_fini(struct dj_client_answer *answer);
+
+#endif

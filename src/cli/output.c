@@ -1,0 +1,79 @@
+/* cli/output.c - see output.h. */
+#include "cli/output.h"
+
+#include <unistd.h>
+
+#define NAME_MAX_LEN 200u
+
+static void write_safe(FILE *out, struct deja_slice text, bool is_terminal)
+{
+    for (size_t i = 0; is_terminal && i < text.len; i++) {
+        unsigned char c = (unsigned char)text.data[i];
+        bool is_control = (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f;
+        /* C1 controls are C2 80 … C2 9F in UTF-8; some terminals obey them. */
+        bool is_c1 = c == 0xc2 && i + 1 < text.len && (unsigned char)text.data[i + 1] < 0xa0;
+        putc(is_control || is_c1 ? '?' : c, out);
+        i += is_c1;
+    }
+    if (!is_terminal && text.len)
+        fwrite(text.data, 1, text.len, out);
+}
+
+void dj_output_text(FILE *out, struct deja_slice text)
+{
+    write_safe(out, text, isatty(fileno(out)) == 1);
+    putc('\n', out);
+}
+
+static void write_leaf(FILE *out, const char *name, const struct dj_json *value)
+{
+    fprintf(out, "%-36s ", name);
+    switch (dj_json_type(value)) {
+    case DJ_JSON_NULL:
+        fputs("-\n", out);
+        break;
+    case DJ_JSON_BOOL:
+        fputs(dj_json_bool(value, false) ? "yes\n" : "no\n", out);
+        break;
+    case DJ_JSON_NUMBER:
+        dj_output_text(out, dj_json_number_text(value));
+        break;
+    case DJ_JSON_STRING:
+        dj_output_text(out, dj_json_string(value));
+        break;
+    default:
+        fputs("(empty)\n", out);
+        break;
+    }
+}
+
+/* Depth is the parser's, at most DJ_JSON_DEPTH_MAX. */
+static void write_flat(FILE *out, char name[NAME_MAX_LEN], size_t len, const struct dj_json *value)
+{
+    bool is_container = dj_json_is(value, DJ_JSON_OBJECT) || dj_json_is(value, DJ_JSON_ARRAY);
+    if (!is_container || !dj_json_count(value)) {
+        write_leaf(out, name, value);
+        return;
+    }
+    struct dj_json_walk walk = dj_json_walk(value);
+    while (dj_json_walk_next(&walk)) {
+        int added =
+            dj_json_is(value, DJ_JSON_ARRAY)
+                ? snprintf(name + len, NAME_MAX_LEN - len, "%s%zu", len ? "." : "", walk.index)
+                : snprintf(name + len, NAME_MAX_LEN - len, "%s%.*s", len ? "." : "",
+                           (int)(walk.key.len < 64 ? walk.key.len : 64), walk.key.data);
+        size_t used = added < 0 ? 0 : (size_t)added;
+        size_t next = len + used < NAME_MAX_LEN ? len + used : NAME_MAX_LEN - 1;
+        for (size_t i = len; i < next; i++)
+            if ((unsigned char)name[i] < 0x20 || (unsigned char)name[i] >= 0x7f)
+                name[i] = '?';
+        write_flat(out, name, next, walk.value);
+        name[len] = '\0';
+    }
+}
+
+void dj_output_flat(FILE *out, const struct dj_json *value)
+{
+    char name[NAME_MAX_LEN] = "";
+    write_flat(out, name, 0, value);
+}

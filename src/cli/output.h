@@ -1,0 +1,15 @@
+/* cli/output.h - answers for people: flat lines, and text that cannot drive a terminal. */
+#ifndef DJ_CLI_OUTPUT_H
+#define DJ_CLI_OUTPUT_H
+
+#include <stdio.h>
+
+#include "proto/json.h"
+
+/* On a terminal control characters become '?', since answers are strangers' text; otherwise the
+ * bytes as they are. A line end follows. */
+void dj_output_text(FILE *out, struct deja_slice text);
+/* One "name  value" line for each leaf, names dotted: "l1.hits  12". */
+void dj_output_flat(FILE *out, const struct dj_json *value);
+
+#endif

@@ -1,0 +1,340 @@
+/* daemon/compose.c - builds the rooms out of settings and takes them down in reverse.
+ *
+ * Only this file and tests know which stores and embedders there are.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/num.h"
+#include "daemon/daemon_internal.h"
+#include "daemon/secret.h"
+#include "embed/lexical.h"
+#include "embed/transformer.h"
+#include "simd/simd.h"
+#include "store/lmdb.h"
+#include "store/memory.h"
+
+#define READ_THREADS 2u
+#define JOBS_MAX 65536u
+#define EXIT_UNABLE 1
+#define EXIT_BUSY 75
+#define EXIT_BAD_CONFIG 78
+
+static int exit_code(enum deja_status status)
+{
+    return status == DEJA_ERR_BUSY     ? EXIT_BUSY
+           : status == DEJA_ERR_CONFIG ? EXIT_BAD_CONFIG
+                                       : EXIT_UNABLE;
+}
+
+/* mkdir -p, the last part 0700. */
+static enum deja_status make_directory(const char *path, struct deja_error *error)
+{
+    char *copy = dj_strdup(deja_slice_text(path));
+    if (!copy)
+        return deja_error_set(error, DEJA_ERR_NOMEM, "out of memory");
+    for (char *at = copy + 1; *at; at++) {
+        if (*at != '/')
+            continue;
+        *at = '\0';
+        if (mkdir(copy, 0755) != 0 && errno != EEXIST)
+            break; /* the last mkdir says it better */
+        *at = '/';
+    }
+    int code = mkdir(path, 0700) == 0 || errno == EEXIST ? 0 : errno;
+    dj_free(copy);
+    return code ? deja_error_set(error, DEJA_ERR_IO, "cannot make the data directory %s: %s", path,
+                                 strerror(code))
+                : DEJA_OK;
+}
+
+static enum deja_status make_observers(struct dj_daemon *daemon)
+{
+    const struct dj_settings *settings = daemon->settings;
+    enum deja_status status = dj_log_create(STDERR_FILENO, settings->log.format,
+                                            settings->log.level, dj_clock_now_ms, &daemon->log);
+    if (status == DEJA_OK)
+        status = dj_metrics_create(&daemon->metrics);
+    if (status == DEJA_OK)
+        status = dj_telemetry_create(daemon->metrics, &daemon->telemetry);
+    if (status == DEJA_OK)
+        status = dj_volatile_create(&daemon->volatiles);
+    return status;
+}
+
+static enum deja_status make_loops(struct dj_daemon *daemon)
+{
+    const struct dj_settings *settings = daemon->settings;
+    uint32_t count = settings->server.loops < DJ_LOOPS_MAX ? settings->server.loops : DJ_LOOPS_MAX;
+    struct dj_outbound_options options = dj_outbound_options_default;
+    options.connections_max = settings->upstream.connections_max;
+    options.connect_timeout_ms = (uint32_t)settings->upstream.connect_timeout_ms;
+    options.ca_file = settings->upstream.ca_file;
+    for (uint32_t i = 0; i < count; i++) {
+        struct dj_node *node = &daemon->nodes[i];
+        node->daemon = daemon;
+        enum deja_status status = dj_loop_create(i, &node->loop);
+        if (status != DEJA_OK)
+            return status;
+        daemon->loops[i] = node->loop;
+        daemon->loop_count = i + 1;
+        status = dj_outbound_create(node->loop, &options, &node->outbound);
+        if (status == DEJA_OK)
+            status = dj_flights_create(node->loop, count, &node->flights);
+        if (status != DEJA_OK)
+            return status;
+        daemon->outbounds[i] = node->outbound;
+        daemon->flights[i] = node->flights;
+    }
+    enum deja_status status =
+        dj_pool_create("work", settings->server.workers, JOBS_MAX, &daemon->work);
+    return status == DEJA_OK ? dj_pool_create("read", READ_THREADS, JOBS_MAX, &daemon->reads)
+                             : status;
+}
+
+static enum deja_status make_embedder(struct dj_daemon *daemon, struct dj_embedder **out_embedder,
+                                      struct deja_error *error)
+{
+    const struct dj_settings *settings = daemon->settings;
+    enum dj_embedder_choice choice = settings->semantic.embedder;
+    *out_embedder = NULL;
+    if (!settings->semantic.is_enabled)
+        return DEJA_OK;
+    if (choice != DJ_EMBEDDER_LEXICAL) {
+        enum deja_status status =
+            dj_transformer_open(settings->semantic.model_dir, out_embedder, error);
+        if (status == DEJA_OK || choice == DJ_EMBEDDER_TRANSFORMER)
+            return status;
+        const struct dj_log_field fields[] = {
+            DJ_LOG_TEXT("reason", error->message),
+            DJ_LOG_TEXT("cure", "deja model pull all-minilm-l6-v2, then start again"),
+            {.name = NULL}};
+        dj_log_write(daemon->log, DJ_LOG_WARN,
+                     "no transformer model: rewordings are found by words only", fields);
+    }
+    return dj_lexical_create(out_embedder);
+}
+
+static enum deja_status open_stores(struct dj_daemon *daemon, struct dj_store **out_memory,
+                                    struct deja_error *error)
+{
+    const struct dj_settings *settings = daemon->settings;
+    const struct dj_memory_options memory = {.bytes_max = settings->l1.bytes_max,
+                                             .entries_max = settings->l1.entries_max,
+                                             .tenant_entries_max = settings->tenant.entries_max,
+                                             .loop_count = daemon->loop_count};
+    const struct dj_lmdb_options lmdb = {.directory = settings->data_dir,
+                                         .bytes_max = settings->lmdb.bytes_max,
+                                         .durability = settings->durability,
+                                         .queue_max = settings->lmdb.queue_max,
+                                         .pool = daemon->reads};
+    enum deja_status status = dj_memory_open(&memory, daemon->loops, out_memory);
+    if (status != DEJA_OK)
+        return deja_error_set(error, status, "the memory tier: %s", deja_status_text(status));
+    if (!settings->lmdb.is_enabled)
+        return DEJA_OK;
+    bool is_discarded = false;
+    status = dj_lmdb_open(&lmdb, &daemon->lmdb, &is_discarded, error);
+    if (status == DEJA_OK && is_discarded)
+        dj_log_write(daemon->log, DJ_LOG_WARN,
+                     "stored entries were damaged by an unclean stop and have been discarded", NULL);
+    return status;
+}
+
+static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error *error)
+{
+    const struct dj_settings *settings = daemon->settings;
+    struct dj_engine_options options = {
+        .loops = daemon->loops,
+        .loop_count = daemon->loop_count,
+        .pool = daemon->work,
+        .metrics = daemon->metrics,
+        .vectors_max = settings->semantic.vectors_max,
+        .candidates = settings->semantic.candidates,
+        .threshold = settings->semantic.threshold,
+        .api_threshold = settings->semantic.api_threshold,
+        .ttl_max_ms = settings->ttl.max_ms,
+        .ttl_jitter = settings->ttl.jitter,
+    };
+    enum deja_status status = make_embedder(daemon, &options.embedder, error);
+    if (status == DEJA_OK)
+        status = open_stores(daemon, &options.memory, error);
+    options.lmdb = daemon->lmdb;
+    if (status == DEJA_OK) {
+        status = dj_engine_create(&options, &daemon->engine);
+        if (status == DEJA_OK)
+            status = dj_engine_load_generations(daemon->engine);
+        if (status != DEJA_OK)
+            deja_error_set(error, status, "the engine: %s", deja_status_text(status));
+    }
+    if (!daemon->engine) {
+        if (options.memory)
+            options.memory->ops->close(options.memory);
+        if (options.lmdb)
+            options.lmdb->ops->close(options.lmdb);
+        dj_embedder_destroy(options.embedder);
+    }
+    return status;
+}
+
+enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_settings *settings)
+{
+    struct dj_proxy_policy *policy = dj_alloc_zeroed(1, sizeof *policy);
+    if (!policy || daemon->policy_count == DJ_POLICIES_MAX) {
+        dj_free(policy);
+        return policy ? DEJA_ERR_LIMIT : DEJA_ERR_NOMEM;
+    }
+    *policy = (struct dj_proxy_policy){
+        .response_ttl_ms = settings->ttl.response_ms,
+        .embedding_ttl_ms = settings->ttl.embedding_ms,
+        .refusal_ttl_ms = settings->ttl.refusal_ms,
+        .record_bytes_max = settings->proxy.record_bytes_max,
+        .followers_max = settings->proxy.followers_max,
+        .first_byte_timeout_ms = (uint32_t)settings->upstream.first_byte_timeout_ms,
+        .idle_timeout_ms = (uint32_t)settings->upstream.idle_timeout_ms,
+        .total_timeout_ms = (uint32_t)settings->upstream.total_timeout_ms,
+        .query_chars_max = settings->query_chars_max,
+        .fold = settings->scope_fold,
+        .is_usage_zero_on_hit = settings->proxy.usage_on_hit == DJ_USAGE_ZERO,
+        .is_id_new_on_hit = settings->proxy.id_on_hit == DJ_HIT_ID_NEW,
+        .is_tool_calls_cached = settings->proxy.cache_tool_calls,
+        .is_semantic = settings->semantic.is_enabled,
+    };
+    daemon->policies[daemon->policy_count++] = policy;
+    atomic_store(&daemon->proxy.policy, policy);
+    return DEJA_OK;
+}
+
+/* ---- serving ---- */
+
+static enum deja_status open_servers(struct dj_daemon *daemon, struct deja_error *error)
+{
+    const struct dj_settings *settings = daemon->settings;
+    struct dj_http_limits limits = dj_http_limits_default;
+    limits.header_bytes_max = (uint32_t)settings->server.header_bytes_max;
+    limits.headers_max = settings->server.headers_max;
+    limits.body_bytes_max = settings->server.body_bytes_max;
+    limits.bytes_in_flight_max = settings->server.bytes_in_flight_max / daemon->loop_count;
+    limits.connections_max = settings->server.connections_max / daemon->loop_count + 1;
+    limits.header_timeout_ms = (uint32_t)settings->server.header_timeout_ms;
+    limits.idle_timeout_ms = (uint32_t)settings->server.idle_timeout_ms;
+    limits.body_bytes_per_s_min = (uint32_t)settings->server.body_bytes_per_s_min;
+    limits.write_stall_ms = (uint32_t)settings->server.write_timeout_ms;
+    for (uint32_t i = 0; i < daemon->loop_count; i++) {
+        struct dj_node *node = &daemon->nodes[i];
+        for (size_t k = 0; k < settings->server.listen_count && k < DJ_LISTEN_MAX; k++) {
+            const struct dj_settings_address *address = &settings->server.listen[k];
+            /* With port 0 the system chooses once; the other loops share what it chose. */
+            uint16_t port = address->port;
+            if (!port && i > 0)
+                port = dj_http_server_port(daemon->nodes[0].servers[k]);
+            enum deja_status status = dj_http_server_open(
+                node->loop, address->host, port, &limits, &daemon->api, dj_api_handle,
+                dj_api_handle_error, &node->servers[node->server_count], error);
+            if (status != DEJA_OK)
+                return status;
+            node->server_count++;
+        }
+    }
+    return DEJA_OK;
+}
+
+static void on_sweep(void *ctx)
+{
+    struct dj_node *node = ctx;
+    struct dj_daemon *daemon = node->daemon;
+    dj_engine_sweep(daemon->engine, node->loop);
+}
+
+static enum deja_status make_proxy(struct dj_daemon *daemon)
+{
+    daemon->proxy = (struct dj_proxy_context){
+        .engine = daemon->engine,
+        .registry = daemon->registry,
+        .root = &daemon->root,
+        .metrics = daemon->metrics,
+        .telemetry = daemon->telemetry,
+        .log = daemon->log,
+        .volatiles = daemon->volatiles,
+        .pool = daemon->work,
+        .outbounds = daemon->outbounds,
+        .flights = daemon->flights,
+        .upstream_url = daemon->settings->upstream.url,
+        .upstream_id = daemon->settings->upstream.url,
+    };
+    daemon->api.proxy = &daemon->proxy;
+    daemon->api.admin_token = daemon->admin_token;
+    daemon->api.allowed_hosts = (const char *const *)daemon->settings->server.allowed_hosts.items;
+    daemon->api.allowed_origins =
+        (const char *const *)daemon->settings->server.allowed_origins.items;
+    daemon->api.started_ms = dj_clock_now_ms();
+    enum deja_status status = dj_daemon_set_policy(daemon, daemon->settings);
+    for (uint32_t i = 0; i < daemon->loop_count && status == DEJA_OK; i++) {
+        struct dj_node *node = &daemon->nodes[i];
+        status = dj_timer_create(node->loop, node, on_sweep, &node->sweep);
+        if (status == DEJA_OK)
+            dj_timer_start(node->sweep, 60000, 60000);
+    }
+    return status;
+}
+
+static enum deja_status make_tenants(struct dj_daemon *daemon, struct deja_error *error)
+{
+    enum deja_status status =
+        dj_tenants_create(daemon->lmdb, daemon->work, daemon->settings->tenant.derived_max,
+                          &daemon->tenants, &daemon->registry);
+    return status == DEJA_OK ? status
+                             : deja_error_set(error, status, "the table of tenants: %s",
+                                              deja_status_text(status));
+}
+
+int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
+                   struct deja_error *error)
+{
+    daemon->settings = settings;
+    dj_simd_init();
+    enum deja_status status = make_directory(settings->data_dir, error);
+    if (status == DEJA_OK)
+        status = dj_secret_load(settings->secret, settings->data_dir, &daemon->root.secret, error);
+    if (status != DEJA_OK)
+        return exit_code(status);
+    status = make_observers(daemon);
+    if (status == DEJA_OK)
+        status = make_loops(daemon);
+    if (status != DEJA_OK) {
+        deja_error_set(error, status, "start: %s", deja_status_text(status));
+        return exit_code(status);
+    }
+    status = make_engine(daemon, error);
+    if (status == DEJA_OK)
+        status = make_tenants(daemon, error);
+    if (status == DEJA_OK)
+        status = make_proxy(daemon);
+    if (status == DEJA_OK)
+        status = open_servers(daemon, error);
+    return status == DEJA_OK ? 0 : exit_code(status);
+}
+
+void dj_daemon_fini(struct dj_daemon *daemon)
+{
+    dj_pool_destroy(daemon->work);
+    dj_engine_destroy(daemon->engine); /* closes the stores, whose reads still run on `reads` */
+    dj_pool_destroy(daemon->reads);
+    for (uint32_t i = 0; i < daemon->loop_count; i++) {
+        dj_flights_destroy(daemon->nodes[i].flights);
+        dj_loop_destroy(daemon->nodes[i].loop);
+    }
+    dj_registry_destroy(daemon->registry);
+    dj_tenants_destroy(daemon->tenants);
+    for (uint32_t i = 0; i < daemon->policy_count; i++)
+        dj_free(daemon->policies[i]);
+    dj_volatile_destroy(daemon->volatiles);
+    dj_telemetry_destroy(daemon->telemetry);
+    dj_metrics_destroy(daemon->metrics);
+    dj_log_destroy(daemon->log);
+    dj_tenant_root_fini(&daemon->root);
+}

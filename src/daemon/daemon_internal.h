@@ -1,0 +1,74 @@
+/* daemon/daemon_internal.h - the running daemon: every part, in the order in which it is built. */
+#ifndef DJ_DAEMON_DAEMON_INTERNAL_H
+#define DJ_DAEMON_DAEMON_INTERNAL_H
+
+#include <pthread.h>
+
+#include "api/router.h"
+#include "daemon/settings.h"
+#include "daemon/tenants.h"
+#include "net/http_server.h"
+#include "net/outbound.h"
+#include "proxy/context.h"
+
+#define DJ_LOOPS_MAX 64u
+#define DJ_LISTEN_MAX 8u
+#define DJ_POLICIES_MAX 1024u
+
+/* What one loop owns. */
+struct dj_node {
+    struct dj_daemon *daemon;
+    struct dj_loop *loop;
+    struct dj_outbound *outbound;
+    struct dj_flights *flights;
+    struct dj_http_server *servers[DJ_LISTEN_MAX];
+    uint32_t server_count;
+    uint32_t draining; /* servers not drained yet */
+    struct dj_timer *sweep;
+    struct dj_task stop;
+    pthread_t thread;
+    bool is_thread_started;
+};
+
+struct dj_daemon {
+    const struct dj_settings *settings;
+    const struct dj_settings_source *source;
+    struct dj_log *log;
+    struct dj_metrics *metrics;
+    struct dj_telemetry *telemetry;
+    struct dj_volatile *volatiles;
+    struct dj_pool *work;  /* embedding, index, large bodies */
+    struct dj_pool *reads; /* the embedded tier's */
+    struct dj_node nodes[DJ_LOOPS_MAX];
+    struct dj_loop *loops[DJ_LOOPS_MAX];
+    struct dj_outbound *outbounds[DJ_LOOPS_MAX];
+    struct dj_flights *flights[DJ_LOOPS_MAX];
+    uint32_t loop_count;
+    struct dj_store *lmdb; /* the engine's */
+    struct dj_engine *engine;
+    struct dj_tenant_root root;
+    struct dj_tenants *tenants;
+    struct dj_registry *registry;
+    struct dj_proxy_policy *policies[DJ_POLICIES_MAX]; /* all ever used; freed at the end */
+    uint32_t policy_count;
+    struct dj_proxy_context proxy;
+    struct dj_api api;
+    char admin_token[65];
+    struct dj_job load;
+    struct dj_signal *signals[3];
+    _Atomic uint32_t draining; /* nodes */
+    struct dj_task reload_task;
+    _Atomic bool is_reload_posted;
+    bool is_stopping; /* loop 0 */
+};
+
+/* Builds everything but signals and threads. On failure what was built is taken down by
+ * dj_daemon_fini. The exit code of DESIGN §9, 0 for success; error says why. */
+int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
+                   struct deja_error *error);
+void dj_daemon_fini(struct dj_daemon *daemon); /* after the loops have ended; half-built is fine */
+/* A policy of these settings becomes the one in force. */
+enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon,
+                                      const struct dj_settings *settings) DEJA_NODISCARD;
+
+#endif

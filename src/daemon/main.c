@@ -1,0 +1,365 @@
+/* daemon/main.c - the words of the program, and who answers each.
+ *
+ * serve is composed in serve.c; client commands live in cli, offline ones in tools. Settings are
+ * loaded here once, so that every command agrees on them.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "cli/cli.h"
+#include "config/args.h"
+#include "config/suggest.h"
+#include "daemon/serve.h"
+#include "daemon/settings.h"
+#include "tools/config_tool.h"
+#include "tools/model.h"
+
+enum { EXIT_USAGE_ERROR = 2, EXIT_CONFIG_ERROR = 78 };
+
+#define FLAGS_MAX 128u
+
+extern char **environ;
+
+static const char overview[] =
+    "Deja answers repeated and reworded AI requests from its memory.\n"
+    "\n"
+    "examples:\n"
+    "  deja serve                                   start on http://127.0.0.1:7070\n"
+    "  OPENAI_BASE_URL=http://127.0.0.1:7070/v1 python app.py\n"
+    "  deja put \"capital of France\" \"Paris\"         remember an answer\n"
+    "  deja get \"France's capital?\" || call_llm     exit 3 when it is not known\n"
+    "  deja explain \"France's capital?\"             why it is a hit or a miss\n"
+    "  deja model pull all-minilm-l6-v2             the model that understands rewordings\n"
+    "\n";
+
+/* What is left of a command line when the flags that belong to settings were taken out. */
+struct invocation {
+    const char *config_path;
+    struct dj_flag flags[FLAGS_MAX];
+    size_t flag_count;
+    char *names[FLAGS_MAX]; /* owned: the KEY of --set KEY=VALUE */
+    size_t name_count;
+    bool is_check_only;
+    bool wants_help;
+    int argc;
+    char **argv; /* owned array of borrowed texts */
+};
+
+static void invocation_fini(struct invocation *invocation)
+{
+    for (size_t i = 0; i < invocation->name_count; i++)
+        dj_free(invocation->names[i]);
+    dj_free(invocation->argv);
+}
+
+static const struct dj_option *find_flag(const char *text, size_t len)
+{
+    size_t count = 0;
+    const struct dj_option *table = dj_settings_table(&count);
+    for (size_t i = 0; i < count; i++)
+        if (table[i].flag && strlen(table[i].flag) == len && !memcmp(table[i].flag, text, len))
+            return &table[i];
+    return NULL;
+}
+
+static int usage_error(const char *command, const char *what, const char *text)
+{
+    fprintf(stderr, "deja%s%s: %s%s\n", command ? " " : "", command ? command : "", what, text);
+    return EXIT_USAGE_ERROR;
+}
+
+static int add_flag(struct invocation *invocation, const char *name, const char *value)
+{
+    if (invocation->flag_count == FLAGS_MAX)
+        return usage_error(NULL, "too many flags", "");
+    invocation->flags[invocation->flag_count++] = (struct dj_flag){name, value};
+    return 0;
+}
+
+/* "KEY=VALUE" */
+static int add_set(struct invocation *invocation, const char *text)
+{
+    const char *equals = strchr(text, '=');
+    if (!equals)
+        return usage_error(NULL, "--set expects KEY=VALUE, not ", text);
+    if (invocation->name_count == FLAGS_MAX)
+        return usage_error(NULL, "too many flags", "");
+    char *name = dj_strdup(deja_slice(text, (size_t)(equals - text)));
+    if (!name)
+        return usage_error(NULL, "out of memory", "");
+    invocation->names[invocation->name_count++] = name;
+    return add_flag(invocation, name, equals + 1);
+}
+
+/* One argument at argv[*at]. 0: taken or left for the command; otherwise the exit code. */
+static int take_argument(struct invocation *invocation, int argc, char **argv, int *at)
+{
+    char *text = argv[*at];
+    const char *equals = strchr(text, '=');
+    size_t len = equals ? (size_t)(equals - text) : strlen(text);
+    const struct dj_option *option = find_flag(text, len);
+    bool is_config = len == 8 && memcmp(text, "--config", 8) == 0;
+    bool is_set = len == 5 && memcmp(text, "--set", 5) == 0;
+    if (option && option->type == DJ_OPTION_BOOL)
+        return add_flag(invocation, option->flag, equals ? equals + 1 : "true");
+    if (!option && !is_config && !is_set) {
+        invocation->argv[invocation->argc++] = text;
+        return 0;
+    }
+    const char *value = equals ? equals + 1 : ++*at < argc ? argv[*at] : NULL;
+    if (!value)
+        return usage_error(NULL, text, " needs a value");
+    if (is_config)
+        invocation->config_path = value;
+    else if (is_set)
+        return add_set(invocation, value);
+    else
+        return add_flag(invocation, option->flag, value);
+    return 0;
+}
+
+static int take_arguments(struct invocation *invocation, int argc, char **argv)
+{
+    bool is_over = false;
+    int code = 0;
+    invocation->argv = dj_alloc_zeroed((size_t)argc + 1, sizeof *invocation->argv);
+    if (!invocation->argv)
+        return usage_error(NULL, "out of memory", "");
+    for (int i = 0; i < argc && !code; i++) {
+        is_over = is_over || strcmp(argv[i], "--") == 0;
+        if (is_over)
+            invocation->argv[invocation->argc++] = argv[i];
+        else
+            code = take_argument(invocation, argc, argv, &i);
+    }
+    return code;
+}
+
+static struct dj_settings_source source_of(const struct invocation *invocation)
+{
+    return (struct dj_settings_source){.config_path = invocation->config_path,
+                                       .flags = invocation->flags,
+                                       .flag_count = invocation->flag_count,
+                                       .environment = (const char *const *)environ};
+}
+
+static void write_diagnostics(const struct dj_diagnostics *diagnostics)
+{
+    if (diagnostics->text.len)
+        fwrite(diagnostics->text.data, 1, diagnostics->text.len, stderr);
+}
+
+static const char serve_usage[] =
+    "examples:\n"
+    "  deja serve                                        on http://127.0.0.1:7070\n"
+    "  deja serve --upstream http://127.0.0.1:8000/v1    in front of your own model\n"
+    "  deja serve --config deja.yaml --check-config      only look for faults\n"
+    "\n"
+    "usage: deja serve [--config FILE] [--listen ADDRESS:PORT] [--data DIR] [--upstream URL]\n"
+    "                  [--set KEY=VALUE] [--insecure] [--check-config]\n"
+    "Keys: deja config describe\n";
+
+static int serve_with(struct invocation *invocation)
+{
+    struct dj_settings_source source = source_of(invocation);
+    struct dj_diagnostics diagnostics = {.error_count = 0};
+    struct dj_settings settings = {.data_dir = NULL};
+    enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, NULL);
+    int code = 0;
+    write_diagnostics(&diagnostics);
+    dj_diagnostics_fini(&diagnostics);
+    if (status != DEJA_OK) {
+        if (status != DEJA_ERR_CONFIG)
+            fprintf(stderr, "deja serve: %s\n", deja_status_text(status));
+        return status == DEJA_ERR_CONFIG ? EXIT_CONFIG_ERROR : EXIT_FAILURE;
+    }
+    if (invocation->is_check_only)
+        puts("configuration is valid");
+    else
+        code = dj_daemon_serve(&settings, &source);
+    dj_settings_fini(&settings);
+    return code;
+}
+
+/* The flags that belong to settings are known to the table, not to run_serve's own list. */
+static int unknown_flag(const struct invocation *invocation, const char *message)
+{
+    size_t count = 0;
+    const struct dj_option *table = dj_settings_table(&count);
+    for (int i = 1; i < invocation->argc; i++) {
+        struct dj_suggest suggest = dj_suggest(invocation->argv[i]);
+        for (size_t j = 0; invocation->argv[i][0] == '-' && j < count; j++)
+            if (table[j].flag)
+                dj_suggest_offer(&suggest, table[j].flag);
+        if (!suggest.best)
+            continue;
+        fprintf(stderr, "deja serve: unknown flag %s: did you mean %s?\n", invocation->argv[i],
+                suggest.best);
+        return EXIT_USAGE_ERROR;
+    }
+    return usage_error("serve", message, "");
+}
+
+static int run_serve(struct invocation *invocation)
+{
+    const struct dj_arg args[] = {
+        {.name = "--check-config", .out_switch = &invocation->is_check_only},
+        {.name = "--help", .out_switch = &invocation->wants_help},
+        {.name = "-h", .out_switch = &invocation->wants_help},
+    };
+    struct dj_words words;
+    struct deja_error error;
+    if (dj_args_parse(invocation->argc - 1, invocation->argv + 1, args, sizeof args / sizeof *args,
+                      &words, &error) != DEJA_OK)
+        return unknown_flag(invocation, error.message);
+    if (words.count)
+        return usage_error("serve", "takes flags only, not ", words.items[0]);
+    if (invocation->wants_help) {
+        fputs(serve_usage, stdout);
+        return 0;
+    }
+    return serve_with(invocation);
+}
+
+static int run_config(struct invocation *invocation)
+{
+    struct dj_settings_source source = source_of(invocation);
+    struct dj_diagnostics diagnostics = {.error_count = 0};
+    struct dj_settings settings = {.data_dir = NULL};
+    struct dj_config_tool tool = {.diagnostics = &diagnostics};
+    struct dj_options *options = NULL;
+    enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, &options);
+    int code = EXIT_FAILURE;
+    tool.table = dj_settings_table(&tool.count);
+    tool.options = options;
+    if (status == DEJA_OK || status == DEJA_ERR_CONFIG)
+        code =
+            dj_config_tool_run(&tool, invocation->argc - 1, invocation->argv + 1, stdout, stderr);
+    dj_settings_fini(&settings);
+    dj_options_destroy(options);
+    dj_diagnostics_fini(&diagnostics);
+    return code;
+}
+
+static int run_model(struct invocation *invocation)
+{
+    struct dj_settings_source source = source_of(invocation);
+    struct dj_diagnostics diagnostics = {.error_count = 0};
+    struct dj_settings settings = {.data_dir = NULL};
+    enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, NULL);
+    int code = EXIT_CONFIG_ERROR;
+    write_diagnostics(&diagnostics);
+    dj_diagnostics_fini(&diagnostics);
+    if (status == DEJA_OK)
+        code = dj_model_tool_run(settings.data_dir, invocation->argc - 1, invocation->argv + 1);
+    dj_settings_fini(&settings);
+    return code;
+}
+
+static int run_client(struct invocation *invocation)
+{
+    return dj_cli_run(invocation->argc, invocation->argv, (const char *const *)environ);
+}
+
+static int run_version(struct invocation *invocation)
+{
+    (void)invocation;
+    puts("deja " DEJA_VERSION);
+    return 0;
+}
+
+static int run_help(struct invocation *invocation);
+
+/* The parts list: to add a command, add a row. */
+static const struct command {
+    const char *name;
+    const char *summary;
+    int (*run)(struct invocation *invocation);
+    bool is_client; /* its flags are its own: --data is not the daemon's there */
+} commands[] = {
+    {"serve", "run the cache and proxy", run_serve, false},
+    {"put", "remember an answer", run_client, true},
+    {"get", "ask the cache; exit 3 on a miss", run_client, true},
+    {"del", "forget an entry", run_client, true},
+    {"explain", "why a prompt is a hit or a miss", run_client, true},
+    {"stats", "figures of a running daemon", run_client, true},
+    {"model", "pull, add, list and verify models", run_model, false},
+    {"config", "check, print and describe the configuration", run_config, false},
+    {"version", "print the version", run_version, true},
+    {"help", "this text, or that of a command", run_help, true},
+};
+#define COMMAND_COUNT (sizeof commands / sizeof *commands)
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+static int unknown_command(const char *name)
+{
+    struct dj_suggest suggest = dj_suggest(name);
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        dj_suggest_offer(&suggest, commands[i].name);
+    if (suggest.best)
+        fprintf(stderr, "deja: unknown command \"%s\": did you mean \"%s\"?\n", name, suggest.best);
+    else
+        fprintf(stderr, "deja: unknown command \"%s\"; deja help lists them\n", name);
+    return EXIT_USAGE_ERROR;
+}
+
+static void write_overview(FILE *out)
+{
+    fputs(overview, out);
+    fputs("commands:\n", out);
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    fputs("\ndeja COMMAND --help tells more; -V prints the version.\n", out);
+}
+
+static int run_help(struct invocation *invocation)
+{
+    if (invocation->argc < 2 || invocation->argv[1][0] == '-') {
+        write_overview(stdout);
+        return 0;
+    }
+    const struct command *command = find_command(invocation->argv[1]);
+    if (!command || command->run == run_help)
+        return command ? (write_overview(stdout), 0) : unknown_command(invocation->argv[1]);
+    char help[] = "--help";
+    char *argv[] = {invocation->argv[1], help, NULL};
+    struct invocation inner = {.argc = 2, .argv = argv};
+    return command->run(&inner);
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+    struct invocation invocation = {.config_path = NULL};
+    signal(SIGPIPE, SIG_IGN); /* a reader that left is an error of the write, not our end */
+    if (argc < 2 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+        write_overview(stdout);
+        return 0;
+    }
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
+        return run_version(&invocation);
+    const struct command *command = find_command(name);
+    if (!command)
+        return unknown_command(name);
+    int code = 0;
+    if (command->is_client) {
+        invocation.argc = argc - 1;
+        invocation.argv = argv + 1;
+        return command->run(&invocation);
+    }
+    code = take_arguments(&invocation, argc - 1, argv + 1);
+    if (!code)
+        code = command->run(&invocation);
+    invocation_fini(&invocation);
+    return code;
+}

@@ -1,0 +1,299 @@
+/* daemon/serve.c - the life of the process: start, signals, reload, drain, summary.
+ *
+ *   init -> threads -> READY -> [SIGHUP: reload]* -> SIGTERM: drain -> loops end -> fini -> summary
+ *                                                    second signal: end at once
+ */
+#include "daemon/serve.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/num.h"
+#include "daemon/daemon_internal.h"
+
+#define EXIT_FORCED 1
+
+/* ---- systemd ---- */
+
+/* One datagram to $NOTIFY_SOCKET; without the variable nothing. Failures are systemd's to notice. */
+static void notify(const char *state)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t len = path ? strlen(path) : 0;
+    if (len < 2 || len >= sizeof address.sun_path)
+        return;
+    memcpy(address.sun_path, path, len);
+    if (address.sun_path[0] == '@')
+        address.sun_path[0] = '\0';
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    socklen_t address_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
+    if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&address,
+               address_len) < 0) {
+        /* nobody listens */
+    }
+    close(fd);
+}
+
+/* ---- stop ---- */
+
+/* On each loop, once its connections are gone: close what keeps the loop alive. */
+static void end_node(void *ctx)
+{
+    struct dj_node *node = ctx;
+    for (uint32_t i = 0; i < node->server_count; i++)
+        dj_http_server_destroy(node->servers[i]);
+    node->server_count = 0;
+    dj_outbound_destroy(node->outbound);
+    node->outbound = NULL;
+    dj_timer_destroy(node->sweep);
+    node->sweep = NULL;
+    if (dj_loop_index(node->loop) == 0) {
+        for (size_t i = 0; i < sizeof node->daemon->signals / sizeof *node->daemon->signals; i++)
+            dj_signal_destroy(node->daemon->signals[i]);
+    }
+    dj_loop_stop(node->loop);
+}
+
+static void on_node_drained(void *ctx)
+{
+    struct dj_node *node = ctx;
+    struct dj_daemon *daemon = node->daemon;
+    if (--node->draining)
+        return;
+    if (atomic_fetch_sub(&daemon->draining, 1) != 1)
+        return;
+    /* Only when all are drained: a flight's home may be another loop than its riders'. */
+    for (uint32_t i = 0; i < daemon->loop_count; i++) {
+        struct dj_node *each = &daemon->nodes[i];
+        each->stop = (struct dj_task){.run = end_node, .ctx = each};
+        dj_loop_post(each->loop, &each->stop);
+    }
+}
+
+static void drain_node(void *ctx)
+{
+    struct dj_node *node = ctx;
+    uint32_t timeout_ms = (uint32_t)node->daemon->settings->server.drain_timeout_ms;
+    node->draining = node->server_count;
+    for (uint32_t i = 0; i < node->server_count; i++)
+        dj_http_server_drain(node->servers[i], timeout_ms, node, on_node_drained);
+}
+
+static void start_drain(struct dj_daemon *daemon)
+{
+    atomic_store(&daemon->api.is_draining, true);
+    notify("STOPPING=1");
+    dj_log_write(daemon->log, DJ_LOG_INFO, "stopping: running requests are finished first", NULL);
+    atomic_store(&daemon->draining, daemon->loop_count);
+    for (uint32_t i = 0; i < daemon->loop_count; i++) {
+        struct dj_node *node = &daemon->nodes[i];
+        node->stop = (struct dj_task){.run = drain_node, .ctx = node};
+        dj_loop_post(node->loop, &node->stop);
+    }
+}
+
+/* ---- reload ---- */
+
+static void log_not_reloadable(struct dj_daemon *daemon, const struct dj_settings *settings)
+{
+    if (settings->server.listen_count != daemon->settings->server.listen_count ||
+        strcmp(settings->data_dir, daemon->settings->data_dir) != 0)
+        dj_log_write(daemon->log, DJ_LOG_WARN,
+                     "listen addresses and the data directory change at the next start only", NULL);
+}
+
+/* Parse, validate, swap; on an error the old one stays. */
+static void reload(struct dj_daemon *daemon)
+{
+    struct dj_diagnostics diagnostics = {.error_count = 0};
+    struct dj_settings settings = {.data_dir = NULL};
+    notify("RELOADING=1");
+    enum deja_status status = dj_settings_load(daemon->source, &diagnostics, &settings, NULL);
+    if (diagnostics.text.len)
+        fwrite(diagnostics.text.data, 1, diagnostics.text.len, stderr);
+    if (status == DEJA_OK)
+        status = dj_daemon_set_policy(daemon, &settings);
+    if (status == DEJA_OK) {
+        log_not_reloadable(daemon, &settings);
+        dj_log_set_level(daemon->log, settings.log.level);
+    }
+    dj_log_write(daemon->log, status == DEJA_OK ? DJ_LOG_INFO : DJ_LOG_ERROR,
+                 status == DEJA_OK ? "configuration reloaded"
+                                   : "configuration not reloaded; the old one stays",
+                 NULL);
+    dj_telemetry_reloaded(daemon->telemetry, status == DEJA_OK, dj_clock_now_ms());
+    dj_settings_fini(&settings);
+    dj_diagnostics_fini(&diagnostics);
+    notify("READY=1");
+}
+
+static void run_reload(void *ctx)
+{
+    struct dj_daemon *daemon = ctx;
+    atomic_store(&daemon->is_reload_posted, false);
+    reload(daemon);
+}
+
+/* From an admin route on any loop. */
+static void ask_reload(void *ctx)
+{
+    struct dj_daemon *daemon = ctx;
+    if (atomic_exchange(&daemon->is_reload_posted, true))
+        return;
+    daemon->reload_task = (struct dj_task){.run = run_reload, .ctx = daemon};
+    dj_loop_post(daemon->loops[0], &daemon->reload_task);
+}
+
+static void on_signal(void *ctx, int signal_number)
+{
+    struct dj_daemon *daemon = ctx;
+    if (signal_number == SIGHUP) {
+        reload(daemon);
+        return;
+    }
+    if (daemon->is_stopping)
+        _exit(EXIT_FORCED); /* asked twice: end at once */
+    daemon->is_stopping = true;
+    start_drain(daemon);
+}
+
+static enum deja_status watch_signals(struct dj_daemon *daemon)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    enum deja_status status = DEJA_OK;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers && status == DEJA_OK; i++)
+        status = dj_signal_create(daemon->loops[0], numbers[i], daemon, on_signal,
+                                  &daemon->signals[i]);
+    return status;
+}
+
+/* ---- start ---- */
+
+static void load_vectors(void *ctx)
+{
+    struct dj_daemon *daemon = ctx;
+    dj_engine_load_vectors(daemon->engine);
+}
+
+static void *run_loop(void *ctx)
+{
+    struct dj_node *node = ctx;
+    dj_loop_run(node->loop);
+    return NULL;
+}
+
+static enum deja_status start_threads(struct dj_daemon *daemon)
+{
+    sigset_t all;
+    sigset_t before;
+    enum deja_status status = DEJA_OK;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the main loop's */
+    for (uint32_t i = 1; i < daemon->loop_count && status == DEJA_OK; i++) {
+        struct dj_node *node = &daemon->nodes[i];
+        node->is_thread_started = pthread_create(&node->thread, NULL, run_loop, node) == 0;
+        if (!node->is_thread_started)
+            status = DEJA_ERR_LIMIT;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return status;
+}
+
+static void print_welcome(const struct dj_daemon *daemon)
+{
+    const struct dj_settings *settings = daemon->settings;
+    const struct dj_embedder *embedder = dj_engine_embedder(daemon->engine);
+    for (size_t i = 0; i < settings->server.listen_count; i++) {
+        const char *host = settings->server.listen[i].host;
+        uint16_t port = dj_http_server_port(daemon->nodes[0].servers[i]);
+        bool is_v6 = strchr(host, ':') != NULL;
+        fprintf(stderr, "Deja " DEJA_VERSION " listens on http://%s%s%s:%u\n", is_v6 ? "[" : "",
+                host, is_v6 ? "]" : "", port);
+        if (i == 0)
+            fprintf(stderr, "  proxy      OPENAI_BASE_URL=http://%s%s%s:%u/v1  ->  %s/v1\n",
+                    is_v6 ? "[" : "", host, is_v6 ? "]" : "", port, settings->upstream.url);
+    }
+    fprintf(stderr, "  embedder   %s\n  data       %s\n  admin      token %s\n",
+            embedder ? embedder->id : "none (exact hits only)", settings->data_dir,
+            daemon->admin_token);
+}
+
+static void print_summary(const struct dj_telemetry_totals *totals)
+{
+    uint64_t hits =
+        totals->results[DJ_RESULT_HIT_EXACT] + totals->results[DJ_RESULT_HIT_SEMANTIC];
+    fprintf(stderr,
+            "Deja answered %llu requests: %llu exact hits, %llu semantic hits, %llu joined a "
+            "running call.\n",
+            (unsigned long long)totals->requests,
+            (unsigned long long)totals->results[DJ_RESULT_HIT_EXACT],
+            (unsigned long long)totals->results[DJ_RESULT_HIT_SEMANTIC],
+            (unsigned long long)totals->results[DJ_RESULT_COLLAPSED]);
+    if (hits)
+        fprintf(stderr, "Saved: %llu tokens, about $%.4f, %.1f seconds of waiting.\n",
+                (unsigned long long)(totals->saved_input_tokens + totals->saved_output_tokens),
+                totals->saved_cost_usd, totals->saved_seconds);
+}
+
+/* From the first thread to the last: returns when every loop has ended. */
+static enum deja_status run(struct dj_daemon *daemon)
+{
+    enum deja_status status = watch_signals(daemon);
+    if (status == DEJA_OK)
+        status = start_threads(daemon);
+    if (status != DEJA_OK)
+        return status;
+    daemon->load = (struct dj_job){.work = load_vectors, .ctx = daemon};
+    if (dj_pool_submit(daemon->work, &daemon->load) != DEJA_OK)
+        load_vectors(daemon);
+    print_welcome(daemon);
+    notify("READY=1");
+    dj_loop_run(daemon->loops[0]);
+    for (uint32_t i = 1; i < daemon->loop_count; i++)
+        pthread_join(daemon->nodes[i].thread, NULL);
+    return DEJA_OK;
+}
+
+int dj_daemon_serve(const struct dj_settings *settings, const struct dj_settings_source *source)
+{
+    struct deja_error error = {""};
+    struct dj_telemetry_totals totals = {0};
+    uint8_t token[DJ_SHA256_BYTES];
+    struct dj_daemon *daemon = dj_alloc_zeroed(1, sizeof *daemon);
+    if (!daemon) {
+        fputs("deja serve: out of memory\n", stderr);
+        return 1;
+    }
+    daemon->source = source;
+    dj_random_bytes(token, sizeof token);
+    dj_hex_encode(token, sizeof token, daemon->admin_token);
+    daemon->api.reload = ask_reload;
+    daemon->api.reload_ctx = daemon;
+    int code = dj_daemon_init(daemon, settings, &error);
+    if (code) {
+        fprintf(stderr, "deja serve: %s\n", error.message);
+        /* The loops never ran, so their handles cannot be closed one by one: the process ends. */
+        return code;
+    }
+    enum deja_status status = run(daemon);
+    if (status != DEJA_OK) {
+        fprintf(stderr, "deja serve: %s\n", deja_status_text(status));
+        return 1;
+    }
+    dj_telemetry_totals(daemon->telemetry, NULL, &totals);
+    dj_daemon_fini(daemon);
+    dj_wipe(daemon->admin_token, sizeof daemon->admin_token);
+    dj_free(daemon);
+    print_summary(&totals);
+    return 0;
+}

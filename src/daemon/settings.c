@@ -1,0 +1,498 @@
+/* daemon/settings.c - the option table, and what is worked out of its values. See settings.h.
+ *
+ * Rows of one section stand together: the documents are written in this order.
+ */
+#include "daemon/settings.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/num.h"
+#include "config/expand.h"
+
+#define SYSTEM_CONFIG "/etc/deja/deja.yaml"
+#define AT(member) .offset = offsetof(struct dj_settings, member)
+#define RELOADS .is_reloadable = true
+#define DAY_MS 86400000.0
+#define GB 1073741824.0
+
+static_assert(sizeof(enum dj_durability) == sizeof(int), "choices are stored as int");
+
+/* clang-format off: a table is read by its columns */
+static const struct dj_option table[] = {
+    {"server.listen", DJ_OPTION_LIST, "127.0.0.1:7070", AT(server.listen_texts), .flag = "--listen",
+     .help = "Addresses to listen on, as host:port; port 0 takes a free one."},
+    {"server.loops", DJ_OPTION_INT, "0", 0, 256, AT(server.loops),
+     .help = "Event loop threads; 0 takes half of the cores."},
+    {"server.workers", DJ_OPTION_INT, "0", 0, 256, AT(server.workers),
+     .help = "Worker threads for embedding and disk reads; 0 takes half of the cores."},
+    {"server.allowed_hosts", DJ_OPTION_LIST, "", AT(server.allowed_hosts), RELOADS,
+     .help = "Names accepted in the Host header beside the loopback names."},
+    {"server.allowed_origins", DJ_OPTION_LIST, "", AT(server.allowed_origins), RELOADS,
+     .help = "Origins of web pages that may call, as https://host; others get 403."},
+    {"server.insecure", DJ_OPTION_BOOL, "false", AT(server.is_insecure), .flag = "--insecure",
+     .help = "Accepts a public address without API keys and TLS."},
+    {"server.max_header_bytes", DJ_OPTION_SIZE, "64kb", 1024, 1048576, AT(server.header_bytes_max),
+     .help = "Largest head of a request."},
+    {"server.max_headers", DJ_OPTION_INT, "100", 8, 1000, AT(server.headers_max),
+     .help = "Most header lines of a request."},
+    {"server.max_body_bytes", DJ_OPTION_SIZE, "32mb", 1024, GB, AT(server.body_bytes_max),
+     .help = "Largest body of a request."},
+    {"server.max_in_flight_bytes", DJ_OPTION_SIZE, "256mb", 65536, 64 * GB,
+     AT(server.bytes_in_flight_max), .help = "Bytes of all running requests; beyond: 503."},
+    {"server.max_connections", DJ_OPTION_INT, "10000", 1, 1000000, AT(server.connections_max),
+     .help = "Open client connections."},
+    {"server.header_timeout", DJ_OPTION_DURATION, "10s", 100, 600000, AT(server.header_timeout_ms),
+     .help = "Time for the head of a request, from its first byte."},
+    {"server.idle_timeout", DJ_OPTION_DURATION, "75s", 100, DAY_MS, AT(server.idle_timeout_ms),
+     .help = "Time a connection may wait between requests."},
+    {"server.min_body_rate", DJ_OPTION_SIZE, "1kb", 0, GB, AT(server.body_bytes_per_s_min),
+     .help = "Bytes a second a body must arrive with, after 5 seconds."},
+    {"server.write_timeout", DJ_OPTION_DURATION, "30s", 100, DAY_MS, AT(server.write_timeout_ms),
+     .help = "Time a client may take without reading anything."},
+    {"server.drain_timeout", DJ_OPTION_DURATION, "30s", 0, DAY_MS, AT(server.drain_timeout_ms),
+     RELOADS, .help = "Time for running requests at shutdown."},
+    {"data.dir", DJ_OPTION_TEXT, "", AT(data_dir), .flag = "--data", .env_names = "DEJA_DATA",
+     .help = "Data directory; empty: $XDG_DATA_HOME/deja, ~/.local/share/deja, or /var/lib/deja "
+             "for root."},
+    {"upstream.url", DJ_OPTION_TEXT, "https://api.openai.com", AT(upstream.url),
+     .flag = "--upstream", .help = "Where misses go; with or without a trailing /v1."},
+    {"upstream.ca_file", DJ_OPTION_TEXT, "", AT(upstream.ca_file),
+     .help = "Certificates to trust instead of the system's."},
+    {"upstream.connect_timeout", DJ_OPTION_DURATION, "5s", 10, DAY_MS,
+     AT(upstream.connect_timeout_ms), .help = "Time to connect, TLS included."},
+    {"upstream.first_byte_timeout", DJ_OPTION_DURATION, "60s", 10, DAY_MS,
+     AT(upstream.first_byte_timeout_ms), .help = "Time to the first byte of the answer."},
+    {"upstream.total_timeout", DJ_OPTION_DURATION, "600s", 10, DAY_MS,
+     AT(upstream.total_timeout_ms), .help = "Time for a whole answer."},
+    {"upstream.idle_timeout", DJ_OPTION_DURATION, "60s", 10, DAY_MS, AT(upstream.idle_timeout_ms),
+     .help = "Time without a byte within an answer."},
+    {"upstream.max_connections", DJ_OPTION_INT, "256", 1, 65535, AT(upstream.connections_max),
+     .help = "Open connections to the upstream."},
+    {"upstream.respect_cache_control", DJ_OPTION_BOOL, "false", AT(upstream.respect_cache_control),
+     .help = "Obeys Cache-Control of the upstream's answers; AI services always say no-cache."},
+    {"l1.enabled", DJ_OPTION_BOOL, "true", AT(l1.is_enabled), .env_names = "CACHE_L1_ENABLED",
+     .help = "The memory tier."},
+    {"l1.max_size", DJ_OPTION_INT, "10000", 1, 100000000, AT(l1.entries_max),
+     .env_names = "CACHE_L1_MAX_SIZE CACHE_MEMORY_SIZE", .old_names = "memory_cache_size",
+     .help = "Entries in memory."},
+    {"l1.max_bytes", DJ_OPTION_SIZE, "100mb", 1048576, 1024 * GB, AT(l1.bytes_max),
+     .help = "Bytes in memory."},
+    {"l1.default_ttl", DJ_OPTION_DURATION, "5m", 1000, 365 * DAY_MS, AT(l1.default_ttl_ms),
+     .env_names = "CACHE_L1_DEFAULT_TTL",
+     .help = "Time in memory of an entry for which no ttl was decided."},
+    {"tenant.max_entries", DJ_OPTION_INT, "1000", 1, 100000000, AT(tenant.entries_max),
+     .help = "A tenant's fair share of the memory tier once it is full."},
+    {"tenant.max_derived", DJ_OPTION_INT, "10000", 1, 1000000, AT(tenant.derived_max),
+     .help = "Tenants made from upstream credentials."},
+    {"lmdb.enabled", DJ_OPTION_BOOL, "true", AT(lmdb.is_enabled),
+     .help = "The embedded tier on disk; survives a restart."},
+    {"lmdb.max_bytes", DJ_OPTION_SIZE, "0", 0, 65536 * GB, AT(lmdb.bytes_max),
+     .help = "Bytes on disk; 0 takes 10 GB or a fifth of the disk, whichever is less."},
+    {"lmdb.max_queue", DJ_OPTION_INT, "65536", 16, 10000000, AT(lmdb.queue_max),
+     .help = "Writes that may wait for the disk."},
+    {"store.durability", DJ_OPTION_ENUM, "everysec", .choices = "os|everysec|always",
+     AT(durability), .help = "When a write is confirmed: written, synced each second, or synced."},
+    {"semantic.enabled", DJ_OPTION_BOOL, "true", AT(semantic.is_enabled),
+     .help = "Finds answers by meaning; off: exact and normalised only."},
+    {"semantic.threshold", DJ_OPTION_DOUBLE, "0", 0, 1, AT(semantic.threshold), RELOADS,
+     .help = "Similarity at which the proxy may reuse an answer; 0 takes the one shipped for the "
+             "embedder."},
+    {"semantic.api_threshold", DJ_OPTION_DOUBLE, "0.95", 0, 1, AT(semantic.api_threshold), RELOADS,
+     .old_names = "semantic.similarity_threshold similarity_threshold",
+     .help = "Similarity for the cache API where a call names none."},
+    {"semantic.embedder", DJ_OPTION_ENUM, "auto", .choices = "auto|transformer|lexical",
+     AT(semantic.embedder), .help = "auto takes the transformer when its model is there."},
+    {"semantic.model", DJ_OPTION_TEXT, "all-minilm-l6-v2", AT(semantic.model),
+     .help = "Model of the transformer."},
+    {"semantic.model_dir", DJ_OPTION_TEXT, "", AT(semantic.model_dir),
+     .help = "Folder with the model's files; empty: models/MODEL in the data directory."},
+    {"semantic.candidates", DJ_OPTION_INT, "4", 1, 100, AT(semantic.candidates), RELOADS,
+     .help = "Nearest neighbours that are judged."},
+    {"semantic.max_vectors", DJ_OPTION_INT, "100000", 1, 10000000, AT(semantic.vectors_max),
+     .help = "Vectors held in memory."},
+    {"ttl.response", DJ_OPTION_DURATION, "24h", 1000, 3650 * DAY_MS, AT(ttl.response_ms), RELOADS,
+     .help = "Life of an answer."},
+    {"ttl.embedding", DJ_OPTION_DURATION, "24h", 1000, 3650 * DAY_MS, AT(ttl.embedding_ms), RELOADS,
+     .help = "Life of an embedding."},
+    {"ttl.refusal", DJ_OPTION_DURATION, "10m", 0, 3650 * DAY_MS, AT(ttl.refusal_ms), RELOADS,
+     .help = "Life of an answer that is a refusal; 0: not stored."},
+    {"ttl.api", DJ_OPTION_DURATION, "24h", 1000, 3650 * DAY_MS, AT(ttl.api_ms), RELOADS,
+     .env_names = "CACHE_DEFAULT_TTL", .old_names = "default_ttl semantic.ttl",
+     .help = "Life of an entry put through the cache API without a ttl."},
+    {"ttl.max", DJ_OPTION_DURATION, "365d", 1000, 3650 * DAY_MS, AT(ttl.max_ms), RELOADS,
+     .help = "Longest life that anybody may ask for."},
+    {"ttl.jitter", DJ_OPTION_DOUBLE, "0.1", 0, 0.5, AT(ttl.jitter), RELOADS,
+     .help = "Part of a life that is taken off at random, so that entries do not end together."},
+    {"proxy.usage_on_hit", DJ_OPTION_ENUM, "original", .choices = "original|zero",
+     AT(proxy.usage_on_hit), RELOADS, .help = "Token usage shown in an answer from the cache."},
+    {"proxy.id_on_hit", DJ_OPTION_ENUM, "original", .choices = "original|new", AT(proxy.id_on_hit),
+     RELOADS, .help = "The id field of an answer from the cache."},
+    {"proxy.replay", DJ_OPTION_ENUM, "instant", .choices = "instant", AT(proxy.replay), RELOADS,
+     .help = "Speed at which a stored answer is streamed."},
+    {"proxy.max_record_bytes", DJ_OPTION_SIZE, "8mb", 1024, GB, AT(proxy.record_bytes_max),
+     .help = "Largest answer that is stored."},
+    {"proxy.max_followers", DJ_OPTION_INT, "10000", 0, 1000000, AT(proxy.followers_max),
+     .help = "Requests that may wait for one running upstream call."},
+    {"proxy.cache_tool_calls", DJ_OPTION_BOOL, "false", AT(proxy.cache_tool_calls), RELOADS,
+     .help = "Stores answers that call tools."},
+    {"scope.fold", DJ_OPTION_LIST, "", .choices = "time|uuid|request_id|date", AT(scope_fold_texts),
+     .help = "Volatile words of system prompts that do not part scopes."},
+    {"validation.query_max_chars", DJ_OPTION_INT, "1000", 1, 1000000, AT(query_chars_max), RELOADS,
+     .help = "Longest query of the cache API."},
+    {"log.level", DJ_OPTION_ENUM, "info", .choices = "debug|info|warn|error", AT(log.level),
+     RELOADS, .help = "Least severe lines that are written."},
+    {"log.format", DJ_OPTION_ENUM, "auto", .choices = "auto|json|pretty", AT(log.format),
+     .help = "auto is pretty on a terminal and JSON elsewhere."},
+    {"monitoring.slow_operation", DJ_OPTION_DURATION, "100ms", 1, DAY_MS, AT(slow_operation_ms),
+     RELOADS, .help = "Operations that take longer are logged and counted."},
+    {"security.secret", DJ_OPTION_SECRET, "", AT(secret),
+     .help = "The deployment's secret, 64 hex digits; empty: made at the first start and kept in "
+             "the data directory."},
+};
+/* clang-format on */
+#define TABLE_COUNT (sizeof table / sizeof *table)
+
+/* Named in the documents, part of later versions: refused rather than ignored, since somebody who
+ * asks for encryption or a shared tier must not believe to have it. `enabled: false` is fine. */
+#define NOT_YET "not part of this version; remove it or say enabled: false"
+static const struct dj_reserved reserved[] = {
+    {"l2", NOT_YET},
+    {"l3", NOT_YET},
+    {"connection_pool", NOT_YET},
+    {"performance", NOT_YET},
+    {"circuit_breaker", NOT_YET},
+    {"retry", NOT_YET},
+    {"warmup", NOT_YET},
+    {"monitoring", NOT_YET},
+    {"eviction", NOT_YET},
+    {"compression", NOT_YET},
+    {"encryption", NOT_YET},
+    {"audit", NOT_YET},
+    {"redis_url", NOT_YET},
+    {"compression_threshold", NOT_YET},
+    {"compression_level", NOT_YET},
+    {"admin", NOT_YET},
+    {"resp", NOT_YET},
+};
+static const char reserved_env[] =
+    "CACHE_L2_ENABLED CACHE_L2_DEFAULT_TTL CACHE_L3_ENABLED CACHE_L3_BUCKET CACHE_L3_PREFIX "
+    "CACHE_L3_DEFAULT_TTL CACHE_COMPRESSION_THRESHOLD REDIS_ADDR REDIS_PASSWORD REDIS_DB REDIS_URL "
+    "REDIS_HOST REDIS_PORT REDIS_AUTH REDIS_USE_TLS REDIS_TLS_CA_PATH REDIS_TLS_CERT_PATH "
+    "REDIS_TLS_KEY_PATH";
+
+const struct dj_option *dj_settings_table(size_t *out_count)
+{
+    *out_count = TABLE_COUNT;
+    return table;
+}
+
+static const char *place_of(const struct dj_options *options, const char *name)
+{
+    return dj_options_where(options, dj_options_find(options, name));
+}
+
+/* The buf's bytes become a terminated text of the caller's. */
+static enum deja_status take_text(struct dj_buf *buf, char **out_text)
+{
+    dj_buf_append_byte(buf, '\0');
+    if (buf->status != DEJA_OK) {
+        dj_buf_fini(buf);
+        return DEJA_ERR_NOMEM;
+    }
+    dj_free(*out_text);
+    *out_text = buf->data;
+    return DEJA_OK;
+}
+
+/* What a pass over the values needs; faults go to diagnostics, status is for memory alone. */
+struct checker {
+    const struct dj_options *options;
+    const char *const *environment;
+    struct dj_diagnostics *diagnostics;
+    struct dj_settings *settings;
+};
+
+static bool is_loopback(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
+}
+
+static bool is_numeric_address(const char *host)
+{
+    unsigned char bytes[16];
+    return inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1;
+}
+
+/* "host:port", "[v6]:port", ":port" (every address), "port" (loopback). */
+static enum deja_status parse_address(const char *text, struct dj_settings_address *out_address,
+                                      bool *out_is_valid)
+{
+    const char *colon = strrchr(text, ':');
+    const char *port_text = colon ? colon + 1 : text;
+    struct deja_slice host =
+        colon ? deja_slice(text, (size_t)(colon - text)) : deja_slice_text("127.0.0.1");
+    uint64_t port = 0;
+    *out_is_valid = false;
+    if (dj_num_parse_u64(deja_slice_text(port_text), &port) != DEJA_OK || port > 65535)
+        return DEJA_OK;
+    if (!host.len)
+        host = deja_slice_text("0.0.0.0");
+    if (host.len > 2 && host.data[0] == '[' && host.data[host.len - 1] == ']')
+        host = deja_slice(host.data + 1, host.len - 2);
+    else if (memchr(host.data, ':', host.len))
+        return DEJA_OK; /* a bare v6 address: where would its port begin? */
+    if (deja_slice_is_equal(host, deja_slice_text("localhost")))
+        host = deja_slice_text("127.0.0.1");
+    char *copy = dj_strdup(host);
+    if (!copy)
+        return DEJA_ERR_NOMEM;
+    if (!is_numeric_address(copy)) {
+        dj_free(copy);
+        return DEJA_OK;
+    }
+    *out_address =
+        (struct dj_settings_address){copy, (uint16_t)port, .is_loopback = is_loopback(copy)};
+    *out_is_valid = true;
+    return DEJA_OK;
+}
+
+static enum deja_status check_listen(struct checker *checker)
+{
+    struct dj_settings *settings = checker->settings;
+    const struct dj_text_list *texts = &settings->server.listen_texts;
+    const char *where = place_of(checker->options, "server.listen");
+    if (!texts->count)
+        dj_diagnostics_error(checker->diagnostics, where, "server.listen needs an address");
+    settings->server.listen =
+        dj_alloc_zeroed(texts->count ? texts->count : 1, sizeof *settings->server.listen);
+    if (!settings->server.listen)
+        return DEJA_ERR_NOMEM;
+    for (size_t i = 0; i < texts->count; i++) {
+        struct dj_settings_address *address =
+            &settings->server.listen[settings->server.listen_count];
+        bool is_valid = false;
+        if (parse_address(texts->items[i], address, &is_valid) != DEJA_OK)
+            return DEJA_ERR_NOMEM;
+        if (!is_valid) {
+            dj_diagnostics_error(checker->diagnostics, where,
+                                 "server.listen expects ADDRESS:PORT like 127.0.0.1:7070 or "
+                                 "[::1]:7070, not \"%s\"",
+                                 texts->items[i]);
+            continue;
+        }
+        settings->server.listen_count++;
+        if (!address->is_loopback && !settings->server.is_insecure)
+            dj_diagnostics_error(checker->diagnostics, where,
+                                 "%s can be reached from other machines, and this version has no "
+                                 "API keys or TLS of its own: --insecure accepts that",
+                                 texts->items[i]);
+    }
+    return DEJA_OK;
+}
+
+static bool is_url(const char *url)
+{
+    const char *host = strncmp(url, "http://", 7) == 0    ? url + 7
+                       : strncmp(url, "https://", 8) == 0 ? url + 8
+                                                          : NULL;
+    if (!host || !*host || *host == '/' || *host == ':')
+        return false;
+    return !strpbrk(host, "@?#\\ \"<>");
+}
+
+/* Clients send /v1/…, so the base is kept without it, however it was written. */
+static enum deja_status check_upstream(struct checker *checker)
+{
+    struct dj_settings *settings = checker->settings;
+    char *url = settings->upstream.url;
+    if (!url || !is_url(url)) {
+        dj_diagnostics_error(checker->diagnostics, place_of(checker->options, "upstream.url"),
+                             "upstream.url expects http://HOST or https://HOST without user, "
+                             "query and fragment, not \"%s\"",
+                             url ? url : "");
+        return DEJA_OK;
+    }
+    size_t len = strlen(url);
+    while (len && url[len - 1] == '/')
+        url[--len] = '\0';
+    if (len > 3 && strcmp(url + len - 3, "/v1") == 0)
+        url[len -= 3] = '\0';
+    while (len && url[len - 1] == '/')
+        url[--len] = '\0';
+    return DEJA_OK;
+}
+
+static enum deja_status find_data_dir(struct checker *checker)
+{
+    struct dj_settings *settings = checker->settings;
+    const char *data_home =
+        dj_environment_find(checker->environment, deja_slice_text("XDG_DATA_HOME"));
+    const char *home = dj_environment_find(checker->environment, deja_slice_text("HOME"));
+    struct dj_buf path = {0};
+    if (settings->data_dir)
+        return DEJA_OK;
+    if (data_home && data_home[0] == '/') {
+        dj_buf_append_format(&path, "%s/deja", data_home);
+    } else if (!geteuid()) {
+        dj_buf_append_text(&path, "/var/lib/deja");
+    } else if (home && home[0] == '/') {
+        dj_buf_append_format(&path, "%s/.local/share/deja", home);
+    } else {
+        dj_diagnostics_error(checker->diagnostics, NULL,
+                             "no HOME and no XDG_DATA_HOME: say where with --data");
+        return DEJA_OK;
+    }
+    return take_text(&path, &settings->data_dir);
+}
+
+static enum deja_status find_model_dir(struct checker *checker)
+{
+    struct dj_settings *settings = checker->settings;
+    const char *model = settings->semantic.model;
+    struct dj_buf path = {0};
+    if (!model || strchr(model, '/') || model[0] == '.') {
+        dj_diagnostics_error(checker->diagnostics, place_of(checker->options, "semantic.model"),
+                             "semantic.model is a name like all-minilm-l6-v2; a folder goes into "
+                             "semantic.model_dir");
+        return DEJA_OK;
+    }
+    if (settings->semantic.model_dir || !settings->data_dir)
+        return DEJA_OK;
+    dj_buf_append_format(&path, "%s/models/%s", settings->data_dir, model);
+    return take_text(&path, &settings->semantic.model_dir);
+}
+
+static void check_secret(struct checker *checker)
+{
+    uint8_t bytes[32];
+    struct deja_slice text = deja_slice_text(checker->settings->secret);
+    if (text.len && dj_hex_decode(text, bytes, sizeof bytes) != DEJA_OK)
+        dj_diagnostics_error(checker->diagnostics, place_of(checker->options, "security.secret"),
+                             "security.secret expects 64 hex digits");
+    explicit_bzero(bytes, sizeof bytes);
+}
+
+static void check_rest(struct checker *checker)
+{
+    struct dj_settings *settings = checker->settings;
+    static const struct {
+        const char *name;
+        uint32_t bit;
+    } folds[] = {{"time", DJ_FOLD_TIME},
+                 {"uuid", DJ_FOLD_UUID},
+                 {"request_id", DJ_FOLD_REQUEST_ID},
+                 {"date", DJ_FOLD_DATE}};
+    for (size_t i = 0; i < settings->scope_fold_texts.count; i++)
+        for (size_t j = 0; j < sizeof folds / sizeof *folds; j++)
+            if (strcmp(settings->scope_fold_texts.items[i], folds[j].name) == 0)
+                settings->scope_fold |= folds[j].bit;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t half = cores > 1 ? (uint32_t)cores / 2 : 1;
+    if (!settings->server.loops)
+        settings->server.loops = half < 256 ? half : 256;
+    if (!settings->server.workers)
+        settings->server.workers = half < 256 ? half : 256;
+    if (!settings->l1.is_enabled && !settings->lmdb.is_enabled)
+        dj_diagnostics_warning(checker->diagnostics, NULL,
+                               "l1.enabled and lmdb.enabled are both false: nothing is stored");
+    if (settings->server.body_bytes_max > settings->server.bytes_in_flight_max)
+        dj_diagnostics_error(checker->diagnostics,
+                             place_of(checker->options, "server.max_body_bytes"),
+                             "server.max_body_bytes is larger than server.max_in_flight_bytes");
+}
+
+static enum deja_status work_out(struct checker *checker)
+{
+    enum deja_status status = check_listen(checker);
+    if (status == DEJA_OK)
+        status = check_upstream(checker);
+    if (status == DEJA_OK)
+        status = find_data_dir(checker);
+    if (status == DEJA_OK)
+        status = find_model_dir(checker);
+    check_secret(checker);
+    check_rest(checker);
+    return status;
+}
+
+/* *out_config stays NULL when there is no file to read. */
+static enum deja_status read_config(const struct dj_settings_source *source,
+                                    struct dj_diagnostics *diagnostics,
+                                    struct dj_config **out_config)
+{
+    const char *path = source->config_path;
+    if (!path)
+        path = dj_environment_find(source->environment, deja_slice_text("DEJA_CONFIG"));
+    if (!path || !*path)
+        path = access(SYSTEM_CONFIG, F_OK) == 0 ? SYSTEM_CONFIG : NULL;
+    return path ? dj_config_read(path, diagnostics, out_config) : DEJA_OK;
+}
+
+enum deja_status dj_settings_load(const struct dj_settings_source *source,
+                                  struct dj_diagnostics *diagnostics,
+                                  struct dj_settings *out_settings, struct dj_options **out_options)
+{
+    size_t faults = diagnostics->error_count;
+    struct dj_config *config = NULL;
+    struct dj_options *options = NULL;
+    struct dj_settings settings = {.data_dir = NULL};
+    enum deja_status status = read_config(source, diagnostics, &config);
+    if (status != DEJA_OK)
+        goto done;
+    struct dj_options_input input = {.table = table,
+                                     .count = TABLE_COUNT,
+                                     .reserved = reserved,
+                                     .reserved_count = sizeof reserved / sizeof *reserved,
+                                     .reserved_env = reserved_env,
+                                     .file = config,
+                                     .environment = source->environment,
+                                     .flags = source->flags,
+                                     .flag_count = source->flag_count};
+    status = dj_options_resolve(&input, diagnostics, &options);
+    if (status == DEJA_OK)
+        status = dj_options_fill(options, &settings);
+    if (status == DEJA_OK)
+        status = work_out(&(struct checker){options, source->environment, diagnostics, &settings});
+    if (status == DEJA_OK && diagnostics->error_count > faults)
+        status = DEJA_ERR_CONFIG;
+done:
+    dj_config_destroy(config);
+    if (status != DEJA_OK) {
+        dj_settings_fini(&settings);
+        dj_options_destroy(options);
+        return status;
+    }
+    *out_settings = settings;
+    if (out_options)
+        *out_options = options;
+    else
+        dj_options_destroy(options);
+    return DEJA_OK;
+}
+
+void dj_settings_fini(struct dj_settings *settings)
+{
+    for (size_t i = 0; i < settings->server.listen_count; i++)
+        dj_free(settings->server.listen[i].host);
+    dj_free(settings->server.listen);
+    dj_options_release(table, TABLE_COUNT, settings);
+    *settings = (struct dj_settings){.data_dir = NULL};
+}
+
+size_t dj_settings_not_reloadable(const struct dj_options *running, const struct dj_options *loaded,
+                                  struct dj_buf *out_names)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < TABLE_COUNT; i++) {
+        if (table[i].is_reloadable || dj_options_is_equal(running, loaded, i))
+            continue;
+        dj_buf_append_format(out_names, "%s\n", table[i].name);
+        count++;
+    }
+    return count;
+}

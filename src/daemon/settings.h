@@ -1,0 +1,142 @@
+/* daemon/settings.h - everything the daemon can be told, as one plain struct.
+ *
+ * The table in settings.c names each option, its default, bounds and help; docs/configuration.md is
+ * written from it. Filled once at start and again at reload; rooms get what they need as arguments.
+ *
+ * Threads: immutable once loaded. Durations are milliseconds, sizes bytes. Texts are owned by the
+ * struct; a text that was not given is NULL.
+ */
+#ifndef DJ_DAEMON_SETTINGS_H
+#define DJ_DAEMON_SETTINGS_H
+
+#include <deja/base.h>
+
+#include "cache/key.h" /* dj_fold */
+#include "config/diagnostics.h"
+#include "config/options.h"
+#include "obs/log.h"    /* dj_log_level, dj_log_format */
+#include "store/lmdb.h" /* dj_durability */
+
+/* In the order of the option's choices. */
+enum dj_embedder_choice { DJ_EMBEDDER_AUTO, DJ_EMBEDDER_TRANSFORMER, DJ_EMBEDDER_LEXICAL };
+enum dj_usage_on_hit { DJ_USAGE_ORIGINAL, DJ_USAGE_ZERO };
+enum dj_id_on_hit { DJ_HIT_ID_ORIGINAL, DJ_HIT_ID_NEW };
+enum dj_replay { DJ_REPLAY_INSTANT };
+
+struct dj_settings_address {
+    char *host;    /* owned, without brackets: "127.0.0.1", "::1" */
+    uint16_t port; /* 0: any free one */
+    bool is_loopback;
+};
+
+struct dj_settings {
+    struct {
+        struct dj_text_list listen_texts;   /* as written */
+        struct dj_settings_address *listen; /* owned; at least one */
+        size_t listen_count;
+        uint32_t loops;                    /* resolved, never 0 */
+        uint32_t workers;                  /* resolved, never 0 */
+        struct dj_text_list allowed_hosts; /* beside the loopback names */
+        struct dj_text_list allowed_origins;
+        bool is_insecure; /* a public address without keys and TLS is accepted */
+        uint64_t header_bytes_max;
+        uint32_t headers_max;
+        uint64_t body_bytes_max;
+        uint64_t bytes_in_flight_max;
+        uint32_t connections_max;
+        uint64_t header_timeout_ms;
+        uint64_t idle_timeout_ms;
+        uint64_t body_bytes_per_s_min;
+        uint64_t write_timeout_ms;
+        uint64_t drain_timeout_ms;
+    } server;
+    char *data_dir; /* resolved, never NULL; may not exist yet */
+    struct {
+        char *url; /* without trailing "/" and without trailing "/v1": append the path "/v1/…" */
+        char *ca_file;
+        uint64_t connect_timeout_ms;
+        uint64_t first_byte_timeout_ms;
+        uint64_t total_timeout_ms;
+        uint64_t idle_timeout_ms;
+        uint32_t connections_max;
+        bool respect_cache_control;
+    } upstream;
+    struct {
+        bool is_enabled;
+        uint32_t entries_max;
+        uint64_t bytes_max;
+        uint64_t default_ttl_ms; /* longest stay in memory of an entry that names no ttl */
+    } l1;
+    struct {
+        uint32_t entries_max; /* fair share in memory under pressure */
+        uint32_t derived_max; /* tenants made from credentials */
+    } tenant;
+    struct {
+        bool is_enabled;
+        uint64_t bytes_max; /* 0: 10 GB or 20 % of the disk */
+        uint32_t queue_max;
+    } lmdb;
+    enum dj_durability durability; /* store.durability */
+    struct {
+        bool is_enabled;
+        double threshold;     /* proxy; 0: the one shipped for the embedder */
+        double api_threshold; /* cache API, when the caller names none */
+        enum dj_embedder_choice embedder;
+        char *model;
+        char *model_dir; /* resolved, never NULL: DATA/models/MODEL unless set */
+        uint32_t candidates;
+        uint32_t vectors_max;
+    } semantic;
+    struct {
+        uint64_t response_ms;
+        uint64_t embedding_ms;
+        uint64_t refusal_ms;
+        uint64_t api_ms; /* cache API, when the caller names none */
+        uint64_t max_ms; /* no entry lives longer */
+        double jitter;   /* part of the ttl that is drawn at random and taken off, 0 … 0.5 */
+    } ttl;
+    struct {
+        enum dj_usage_on_hit usage_on_hit;
+        enum dj_id_on_hit id_on_hit;
+        enum dj_replay replay;
+        uint64_t record_bytes_max;
+        uint32_t followers_max;
+        bool cache_tool_calls;
+    } proxy;
+    struct dj_text_list scope_fold_texts; /* as written */
+    uint32_t scope_fold;                  /* bits of enum dj_fold */
+    uint32_t query_chars_max;             /* validation.query_max_chars */
+    struct {
+        enum dj_log_level level;
+        enum dj_log_format format;
+    } log;
+    char *secret; /* security.secret: 64 hex digits; NULL: the file in the data directory */
+    uint64_t slow_operation_ms; /* monitoring.slow_operation */
+};
+
+/* Where settings come from. Everything is borrowed until dj_settings_load returns. */
+struct dj_settings_source {
+    const char *config_path; /* NULL: $DEJA_CONFIG, else /etc/deja/deja.yaml if it is there */
+    const struct dj_flag *flags;
+    size_t flag_count;
+    const char *const *environment; /* "NAME=value", NULL-terminated */
+};
+
+/* *out_settings: the caller's, ended with dj_settings_fini. *out_options (may be NULL): the
+ * resolved set behind it, for reload and `config print`. DEJA_ERR_CONFIG: diagnostics hold every
+ * reason. */
+enum deja_status dj_settings_load(const struct dj_settings_source *source,
+                                  struct dj_diagnostics *diagnostics,
+                                  struct dj_settings *out_settings,
+                                  struct dj_options **out_options) DEJA_NODISCARD;
+void dj_settings_fini(struct dj_settings *settings); /* zeroed: does nothing; wipes the secret */
+
+/* Names (one per line, into out_names) of what differs and cannot be reloaded; those keep their old
+ * value until restart. Returns how many. */
+size_t dj_settings_not_reloadable(const struct dj_options *running, const struct dj_options *loaded,
+                                  struct dj_buf *out_names);
+
+/* The table itself, for `deja config` and the documents. */
+const struct dj_option *dj_settings_table(size_t *out_count);
+
+#endif

@@ -1,0 +1,355 @@
+/* loop/stream.c - TCP on libuv: write at once what the socket takes, queue copies of the rest.
+ *
+ * (1) All streams of a loop read into the loop's one buffer; a callback that wants to keep bytes
+ *     copies them.
+ * (2) A listener that cannot get memory for a connection leaves it in libuv's hands and asks again
+ *     after ACCEPT_RETRY_MS: libuv accepts no other before that one was taken.
+ */
+#include "loop/stream.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "loop/loop_internal.h"
+
+enum { ACCEPT_RETRY_MS = 50, LISTEN_BACKLOG = 1024 };
+
+struct dj_listener {
+    uv_tcp_t handle;
+    uv_timer_t retry;
+    uint32_t open_count; /* of the two handles */
+    struct dj_loop *loop;
+    void *ctx;
+    dj_accept_fn *on_accept;
+    uint16_t port;
+};
+
+struct dj_stream {
+    uv_tcp_t handle;
+    struct dj_loop *loop;
+    void *read_ctx;
+    dj_stream_read_fn *on_read;
+    void *closed_ctx;
+    dj_stream_closed_fn *closed;
+    bool is_loopback;
+};
+
+/* What a socket did not take at once; owns its bytes until written or failed. */
+struct write {
+    uv_write_t request;
+    void *ctx;
+    dj_stream_written_fn *on_written;
+    char bytes[];
+};
+
+static bool is_loopback_address(const struct sockaddr_storage *address)
+{
+    if (address->ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)address;
+        return (ntohl(v4->sin_addr.s_addr) >> 24) == IN_LOOPBACKNET;
+    }
+    if (address->ss_family == AF_INET6) {
+        const struct in6_addr *v6 =
+            &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+        return IN6_IS_ADDR_LOOPBACK(v6) || (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == 127);
+    }
+    return false;
+}
+
+static void on_stream_closed(uv_handle_t *handle)
+{
+    struct dj_stream *stream = handle->data;
+    if (stream->closed)
+        stream->closed(stream->closed_ctx);
+    stream->loop->handle_count--;
+    dj_free(stream);
+}
+
+static void on_listener_part_closed(uv_handle_t *handle)
+{
+    struct dj_listener *listener = handle->data;
+    listener->loop->handle_count--;
+    if (--listener->open_count == 0)
+        dj_free(listener);
+}
+
+static void on_retry(uv_timer_t *handle);
+
+static void accept_one(struct dj_listener *listener)
+{
+    struct dj_loop *loop = listener->loop;
+    struct dj_stream *stream = dj_alloc_zeroed(1, sizeof(*stream));
+    if (!stream)
+        goto later;
+    if (uv_tcp_init(&loop->uv, &stream->handle) < 0)
+        goto later;
+    stream->handle.data = stream;
+    stream->loop = loop;
+    loop->handle_count++;
+    if (uv_accept((uv_stream_t *)&listener->handle, (uv_stream_t *)&stream->handle) < 0) {
+        uv_close((uv_handle_t *)&stream->handle, on_stream_closed); /* it was gone already */
+        return;
+    }
+    uv_tcp_nodelay(&stream->handle, 1); /* without it answers are only slower */
+    struct sockaddr_storage peer = {0};
+    int peer_len = (int)sizeof(peer);
+    if (uv_tcp_getpeername(&stream->handle, (struct sockaddr *)&peer, &peer_len) == 0)
+        stream->is_loopback = is_loopback_address(&peer);
+    listener->on_accept(listener->ctx, stream);
+    return;
+later:
+    dj_free(stream);
+    uv_timer_start(&listener->retry, on_retry, ACCEPT_RETRY_MS, 0);
+}
+
+static void on_connection(uv_stream_t *handle, int status)
+{
+    if (status == 0) /* a failed accept is the peer's loss; the next one is told anew */
+        accept_one(handle->data);
+}
+
+static void on_retry(uv_timer_t *handle)
+{
+    accept_one(handle->data);
+}
+
+/* A bound socket of our own, because SO_REUSEPORT has to be set before bind; -1: see errno. */
+static int bind_socket(const struct sockaddr_storage *address)
+{
+    bool is_v6 = address->ss_family == AF_INET6;
+    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -1;
+    const int on = 1;
+    socklen_t len = is_v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0 ||
+        bind(fd, (const struct sockaddr *)(const void *)address, len) < 0) {
+        int code = errno;
+        close(fd);
+        errno = code;
+        return -1;
+    }
+    return fd;
+}
+
+static uint16_t bound_port(const uv_tcp_t *handle)
+{
+    struct sockaddr_storage address = {0};
+    int len = (int)sizeof(address);
+    int code = uv_tcp_getsockname(handle, (struct sockaddr *)&address, &len);
+    assert(code == 0);
+    if (address.ss_family == AF_INET6)
+        return ntohs(((const struct sockaddr_in6 *)(const void *)&address)->sin6_port);
+    return ntohs(((const struct sockaddr_in *)(const void *)&address)->sin_port);
+}
+
+enum deja_status dj_listener_open(struct dj_loop *loop, const char *host, uint16_t port, void *ctx,
+                                  dj_accept_fn *on_accept, struct dj_listener **out_listener,
+                                  struct deja_error *error)
+{
+    assert(dj_loop_is_current(loop) && on_accept);
+    struct sockaddr_storage address = {0};
+    if (uv_ip4_addr(host, port, (struct sockaddr_in *)(void *)&address) < 0 &&
+        uv_ip6_addr(host, port, (struct sockaddr_in6 *)(void *)&address) < 0)
+        return deja_error_set(error, DEJA_ERR_INVALID, "\"%s\" is not a numeric address", host);
+    struct dj_listener *listener = dj_alloc_zeroed(1, sizeof(*listener));
+    if (!listener)
+        return deja_error_set(error, DEJA_ERR_NOMEM, "no memory for a listener");
+    int fd = bind_socket(&address);
+    int code = fd < 0 ? uv_translate_sys_error(errno) : 0;
+    if (code == 0)
+        code = uv_tcp_init(&loop->uv, &listener->handle);
+    if (code < 0) {
+        if (fd >= 0)
+            close(fd);
+        dj_free(listener);
+        return deja_error_set(error, dj_loop_status_from_uv(code),
+                              "cannot listen on %s port %u: %s", host, port, uv_strerror(code));
+    }
+    listener->loop = loop;
+    listener->ctx = ctx;
+    listener->on_accept = on_accept;
+    listener->handle.data = listener;
+    uv_timer_init(&loop->uv, &listener->retry);
+    listener->retry.data = listener;
+    listener->open_count = 2;
+    loop->handle_count += 2;
+    code = uv_tcp_open(&listener->handle, fd); /* takes fd */
+    if (code < 0)
+        close(fd);
+    else
+        code = uv_listen((uv_stream_t *)&listener->handle, LISTEN_BACKLOG, on_connection);
+    if (code < 0) {
+        dj_listener_close(listener);
+        return deja_error_set(error, dj_loop_status_from_uv(code),
+                              "cannot listen on %s port %u: %s", host, port, uv_strerror(code));
+    }
+    listener->port = bound_port(&listener->handle);
+    *out_listener = listener;
+    return DEJA_OK;
+}
+
+uint16_t dj_listener_port(const struct dj_listener *listener)
+{
+    return listener->port;
+}
+
+void dj_listener_close(struct dj_listener *listener)
+{
+    if (!listener)
+        return;
+    assert(dj_loop_is_current(listener->loop));
+    uv_close((uv_handle_t *)&listener->handle, on_listener_part_closed);
+    uv_close((uv_handle_t *)&listener->retry, on_listener_part_closed);
+}
+
+static void on_read_buffer(uv_handle_t *handle, size_t suggested, uv_buf_t *out_buffer)
+{
+    (void)suggested;
+    struct dj_stream *stream = handle->data;
+    *out_buffer = uv_buf_init(stream->loop->read_buffer, DJ_READ_BUFFER_BYTES); /* (1) */
+}
+
+static void on_bytes(uv_stream_t *handle, ssize_t count, const uv_buf_t *buffer)
+{
+    struct dj_stream *stream = handle->data;
+    if (count == 0)
+        return; /* EAGAIN */
+    if (count > 0) {
+        stream->on_read(stream->read_ctx, DEJA_OK, deja_slice(buffer->base, (size_t)count));
+        return;
+    }
+    uv_read_stop(handle);
+    stream->on_read(stream->read_ctx, count == UV_EOF ? DEJA_OK : DEJA_ERR_IO, deja_slice(NULL, 0));
+}
+
+void dj_stream_read_start(struct dj_stream *stream, void *ctx, dj_stream_read_fn *on_read)
+{
+    assert(dj_loop_is_current(stream->loop) && on_read);
+    stream->read_ctx = ctx;
+    stream->on_read = on_read;
+    /* Fails only on a handle that is closing (the caller's bug) or already reading (fine). */
+    int code = uv_read_start((uv_stream_t *)&stream->handle, on_read_buffer, on_bytes);
+    assert(code == 0 || code == UV_EALREADY || code == UV_ENOTCONN);
+}
+
+void dj_stream_read_stop(struct dj_stream *stream)
+{
+    assert(dj_loop_is_current(stream->loop));
+    uv_read_stop((uv_stream_t *)&stream->handle);
+}
+
+static void on_write_done(uv_write_t *request, int code)
+{
+    struct write *write = request->data;
+    dj_stream_written_fn *on_written = write->on_written;
+    void *ctx = write->ctx;
+    dj_free(write);
+    on_written(ctx, code < 0 ? dj_loop_status_from_uv(code) : DEJA_OK);
+}
+
+/* One write that holds a copy of all buffers but their first `skip` bytes; NULL: no memory. */
+static struct write *copy_rest(const uv_buf_t *buffers, size_t count, size_t skip, size_t total)
+{
+    struct write *write = dj_alloc(sizeof(*write) + (total - skip));
+    if (!write)
+        return NULL;
+    size_t used = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t gone = skip < buffers[i].len ? skip : buffers[i].len;
+        skip -= gone;
+        size_t left = buffers[i].len - gone;
+        if (left > 0)
+            memcpy(write->bytes + used, buffers[i].base + gone, left);
+        used += left;
+    }
+    return write;
+}
+
+enum deja_status dj_stream_write(struct dj_stream *stream, const struct deja_slice *slices,
+                                 size_t count, void *ctx, dj_stream_written_fn *on_written,
+                                 bool *out_is_queued)
+{
+    assert(dj_loop_is_current(stream->loop) && count <= DJ_STREAM_SLICES_MAX && on_written);
+    uv_buf_t buffers[DJ_STREAM_SLICES_MAX];
+    unsigned int buffer_count = 0;
+    size_t total = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (slices[i].len == 0)
+            continue;
+        if (slices[i].len > DJ_STREAM_QUEUED_BYTES_MAX - total)
+            return DEJA_ERR_LIMIT;
+        /* libuv's type is not const; it only reads. */
+        buffers[buffer_count].base = (char *)(uintptr_t)slices[i].data;
+        buffers[buffer_count++].len = slices[i].len;
+        total += slices[i].len;
+    }
+    size_t skip = 0;
+    if (total > 0) {
+        int code = uv_try_write((uv_stream_t *)&stream->handle, buffers, buffer_count);
+        if (code < 0 && code != UV_EAGAIN)
+            return dj_loop_status_from_uv(code);
+        if (code > 0)
+            skip = (size_t)code;
+    }
+    if (skip == total) {
+        *out_is_queued = false;
+        return DEJA_OK;
+    }
+    if (total - skip > DJ_STREAM_QUEUED_BYTES_MAX - dj_stream_queued_bytes(stream))
+        return DEJA_ERR_LIMIT;
+    struct write *write = copy_rest(buffers, buffer_count, skip, total);
+    if (!write)
+        return DEJA_ERR_NOMEM;
+    write->request.data = write;
+    write->ctx = ctx;
+    write->on_written = on_written;
+    uv_buf_t rest = uv_buf_init(write->bytes, (unsigned int)(total - skip));
+    int code = uv_write(&write->request, (uv_stream_t *)&stream->handle, &rest, 1, on_write_done);
+    if (code < 0) {
+        dj_free(write);
+        return dj_loop_status_from_uv(code);
+    }
+    *out_is_queued = true;
+    return DEJA_OK;
+}
+
+size_t dj_stream_queued_bytes(const struct dj_stream *stream)
+{
+    return uv_stream_get_write_queue_size((const uv_stream_t *)&stream->handle);
+}
+
+bool dj_stream_is_loopback(const struct dj_stream *stream)
+{
+    return stream->is_loopback;
+}
+
+void dj_stream_finish(struct dj_stream *stream)
+{
+    assert(dj_loop_is_current(stream->loop) && dj_stream_queued_bytes(stream) == 0);
+    uv_os_fd_t fd;
+    if (uv_fileno((const uv_handle_t *)&stream->handle, &fd) == 0)
+        shutdown(fd, SHUT_WR); /* fails only where the peer is gone: then there is no one to tell */
+}
+
+void dj_stream_close(struct dj_stream *stream, void *ctx, dj_stream_closed_fn *closed)
+{
+    assert(dj_loop_is_current(stream->loop));
+    stream->closed_ctx = ctx;
+    stream->closed = closed;
+    uv_close((uv_handle_t *)&stream->handle, on_stream_closed);
+}
+
+void dj_stream_abort(struct dj_stream *stream, void *ctx, dj_stream_closed_fn *closed)
+{
+    assert(dj_loop_is_current(stream->loop));
+    stream->closed_ctx = ctx;
+    stream->closed = closed;
+    if (uv_tcp_close_reset(&stream->handle, on_stream_closed) < 0)
+        uv_close((uv_handle_t *)&stream->handle, on_stream_closed);
+}

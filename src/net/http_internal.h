@@ -1,0 +1,123 @@
+/* net/http_internal.h - shared by the server's files: http_server.c listens, sweeps and drains,
+ * http_connection.c reads requests, http_response.c writes answers. */
+#ifndef DJ_NET_HTTP_INTERNAL_H
+#define DJ_NET_HTTP_INTERNAL_H
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "loop/stream.h"
+#include "net/http_server.h"
+#include "proto/http.h"
+#include "proto/http_text.h"
+
+enum {
+    DJ_HTTP_INPUT_BYTES_MAX = 64 * 1024,   /* read ahead while an answer is awaited */
+    DJ_HTTP_QUEUED_BYTES_MAX = 256 * 1024, /* then a streaming writer should pause */
+    DJ_HTTP_KEPT_BYTES_MAX = 16 * 1024,    /* a buffer larger than this is freed between requests */
+    DJ_HTTP_LINGER_MS = 2000,
+    DJ_HTTP_LINGER_BYTES_MAX = 1024 * 1024,
+};
+
+struct dj_http_server {
+    struct dj_loop *loop;
+    struct dj_listener *listener;
+    struct dj_timer *sweep;
+    struct dj_timer *drain_timer;
+    struct dj_http_limits limits;
+    void *ctx;
+    dj_http_handler_fn *handler;
+    dj_http_error_fn *on_error; /* may be NULL */
+    struct dj_list connections; /* also those without a client whose answer is awaited */
+    uint32_t open_count;        /* connections with a stream */
+    uint64_t bytes_in_flight;
+    struct dj_task drained_task;
+    void *drained_ctx;
+    dj_task_fn *drained; /* NULL: not asked, or told already */
+    bool is_draining;
+    bool is_visiting; /* the list is being walked: nothing leaves it */
+    uint16_t port;
+    int64_t date_s; /* second that date tells */
+    char date[DJ_HTTP_DATE_BYTES];
+};
+
+/* See the drawing in http_connection.c. */
+enum dj_http_state {
+    DJ_HTTP_IDLE,
+    DJ_HTTP_HEAD,
+    DJ_HTTP_BODY,
+    DJ_HTTP_BUSY,
+    DJ_HTTP_FLUSHING,
+    DJ_HTTP_LINGERING,
+    DJ_HTTP_CLOSED,
+};
+
+struct dj_http_exchange {
+    struct dj_http_request request;
+    struct dj_arena arena;
+    bool is_active; /* the handler has it */
+    bool is_error;  /* the server's own answer: the request was not read to its end */
+    bool is_head_request;
+    bool is_begun;
+    bool is_chunked;
+    bool is_close_delimited;
+    bool has_no_body; /* HEAD, 204, 304 */
+    bool wants_drained;
+    int64_t body_bytes_left; /* of a streamed answer with a length; else -1 */
+    void *watch_ctx;
+    dj_http_event_fn *on_event; /* NULL: nobody watches */
+};
+
+struct dj_http_connection {
+    struct dj_list node;
+    struct dj_http_server *server; /* NULL: destroyed before the last answer came */
+    struct dj_loop *loop;
+    struct dj_stream *stream; /* NULL: closed */
+    struct dj_http_parser *parser;
+    enum dj_http_state state;
+    struct dj_http_exchange exchange; /* one at a time */
+    struct dj_http_header *headers;   /* of the request; grows, kept */
+    size_t header_cap;
+    struct dj_buf input; /* received, not parsed yet */
+    struct dj_buf body;
+    struct dj_buf head; /* of the answer, while it is built */
+    struct dj_task task;
+    bool is_posted;
+    bool is_processing; /* requests are taken from input further up the stack */
+    bool is_reading;
+    bool is_broken;  /* writing failed; the task closes */
+    bool has_ended;  /* the client has closed its side */
+    bool must_close; /* after this answer */
+    uint8_t minor_version;
+    uint32_t pending_writes;
+    uint64_t charged_bytes; /* our part of the server's bytes_in_flight */
+    uint64_t state_since_us;
+    uint64_t linger_bytes;
+    size_t queued_seen;   /* at the last sweep, */
+    uint64_t progress_us; /* when it last became less */
+};
+
+/* http_connection.c */
+void dj_http_connection_accept(struct dj_http_server *server, struct dj_stream *stream);
+void dj_http_connection_sweep(struct dj_http_connection *connection, uint64_t now_us);
+/* Nothing that was begun is left half done: idle ones close, others after their answer. */
+void dj_http_connection_drain(struct dj_http_connection *connection);
+void dj_http_connection_cut(struct dj_http_connection *connection);
+void dj_http_connection_free(struct dj_http_connection *connection);
+struct dj_http_connection *dj_http_connection_of(struct dj_http_exchange *exchange);
+/* The answer is complete as far as it goes: go on, or close. */
+void dj_http_connection_answered(struct dj_http_connection *connection);
+void dj_http_connection_abort(struct dj_http_connection *connection);
+/* Nothing can be sent any more; told later, by task. */
+void dj_http_connection_fail(struct dj_http_connection *connection);
+/* slices leave in order; failure is noted as by dj_http_connection_fail. */
+void dj_http_connection_write(struct dj_http_connection *connection,
+                              const struct deja_slice *slices, size_t count);
+
+/* http_server.c */
+const char *dj_http_server_date(struct dj_http_server *server); /* of an IMF-fixdate, this second */
+void dj_http_server_closed_one(struct dj_http_server *server);
+
+/* http_response.c */
+void dj_http_answer_error(struct dj_http_connection *connection, int status, const char *detail);
+
+#endif

@@ -1,0 +1,238 @@
+/* net/http_response.c - heads of answers, whole answers and streamed ones.
+ *
+ * The head is built in a buffer of the connection and leaves with the body in one writev. Framing
+ * is ours alone: what a caller says about it is left out.
+ */
+#include <assert.h>
+#include <stdio.h>
+
+#include "net/http_headers.h"
+#include "net/http_internal.h"
+
+const struct dj_http_request *dj_http_exchange_request(const struct dj_http_exchange *exchange)
+{
+    return &exchange->request;
+}
+
+struct dj_loop *dj_http_exchange_loop(const struct dj_http_exchange *exchange)
+{
+    const char *base = (const char *)exchange - offsetof(struct dj_http_connection, exchange);
+    return ((const struct dj_http_connection *)(const void *)base)->loop;
+}
+
+struct deja_slice dj_http_find_header(const struct dj_http_request *request, const char *name)
+{
+    return dj_http_find(request->headers, request->header_count, name);
+}
+
+void dj_http_exchange_watch(struct dj_http_exchange *exchange, void *ctx,
+                            dj_http_event_fn *on_event)
+{
+    assert(exchange->is_active);
+    exchange->watch_ctx = ctx;
+    exchange->on_event = on_event;
+}
+
+static bool is_ours(struct deja_slice name)
+{
+    switch (name.len) {
+    case 4:
+        return dj_http_is_same(name, "date");
+    case 10:
+        return dj_http_is_same(name, "connection") || dj_http_is_same(name, "keep-alive");
+    case 14:
+        return dj_http_is_same(name, "content-length");
+    case 17:
+        return dj_http_is_same(name, "transfer-encoding");
+    default:
+        return false;
+    }
+}
+
+static void append_headers(struct dj_buf *head, const struct dj_http_header *headers, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (is_ours(headers[i].name) || !dj_http_is_token(headers[i].name) ||
+            !dj_http_is_value(headers[i].value))
+            continue;
+        dj_buf_append_slice(head, headers[i].name);
+        dj_buf_append(head, ": ", 2);
+        dj_buf_append_slice(head, headers[i].value);
+        dj_buf_append(head, "\r\n", 2);
+    }
+}
+
+/* Everything up to the framing headers. */
+static void begin_head(struct dj_http_connection *connection, int status,
+                       const struct dj_http_header *headers, size_t count)
+{
+    assert(status >= 200 && status <= 999);
+    struct dj_buf *head = &connection->head;
+    dj_buf_clear(head);
+    if (status == 200) {
+        dj_buf_append(head, "HTTP/1.1 200 OK\r\nDate: ", 23);
+    } else {
+        dj_buf_append(head, "HTTP/1.1 ", 9);
+        dj_buf_append_u64(head, (uint64_t)status);
+        dj_buf_append_byte(head, ' ');
+        dj_buf_append_text(head, dj_http_reason(status));
+        dj_buf_append(head, "\r\nDate: ", 8);
+    }
+    dj_buf_append_text(head, dj_http_server_date(connection->server));
+    dj_buf_append(head, "\r\n", 2);
+    append_headers(head, headers, count);
+    if (connection->must_close || connection->server->is_draining ||
+        (connection->has_ended && connection->input.len == 0)) {
+        connection->must_close = true;
+        dj_buf_append_text(head, "Connection: close\r\n");
+    } else if (connection->minor_version == 0) {
+        dj_buf_append_text(head, "Connection: keep-alive\r\n");
+    }
+}
+
+static void append_length(struct dj_buf *head, uint64_t length)
+{
+    dj_buf_append(head, "Content-Length: ", 16);
+    dj_buf_append_u64(head, length);
+    dj_buf_append(head, "\r\n", 2);
+}
+
+static bool is_bodiless(const struct dj_http_exchange *exchange, int status)
+{
+    return exchange->is_head_request || status == 204 || status == 304;
+}
+
+static bool is_client_there(const struct dj_http_connection *connection)
+{
+    return connection->state != DJ_HTTP_CLOSED && connection->server;
+}
+
+void dj_http_respond(struct dj_http_exchange *exchange, int status,
+                     const struct dj_http_header *headers, size_t header_count,
+                     struct deja_slice body)
+{
+    struct dj_http_connection *connection = dj_http_connection_of(exchange);
+    assert(exchange->is_active && !exchange->is_begun);
+    exchange->on_event = NULL;
+    if (is_client_there(connection)) {
+        begin_head(connection, status, headers, header_count);
+        if (status != 204 && status != 304)
+            append_length(&connection->head, body.len);
+        dj_buf_append(&connection->head, "\r\n", 2);
+        if (connection->head.status != DEJA_OK) {
+            dj_http_connection_abort(connection);
+            return;
+        }
+        const struct deja_slice parts[] = {dj_buf_slice(&connection->head), body};
+        dj_http_connection_write(connection, parts, is_bodiless(exchange, status) ? 1 : 2);
+    }
+    dj_http_connection_answered(connection);
+}
+
+void dj_http_respond_begin(struct dj_http_exchange *exchange, int status,
+                           const struct dj_http_header *headers, size_t header_count,
+                           int64_t content_length)
+{
+    struct dj_http_connection *connection = dj_http_connection_of(exchange);
+    assert(exchange->is_active && !exchange->is_begun);
+    exchange->is_begun = true;
+    exchange->has_no_body = is_bodiless(exchange, status);
+    exchange->body_bytes_left = content_length < 0 ? -1 : content_length;
+    if (!is_client_there(connection))
+        return;
+    bool can_chunk = connection->minor_version >= 1;
+    if (content_length < 0 && !exchange->has_no_body) {
+        exchange->is_chunked = can_chunk;
+        exchange->is_close_delimited = !can_chunk;
+        connection->must_close = connection->must_close || !can_chunk;
+    }
+    begin_head(connection, status, headers, header_count);
+    if (content_length >= 0 && status != 204 && status != 304)
+        append_length(&connection->head, (uint64_t)content_length);
+    else if (content_length < 0 && can_chunk && status != 204 && status != 304)
+        dj_buf_append_text(&connection->head, "Transfer-Encoding: chunked\r\n");
+    dj_buf_append(&connection->head, "\r\n", 2);
+    const struct deja_slice head = dj_buf_slice(&connection->head);
+    if (connection->head.status == DEJA_OK)
+        dj_http_connection_write(connection, &head, 1);
+    else
+        dj_http_connection_fail(connection);
+}
+
+bool dj_http_respond_write(struct dj_http_exchange *exchange, struct deja_slice bytes)
+{
+    struct dj_http_connection *connection = dj_http_connection_of(exchange);
+    assert(exchange->is_active && exchange->is_begun);
+    if (!is_client_there(connection) || exchange->has_no_body || bytes.len == 0)
+        return true;
+    if (exchange->body_bytes_left >= 0) {
+        if (bytes.len > (uint64_t)exchange->body_bytes_left)
+            bytes.len = (size_t)exchange->body_bytes_left; /* more would be the next answer */
+        exchange->body_bytes_left -= (int64_t)bytes.len;
+    }
+    if (exchange->is_chunked) {
+        char size_line[24];
+        int len = snprintf(size_line, sizeof(size_line), "%zx\r\n", bytes.len);
+        const struct deja_slice parts[] = {{size_line, (size_t)len}, bytes, {"\r\n", 2}};
+        dj_http_connection_write(connection, parts, 3);
+    } else {
+        dj_http_connection_write(connection, &bytes, 1);
+    }
+    if (connection->is_broken)
+        return !exchange->on_event; /* a watcher is about to hear of it */
+    if (dj_stream_queued_bytes(connection->stream) <= DJ_HTTP_QUEUED_BYTES_MAX)
+        return true;
+    exchange->wants_drained = true;
+    return false;
+}
+
+void dj_http_respond_end(struct dj_http_exchange *exchange)
+{
+    struct dj_http_connection *connection = dj_http_connection_of(exchange);
+    assert(exchange->is_active && exchange->is_begun);
+    exchange->on_event = NULL;
+    if (is_client_there(connection)) {
+        if (exchange->body_bytes_left > 0 && !exchange->has_no_body) {
+            dj_http_connection_abort(connection); /* shorter than said */
+            return;
+        }
+        if (exchange->is_chunked) {
+            const struct deja_slice last = {"0\r\n\r\n", 5};
+            dj_http_connection_write(connection, &last, 1);
+        }
+    }
+    dj_http_connection_answered(connection);
+}
+
+void dj_http_respond_abort(struct dj_http_exchange *exchange)
+{
+    assert(exchange->is_active);
+    dj_http_connection_abort(dj_http_connection_of(exchange));
+}
+
+void dj_http_answer_error(struct dj_http_connection *connection, int status, const char *detail)
+{
+    struct dj_http_server *server = connection->server;
+    struct dj_http_exchange *exchange = &connection->exchange;
+    struct deja_slice target = dj_http_parser_target(connection->parser);
+    const char *mark = target.len ? memchr(target.data, '?', target.len) : NULL;
+    struct deja_slice path =
+        deja_slice(target.data, mark ? (size_t)(mark - target.data) : target.len);
+    *exchange = (struct dj_http_exchange){
+        .request = {.target = target,
+                    .path = path,
+                    .is_loopback_peer = dj_stream_is_loopback(connection->stream),
+                    .started_us = exchange->request.started_us,
+                    .arena = &exchange->arena},
+        .is_active = true,
+        .is_error = true,
+        .body_bytes_left = -1,
+    };
+    connection->minor_version = 1;
+    if (server->on_error) {
+        server->on_error(server->ctx, status, detail, path, exchange);
+        return;
+    }
+    const struct dj_http_header type = {{"Content-Type", 12}, {"text/plain", 10}};
+    dj_http_respond(exchange, status, &type, 1, deja_slice_text(detail));
+}

@@ -1,0 +1,442 @@
+/* proxy/call.c - see call.h.
+ *
+ * (1) After dj_flight_land or dj_flight_fail the call may be gone: both come last in a function.
+ * (2) An outbound call runs exactly as long as `outbound` is set; its on_done comes once.
+ * (3) A stream is published event by event, so that a rider never holds half of one.
+ */
+#include "proxy/call.h"
+
+#include "base/alloc.h"
+#include "base/slice.h"
+#include "net/http_headers.h"
+#include "proto/http_text.h"
+#include "proxy/completion.h"
+
+#define CALL_ARENA_BYTES_MAX (80u << 20)
+#define PENDING_BYTES_MAX (16u << 20)
+#define HELD_BYTES_MAX (64u << 10)
+#define HEADERS_MAX 100u
+
+static void start_upstream(struct dj_call *call);
+
+struct dj_call *dj_call_create(struct dj_proxy_context *context)
+{
+    struct dj_call *call = dj_alloc_zeroed(1, sizeof *call);
+    if (!call)
+        return NULL;
+    call->context = context;
+    dj_arena_init(&call->arena, CALL_ARENA_BYTES_MAX);
+    dj_buf_init(&call->pending, PENDING_BYTES_MAX);
+    call->why = "not-stored";
+    return call;
+}
+
+void dj_call_destroy(struct dj_call *call)
+{
+    if (!call)
+        return;
+    dj_buf_fini(&call->pending);
+    dj_buf_fini(&call->whole);
+    dj_buf_fini(&call->made);
+    dj_arena_fini(&call->arena);
+    dj_free(call);
+}
+
+static void free_call(void *call)
+{
+    dj_call_destroy(call);
+}
+
+/* ---- what goes upstream ---- */
+
+static bool is_left_out(const struct dj_http_request *request, struct deja_slice name,
+                        bool is_cached_surface)
+{
+    if (dj_http_is_hop_by_hop(request->headers, request->header_count, name) ||
+        dj_http_is_same(name, "host") || dj_http_is_same(name, "content-length") ||
+        dj_http_is_same(name, "expect") || dj_knobs_is_cache_header(name))
+        return true;
+    /* A stored answer is re-encoded per client: never ask for a coding that has to be undone. */
+    return is_cached_surface &&
+           (dj_http_is_same(name, "accept-encoding") || dj_http_is_same(name, "content-encoding"));
+}
+
+enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http_request *request,
+                                      bool is_cached_surface)
+{
+    const char *base = call->context->upstream_url;
+    size_t url_len = strlen(base) + request->target.len;
+    char *url = dj_arena_alloc(&call->arena, url_len + 1);
+    struct deja_slice method = dj_arena_copy(&call->arena, request->method);
+    call->headers = dj_arena_alloc(&call->arena, sizeof *call->headers * HEADERS_MAX);
+    if (!url || !method.data || !call->headers)
+        return DEJA_ERR_NOMEM;
+    memcpy(url, base, strlen(base));
+    memcpy(url + strlen(base), request->target.data, request->target.len);
+    url[url_len] = '\0';
+    call->url = url;
+    call->method = method.data;
+    for (size_t i = 0; i < request->header_count && call->header_count < HEADERS_MAX; i++) {
+        const struct dj_http_header *header = &request->headers[i];
+        if (is_left_out(request, header->name, is_cached_surface))
+            continue;
+        struct dj_http_header copy = {dj_arena_copy(&call->arena, header->name),
+                                      dj_arena_copy(&call->arena, header->value)};
+        if (!copy.name.data || !copy.value.data)
+            return DEJA_ERR_NOMEM;
+        call->headers[call->header_count++] = copy;
+    }
+    return DEJA_OK;
+}
+
+/* ---- joining ---- */
+
+static void on_looked_up(void *ctx, const struct dj_lookup_result *result);
+
+static void start_lookup(struct dj_call *call)
+{
+    struct dj_engine *engine = call->context->engine;
+    struct dj_fill fill;
+    const struct dj_lookup_options options = {
+        .is_exact = true,
+        .is_semantic = call->is_semantic && !call->knobs.is_exact_only,
+        .threshold = call->knobs.threshold,
+        .max_age_ms = call->knobs.max_age_ms,
+    };
+    dj_engine_begin_fill(engine, &call->entry, &fill);
+    if (!call->is_lookup) {
+        start_upstream(call);
+        return;
+    }
+    if (dj_engine_lookup(engine, call->home, &call->fingerprint, &options, NULL, call,
+                         on_looked_up) != DEJA_OK)
+        start_upstream(call);
+}
+
+static void reply_joined(void *ctx)
+{
+    struct dj_join *join = ctx;
+    join->joined(join->ctx, join->status, join->flight, join->start, join->is_leader);
+}
+
+static void reply(struct dj_join *join, enum deja_status status, struct dj_flight *flight,
+                  struct dj_chunk *start, bool is_leader)
+{
+    join->status = status;
+    join->flight = flight;
+    join->start = start;
+    join->is_leader = is_leader;
+    join->task = (struct dj_task){.run = reply_joined, .ctx = join};
+    dj_loop_post(join->origin, &join->task);
+}
+
+static bool join_running(struct dj_join *join, struct dj_flights *flights)
+{
+    struct dj_proxy_context *context = join->call->context;
+    const struct dj_proxy_policy *policy = atomic_load(&context->policy);
+    struct dj_flight *flight =
+        dj_flights_find(flights, join->call->flight_key, policy->followers_max);
+    struct dj_chunk *start = flight ? dj_flight_expect(flight, join->origin) : NULL;
+    if (!start) {
+        dj_flight_unref(flight);
+        return false;
+    }
+    dj_call_destroy(join->call);
+    reply(join, DEJA_OK, flight, start, false);
+    return true;
+}
+
+/* On home. */
+static void join_home(void *ctx)
+{
+    struct dj_join *join = ctx;
+    struct dj_call *call = join->call;
+    struct dj_proxy_context *context = call->context;
+    struct dj_flights *flights = context->flights[dj_loop_index(call->home)];
+    const struct dj_proxy_policy *policy = atomic_load(&context->policy);
+    if (join->is_alone)
+        dj_random_bytes(call->flight_key, sizeof call->flight_key);
+    else if (join_running(join, flights))
+        return;
+    struct dj_flight *flight = NULL;
+    enum deja_status status = dj_flights_open(flights, call->flight_key, policy->record_bytes_max,
+                                              call, free_call, &flight);
+    if (status != DEJA_OK) {
+        dj_call_destroy(call);
+        reply(join, status, NULL, NULL, true);
+        return;
+    }
+    call->flight = flight;
+    dj_flight_ref(flight); /* the rider's */
+    struct dj_chunk *start = dj_flight_expect(flight, join->origin);
+    reply(join, DEJA_OK, flight, start, true);
+    start_lookup(call);
+}
+
+void dj_call_join(struct dj_join *join)
+{
+    struct dj_call *call = join->call;
+    struct dj_engine *engine = call->context->engine;
+    call->home = dj_engine_loop(engine, dj_engine_home(engine, &call->fingerprint.key));
+    join->task = (struct dj_task){.run = join_home, .ctx = join};
+    dj_loop_post(call->home, &join->task);
+}
+
+static void on_looked_up(void *ctx, const struct dj_lookup_result *result)
+{
+    struct dj_call *call = ctx;
+    call->embed_us = result->embed_us;
+    call->search_us = result->search_us;
+    call->why = result->reason;
+    call->nearest = result->similarity;
+    if (result->kind != DJ_HIT_NONE) {
+        dj_flight_land(call->flight, &(struct dj_flight_end){.value = dj_value_ref(result->value),
+                                                             .hit = result->kind,
+                                                             .level = result->level,
+                                                             .similarity = result->similarity,
+                                                             .threshold = result->threshold});
+        return;
+    }
+    if (call->knobs.is_only_if_cached) {
+        dj_flight_fail(call->flight, DEJA_ERR_NOT_FOUND, "only-if-cached");
+        return;
+    }
+    const struct dj_embedder *embedder = dj_engine_embedder(call->context->engine);
+    if (result->has_vector) {
+        call->vector = dj_arena_alloc(&call->arena, sizeof(float) * embedder->dim);
+        if (call->vector)
+            memcpy(call->vector, result->vector, sizeof(float) * embedder->dim);
+    }
+    start_upstream(call);
+}
+
+/* ---- the upstream's answer ---- */
+
+static void copy_headers(struct dj_call *call, const struct dj_http_header *headers, size_t count)
+{
+    struct dj_http_header *copies = dj_arena_alloc(&call->arena, sizeof *copies * (count + 1));
+    size_t kept = 0;
+    for (size_t i = 0; copies && i < count; i++) {
+        struct deja_slice name = headers[i].name;
+        if (dj_http_is_hop_by_hop(headers, count, name) ||
+            dj_http_is_same(name, "content-length") || dj_http_is_same(name, "set-cookie") ||
+            dj_http_is_same(name, "date"))
+            continue;
+        struct dj_http_header copy = {dj_arena_copy(&call->arena, name),
+                                      dj_arena_copy(&call->arena, headers[i].value)};
+        if (copy.name.data && copy.value.data)
+            copies[kept++] = copy;
+    }
+    call->head.headers = copies;
+    call->head.header_count = kept;
+}
+
+static void on_head(void *ctx, int status, const struct dj_http_header *headers, size_t count)
+{
+    struct dj_call *call = ctx;
+    struct dj_proxy_context *context = call->context;
+    struct deja_slice type = dj_http_find(headers, count, "content-type");
+    struct deja_slice coding = dj_http_find(headers, count, "content-encoding");
+    static const char event_stream[] = "text/event-stream";
+    call->upstream_us =
+        (uint32_t)(dj_loop_monotonic_us(call->home) - call->upstream_started_us);
+    call->is_encoded = coding.len && !dj_http_is_same(coding, "identity");
+    call->head.status = status;
+    call->head.is_stream =
+        type.len >= sizeof event_stream - 1 &&
+        dj_http_is_same(deja_slice(type.data, sizeof event_stream - 1), event_stream);
+    copy_headers(call, headers, count);
+    dj_registry_on_upstream_status(context->registry, call->fingerprint.key.tenant, status,
+                                   dj_loop_now_ms(call->home));
+    dj_telemetry_upstream(context->telemetry, context->upstream_id, status);
+    dj_telemetry_stage(context->telemetry, DJ_STAGE_UPSTREAM, (double)call->upstream_us / 1e6);
+    call->is_held = status == 400 && call->is_usage_added;
+    if (!call->is_held)
+        dj_flight_run(call->flight, &call->head);
+}
+
+static void on_drained(void *ctx)
+{
+    struct dj_call *call = ctx;
+    if (call->outbound)
+        dj_outbound_resume(call->outbound);
+}
+
+/* Beyond the recorder's bound the riders set the pace. */
+static void keep_pace(struct dj_call *call)
+{
+    if (dj_flight_is_recorded(call->flight) || !call->outbound)
+        return;
+    if (!dj_flight_is_wanted(call->flight))
+        dj_outbound_cancel(call->outbound);
+    else if (dj_flight_must_pause(call->flight, call, on_drained))
+        dj_outbound_pause(call->outbound);
+}
+
+static void publish(struct dj_call *call, struct deja_slice bytes, bool is_usage_only)
+{
+    if (call->is_store_lost || !bytes.len)
+        return;
+    if (dj_flight_append(call->flight, bytes, is_usage_only) != DEJA_OK) {
+        call->is_store_lost = true; /* riders must not get an answer with a hole */
+        dj_outbound_cancel(call->outbound);
+    }
+}
+
+/* Length of the first whole event in bytes, its blank line included; 0: none yet. */
+static size_t event_len(struct deja_slice bytes)
+{
+    for (size_t i = 0; i + 1 < bytes.len; i++) {
+        if (bytes.data[i] != '\n')
+            continue;
+        if (bytes.data[i + 1] == '\n')
+            return i + 2;
+        if (bytes.data[i + 1] == '\r' && i + 2 < bytes.len && bytes.data[i + 2] == '\n')
+            return i + 3;
+    }
+    return 0;
+}
+
+static bool on_usage_event(void *ctx, const struct dj_sse_event *event)
+{
+    bool *is_usage_only = ctx;
+    *is_usage_only = dj_completion_is_usage_only(event->data);
+    return true;
+}
+
+static bool is_usage_event(const struct dj_call *call, struct deja_slice event)
+{
+    bool is_usage_only = false;
+    struct dj_sse_parser parser;
+    /* Most events are not looked into: the usage chunk has an empty "choices". */
+    if (!call->is_usage_added || !dj_slice_contains(event, "\"usage\"") ||
+        !dj_slice_contains(event, "[]"))
+        return false;
+    dj_sse_init(&parser, PENDING_BYTES_MAX);
+    if (dj_sse_feed(&parser, event, &is_usage_only, on_usage_event) != DEJA_OK)
+        is_usage_only = false;
+    dj_sse_fini(&parser);
+    return is_usage_only;
+}
+
+static void publish_events(struct dj_call *call)
+{
+    size_t done = 0;
+    for (;;) {
+        struct deja_slice rest =
+            deja_slice(call->pending.data + done, call->pending.len - done);
+        size_t len = rest.len ? event_len(rest) : 0;
+        if (!len)
+            break;
+        struct deja_slice event = deja_slice(rest.data, len);
+        publish(call, event, is_usage_event(call, event));
+        done += len;
+    }
+    dj_buf_consume(&call->pending, done);
+}
+
+static void on_data(void *ctx, struct deja_slice bytes)
+{
+    struct dj_call *call = ctx;
+    if (call->is_held && call->pending.len + bytes.len > HELD_BYTES_MAX) {
+        call->is_held = false; /* too long to be about one option */
+        dj_flight_run(call->flight, &call->head);
+        publish(call, dj_buf_slice(&call->pending), false);
+        dj_buf_clear(&call->pending);
+    }
+    if (call->is_held || (call->head.is_stream && !call->is_encoded)) {
+        dj_buf_append_slice(&call->pending, bytes);
+        if (call->pending.status != DEJA_OK) {
+            dj_outbound_cancel(call->outbound);
+            return;
+        }
+        if (!call->is_held)
+            publish_events(call);
+    } else {
+        publish(call, bytes, false);
+    }
+    keep_pace(call);
+}
+
+static void make_entry(void *ctx)
+{
+    struct dj_call *call = ctx;
+    call->make(call, dj_buf_slice(&call->whole));
+}
+
+static void on_made(void *ctx)
+{
+    struct dj_call *call = ctx;
+    struct dj_flight_end end = {.reason = call->refused};
+    call->store(call, &end);
+    dj_flight_land(call->flight, &end);
+}
+
+/* The answer arrived whole. */
+static void finish_whole(struct dj_call *call)
+{
+    publish(call, dj_buf_slice(&call->pending), false);
+    dj_buf_clear(&call->pending);
+    bool is_kept = call->head.status == 200 && call->make && !call->is_encoded &&
+                   !call->is_store_lost && dj_flight_is_recorded(call->flight);
+    if (is_kept) {
+        dj_flight_copy(call->flight, &call->whole);
+        call->job = (struct dj_job){
+            .work = make_entry, .done = on_made, .ctx = call, .loop = call->home};
+        if (call->whole.status == DEJA_OK &&
+            dj_pool_submit(call->context->pool, &call->job) == DEJA_OK)
+            return;
+    }
+    dj_flight_land(call->flight, &(struct dj_flight_end){.reason = "not-recorded"});
+}
+
+static void on_done(void *ctx, enum deja_status status, const char *detail)
+{
+    (void)detail; /* may name hosts; riders get constant text */
+    struct dj_call *call = ctx;
+    call->outbound = NULL;
+    if (status == DEJA_OK && call->is_held) {
+        call->is_held = false;
+        if (dj_slice_contains(dj_buf_slice(&call->pending), "stream_options")) {
+            atomic_store(&call->context->is_usage_refused, true);
+            call->is_usage_added = false;
+            call->body = call->body_plain;
+            dj_buf_clear(&call->pending);
+            start_upstream(call);
+            return;
+        }
+        dj_flight_run(call->flight, &call->head);
+    }
+    if (call->is_store_lost)
+        dj_flight_fail(call->flight, DEJA_ERR_NOMEM, "out of memory");
+    else if (status == DEJA_OK)
+        finish_whole(call);
+    else
+        dj_flight_fail(call->flight, status,
+                       status == DEJA_ERR_TIMEOUT ? "the upstream did not answer in time"
+                       : status == DEJA_ERR_DENIED
+                           ? "the upstream's certificate could not be verified"
+                           : "the upstream could not be reached or broke off");
+}
+
+static void start_upstream(struct dj_call *call)
+{
+    static const struct dj_outbound_events events = {
+        .on_head = on_head, .on_data = on_data, .on_done = on_done};
+    struct dj_proxy_context *context = call->context;
+    const struct dj_proxy_policy *policy = atomic_load(&context->policy);
+    const struct dj_outbound_request request = {
+        .method = call->method,
+        .url = call->url,
+        .headers = call->headers,
+        .header_count = call->header_count,
+        .body = call->body,
+        .first_byte_timeout_ms = policy->first_byte_timeout_ms,
+        .idle_timeout_ms = policy->idle_timeout_ms,
+        .total_timeout_ms = policy->total_timeout_ms,
+    };
+    call->upstream_started_us = dj_loop_monotonic_us(call->home);
+    if (dj_outbound_start(context->outbounds[dj_loop_index(call->home)], &request, &events, call,
+                          &call->outbound) != DEJA_OK)
+        dj_flight_fail(call->flight, DEJA_ERR_BUSY, "no upstream connection can be made now");
+}

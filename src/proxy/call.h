@@ -1,0 +1,111 @@
+/* proxy/call.h - one upstream call and the flight it feeds, on the key's home loop.
+ *
+ *   origin loop: dj_call_create, dj_call_join ----> home loop: join a running flight, or open one:
+ *   lookup (embedded tier, meaning) -> hit: land | upstream -> publish -> make the entry (worker)
+ *   -> land and store
+ *
+ * A call owns copies of all it needs: the request that started it may leave. It is the flight's
+ * owner and is freed with it. Threads: created on the origin loop, then home's; `stages` and `why`
+ * may be read by riders once the flight runs or landed.
+ */
+#ifndef DJ_PROXY_CALL_H
+#define DJ_PROXY_CALL_H
+
+#include <deja/base.h>
+
+#include "base/arena.h"
+#include "cache/flight.h"
+#include "proto/sse.h"
+#include "proxy/context.h"
+#include "proxy/knobs.h"
+
+struct dj_call;
+
+/* What becomes of a whole 200 answer; runs on a worker, may only touch the call and `whole`. */
+typedef void dj_call_make_fn(struct dj_call *call, struct deja_slice whole);
+/* Stores what was made, on home; the flight lands afterwards with `end`, which it may fill. */
+typedef void dj_call_store_fn(struct dj_call *call, struct dj_flight_end *end);
+
+struct dj_call {
+    struct dj_proxy_context *context;
+    struct dj_arena arena;
+    struct dj_loop *home;
+    struct dj_flight *flight;
+    dj_call_make_fn *make;
+    dj_call_store_fn *store;
+    void *extra; /* of make and store, in the arena */
+
+    /* the question */
+    struct dj_fingerprint fingerprint; /* slices in the arena */
+    struct dj_knobs knobs;             /* likewise */
+    bool is_lookup;                    /* look in lower tiers before upstream */
+    bool is_storable;                  /* the answer may be kept */
+    bool is_semantic;                  /* look by meaning */
+    bool is_stream;                    /* asked upstream as a stream */
+    uint8_t flight_key[DJ_SHA256_BYTES];
+
+    /* to upstream */
+    const char *method;
+    const char *url;
+    struct dj_http_header *headers;
+    size_t header_count;
+    struct deja_slice body;
+    struct deja_slice body_plain; /* without stream_options, for upstreams that refuse it */
+    bool is_usage_added;
+
+    /* running */
+    struct dj_outbound_call *outbound;
+    struct dj_flight_head head;
+    struct dj_buf pending; /* bytes of an event that is not whole yet, or of a held answer */
+    bool is_held;          /* a 400 that may be about stream_options */
+    bool is_encoded;       /* the answer has a content coding: not recorded */
+    bool is_store_lost;    /* a chunk could not be kept */
+    uint64_t upstream_started_us;
+    struct dj_job job;
+    struct dj_task task;
+    struct dj_buf whole;
+    float *vector; /* of the text, if the lookup made one */
+
+    /* results, for headers */
+    uint32_t embed_us;
+    uint32_t search_us;
+    uint32_t upstream_us;
+    const char *why; /* constant */
+    float nearest;
+
+    /* made by `make` */
+    struct dj_entry entry; /* prefilled when the fill began; slices in the arena or in `made` */
+    struct dj_buf made;    /* the canonical object */
+    bool is_admitted;
+    bool is_short_lived;
+    const char *refused; /* why not: constant */
+};
+
+/* Zeroed but for context and arena; freed with dj_call_destroy until it has been joined. */
+struct dj_call *dj_call_create(struct dj_proxy_context *context) DEJA_NODISCARD;
+void dj_call_destroy(struct dj_call *call); /* accepts NULL */
+
+/* Copies what goes upstream out of request: filtered headers, url. Not the body. */
+enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http_request *request,
+                                      bool is_cached_surface) DEJA_NODISCARD;
+
+/* Runs once, on the origin loop. flight NULL: it could not be made (status says why). Otherwise the
+ * callee owns one reference and start and must board. */
+typedef void dj_joined_fn(void *ctx, enum deja_status status, struct dj_flight *flight,
+                          struct dj_chunk *start, bool is_leader);
+struct dj_join {
+    struct dj_task task;
+    struct dj_loop *origin;
+    struct dj_call *call; /* taken */
+    struct dj_flight *flight;
+    struct dj_chunk *start;
+    enum deja_status status;
+    bool is_leader;
+    bool is_alone; /* do not ride with others */
+    void *ctx;
+    dj_joined_fn *joined;
+};
+/* join is embedded in its owner, who keeps it alive until joined ran. */
+void dj_call_join(struct dj_join *join);
+
+#endif

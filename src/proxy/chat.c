@@ -1,0 +1,413 @@
+/* proxy/chat.c - POST /v1/chat/completions, cached.
+ *
+ *   body -> keys (a worker, when it is large) -> memory: hit, answered here
+ *        -> home loop: running flight | embedded tier, meaning, upstream -> answered as it comes
+ *
+ * One entry serves both modes: it keeps the complete object; streams are assembled and replayed.
+ */
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/num.h"
+#include "policy/admit.h"
+#include "proxy/completion.h"
+#include "proxy/proxy.h"
+#include "proxy/ride_internal.h"
+
+#define INLINE_BODY_MAX (64u << 10)
+#define ID_RANDOM_BYTES 12u
+
+static void answer_hit(struct ride *ride, const struct dj_flight_end *end);
+
+static const struct ride_ops chat_ops = {.api = "chat", .answer_hit = answer_hit};
+
+/* ---- hits ---- */
+
+/* The stored object as the client wants it; DEJA_OK and *out_body borrowed from value or scratch. */
+static enum deja_status render(struct ride *ride, const struct dj_entry *entry,
+                               struct dj_buf *rewritten, struct dj_buf *scratch,
+                               struct deja_slice *out_body)
+{
+    const struct dj_proxy_policy *policy = ride->policy;
+    struct deja_slice body = entry->body;
+    bool is_rewritten = policy->is_usage_zero_on_hit || policy->is_id_new_on_hit;
+    if (!ride->is_stream && !is_rewritten) {
+        *out_body = body; /* byte for byte what was stored */
+        return DEJA_OK;
+    }
+    struct dj_json_doc *doc = NULL;
+    enum deja_status status = dj_json_parse(body, &doc, NULL);
+    if (status == DEJA_OK && is_rewritten) {
+        uint8_t random[ID_RANDOM_BYTES];
+        char hex[2 * ID_RANDOM_BYTES + 1];
+        char id[sizeof hex + 16];
+        dj_random_bytes(random, sizeof random);
+        dj_hex_encode(random, sizeof random, hex);
+        int len = snprintf(id, sizeof id, "chatcmpl-%s", hex);
+        dj_completion_rewrite(dj_json_root(doc), policy->is_usage_zero_on_hit,
+                              policy->is_id_new_on_hit && len > 0 ? id : NULL,
+                              dj_loop_now_ms(ride->loop) / 1000, rewritten);
+        dj_json_doc_destroy(doc);
+        doc = NULL;
+        body = dj_buf_slice(rewritten);
+        status = rewritten->status == DEJA_OK ? dj_json_parse(body, &doc, NULL) : rewritten->status;
+    }
+    if (status == DEJA_OK && ride->is_stream) {
+        status = dj_completion_replay(dj_json_root(doc), ride->has_usage, scratch);
+        body = dj_buf_slice(scratch);
+    }
+    dj_json_doc_destroy(doc);
+    if (status == DEJA_OK)
+        *out_body = body;
+    return status;
+}
+
+static void answer_value(struct ride *ride, const struct dj_value *value, enum dj_hit_kind kind,
+                         const char *level, float similarity)
+{
+    const struct dj_entry *entry = dj_value_entry(value);
+    struct dj_buf rewritten = {0};
+    struct dj_buf scratch = {0};
+    struct deja_slice body;
+    struct dj_outcome outcome = ride_outcome(ride);
+    enum dj_result result = DJ_RESULT_COLLAPSED;
+    if (kind != DJ_HIT_NONE) {
+        outcome.is_hit = true;
+        outcome.kind = kind;
+        outcome.level = level;
+        outcome.similarity = similarity;
+        outcome.entry = entry;
+        result = kind == DJ_HIT_SEMANTIC ? DJ_RESULT_HIT_SEMANTIC : DJ_RESULT_HIT_EXACT;
+    } else if (ride->is_leader) {
+        result = DJ_RESULT_MISS;
+    }
+    if (render(ride, entry, &rewritten, &scratch, &body) != DEJA_OK) {
+        ride_fail(ride, 503, "The stored answer could not be replayed.", NULL,
+                  "cache_unavailable");
+    } else {
+        ride_answer(ride, &outcome, body, ride->is_stream);
+        if (outcome.is_hit)
+            dj_telemetry_saved(ride->context->telemetry, entry);
+        ride_end(ride, result, outcome.is_hit ? level : "none");
+    }
+    dj_buf_fini(&rewritten);
+    dj_buf_fini(&scratch);
+}
+
+/* The flight's value outlives the ride's reference only if we hold it. */
+static void answer_hit(struct ride *ride, const struct dj_flight_end *end)
+{
+    struct dj_value *value = dj_value_ref(end->value);
+    answer_value(ride, value, end->hit, end->level, end->similarity);
+    dj_value_unref(value);
+}
+
+/* ---- making an entry of an answer (worker) ---- */
+
+static void make_chat(struct dj_call *call, struct deja_slice whole)
+{
+    bool is_done = true;
+    struct dj_json_doc *doc = NULL;
+    enum deja_status status = DEJA_OK;
+    struct dj_completion_facts facts;
+    if (call->head.is_stream)
+        status = dj_completion_assemble(whole, &call->made, &is_done);
+    else
+        dj_buf_append_slice(&call->made, whole);
+    if (status == DEJA_OK)
+        status = call->made.status;
+    if (status == DEJA_OK)
+        status = dj_json_parse(dj_buf_slice(&call->made), &doc, NULL);
+    if (status != DEJA_OK || !is_done || !dj_json_is(dj_json_root(doc), DJ_JSON_OBJECT)) {
+        call->refused = is_done ? "answer-not-understood" : "stream-not-ended";
+        dj_buf_clear(&call->made);
+        dj_json_doc_destroy(doc);
+        return;
+    }
+    dj_completion_inspect(dj_json_root(doc), &facts);
+    const struct dj_proxy_policy *policy = atomic_load(&call->context->policy);
+    const struct dj_admit_question question = {
+        .status = call->head.status,
+        .is_complete = is_done,
+        .choice_count = (uint32_t)facts.choice_count,
+        .is_every_choice_stopped = facts.is_every_choice_stopped,
+        .has_length = facts.has_length,
+        .has_content_filter = facts.has_content_filter,
+        .has_tool_calls = facts.has_tool_calls,
+        .has_refusal = facts.has_refusal,
+        .has_content = facts.has_content,
+        .is_moderated = facts.is_moderated,
+        .is_tool_calls_cached = policy->is_tool_calls_cached,
+    };
+    struct dj_admit_answer answer;
+    dj_admit_decide(&question, &answer);
+    call->is_admitted = answer.is_admitted && call->is_storable;
+    call->refused = answer.is_admitted ? NULL : answer.reason;
+    call->is_short_lived = answer.is_short_lived;
+    call->entry.model = dj_arena_copy(&call->arena, facts.model);
+    call->entry.input_tokens = facts.input_tokens;
+    call->entry.output_tokens = facts.output_tokens;
+    call->entry.body = dj_buf_slice(&call->made);
+    dj_json_doc_destroy(doc);
+}
+
+/* On home. */
+static void store_chat(struct dj_call *call, struct dj_flight_end *end)
+{
+    struct dj_engine *engine = call->context->engine;
+    const struct dj_proxy_policy *policy = atomic_load(&call->context->policy);
+    uint64_t ttl_ms =
+        call->is_short_lived ? policy->refusal_ttl_ms : policy->response_ttl_ms;
+    if (!call->made.len)
+        return;
+    if (call->knobs.ttl_ms && call->knobs.ttl_ms < ttl_ms)
+        ttl_ms = call->knobs.ttl_ms;
+    call->entry.created_ms = dj_loop_now_ms(call->home);
+    call->entry.expires_ms = dj_engine_expiry(engine, call->home, ttl_ms, ttl_ms);
+    call->entry.make_ms = (uint32_t)((dj_loop_monotonic_us(call->home) -
+                                      call->upstream_started_us) / 1000);
+    if (dj_value_create(&call->entry, &end->value) != DEJA_OK)
+        end->value = NULL;
+    if (!call->is_admitted)
+        return;
+    bool is_indexed = policy->is_semantic &&
+                      (call->vector || dj_engine_is_worth_indexing(engine, &call->fingerprint));
+    end->is_stored = dj_engine_put(engine, call->home, &call->entry,
+                                   is_indexed && call->fingerprint.is_semantic, call->vector,
+                                   NULL, NULL) == DEJA_OK;
+}
+
+/* ---- the question ---- */
+
+/* Root members as they go upstream: without the cache's own, with usage asked for. */
+static enum deja_status write_body(const struct dj_json *root, bool has_usage_option,
+                                   struct dj_buf *out)
+{
+    struct dj_json_writer w = dj_json_writer(out);
+    const struct dj_json *options = dj_json_get(root, "stream_options");
+    dj_json_begin_object(&w);
+    for (struct dj_json_walk m = dj_json_walk(root); dj_json_walk_next(&m);) {
+        if (deja_slice_is_equal(m.key, deja_slice_text("cache")) ||
+            deja_slice_is_equal(m.key, deja_slice_text("cache_skip")) ||
+            (has_usage_option && m.value == options))
+            continue;
+        dj_json_key_slice(&w, m.key);
+        dj_json_put_value(&w, m.value);
+    }
+    if (has_usage_option) {
+        dj_json_key(&w, "stream_options");
+        dj_json_begin_object(&w);
+        for (struct dj_json_walk m = dj_json_walk(options); dj_json_walk_next(&m);) {
+            if (deja_slice_is_equal(m.key, deja_slice_text("include_usage")))
+                continue;
+            dj_json_key_slice(&w, m.key);
+            dj_json_put_value(&w, m.value);
+        }
+        dj_json_key(&w, "include_usage");
+        dj_json_put_bool(&w, true);
+        dj_json_end_object(&w);
+    }
+    dj_json_end_object(&w);
+    return out->status;
+}
+
+static enum deja_status take_body(struct ride *ride, struct dj_call *call)
+{
+    const struct dj_json *root = dj_json_root(ride->doc);
+    bool is_ours = dj_json_get(root, "cache") || dj_json_get(root, "cache_skip");
+    struct dj_buf body = {0};
+    enum deja_status status = DEJA_OK;
+    if (is_ours) {
+        status = write_body(root, false, &body);
+        call->body_plain = dj_arena_copy(&call->arena, dj_buf_slice(&body));
+    } else {
+        call->body_plain = dj_arena_copy(&call->arena, ride->body); /* untouched */
+    }
+    call->body = call->body_plain;
+    if (status == DEJA_OK && ride->is_stream && !ride->has_usage &&
+        !atomic_load(&ride->context->is_usage_refused)) {
+        dj_buf_clear(&body);
+        status = write_body(root, true, &body);
+        call->body = dj_arena_copy(&call->arena, dj_buf_slice(&body));
+        call->is_usage_added = true;
+    }
+    dj_buf_fini(&body);
+    return status == DEJA_OK && call->body.data && call->body_plain.data ? DEJA_OK
+                                                                         : DEJA_ERR_NOMEM;
+}
+
+static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
+{
+    const struct dj_http_request *request = dj_http_exchange_request(ride->exchange);
+    struct dj_entry *entry = &call->entry;
+    call->fingerprint = ride->fingerprint;
+    call->fingerprint.canonical = deja_slice(NULL, 0);
+    call->knobs = ride->knobs;
+    call->knobs.name_space = dj_arena_copy(&call->arena, ride->knobs.name_space);
+    call->knobs.tags = deja_slice(NULL, 0);
+    if (ride->fingerprint.text.data) {
+        call->fingerprint.text = dj_arena_copy(&call->arena, ride->fingerprint.text);
+        if (!call->fingerprint.text.data)
+            return DEJA_ERR_NOMEM;
+    }
+    call->make = make_chat;
+    call->store = store_chat;
+    call->is_stream = ride->is_stream;
+    call->is_lookup = !ride->knobs.is_no_read && !ride->knobs.is_bypass && ride->is_cacheable;
+    call->is_semantic = ride->policy->is_semantic && ride->fingerprint.is_semantic;
+    call->is_storable = !ride->knobs.is_no_store && !ride->knobs.is_bypass && ride->is_cacheable;
+    memcpy(entry->tenant, ride->tenant, sizeof entry->tenant);
+    memcpy(entry->id, ride->fingerprint.key.id, sizeof entry->id);
+    memcpy(entry->exact, ride->fingerprint.exact, sizeof entry->exact);
+    memcpy(entry->scope, ride->fingerprint.scope, sizeof entry->scope);
+    entry->kind = DJ_ENTRY_CHAT;
+    entry->query = call->fingerprint.text;
+    entry->name_space = call->knobs.name_space;
+    entry->provider = deja_slice_text(call->context->upstream_id);
+    ride_take_tags(ride, &call->arena, entry);
+    enum deja_status status = dj_call_take_request(call, request, true);
+    return status == DEJA_OK ? take_body(ride, call) : status;
+}
+
+/* Misses that differ only in a time or an id of the system prompt are told, with the cure. */
+static void look_for_volatile(struct ride *ride)
+{
+    struct dj_json_doc *doc = NULL;
+    struct deja_slice folded;
+    struct dj_fingerprint fingerprint;
+    struct dj_arena *arena = dj_http_exchange_request(ride->exchange)->arena;
+    const unsigned all = DJ_FOLD_TIME | DJ_FOLD_UUID | DJ_FOLD_REQUEST_ID | DJ_FOLD_DATE;
+    unsigned kinds = 0;
+    if (!ride->fingerprint.is_semantic || ride->body.len > INLINE_BODY_MAX ||
+        dj_key_fold(dj_json_root(ride->doc), all, arena, &folded, &kinds) != DEJA_OK ||
+        dj_json_parse(folded, &doc, NULL) != DEJA_OK)
+        return;
+    if (dj_key_chat(&ride->prefix, dj_json_root(doc), arena, &fingerprint) == DEJA_OK) {
+        dj_key_scope(&ride->prefix, &fingerprint);
+        if (dj_volatile_note(ride->context->volatiles, fingerprint.scope, ride->fingerprint.scope))
+            ride->detail = kinds & DJ_FOLD_TIME         ? "volatile-system-prompt-time"
+                           : kinds & DJ_FOLD_DATE       ? "volatile-system-prompt-date"
+                           : kinds & DJ_FOLD_UUID       ? "volatile-system-prompt-uuid"
+                                                        : "volatile-system-prompt-request_id";
+    }
+    dj_json_doc_destroy(doc);
+}
+
+static void go_home(struct ride *ride)
+{
+    struct dj_call *call = dj_call_create(ride->context);
+    bool is_plain = ride->is_cacheable && !ride->knobs.is_bypass;
+    if (is_plain) {
+        dj_key_scope(&ride->prefix, &ride->fingerprint);
+        look_for_volatile(ride);
+    }
+    if (!call || fill_call(ride, call) != DEJA_OK) {
+        dj_call_destroy(call);
+        ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");
+        return;
+    }
+    ride->join.is_alone = !is_plain || ride->knobs.is_no_read || ride->knobs.is_no_store ||
+                          ride->knobs.is_only_if_cached;
+    ride_flight_key(ride, &ride->fingerprint, call->flight_key);
+    ride_join(ride, call);
+}
+
+static void look_up(struct ride *ride)
+{
+    struct dj_proxy_context *context = ride->context;
+    if (!ride->may_hit)
+        ride->knobs.is_no_read = true; /* suspended: ask the upstream, which decides */
+    bool may_read = ride->is_cacheable && !ride->knobs.is_bypass && !ride->knobs.is_no_read;
+    struct dj_value *value = NULL;
+    if (may_read)
+        value = dj_engine_find(context->engine, ride->loop, &ride->fingerprint.key,
+                               ride->knobs.max_age_ms);
+    if (!value) {
+        go_home(ride);
+        return;
+    }
+    answer_value(ride, value, dj_engine_hit_kind(value, ride->fingerprint.exact), "memory", 1.0f);
+    dj_value_unref(value);
+}
+
+static enum deja_status make_keys(struct ride *ride)
+{
+    const struct dj_json *root = dj_json_root(ride->doc);
+    struct dj_arena *arena = dj_http_exchange_request(ride->exchange)->arena;
+    struct dj_json_doc *folded_doc = NULL;
+    struct deja_slice folded;
+    if (ride->policy->fold &&
+        dj_key_fold(root, ride->policy->fold, arena, &folded, NULL) == DEJA_OK &&
+        dj_json_parse(folded, &folded_doc, NULL) == DEJA_OK)
+        root = dj_json_root(folded_doc);
+    enum deja_status status = dj_key_chat(&ride->prefix, root, arena, &ride->fingerprint);
+    dj_json_doc_destroy(folded_doc);
+    return status;
+}
+
+/* Pure: parse, knobs, keys. On the loop, or on a worker for a large body. */
+static void prepare(void *ctx)
+{
+    struct ride *ride = ctx;
+    uint64_t started = dj_clock_monotonic_us();
+    const struct dj_http_request *request = dj_http_exchange_request(ride->exchange);
+    ride->prepare_status = dj_json_parse(ride->body, &ride->doc, &ride->error);
+    if (ride->prepare_status != DEJA_OK)
+        return;
+    const struct dj_json *root = dj_json_root(ride->doc);
+    if (!dj_json_is(root, DJ_JSON_OBJECT)) {
+        ride->prepare_status = deja_error_set(&ride->error, DEJA_ERR_INVALID,
+                                              "The request body must be a JSON object.");
+        return;
+    }
+    ride->is_stream = dj_json_bool(dj_json_get(root, "stream"), false);
+    ride->has_usage =
+        dj_json_bool(dj_json_get(dj_json_get(root, "stream_options"), "include_usage"), false);
+    dj_knobs_read(request, root, ride->policy->response_ttl_ms, &ride->knobs);
+    ride->prefix.name_space = ride->knobs.name_space;
+    ride->is_cacheable = !ride->is_unknown && dj_json_is(dj_json_get(root, "messages"), DJ_JSON_ARRAY) &&
+                         !dj_json_get(root, "web_search_options");
+    if (ride->is_cacheable)
+        ride->prepare_status = make_keys(ride);
+    else
+        memcpy(ride->fingerprint.key.tenant, ride->tenant, sizeof ride->tenant);
+    ride->canon_us = (uint32_t)(dj_clock_monotonic_us() - started);
+}
+
+static void on_prepared(void *ctx)
+{
+    struct ride *ride = ctx;
+    if (ride->is_gone) {
+        ride_end(ride, DJ_RESULT_ERROR, "none");
+    } else if (ride->prepare_status == DEJA_OK) {
+        dj_telemetry_stage(ride->context->telemetry, DJ_STAGE_CANON,
+                           (double)ride->canon_us / 1e6);
+        look_up(ride);
+    } else if (ride->prepare_status == DEJA_ERR_NOMEM) {
+        ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");
+    } else {
+        ride_fail(ride, 400, ride->error.message[0] ? ride->error.message : "Invalid request.",
+                  NULL, "invalid_json");
+    }
+}
+
+void dj_proxy_chat(struct dj_proxy_context *context, struct dj_http_exchange *exchange,
+                   struct deja_slice request_id)
+{
+    struct ride *ride = ride_create(&chat_ops, context, exchange, request_id);
+    if (!ride)
+        return;
+    ride_identify(ride, "chat");
+    if (!ride_decode(ride))
+        return;
+    if (ride->body.len <= INLINE_BODY_MAX) {
+        prepare(ride);
+        on_prepared(ride);
+        return;
+    }
+    /* The exchange is not watched yet, so it stays valid until it is answered. */
+    ride->job =
+        (struct dj_job){.work = prepare, .done = on_prepared, .ctx = ride, .loop = ride->loop};
+    if (dj_pool_submit(context->pool, &ride->job) != DEJA_OK)
+        ride_fail(ride, 503, "Too many large requests wait.", NULL, "cache_unavailable");
+}

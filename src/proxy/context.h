@@ -1,0 +1,60 @@
+/* proxy/context.h - what every handler of the daemon shares: engine, tenants, metrics, log, policy.
+ *
+ * One per process, read-only after start but for `settings` values that a reload swaps atomically.
+ * Threads: any; members say their own rules.
+ */
+#ifndef DJ_PROXY_CONTEXT_H
+#define DJ_PROXY_CONTEXT_H
+
+#include <deja/base.h>
+
+#include <stdatomic.h>
+
+#include "cache/engine.h"
+#include "cache/flight.h"
+#include "cache/volatile.h"
+#include "loop/pool.h"
+#include "net/outbound.h"
+#include "obs/log.h"
+#include "obs/metrics.h"
+#include "proxy/telemetry.h"
+#include "security/registry.h"
+#include "security/tenant.h"
+
+/* Policy values a SIGHUP may change: one immutable struct, swapped whole. */
+struct dj_proxy_policy {
+    uint64_t response_ttl_ms;
+    uint64_t embedding_ttl_ms;
+    uint64_t refusal_ttl_ms;
+    uint64_t record_bytes_max;   /* 8 MiB */
+    uint32_t followers_max;      /* 10,000 per flight */
+    uint32_t first_byte_timeout_ms;
+    uint32_t idle_timeout_ms;
+    uint32_t total_timeout_ms;
+    uint32_t query_chars_max;    /* cache API: 1,000 */
+    unsigned fold;               /* enum dj_fold bits */
+    bool is_usage_zero_on_hit;
+    bool is_id_new_on_hit;
+    bool is_tool_calls_cached;
+    bool is_semantic;
+};
+
+struct dj_proxy_context {
+    struct dj_engine *engine;
+    struct dj_registry *registry;
+    const struct dj_tenant_root *root;
+    struct dj_metrics *metrics;
+    struct dj_telemetry *telemetry;
+    struct dj_log *log;
+    struct dj_volatile *volatiles;
+    struct dj_pool *pool;
+    struct dj_outbound *const *outbounds; /* one per loop, by loop index */
+    struct dj_flights *const *flights;    /* likewise */
+    const char *upstream_url;             /* without a trailing slash, without /v1 */
+    const char *upstream_id;
+    const char *forced_tenant; /* --tenant: everybody is this one; NULL: derived */
+    _Atomic(const struct dj_proxy_policy *) policy;
+    _Atomic bool is_usage_refused; /* this upstream knows no stream_options */
+};
+
+#endif

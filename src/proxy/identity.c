@@ -1,0 +1,43 @@
+/* proxy/identity.c - see identity.h. */
+#include "proxy/identity.h"
+
+#include "proto/http_text.h"
+
+struct deja_slice dj_identity_credential(const struct dj_http_request *request)
+{
+    struct deja_slice value = dj_http_find_header(request, "authorization");
+    static const char bearer[] = "bearer ";
+    if (!value.len)
+        return dj_http_find_header(request, "x-api-key");
+    if (value.len > sizeof bearer - 1 &&
+        dj_http_is_same(deja_slice(value.data, sizeof bearer - 1), bearer))
+        return dj_http_trim(
+            deja_slice(value.data + sizeof bearer - 1, value.len - (sizeof bearer - 1)));
+    return value;
+}
+
+void dj_identity_tenant(const struct dj_proxy_context *context,
+                        const struct dj_http_request *request, uint8_t out_tenant[DJ_ID_BYTES])
+{
+    struct deja_slice credential = context->forced_tenant ? deja_slice_text(context->forced_tenant)
+                                                          : dj_identity_credential(request);
+    dj_tenant_derive(context->root, credential, out_tenant);
+}
+
+void dj_identity_prefix(const struct dj_proxy_context *context,
+                        const struct dj_http_request *request, const uint8_t tenant[DJ_ID_BYTES],
+                        const char *family, struct dj_key_prefix *out_prefix)
+{
+    *out_prefix = (struct dj_key_prefix){
+        .family = family,
+        .upstream_id = deja_slice_text(context->upstream_id),
+        .headers = {dj_http_find_header(request, "anthropic-beta"),
+                    dj_http_find_header(request, "openai-organization"),
+                    dj_http_find_header(request, "openai-project")},
+    };
+    memcpy(out_prefix->tenant, tenant, sizeof out_prefix->tenant);
+    struct dj_secret key;
+    dj_tenant_fingerprint_key(context->root, tenant, &key);
+    memcpy(out_prefix->fingerprint_key, key.bytes, sizeof out_prefix->fingerprint_key);
+    dj_secret_fini(&key);
+}

@@ -1,0 +1,29 @@
+/* proxy/identity.h - who asks: the tenant of a request's credential, and the front of its keys.
+ *
+ * The one place where a credential becomes a tenant, so that the proxy and the cache API agree
+ * (I1). Threads: any. Trust: requests are untrusted.
+ */
+#ifndef DJ_PROXY_IDENTITY_H
+#define DJ_PROXY_IDENTITY_H
+
+#include <deja/base.h>
+
+#include "cache/key.h"
+#include "net/http_server.h"
+#include "proxy/context.h"
+
+/* The bearer value, any other Authorization as sent, or x-api-key; empty: none. Borrowed from
+ * request. */
+struct deja_slice dj_identity_credential(const struct dj_http_request *request);
+
+/* --tenant if the operator named one, otherwise derived from the credential. */
+void dj_identity_tenant(const struct dj_proxy_context *context,
+                        const struct dj_http_request *request, uint8_t out_tenant[DJ_ID_BYTES]);
+
+/* Everything in front of a body that is meant for the upstream; family: "chat", "embeddings".
+ * Slices are borrowed from request and context. Wipe its fingerprint_key after use. */
+void dj_identity_prefix(const struct dj_proxy_context *context,
+                        const struct dj_http_request *request, const uint8_t tenant[DJ_ID_BYTES],
+                        const char *family, struct dj_key_prefix *out_prefix);
+
+#endif

@@ -1,0 +1,318 @@
+/* proxy/knobs.c - see knobs.h. One table of headers, read from the weakest family to the strongest,
+ * so that the last word wins. */
+#include "proxy/knobs.h"
+
+#include "base/num.h"
+#include "proto/http_text.h"
+
+#define NAME_SPACE_LEN_MAX 256u
+#define TAGS_LEN_MAX 2048u
+#define MS_PER_S 1000u
+
+enum knob {
+    KNOB_BYPASS_IF_TRUE,
+    KNOB_BYPASS_IF_FALSE,
+    KNOB_BYPASS_IF_ON,
+    KNOB_BYPASS_IF_SET,
+    KNOB_REFRESH_IF_TRUE,
+    KNOB_NO_STORE_IF_TRUE,
+    KNOB_TTL,
+    KNOB_MAX_AGE,
+    KNOB_THRESHOLD,
+    KNOB_NAME_SPACE,
+    KNOB_TAGS,
+    KNOB_MODE,      /* exact|direct, semantic */
+    KNOB_OP_CACHE,  /* readWrite, readOnly, writeOnly */
+    KNOB_DEJA,      /* bypass, refresh, no-store, read-only, write-only */
+    KNOB_DIRECTIVES, /* as Cache-Control */
+    KNOB_SEEN,      /* only tells the family */
+};
+
+static const struct row {
+    const char *name;
+    enum knob knob;
+    unsigned compat;
+} rows[] = {
+    {"cache-control", KNOB_DIRECTIVES, 0},
+    {"x-portkey-cache-force-refresh", KNOB_REFRESH_IF_TRUE, DJ_COMPAT_PORTKEY},
+    {"x-portkey-cache-namespace", KNOB_NAME_SPACE, DJ_COMPAT_PORTKEY},
+    {"x-portkey-debug", KNOB_BYPASS_IF_FALSE, DJ_COMPAT_PORTKEY},
+    {"x-portkey-config", KNOB_SEEN, DJ_COMPAT_PORTKEY},
+    {"cf-skip-cache", KNOB_BYPASS_IF_TRUE, DJ_COMPAT_CLOUDFLARE},
+    {"cf-cache-ttl", KNOB_TTL, DJ_COMPAT_CLOUDFLARE},
+    {"cf-aig-skip-cache", KNOB_BYPASS_IF_TRUE, DJ_COMPAT_CLOUDFLARE},
+    {"cf-aig-cache-ttl", KNOB_TTL, DJ_COMPAT_CLOUDFLARE},
+    {"cf-aig-cache-key", KNOB_NAME_SPACE, DJ_COMPAT_CLOUDFLARE},
+    {"helicone-cache-enabled", KNOB_BYPASS_IF_FALSE, DJ_COMPAT_HELICONE},
+    {"helicone-cache-seed", KNOB_NAME_SPACE, DJ_COMPAT_HELICONE},
+    {"x-bf-cache-key", KNOB_NAME_SPACE, DJ_COMPAT_BIFROST},
+    {"x-bf-cache-ttl", KNOB_TTL, DJ_COMPAT_BIFROST},
+    {"x-bf-cache-threshold", KNOB_THRESHOLD, DJ_COMPAT_BIFROST},
+    {"x-bf-cache-type", KNOB_MODE, DJ_COMPAT_BIFROST},
+    {"x-bf-cache-no-store", KNOB_NO_STORE_IF_TRUE, DJ_COMPAT_BIFROST},
+    {"x-openrouter-cache", KNOB_BYPASS_IF_FALSE, DJ_COMPAT_OPENROUTER},
+    {"x-openrouter-cache-ttl", KNOB_TTL, DJ_COMPAT_OPENROUTER},
+    {"x-openrouter-cache-clear", KNOB_REFRESH_IF_TRUE, DJ_COMPAT_OPENROUTER},
+    {"x-cache-bypass", KNOB_BYPASS_IF_SET, DJ_COMPAT_APISIX},
+    {"x-higress-skip-ai-cache", KNOB_BYPASS_IF_ON, 0},
+    {"op-cache", KNOB_OP_CACHE, 0},
+    {"x-vsr-cache-control", KNOB_DIRECTIVES, 0},
+    {"x-deja-cache", KNOB_DEJA, 0},
+    {"x-deja-mode", KNOB_MODE, 0},
+    {"x-deja-ttl", KNOB_TTL, 0},
+    {"x-deja-max-age", KNOB_MAX_AGE, 0},
+    {"x-deja-threshold", KNOB_THRESHOLD, 0},
+    {"x-deja-namespace", KNOB_NAME_SPACE, 0},
+    {"x-deja-tags", KNOB_TAGS, 0},
+};
+
+static bool is_text(struct deja_slice value, const char *text)
+{
+    return dj_http_is_same(value, text);
+}
+
+static void read_ttl(struct deja_slice value, struct dj_knobs *knobs)
+{
+    uint64_t ms = 0;
+    if (dj_num_parse_duration(value, &ms) == DEJA_OK && ms > 0)
+        knobs->ttl_ms = ms;
+    else
+        knobs->detail = "ttl-ignored";
+}
+
+static void read_threshold(struct deja_slice value, struct dj_knobs *knobs)
+{
+    double threshold = 0;
+    if (dj_num_parse_double(value, &threshold) == DEJA_OK && threshold >= 0 && threshold <= 1)
+        knobs->threshold = threshold;
+    else
+        knobs->detail = "threshold-ignored";
+}
+
+/* A max-age is both the oldest acceptable entry and a cap of the store TTL (WIRE §6). */
+static void read_max_age(struct deja_slice value, struct dj_knobs *knobs)
+{
+    uint64_t ms = 0;
+    if (dj_num_parse_duration(value, &ms) != DEJA_OK) {
+        knobs->detail = "max-age-ignored";
+        return;
+    }
+    if (ms == 0) {
+        knobs->is_no_read = true;
+        return;
+    }
+    knobs->max_age_ms = ms;
+    if (!knobs->ttl_ms || knobs->ttl_ms > ms)
+        knobs->ttl_ms = ms;
+}
+
+static void read_directive(struct deja_slice directive, struct dj_knobs *knobs)
+{
+    size_t name_len = 0;
+    while (name_len < directive.len && directive.data[name_len] != '=')
+        name_len++;
+    struct deja_slice name = deja_slice(directive.data, name_len);
+    struct deja_slice value = deja_slice(NULL, 0);
+    if (name_len < directive.len)
+        value = deja_slice(directive.data + name_len + 1, directive.len - name_len - 1);
+    if (value.len >= 2 && value.data[0] == '"')
+        value = deja_slice(value.data + 1, value.len - 2);
+    if (is_text(name, "no-cache"))
+        knobs->is_no_read = true;
+    else if (is_text(name, "no-store") || is_text(name, "bypass"))
+        knobs->is_bypass = true; /* for privacy nothing is read either */
+    else if (is_text(name, "only-if-cached"))
+        knobs->is_only_if_cached = true;
+    else if (is_text(name, "max-age"))
+        read_max_age(value, knobs);
+    else if (is_text(name, "s-maxage") || is_text(name, "ttl"))
+        read_ttl(value, knobs);
+}
+
+static void read_directives(struct deja_slice value, struct dj_knobs *knobs)
+{
+    size_t at = 0;
+    while (at < value.len) {
+        while (at < value.len && (value.data[at] == ' ' || value.data[at] == ','))
+            at++;
+        size_t end = at;
+        while (end < value.len && value.data[end] != ',')
+            end++;
+        size_t trimmed = end;
+        while (trimmed > at && value.data[trimmed - 1] == ' ')
+            trimmed--;
+        if (trimmed > at)
+            read_directive(deja_slice(value.data + at, trimmed - at), knobs);
+        at = end;
+    }
+}
+
+static void read_deja(struct deja_slice value, struct dj_knobs *knobs)
+{
+    if (is_text(value, "bypass"))
+        knobs->is_bypass = true;
+    else if (is_text(value, "refresh") || is_text(value, "write-only"))
+        knobs->is_no_read = true;
+    else if (is_text(value, "no-store"))
+        knobs->is_bypass = true;
+    else if (is_text(value, "read-only"))
+        knobs->is_no_store = true;
+    else
+        knobs->detail = "x-deja-cache-ignored";
+}
+
+static void read_name_space(struct deja_slice value, struct dj_knobs *knobs)
+{
+    if (value.len <= NAME_SPACE_LEN_MAX)
+        knobs->name_space = value;
+    else
+        knobs->is_bypass = true; /* never a wider namespace than was asked for */
+}
+
+static void read_mode(struct deja_slice value, struct dj_knobs *knobs)
+{
+    if (is_text(value, "exact") || is_text(value, "direct"))
+        knobs->is_exact_only = true;
+    else if (is_text(value, "semantic"))
+        knobs->is_exact_only = false;
+    else
+        knobs->detail = "mode-ignored";
+}
+
+static void read_row(const struct row *row, struct deja_slice value, struct dj_knobs *knobs)
+{
+    bool is_true = is_text(value, "true") || is_text(value, "1");
+    bool is_false = is_text(value, "false") || is_text(value, "0");
+    knobs->compat |= row->compat;
+    switch (row->knob) {
+    case KNOB_BYPASS_IF_TRUE:
+        knobs->is_bypass = knobs->is_bypass || is_true;
+        break;
+    case KNOB_BYPASS_IF_FALSE:
+        knobs->is_bypass = knobs->is_bypass || is_false;
+        break;
+    case KNOB_BYPASS_IF_ON:
+        knobs->is_bypass = knobs->is_bypass || is_text(value, "on");
+        break;
+    case KNOB_BYPASS_IF_SET:
+        knobs->is_bypass = knobs->is_bypass || !is_false;
+        break;
+    case KNOB_REFRESH_IF_TRUE:
+        knobs->is_no_read = knobs->is_no_read || is_true;
+        break;
+    case KNOB_NO_STORE_IF_TRUE:
+        knobs->is_no_store = knobs->is_no_store || is_true;
+        break;
+    case KNOB_TTL:
+        read_ttl(value, knobs);
+        break;
+    case KNOB_MAX_AGE:
+        read_max_age(value, knobs);
+        break;
+    case KNOB_THRESHOLD:
+        read_threshold(value, knobs);
+        break;
+    case KNOB_NAME_SPACE:
+        read_name_space(value, knobs);
+        break;
+    case KNOB_TAGS:
+        knobs->tags = value.len <= TAGS_LEN_MAX ? value : knobs->tags;
+        break;
+    case KNOB_MODE:
+        read_mode(value, knobs);
+        break;
+    case KNOB_OP_CACHE:
+        knobs->is_no_store = is_text(value, "readOnly");
+        knobs->is_no_read = is_text(value, "writeOnly");
+        break;
+    case KNOB_DEJA:
+        read_deja(value, knobs);
+        break;
+    case KNOB_DIRECTIVES:
+        read_directives(value, knobs);
+        break;
+    case KNOB_SEEN:
+        break;
+    }
+}
+
+/* LiteLLM's body knobs; there s-maxage is a freshness bound. */
+static void read_body(const struct dj_json *body, struct dj_knobs *knobs)
+{
+    const struct dj_json *cache = dj_json_get(body, "cache");
+    if (dj_json_bool(dj_json_get(body, "cache_skip"), false))
+        knobs->is_bypass = true;
+    if (!dj_json_is(cache, DJ_JSON_OBJECT))
+        return;
+    knobs->compat |= DJ_COMPAT_LITELLM;
+    if (dj_json_bool(dj_json_get(cache, "no-cache"), false))
+        knobs->is_no_read = true;
+    if (dj_json_bool(dj_json_get(cache, "no-store"), false))
+        knobs->is_bypass = true;
+    double ttl = dj_json_double(dj_json_get(cache, "ttl"), 0);
+    if (ttl > 0 && ttl < 1e9)
+        knobs->ttl_ms = (uint64_t)(ttl * MS_PER_S);
+    double age = dj_json_double(dj_json_get(cache, "s-maxage"), 0);
+    if (!(age > 0))
+        age = dj_json_double(dj_json_get(cache, "s-max-age"), 0);
+    if (age > 0 && age < 1e9)
+        knobs->max_age_ms = (uint64_t)(age * MS_PER_S);
+    struct deja_slice name_space = dj_json_string(dj_json_get(cache, "namespace"));
+    if (name_space.len)
+        read_name_space(name_space, knobs);
+}
+
+/* Headers of a cache begin with one of few letters; most requests carry none, so a cheap look first
+ * spares the table. */
+static bool may_steer(struct deja_slice name)
+{
+    char c = name.len > 5 ? name.data[0] : '\0';
+    return c == 'x' || c == 'X' || c == 'c' || c == 'C' || c == 'h' || c == 'H' || c == 'o' ||
+           c == 'O';
+}
+
+static const struct row *find_row(struct deja_slice name)
+{
+    if (!may_steer(name))
+        return NULL;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (is_text(name, rows[i].name))
+            return &rows[i];
+    return NULL;
+}
+
+void dj_knobs_read(const struct dj_http_request *request, const struct dj_json *body,
+                   uint64_t ttl_max_ms, struct dj_knobs *out_knobs)
+{
+    struct dj_knobs knobs = {0};
+    const struct row *met[64];
+    struct deja_slice values[64];
+    size_t count = 0;
+    for (size_t i = 0; i < request->header_count && count < 64; i++) {
+        met[count] = find_row(request->headers[i].name);
+        if (met[count])
+            values[count++] = request->headers[i].value;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (met[i] == &rows[0])
+            read_row(met[i], values[i], &knobs);
+    if (body)
+        read_body(body, &knobs);
+    for (const struct row *row = rows + 1; count && row < rows + sizeof rows / sizeof *rows; row++)
+        for (size_t i = 0; i < count; i++)
+            if (met[i] == row)
+                read_row(row, values[i], &knobs);
+    if (ttl_max_ms && knobs.ttl_ms > ttl_max_ms) {
+        knobs.ttl_ms = ttl_max_ms;
+        knobs.detail = "ttl-clamped";
+    }
+    *out_knobs = knobs;
+}
+
+bool dj_knobs_is_cache_header(struct deja_slice name)
+{
+    const struct row *row = find_row(name);
+    if (row)
+        return row != &rows[0]; /* Cache-Control is every hop's own */
+    return name.len >= 7 && is_text(deja_slice(name.data, 7), "x-deja-");
+}

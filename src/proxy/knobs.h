@@ -1,0 +1,49 @@
+/* proxy/knobs.h - what one request asks of the cache, out of the headers of every family (WIRE §5).
+ *
+ * Precedence: X-Deja-* > a peer's header > body "cache" > Cache-Control. A client may narrow what
+ * its tenant allows, never widen it (I12). Trust: untrusted. Threads: any.
+ */
+#ifndef DJ_PROXY_KNOBS_H
+#define DJ_PROXY_KNOBS_H
+
+#include <deja/base.h>
+
+#include "net/http_server.h"
+#include "proto/json.h"
+
+/* Families whose answer headers were asked for by one of their request headers; a bit set. */
+enum dj_compat {
+    DJ_COMPAT_PORTKEY = 1,
+    DJ_COMPAT_CLOUDFLARE = 2,
+    DJ_COMPAT_HELICONE = 4,
+    DJ_COMPAT_LITELLM = 8,
+    DJ_COMPAT_BIFROST = 16,
+    DJ_COMPAT_APISIX = 32,
+    DJ_COMPAT_OPENROUTER = 64,
+    DJ_COMPAT_KONG = 128,
+};
+
+struct dj_knobs {
+    bool is_bypass;         /* neither read nor written */
+    bool is_no_read;        /* refresh: asked upstream, then stored */
+    bool is_no_store;       /* read is allowed, nothing is stored */
+    bool is_only_if_cached; /* 504 on a miss */
+    bool is_exact_only;
+    uint64_t ttl_ms;     /* 0: the tenant's */
+    uint64_t max_age_ms; /* 0: any age */
+    double threshold;    /* 0: the policy's; only raises */
+    struct deja_slice name_space;
+    struct deja_slice tags; /* comma separated */
+    unsigned compat;        /* enum dj_compat */
+    const char *detail;     /* an override that was cut or ignored: constant; NULL: none */
+};
+
+/* body: the parsed root or NULL (its "cache" and "cache_skip"). Values that cannot be read are
+ * ignored and named in detail. */
+void dj_knobs_read(const struct dj_http_request *request, const struct dj_json *body,
+                   uint64_t ttl_max_ms, struct dj_knobs *out_knobs);
+
+/* True for request headers that steer a cache and never go upstream. */
+bool dj_knobs_is_cache_header(struct deja_slice name);
+
+#endif

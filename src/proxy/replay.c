@@ -1,0 +1,254 @@
+/* proxy/replay.c - see completion.h; object to stream, and what the write gate asks.
+ *
+ * Per choice: one event with the role, one per further field of the message (log probabilities ride
+ * with the content), one with the finish reason. Then usage if asked for, then the end.
+ */
+#include "proto/sse.h"
+#include "proxy/completion.h"
+
+struct replay {
+    const struct dj_json *object;
+    struct dj_buf *out;
+    struct dj_buf event;
+    struct dj_json_writer w;
+};
+
+static bool is_name(struct deja_slice name, const char *text)
+{
+    return deja_slice_is_equal(name, deja_slice_text(text));
+}
+
+/* Opens an event with the members every chunk carries; the caller writes "choices" and ends it. */
+static void begin_event(struct replay *replay)
+{
+    dj_buf_clear(&replay->event);
+    replay->w = dj_json_writer(&replay->event);
+    struct dj_json_writer *w = &replay->w;
+    dj_json_begin_object(w);
+    for (struct dj_json_walk m = dj_json_walk(replay->object); dj_json_walk_next(&m);) {
+        if (is_name(m.key, "choices") || is_name(m.key, "usage"))
+            continue;
+        dj_json_key_slice(w, m.key);
+        if (is_name(m.key, "object"))
+            dj_json_put_text(w, "chat.completion.chunk");
+        else
+            dj_json_put_value(w, m.value);
+    }
+    dj_json_key(w, "choices");
+    dj_json_begin_array(w);
+}
+
+static void end_event(struct replay *replay)
+{
+    dj_json_end_array(&replay->w);
+    dj_json_end_object(&replay->w);
+    if (replay->event.status != DEJA_OK)
+        replay->out->status = replay->event.status;
+    dj_sse_append(replay->out, dj_buf_slice(&replay->event));
+}
+
+static void begin_choice(struct replay *replay, const struct dj_json *choice)
+{
+    struct dj_json_writer *w = &replay->w;
+    begin_event(replay);
+    dj_json_begin_object(w);
+    dj_json_key(w, "index");
+    dj_json_put_i64(w, dj_json_i64(dj_json_get(choice, "index"), 0));
+    dj_json_key(w, "delta");
+    dj_json_begin_object(w);
+}
+
+/* logprobs and finish_reason: NULL writes null, as streams do until the last chunk. */
+static void end_choice(struct replay *replay, const struct dj_json *logprobs,
+                       const struct dj_json *finish_reason, const struct dj_json *rest)
+{
+    struct dj_json_writer *w = &replay->w;
+    dj_json_end_object(w);
+    if (logprobs) {
+        dj_json_key(w, "logprobs");
+        dj_json_put_value(w, logprobs);
+    }
+    for (struct dj_json_walk m = dj_json_walk(rest); dj_json_walk_next(&m);) {
+        if (is_name(m.key, "index") || is_name(m.key, "message") || is_name(m.key, "logprobs") ||
+            is_name(m.key, "finish_reason"))
+            continue;
+        dj_json_key_slice(w, m.key);
+        dj_json_put_value(w, m.value);
+    }
+    dj_json_key(w, "finish_reason");
+    if (finish_reason)
+        dj_json_put_value(w, finish_reason);
+    else
+        dj_json_put_null(w);
+    dj_json_end_object(w);
+    end_event(replay);
+}
+
+/* In a stream each tool call tells its place. */
+static void put_tool_calls(struct dj_json_writer *w, const struct dj_json *calls)
+{
+    int64_t index = 0;
+    dj_json_begin_array(w);
+    for (struct dj_json_walk call = dj_json_walk(calls); dj_json_walk_next(&call); index++) {
+        if (!dj_json_is(call.value, DJ_JSON_OBJECT)) {
+            dj_json_put_value(w, call.value);
+            continue;
+        }
+        dj_json_begin_object(w);
+        dj_json_key(w, "index");
+        dj_json_put_i64(w, index);
+        for (struct dj_json_walk m = dj_json_walk(call.value); dj_json_walk_next(&m);) {
+            if (is_name(m.key, "index"))
+                continue;
+            dj_json_key_slice(w, m.key);
+            dj_json_put_value(w, m.value);
+        }
+        dj_json_end_object(w);
+    }
+    dj_json_end_array(w);
+}
+
+static void replay_choice(struct replay *replay, const struct dj_json *choice)
+{
+    const struct dj_json *message = dj_json_get(choice, "message");
+    const struct dj_json *role = dj_json_get(message, "role");
+    const struct dj_json *logprobs = dj_json_get(choice, "logprobs");
+    if (role) {
+        begin_choice(replay, choice);
+        dj_json_key(&replay->w, "role");
+        dj_json_put_value(&replay->w, role);
+        end_choice(replay, NULL, NULL, NULL);
+    }
+    for (struct dj_json_walk m = dj_json_walk(message); dj_json_walk_next(&m);) {
+        if (is_name(m.key, "role"))
+            continue;
+        begin_choice(replay, choice);
+        dj_json_key_slice(&replay->w, m.key);
+        if (is_name(m.key, "tool_calls") && dj_json_is(m.value, DJ_JSON_ARRAY))
+            put_tool_calls(&replay->w, m.value);
+        else
+            dj_json_put_value(&replay->w, m.value);
+        end_choice(replay, is_name(m.key, "content") ? logprobs : NULL, NULL, NULL);
+    }
+    begin_choice(replay, choice);
+    end_choice(replay, dj_json_get(message, "content") ? NULL : logprobs,
+               dj_json_get(choice, "finish_reason"), choice);
+}
+
+enum deja_status dj_completion_replay(const struct dj_json *object, bool has_usage,
+                                      struct dj_buf *out_sse)
+{
+    struct replay replay = {.object = object, .out = out_sse};
+    for (struct dj_json_walk c = dj_json_walk(dj_json_get(object, "choices"));
+         dj_json_walk_next(&c);)
+        replay_choice(&replay, c.value);
+    if (has_usage && dj_json_get(object, "usage")) {
+        begin_event(&replay);
+        dj_json_end_array(&replay.w);
+        dj_json_key(&replay.w, "usage");
+        dj_json_put_value(&replay.w, dj_json_get(object, "usage"));
+        dj_json_end_object(&replay.w);
+        dj_sse_append(out_sse, dj_buf_slice(&replay.event));
+    }
+    dj_sse_append(out_sse, deja_slice_text("[DONE]"));
+    dj_buf_fini(&replay.event);
+    return out_sse->status;
+}
+
+static void put_zeroed(struct dj_json_writer *w, const struct dj_json *value)
+{
+    if (dj_json_is(value, DJ_JSON_NUMBER)) {
+        dj_json_put_i64(w, 0);
+    } else if (dj_json_is(value, DJ_JSON_OBJECT)) {
+        dj_json_begin_object(w);
+        for (struct dj_json_walk m = dj_json_walk(value); dj_json_walk_next(&m);) {
+            dj_json_key_slice(w, m.key);
+            put_zeroed(w, m.value);
+        }
+        dj_json_end_object(w);
+    } else {
+        dj_json_put_value(w, value);
+    }
+}
+
+void dj_completion_rewrite(const struct dj_json *object, bool is_usage_zero, const char *new_id,
+                           int64_t new_created_s, struct dj_buf *out_json)
+{
+    struct dj_json_writer w = dj_json_writer(out_json);
+    dj_json_begin_object(&w);
+    for (struct dj_json_walk m = dj_json_walk(object); dj_json_walk_next(&m);) {
+        dj_json_key_slice(&w, m.key);
+        if (is_usage_zero && is_name(m.key, "usage"))
+            put_zeroed(&w, m.value);
+        else if (new_id && is_name(m.key, "id"))
+            dj_json_put_text(&w, new_id);
+        else if (new_id && is_name(m.key, "created"))
+            dj_json_put_i64(&w, new_created_s);
+        else
+            dj_json_put_value(&w, m.value);
+    }
+    dj_json_end_object(&w);
+}
+
+/* ---- what the write gate asks ---- */
+
+static bool has_text(const struct dj_json *value)
+{
+    return dj_json_string(value).len > 0;
+}
+
+static void inspect_choice(const struct dj_json *choice, struct dj_completion_facts *facts)
+{
+    const struct dj_json *message = dj_json_get(choice, "message");
+    struct deja_slice reason = dj_json_string(dj_json_get(choice, "finish_reason"));
+    facts->choice_count++;
+    facts->has_length = facts->has_length || is_name(reason, "length");
+    facts->has_content_filter = facts->has_content_filter || is_name(reason, "content_filter");
+    if (!is_name(reason, "stop") && !is_name(reason, "tool_calls") &&
+        !is_name(reason, "function_call"))
+        facts->is_every_choice_stopped = false;
+    if (dj_json_count(dj_json_get(message, "tool_calls")) > 0 ||
+        dj_json_is(dj_json_get(message, "function_call"), DJ_JSON_OBJECT))
+        facts->has_tool_calls = true;
+    if (has_text(dj_json_get(message, "refusal")))
+        facts->has_refusal = true;
+    const struct dj_json *content = dj_json_get(message, "content");
+    if (has_text(content) || dj_json_count(content) > 0 ||
+        dj_json_is(dj_json_get(message, "audio"), DJ_JSON_OBJECT))
+        facts->has_content = true;
+}
+
+static uint32_t tokens(const struct dj_json *usage, const char *name)
+{
+    int64_t count = dj_json_i64(dj_json_get(usage, name), 0);
+    return count < 0 ? 0 : count > UINT32_MAX ? UINT32_MAX : (uint32_t)count;
+}
+
+void dj_completion_inspect(const struct dj_json *object, struct dj_completion_facts *out_facts)
+{
+    struct dj_completion_facts facts = {.is_every_choice_stopped = true};
+    for (struct dj_json_walk c = dj_json_walk(dj_json_get(object, "choices"));
+         dj_json_walk_next(&c);)
+        inspect_choice(c.value, &facts);
+    const struct dj_json *usage = dj_json_get(object, "usage");
+    facts.has_content = facts.has_content || facts.has_tool_calls;
+    facts.is_moderated = dj_json_is(dj_json_get(object, "moderation"), DJ_JSON_OBJECT);
+    facts.model = dj_json_string(dj_json_get(object, "model"));
+    facts.input_tokens = tokens(usage, "prompt_tokens");
+    facts.output_tokens = tokens(usage, "completion_tokens");
+    *out_facts = facts;
+}
+
+bool dj_completion_is_usage_only(struct deja_slice event_data)
+{
+    struct dj_json_doc *doc = NULL;
+    if (!event_data.len || event_data.data[0] != '{' ||
+        dj_json_parse(event_data, &doc, NULL) != DEJA_OK)
+        return false;
+    const struct dj_json *root = dj_json_root(doc);
+    const struct dj_json *choices = dj_json_get(root, "choices");
+    bool is_usage = dj_json_is(choices, DJ_JSON_ARRAY) && dj_json_count(choices) == 0 &&
+                    dj_json_is(dj_json_get(root, "usage"), DJ_JSON_OBJECT);
+    dj_json_doc_destroy(doc);
+    return is_usage;
+}

@@ -1,0 +1,198 @@
+/* proxy/respond.c - see respond.h. */
+#include "proxy/respond.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/num.h"
+
+#define VALUE_LEN_MAX 512u
+
+void dj_answer_add(struct dj_answer_headers *headers, const char *name, struct deja_slice value)
+{
+    if (headers->count < DJ_ANSWER_HEADERS_MAX)
+        headers->items[headers->count++] =
+            (struct dj_http_header){.name = deja_slice_text(name), .value = value};
+}
+
+void dj_answer_add_format(struct dj_answer_headers *headers, const char *name, const char *format,
+                          ...)
+{
+    char text[VALUE_LEN_MAX];
+    va_list args;
+    va_start(args, format);
+    int len = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (len < 0)
+        return;
+    size_t kept = (size_t)len < sizeof text ? (size_t)len : sizeof text - 1;
+    struct deja_slice copy = dj_arena_copy(headers->arena, deja_slice(text, kept));
+    if (copy.data)
+        dj_answer_add(headers, name, copy);
+}
+
+static int64_t seconds_left(const struct dj_outcome *outcome)
+{
+    int64_t left = (outcome->entry->expires_ms - outcome->now_ms) / 1000;
+    return left > 0 ? left : 0;
+}
+
+static void add_hit_status(struct dj_answer_headers *headers, const struct dj_outcome *outcome,
+                           const char *id)
+{
+    if (outcome->entry->expires_ms)
+        dj_answer_add_format(headers, "Cache-Status", "deja; hit; ttl=%lld; key=\"%s\"; detail=%s",
+                             (long long)seconds_left(outcome), id,
+                             dj_hit_kind_text(outcome->kind));
+    else
+        dj_answer_add_format(headers, "Cache-Status", "deja; hit; key=\"%s\"; detail=%s", id,
+                             dj_hit_kind_text(outcome->kind));
+}
+
+static void add_miss_status(struct dj_answer_headers *headers, const struct dj_outcome *outcome)
+{
+    char status[32] = "";
+    const char *fwd = outcome->is_bypass    ? "bypass"
+                      : outcome->is_refresh ? "request"
+                                            : "miss";
+    if (outcome->upstream_status) {
+        int len = snprintf(status, sizeof status, "; fwd-status=%d", outcome->upstream_status);
+        if (len < 0)
+            status[0] = '\0';
+    }
+    dj_answer_add_format(headers, "Cache-Status", "deja; fwd=%s%s%s%s%s%s", fwd, status,
+                         outcome->is_stored ? "; stored" : "",
+                         outcome->is_collapsed ? "; collapsed" : "",
+                         outcome->detail ? "; detail=" : "",
+                         outcome->detail ? outcome->detail : "");
+}
+
+static void add_families(struct dj_answer_headers *headers, const struct dj_outcome *outcome,
+                         const char *id)
+{
+    bool is_hit = outcome->is_hit;
+    struct deja_slice word = deja_slice_text(is_hit ? "HIT" : "MISS");
+    if (outcome->compat & DJ_COMPAT_PORTKEY)
+        dj_answer_add(headers, "x-portkey-cache-status",
+                      outcome->is_refresh                  ? deja_slice_text("REFRESH")
+                      : outcome->is_bypass                 ? deja_slice_text("DISABLED")
+                      : outcome->kind == DJ_HIT_SEMANTIC   ? deja_slice_text("SEMANTIC HIT")
+                                                           : word);
+    if (outcome->compat & DJ_COMPAT_CLOUDFLARE)
+        dj_answer_add(headers, "cf-aig-cache-status", word);
+    if (outcome->compat & DJ_COMPAT_HELICONE)
+        dj_answer_add(headers, "Helicone-Cache", word);
+    if (outcome->compat & DJ_COMPAT_OPENROUTER)
+        dj_answer_add(headers, "X-OpenRouter-Cache-Status", word);
+    if (outcome->compat & DJ_COMPAT_APISIX)
+        dj_answer_add(headers, "X-AI-Cache-Status",
+                      outcome->is_bypass ? deja_slice_text("BYPASS") : word);
+    if ((outcome->compat & DJ_COMPAT_LITELLM) && is_hit)
+        dj_answer_add_format(headers, "x-litellm-cache-key", "%s", id);
+}
+
+static void add_timing(struct dj_answer_headers *headers, const struct dj_outcome *outcome)
+{
+    char text[VALUE_LEN_MAX] = "";
+    const struct {
+        const char *name;
+        uint64_t us;
+    } stages[] = {{"canon", outcome->verify_us},
+                  {"embed", outcome->embed_us},
+                  {"search", outcome->search_us},
+                  {"upstream", outcome->upstream_us},
+                  {"total", outcome->total_us}};
+    size_t at = 0;
+    for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
+        if (!stages[i].us)
+            continue;
+        int len = snprintf(text + at, sizeof text - at, "%s%s;dur=%.3f", at ? ", " : "",
+                           stages[i].name, (double)stages[i].us / 1000.0);
+        if (len > 0 && (size_t)len < sizeof text - at)
+            at += (size_t)len;
+    }
+    dj_answer_add_format(headers, "Server-Timing", "%s", at ? text : "total;dur=0.001");
+}
+
+void dj_answer_add_outcome(struct dj_answer_headers *headers, const struct dj_outcome *outcome)
+{
+    char id[2 * DJ_ID_BYTES + 1] = "";
+    const char *word = outcome->is_hit       ? "HIT"
+                       : outcome->is_bypass  ? "BYPASS"
+                       : outcome->is_refresh ? "REFRESH"
+                                             : "MISS";
+    if (outcome->is_hit) {
+        int64_t age_s = (outcome->now_ms - outcome->entry->created_ms) / 1000;
+        dj_hex_encode(outcome->entry->id, DJ_ID_BYTES, id);
+        add_hit_status(headers, outcome, id);
+        dj_answer_add_format(headers, "Age", "%lld", (long long)(age_s > 0 ? age_s : 0));
+        dj_answer_add_format(headers, "X-Cache-Id", "%s", id);
+        dj_answer_add_format(headers, "X-Cache-Similarity", "%.4f", (double)outcome->similarity);
+        dj_answer_add(headers, "X-Cache-Tier", deja_slice_text(outcome->level));
+    } else {
+        add_miss_status(headers, outcome);
+    }
+    dj_answer_add(headers, "X-Cache-Hit", deja_slice_text(outcome->is_hit ? "true" : "false"));
+    dj_answer_add(headers, "X-Cache-Status", deja_slice_text(word));
+    dj_answer_add(headers, "X-Request-Id", outcome->request_id);
+    add_timing(headers, outcome);
+    if (outcome->compat)
+        add_families(headers, outcome, id);
+}
+
+static const char *error_type(int status)
+{
+    switch (status) {
+    case 401:
+        return "authentication_error";
+    case 403:
+        return "permission_error";
+    case 404:
+        return "not_found_error";
+    case 429:
+        return "rate_limit_error";
+    default:
+        return status >= 500 ? "api_error" : "invalid_request_error";
+    }
+}
+
+void dj_proxy_error_body(struct dj_buf *out, int status, const char *message, const char *param,
+                         const char *code)
+{
+    struct dj_json_writer w = dj_json_writer(out);
+    dj_json_begin_object(&w);
+    dj_json_key(&w, "error");
+    dj_json_begin_object(&w);
+    dj_json_key(&w, "message");
+    dj_json_put_text(&w, message);
+    dj_json_key(&w, "type");
+    dj_json_put_text(&w, error_type(status));
+    dj_json_key(&w, "param");
+    if (param)
+        dj_json_put_text(&w, param);
+    else
+        dj_json_put_null(&w);
+    dj_json_key(&w, "code");
+    if (code)
+        dj_json_put_text(&w, code);
+    else
+        dj_json_put_null(&w);
+    dj_json_end_object(&w);
+    dj_json_end_object(&w);
+}
+
+void dj_proxy_error(struct dj_http_exchange *exchange, int status, const char *message,
+                    const char *param, const char *code, struct deja_slice request_id)
+{
+    struct dj_buf body = {0};
+    const struct dj_http_request *request = dj_http_exchange_request(exchange);
+    struct dj_answer_headers headers = {.arena = request->arena};
+    struct dj_outcome outcome = {.is_bypass = true, .detail = code, .request_id = request_id};
+    dj_proxy_error_body(&body, status, message, param, code);
+    dj_answer_add(&headers, "Content-Type", deja_slice_text("application/json"));
+    dj_answer_add_outcome(&headers, &outcome);
+    if (status < 500)
+        dj_answer_add(&headers, "x-should-retry", deja_slice_text("false"));
+    dj_http_respond(exchange, status, headers.items, headers.count, dj_buf_slice(&body));
+    dj_buf_fini(&body);
+}

@@ -1,0 +1,58 @@
+/* proxy/respond.h - the headers every answer carries (WIRE §5.3, §12), and errors of this surface.
+ *
+ * Threads: loop-bound to the exchange.
+ */
+#ifndef DJ_PROXY_RESPOND_H
+#define DJ_PROXY_RESPOND_H
+
+#include <deja/base.h>
+
+#include "cache/engine.h"
+#include "net/http_server.h"
+#include "proxy/knobs.h"
+
+/* What is known about how a request was answered. Plain data; texts borrowed or constant. */
+struct dj_outcome {
+    bool is_hit;
+    bool is_bypass;
+    bool is_refresh;
+    bool is_collapsed;
+    bool is_stored;
+    enum dj_hit_kind kind;
+    const char *level;
+    float similarity;
+    const struct dj_entry *entry; /* of a hit */
+    const char *detail;           /* why missed, or what was cut */
+    int upstream_status;          /* 0: not asked */
+    uint32_t embed_us;
+    uint32_t search_us;
+    uint32_t upstream_us; /* to its first byte */
+    uint32_t verify_us;   /* canonical form and keys */
+    int64_t now_ms;
+    uint64_t total_us;
+    unsigned compat;
+    struct deja_slice request_id;
+};
+
+#define DJ_ANSWER_HEADERS_MAX 128u
+
+/* Headers being gathered; values lie in the exchange's arena. What does not fit is left out. */
+struct dj_answer_headers {
+    struct dj_http_header items[DJ_ANSWER_HEADERS_MAX];
+    size_t count;
+    struct dj_arena *arena;
+};
+
+void dj_answer_add(struct dj_answer_headers *headers, const char *name, struct deja_slice value);
+void dj_answer_add_format(struct dj_answer_headers *headers, const char *name, const char *format,
+                          ...) DEJA_PRINTF(3, 4);
+void dj_answer_add_outcome(struct dj_answer_headers *headers, const struct dj_outcome *outcome);
+
+/* {"error":{message,type,param,code}}; type by status. is_final: adds x-should-retry: false. */
+void dj_proxy_error(struct dj_http_exchange *exchange, int status, const char *message,
+                    const char *param, const char *code, struct deja_slice request_id);
+/* Only the body, for who answers by himself. */
+void dj_proxy_error_body(struct dj_buf *out, int status, const char *message, const char *param,
+                         const char *code);
+
+#endif

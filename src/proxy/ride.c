@@ -1,0 +1,389 @@
+/* proxy/ride.c - see ride_internal.h.
+ *
+ *   join -> boarded -> [wake: pump] -> answered -> end        client gone at any time -> end
+ *
+ * pump() is the only place that looks at a flight's phase: it answers whole when the flight landed
+ * with something this client can have whole, and reads along when the answer comes in the client's
+ * own mode.
+ */
+#include "proxy/ride_internal.h"
+
+#include "base/alloc.h"
+#include "net/http_headers.h"
+#include "proto/compress.h"
+#include "proto/http_text.h"
+#include "proxy/identity.h"
+
+#define BODY_DECODED_MAX (32u << 20)
+
+static void on_event(void *ctx, struct dj_http_exchange *exchange, enum dj_http_event event);
+
+struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *context,
+                         struct dj_http_exchange *exchange, struct deja_slice request_id)
+{
+    struct ride *ride = dj_alloc_zeroed(1, sizeof *ride);
+    if (!ride) {
+        dj_proxy_error(exchange, 503, "Deja is out of memory.", NULL, "cache_unavailable",
+                       request_id);
+        return NULL;
+    }
+    const struct dj_http_request *request = dj_http_exchange_request(exchange);
+    ride->ops = ops;
+    ride->context = context;
+    ride->policy = atomic_load(&context->policy);
+    ride->exchange = exchange;
+    ride->loop = dj_http_exchange_loop(exchange);
+    ride->request_id = request_id;
+    ride->started_us = request->started_us;
+    dj_telemetry_inflight(context->telemetry, 1);
+    return ride;
+}
+
+void ride_end(struct ride *ride, enum dj_result result, const char *level)
+{
+    double seconds = (double)(dj_loop_monotonic_us(ride->loop) - ride->started_us) / 1e6;
+    dj_telemetry_request(ride->context->telemetry, ride->tenant, ride->ops->api, result, level,
+                         seconds);
+    dj_telemetry_inflight(ride->context->telemetry, -1);
+    if (ride->is_boarded)
+        dj_flight_leave(&ride->rider);
+    if (ride->ops->leave)
+        ride->ops->leave(ride);
+    dj_json_doc_destroy(ride->doc);
+    dj_buf_fini(&ride->decoded);
+    dj_free(ride);
+}
+
+void ride_fail(struct ride *ride, int status, const char *message, const char *param,
+               const char *code)
+{
+    dj_http_exchange_watch(ride->exchange, NULL, NULL);
+    dj_proxy_error(ride->exchange, status, message, param, code, ride->request_id);
+    ride_end(ride, DJ_RESULT_ERROR, "none");
+}
+
+/* ---- who asks ---- */
+
+bool ride_decode(struct ride *ride)
+{
+    const struct dj_http_request *request = dj_http_exchange_request(ride->exchange);
+    struct deja_slice coding = dj_http_find_header(request, "content-encoding");
+    ride->body = request->body;
+    if (!coding.len || dj_http_is_same(coding, "identity"))
+        return true;
+    enum deja_status status =
+        dj_decompress(coding, request->body, BODY_DECODED_MAX, &ride->decoded);
+    ride->body = dj_buf_slice(&ride->decoded);
+    if (status == DEJA_OK)
+        return true;
+    if (status == DEJA_ERR_LIMIT)
+        ride_fail(ride, 413, "The request body is too large once it is decompressed.", NULL,
+                  "request_too_large");
+    else
+        ride_fail(ride, 400, "The request body could not be decompressed.", NULL, "invalid_body");
+    return false;
+}
+
+void ride_identify(struct ride *ride, const char *family)
+{
+    const struct dj_http_request *request = dj_http_exchange_request(ride->exchange);
+    struct dj_proxy_context *context = ride->context;
+    dj_identity_tenant(context, request, ride->tenant);
+    dj_identity_prefix(context, request, ride->tenant, family, &ride->prefix);
+    if (dj_registry_touch(context->registry, ride->tenant, dj_loop_now_ms(ride->loop),
+                          &ride->may_hit) != DEJA_OK)
+        ride->is_unknown = true; /* no room for another tenant: answered without the cache */
+}
+
+/* ---- answering ---- */
+
+struct dj_outcome ride_outcome(const struct ride *ride)
+{
+    struct dj_outcome outcome = {
+        .is_bypass = ride->knobs.is_bypass || !ride->is_cacheable,
+        .is_refresh = ride->knobs.is_no_read,
+        .is_collapsed = ride->is_boarded && !ride->is_leader,
+        .detail = ride->detail ? ride->detail : ride->knobs.detail,
+        .verify_us = ride->canon_us,
+        .now_ms = dj_loop_now_ms(ride->loop),
+        .total_us = dj_loop_monotonic_us(ride->loop) - ride->started_us,
+        .compat = ride->knobs.compat,
+        .request_id = ride->request_id,
+    };
+    if (ride->is_boarded) {
+        const struct dj_call *call = dj_flight_owner(ride->rider.flight);
+        outcome.embed_us = call->embed_us;
+        outcome.search_us = call->search_us;
+        outcome.upstream_us = call->upstream_us;
+        if (!outcome.detail && call->is_lookup)
+            outcome.detail = call->why;
+    }
+    return outcome;
+}
+
+void ride_answer(struct ride *ride, const struct dj_outcome *outcome, struct deja_slice body,
+                 bool is_stream)
+{
+    const struct dj_http_request *request = dj_http_exchange_request(ride->exchange);
+    struct dj_answer_headers headers = {.arena = request->arena};
+    dj_answer_add(&headers, "Content-Type",
+                  deja_slice_text(is_stream ? "text/event-stream; charset=utf-8"
+                                            : "application/json"));
+    if (is_stream)
+        dj_answer_add(&headers, "Cache-Control", deja_slice_text("no-cache"));
+    dj_answer_add_outcome(&headers, outcome);
+    dj_http_exchange_watch(ride->exchange, NULL, NULL);
+    dj_http_respond(ride->exchange, 200, headers.items, headers.count, body);
+}
+
+static enum dj_result result_of(const struct ride *ride, int status)
+{
+    if (status >= 400 || status == 0)
+        return DJ_RESULT_ERROR;
+    if (ride->knobs.is_bypass || !ride->is_cacheable)
+        return DJ_RESULT_BYPASS;
+    if (ride->knobs.is_no_read)
+        return DJ_RESULT_REFRESH;
+    return ride->is_leader ? DJ_RESULT_MISS : DJ_RESULT_COLLAPSED;
+}
+
+static void add_upstream_headers(struct dj_answer_headers *headers,
+                                 const struct dj_flight_head *head)
+{
+    const struct dj_http_header *items = head->headers;
+    for (size_t i = 0; i < head->header_count && headers->count < DJ_ANSWER_HEADERS_MAX; i++)
+        if (!dj_http_is_same(items[i].name, "x-request-id"))
+            headers->items[headers->count++] = items[i];
+}
+
+static void fill_miss_headers(struct ride *ride, struct dj_answer_headers *headers, bool is_stored)
+{
+    struct dj_outcome outcome = ride_outcome(ride);
+    const struct dj_flight_head *head = dj_flight_head(ride->rider.flight);
+    const struct dj_http_header *items = head->headers;
+    struct deja_slice upstream_id = dj_http_find(items, head->header_count, "x-request-id");
+    outcome.upstream_status = head->status;
+    outcome.is_stored = is_stored;
+    if (upstream_id.len)
+        outcome.request_id = upstream_id; /* SDKs show it; support of the upstream asks for it */
+    add_upstream_headers(headers, head);
+    dj_answer_add_outcome(headers, &outcome);
+}
+
+/* Whole answer from the chunks: small ones get a Content-Length this way. */
+void ride_answer_whole(struct ride *ride)
+{
+    const struct dj_http_request *request = dj_http_exchange_request(ride->exchange);
+    const struct dj_flight_head *head = dj_flight_head(ride->rider.flight);
+    struct dj_answer_headers headers = {.arena = request->arena};
+    struct dj_buf body = {0};
+    const struct dj_chunk *chunk = NULL;
+    while ((chunk = dj_rider_next(&ride->rider)))
+        dj_buf_append(&body, chunk->bytes, chunk->len);
+    fill_miss_headers(ride, &headers, dj_flight_end(ride->rider.flight)->is_stored);
+    int status = head->status;
+    if (body.status != DEJA_OK) {
+        dj_buf_fini(&body);
+        ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");
+        return;
+    }
+    dj_http_exchange_watch(ride->exchange, NULL, NULL);
+    dj_http_respond(ride->exchange, status, headers.items, headers.count, dj_buf_slice(&body));
+    dj_buf_fini(&body);
+    ride_end(ride, result_of(ride, status), "none");
+}
+
+static void begin_stream(struct ride *ride)
+{
+    const struct dj_http_request *request = dj_http_exchange_request(ride->exchange);
+    const struct dj_flight_head *head = dj_flight_head(ride->rider.flight);
+    struct dj_answer_headers headers = {.arena = request->arena};
+    fill_miss_headers(ride, &headers, false);
+    ride->is_begun = true;
+    dj_http_respond_begin(ride->exchange, head->status, headers.items, headers.count, -1);
+}
+
+/* Writes what is there; true when the client may get more at once. */
+static bool write_chunks(struct ride *ride)
+{
+    const struct dj_chunk *chunk = NULL;
+    while (!ride->is_paused && (chunk = dj_rider_next(&ride->rider))) {
+        if (chunk->is_usage_only && !ride->has_usage)
+            continue;
+        if (!dj_http_respond_write(ride->exchange, deja_slice(chunk->bytes, chunk->len)))
+            ride->is_paused = true;
+    }
+    return !ride->is_paused;
+}
+
+static void fail_flight(struct ride *ride)
+{
+    const struct dj_flight_end *end = dj_flight_end(ride->rider.flight);
+    if (ride->is_begun) {
+        dj_http_exchange_watch(ride->exchange, NULL, NULL);
+        dj_http_respond_abort(ride->exchange);
+        ride_end(ride, DJ_RESULT_ERROR, "none");
+    } else if (end->failure == DEJA_ERR_NOT_FOUND) {
+        ride->detail = "only-if-cached";
+        ride_fail(ride, 504, "Not in the cache, and the request asked for nothing else.", NULL,
+                  "not_cached");
+    } else if (end->failure == DEJA_ERR_TIMEOUT) {
+        ride_fail(ride, 504, end->detail, NULL, "upstream_timeout");
+    } else {
+        ride_fail(ride, 502, end->detail, NULL, "upstream_error");
+    }
+}
+
+/* The answer is in the other mode than the client asked for, or it waits for the whole one. */
+static bool must_wait_for_whole(const struct ride *ride, const struct dj_flight_head *head)
+{
+    if (head->status != 200)
+        return true;
+    if (head->is_stream != ride->is_stream)
+        return true;
+    return !head->is_stream && dj_flight_bytes(ride->rider.flight) < (1u << 20);
+}
+
+static void land(struct ride *ride)
+{
+    struct dj_flight *flight = ride->rider.flight;
+    const struct dj_flight_end *end = dj_flight_end(flight);
+    const struct dj_flight_head *head = dj_flight_head(flight);
+    if (ride->is_begun) {
+        if (!write_chunks(ride))
+            return; /* DJ_HTTP_DRAINED comes back here */
+        int status = head->status;
+        dj_http_exchange_watch(ride->exchange, NULL, NULL);
+        dj_http_respond_end(ride->exchange);
+        ride_end(ride, result_of(ride, status), "none");
+        return;
+    }
+    bool is_other_mode = head->status == 200 && head->is_stream != ride->is_stream;
+    if (end->hit != DJ_HIT_NONE || end->items || (is_other_mode && end->value)) {
+        ride->ops->answer_hit(ride, end);
+        return;
+    }
+    if (head->status == 200 && ride->is_partial) {
+        ride_fail(ride, 502, "The upstream's answer could not be understood.", NULL,
+                  "upstream_error");
+        return;
+    }
+    if (head->status == 200 && head->is_stream && ride->is_stream) {
+        begin_stream(ride);
+        land(ride);
+        return;
+    }
+    ride_answer_whole(ride);
+}
+
+static void pump(struct ride *ride)
+{
+    struct dj_flight *flight = ride->rider.flight;
+    if (ride->is_begun && dj_rider_is_cut(&ride->rider)) {
+        dj_http_exchange_watch(ride->exchange, NULL, NULL);
+        dj_http_respond_abort(ride->exchange);
+        ride_end(ride, DJ_RESULT_ERROR, "none");
+        return;
+    }
+    switch (dj_flight_phase(flight)) {
+    case DJ_FLIGHT_PENDING:
+        break;
+    case DJ_FLIGHT_RUNNING:
+        if (!ride->is_begun && must_wait_for_whole(ride, dj_flight_head(flight)))
+            break;
+        if (!ride->is_begun)
+            begin_stream(ride);
+        if (!write_chunks(ride)) {
+            /* DJ_HTTP_DRAINED goes on. */
+        }
+        break;
+    case DJ_FLIGHT_LANDED:
+        land(ride);
+        break;
+    case DJ_FLIGHT_FAILED:
+        fail_flight(ride);
+        break;
+    }
+}
+
+static void on_wake(void *ctx)
+{
+    pump(ctx);
+}
+
+static void on_event(void *ctx, struct dj_http_exchange *exchange, enum dj_http_event event)
+{
+    struct ride *ride = ctx;
+    (void)exchange;
+    if (event == DJ_HTTP_DRAINED) {
+        ride->is_paused = false;
+        if (ride->is_boarded)
+            pump(ride);
+        return;
+    }
+    ride->is_gone = true;
+    if (ride->is_boarded)
+        ride_end(ride, DJ_RESULT_ERROR, "none"); /* the flight goes on without it */
+}
+
+static void on_joined(void *ctx, enum deja_status status, struct dj_flight *flight,
+                      struct dj_chunk *start, bool is_leader)
+{
+    struct ride *ride = ctx;
+    ride->is_leader = is_leader;
+    if (flight) {
+        ride->is_boarded = true;
+        dj_flight_board(flight, start, &ride->rider, ride->loop, ride, on_wake);
+    }
+    if (ride->is_gone)
+        ride_end(ride, DJ_RESULT_ERROR, "none");
+    else if (!flight)
+        ride_fail(ride, 503,
+                  status == DEJA_ERR_LIMIT ? "Too many different requests are running."
+                                           : "Deja is out of memory.",
+                  NULL, "cache_unavailable");
+}
+
+void ride_join(struct ride *ride, struct dj_call *call)
+{
+    dj_http_exchange_watch(ride->exchange, ride, on_event);
+    ride->join.origin = ride->loop;
+    ride->join.call = call;
+    ride->join.ctx = ride;
+    ride->join.joined = on_joined;
+    dj_call_join(&ride->join);
+}
+
+void ride_flight_key(const struct ride *ride, const struct dj_fingerprint *fingerprint,
+                     uint8_t out_key[DJ_SHA256_BYTES])
+{
+    struct {
+        uint8_t id[DJ_ID_BYTES];
+        uint8_t tenant[DJ_ID_BYTES];
+        uint64_t max_age_ms;
+        uint64_t ttl_ms;
+        double threshold;
+        uint64_t flags;
+    } parts;
+    memset(&parts, 0, sizeof parts);
+    memcpy(parts.id, fingerprint->key.id, sizeof parts.id);
+    memcpy(parts.tenant, fingerprint->key.tenant, sizeof parts.tenant);
+    parts.max_age_ms = ride->knobs.max_age_ms;
+    parts.ttl_ms = ride->knobs.ttl_ms;
+    parts.threshold = ride->knobs.threshold;
+    parts.flags = (ride->knobs.is_exact_only ? 1u : 0u) |
+                  (ride->knobs.is_only_if_cached ? 2u : 0u);
+    const struct deja_slice slices[] = {deja_slice(&parts, sizeof parts), ride->knobs.tags};
+    dj_hmac(ride->prefix.fingerprint_key, slices, 2, out_key);
+}
+
+void ride_take_tags(const struct ride *ride, struct dj_arena *arena, struct dj_entry *entry)
+{
+    struct deja_slice list = ride->knobs.tags;
+    struct deja_slice tag;
+    while (entry->tag_count < DJ_ENTRY_TAGS_MAX && dj_http_list_next(&list, &tag)) {
+        struct deja_slice copy = dj_arena_copy(arena, tag);
+        if (copy.data)
+            entry->tags[entry->tag_count++].name = copy;
+    }
+}

@@ -1,0 +1,91 @@
+/* proxy/ride_internal.h - one client's request on its way through the proxy; shared by chat,
+ * embeddings and pass-through.
+ *
+ * Lives from the handler until the exchange ended. Loop-bound to the exchange's loop. Slices of
+ * `knobs`, `prefix` and `fingerprint` lie in the exchange's arena: after `is_gone` they are dead.
+ */
+#ifndef DJ_PROXY_RIDE_INTERNAL_H
+#define DJ_PROXY_RIDE_INTERNAL_H
+
+#include "cache/flight.h"
+#include "proxy/call.h"
+#include "proxy/context.h"
+#include "proxy/respond.h"
+
+struct ride;
+
+/* What differs between the surfaces. */
+struct ride_ops {
+    const char *api; /* in metrics: "chat", "embeddings", "passthrough" */
+    /* The flight landed with a value or items: answer whole. */
+    void (*answer_hit)(struct ride *ride, const struct dj_flight_end *end);
+    /* Optional: the ride ends; `extra` is freed. Runs after the answer: `extra` must not lie in the
+     * exchange's arena then. */
+    void (*leave)(struct ride *ride);
+};
+
+struct ride {
+    const struct ride_ops *ops;
+    struct dj_proxy_context *context;
+    const struct dj_proxy_policy *policy; /* as it was when the request came */
+    struct dj_http_exchange *exchange;
+    struct dj_loop *loop;
+    struct deja_slice request_id;
+    uint64_t started_us;
+
+    uint8_t tenant[DJ_ID_BYTES];
+    struct dj_key_prefix prefix;
+    struct dj_knobs knobs;
+    struct dj_json_doc *doc; /* owned */
+    struct dj_buf decoded;   /* body without its content coding */
+    struct deja_slice body;
+    struct dj_fingerprint fingerprint;
+    enum deja_status prepare_status;
+    struct deja_error error;
+    uint32_t canon_us;
+    bool may_hit;    /* the tenant's credential is not suspended */
+    bool is_unknown; /* the tenant could not be noted: neither read nor stored */
+    bool is_stream;
+    bool has_usage; /* the client asked for the usage chunk */
+    bool is_cacheable;
+    const char *detail; /* for Cache-Status: constant */
+    bool is_partial;    /* the flight's answer is only part of this one's */
+    void *extra;        /* of the surface */
+
+    struct dj_job job;
+    struct dj_join join;
+    struct dj_rider rider;
+    bool is_boarded;
+    bool is_leader;
+    bool is_begun;  /* answer headers are out */
+    bool is_paused; /* the client reads slowly */
+    bool is_gone;   /* the client left */
+};
+
+struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *context,
+                         struct dj_http_exchange *exchange, struct deja_slice request_id);
+/* Tenant and key prefix. */
+void ride_identify(struct ride *ride, const char *family);
+/* body without its content coding; answers by itself and returns false when that fails. */
+bool ride_decode(struct ride *ride);
+/* Leaves the flight and frees; the exchange must have ended or be gone. */
+void ride_end(struct ride *ride, enum dj_result result, const char *level);
+/* Answers with an error of this surface and ends. */
+void ride_fail(struct ride *ride, int status, const char *message, const char *param,
+               const char *code);
+/* Joins or opens the flight of `call` (taken) and reads along. */
+void ride_join(struct ride *ride, struct dj_call *call);
+/* The outcome so far, for headers. */
+struct dj_outcome ride_outcome(const struct ride *ride);
+/* Whole answer with body, media type JSON or event stream. */
+void ride_answer(struct ride *ride, const struct dj_outcome *outcome, struct deja_slice body,
+                 bool is_stream);
+/* As the upstream wrote it; the flight has landed. */
+void ride_answer_whole(struct ride *ride);
+/* Fills the flight key from the fingerprint and those knobs that may change the outcome. */
+void ride_flight_key(const struct ride *ride, const struct dj_fingerprint *fingerprint,
+                     uint8_t out_key[DJ_SHA256_BYTES]);
+/* Tags of the knobs into entry; slices in arena. */
+void ride_take_tags(const struct ride *ride, struct dj_arena *arena, struct dj_entry *entry);
+
+#endif

@@ -1,0 +1,527 @@
+/* proxy/telemetry.c - counting requests without a lock on the way.
+ *
+ * Two tables of atomic pointers, insert only: tenants by id, and label sets by their text. A reader
+ * probes with acquire loads; who misses takes the lock, looks again and inserts with a release
+ * store. Nothing is removed while the daemon runs, so a pointer once read stays good.
+ *
+ * (1) tenant_count <= DJ_TELEMETRY_TENANTS_MAX and labelled_count <= LABELLED_MAX, so every probe
+ *     meets an empty slot (I7).
+ * (2) labels of a tenant beyond DJ_TELEMETRY_LABELS_MAX are those of "other".
+ * (3) A NULL series (memory ran out) is dropped by the registry's updates: counting cannot fail.
+ */
+#include "proxy/telemetry.h"
+
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "proxy/telemetry_internal.h"
+
+/* A token costs this much when nobody says better (REQUIREMENTS C7). */
+#define TOKEN_COST_USD 0.00003
+
+static const struct dj_metric_desc families[FAMILY_COUNT] = {
+    [FAMILY_HITS] = {.name = "semantic_cache_hits_total",
+                     .help = "Answers given from the cache.",
+                     .type = DJ_COUNTER,
+                     .labels = {"tenant_id", "cache_type", "level"}},
+    [FAMILY_MISSES] = {.name = "semantic_cache_misses_total",
+                       .help = "Look-ups that found nothing to serve.",
+                       .type = DJ_COUNTER,
+                       .labels = {"tenant_id", "cache_type", "level"}},
+    [FAMILY_OPERATION] = {.name = "semantic_cache_operation_duration_seconds",
+                          .help = "Time of cache operations.",
+                          .type = DJ_HISTOGRAM,
+                          .buckets = DJ_BUCKETS_SECONDS,
+                          .labels = {"operation", "level", "status"}},
+    [FAMILY_SIZE] = {.name = "semantic_cache_size_bytes",
+                     .help = "Bytes kept for a tenant, all levels together.",
+                     .type = DJ_GAUGE,
+                     .labels = {"tenant_id"}},
+    [FAMILY_EVICTIONS] = {.name = "semantic_cache_evictions_total",
+                          .help = "Entries that left a level without being asked to.",
+                          .type = DJ_COUNTER,
+                          .labels = {"tenant_id", "reason"}},
+    [FAMILY_REQUESTS] = {.name = "semantic_cache_requests_total",
+                         .help = "Answered requests.",
+                         .type = DJ_COUNTER,
+                         .labels = {"tenant_id", "api", "result", "level"},
+                         .series_max = 10000},
+    [FAMILY_REQUEST_DURATION] = {.name = "semantic_cache_request_duration_seconds",
+                                 .help = "Time from request to answer.",
+                                 .type = DJ_HISTOGRAM,
+                                 .buckets = DJ_BUCKETS_SECONDS,
+                                 .labels = {"api", "result"}},
+    [FAMILY_STAGE] = {.name = "semantic_cache_stage_duration_seconds",
+                      .help = "Time of one stage of a request.",
+                      .type = DJ_HISTOGRAM,
+                      .buckets = DJ_BUCKETS_SECONDS,
+                      .labels = {"stage"}},
+    [FAMILY_SIMILARITY] = {.name = "semantic_cache_similarity",
+                           .help = "Cosine of the nearest candidate.",
+                           .type = DJ_HISTOGRAM,
+                           .buckets = DJ_BUCKETS_SIMILARITY,
+                           .labels = {"outcome"}},
+    [FAMILY_SAVED_TOKENS] = {.name = "semantic_cache_saved_tokens_total",
+                             .help = "Tokens that hits spared.",
+                             .type = DJ_COUNTER,
+                             .labels = {"tenant_id", "model", "type"}},
+    [FAMILY_SAVED_COST] = {.name = "semantic_cache_saved_cost_usd_total",
+                           .help = "Money that hits spared, in US dollars.",
+                           .type = DJ_COUNTER,
+                           .labels = {"tenant_id", "model"}},
+    [FAMILY_SAVED_SECONDS] = {.name = "semantic_cache_saved_seconds_total",
+                              .help = "Waiting that hits spared.",
+                              .type = DJ_COUNTER,
+                              .labels = {"tenant_id"}},
+    [FAMILY_INVALIDATIONS] = {.name = "semantic_cache_invalidations_total",
+                              .help = "Invalidations and deletes that were asked for.",
+                              .type = DJ_COUNTER,
+                              .labels = {"tenant_id", "kind"}},
+    [FAMILY_ENTRIES] = {.name = "semantic_cache_entries",
+                        .help = "Entries kept.",
+                        .type = DJ_GAUGE,
+                        .labels = {"tenant_id", "level"}},
+    [FAMILY_LEVEL_BYTES] = {.name = "semantic_cache_level_bytes",
+                            .help = "Bytes kept.",
+                            .type = DJ_GAUGE,
+                            .labels = {"tenant_id", "level"}},
+    [FAMILY_LEVEL_UP] = {.name = "semantic_cache_level_up",
+                         .help = "1 while the level serves.",
+                         .type = DJ_GAUGE,
+                         .labels = {"level"}},
+    [FAMILY_UPSTREAM] = {.name = "semantic_cache_upstream_requests_total",
+                         .help = "Requests sent upstream, by status code (0: no answer).",
+                         .type = DJ_COUNTER,
+                         .labels = {"provider", "code"}},
+    [FAMILY_INFLIGHT] = {.name = "semantic_cache_inflight",
+                         .help = "Requests being answered now.",
+                         .type = DJ_GAUGE},
+    [FAMILY_QUEUE_DEPTH] = {.name = "semantic_cache_queue_depth",
+                            .help = "Jobs that wait.",
+                            .type = DJ_GAUGE,
+                            .labels = {"queue"}},
+    [FAMILY_RELOAD_SUCCESS] = {.name = "semantic_cache_config_reload_success",
+                               .help = "1 if the last reload of the configuration succeeded.",
+                               .type = DJ_GAUGE},
+    [FAMILY_RELOAD_TIME] = {.name = "semantic_cache_config_last_reload_timestamp_seconds",
+                            .help = "When the configuration was last loaded.",
+                            .type = DJ_GAUGE},
+    [FAMILY_BUILD_INFO] = {.name = "semantic_cache_build_info",
+                           .help = "Always 1.",
+                           .type = DJ_GAUGE,
+                           .labels = {"version", "commit"}},
+    [FAMILY_CPU] = {.name = "process_cpu_seconds_total",
+                    .help = "User and system time.",
+                    .type = DJ_COUNTER},
+    [FAMILY_RESIDENT] = {.name = "process_resident_memory_bytes",
+                         .help = "Resident memory.",
+                         .type = DJ_GAUGE},
+    [FAMILY_VIRTUAL] = {.name = "process_virtual_memory_bytes",
+                        .help = "Virtual memory.",
+                        .type = DJ_GAUGE},
+    [FAMILY_OPEN_FDS] = {.name = "process_open_fds",
+                         .help = "Open file descriptors.",
+                         .type = DJ_GAUGE},
+    [FAMILY_MAX_FDS] = {.name = "process_max_fds",
+                        .help = "Bound of open file descriptors.",
+                        .type = DJ_GAUGE},
+    [FAMILY_START_TIME] = {.name = "process_start_time_seconds",
+                           .help = "When the process started.",
+                           .type = DJ_GAUGE},
+};
+
+static const char *const api_names[API_COUNT] = {"chat", "embeddings", "api", "passthrough",
+                                                 "other"};
+/* What kind of thing is cached there; passthrough caches nothing. */
+static const char *const cache_types[API_COUNT] = {"response", "embedding", "semantic", NULL, NULL};
+static const char *const level_names[LEVEL_COUNT] = {"none",  "memory",   "lmdb",
+                                                     "redis", "postgres", "s3"};
+static const char *const result_names[DJ_RESULT_COUNT] = {
+    "hit_exact", "hit_semantic", "miss", "bypass", "refresh", "error", "collapsed"};
+static const char *const stage_names[DJ_STAGE_COUNT] = {"auth",   "canon", "embed",    "search",
+                                                        "verify", "fetch", "upstream", "store"};
+
+struct labelled {
+    struct dj_series *series;
+    size_t key_len;
+    char key[];
+};
+
+static unsigned index_of(const char *const *names, unsigned count, const char *name,
+                         unsigned fallback)
+{
+    for (unsigned i = 0; name && i < count; i++)
+        if (strcmp(names[i], name) == 0)
+            return i;
+    return fallback;
+}
+
+/* ---- label sets ---- */
+
+/* FNV-1a: label values are few and their table is bounded, so nobody gains by choosing them. */
+static uint64_t hash_of(const char *key, size_t len)
+{
+    uint64_t hash = 1469598103934665603u;
+    for (size_t i = 0; i < len; i++)
+        hash = (hash ^ (uint8_t)key[i]) * 1099511628211u;
+    return hash ^ (hash >> 32);
+}
+
+/* Found, or NULL with *out_slot at the empty slot where it would go. */
+static struct labelled *find_labelled(const struct dj_telemetry *telemetry, const char *key,
+                                      size_t len, size_t *out_slot)
+{
+    size_t slot = hash_of(key, len) & (LABELLED_SLOTS - 1);
+    for (;;) {
+        struct labelled *at =
+            atomic_load_explicit(&telemetry->labelled[slot], memory_order_acquire);
+        if (!at) {
+            *out_slot = slot;
+            return NULL;
+        }
+        if (at->key_len == len && memcmp(at->key, key, len) == 0)
+            return at;
+        slot = (slot + 1) & (LABELLED_SLOTS - 1);
+    }
+}
+
+static struct dj_series *insert_labelled(struct dj_telemetry *telemetry, enum family family,
+                                         const char *const *values, const char *key, size_t len)
+{
+    struct dj_series *series = NULL;
+    size_t slot = 0;
+    pthread_mutex_lock(&telemetry->lock);
+    struct labelled *at = find_labelled(telemetry, key, len, &slot);
+    if (at) {
+        series = at->series;
+    } else {
+        series = dj_metric_series(telemetry->families[family], values);
+        at = series && telemetry->labelled_count < LABELLED_MAX ? dj_alloc(sizeof *at + len) : NULL;
+        if (at) {
+            at->series = series;
+            at->key_len = len;
+            memcpy(at->key, key, len);
+            telemetry->labelled_count++;
+            atomic_store_explicit(&telemetry->labelled[slot], at, memory_order_release);
+        }
+    }
+    pthread_mutex_unlock(&telemetry->lock);
+    return series;
+}
+
+struct dj_series *dj_telemetry_series(struct dj_telemetry *telemetry, enum family family,
+                                      const char *const *values)
+{
+    char key[400];
+    size_t len = 0;
+    key[len++] = (char)family;
+    for (size_t i = 0; i < DJ_METRIC_LABELS_MAX && families[family].labels[i]; i++) {
+        size_t value_len = strlen(values[i]);
+        if (value_len > 90)
+            return NULL; /* our own callers keep to 64 */
+        memcpy(key + len, values[i], value_len + 1);
+        len += value_len + 1;
+    }
+    size_t slot = 0;
+    struct labelled *found = find_labelled(telemetry, key, len, &slot);
+    if (found)
+        return found->series;
+    return insert_labelled(telemetry, family, values, key, len);
+}
+
+/* The series in a slot of an array, made at first use. Two threads may both make it: the registry
+ * gives both the same one. */
+static struct dj_series *slot_series(struct dj_telemetry *telemetry, series_slot *slot,
+                                     enum family family, const char *const *values)
+{
+    struct dj_series *series = atomic_load_explicit(slot, memory_order_acquire);
+    if (series)
+        return series;
+    series = dj_metric_series(telemetry->families[family], values);
+    atomic_store_explicit(slot, series, memory_order_release);
+    return series;
+}
+
+/* ---- tenants ---- */
+
+static struct tenant *find_tenant(const struct dj_telemetry *telemetry,
+                                  const uint8_t id[DJ_ID_BYTES], size_t *out_slot)
+{
+    uint64_t hash = 0;
+    memcpy(&hash, id, sizeof hash); /* tenants are bytes of an HMAC */
+    size_t slot = (hash ^ (hash >> 32)) & (TENANT_SLOTS - 1);
+    for (;;) {
+        struct tenant *at = atomic_load_explicit(&telemetry->tenants[slot], memory_order_acquire);
+        if (!at) {
+            *out_slot = slot;
+            return NULL;
+        }
+        if (memcmp(at->id, id, DJ_ID_BYTES) == 0)
+            return at;
+        slot = (slot + 1) & (TENANT_SLOTS - 1);
+    }
+}
+
+/* Under the lock. NULL: memory ran out. */
+static struct tenant *make_tenant(struct dj_telemetry *telemetry, const uint8_t id[DJ_ID_BYTES])
+{
+    struct tenant *tenant = dj_alloc_zeroed(1, sizeof *tenant);
+    if (!tenant)
+        return NULL;
+    memcpy(tenant->id, id, DJ_ID_BYTES);
+    tenant->labels = &telemetry->other_labels;
+    if (telemetry->labels_count < DJ_TELEMETRY_LABELS_MAX) {
+        struct labels *labels = dj_alloc_zeroed(1, sizeof *labels);
+        if (labels) {
+            dj_tenant_text(id, labels->tenant);
+            tenant->labels = labels;
+            telemetry->labels_count++;
+        }
+    }
+    telemetry->tenant_count++;
+    return tenant;
+}
+
+static struct tenant *insert_tenant(struct dj_telemetry *telemetry, const uint8_t id[DJ_ID_BYTES])
+{
+    size_t slot = 0;
+    pthread_mutex_lock(&telemetry->lock);
+    struct tenant *at = find_tenant(telemetry, id, &slot);
+    if (!at && telemetry->tenant_count < DJ_TELEMETRY_TENANTS_MAX) {
+        at = make_tenant(telemetry, id);
+        atomic_store_explicit(&telemetry->tenants[slot], at, memory_order_release);
+    }
+    pthread_mutex_unlock(&telemetry->lock);
+    return at ? at : &telemetry->other;
+}
+
+static struct tenant *tenant_of(struct dj_telemetry *telemetry, const uint8_t id[DJ_ID_BYTES],
+                                bool is_made)
+{
+    size_t slot = 0;
+    struct tenant *found = find_tenant(telemetry, id, &slot);
+    if (found)
+        return found;
+    return is_made ? insert_tenant(telemetry, id) : &telemetry->other;
+}
+
+/* ---- life cycle ---- */
+
+enum deja_status dj_telemetry_create(struct dj_metrics *metrics,
+                                     struct dj_telemetry **out_telemetry)
+{
+    enum deja_status status = DEJA_OK;
+    struct dj_telemetry *telemetry = dj_alloc_zeroed(1, sizeof *telemetry);
+    if (!telemetry)
+        return DEJA_ERR_NOMEM;
+    pthread_mutex_init(&telemetry->lock, NULL); /* default attributes cannot fail on Linux */
+    pthread_mutex_init(&telemetry->gauges_lock, NULL);
+    telemetry->tenants = dj_alloc_zeroed(TENANT_SLOTS, sizeof *telemetry->tenants);
+    telemetry->labelled = dj_alloc_zeroed(LABELLED_SLOTS, sizeof *telemetry->labelled);
+    memcpy(telemetry->other_labels.tenant, "other", sizeof "other");
+    telemetry->other.labels = &telemetry->other_labels;
+    if (!telemetry->tenants || !telemetry->labelled) {
+        status = DEJA_ERR_NOMEM;
+        goto done;
+    }
+    for (size_t i = 0; i < FAMILY_COUNT && status == DEJA_OK; i++)
+        status = dj_metrics_declare(metrics, &families[i], &telemetry->families[i]);
+    if (status != DEJA_OK)
+        goto done;
+    for (size_t i = 0; i < DJ_STAGE_COUNT; i++) {
+        telemetry->stages[i] = dj_metric_series(telemetry->families[FAMILY_STAGE], &stage_names[i]);
+        if (!telemetry->stages[i])
+            status = DEJA_ERR_NOMEM;
+    }
+    telemetry->inflight = dj_metric_series(telemetry->families[FAMILY_INFLIGHT], NULL);
+    if (!telemetry->inflight)
+        status = DEJA_ERR_NOMEM;
+done:
+    if (status != DEJA_OK) {
+        dj_telemetry_destroy(telemetry);
+        return status;
+    }
+    *out_telemetry = telemetry;
+    return DEJA_OK;
+}
+
+void dj_telemetry_destroy(struct dj_telemetry *telemetry)
+{
+    if (!telemetry)
+        return;
+    for (size_t i = 0; telemetry->tenants && i < TENANT_SLOTS; i++) {
+        struct tenant *tenant = atomic_load_explicit(&telemetry->tenants[i], memory_order_relaxed);
+        if (tenant && tenant->labels != &telemetry->other_labels)
+            dj_free(tenant->labels);
+        dj_free(tenant);
+    }
+    for (size_t i = 0; telemetry->labelled && i < LABELLED_SLOTS; i++)
+        dj_free(atomic_load_explicit(&telemetry->labelled[i], memory_order_relaxed));
+    dj_free(telemetry->tenants);
+    dj_free(telemetry->labelled);
+    pthread_mutex_destroy(&telemetry->lock);
+    pthread_mutex_destroy(&telemetry->gauges_lock);
+    dj_free(telemetry);
+}
+
+/* ---- counting ---- */
+
+void dj_telemetry_request(struct dj_telemetry *telemetry, const uint8_t tenant_id[DJ_ID_BYTES],
+                          const char *api_name, enum dj_result result, const char *level_name,
+                          double seconds)
+{
+    enum api api = (enum api)index_of(api_names, API_COUNT, api_name, API_OTHER);
+    enum level level = (enum level)index_of(level_names, LEVEL_COUNT, level_name, LEVEL_NONE);
+    struct tenant *tenant = tenant_of(telemetry, tenant_id, result != DJ_RESULT_ERROR);
+    struct labels *labels = tenant->labels;
+    atomic_fetch_add_explicit(&tenant->results[result], 1, memory_order_relaxed);
+
+    const char *const values[] = {labels->tenant, api_names[api], result_names[result],
+                                  level_names[level]};
+    dj_series_add(
+        slot_series(telemetry, &labels->requests[api][result][level], FAMILY_REQUESTS, values), 1);
+    dj_series_observe(slot_series(telemetry, &telemetry->durations[api][result],
+                                  FAMILY_REQUEST_DURATION, values + 1),
+                      seconds);
+    const char *const looked[] = {labels->tenant, cache_types[api], level_names[level]};
+    if (!cache_types[api])
+        return;
+    if (result == DJ_RESULT_HIT_EXACT || result == DJ_RESULT_HIT_SEMANTIC)
+        dj_series_add(slot_series(telemetry, &labels->hits[api][level], FAMILY_HITS, looked), 1);
+    else if (result == DJ_RESULT_MISS)
+        dj_series_add(slot_series(telemetry, &labels->misses[api], FAMILY_MISSES, looked), 1);
+}
+
+/* A model's name comes from the wire: printable, bounded, or it is "other". */
+static const char *model_label(struct deja_slice model, char text[65])
+{
+    if (model.len == 0)
+        return "unknown";
+    if (model.len > 64)
+        return "other";
+    for (size_t i = 0; i < model.len; i++)
+        if (model.data[i] <= ' ' || model.data[i] > '~')
+            return "other";
+    memcpy(text, model.data, model.len);
+    text[model.len] = '\0';
+    return text;
+}
+
+void dj_telemetry_saved(struct dj_telemetry *telemetry, const struct dj_entry *entry)
+{
+    struct tenant *tenant = tenant_of(telemetry, entry->tenant, true);
+    struct labels *labels = tenant->labels;
+    uint64_t tokens = (uint64_t)entry->input_tokens + entry->output_tokens;
+    double cost = entry->cost_usd > 0 ? entry->cost_usd : (double)tokens * TOKEN_COST_USD;
+    char text[65];
+    const char *model = model_label(entry->model, text);
+    atomic_fetch_add_explicit(&tenant->saved_ms, entry->make_ms, memory_order_relaxed);
+    if (entry->make_ms > 0) {
+        const char *const of_tenant[] = {labels->tenant};
+        dj_series_add(
+            slot_series(telemetry, &labels->saved_seconds, FAMILY_SAVED_SECONDS, of_tenant),
+            entry->make_ms / 1000.0);
+    }
+    if (tokens > 0) {
+        atomic_fetch_add_explicit(&tenant->saved_input_tokens, entry->input_tokens,
+                                  memory_order_relaxed);
+        atomic_fetch_add_explicit(&tenant->saved_output_tokens, entry->output_tokens,
+                                  memory_order_relaxed);
+        const char *const input[] = {labels->tenant, model, "input"};
+        const char *const output[] = {labels->tenant, model, "output"};
+        dj_series_add(dj_telemetry_series(telemetry, FAMILY_SAVED_TOKENS, input),
+                      entry->input_tokens);
+        dj_series_add(dj_telemetry_series(telemetry, FAMILY_SAVED_TOKENS, output),
+                      entry->output_tokens);
+    }
+    if (cost > 0 && cost < 1e6) {
+        atomic_fetch_add_explicit(&tenant->saved_nano_usd, (uint64_t)(cost * 1e9),
+                                  memory_order_relaxed);
+        const char *const values[] = {labels->tenant, model};
+        dj_series_add(dj_telemetry_series(telemetry, FAMILY_SAVED_COST, values), cost);
+    }
+}
+
+void dj_telemetry_stage(struct dj_telemetry *telemetry, enum dj_stage stage, double seconds)
+{
+    dj_series_observe(telemetry->stages[stage], seconds);
+}
+
+void dj_telemetry_similarity(struct dj_telemetry *telemetry, const char *outcome, double value)
+{
+    const char *const values[] = {outcome};
+    dj_series_observe(dj_telemetry_series(telemetry, FAMILY_SIMILARITY, values), value);
+}
+
+void dj_telemetry_upstream(struct dj_telemetry *telemetry, const char *provider, int code)
+{
+    char text[16];
+    snprintf(text, sizeof text, "%d", code);
+    const char *const values[] = {provider, text};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_UPSTREAM, values), 1);
+}
+
+void dj_telemetry_operation(struct dj_telemetry *telemetry, const char *operation,
+                            const char *level, const char *status, double seconds)
+{
+    const char *const values[] = {operation, level, status};
+    dj_series_observe(dj_telemetry_series(telemetry, FAMILY_OPERATION, values), seconds);
+}
+
+void dj_telemetry_inflight(struct dj_telemetry *telemetry, int change)
+{
+    dj_series_add(telemetry->inflight, change);
+}
+
+void dj_telemetry_invalidation(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
+                               const char *kind)
+{
+    const char *const values[] = {tenant_of(telemetry, tenant, false)->labels->tenant, kind};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_INVALIDATIONS, values), 1);
+}
+
+void dj_telemetry_reloaded(struct dj_telemetry *telemetry, bool is_ok, int64_t now_ms)
+{
+    dj_series_set(dj_telemetry_series(telemetry, FAMILY_RELOAD_SUCCESS, NULL), is_ok ? 1 : 0);
+    if (is_ok)
+        dj_series_set(dj_telemetry_series(telemetry, FAMILY_RELOAD_TIME, NULL),
+                      (double)now_ms / 1000.0);
+}
+
+static void add_totals(struct tenant *tenant, struct dj_telemetry_totals *totals)
+{
+    for (size_t i = 0; i < DJ_RESULT_COUNT; i++) {
+        uint64_t count = atomic_load_explicit(&tenant->results[i], memory_order_relaxed);
+        totals->results[i] += count;
+        totals->requests += count;
+    }
+    totals->saved_input_tokens +=
+        atomic_load_explicit(&tenant->saved_input_tokens, memory_order_relaxed);
+    totals->saved_output_tokens +=
+        atomic_load_explicit(&tenant->saved_output_tokens, memory_order_relaxed);
+    totals->saved_seconds +=
+        (double)atomic_load_explicit(&tenant->saved_ms, memory_order_relaxed) / 1e3;
+    totals->saved_cost_usd +=
+        (double)atomic_load_explicit(&tenant->saved_nano_usd, memory_order_relaxed) / 1e9;
+}
+
+void dj_telemetry_totals(struct dj_telemetry *telemetry, const uint8_t *tenant_id,
+                         struct dj_telemetry_totals *out_totals)
+{
+    struct dj_telemetry_totals totals = {0};
+    size_t slot = 0;
+    if (tenant_id) {
+        struct tenant *tenant = find_tenant(telemetry, tenant_id, &slot);
+        if (tenant)
+            add_totals(tenant, &totals);
+    } else {
+        add_totals(&telemetry->other, &totals);
+        for (slot = 0; slot < TENANT_SLOTS; slot++) {
+            struct tenant *tenant =
+                atomic_load_explicit(&telemetry->tenants[slot], memory_order_acquire);
+            if (tenant)
+                add_totals(tenant, &totals);
+        }
+    }
+    *out_totals = totals;
+}

@@ -1,0 +1,165 @@
+/* proxy/telemetry_gauges.c - what is looked up when somebody reads the metrics: sizes, tiers, the
+ * process.
+ *
+ * Tenants without labels of their own are what is left of the sum: "other".
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/num.h"
+#include "cache/engine.h"
+#include "proxy/telemetry_internal.h"
+
+#ifndef DJ_BUILD_COMMIT
+#define DJ_BUILD_COMMIT "unknown"
+#endif
+
+static void set(struct dj_telemetry *telemetry, enum family family, const char *const *values,
+                double value)
+{
+    dj_series_set(dj_telemetry_series(telemetry, family, values), value);
+}
+
+static void set_level(struct dj_telemetry *telemetry, const char *tenant, const char *level,
+                      const struct dj_store_stats *stats)
+{
+    const char *const values[] = {tenant, level};
+    set(telemetry, FAMILY_ENTRIES, values, (double)stats->entries);
+    set(telemetry, FAMILY_LEVEL_BYTES, values, (double)stats->bytes);
+}
+
+/* Stores tell sums; a counter is given what came on top of the last reading. */
+static void add_evictions(struct dj_telemetry *telemetry, struct labels *labels,
+                          const struct dj_engine_stats *stats)
+{
+    static const char *const reasons[2] = {"size", "ttl"};
+    const uint64_t sums[2] = {stats->memory.evictions + stats->lmdb.evictions,
+                              stats->memory.expired + stats->lmdb.expired};
+    for (size_t i = 0; i < 2; i++) {
+        const char *const values[] = {labels->tenant, reasons[i]};
+        double more =
+            sums[i] > labels->evictions_seen[i] ? (double)(sums[i] - labels->evictions_seen[i]) : 0;
+        dj_series_add(dj_telemetry_series(telemetry, FAMILY_EVICTIONS, values), more);
+        if (sums[i] > labels->evictions_seen[i])
+            labels->evictions_seen[i] = sums[i];
+    }
+}
+
+static void set_tenant(struct dj_telemetry *telemetry, struct labels *labels,
+                       const struct dj_engine_stats *stats)
+{
+    const char *const values[] = {labels->tenant};
+    set(telemetry, FAMILY_SIZE, values, (double)(stats->memory.bytes + stats->lmdb.bytes));
+    set_level(telemetry, labels->tenant, "memory", &stats->memory);
+    if (stats->has_lmdb)
+        set_level(telemetry, labels->tenant, "lmdb", &stats->lmdb);
+    add_evictions(telemetry, labels, stats);
+}
+
+static uint64_t less(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0; /* the sum and its parts are read one after another */
+}
+
+static void subtract(struct dj_store_stats *rest, const struct dj_store_stats *part)
+{
+    rest->entries = less(rest->entries, part->entries);
+    rest->bytes = less(rest->bytes, part->bytes);
+    rest->evictions = less(rest->evictions, part->evictions);
+    rest->expired = less(rest->expired, part->expired);
+}
+
+static void set_tenants(struct dj_telemetry *telemetry, struct dj_engine *engine)
+{
+    struct dj_engine_stats rest;
+    dj_engine_stats(engine, NULL, &rest);
+    for (size_t i = 0; i < TENANT_SLOTS; i++) {
+        struct tenant *tenant = atomic_load_explicit(&telemetry->tenants[i], memory_order_acquire);
+        if (!tenant || tenant->labels == &telemetry->other_labels)
+            continue;
+        struct dj_engine_stats stats;
+        dj_engine_stats(engine, tenant->id, &stats);
+        set_tenant(telemetry, tenant->labels, &stats);
+        subtract(&rest.memory, &stats.memory);
+        subtract(&rest.lmdb, &stats.lmdb);
+    }
+    set_tenant(telemetry, &telemetry->other_labels, &rest);
+
+    const char *const memory[] = {"memory"};
+    const char *const lmdb[] = {"lmdb"};
+    set(telemetry, FAMILY_LEVEL_UP, memory, 1);
+    if (rest.has_lmdb)
+        set(telemetry, FAMILY_LEVEL_UP, lmdb, 1);
+}
+
+/* The index-th number (from 0) of /proc/self/statm, in pages; 0 if it cannot be read. */
+static uint64_t statm_pages(unsigned index)
+{
+    char text[128];
+    uint64_t pages = 0;
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t len = read(fd, text, sizeof text);
+    close(fd);
+    size_t at = 0;
+    for (unsigned field = 0; len > 0 && at < (size_t)len; field++) {
+        size_t end = at;
+        while (end < (size_t)len && text[end] != ' ' && text[end] != '\n')
+            end++;
+        if (field == index && dj_num_parse_u64(deja_slice(text + at, end - at), &pages) != DEJA_OK)
+            return 0;
+        if (field == index)
+            return pages;
+        at = end + 1;
+    }
+    return 0;
+}
+
+static double open_fds(void)
+{
+    DIR *directory = opendir("/proc/self/fd");
+    unsigned count = 0;
+    if (!directory)
+        return 0;
+    while (readdir(directory))
+        count++;
+    closedir(directory);
+    return count > 3 ? count - 3 : 0; /* ".", ".." and the directory itself */
+}
+
+static void set_process(struct dj_telemetry *telemetry, int64_t started_ms)
+{
+    struct rusage usage = {0};
+    struct rlimit fds = {0};
+    double page = (double)sysconf(_SC_PAGESIZE);
+    if (getrusage(RUSAGE_SELF, &usage) == 0) {
+        struct dj_series *cpu = dj_telemetry_series(telemetry, FAMILY_CPU, NULL);
+        double seconds = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                         (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+        if (cpu && seconds > dj_series_value(cpu))
+            dj_series_add(cpu, seconds - dj_series_value(cpu));
+    }
+    if (getrlimit(RLIMIT_NOFILE, &fds) == 0)
+        set(telemetry, FAMILY_MAX_FDS, NULL, (double)fds.rlim_cur);
+    set(telemetry, FAMILY_OPEN_FDS, NULL, open_fds());
+    set(telemetry, FAMILY_VIRTUAL, NULL, (double)statm_pages(0) * page);
+    set(telemetry, FAMILY_RESIDENT, NULL, (double)statm_pages(1) * page);
+    set(telemetry, FAMILY_START_TIME, NULL, (double)started_ms / 1000.0);
+}
+
+void dj_telemetry_gauges(struct dj_telemetry *telemetry, struct dj_engine *engine, uint32_t queued,
+                         int64_t started_ms)
+{
+    const char *const build[] = {DEJA_VERSION, DJ_BUILD_COMMIT};
+    const char *const queue[] = {"workers"};
+    pthread_mutex_lock(&telemetry->gauges_lock);
+    set_tenants(telemetry, engine);
+    set_process(telemetry, started_ms);
+    set(telemetry, FAMILY_BUILD_INFO, build, 1);
+    set(telemetry, FAMILY_QUEUE_DEPTH, queue, queued);
+    pthread_mutex_unlock(&telemetry->gauges_lock);
+}

@@ -1,0 +1,105 @@
+/* proxy/telemetry_internal.h - what telemetry.c (counting) and telemetry_gauges.c (looking up)
+ * share.
+ */
+#ifndef DJ_PROXY_TELEMETRY_INTERNAL_H
+#define DJ_PROXY_TELEMETRY_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "proxy/telemetry.h"
+#include "security/tenant.h"
+
+enum api { API_CHAT, API_EMBEDDINGS, API_API, API_PASSTHROUGH, API_OTHER, API_COUNT };
+enum level {
+    LEVEL_NONE,
+    LEVEL_MEMORY,
+    LEVEL_LMDB,
+    LEVEL_REDIS,
+    LEVEL_POSTGRES,
+    LEVEL_S3,
+    LEVEL_COUNT
+};
+enum family {
+    FAMILY_HITS,
+    FAMILY_MISSES,
+    FAMILY_OPERATION,
+    FAMILY_SIZE,
+    FAMILY_EVICTIONS,
+    FAMILY_REQUESTS,
+    FAMILY_REQUEST_DURATION,
+    FAMILY_STAGE,
+    FAMILY_SIMILARITY,
+    FAMILY_SAVED_TOKENS,
+    FAMILY_SAVED_COST,
+    FAMILY_SAVED_SECONDS,
+    FAMILY_INVALIDATIONS,
+    FAMILY_ENTRIES,
+    FAMILY_LEVEL_BYTES,
+    FAMILY_LEVEL_UP,
+    FAMILY_UPSTREAM,
+    FAMILY_INFLIGHT,
+    FAMILY_QUEUE_DEPTH,
+    FAMILY_RELOAD_SUCCESS,
+    FAMILY_RELOAD_TIME,
+    FAMILY_BUILD_INFO,
+    FAMILY_CPU,
+    FAMILY_RESIDENT,
+    FAMILY_VIRTUAL,
+    FAMILY_OPEN_FDS,
+    FAMILY_MAX_FDS,
+    FAMILY_START_TIME,
+    FAMILY_COUNT
+};
+
+typedef _Atomic(struct dj_series *) series_slot;
+
+/* Series of one tenant that every request touches; the rest goes through the label table. */
+struct labels {
+    char tenant[DJ_TENANT_TEXT_BYTES];
+    series_slot requests[API_COUNT][DJ_RESULT_COUNT][LEVEL_COUNT];
+    series_slot hits[API_COUNT][LEVEL_COUNT];
+    series_slot misses[API_COUNT];
+    series_slot saved_seconds;
+    uint64_t evictions_seen[2]; /* gauges_lock: what was already added, by reason */
+};
+
+struct tenant {
+    uint8_t id[DJ_ID_BYTES];
+    struct labels *labels; /* owned, or that of "other" */
+    _Atomic uint64_t results[DJ_RESULT_COUNT];
+    _Atomic uint64_t saved_input_tokens;
+    _Atomic uint64_t saved_output_tokens;
+    _Atomic uint64_t saved_ms;
+    _Atomic uint64_t saved_nano_usd;
+};
+
+/* One set of label values that was met; never removed. */
+struct labelled;
+
+#define TENANT_SLOTS 32768u /* power of two, > 2 * DJ_TELEMETRY_TENANTS_MAX */
+#define LABELLED_SLOTS 4096u
+#define LABELLED_MAX 2048u
+
+struct dj_telemetry {
+    struct dj_metric *families[FAMILY_COUNT];
+    struct dj_series *stages[DJ_STAGE_COUNT];
+    struct dj_series *inflight;
+    series_slot durations[API_COUNT][DJ_RESULT_COUNT];
+    struct tenant other;
+    struct labels other_labels;
+    pthread_mutex_t lock; /* inserts into both tables; innermost but for the registry's own */
+    pthread_mutex_t gauges_lock; /* one scrape at a time; outside lock */
+    uint32_t tenant_count;
+    uint32_t labels_count;
+    uint32_t labelled_count;
+    _Atomic(struct tenant *) *tenants;    /* TENANT_SLOTS; insert only, read without a lock */
+    _Atomic(struct labelled *) *labelled; /* LABELLED_SLOTS, likewise */
+};
+
+/* The series of these values (one per label of the family), kept after the first time. NULL only
+ * when memory ran out. */
+struct dj_series *dj_telemetry_series(struct dj_telemetry *telemetry, enum family family,
+                                      const char *const *values);
+
+#endif

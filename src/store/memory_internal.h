@@ -1,0 +1,144 @@
+/* store/memory_internal.h - one shard of the memory tier and the steps its files share.
+ *
+ * "Writer" is the shard's home loop, the only thread that changes the shard. What other threads
+ * may touch is atomic, and is marked so; everything else is the writer's.
+ */
+#ifndef DJ_STORE_MEMORY_INTERNAL_H
+#define DJ_STORE_MEMORY_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/list.h"
+#include "base/map.h"
+#include "store/key_internal.h"
+#include "store/memory.h"
+
+struct dj_memory_shard;
+struct dj_memory_row;
+
+/* One stored value. Immutable once linked, except next and freq. */
+struct dj_memory_node {
+    _Atomic(struct dj_memory_node *) next; /* of the bucket's chain; any thread reads */
+    struct dj_value *value;                /* one reference */
+    uint64_t hash;
+    struct dj_store_key key;
+    int64_t gone_ms;         /* 0: never */
+    atomic_uchar freq;       /* 0 … 3, hits since it last came by the hand; any thread */
+    bool is_in_main;         /* which queue; the writer's, as all below */
+    size_t bytes;            /* charged: value and node */
+    struct dj_list queue;    /* small or main, newest first; once unlinked: retired, oldest first */
+    struct dj_list siblings; /* the row's, newest first */
+    struct dj_memory_row *row;
+    uint64_t retired_at; /* the shard's epoch when it was unlinked */
+};
+
+/* A tenant's sums over all shards; lives while a shard has a row of it. */
+struct dj_memory_tenant {
+    _Atomic(uint64_t) entries;
+    _Atomic(uint64_t) bytes;
+    uint32_t row_count; /* under tenants_mutex */
+};
+
+/* A tenant's nodes in one shard; gone with its last node. */
+struct dj_memory_row {
+    uint8_t tenant_id[DJ_ID_BYTES];
+    struct dj_memory_tenant *tenant;
+    struct dj_list nodes;
+    struct dj_list over; /* on the shard's list while above the fair share */
+    uint64_t count;      /* nodes, and puts under way */
+};
+
+/* A loop's pin on a shard: the epoch it entered in, 0 outside. A cache line of its own. */
+struct dj_memory_reader {
+    _Alignas(64) _Atomic(uint64_t) epoch;
+};
+
+struct dj_memory_queue {
+    struct dj_list nodes;
+    uint64_t count;
+    uint64_t bytes;
+};
+
+struct dj_memory;
+
+struct dj_memory_shard {
+    struct dj_memory *memory;
+    struct dj_loop *loop; /* home */
+    _Atomic(struct dj_memory_node *) *buckets;
+    uint64_t bucket_mask;
+    struct dj_memory_reader *readers; /* loop_count */
+    _Atomic(uint64_t) epoch;          /* from 1; raised by each unlink */
+    _Atomic(uint64_t) entries;
+    atomic_bool is_writing; /* asserts the single writer */
+
+    struct dj_list retired; /* unlinked nodes that a reader may still see, oldest first */
+    struct dj_memory_queue small;
+    struct dj_memory_queue main;
+    uint64_t small_bytes_max;
+    uint64_t small_count_max;
+    uint32_t *ghosts; /* fingerprints of what fell out of small */
+    uint64_t ghost_mask;
+    struct dj_map *rows;      /* tenant -> dj_memory_row */
+    struct dj_list over_rows; /* rows above their share */
+    uint64_t over_count;
+    uint64_t sweep_bucket;
+
+    struct dj_task trim_task;
+    atomic_bool is_trim_posted;
+};
+
+struct dj_memory {
+    struct dj_store store; /* base */
+    struct dj_memory_options options;
+    uint64_t row_entries_max;  /* the fair share, per shard */
+    atomic_uint ref_count;     /* the owner, and every operation under way */
+    _Atomic(uint64_t) entries; /* reserved before a node is linked, so never above the bounds */
+    _Atomic(uint64_t) bytes;
+    _Atomic(uint64_t) evictions;
+    _Atomic(uint64_t) expired;
+    pthread_mutex_t tenants_mutex;   /* a leaf: nothing is locked or called under it */
+    struct dj_map *tenants;          /* id -> dj_memory_tenant, under tenants_mutex */
+    struct dj_memory_shard shards[]; /* loop_count */
+};
+
+/* memory.c */
+struct dj_memory *dj_memory_ref(struct dj_memory *memory);
+void dj_memory_unref(struct dj_memory *memory);
+
+/* memory_shard.c: writer only unless said otherwise. */
+enum deja_status dj_memory_shard_init(struct dj_memory_shard *shard, struct dj_memory *memory,
+                                      struct dj_loop *loop) DEJA_NODISCARD;
+void dj_memory_shard_fini(struct dj_memory_shard *shard); /* accepts half-built */
+struct dj_value *dj_memory_shard_find(struct dj_memory_shard *shard, uint32_t loop_index,
+                                      const struct dj_store_key *key, uint64_t hash,
+                                      int64_t now_ms); /* any loop */
+bool dj_memory_shard_put(struct dj_memory_shard *shard, struct dj_value *value, int64_t now_ms);
+bool dj_memory_shard_remove(struct dj_memory_shard *shard, const struct dj_store_key *key);
+/* Up to count_max entries of a tenant; how many went. */
+uint64_t dj_memory_shard_clear(struct dj_memory_shard *shard, const uint8_t tenant[DJ_ID_BYTES],
+                               uint64_t count_max);
+uint64_t dj_memory_shard_sweep(struct dj_memory_shard *shard, int64_t now_ms);
+/* Takes a node out of chain, queue and row and retires it. */
+void dj_memory_shard_unlink(struct dj_memory_shard *shard, struct dj_memory_node *node);
+
+/* memory_row.c: the tenant's row, counted up; NULL: out of memory. */
+struct dj_memory_row *dj_memory_row_acquire(struct dj_memory_shard *shard,
+                                            const uint8_t tenant[DJ_ID_BYTES]);
+void dj_memory_row_release(struct dj_memory_shard *shard, struct dj_memory_row *row);
+
+/* memory_evict.c: S3-FIFO. */
+void dj_memory_enqueue(struct dj_memory_shard *shard, struct dj_memory_node *node);
+void dj_memory_dequeue(struct dj_memory_shard *shard, struct dj_memory_node *node);
+/* Gives fresh the place of old, which leaves its queue. */
+void dj_memory_requeue_as(struct dj_memory_shard *shard, struct dj_memory_node *old,
+                          struct dj_memory_node *fresh);
+bool dj_memory_evict_one(struct dj_memory_shard *shard, int64_t now_ms); /* false: empty */
+
+/* memory_epoch.c */
+void dj_memory_enter(struct dj_memory_shard *shard, uint32_t loop_index); /* any loop */
+void dj_memory_leave(struct dj_memory_shard *shard, uint32_t loop_index); /* any loop */
+void dj_memory_retire(struct dj_memory_shard *shard, struct dj_memory_node *node);
+void dj_memory_reclaim(struct dj_memory_shard *shard);
+
+#endif

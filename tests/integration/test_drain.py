@@ -1,0 +1,106 @@
+"""SIGTERM and SIGINT: running answers finish, new ones are refused, the summary is printed."""
+import signal
+import socket
+import threading
+
+import httpx
+import pytest
+from conftest import ask, chat_body, make_http
+from daemon import poll
+from test_stream import lines_until
+
+
+def refuses_connections(daemon):
+    try:
+        socket.create_connection(("127.0.0.1", daemon.port), 5).close()
+        return False
+    except ConnectionRefusedError:
+        return True
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_running_stream_is_finished_and_new_connections_are_refused(spawn, upstream, word, number):
+    daemon = spawn()
+    flow = upstream.flow(word)
+    with make_http(daemon, f"sk-{word}") as client:
+        with client.stream("POST", "/v1/chat/completions",
+                           json=chat_body(word, f"step:{word}", stream=True)) as answer:
+            lines = answer.iter_lines()
+            flow.send("before ")
+            lines_until(lines, "before ")
+            daemon.signal(number)
+            poll(lambda: refuses_connections(daemon), "the listener to be closed")
+            flow.send("after")
+            flow.finish()
+            rest = list(lines)
+    assert "data: [DONE]" in rest
+    assert "after" in "".join(rest)
+    assert daemon.wait() == 0
+
+
+def test_running_json_answer_is_finished(spawn, upstream, word):
+    daemon = spawn()
+    flow = upstream.flow(word)
+    got = []
+
+    def work():
+        with make_http(daemon, f"sk-{word}") as client:
+            got.append(ask(client, word, f"step:{word}"))
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    assert flow.started.wait(60)
+    daemon.signal(signal.SIGTERM)
+    flow.send("whole")
+    flow.finish()
+    worker.join(60)
+    assert got[0].json()["choices"][0]["message"]["content"] == "whole"
+    assert daemon.wait() == 0
+
+
+def test_idle_daemon_ends_with_exit_code_0_and_a_summary(spawn, word):
+    daemon = spawn()
+    with make_http(daemon, f"sk-{word}") as client:
+        ask(client, word)
+        ask(client, word)
+        daemon.signal(signal.SIGINT)
+        assert daemon.wait() == 0
+    text = daemon.log_text().lower()
+    assert "requests" in text and "hits" in text and "tokens" in text
+
+
+def test_answer_that_was_given_before_the_stop_is_there_after_the_start(spawn, upstream, word):
+    daemon = spawn()
+    with make_http(daemon, f"sk-{word}") as client:
+        first = ask(client, word)
+    daemon.restart()
+    with make_http(daemon, f"sk-{word}") as client:
+        second = ask(client, word)
+    assert second.headers["x-cache-hit"] == "true"
+    assert second.json() == first.json()
+
+
+def test_keep_alive_connection_is_closed_by_the_drain(spawn, word):
+    daemon = spawn()
+    with make_http(daemon, f"sk-{word}") as client:
+        ask(client, word)
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait() == 0
+        with pytest.raises(httpx.TransportError):
+            ask(client, word)
+
+
+def test_second_signal_ends_it_at_once(spawn, upstream, word):
+    daemon = spawn()
+    flow = upstream.flow(word)
+    with make_http(daemon, f"sk-{word}") as client:
+        with client.stream("POST", "/v1/chat/completions",
+                           json=chat_body(word, f"step:{word}", stream=True)) as answer:
+            flow.send("x")
+            lines_until(answer.iter_lines(), "x")
+            daemon.signal(signal.SIGTERM)
+            poll(lambda: refuses_connections(daemon), "the drain to begin")
+            daemon.signal(signal.SIGTERM)
+            code = daemon.wait()
+    assert code in (0, 1, 130, 143, -signal.SIGTERM)
+    daemon.process = None

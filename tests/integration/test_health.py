@@ -1,0 +1,51 @@
+"""Health and logs."""
+import json
+import re
+
+from conftest import ask, make_http
+
+
+def test_live_ready_and_healthy(anonymous):
+    assert anonymous.get("/livez").status_code == 200
+    assert anonymous.get("/readyz").status_code == 200
+    assert anonymous.get("/healthz").text.startswith("ok")
+    assert anonymous.get("/health").status_code == 200
+
+
+def test_detailed_health_names_components(anonymous):
+    answer = anonymous.get("/health/detailed")
+    assert answer.status_code in (200, 207)
+    body = answer.json()
+    assert body["status"] in ("healthy", "degraded")
+    assert {"l1", "lmdb", "embedder", "vector_store"} <= set(body["components"])
+
+
+def test_unreachable_upstream_does_not_make_it_unready(spawn):
+    daemon = spawn(upstream_url="http://127.0.0.1:9")
+    with make_http(daemon) as client:
+        assert client.get("/readyz").status_code == 200
+        assert client.get("/livez").status_code == 200
+
+
+def test_log_lines_are_json_without_prompt_or_secret(daemon, http, word, key):
+    ask(http, f"a very private {word}")
+    ask(http, f"a very private {word}", "error-500")
+    http.put("/api/v1/entries", json={"query": f"private {word}", "response": f"private {word}"})
+    http.post("/v1/chat/completions", content=b"{" + word.encode(), headers={"Content-Type": "application/json"})
+    text = daemon.log_text()
+    assert word not in text
+    assert key not in text
+    lines = [line for line in text.splitlines() if line.startswith("{")]
+    assert lines, "no structured log line"
+    for line in lines:
+        item = json.loads(line)
+        assert {"ts", "level", "msg"} <= set(item)
+        assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", item["ts"])
+
+
+def test_lexical_embedder_serves_when_there_is_no_model(spawn, word):
+    daemon = spawn()
+    with make_http(daemon, f"sk-{word}") as client:
+        assert client.get("/readyz").status_code == 200
+        assert ask(client, word).status_code == 200
+        assert ask(client, word).headers["x-cache-hit"] == "true"

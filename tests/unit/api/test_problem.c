@@ -1,0 +1,94 @@
+/* tests/unit/api/test_problem.c - errors in the words of each surface. */
+#include "check.h"
+
+#include "api/problem.h"
+
+static void assert_body(enum dj_surface surface, const struct dj_problem *problem, const char *path,
+                        const char *body)
+{
+    struct dj_buf out = {0};
+    dj_problem_write(surface, problem, deja_slice_text(path), deja_slice_text("r1"), &out);
+    assert_int_equal(out.status, DEJA_OK);
+    dj_buf_append_byte(&out, '\0');
+    assert_string_equal(out.data, body);
+    dj_buf_fini(&out);
+}
+
+static void the_path_tells_the_surface(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path;
+        enum dj_surface surface;
+    } cases[] = {
+        {"/v1/chat/completions", DJ_SURFACE_OPENAI},
+        {"/v1/messages", DJ_SURFACE_ANTHROPIC},
+        {"/v1/messages/batches", DJ_SURFACE_ANTHROPIC},
+        {"/v1/messagesx", DJ_SURFACE_OPENAI},
+        {"/v1", DJ_SURFACE_NATIVE},
+        {"/api/v1/entries", DJ_SURFACE_NATIVE},
+        {"", DJ_SURFACE_NATIVE},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(dj_problem_surface(deja_slice_text(cases[i].path)), cases[i].surface);
+}
+
+static void each_surface_has_its_body(void **state)
+{
+    (void)state;
+    static const struct dj_problem_field field = {"ttl", "range", "too \"big\""};
+    const struct dj_problem problem = {.status = 400,
+                                       .type = "invalid_request",
+                                       .detail = "ttl: too big",
+                                       .fields = &field,
+                                       .field_count = 1};
+    assert_body(DJ_SURFACE_OPENAI, &problem, "/v1/x",
+                "{\"error\":{\"message\":\"ttl: too big\",\"type\":\"invalid_request_error\","
+                "\"param\":\"ttl\",\"code\":\"invalid_request\"}}");
+    assert_body(DJ_SURFACE_ANTHROPIC, &problem, "/v1/messages",
+                "{\"type\":\"error\",\"error\":{\"type\":\"invalid_request_error\","
+                "\"message\":\"ttl: too big\"},\"request_id\":\"r1\"}");
+    assert_body(
+        DJ_SURFACE_NATIVE, &problem, "/api/v1/entries",
+        "{\"type\":\"invalid_request\",\"title\":\"Bad Request\",\"status\":400,"
+        "\"detail\":\"ttl: too big\",\"instance\":\"/api/v1/entries\",\"request_id\":\"r1\","
+        "\"fields\":[{\"field\":\"ttl\",\"rule\":\"range\",\"message\":\"too "
+        "\\\"big\\\"\"}]}");
+}
+
+static void bytes_that_are_not_text_do_not_break_the_body(void **state)
+{
+    (void)state;
+    const struct dj_problem problem = {.status = 404, .type = "not_found"};
+    assert_body(DJ_SURFACE_NATIVE, &problem, "/\xff\"",
+                "{\"type\":\"not_found\",\"title\":\"Not Found\",\"status\":404,"
+                "\"detail\":\"Not Found\",\"instance\":\"/?\\\"\",\"request_id\":\"r1\"}");
+}
+
+static void a_problem_survives_each_failed_allocation(void **state)
+{
+    (void)state;
+    const struct dj_problem problem = {.status = 404, .type = "not_found"};
+    for (size_t n = 1;; n++) {
+        struct dj_buf out = {0};
+        failing_malloc_arm(n);
+        dj_problem_write(DJ_SURFACE_NATIVE, &problem, deja_slice_text("/"), deja_slice_text("r"),
+                         &out);
+        bool has_failed = failing_malloc_disarm();
+        assert_int_equal(out.status == DEJA_OK, !has_failed);
+        dj_buf_fini(&out);
+        if (!has_failed)
+            break;
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_path_tells_the_surface),
+        cmocka_unit_test(each_surface_has_its_body),
+        cmocka_unit_test(bytes_that_are_not_text_do_not_break_the_body),
+        cmocka_unit_test(a_problem_survives_each_failed_allocation),
+    };
+    return RUN_TESTS(tests);
+}

@@ -1,0 +1,220 @@
+/* tests/unit/proxy/test_telemetry.c - counting requests, savings and stages. */
+#include "check.h"
+
+#include <pthread.h>
+#include <stdio.h>
+
+#include "proxy/telemetry.h"
+
+struct fixture {
+    struct dj_metrics *metrics;
+    struct dj_telemetry *telemetry;
+};
+
+static int set_up(void **state)
+{
+    static struct fixture fixture;
+    assert_int_equal(dj_metrics_create(&fixture.metrics), DEJA_OK);
+    assert_int_equal(dj_telemetry_create(fixture.metrics, &fixture.telemetry), DEJA_OK);
+    *state = &fixture;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+    dj_telemetry_destroy(fixture->telemetry);
+    dj_metrics_destroy(fixture->metrics);
+    return 0;
+}
+
+static void tenant_of(unsigned index, uint8_t out_tenant[DJ_ID_BYTES])
+{
+    memset(out_tenant, 0, DJ_ID_BYTES);
+    memcpy(out_tenant, &index, sizeof index);
+    out_tenant[15] = 1;
+}
+
+static bool is_written(struct fixture *fixture, const char *line)
+{
+    struct dj_buf text = {0};
+    dj_metrics_write(fixture->metrics, false, &text);
+    dj_buf_append_byte(&text, '\0');
+    assert_int_equal(text.status, DEJA_OK);
+    bool is_there = strstr(text.data, line) != NULL;
+    dj_buf_fini(&text);
+    return is_there;
+}
+
+static void a_hit_counts_as_request_and_hit_of_its_tenant(void **state)
+{
+    struct fixture *fixture = *state;
+    uint8_t tenant[DJ_ID_BYTES];
+    struct dj_telemetry_totals totals;
+    tenant_of(0x42, tenant);
+    for (int i = 0; i < 3; i++)
+        dj_telemetry_request(fixture->telemetry, tenant, "chat", DJ_RESULT_HIT_SEMANTIC, "lmdb",
+                             0.001);
+    dj_telemetry_request(fixture->telemetry, tenant, "chat", DJ_RESULT_MISS, "none", 0.5);
+    assert_true(is_written(fixture,
+                           "semantic_cache_hits_total{tenant_id=\"42000000-0000-0000-0000-"
+                           "000000000001\",cache_type=\"response\",level=\"lmdb\"} 3"));
+    assert_true(is_written(fixture,
+                           "semantic_cache_misses_total{tenant_id=\"42000000-0000-0000-0000-"
+                           "000000000001\",cache_type=\"response\",level=\"none\"} 1"));
+    assert_true(is_written(fixture, "api=\"chat\",result=\"hit_semantic\",level=\"lmdb\"} 3"));
+    dj_telemetry_totals(fixture->telemetry, tenant, &totals);
+    assert_int_equal(totals.requests, 4);
+    assert_int_equal(totals.results[DJ_RESULT_HIT_SEMANTIC], 3);
+}
+
+static void a_tenant_never_sees_another_tenants_totals(void **state)
+{
+    struct fixture *fixture = *state;
+    uint8_t a[DJ_ID_BYTES];
+    uint8_t b[DJ_ID_BYTES];
+    struct dj_telemetry_totals totals;
+    tenant_of(1, a);
+    tenant_of(2, b);
+    dj_telemetry_request(fixture->telemetry, a, "api", DJ_RESULT_MISS, "none", 0.001);
+    dj_telemetry_totals(fixture->telemetry, b, &totals);
+    assert_int_equal(totals.requests, 0);
+    dj_telemetry_totals(fixture->telemetry, NULL, &totals);
+    assert_int_equal(totals.requests, 1);
+}
+
+static void an_error_makes_no_tenant_known(void **state)
+{
+    struct fixture *fixture = *state;
+    uint8_t tenant[DJ_ID_BYTES];
+    struct dj_telemetry_totals totals;
+    tenant_of(3, tenant);
+    dj_telemetry_request(fixture->telemetry, tenant, "chat", DJ_RESULT_ERROR, "none", 0.001);
+    dj_telemetry_totals(fixture->telemetry, tenant, &totals);
+    assert_int_equal(totals.requests, 0);
+    assert_true(is_written(fixture, "tenant_id=\"other\",api=\"chat\",result=\"error\""));
+}
+
+static void tenants_beyond_the_bounds_share_a_label_and_count_in_the_sum(void **state)
+{
+    struct fixture *fixture = *state;
+    struct dj_telemetry_totals totals;
+    const unsigned count = DJ_TELEMETRY_TENANTS_MAX + 50;
+    for (unsigned i = 0; i < count; i++) {
+        uint8_t tenant[DJ_ID_BYTES];
+        tenant_of(i, tenant);
+        dj_telemetry_request(fixture->telemetry, tenant, "api", DJ_RESULT_MISS, "none", 0.001);
+    }
+    dj_telemetry_totals(fixture->telemetry, NULL, &totals);
+    assert_int_equal(totals.requests, count);
+    char line[128];
+    snprintf(line, sizeof line,
+             "semantic_cache_misses_total{tenant_id=\"other\",cache_type=\"semantic\","
+             "level=\"none\"} %u",
+             count - DJ_TELEMETRY_LABELS_MAX);
+    assert_true(is_written(fixture, line));
+}
+
+static void savings_are_told_by_model_and_strange_models_are_other(void **state)
+{
+    struct fixture *fixture = *state;
+    struct dj_telemetry_totals totals;
+    struct dj_entry entry = {
+        .input_tokens = 10, .output_tokens = 5, .cost_usd = 0.25, .make_ms = 1500};
+    tenant_of(7, entry.tenant);
+    entry.model = deja_slice_text("gpt-x");
+    dj_telemetry_saved(fixture->telemetry, &entry);
+    entry.model = deja_slice_text("two words\n");
+    dj_telemetry_saved(fixture->telemetry, &entry);
+    assert_true(is_written(fixture, "model=\"gpt-x\",type=\"input\"} 10"));
+    assert_true(is_written(fixture, "model=\"other\",type=\"output\"} 5"));
+    dj_telemetry_totals(fixture->telemetry, entry.tenant, &totals);
+    assert_int_equal(totals.saved_input_tokens, 20);
+    assert_true(totals.saved_seconds > 2.99 && totals.saved_seconds < 3.01);
+    assert_true(totals.saved_cost_usd > 0.49 && totals.saved_cost_usd < 0.51);
+}
+
+static void the_other_counters_have_their_labels(void **state)
+{
+    struct fixture *fixture = *state;
+    dj_telemetry_upstream(fixture->telemetry, "openai", 429);
+    dj_telemetry_operation(fixture->telemetry, "set", "none", "ok", 0.001);
+    dj_telemetry_similarity(fixture->telemetry, "near_miss", 0.8);
+    dj_telemetry_stage(fixture->telemetry, DJ_STAGE_EMBED, 0.001);
+    dj_telemetry_inflight(fixture->telemetry, 2);
+    dj_telemetry_inflight(fixture->telemetry, -1);
+    dj_telemetry_reloaded(fixture->telemetry, true, 5000);
+    assert_true(is_written(
+        fixture, "semantic_cache_upstream_requests_total{provider=\"openai\",code=\"429\"} 1"));
+    assert_true(is_written(fixture, "semantic_cache_inflight 1"));
+    assert_true(is_written(fixture, "semantic_cache_config_reload_success 1"));
+    assert_true(is_written(fixture, "semantic_cache_similarity_count{outcome=\"near_miss\"} 1"));
+}
+
+static void *count_a_thousand(void *ctx)
+{
+    struct fixture *fixture = ctx;
+    for (unsigned i = 0; i < 1000; i++) {
+        uint8_t tenant[DJ_ID_BYTES];
+        tenant_of(i % 10, tenant);
+        dj_telemetry_request(fixture->telemetry, tenant, "chat", DJ_RESULT_HIT_EXACT, "memory",
+                             0.0001);
+        dj_telemetry_operation(fixture->telemetry, i % 2 ? "get" : "set", "memory", "ok", 0.0001);
+    }
+    return NULL;
+}
+
+static void threads_lose_no_count(void **state)
+{
+    struct fixture *fixture = *state;
+    struct dj_telemetry_totals totals;
+    pthread_t threads[4];
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, count_a_thousand, fixture), 0);
+    for (size_t i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    dj_telemetry_totals(fixture->telemetry, NULL, &totals);
+    assert_int_equal(totals.results[DJ_RESULT_HIT_EXACT], 4000);
+}
+
+static void telemetry_survives_each_failed_allocation(void **state)
+{
+    (void)state;
+    for (size_t n = 1;; n++) {
+        struct dj_metrics *metrics = NULL;
+        struct dj_telemetry *telemetry = NULL;
+        uint8_t tenant[DJ_ID_BYTES];
+        tenant_of(1, tenant);
+        assert_int_equal(dj_metrics_create(&metrics), DEJA_OK);
+        failing_malloc_arm(n);
+        bool is_ok = dj_telemetry_create(metrics, &telemetry) == DEJA_OK;
+        if (is_ok) /* counting cannot fail, only go uncounted */
+            dj_telemetry_request(telemetry, tenant, "chat", DJ_RESULT_MISS, "none", 0.1);
+        bool has_failed = failing_malloc_disarm();
+        dj_telemetry_destroy(telemetry);
+        dj_metrics_destroy(metrics);
+        if (!has_failed) {
+            assert_true(is_ok);
+            break;
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_hit_counts_as_request_and_hit_of_its_tenant, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_tenant_never_sees_another_tenants_totals, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(an_error_makes_no_tenant_known, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            tenants_beyond_the_bounds_share_a_label_and_count_in_the_sum, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(savings_are_told_by_model_and_strange_models_are_other,
+                                        set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_other_counters_have_their_labels, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(threads_lose_no_count, set_up, tear_down),
+        cmocka_unit_test(telemetry_survives_each_failed_allocation),
+    };
+    return RUN_TESTS(tests);
+}

@@ -1,0 +1,169 @@
+# shellcheck shell=bash
+# ./dev test and its relatives. Every stage leaves a result file under build/results; tools/
+# test_report.py adds them up and prints the last line. Sourced by ./dev.
+
+RESULTS=$BUILD/results
+# What runs under ThreadSanitizer in ./dev test: the rooms where threads meet. All of them: ./dev soak.
+TSAN_SUITES=(loop obs net store cache embed proxy)
+
+# stage NAME RESULT_FILE COMMAND...: runs it; a command that fails without leaving a result file
+# counts as one failed test.
+stage() {
+    local name=$1 file=$2 rc=0 began=$SECONDS
+    shift 2
+    say "$name"
+    rm -f "$file"
+    "$@" || rc=$?
+    echo "$name|$file|$rc|$((SECONDS - began))" >>"$RESULTS/stages"
+}
+
+report() { python3 tools/test_report.py "$RESULTS/stages"; }
+
+meson_test() {
+    local kind=$1
+    shift
+    local runner=()
+    # gcc 12's ThreadSanitizer needs a memory layout with little randomness.
+    if [ "$kind" = tsan ] && setarch "$(uname -m)" -R true 2>/dev/null; then
+        runner=(setarch "$(uname -m)" -R)
+    fi
+    ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1} \
+        UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1} \
+        TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:second_deadlock_stack=1} \
+        DEJA_SHARED=$(shared_folder) \
+        "${runner[@]}" meson test -C "$BUILD/$kind" --no-rebuild --num-processes "$(nproc)" \
+        --print-errorlogs "$@"
+}
+
+# ../shared beside the checkout, if it is there: labelled data and the encoder's reference.
+shared_folder() {
+    local folder
+    for folder in "${DEJA_SHARED:-}" "$ROOT/../shared"; do
+        [ -n "$folder" ] && [ -d "$folder" ] && { (cd "$folder" && pwd); return 0; }
+    done
+    echo ""
+}
+
+unit_stage() {
+    local kind=$1 name=$2
+    shift 2
+    stage "$name" "$BUILD/$kind/meson-logs/testlog.json" meson_test "$kind" "$@"
+}
+
+pytest_stage() {
+    local name=$1 binary=$2
+    shift 2
+    local junit=$RESULTS/$(tr -c 'a-z0-9\n' _ <<<"${name,,}").xml
+    stage "$name" "$junit" env DEJA_BIN="$binary" DEJA_TOOLS="$TOOLS" DEJA_SHARED="$(shared_folder)" \
+        ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0:exitcode=99}" \
+        UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}" \
+        "$TOOLS/venv/bin/python" -m pytest -q --no-header -p no:cacheprovider --tb=short \
+        --junitxml="$junit" -o junit_family=xunit2 -c tests/integration/pytest.ini \
+        --rootdir tests/integration "$@"
+}
+
+need_test_tools() {
+    need_packages "${PACKAGES_BUILD[@]}" "${PACKAGES_RUN[@]}" "${PACKAGES_TEST[@]}"
+    need_venv venv tests/requirements.txt
+    need_venv litellm tests/requirements-litellm.txt
+    need_node
+}
+
+begin_results() {
+    rm -rf "$RESULTS"
+    mkdir -p "$RESULTS"
+    : >"$RESULTS/stages"
+}
+
+lint_stage() {
+    stage "lint: layers" "$RESULTS/layers.none" python3 tools/check_layers.py
+    stage "lint: style" "$RESULTS/style.none" python3 tools/check_style.py
+    stage "lint: documents" "$RESULTS/docs.none" python3 tools/check_docs.py
+    stage "lint: format" "$RESULTS/format.none" format_check
+}
+
+format_check() { c_files | xargs -r "$TOOLS/venv/bin/clang-format" --dry-run -Werror --ferror-limit=3; }
+
+has_daemon() { [ -e src/daemon/main.c ]; }
+
+word_test() {
+    begin_results
+    case "${1:-all}" in
+    all) test_all ;;
+    lint)
+        need_venv venv tests/requirements.txt
+        lint_stage
+        ;;
+    integration | integration/* | test_*) test_integration "${1#integration/}" "${@:2}" ;;
+    */*)
+        build_kind release
+        unit_stage release "unit: $1" "$1"
+        ;;
+    *)
+        build_kind release
+        unit_stage release "unit: $1" --suite "$1"
+        ;;
+    esac
+    report
+}
+
+test_integration() {
+    local what=$1
+    shift
+    need_test_tools
+    build_kind release
+    if [ "$what" = integration ]; then
+        what=tests/integration
+    else
+        what=tests/integration/${what%.py}.py
+    fi
+    pytest_stage "integration" "$BUILD/release/deja" "$what" "$@"
+}
+
+test_all() {
+    need_test_tools
+    lint_stage
+    build_kind release
+    unit_stage release "unit"
+    build_kind asan
+    unit_stage asan "unit and fuzz replays under ASan+UBSan"
+    build_kind tsan
+    local suites=() suite
+    for suite in "${TSAN_SUITES[@]}"; do
+        [ -e "tests/unit/$suite/meson.build" ] && suites+=(--suite "$suite")
+    done
+    [ ${#suites[@]} -eq 0 ] || unit_stage tsan "concurrent rooms under TSan" "${suites[@]}"
+    if has_daemon; then
+        pytest_stage "integration" "$BUILD/release/deja" tests/integration
+        pytest_stage "integration under ASan+UBSan" "$BUILD/asan/deja" -m "not heavy" tests/integration
+    fi
+}
+
+word_sanitized() {
+    local kind=$1
+    shift
+    begin_results
+    build_kind "$kind"
+    if [ $# -gt 0 ]; then
+        case "$1" in
+        */*) unit_stage "$kind" "unit under $kind: $1" "$1" ;;
+        *) unit_stage "$kind" "unit under $kind: $1" --suite "$1" ;;
+        esac
+    else
+        unit_stage "$kind" "unit under $kind"
+    fi
+    report
+}
+
+word_soak() {
+    begin_results
+    need_test_tools
+    build_kind release
+    build_kind tsan
+    unit_stage tsan "all rooms under TSan"
+    if has_daemon; then
+        pytest_stage "integration under TSan" "$BUILD/tsan/deja" -m "not heavy" tests/integration
+        DEJA_KILL_ROUNDS=400 pytest_stage "long kill loop" "$BUILD/release/deja" tests/integration/test_kill.py
+    fi
+    report
+}
