@@ -12,7 +12,7 @@
 #include "base/alloc.h"
 #include "text/utf8.h"
 
-#define TITLE_CASE_SHARE 0.6 /* of the words longer than three letters: capitals say nothing */
+#define TITLE_CASE_SHARE 0.6 /* of the words of four letters and more, but for the first */
 #define TITLE_CASE_WORDS_MIN 4
 #define PHRASE_BYTES_MAX DJ_LEX_WORD_BYTES
 #define PARTICLE_DISTANCE_MAX 6 /* words between "turn" and "off" */
@@ -129,6 +129,20 @@ static void add_axes(struct dj_guard_parts *parts, struct dj_lex_span span, uint
     }
 }
 
+/* Superlatives of one pair of opposites are one: largest and maximum, cheapest, least expensive. */
+static void add_superlative(struct dj_guard_parts *parts, struct dj_lex_span span, uint32_t index)
+{
+    const struct dj_lex_row *axis = dj_lex_sense(span, DJ_LEX_AXIS);
+    bool is_led = index && (dj_feature_is(parts, index - 1, "most") ||
+                            dj_feature_is(parts, index - 1, "least"));
+    struct deja_slice word = parts->words.items[index].lower;
+    bool is_best = axis && dj_feature_is(parts, index, "best");
+    if (!axis || is_best || !(is_led || ends_with(word, "est")))
+        return;
+    dj_feature_add(parts, &parts->superlatives,
+                   (struct dj_feature_item){.key = axis->id, .word = index});
+}
+
 /* "turn the lights off": the particle may stand behind what it turns. */
 static void add_particle_axis(struct dj_guard_parts *parts, uint32_t index)
 {
@@ -155,12 +169,11 @@ static bool is_idle_negation(const struct dj_guard_parts *parts, uint32_t index)
     const struct dj_word *next = index + 1 < words->count ? &words->items[index + 1] : NULL;
     bool is_not = dj_feature_is(parts, index, "not");
     bool is_no = dj_feature_is(parts, index, "no");
-    if (is_not && index &&
-        (dj_feature_is(parts, index - 1, "or") || dj_feature_is(parts, index - 1, "if")) && !next)
-        return true;
-    if (is_not && index && dj_feature_is(parts, index - 1, "or") && next && next->is_sentence_head)
-        return true;
-    if (is_not && index && dj_feature_is(parts, index - 1, "why") && !next)
+    bool is_tail = !next || next->is_sentence_head || next->has_comma_before ||
+                   dj_feature_is(parts, index + 1, "then");
+    if (is_not && index && is_tail &&
+        (dj_feature_is(parts, index - 1, "or") || dj_feature_is(parts, index - 1, "if") ||
+         dj_feature_is(parts, index - 1, "why")))
         return true;
     if (is_not &&
         (dj_feature_is(parts, index + 1, "only") || dj_feature_is(parts, index + 1, "just")))
@@ -227,7 +240,7 @@ static bool is_title_case(const struct dj_words *words)
     uint32_t count = 0;
     for (uint32_t i = 0; i < words->count; i++) {
         const struct dj_word *word = &words->items[i];
-        if (word->kind != DJ_WORD_PLAIN || word->lower.len < 4)
+        if (word->kind != DJ_WORD_PLAIN || word->lower.len < 4 || word->is_sentence_head)
             continue;
         count++;
         capitals += word->is_capitalised;
@@ -250,13 +263,6 @@ static bool is_unlisted_name(const struct dj_word *word, const struct dj_word_no
 
 static enum dj_question question_at(const struct dj_guard_parts *parts, uint32_t index)
 {
-    bool is_how = dj_feature_is(parts, index, "how");
-    if (is_how &&
-        (dj_feature_is(parts, index + 1, "many") || dj_feature_is(parts, index + 1, "much")))
-        return DJ_QUESTION_HOW_MANY;
-    if (is_how && dj_feature_is(parts, index + 1, "come"))
-        return DJ_QUESTION_WHY;
-    struct deja_slice word = dj_feature_base(parts->words.items[index].lower);
     static const struct {
         const char *word;
         enum dj_question question;
@@ -264,11 +270,33 @@ static enum dj_question question_at(const struct dj_guard_parts *parts, uint32_t
                  {"when", DJ_QUESTION_WHEN},
                  {"where", DJ_QUESTION_WHERE},
                  {"why", DJ_QUESTION_WHY}};
+    if (dj_feature_is(parts, index + 1, "and") || dj_feature_is(parts, index + 1, "or"))
+        return DJ_QUESTION_OTHER; /* "when and why" */
+    if (dj_feature_is(parts, index, "how")) {
+        if (dj_feature_is(parts, index + 1, "come"))
+            return DJ_QUESTION_WHY;
+        return dj_feature_is(parts, index + 1, "many") || dj_feature_is(parts, index + 1, "much")
+                   ? DJ_QUESTION_HOW_MANY
+                   : DJ_QUESTION_OTHER;
+    }
+    struct deja_slice word = dj_feature_base(parts->words.items[index].lower);
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
         if (deja_slice_is_equal(word, deja_slice_text(heads[i].word)))
             return heads[i].question;
     }
     return DJ_QUESTION_OTHER;
+}
+
+/* Only of a text that is one sentence: of several nobody knows which asks. */
+static enum dj_question find_question(const struct dj_guard_parts *parts)
+{
+    if (!parts->words.count)
+        return DJ_QUESTION_OTHER;
+    for (uint32_t i = 1; i < parts->words.count; i++) {
+        if (parts->words.items[i].is_sentence_head)
+            return DJ_QUESTION_OTHER;
+    }
+    return question_at(parts, 0);
 }
 
 static enum dj_tongue script_of(int32_t c)
@@ -335,6 +363,9 @@ static void note_word(struct dj_guard_parts *parts, uint32_t index)
     note->stem = dj_lex_hash(stem_of(word->lower));
     bool is_us = word->is_acronym && dj_feature_is(parts, index, "us");
     note->is_stop = dj_lex_sense(span, DJ_LEX_STOP) && !is_us && !word->is_backticked;
+    parts->has_from |= dj_feature_is(parts, index, "from") ||
+                       dj_feature_is(parts, index, "leaving") ||
+                       dj_feature_is(parts, index, "departing");
     note->is_filler = dj_lex_sense(span, DJ_LEX_FILLER) != NULL;
     parts->is_volatile |= dj_lex_sense(span, DJ_LEX_VOLATILE) != NULL;
 }
@@ -346,7 +377,9 @@ static uint32_t read_meaning(struct dj_guard_parts *parts, uint32_t index, bool 
     const struct dj_word *word = &parts->words.items[index];
     struct dj_lex_span span = dj_feature_phrase(parts, index, &len);
     parts->is_volatile |= dj_lex_sense(span, DJ_LEX_VOLATILE) != NULL;
-    parts->negations += is_negation(parts, index, span);
+    parts->notes[index].is_negation = is_negation(parts, index, span);
+    parts->negations += parts->notes[index].is_negation;
+    add_superlative(parts, span, index);
     add_axes(parts, span, index, len);
     if (len == 1)
         add_particle_axis(parts, index);
@@ -374,8 +407,6 @@ static void read_words(struct dj_guard_parts *parts, struct deja_slice text)
         note_word(parts, i);
     for (uint32_t i = 0; i < parts->words.count;) {
         const struct dj_word *word = &parts->words.items[i];
-        if (parts->question == DJ_QUESTION_OTHER && word->is_sentence_head)
-            parts->question = question_at(parts, i);
         if (word->kind == DJ_WORD_SYMBOL && word->lower.len == 1 && word->lower.data[0] != '%' &&
             word->lower.data[0] != '$')
             parts->operators = parts->operators * 31 + (unsigned char)word->lower.data[0];
@@ -415,6 +446,7 @@ enum deja_status dj_guard_features_init(struct dj_guard_features *features, stru
     parts->is_overfull = parts->words.is_cut;
     read_words(parts, text);
     parts->tongue = find_tongue(parts);
+    parts->question = find_question(parts);
     *features = (struct dj_guard_features){.parts = parts};
     return DEJA_OK;
 failed:

@@ -1,7 +1,7 @@
 /* policy/features_internal.h - what guards remember of one text.
  *
  * Filled by features.c (words, names, opposites, negation), features_numbers.c (numbers, units,
- * dates); read by guards.c and guards_direction.c.
+ * dates); read by guards.c, guards_names.c and guards_direction.c.
  */
 #ifndef DJ_POLICY_FEATURES_INTERNAL_H
 #define DJ_POLICY_FEATURES_INTERNAL_H
@@ -56,13 +56,15 @@ struct dj_word_note {
     bool is_filler;  /* furniture of asking */
     bool is_counted; /* part of a number, unit or date: not content of its own */
     bool is_name;
+    bool is_negation;
 };
 
 struct dj_feature_number {
     uint64_t key;  /* value; equal numbers have equal keys */
     uint32_t unit; /* 0: none */
     uint32_t word;
-    bool is_soft; /* "one", "first", the 4 of GPT4: speaks only against another number */
+    bool is_currency; /* its unit is money: often left out */
+    bool is_soft;     /* "one", "first", the 4 of GPT4: speaks only against another number */
 };
 
 struct dj_feature_item {
@@ -89,7 +91,9 @@ struct dj_guard_parts {
     struct dj_feature_list dates;
     struct dj_feature_list names;
     struct dj_feature_list axes;
+    struct dj_feature_list superlatives; /* cheapest, largest; not best, which is anything */
     uint32_t negations;
+    bool has_from;      /* something goes from somewhere */
     uint32_t operators; /* hash of the signs of arithmetic in order; 0: none */
     uint32_t content;   /* content words */
     enum dj_tongue tongue;
@@ -113,6 +117,11 @@ uint32_t dj_feature_read_number(struct dj_guard_parts *parts, struct deja_slice 
 uint32_t dj_feature_read_unit(struct dj_guard_parts *parts, uint32_t index);
 uint32_t dj_feature_read_date(struct dj_guard_parts *parts, uint32_t index);
 
+bool dj_guard_has_stem(const struct dj_guard_parts *parts, uint32_t stem);
+/* Two neighbouring words of parts written together are word. */
+bool dj_guard_is_joined_in(struct deja_slice word, const struct dj_guard_parts *parts);
+/* 0 or the bit of DJ_GUARD_ENTITIES. */
+uint32_t dj_guard_compare_names(const struct dj_guard_parts *a, const struct dj_guard_parts *b);
 /* True when direction or roles of what both texts name are exchanged. */
 bool dj_guard_is_turned_round(const struct dj_guard_parts *a, const struct dj_guard_parts *b);
 

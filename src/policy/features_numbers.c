@@ -314,7 +314,8 @@ static uint32_t take_suffix(const struct dj_guard_parts *parts, uint32_t index, 
 
 /* ---- units ---- */
 
-static uint32_t unit_after(const struct dj_guard_parts *parts, uint32_t index, uint32_t *unit)
+static uint32_t unit_after(const struct dj_guard_parts *parts, uint32_t index,
+                           struct dj_feature_number *number)
 {
     const struct dj_word *word = word_at(parts, index);
     if (!word || word->has_comma_before || word->kind == DJ_WORD_NUMBER)
@@ -324,20 +325,25 @@ static uint32_t unit_after(const struct dj_guard_parts *parts, uint32_t index, u
     const struct dj_lex_row *row = dj_lex_sense(span, DJ_LEX_UNIT);
     if (!row)
         return 0;
-    *unit = row->id;
+    number->unit = row->id;
+    number->is_currency = row->flags & DJ_LEX_CURRENCY;
     return len;
 }
 
 /* "$", "Rs", "USD" in front of a number. */
-static uint32_t unit_before(const struct dj_guard_parts *parts, uint32_t index)
+static void unit_before(const struct dj_guard_parts *parts, uint32_t index,
+                        struct dj_feature_number *number)
 {
     if (!index)
-        return 0;
+        return;
     const struct dj_word *word = &parts->words.items[index - 1];
     if (word->kind != DJ_WORD_SYMBOL && !word->is_acronym && !dj_feature_is(parts, index - 1, "rs"))
-        return 0;
+        return;
     const struct dj_lex_row *row = dj_lex_sense(dj_lex_find(word->lower), DJ_LEX_UNIT);
-    return row ? row->id : 0;
+    if (!row)
+        return;
+    number->unit = row->id;
+    number->is_currency = row->flags & DJ_LEX_CURRENCY;
 }
 
 static bool is_minus_before(const struct dj_guard_parts *parts, uint32_t index)
@@ -389,9 +395,9 @@ static uint32_t read_figures(struct dj_guard_parts *parts, struct deja_slice tex
         number.key = value_key(value * scale * (is_minus ? -1 : 1));
     number.is_soft = is_glued_to_letters(parts, index);
     if (!number.unit)
-        number.unit = unit_before(parts, index);
+        unit_before(parts, index, &number);
     if (!number.unit)
-        used += unit_after(parts, index + used, &number.unit);
+        used += unit_after(parts, index + used, &number);
     add_number(parts, number);
     return used;
 }
@@ -412,7 +418,7 @@ uint32_t dj_feature_read_number(struct dj_guard_parts *parts, struct deja_slice 
             .key = value_key(r.total + r.current), .word = index, .is_soft = r.is_soft};
         used = r.used;
         if (!r.is_ordinal)
-            used += unit_after(parts, index + used, &number.unit);
+            used += unit_after(parts, index + used, &number);
         add_number(parts, number);
     }
     mark_counted(parts, index, used);
@@ -426,8 +432,8 @@ uint32_t dj_feature_read_unit(struct dj_guard_parts *parts, uint32_t index)
         return 0;
     uint32_t len = 0;
     const struct dj_lex_row *row = dj_lex_sense(dj_feature_phrase(parts, index, &len), DJ_LEX_UNIT);
-    if (!row)
-        return 0;
+    if (!row || (word->is_capitalised && !word->is_acronym && !word->is_sentence_head))
+        return 0; /* Stone County */
     dj_feature_add(parts, &parts->units, (struct dj_feature_item){.key = row->id, .word = index});
     return len;
 }

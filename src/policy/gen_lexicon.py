@@ -5,7 +5,8 @@ import sys
 WORD_BYTES = 26  # with the final NUL; keeps a row at 40 bytes
 PLAIN = {"number", "scale", "ordinal", "month", "weekday"}
 TONGUES = ["", "en", "es", "fr", "de", "it", "pt", "nl"]  # as enum dj_tongue
-FLAGS = {"alone": "DJ_LEX_ALONE", "quantity": "DJ_LEX_QUANTITY", "proper": "DJ_LEX_PROPER"}
+FLAGS = {"alone": "DJ_LEX_ALONE", "quantity": "DJ_LEX_QUANTITY", "proper": "DJ_LEX_PROPER",
+         "currency": "DJ_LEX_CURRENCY"}
 
 
 def plural(word):
@@ -59,7 +60,7 @@ def read(path):
             continue
         if line.startswith("["):
             words = line.strip("[]").split()
-            kind, flags = words[0], words[2:]
+            kind, flags = words[0], words[1:]
             if kind == "class":
                 names.append(words[1])
             continue

@@ -13,11 +13,9 @@
 #include <assert.h>
 
 enum {
-    LENGTH_SLACK = 5,     /* words that a longer question may add whatever the ratio */
-    LONG_WORDS = 120,     /* from here on the vector has not seen all of it */
-    STEM_MIN = 4,         /* letters left when un-, in-, dis- is taken off */
-    SPELLING_LEN_MIN = 6, /* letters of names that may differ in one */
-    INITIALS_MAX = 8,
+    LENGTH_SLACK = 5, /* words that a longer question may add whatever the ratio */
+    LONG_WORDS = 120, /* from here on the vector has not seen all of it */
+    STEM_MIN = 4,     /* letters left when un-, in-, dis- is taken off */
 };
 #define LONG_SHARE_MIN 0.8 /* of the content words of a long text, on both sides */
 
@@ -59,7 +57,7 @@ enum dj_guard dj_guard_first(uint32_t refused)
 
 /* ---- words of the other text ---- */
 
-static bool has_stem(const struct dj_guard_parts *parts, uint32_t stem)
+bool dj_guard_has_stem(const struct dj_guard_parts *parts, uint32_t stem)
 {
     for (uint32_t i = 0; i < parts->words.count; i++) {
         if (parts->notes[i].stem == stem)
@@ -101,46 +99,66 @@ static bool is_unit_in(const struct dj_guard_parts *parts, uint32_t unit)
     return false;
 }
 
-/* Of equal numbers the one with the equal unit is the partner, else any. */
-static int partner_of(const struct dj_feature_number *number, const struct dj_guard_parts *b,
-                      uint64_t taken)
+/* A unit on one side only must at least be named on the other, unless it is money. */
+static bool is_unit_agreed(const struct dj_guard_parts *a, const struct dj_feature_number *x,
+                           const struct dj_guard_parts *b, const struct dj_feature_number *y)
 {
-    int found = -1;
-    for (uint32_t j = 0; j < b->number_count; j++) {
-        if ((taken >> j & 1) || b->numbers[j].key != number->key)
-            continue;
-        if (b->numbers[j].unit == number->unit)
-            return (int)j;
-        found = (int)j;
+    if (x->unit == y->unit)
+        return true;
+    if (x->unit && y->unit)
+        return false;
+    if (x->is_currency || y->is_currency)
+        return true;
+    return x->unit ? is_unit_in(b, x->unit) : is_unit_in(a, y->unit);
+}
+
+/* One pass of marking off; with_unit: only pairs that have the unit too. */
+static void mark_pairs(const struct dj_guard_parts *a, const struct dj_guard_parts *b,
+                       bool with_unit, uint64_t taken[2])
+{
+    for (uint32_t i = 0; i < a->number_count; i++) {
+        for (uint32_t j = 0; j < b->number_count && !(taken[0] >> i & 1); j++) {
+            const struct dj_feature_number *x = &a->numbers[i];
+            const struct dj_feature_number *y = &b->numbers[j];
+            if ((taken[1] >> j & 1) || x->key != y->key || (with_unit && x->unit != y->unit))
+                continue;
+            taken[0] |= UINT64_C(1) << i;
+            taken[1] |= UINT64_C(1) << j;
+        }
     }
-    return found;
+}
+
+/* Equal numbers left over by the first pass differ in their units: does it matter? */
+static bool has_unit_conflict(const struct dj_guard_parts *a, const struct dj_guard_parts *b,
+                              const uint64_t taken[2])
+{
+    for (uint32_t i = 0; i < a->number_count; i++) {
+        for (uint32_t j = 0; j < b->number_count; j++) {
+            if ((taken[0] >> i & 1) || (taken[1] >> j & 1))
+                continue;
+            if (a->numbers[i].key == b->numbers[j].key &&
+                !is_unit_agreed(a, &a->numbers[i], b, &b->numbers[j]))
+                return true;
+        }
+    }
+    return false;
 }
 
 static struct leftover match_numbers(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
 {
-    struct leftover left = {0};
-    uint64_t taken = 0;
     static_assert(DJ_FEATURE_NUMBERS_MAX <= 64, "a bit per number");
+    struct leftover left = {0};
+    uint64_t taken[2] = {0};
+    mark_pairs(a, b, true, taken);
+    left.has_other_unit = has_unit_conflict(a, b, taken);
+    mark_pairs(a, b, false, taken);
     for (uint32_t i = 0; i < a->number_count; i++) {
-        const struct dj_feature_number *number = &a->numbers[i];
-        int j = partner_of(number, b, taken);
-        if (j < 0) {
-            left.hard_a += !number->is_soft;
-            left.soft_a += number->is_soft;
-            continue;
-        }
-        taken |= UINT64_C(1) << j;
-        uint32_t ua = number->unit;
-        uint32_t ub = b->numbers[j].unit;
-        /* A unit on one side only must at least be named on the other. */
-        if (ua != ub && (ua == 0 ? !is_unit_in(a, ub) : ub != 0 || !is_unit_in(b, ua)))
-            left.has_other_unit = true;
+        left.hard_a += !(taken[0] >> i & 1) && !a->numbers[i].is_soft;
+        left.soft_a += !(taken[0] >> i & 1) && a->numbers[i].is_soft;
     }
     for (uint32_t j = 0; j < b->number_count; j++) {
-        if (taken >> j & 1)
-            continue;
-        left.hard_b += !b->numbers[j].is_soft;
-        left.soft_b += b->numbers[j].is_soft;
+        left.hard_b += !(taken[1] >> j & 1) && !b->numbers[j].is_soft;
+        left.soft_b += !(taken[1] >> j & 1) && b->numbers[j].is_soft;
     }
     return left;
 }
@@ -201,7 +219,8 @@ static uint32_t prefixed_negations(const struct dj_guard_parts *a, const struct 
     uint32_t count = 0;
     for (uint32_t i = 0; i < a->words.count; i++) {
         struct deja_slice word = dj_feature_base(a->words.items[i].lower);
-        if (a->words.items[i].kind != DJ_WORD_PLAIN || has_lower(b, a->notes[i].lower))
+        if (a->words.items[i].kind != DJ_WORD_PLAIN || a->notes[i].is_negation ||
+            has_lower(b, a->notes[i].lower))
             continue;
         for (size_t p = 0; p < sizeof prefixes / sizeof *prefixes; p++) {
             size_t len = strlen(prefixes[p]);
@@ -217,11 +236,28 @@ static uint32_t prefixed_negations(const struct dj_guard_parts *a, const struct 
     return count;
 }
 
+/* "avoid investing" against "invest": avoiding negates what the other side does. */
+static uint32_t avoidances(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
+{
+    static const char *const verbs[] = {"avoid", "avoiding", "prevent", "stop", "stopping", "quit"};
+    uint32_t count = 0;
+    for (uint32_t i = 0; i + 1 < a->words.count; i++) {
+        bool is_verb = false;
+        for (size_t v = 0; v < sizeof verbs / sizeof *verbs; v++)
+            is_verb |= dj_feature_is(a, i, verbs[v]);
+        count += is_verb && !has_lower(b, a->notes[i].lower) &&
+                 dj_guard_has_stem(b, a->notes[i + 1].stem);
+    }
+    return count;
+}
+
 static uint32_t compare_negation(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
 {
-    uint32_t in_a = a->negations + prefixed_negations(a, b);
-    uint32_t in_b = b->negations + prefixed_negations(b, a);
-    return (in_a ^ in_b) & 1 ? 1u << DJ_GUARD_NEGATION : 0;
+    uint32_t in_a = a->negations + prefixed_negations(a, b) + avoidances(a, b);
+    uint32_t in_b = b->negations + prefixed_negations(b, a) + avoidances(b, a);
+    /* Two negations need not cancel out: "is it illegal not to" is not "is it legal to". */
+    bool is_doubled = (in_a == 0 && in_b > 1) || (in_b == 0 && in_a > 1);
+    return is_doubled || ((in_a ^ in_b) & 1) ? 1u << DJ_GUARD_NEGATION : 0;
 }
 
 struct poles {
@@ -241,9 +277,23 @@ static struct poles poles_of(const struct dj_guard_parts *parts, uint32_t axis)
     return poles;
 }
 
+/* "cheapest" against "fastest": superlatives of different things. */
+static bool has_other_superlative(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
+{
+    if (!a->superlatives.count || !b->superlatives.count)
+        return false;
+    for (uint32_t i = 0; i < a->superlatives.count; i++) {
+        for (uint32_t j = 0; j < b->superlatives.count; j++) {
+            if (a->superlatives.items[i].key == b->superlatives.items[j].key)
+                return false;
+        }
+    }
+    return true;
+}
+
 static uint32_t compare_axes(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
 {
-    uint32_t refused = 0;
+    uint32_t refused = has_other_superlative(a, b) ? 1u << DJ_GUARD_QUANTIFIERS : 0;
     for (uint32_t i = 0; i < a->axes.count; i++) {
         const struct dj_feature_item *item = &a->axes.items[i];
         struct poles pa = poles_of(a, item->key);
@@ -255,179 +305,6 @@ static uint32_t compare_axes(const struct dj_guard_parts *a, const struct dj_gua
                 1u << (item->flags & DJ_LEX_QUANTITY ? DJ_GUARD_QUANTIFIERS : DJ_GUARD_OPPOSITES);
     }
     return refused;
-}
-
-/* ---- names ---- */
-
-static struct deja_slice lower_of(const struct dj_guard_parts *parts, uint32_t index)
-{
-    return dj_feature_base(parts->words.items[index].lower);
-}
-
-/* At most one letter changed, added or left out. */
-static bool is_one_letter_off(struct deja_slice x, struct deja_slice y)
-{
-    if (x.len > y.len) {
-        struct deja_slice swap = x;
-        x = y;
-        y = swap;
-    }
-    if (y.len < SPELLING_LEN_MIN || y.len - x.len > 1)
-        return false;
-    size_t i = 0;
-    while (i < x.len && x.data[i] == y.data[i])
-        i++;
-    size_t skip_x = x.len == y.len ? 1 : 0;
-    if (i + skip_x >= x.len)
-        return true;
-    return memcmp(x.data + i + skip_x, y.data + i + 1, x.len - i - skip_x) == 0;
-}
-
-/* The letters of word are the initials of words of parts that follow each other. */
-static bool is_spelt_out(struct deja_slice word, const struct dj_guard_parts *parts)
-{
-    if (word.len < 2 || word.len > INITIALS_MAX)
-        return false;
-    for (uint32_t i = 0; i < parts->words.count; i++) {
-        size_t matched = 0;
-        for (uint32_t j = i; j < parts->words.count && matched < word.len; j++) {
-            char c = parts->words.items[j].lower.data[0];
-            if (c == word.data[matched] && parts->words.items[j].lower.len > 1)
-                matched++;
-            else if (j == i || !parts->notes[j].is_stop)
-                break;
-        }
-        if (matched == word.len)
-            return true;
-    }
-    return false;
-}
-
-/* A word of a that is one of the initials of an acronym of b. */
-static bool is_initial_in(const struct dj_guard_parts *a, uint32_t index,
-                          const struct dj_guard_parts *b)
-{
-    for (uint32_t j = 0; j < b->words.count; j++) {
-        struct deja_slice word = lower_of(b, j);
-        bool can_be = b->words.items[j].is_acronym || b->notes[j].is_name;
-        if (can_be && memchr(word.data, a->words.items[index].lower.data[0], word.len) &&
-            is_spelt_out(word, a))
-            return true;
-    }
-    return false;
-}
-
-/* "hugging face" for "huggingface", either way round. */
-static bool is_joined_in(struct deja_slice word, const struct dj_guard_parts *parts)
-{
-    for (uint32_t i = 0; i + 1 < parts->words.count; i++) {
-        struct deja_slice first = parts->words.items[i].lower;
-        struct deja_slice second = parts->words.items[i + 1].lower;
-        if (first.len + second.len == word.len && memcmp(word.data, first.data, first.len) == 0 &&
-            memcmp(word.data + first.len, second.data, second.len) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool is_joined_either_way(const struct dj_guard_parts *a, uint32_t index,
-                                 const struct dj_guard_parts *b)
-{
-    if (is_joined_in(lower_of(a, index), b))
-        return true;
-    for (uint32_t j = 0; j < b->words.count; j++) {
-        struct deja_slice word = b->words.items[j].lower;
-        struct deja_slice part = lower_of(a, index);
-        bool has_part = word.len > part.len && part.len > 2 &&
-                        (memcmp(word.data, part.data, part.len) == 0 ||
-                         memcmp(word.data + word.len - part.len, part.data, part.len) == 0);
-        if (has_part && is_joined_in(word, a))
-            return true;
-    }
-    return false;
-}
-
-/* The name at item of a is in b, in this or another form. */
-static bool is_name_in(const struct dj_guard_parts *a, const struct dj_feature_item *item,
-                       const struct dj_guard_parts *b)
-{
-    for (uint32_t i = 0; i < a->names.count; i++) {
-        if (a->names.items[i].word != item->word)
-            continue;
-        for (uint32_t j = 0; j < b->names.count; j++) {
-            if (a->names.items[i].key == b->names.items[j].key)
-                return true;
-        }
-    }
-    if (item->words > 1)
-        return false;
-    uint32_t index = item->word;
-    struct deja_slice word = lower_of(a, index);
-    if (has_stem(b, a->notes[index].stem) || is_spelt_out(word, b) || is_initial_in(a, index, b) ||
-        is_joined_either_way(a, index, b))
-        return true;
-    for (uint32_t j = 0; item->group == 0 && j < b->words.count; j++) {
-        if (is_one_letter_off(word, lower_of(b, j)))
-            return true;
-    }
-    return false;
-}
-
-struct unmatched {
-    struct dj_feature_item items[DJ_FEATURE_ITEMS_MAX];
-    uint32_t count;
-};
-
-static void find_unmatched(const struct dj_guard_parts *a, const struct dj_guard_parts *b,
-                           struct unmatched *out)
-{
-    out->count = 0;
-    for (uint32_t i = 0; i < a->names.count; i++) {
-        if (!is_name_in(a, &a->names.items[i], b))
-            out->items[out->count++] = a->names.items[i];
-    }
-}
-
-static bool is_proper(const struct dj_guard_parts *parts, const struct dj_feature_item *item)
-{
-    const struct dj_word *word = &parts->words.items[item->word];
-    return item->group == 0 || item->flags & DJ_LEX_PROPER ||
-           (word->is_capitalised && !word->is_sentence_head);
-}
-
-static bool has_class(const struct dj_guard_parts *parts, uint32_t group)
-{
-    for (uint32_t i = 0; i < parts->names.count; i++) {
-        if (parts->names.items[i].group == group)
-            return true;
-    }
-    return false;
-}
-
-static bool is_alone(const struct unmatched *of_a, const struct dj_guard_parts *b)
-{
-    for (uint32_t i = 0; i < of_a->count; i++) {
-        if (of_a->items[i].flags & DJ_LEX_ALONE && !has_class(b, of_a->items[i].group))
-            return true;
-    }
-    return false;
-}
-
-static uint32_t compare_names(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
-{
-    struct unmatched ua;
-    struct unmatched ub;
-    find_unmatched(a, b, &ua);
-    find_unmatched(b, a, &ub);
-    bool is_refused = is_alone(&ua, b) || is_alone(&ub, a);
-    for (uint32_t i = 0; i < ua.count && !is_refused; i++) {
-        for (uint32_t j = 0; j < ub.count && !is_refused; j++) {
-            const struct dj_feature_item *x = &ua.items[i];
-            const struct dj_feature_item *y = &ub.items[j];
-            is_refused = (x->group && x->group == y->group) || (is_proper(a, x) && is_proper(b, y));
-        }
-    }
-    return is_refused ? 1u << DJ_GUARD_ENTITIES : 0;
 }
 
 /* ---- literals ---- */
@@ -460,7 +337,7 @@ static bool is_literal_in(struct deja_slice word, const struct dj_guard_parts *p
         if (is_same_literal(word, parts->words.items[i].lower))
             return true;
     }
-    return is_joined_in(word, parts);
+    return dj_guard_is_joined_in(word, parts);
 }
 
 static bool has_unmatched_literal(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
@@ -476,7 +353,8 @@ static bool has_unmatched_literal(const struct dj_guard_parts *a, const struct d
 static bool has_unmatched_quote(const struct dj_guard_parts *a, const struct dj_guard_parts *b)
 {
     for (uint32_t i = 0; i < a->words.count; i++) {
-        if (a->words.items[i].is_quoted && !a->notes[i].is_stop && !has_stem(b, a->notes[i].stem))
+        if (a->words.items[i].is_quoted && !a->notes[i].is_stop &&
+            !dj_guard_has_stem(b, a->notes[i].stem))
             return true;
     }
     return false;
@@ -523,7 +401,7 @@ static double shared_content(const struct dj_guard_parts *a, const struct dj_gua
     uint32_t shared = 0;
     for (uint32_t i = 0; i < a->words.count; i++) {
         if (!a->notes[i].is_stop && !a->notes[i].is_filler)
-            shared += has_stem(b, a->notes[i].stem);
+            shared += dj_guard_has_stem(b, a->notes[i].stem);
     }
     return a->content ? (double)shared / a->content : 1;
 }
@@ -550,7 +428,7 @@ void dj_guards_compare(const struct dj_guard_features *features_a,
         refused |= compare_content(a, b);
     if (!refused)
         refused |= compare_numbers(a, b) | compare_dates(a, b) | compare_negation(a, b) |
-                   compare_axes(a, b) | compare_names(a, b) | compare_literals(a, b) |
+                   compare_axes(a, b) | dj_guard_compare_names(a, b) | compare_literals(a, b) |
                    compare_question(a, b);
     if (!refused && dj_guard_is_turned_round(a, b))
         refused |= 1u << DJ_GUARD_DIRECTION;

@@ -17,6 +17,8 @@ enum {
     LOOK_BACK = 3, /* words between a preposition and its name: "to the city of" */
 };
 
+#define GROUP_MOVED UINT32_MAX
+
 enum role {
     ROLE_PLAIN,   /* subject or object */
     ROLE_SOURCE,  /* from, leaving */
@@ -29,6 +31,7 @@ enum role {
 struct anchor {
     uint32_t key;
     uint32_t word;
+    uint32_t group; /* class number; 0: a name by its capital letter; GROUP_MOVED: from, to */
     enum role role;
 };
 
@@ -61,7 +64,7 @@ static bool is_passive(const struct dj_guard_parts *parts)
 static enum role role_at(const struct dj_guard_parts *parts, uint32_t index)
 {
     static const char *const source[] = {"from", "leaving", "departing", NULL};
-    static const char *const target[] = {"to", "into", "toward", "towards", "for", NULL};
+    static const char *const target[] = {"to", "into", "toward", "towards", NULL};
     static const char *const setting[] = {"in",      "on",     "at",     "with", "using", "of",
                                           "about",   "under",  "within", "via",  "on",    "as",
                                           "through", "during", "inside", NULL};
@@ -74,6 +77,8 @@ static enum role role_at(const struct dj_guard_parts *parts, uint32_t index)
             return is_passive(parts) ? ROLE_AGENT : ROLE_SETTING;
         if (is_one_of(parts, i, target))
             return ROLE_TARGET;
+        if (dj_feature_is(parts, i, "for"))
+            return parts->has_from ? ROLE_TARGET : ROLE_SETTING;
         if (is_one_of(parts, i, setting))
             return ROLE_SETTING;
         if (!is_one_of(parts, i, between) && !parts->notes[i].is_name)
@@ -82,32 +87,28 @@ static enum role role_at(const struct dj_guard_parts *parts, uint32_t index)
     return ROLE_PLAIN;
 }
 
-static void add_anchor(struct anchors *anchors, const struct dj_guard_parts *parts, uint32_t key,
+static void add_anchor(struct anchors *anchors, const struct dj_guard_parts *parts, uint32_t group,
                        uint32_t word)
 {
+    uint32_t key = parts->notes[word].stem;
     for (uint32_t i = 0; i < anchors->count; i++) {
         if (anchors->items[i].key == key)
             return; /* its first place counts */
     }
     if (anchors->count < ANCHORS_MAX)
         anchors->items[anchors->count++] =
-            (struct anchor){.key = key, .word = word, .role = role_at(parts, word)};
+            (struct anchor){.key = key, .word = word, .group = group, .role = role_at(parts, word)};
 }
 
-static void collect(const struct dj_guard_parts *parts, const struct dj_guard_parts *other,
-                    struct anchors *out)
+static void collect(const struct dj_guard_parts *parts, struct anchors *out)
 {
     out->count = 0;
-    for (uint32_t i = 0; i < parts->words.count; i++) {
-        bool is_named = parts->notes[i].is_name;
-        for (uint32_t j = 0; j < other->words.count && !is_named; j++)
-            is_named = other->notes[j].is_name && other->notes[j].stem == parts->notes[i].stem;
-        bool is_moved =
-            i && (dj_feature_is(parts, i - 1, "from") || dj_feature_is(parts, i - 1, "to") ||
-                  dj_feature_is(parts, i - 1, "into"));
-        bool is_content = !parts->notes[i].is_stop;
-        if (is_content && (is_named || is_moved))
-            add_anchor(out, parts, parts->notes[i].stem, i);
+    for (uint32_t i = 0; i < parts->names.count; i++)
+        add_anchor(out, parts, parts->names.items[i].group, parts->names.items[i].word);
+    for (uint32_t i = 1; i < parts->words.count && parts->has_from; i++) {
+        enum role role = role_at(parts, i);
+        if (!parts->notes[i].is_stop && (role == ROLE_SOURCE || role == ROLE_TARGET))
+            add_anchor(out, parts, GROUP_MOVED, i);
     }
 }
 
@@ -140,7 +141,9 @@ static bool is_side_by_side(const struct dj_guard_parts *parts, uint32_t first, 
 static int order_of(const struct dj_guard_parts *parts, const struct anchor *x,
                     const struct anchor *y)
 {
-    if (x->role == ROLE_SETTING || y->role == ROLE_SETTING ||
+    bool is_compound = x->role == ROLE_PLAIN && y->role == ROLE_PLAIN &&
+                       (x->word + 1 == y->word || y->word + 1 == x->word);
+    if (x->role == ROLE_SETTING || y->role == ROLE_SETTING || is_compound ||
         is_side_by_side(parts, x->word, y->word))
         return 0;
     if (x->role != y->role) {
@@ -150,6 +153,12 @@ static int order_of(const struct dj_guard_parts *parts, const struct anchor *x,
             return 1;
     }
     return x->word < y->word ? -1 : 1;
+}
+
+/* Only things of a kind change places: two cities, two people, two animals. */
+static bool is_comparable(const struct anchor *x, const struct anchor *y)
+{
+    return x->group == y->group || x->group == GROUP_MOVED || y->group == GROUP_MOVED;
 }
 
 /* From a small thing to a large one, or from a large one to a small one: +1, -1, else 0. */
@@ -183,13 +192,13 @@ bool dj_guard_is_turned_round(const struct dj_guard_parts *a, const struct dj_gu
     int slope_b = slope_of(b);
     if (slope_a && slope_b)
         return slope_a != slope_b;
-    collect(a, b, &of_a);
-    collect(b, a, &of_b);
+    collect(a, &of_a);
+    collect(b, &of_b);
     for (uint32_t i = 0; i < of_a.count; i++) {
         const struct anchor *xb = find_anchor(&of_b, of_a.items[i].key);
         for (uint32_t j = i + 1; xb && j < of_a.count; j++) {
             const struct anchor *yb = find_anchor(&of_b, of_a.items[j].key);
-            if (!yb)
+            if (!yb || !is_comparable(&of_a.items[i], &of_a.items[j]) || !is_comparable(xb, yb))
                 continue;
             int in_a = order_of(a, &of_a.items[i], &of_a.items[j]);
             int in_b = order_of(b, xb, yb);

@@ -32,6 +32,7 @@ enum dj_lex_flag {
     DJ_LEX_ALONE = 2,    /* naming it on one side only makes another question */
     DJ_LEX_QUANTITY = 4, /* an axis of the quantifiers' guard */
     DJ_LEX_PROPER = 8,   /* a name even in lower case */
+    DJ_LEX_CURRENCY = 16,
 };
 
 struct dj_lex_row {

@@ -464,9 +464,13 @@ static bool is_operator(const struct scanner *s, char c)
     bool is_right_value =
         is_digit(right) || right == '(' || (is_alpha(right) && !is_alpha(at(s, after + 1)));
     switch (c) {
-    case '-': /* a range in figures, a minus; a dash in prose is neither */
-        return is_digit(right) && (is_left_value ? before != s->offset || after != s->offset + 1
-                                                 : after == s->offset + 1 && before != s->offset);
+    case '-': /* between figures, between values with space, in front of a figure */
+        if (!is_digit(right))
+            return false;
+        if (is_digit(left) || left == ')')
+            return true;
+        return is_left_value ? before != s->offset && after != s->offset + 1
+                             : before != s->offset && after == s->offset + 1;
     case '/':
     case '+':
     case '*':

@@ -1,0 +1,48 @@
+/* policy/ttl.c - see ttl.h. Everything is bounded by DJ_TTL_MAX_MS (2^35) before it is multiplied,
+ * so doubles are exact to the millisecond and nothing overflows. */
+#include "policy/ttl.h"
+
+#include <math.h>
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t capped(uint64_t value, uint64_t cap)
+{
+    return cap ? least(value, cap) : value;
+}
+
+uint64_t dj_ttl_life(const struct dj_ttl_input *input)
+{
+    uint64_t ceiling = capped(capped(DJ_TTL_MAX_MS, input->cap_ms), input->max_age_ms);
+    uint64_t life = input->request_ms ? input->request_ms : input->base_ms;
+    life = life ? least(life, ceiling) : ceiling;
+    double jitter = isfinite(input->jitter) ? input->jitter : 0;
+    jitter = jitter < 0 ? 0 : jitter > DJ_TTL_JITTER_MAX ? DJ_TTL_JITTER_MAX : jitter;
+    /* 53 bits of it, in [0, 1) */
+    double draw = (double)(input->random >> 11) / (double)(UINT64_C(1) << 53);
+    life = (uint64_t)((double)life * (1 - jitter * draw));
+    if (life < DJ_TTL_MIN_MS)
+        life = DJ_TTL_MIN_MS;
+    return least(life, ceiling);
+}
+
+int64_t dj_ttl_expiry(const struct dj_ttl_input *input)
+{
+    int64_t life = (int64_t)dj_ttl_life(input);
+    return input->now_ms > INT64_MAX - life ? INT64_MAX : input->now_ms + life;
+}
+
+uint64_t dj_ttl_dynamic(uint64_t base_ms, double confidence, double cost_usd, bool is_analysis)
+{
+    double life = (double)least(base_ms, DJ_TTL_MAX_MS);
+    if (isfinite(confidence) && confidence > 0.9)
+        life *= 2;
+    if (isfinite(cost_usd) && cost_usd > 0.10)
+        life *= 1.5;
+    if (is_analysis)
+        life *= 2;
+    return life > (double)DJ_TTL_MAX_MS ? DJ_TTL_MAX_MS : (uint64_t)life;
+}

@@ -1,0 +1,73 @@
+#include "policy/ttl.h"
+#include "check.h"
+
+#include <math.h>
+
+#define HOUR_MS UINT64_C(3600000)
+
+static void life_is_the_callers_else_the_kinds_within_every_cap(void **state)
+{
+    (void)state;
+    static const struct {
+        struct dj_ttl_input input;
+        uint64_t life;
+    } cases[] = {
+        {{.base_ms = HOUR_MS}, HOUR_MS},
+        {{.base_ms = HOUR_MS, .request_ms = 60000}, 60000},
+        {{.base_ms = HOUR_MS, .request_ms = 9 * HOUR_MS, .cap_ms = 2 * HOUR_MS}, 2 * HOUR_MS},
+        {{.base_ms = HOUR_MS, .max_age_ms = 30000}, 30000},
+        {{.base_ms = HOUR_MS, .max_age_ms = 10}, 10},
+        {{.base_ms = 1}, DJ_TTL_MIN_MS},
+        {{.base_ms = 0}, DJ_TTL_MAX_MS},
+        {{.base_ms = UINT64_MAX}, DJ_TTL_MAX_MS},
+        {{.base_ms = UINT64_MAX, .cap_ms = 5 * HOUR_MS}, 5 * HOUR_MS},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_true(dj_ttl_life(&cases[i].input) == cases[i].life);
+}
+
+static void jitter_takes_off_at_most_its_share(void **state)
+{
+    (void)state;
+    struct dj_ttl_input input = {.base_ms = HOUR_MS, .jitter = 0.1};
+    input.random = 0;
+    assert_true(dj_ttl_life(&input) == HOUR_MS);
+    input.random = UINT64_MAX;
+    assert_true(dj_ttl_life(&input) >= HOUR_MS * 9 / 10);
+    assert_true(dj_ttl_life(&input) < HOUR_MS * 91 / 100);
+    input.jitter = (double)NAN;
+    assert_true(dj_ttl_life(&input) == HOUR_MS);
+    input.jitter = 7;
+    assert_true(dj_ttl_life(&input) >= HOUR_MS / 2 && dj_ttl_life(&input) < HOUR_MS * 51 / 100);
+}
+
+static void expiry_is_absolute_and_does_not_overflow(void **state)
+{
+    (void)state;
+    struct dj_ttl_input input = {.now_ms = 1000, .base_ms = HOUR_MS};
+    assert_true(dj_ttl_expiry(&input) == 1000 + (int64_t)HOUR_MS);
+    input.now_ms = INT64_MAX - 5;
+    assert_true(dj_ttl_expiry(&input) == INT64_MAX);
+}
+
+static void confidence_cost_and_analysis_lengthen_a_life(void **state)
+{
+    (void)state;
+    assert_true(dj_ttl_dynamic(HOUR_MS, 0.9, 0.1, false) == HOUR_MS);
+    assert_true(dj_ttl_dynamic(HOUR_MS, 0.95, 0, false) == 2 * HOUR_MS);
+    assert_true(dj_ttl_dynamic(HOUR_MS, 0, 0.2, false) == HOUR_MS * 3 / 2);
+    assert_true(dj_ttl_dynamic(HOUR_MS, 0.95, 0.2, true) == 6 * HOUR_MS);
+    assert_true(dj_ttl_dynamic(HOUR_MS, (double)NAN, (double)INFINITY, false) == HOUR_MS);
+    assert_true(dj_ttl_dynamic(UINT64_MAX, 1, 1, true) == DJ_TTL_MAX_MS);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(life_is_the_callers_else_the_kinds_within_every_cap),
+        cmocka_unit_test(jitter_takes_off_at_most_its_share),
+        cmocka_unit_test(expiry_is_absolute_and_does_not_overflow),
+        cmocka_unit_test(confidence_cost_and_analysis_lengthen_a_life),
+    };
+    return RUN_TESTS(tests);
+}
