@@ -182,21 +182,21 @@ static size_t count_of(const char *const *texts)
     return count;
 }
 
-static enum dj_guard_verdict guard(const struct dj_api *api, const struct dj_http_request *http,
+static enum dj_local_verdict guard(const struct dj_api *api, const struct dj_http_request *http,
                                    bool needs_json)
 {
-    const struct dj_guard_config config = {.hosts = api->allowed_hosts,
+    const struct dj_local_config config = {.hosts = api->allowed_hosts,
                                            .host_count = count_of(api->allowed_hosts),
                                            .origins = api->allowed_origins,
                                            .origin_count = count_of(api->allowed_origins)};
-    const struct dj_guard_request asked = {.method = http->method,
+    const struct dj_local_request asked = {.method = http->method,
                                            .host = dj_http_find_header(http, "host"),
                                            .origin = dj_http_find_header(http, "origin"),
                                            .content_type =
                                                dj_http_find_header(http, "content-type"),
                                            .has_body = http->body.len > 0,
                                            .needs_json = needs_json};
-    return dj_guard_check(&config, &asked);
+    return dj_local_check(&config, &asked);
 }
 
 static bool is_token(const struct dj_api *api, const struct dj_http_request *http)
@@ -226,7 +226,7 @@ static bool has_access(struct dj_api *api, const struct route *route,
                &challenge);
         return false;
     }
-    if (route->is_json && guard(api, http, true) != DJ_GUARD_OK) {
+    if (route->is_json && guard(api, http, true) != DJ_LOCAL_OK) {
         refuse(exchange, id, 415, "unsupported_media_type", "Content-Type must be application/json",
                NULL);
         return false;
@@ -300,11 +300,11 @@ void dj_api_handle(void *ctx, struct dj_http_exchange *exchange)
     struct dj_api *api = ctx;
     const struct dj_http_request *http = dj_http_exchange_request(exchange);
     struct deja_slice id = request_id(api, http);
-    enum dj_guard_verdict verdict = guard(api, http, false);
-    if (verdict == DJ_GUARD_BAD_HOST)
-        refuse(exchange, id, 421, "wrong_host", dj_guard_text(verdict), NULL);
-    else if (verdict != DJ_GUARD_OK)
-        refuse(exchange, id, 403, "foreign_origin", dj_guard_text(verdict), NULL);
+    enum dj_local_verdict verdict = guard(api, http, false);
+    if (verdict == DJ_LOCAL_BAD_HOST)
+        refuse(exchange, id, 421, "wrong_host", dj_local_text(verdict), NULL);
+    else if (verdict != DJ_LOCAL_OK)
+        refuse(exchange, id, 403, "foreign_origin", dj_local_text(verdict), NULL);
     else if (has_dot_segment(http->path))
         refuse(exchange, id, 400, "invalid_path", "the path has dot segments", NULL);
     else if (has_prefix(http->path, "/v1/"))

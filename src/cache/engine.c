@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/num.h"
 #include "policy/reuse.h"
+#include "policy/ttl.h"
 #include "store/lmdb.h"
 #include "store/memory.h"
 
@@ -210,6 +211,11 @@ void dj_engine_begin_fill(struct dj_engine *engine, struct dj_entry *entry,
     entry->tenant_generation = out_fill->tenant_generation;
 }
 
+enum deja_status dj_engine_forget(struct dj_engine *engine, const uint8_t tenant[DJ_ID_BYTES])
+{
+    return dj_generations_raise(engine->generations, tenant, deja_slice(NULL, 0));
+}
+
 bool dj_engine_is_worth_indexing(struct dj_engine *engine,
                                  const struct dj_fingerprint *fingerprint)
 {
@@ -222,15 +228,13 @@ bool dj_engine_is_worth_indexing(struct dj_engine *engine,
 int64_t dj_engine_expiry(const struct dj_engine *engine, struct dj_loop *loop, uint64_t ttl_ms,
                          uint64_t fallback_ms)
 {
-    uint64_t ttl = ttl_ms ? ttl_ms : fallback_ms;
-    uint32_t noise = 0;
-    if (ttl > engine->options.ttl_max_ms)
-        ttl = engine->options.ttl_max_ms;
-    dj_random_bytes(&noise, sizeof noise);
-    /* Jitter only shortens: a caller's TTL is a promise that the answer is gone by then. */
-    double share = (double)noise / (double)UINT32_MAX * engine->options.ttl_jitter;
-    double kept = (double)ttl * (1.0 - share);
-    return dj_loop_now_ms(loop) + (int64_t)(kept < 1.0 ? 1.0 : kept);
+    struct dj_ttl_input input = {.now_ms = dj_loop_now_ms(loop),
+                                 .base_ms = fallback_ms,
+                                 .request_ms = ttl_ms,
+                                 .cap_ms = engine->options.ttl_max_ms,
+                                 .jitter = engine->options.ttl_jitter};
+    dj_random_bytes(&input.random, sizeof input.random);
+    return dj_ttl_expiry(&input);
 }
 
 void dj_engine_sweep(struct dj_engine *engine, struct dj_loop *loop)

@@ -159,6 +159,10 @@ enum deja_status dj_engine_get(struct dj_engine *engine, struct dj_loop *loop,
                                const struct dj_store_key *key, void *ctx,
                                dj_store_got_fn *got) DEJA_NODISCARD;
 
+/* Nothing of that tenant is served any more; its entries go as they expire. Blocking: worker. */
+enum deja_status dj_engine_forget(struct dj_engine *engine,
+                                  const uint8_t tenant[DJ_ID_BYTES]) DEJA_NODISCARD;
+
 /* expires of an entry made now: ttl capped, jittered. ttl_ms 0: fallback_ms. */
 int64_t dj_engine_expiry(const struct dj_engine *engine, struct dj_loop *loop, uint64_t ttl_ms,
                          uint64_t fallback_ms);

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "base/map.h"
 #include "embed/memo.h"
 
@@ -25,6 +26,7 @@ struct drain {
     struct dj_semantic *semantic;
     bool is_running; /* under the pending lock */
     float *vectors;  /* BATCH_MAX * dim */
+    struct dj_buf key;
 };
 
 struct dj_semantic {
@@ -94,8 +96,10 @@ void dj_semantic_destroy(struct dj_semantic *semantic)
         dj_flat_destroy(index);
     dj_map_destroy(semantic->indexes);
     dj_memo_destroy(semantic->memo);
-    for (size_t i = 0; i < DRAINS_MAX; i++)
+    for (size_t i = 0; i < DRAINS_MAX; i++) {
         dj_free(semantic->drains[i].vectors);
+        dj_buf_fini(&semantic->drains[i].key);
+    }
     dj_free(semantic->seen);
     pthread_mutex_destroy(&semantic->pending_lock);
     pthread_rwlock_destroy(&semantic->index_lock);
@@ -228,6 +232,30 @@ static void search_job(struct dj_semantic *semantic, struct dj_semantic_job *job
     job->search_us = (uint32_t)(dj_clock_monotonic_us() - started);
 }
 
+/* The memo is asked under tenant and text: that somebody else asked the same must not show in the
+ * time an answer takes (I1). data NULL: no memory, so no memo this time. */
+static struct deja_slice memo_key(struct dj_buf *buf, const struct dj_semantic_job *job)
+{
+    dj_buf_clear(buf);
+    dj_buf_append(buf, job->tenant, sizeof job->tenant);
+    dj_buf_append_slice(buf, job->text);
+    return buf->status == DEJA_OK ? dj_buf_slice(buf) : deja_slice(NULL, 0);
+}
+
+static bool recall(struct dj_semantic *semantic, struct dj_buf *buf, struct dj_semantic_job *job)
+{
+    struct deja_slice key = memo_key(buf, job);
+    return key.data && dj_memo_get(semantic->memo, key, job->vector);
+}
+
+static void remember(struct dj_semantic *semantic, struct dj_buf *buf,
+                     const struct dj_semantic_job *job)
+{
+    struct deja_slice key = memo_key(buf, job);
+    if (key.data)
+        dj_memo_put(semantic->memo, key, job->vector);
+}
+
 /* Fills the vectors of those jobs of the batch that have none. */
 static void embed_batch(struct drain *drain, struct dj_semantic_job **batch, uint32_t count)
 {
@@ -239,7 +267,7 @@ static void embed_batch(struct drain *drain, struct dj_semantic_job **batch, uin
     for (uint32_t i = 0; i < count; i++) {
         if (batch[i]->has_vector)
             continue;
-        if (dj_memo_get(semantic->memo, batch[i]->text, batch[i]->vector)) {
+        if (recall(semantic, &drain->key, batch[i])) {
             batch[i]->has_vector = true;
             continue;
         }
@@ -259,7 +287,7 @@ static void embed_batch(struct drain *drain, struct dj_semantic_job **batch, uin
         if (status != DEJA_OK)
             continue;
         memcpy(wanting[i]->vector, drain->vectors + (size_t)i * dim, sizeof(float) * dim);
-        dj_memo_put(semantic->memo, wanting[i]->text, wanting[i]->vector);
+        remember(semantic, &drain->key, wanting[i]);
     }
 }
 

@@ -285,7 +285,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
 static enum deja_status make_tenants(struct dj_daemon *daemon, struct deja_error *error)
 {
     enum deja_status status =
-        dj_tenants_create(daemon->lmdb, daemon->work, daemon->settings->tenant.derived_max,
+        dj_tenants_create(daemon->engine, daemon->lmdb, daemon->work, daemon->settings->tenant.derived_max,
                           &daemon->tenants, &daemon->registry);
     return status == DEJA_OK ? status
                              : deja_error_set(error, status, "the table of tenants: %s",

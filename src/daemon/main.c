@@ -15,6 +15,7 @@
 #include "daemon/serve.h"
 #include "daemon/settings.h"
 #include "tools/config_tool.h"
+#include "tools/eval.h"
 #include "tools/model.h"
 
 enum { EXIT_USAGE_ERROR = 2, EXIT_CONFIG_ERROR = 78 };
@@ -259,6 +260,11 @@ static int run_model(struct invocation *invocation)
     return code;
 }
 
+static int run_eval(struct invocation *invocation)
+{
+    return dj_tool_eval(invocation->argc, invocation->argv);
+}
+
 static int run_client(struct invocation *invocation)
 {
     return dj_cli_run(invocation->argc, invocation->argv, (const char *const *)environ);
@@ -287,6 +293,7 @@ static const struct command {
     {"explain", "why a prompt is a hit or a miss", run_client, true},
     {"stats", "figures of a running daemon", run_client, true},
     {"model", "pull, add, list and verify models", run_model, false},
+    {"eval", "replay labelled streams and count wrong hits", run_eval, true},
     {"config", "check, print and describe the configuration", run_config, false},
     {"version", "print the version", run_version, true},
     {"help", "this text, or that of a command", run_help, true},

@@ -256,6 +256,7 @@ static enum deja_status run(struct dj_daemon *daemon)
     daemon->load = (struct dj_job){.work = load_vectors, .ctx = daemon};
     if (dj_pool_submit(daemon->work, &daemon->load) != DEJA_OK)
         load_vectors(daemon);
+    dj_telemetry_reloaded(daemon->telemetry, true, dj_clock_now_ms());
     print_welcome(daemon);
     notify("READY=1");
     dj_loop_run(daemon->loops[0]);

@@ -17,6 +17,7 @@ struct change {
 };
 
 struct dj_tenants {
+    struct dj_engine *engine;
     struct dj_store *lmdb;
     struct dj_pool *pool;
     pthread_mutex_t lock;
@@ -34,10 +35,14 @@ static void write_change(struct dj_tenants *tenants, const struct change *change
     enum deja_status status = DEJA_OK;
     bytes[0] = (char)change->record.state;
     memcpy(bytes + 1, &change->record.last_seen_ms, sizeof change->record.last_seen_ms);
-    if (change->is_removal)
-        status = dj_lmdb_meta_remove(tenants->lmdb, TABLE, key);
-    else
+    if (change->is_removal) {
+        /* Its suspension is forgotten with it, so what it stored must not come back. */
+        status = dj_engine_forget(tenants->engine, change->record.tenant);
+        if (status == DEJA_OK)
+            status = dj_lmdb_meta_remove(tenants->lmdb, TABLE, key);
+    } else {
         status = dj_lmdb_meta_put(tenants->lmdb, TABLE, key, deja_slice(bytes, sizeof bytes));
+    }
     if (status != DEJA_OK) {
         /* Not kept: after a restart the tenant proves itself again. */
     }
@@ -116,7 +121,8 @@ static bool on_kept(void *ctx, struct deja_slice key, struct deja_slice value)
     return status != DEJA_ERR_NOMEM && status != DEJA_ERR_LIMIT;
 }
 
-enum deja_status dj_tenants_create(struct dj_store *lmdb, struct dj_pool *pool, size_t tenants_max,
+enum deja_status dj_tenants_create(struct dj_engine *engine, struct dj_store *lmdb,
+                                   struct dj_pool *pool, size_t tenants_max,
                                    struct dj_tenants **out_tenants,
                                    struct dj_registry **out_registry)
 {
@@ -124,6 +130,7 @@ enum deja_status dj_tenants_create(struct dj_store *lmdb, struct dj_pool *pool, 
     struct dj_registry *registry = NULL;
     if (!tenants)
         return DEJA_ERR_NOMEM;
+    tenants->engine = engine;
     tenants->lmdb = lmdb;
     tenants->pool = pool;
     tenants->last = &tenants->first;

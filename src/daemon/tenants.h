@@ -8,15 +8,17 @@
 
 #include <deja/base.h>
 
+#include "cache/engine.h"
 #include "loop/pool.h"
 #include "security/registry.h"
 #include "store/store.h"
 
 struct dj_tenants;
 
-/* lmdb NULL: nothing is kept. pool and lmdb are borrowed until dj_tenants_destroy. *out_registry:
+/* lmdb NULL: nothing is kept. engine, pool and lmdb are borrowed until dj_tenants_destroy. *out_registry:
  * the caller's, filled with what was kept. */
-enum deja_status dj_tenants_create(struct dj_store *lmdb, struct dj_pool *pool, size_t tenants_max,
+enum deja_status dj_tenants_create(struct dj_engine *engine, struct dj_store *lmdb,
+                                   struct dj_pool *pool, size_t tenants_max,
                                    struct dj_tenants **out_tenants,
                                    struct dj_registry **out_registry) DEJA_NODISCARD;
 /* After the pool has been destroyed: all is written. Accepts NULL. */

@@ -259,10 +259,15 @@ static bool write_line(struct dj_log *log, const char *bytes, size_t len)
     return true;
 }
 
+bool dj_log_is_on(const struct dj_log *log, enum dj_log_level level)
+{
+    return log && (int)level >= atomic_load_explicit(&log->level, memory_order_relaxed);
+}
+
 void dj_log_write(struct dj_log *log, enum dj_log_level level, const char *message,
                   const struct dj_log_field *fields)
 {
-    if (!log || (int)level < atomic_load_explicit(&log->level, memory_order_relaxed))
+    if (!dj_log_is_on(log, level))
         return;
     struct line line;
     line.len = 0;

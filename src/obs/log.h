@@ -47,6 +47,9 @@ typedef void dj_log_redact_fn(void *ctx, struct deja_slice text, struct dj_buf *
 void dj_log_set_redactor(struct dj_log *log, void *ctx, dj_log_redact_fn *redact);
 uint64_t dj_log_dropped(const struct dj_log *log);
 
+/* Would a line of that level be written? Spares the making of fields. */
+bool dj_log_is_on(const struct dj_log *log, enum dj_log_level level);
+
 /* log NULL: nothing. fields NULL or ended by a field with name NULL. */
 void dj_log_write(struct dj_log *log, enum dj_log_level level, const char *message,
                   const struct dj_log_field *fields);

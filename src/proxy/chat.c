@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/num.h"
 #include "policy/admit.h"
+#include "policy/guards.h"
 #include "proxy/completion.h"
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
@@ -126,7 +127,12 @@ static void make_chat(struct dj_call *call, struct deja_slice whole)
     }
     dj_completion_inspect(dj_json_root(doc), &facts);
     const struct dj_proxy_policy *policy = atomic_load(&call->context->policy);
+    struct dj_guard_features features = {0};
+    bool is_volatile = dj_guard_features_init(&features, call->entry.query) == DEJA_OK &&
+                       dj_guard_features_is_volatile(&features);
+    dj_guard_features_fini(&features);
     const struct dj_admit_question question = {
+        .is_volatile = is_volatile,
         .status = call->head.status,
         .is_complete = is_done,
         .choice_count = (uint32_t)facts.choice_count,
@@ -151,6 +157,37 @@ static void make_chat(struct dj_call *call, struct deja_slice whole)
     dj_json_doc_destroy(doc);
 }
 
+/* Times the way of an entry into every tier; freed by its own end. */
+struct storing {
+    struct dj_telemetry *telemetry;
+    struct dj_loop *home;
+    uint64_t started_us;
+};
+
+static void on_stored(void *ctx, enum deja_status status, bool stored)
+{
+    struct storing *storing = ctx;
+    double seconds = (double)(dj_loop_monotonic_us(storing->home) - storing->started_us) / 1e6;
+    dj_telemetry_stage(storing->telemetry, DJ_STAGE_STORE, seconds);
+    dj_telemetry_operation(storing->telemetry, "set", "all",
+                           status == DEJA_OK && stored ? "ok" : "error", seconds);
+    dj_free(storing);
+}
+
+static bool store_entry(struct dj_call *call, bool is_indexed)
+{
+    struct storing *storing = dj_alloc(sizeof *storing);
+    if (storing)
+        *storing = (struct storing){.telemetry = call->context->telemetry,
+                                    .home = call->home,
+                                    .started_us = dj_loop_monotonic_us(call->home)};
+    if (dj_engine_put(call->context->engine, call->home, &call->entry, is_indexed, call->vector,
+                      storing, storing ? on_stored : NULL) == DEJA_OK)
+        return true;
+    dj_free(storing);
+    return false;
+}
+
 /* On home. */
 static void store_chat(struct dj_call *call, struct dj_flight_end *end)
 {
@@ -172,9 +209,7 @@ static void store_chat(struct dj_call *call, struct dj_flight_end *end)
         return;
     bool is_indexed = policy->is_semantic &&
                       (call->vector || dj_engine_is_worth_indexing(engine, &call->fingerprint));
-    end->is_stored = dj_engine_put(engine, call->home, &call->entry,
-                                   is_indexed && call->fingerprint.is_semantic, call->vector,
-                                   NULL, NULL) == DEJA_OK;
+    end->is_stored = store_entry(call, is_indexed && call->fingerprint.is_semantic);
 }
 
 /* ---- the question ---- */

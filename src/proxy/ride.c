@@ -39,12 +39,39 @@ struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *co
     return ride;
 }
 
+/* Hits at debug, what went upstream at info, failures as warnings; never a word of the content. */
+static void log_end(const struct ride *ride, enum dj_result result, const char *level,
+                    double seconds)
+{
+    static const char *const texts[DJ_RESULT_COUNT] = {
+        "hit_exact", "hit_semantic", "miss", "bypass", "refresh", "error", "collapsed"};
+    char tenant[DJ_TENANT_TEXT_BYTES];
+    bool is_hit = result == DJ_RESULT_HIT_EXACT || result == DJ_RESULT_HIT_SEMANTIC;
+    enum dj_log_level severity = result == DJ_RESULT_ERROR ? DJ_LOG_WARN
+                                 : is_hit                  ? DJ_LOG_DEBUG
+                                                           : DJ_LOG_INFO;
+    if (!dj_log_is_on(ride->context->log, severity))
+        return;
+    dj_tenant_text(ride->tenant, tenant);
+    const struct dj_log_field fields[] = {DJ_LOG_TEXT("tenant", tenant),
+                                          DJ_LOG_TEXT("api", ride->ops->api),
+                                          DJ_LOG_TEXT("result", texts[result]),
+                                          DJ_LOG_TEXT("tier", level),
+                                          DJ_LOG_I64("body_bytes", (int64_t)ride->body.len),
+                                          DJ_LOG_I64("code", ride->code),
+                                          DJ_LOG_DOUBLE("dur_ms", seconds * 1000),
+                                          {.name = NULL}};
+    dj_log_write(ride->context->log, severity,
+                 result == DJ_RESULT_ERROR ? "request failed" : "request answered", fields);
+}
+
 void ride_end(struct ride *ride, enum dj_result result, const char *level)
 {
     double seconds = (double)(dj_loop_monotonic_us(ride->loop) - ride->started_us) / 1e6;
     dj_telemetry_request(ride->context->telemetry, ride->tenant, ride->ops->api, result, level,
                          seconds);
     dj_telemetry_inflight(ride->context->telemetry, -1);
+    log_end(ride, result, level, seconds);
     if (ride->is_boarded)
         dj_flight_leave(&ride->rider);
     if (ride->ops->leave)
@@ -59,6 +86,7 @@ void ride_fail(struct ride *ride, int status, const char *message, const char *p
 {
     dj_http_exchange_watch(ride->exchange, NULL, NULL);
     dj_proxy_error(ride->exchange, status, message, param, code, ride->request_id);
+    ride->code = status;
     ride_end(ride, DJ_RESULT_ERROR, "none");
 }
 

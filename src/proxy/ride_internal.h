@@ -49,6 +49,7 @@ struct ride {
     bool has_usage; /* the client asked for the usage chunk */
     bool is_cacheable;
     const char *detail; /* for Cache-Status: constant */
+    int code;           /* of an answer of our own, for the log; 0: the upstream's or a hit */
     bool is_partial;    /* the flight's answer is only part of this one's */
     void *extra;        /* of the surface */
 

@@ -14,7 +14,7 @@
 #include "proto/record.h"
 #include "security/tenant.h"
 
-#define DJ_TELEMETRY_LABELS_MAX 200u
+#define DJ_TELEMETRY_LABELS_MAX 100u
 #define DJ_TELEMETRY_TENANTS_MAX 12000u
 
 struct dj_telemetry;

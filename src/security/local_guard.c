@@ -101,13 +101,13 @@ static bool is_loopback_name(struct deja_slice name)
     return is_same_text(name, "localhost") || is_same_text(name, "[::1]") || is_loopback_v4(name);
 }
 
-bool dj_guard_is_loopback(struct deja_slice host)
+bool dj_local_is_loopback(struct deja_slice host)
 {
     struct authority authority;
     return split_authority(host, &authority) && is_loopback_name(authority.name);
 }
 
-static bool is_host_allowed(const struct dj_guard_config *config, struct deja_slice host)
+static bool is_host_allowed(const struct dj_local_config *config, struct deja_slice host)
 {
     struct authority authority;
     if (!split_authority(host, &authority))
@@ -146,8 +146,8 @@ static bool is_own_origin(struct deja_slice origin, struct deja_slice host)
     return false;
 }
 
-static bool is_origin_allowed(const struct dj_guard_config *config,
-                              const struct dj_guard_request *request)
+static bool is_origin_allowed(const struct dj_local_config *config,
+                              const struct dj_local_request *request)
 {
     if (!request->origin.data || is_own_origin(request->origin, request->host))
         return true;
@@ -169,7 +169,7 @@ static bool is_json(struct deja_slice content_type)
 
 /* A page may send POST without asking first, whatever its body; the other writing methods always
  * need a preflight, so that without a body they need no type. */
-static bool must_be_json(const struct dj_guard_request *request)
+static bool must_be_json(const struct dj_local_request *request)
 {
     static const char *const reading[] = {"GET", "HEAD", "OPTIONS"};
     for (size_t i = 0; i < sizeof reading / sizeof *reading; i++)
@@ -179,25 +179,25 @@ static bool must_be_json(const struct dj_guard_request *request)
            (request->has_body || deja_slice_is_equal(request->method, deja_slice_text("POST")));
 }
 
-enum dj_guard_verdict dj_guard_check(const struct dj_guard_config *config,
-                                     const struct dj_guard_request *request)
+enum dj_local_verdict dj_local_check(const struct dj_local_config *config,
+                                     const struct dj_local_request *request)
 {
     if (!is_host_allowed(config, request->host))
-        return DJ_GUARD_BAD_HOST;
+        return DJ_LOCAL_BAD_HOST;
     if (!is_origin_allowed(config, request))
-        return DJ_GUARD_BAD_ORIGIN;
+        return DJ_LOCAL_BAD_ORIGIN;
     if (must_be_json(request) && !is_json(request->content_type))
-        return DJ_GUARD_BAD_CONTENT_TYPE;
-    return DJ_GUARD_OK;
+        return DJ_LOCAL_BAD_CONTENT_TYPE;
+    return DJ_LOCAL_OK;
 }
 
-int dj_guard_status(enum dj_guard_verdict verdict)
+int dj_local_status(enum dj_local_verdict verdict)
 {
     static const int statuses[] = {200, 403, 403, 415};
     return statuses[verdict];
 }
 
-const char *dj_guard_text(enum dj_guard_verdict verdict)
+const char *dj_local_text(enum dj_local_verdict verdict)
 {
     static const char *const texts[] = {
         "ok",

@@ -18,7 +18,7 @@
 
 #include "crypto/digest.h"
 
-struct dj_guard_config {
+struct dj_local_config {
     /* Further hosts: "name" for any port, "name:port" for that one. Borrowed. */
     const char *const *hosts;
     size_t host_count;
@@ -27,7 +27,7 @@ struct dj_guard_config {
     size_t origin_count;
 };
 
-struct dj_guard_request {
+struct dj_local_request {
     struct deja_slice method;
     struct deja_slice host;         /* of the Host header; empty: none */
     struct deja_slice origin;       /* data NULL: no such header */
@@ -36,20 +36,20 @@ struct dj_guard_request {
     bool needs_json; /* the route writes and takes JSON only */
 };
 
-enum dj_guard_verdict {
-    DJ_GUARD_OK = 0,
-    DJ_GUARD_BAD_HOST,
-    DJ_GUARD_BAD_ORIGIN,
-    DJ_GUARD_BAD_CONTENT_TYPE,
+enum dj_local_verdict {
+    DJ_LOCAL_OK = 0,
+    DJ_LOCAL_BAD_HOST,
+    DJ_LOCAL_BAD_ORIGIN,
+    DJ_LOCAL_BAD_CONTENT_TYPE,
 };
 
-enum dj_guard_verdict dj_guard_check(const struct dj_guard_config *config,
-                                     const struct dj_guard_request *request);
-int dj_guard_status(enum dj_guard_verdict verdict);       /* 200, 403 or 415 */
-const char *dj_guard_text(enum dj_guard_verdict verdict); /* constant, for people */
+enum dj_local_verdict dj_local_check(const struct dj_local_config *config,
+                                     const struct dj_local_request *request);
+int dj_local_status(enum dj_local_verdict verdict);       /* 200, 403 or 415 */
+const char *dj_local_text(enum dj_local_verdict verdict); /* constant, for people */
 
 /* localhost, 127.0.0.0/8 in four plain decimal parts, [::1]; with any port or none. */
-bool dj_guard_is_loopback(struct deja_slice host);
+bool dj_local_is_loopback(struct deja_slice host);
 
 struct dj_admin_token {
     struct dj_secret secret;

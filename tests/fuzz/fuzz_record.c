@@ -16,8 +16,8 @@ static void sign(struct dj_buf *record)
     uint64_t stored = record->len - HEADER_BYTES;
     for (unsigned i = 0; i < 4; i++)
         record->data[12 + i] = (char)(stored >> (8 * i) & 0xff);
-    uint64_t sum = dj_hash64(deja_slice(record->data + HEADER_BYTES, record->len - HEADER_BYTES),
-                             dj_hash64(deja_slice(record->data, CHECKSUM_OFFSET), 0));
+    uint64_t sum = dj_hash64(record->data + HEADER_BYTES, record->len - HEADER_BYTES,
+                             dj_hash64(record->data, CHECKSUM_OFFSET, 0));
     for (unsigned i = 0; i < 8; i++)
         record->data[CHECKSUM_OFFSET + i] = (char)(sum >> (8 * i) & 0xff);
 }

@@ -3,21 +3,21 @@
 
 static const char *const hosts[] = {"deja.lan", "box:7070"};
 static const char *const origins[] = {"https://app.example:8443"};
-static const struct dj_guard_config config = {hosts, 2, origins, 1};
+static const struct dj_local_config config = {hosts, 2, origins, 1};
 
-static enum dj_guard_verdict check_host(const char *host)
+static enum dj_local_verdict check_host(const char *host)
 {
-    const struct dj_guard_request request = {.method = deja_slice_text("GET"),
+    const struct dj_local_request request = {.method = deja_slice_text("GET"),
                                              .host = deja_slice_text(host)};
-    return dj_guard_check(&config, &request);
+    return dj_local_check(&config, &request);
 }
 
-static enum dj_guard_verdict check_origin(const char *host, const char *origin)
+static enum dj_local_verdict check_origin(const char *host, const char *origin)
 {
-    const struct dj_guard_request request = {.method = deja_slice_text("POST"),
+    const struct dj_local_request request = {.method = deja_slice_text("POST"),
                                              .host = deja_slice_text(host),
                                              .origin = deja_slice_text(origin)};
-    return dj_guard_check(&config, &request);
+    return dj_local_check(&config, &request);
 }
 
 static void loopback_names_and_configured_hosts_are_taken(void **state)
@@ -27,7 +27,7 @@ static void loopback_names_and_configured_hosts_are_taken(void **state)
         "localhost", "LocalHost:7070", "127.0.0.1", "127.0.0.1:80", "127.255.255.254:1",
         "[::1]",     "[::1]:7070",     "deja.lan",  "DEJA.LAN:99",  "box:7070"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
-        assert_int_equal(check_host(good[i]), DJ_GUARD_OK);
+        assert_int_equal(check_host(good[i]), DJ_LOCAL_OK);
 }
 
 static void names_that_only_look_like_loopback_are_refused(void **state)
@@ -72,19 +72,19 @@ static void names_that_only_look_like_loopback_are_refused(void **state)
                                       "deja.lan.",
                                       "xdeja.lan"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_int_equal(check_host(bad[i]), DJ_GUARD_BAD_HOST);
-    const struct dj_guard_request nul = {.method = deja_slice_text("GET"),
+        assert_int_equal(check_host(bad[i]), DJ_LOCAL_BAD_HOST);
+    const struct dj_local_request nul = {.method = deja_slice_text("GET"),
                                          .host = deja_slice("localhost\0", 10)};
-    assert_int_equal(dj_guard_check(&config, &nul), DJ_GUARD_BAD_HOST);
-    assert_int_equal(dj_guard_status(DJ_GUARD_BAD_HOST), 403);
-    assert_true(dj_guard_is_loopback(deja_slice_text("127.0.0.1:1")));
-    assert_false(dj_guard_is_loopback(deja_slice_text("deja.lan")));
+    assert_int_equal(dj_local_check(&config, &nul), DJ_LOCAL_BAD_HOST);
+    assert_int_equal(dj_local_status(DJ_LOCAL_BAD_HOST), 403);
+    assert_true(dj_local_is_loopback(deja_slice_text("127.0.0.1:1")));
+    assert_false(dj_local_is_loopback(deja_slice_text("deja.lan")));
 }
 
 static void rebound_page_is_refused_by_its_host_although_its_origin_fits(void **state)
 {
     (void)state;
-    assert_int_equal(check_origin("evil.com:7070", "http://evil.com:7070"), DJ_GUARD_BAD_HOST);
+    assert_int_equal(check_origin("evil.com:7070", "http://evil.com:7070"), DJ_LOCAL_BAD_HOST);
 }
 
 static void foreign_origins_are_refused(void **state)
@@ -107,14 +107,14 @@ static void foreign_origins_are_refused(void **state)
                                       "https://app.example",
                                       "http://app.example:8443"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_int_equal(check_origin("localhost:7070", bad[i]), DJ_GUARD_BAD_ORIGIN);
-    assert_int_equal(check_origin("localhost:7070", "http://LOCALHOST:7070"), DJ_GUARD_OK);
-    assert_int_equal(check_origin("localhost", "http://localhost:80"), DJ_GUARD_OK);
-    assert_int_equal(check_origin("deja.lan:443", "https://deja.lan"), DJ_GUARD_OK);
-    assert_int_equal(check_origin("[::1]:7070", "http://[::1]:7070"), DJ_GUARD_OK);
-    assert_int_equal(check_origin("localhost:7070", "https://app.example:8443"), DJ_GUARD_OK);
-    assert_int_equal(check_origin("localhost:7070", NULL), DJ_GUARD_OK);
-    assert_int_equal(dj_guard_status(DJ_GUARD_BAD_ORIGIN), 403);
+        assert_int_equal(check_origin("localhost:7070", bad[i]), DJ_LOCAL_BAD_ORIGIN);
+    assert_int_equal(check_origin("localhost:7070", "http://LOCALHOST:7070"), DJ_LOCAL_OK);
+    assert_int_equal(check_origin("localhost", "http://localhost:80"), DJ_LOCAL_OK);
+    assert_int_equal(check_origin("deja.lan:443", "https://deja.lan"), DJ_LOCAL_OK);
+    assert_int_equal(check_origin("[::1]:7070", "http://[::1]:7070"), DJ_LOCAL_OK);
+    assert_int_equal(check_origin("localhost:7070", "https://app.example:8443"), DJ_LOCAL_OK);
+    assert_int_equal(check_origin("localhost:7070", NULL), DJ_LOCAL_OK);
+    assert_int_equal(dj_local_status(DJ_LOCAL_BAD_ORIGIN), 403);
 }
 
 static void writes_need_json(void **state)
@@ -125,34 +125,34 @@ static void writes_need_json(void **state)
         const char *type;
         bool has_body;
         bool needs_json;
-        enum dj_guard_verdict verdict;
+        enum dj_local_verdict verdict;
     } rows[] = {
-        {"POST", "application/json", true, true, DJ_GUARD_OK},
-        {"POST", "Application/JSON ; charset=utf-8", true, true, DJ_GUARD_OK},
-        {"POST", "application/json;charset=utf-8", true, true, DJ_GUARD_OK},
-        {"POST", "text/plain", true, true, DJ_GUARD_BAD_CONTENT_TYPE},
-        {"POST", "application/jsonx", true, true, DJ_GUARD_BAD_CONTENT_TYPE},
-        {"POST", "text/plain;application/json", true, true, DJ_GUARD_BAD_CONTENT_TYPE},
-        {"POST", "text/plain, application/json", true, true, DJ_GUARD_BAD_CONTENT_TYPE},
-        {"POST", "", true, true, DJ_GUARD_BAD_CONTENT_TYPE},
-        {"POST", NULL, false, true, DJ_GUARD_BAD_CONTENT_TYPE},
-        {"PUT", NULL, true, true, DJ_GUARD_BAD_CONTENT_TYPE},
-        {"DELETE", NULL, false, true, DJ_GUARD_OK},
-        {"DELETE", NULL, true, true, DJ_GUARD_BAD_CONTENT_TYPE},
-        {"POST", "multipart/form-data; boundary=x", true, false, DJ_GUARD_OK},
-        {"GET", NULL, false, true, DJ_GUARD_OK},
+        {"POST", "application/json", true, true, DJ_LOCAL_OK},
+        {"POST", "Application/JSON ; charset=utf-8", true, true, DJ_LOCAL_OK},
+        {"POST", "application/json;charset=utf-8", true, true, DJ_LOCAL_OK},
+        {"POST", "text/plain", true, true, DJ_LOCAL_BAD_CONTENT_TYPE},
+        {"POST", "application/jsonx", true, true, DJ_LOCAL_BAD_CONTENT_TYPE},
+        {"POST", "text/plain;application/json", true, true, DJ_LOCAL_BAD_CONTENT_TYPE},
+        {"POST", "text/plain, application/json", true, true, DJ_LOCAL_BAD_CONTENT_TYPE},
+        {"POST", "", true, true, DJ_LOCAL_BAD_CONTENT_TYPE},
+        {"POST", NULL, false, true, DJ_LOCAL_BAD_CONTENT_TYPE},
+        {"PUT", NULL, true, true, DJ_LOCAL_BAD_CONTENT_TYPE},
+        {"DELETE", NULL, false, true, DJ_LOCAL_OK},
+        {"DELETE", NULL, true, true, DJ_LOCAL_BAD_CONTENT_TYPE},
+        {"POST", "multipart/form-data; boundary=x", true, false, DJ_LOCAL_OK},
+        {"GET", NULL, false, true, DJ_LOCAL_OK},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        const struct dj_guard_request request = {.method = deja_slice_text(rows[i].method),
+        const struct dj_local_request request = {.method = deja_slice_text(rows[i].method),
                                                  .host = deja_slice_text("localhost"),
                                                  .content_type = deja_slice_text(rows[i].type),
                                                  .has_body = rows[i].has_body,
                                                  .needs_json = rows[i].needs_json};
-        assert_int_equal(dj_guard_check(&config, &request), rows[i].verdict);
+        assert_int_equal(dj_local_check(&config, &request), rows[i].verdict);
     }
-    assert_int_equal(dj_guard_status(DJ_GUARD_BAD_CONTENT_TYPE), 415);
-    assert_int_equal(dj_guard_status(DJ_GUARD_OK), 200);
-    assert_non_null(strstr(dj_guard_text(DJ_GUARD_BAD_CONTENT_TYPE), "application/json"));
+    assert_int_equal(dj_local_status(DJ_LOCAL_BAD_CONTENT_TYPE), 415);
+    assert_int_equal(dj_local_status(DJ_LOCAL_OK), 200);
+    assert_non_null(strstr(dj_local_text(DJ_LOCAL_BAD_CONTENT_TYPE), "application/json"));
 }
 
 static void admin_token_opens_only_to_itself(void **state)
