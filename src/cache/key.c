@@ -76,8 +76,8 @@ static enum deja_status digest(const struct dj_key_prefix *prefix, char purpose,
 void dj_key_scope(const struct dj_key_prefix *prefix, struct dj_fingerprint *fingerprint)
 {
     uint8_t scope[DJ_SHA256_BYTES];
-    if (!fingerprint->text.data)
-        return;
+    if (!fingerprint->mark_len)
+        return; /* nothing that may differ within a scope */
     /* The prefix was within its bound when the key was made; should memory run out now, the scope
      * stays zero, which is never searched. */
     if (digest(prefix, 'S', fingerprint, deja_slice("\0", 1), prefix->policy_epoch, scope) ==

@@ -126,8 +126,8 @@ static void decide(struct lookup *lookup)
         struct dj_guard_features stored;
         pairs[i] = (struct dj_reuse_candidate){.similarity = c->similarity};
         pairs[i].is_usable = c->is_fetched && !c->is_other_scope;
-        if (!c->is_fetched)
-            continue;
+        if (!c->is_fetched || !lookup->fingerprint.text.data)
+            continue; /* without words there is nothing for guards to read */
         bool has_features =
             dj_guard_features_init(&stored, dj_value_entry(c->value)->query) == DEJA_OK;
         if (!has_features) {
