@@ -8,7 +8,8 @@
 
 #include <deja/base.h>
 
-/* Owned by the caller, ended with dj_free; NULL when memory ran out. size 0 gives a unique block. */
+/* Owned by the caller, ended with dj_free; NULL when memory ran out. size 0 gives a unique block.
+ */
 void *dj_alloc(size_t size) DEJA_NODISCARD;
 void *dj_alloc_zeroed(size_t count, size_t size) DEJA_NODISCARD; /* checks count * size */
 /* NULL: old is untouched. old may be NULL. */

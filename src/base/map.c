@@ -67,8 +67,7 @@ static struct slot *probe(const struct dj_map *map, uint64_t hash, struct deja_s
         struct slot *slot = &map->slots[i];
         if (!slot->key)
             return slot;
-        if (slot->hash == hash &&
-            deja_slice_is_equal(deja_slice(slot->key, slot->key_len), key))
+        if (slot->hash == hash && deja_slice_is_equal(deja_slice(slot->key, slot->key_len), key))
             return slot;
     }
 }
@@ -95,8 +94,7 @@ static enum deja_status grow(struct dj_map *map)
     return DEJA_OK;
 }
 
-enum deja_status dj_map_put(struct dj_map *map, struct deja_slice key, void *value,
-                            void **out_old)
+enum deja_status dj_map_put(struct dj_map *map, struct deja_slice key, void *value, void **out_old)
 {
     uint64_t hash = map->hash(map->hash_ctx, key);
     struct slot *slot = probe(map, hash, key);

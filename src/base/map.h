@@ -18,7 +18,8 @@ enum deja_status dj_map_create(size_t entries_max, dj_map_hash_fn *hash, void *h
 void dj_map_destroy(struct dj_map *map); /* accepts NULL; values are the caller's */
 
 void *dj_map_find(const struct dj_map *map, struct deja_slice key); /* NULL: not there */
-/* Replaces; *out_old (may be NULL) gets the previous value or NULL. DEJA_ERR_LIMIT at entries_max. */
+/* Replaces; *out_old (may be NULL) gets the previous value or NULL. DEJA_ERR_LIMIT at entries_max.
+ */
 enum deja_status dj_map_put(struct dj_map *map, struct deja_slice key, void *value,
                             void **out_old) DEJA_NODISCARD;
 void *dj_map_remove(struct dj_map *map, struct deja_slice key); /* the value, or NULL */

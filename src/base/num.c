@@ -113,17 +113,16 @@ static enum deja_status parse_with_unit(struct deja_slice text, const struct uni
 
 enum deja_status dj_num_parse_duration(struct deja_slice text, uint64_t *out_ms)
 {
-    static const struct unit units[] = {{"", 1000},     {"ms", 1},        {"s", 1000},
-                                        {"m", 60000},   {"h", 3600000},   {"d", 86400000}};
+    static const struct unit units[] = {{"", 1000},   {"ms", 1},      {"s", 1000},
+                                        {"m", 60000}, {"h", 3600000}, {"d", 86400000}};
     return parse_with_unit(text, units, sizeof units / sizeof *units, out_ms);
 }
 
 enum deja_status dj_num_parse_size(struct deja_slice text, uint64_t *out_bytes)
 {
-    static const struct unit units[] = {{"", 1},          {"b", 1},          {"k", 1u << 10},
-                                        {"kb", 1u << 10}, {"m", 1u << 20},   {"mb", 1u << 20},
-                                        {"g", 1u << 30},  {"gb", 1u << 30},  {"t", 1ull << 40},
-                                        {"tb", 1ull << 40}};
+    static const struct unit units[] = {
+        {"", 1},          {"b", 1},        {"k", 1u << 10},  {"kb", 1u << 10},  {"m", 1u << 20},
+        {"mb", 1u << 20}, {"g", 1u << 30}, {"gb", 1u << 30}, {"t", 1ull << 40}, {"tb", 1ull << 40}};
     return parse_with_unit(text, units, sizeof units / sizeof *units, out_bytes);
 }
 

@@ -141,7 +141,8 @@ static enum deja_status open_stores(struct dj_daemon *daemon, struct dj_store **
     status = dj_lmdb_open(&lmdb, &daemon->lmdb, &is_discarded, error);
     if (status == DEJA_OK && is_discarded)
         dj_log_write(daemon->log, DJ_LOG_WARN,
-                     "stored entries were damaged by an unclean stop and have been discarded", NULL);
+                     "stored entries were damaged by an unclean stop and have been discarded",
+                     NULL);
     return status;
 }
 
@@ -284,9 +285,9 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
 
 static enum deja_status make_tenants(struct dj_daemon *daemon, struct deja_error *error)
 {
-    enum deja_status status =
-        dj_tenants_create(daemon->engine, daemon->lmdb, daemon->work, daemon->settings->tenant.derived_max,
-                          &daemon->tenants, &daemon->registry);
+    enum deja_status status = dj_tenants_create(daemon->engine, daemon->lmdb, daemon->work,
+                                                daemon->settings->tenant.derived_max,
+                                                &daemon->tenants, &daemon->registry);
     return status == DEJA_OK ? status
                              : deja_error_set(error, status, "the table of tenants: %s",
                                               deja_status_text(status));

@@ -1,5 +1,5 @@
-/* daemon/secret.h - the deployment secret of DESIGN §9: from the configuration, or a file of the data
- * directory that is made at first start. Blocking; start-up only.
+/* daemon/secret.h - the deployment secret of DESIGN §9: from the configuration, or a file of the
+ * data directory that is made at first start. Blocking; start-up only.
  */
 #ifndef DJ_DAEMON_SECRET_H
 #define DJ_DAEMON_SECRET_H
@@ -11,7 +11,7 @@
 /* hex: 64 hex digits from the configuration, or NULL: DIRECTORY/secret, mode 0600.
  * DEJA_ERR_CONFIG (hex), DEJA_ERR_CORRUPT (the file is not 32 bytes), DEJA_ERR_IO. */
 enum deja_status dj_secret_load(const char *hex, const char *directory,
-                                struct dj_secret *out_secret, struct deja_error *error)
-    DEJA_NODISCARD;
+                                struct dj_secret *out_secret,
+                                struct deja_error *error) DEJA_NODISCARD;
 
 #endif

@@ -22,7 +22,8 @@
 
 /* ---- systemd ---- */
 
-/* One datagram to $NOTIFY_SOCKET; without the variable nothing. Failures are systemd's to notice. */
+/* One datagram to $NOTIFY_SOCKET; without the variable nothing. Failures are systemd's to notice.
+ */
 static void notify(const char *state)
 {
     const char *path = getenv("NOTIFY_SOCKET");
@@ -172,8 +173,8 @@ static enum deja_status watch_signals(struct dj_daemon *daemon)
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
     enum deja_status status = DEJA_OK;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers && status == DEJA_OK; i++)
-        status = dj_signal_create(daemon->loops[0], numbers[i], daemon, on_signal,
-                                  &daemon->signals[i]);
+        status =
+            dj_signal_create(daemon->loops[0], numbers[i], daemon, on_signal, &daemon->signals[i]);
     return status;
 }
 
@@ -230,8 +231,7 @@ static void print_welcome(const struct dj_daemon *daemon)
 
 static void print_summary(const struct dj_telemetry_totals *totals)
 {
-    uint64_t hits =
-        totals->results[DJ_RESULT_HIT_EXACT] + totals->results[DJ_RESULT_HIT_SEMANTIC];
+    uint64_t hits = totals->results[DJ_RESULT_HIT_EXACT] + totals->results[DJ_RESULT_HIT_SEMANTIC];
     fprintf(stderr,
             "Deja answered %llu requests: %llu exact hits, %llu semantic hits, %llu joined a "
             "running call.\n",

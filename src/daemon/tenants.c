@@ -1,4 +1,5 @@
-/* daemon/tenants.c - see tenants.h. A kept record is one byte of state and eight of last_seen_ms. */
+/* daemon/tenants.c - see tenants.h. A kept record is one byte of state and eight of last_seen_ms.
+ */
 #include "daemon/tenants.h"
 
 #include <pthread.h>
@@ -137,8 +138,7 @@ enum deja_status dj_tenants_create(struct dj_engine *engine, struct dj_store *lm
     pthread_mutex_init(&tenants->lock, NULL);
     const struct dj_registry_storage storage = {
         .ctx = tenants, .persist = on_persist, .remove = on_remove};
-    enum deja_status status =
-        dj_registry_create(tenants_max, lmdb ? &storage : NULL, &registry);
+    enum deja_status status = dj_registry_create(tenants_max, lmdb ? &storage : NULL, &registry);
     if (status == DEJA_OK && lmdb) {
         status = dj_lmdb_meta_walk(lmdb, TABLE, registry, on_kept);
         if (status == DEJA_ERR_NOT_FOUND)

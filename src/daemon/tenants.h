@@ -1,7 +1,7 @@
 /* daemon/tenants.h - keeps proven tenants in the meta environment, in the order they changed.
  *
- * The registry tells of a change under its lock; here it is queued and written by one job at a time,
- * so the last word on disk is the last word said. Threads: any.
+ * The registry tells of a change under its lock; here it is queued and written by one job at a
+ * time, so the last word on disk is the last word said. Threads: any.
  */
 #ifndef DJ_DAEMON_TENANTS_H
 #define DJ_DAEMON_TENANTS_H
@@ -15,8 +15,8 @@
 
 struct dj_tenants;
 
-/* lmdb NULL: nothing is kept. engine, pool and lmdb are borrowed until dj_tenants_destroy. *out_registry:
- * the caller's, filled with what was kept. */
+/* lmdb NULL: nothing is kept. engine, pool and lmdb are borrowed until dj_tenants_destroy.
+ * *out_registry: the caller's, filled with what was kept. */
 enum deja_status dj_tenants_create(struct dj_engine *engine, struct dj_store *lmdb,
                                    struct dj_pool *pool, size_t tenants_max,
                                    struct dj_tenants **out_tenants,

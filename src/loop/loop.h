@@ -34,7 +34,7 @@ bool dj_loop_is_current(const struct dj_loop *loop); /* for asserts */
 /* Appends; runs on the loop's thread, in order, never inside this call. Any thread; cannot fail. */
 void dj_loop_post(struct dj_loop *loop, struct dj_task *task);
 
-int64_t dj_loop_now_ms(const struct dj_loop *loop);      /* wall clock, ms since 1970, cached per turn */
+int64_t dj_loop_now_ms(const struct dj_loop *loop); /* wall clock, ms since 1970, cached per turn */
 uint64_t dj_loop_monotonic_us(const struct dj_loop *loop); /* fresh, for durations */
 /* The same clocks for threads that are not loops (workers, tools). */
 int64_t dj_clock_now_ms(void);
@@ -52,8 +52,8 @@ void dj_timer_destroy(struct dj_timer *timer); /* accepts NULL; on_timer never r
 typedef void dj_signal_fn(void *ctx, int signal_number);
 struct dj_signal;
 enum deja_status dj_signal_create(struct dj_loop *loop, int signal_number, void *ctx,
-                                  dj_signal_fn *on_signal, struct dj_signal **out_signal)
-    DEJA_NODISCARD;
+                                  dj_signal_fn *on_signal,
+                                  struct dj_signal **out_signal) DEJA_NODISCARD;
 void dj_signal_destroy(struct dj_signal *signal); /* accepts NULL */
 
 #endif

@@ -1,4 +1,5 @@
-/* loop/pool.h - worker threads for what may block or takes long: embedding, index, LMDB, big bodies.
+/* loop/pool.h - worker threads for what may block or takes long: embedding, index, LMDB, big
+ * bodies.
  *
  * Bounded queue (I7). Threads: submit from any thread; work() on a worker; done() on the loop.
  */

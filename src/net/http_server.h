@@ -16,7 +16,7 @@ struct dj_http_server;
 struct dj_http_exchange; /* one request and its answer; valid from handler until it ended */
 
 struct dj_http_header {
-    struct deja_slice name; /* as sent; compare without case */
+    struct deja_slice name;  /* as sent; compare without case */
     struct deja_slice value; /* trimmed */
 };
 

@@ -16,21 +16,21 @@ struct dj_outbound;
 struct dj_outbound_call;
 
 struct dj_outbound_options {
-    uint32_t connections_max;      /* 256 */
-    uint32_t connect_timeout_ms;   /* 5 s */
-    const char *ca_file;           /* NULL: the system's */
+    uint32_t connections_max;    /* 256 */
+    uint32_t connect_timeout_ms; /* 5 s */
+    const char *ca_file;         /* NULL: the system's */
 };
 extern const struct dj_outbound_options dj_outbound_options_default;
 
 struct dj_outbound_request {
     const char *method;
-    const char *url; /* copied */
+    const char *url;                      /* copied */
     const struct dj_http_header *headers; /* copied; hop-by-hop, Host and Content-Length are ours */
     size_t header_count;
-    struct deja_slice body;      /* borrowed until done() */
+    struct deja_slice body;         /* borrowed until done() */
     uint32_t first_byte_timeout_ms; /* 0: none */
-    uint32_t idle_timeout_ms;    /* no byte for so long: fails; 0: none */
-    uint32_t total_timeout_ms;   /* 0: none */
+    uint32_t idle_timeout_ms;       /* no byte for so long: fails; 0: none */
+    uint32_t total_timeout_ms;      /* 0: none */
 };
 
 struct dj_outbound_events {

@@ -30,16 +30,31 @@ struct dj_log_field {
         bool boolean;
     } value;
 };
-#define DJ_LOG_TEXT(field, v) {.name = (field), .type = DJ_FIELD_TEXT, .value.text = (v)}
-#define DJ_LOG_SLICE(field, v) {.name = (field), .type = DJ_FIELD_SLICE, .value.slice = (v)}
-#define DJ_LOG_I64(field, v) {.name = (field), .type = DJ_FIELD_I64, .value.i64 = (v)}
-#define DJ_LOG_DOUBLE(field, v) {.name = (field), .type = DJ_FIELD_DOUBLE, .value.number = (v)}
-#define DJ_LOG_BOOL(field, v) {.name = (field), .type = DJ_FIELD_BOOL, .value.boolean = (v)}
+#define DJ_LOG_TEXT(field, v)                                     \
+    {                                                             \
+        .name = (field), .type = DJ_FIELD_TEXT, .value.text = (v) \
+    }
+#define DJ_LOG_SLICE(field, v)                                      \
+    {                                                               \
+        .name = (field), .type = DJ_FIELD_SLICE, .value.slice = (v) \
+    }
+#define DJ_LOG_I64(field, v)                                    \
+    {                                                           \
+        .name = (field), .type = DJ_FIELD_I64, .value.i64 = (v) \
+    }
+#define DJ_LOG_DOUBLE(field, v)                                       \
+    {                                                                 \
+        .name = (field), .type = DJ_FIELD_DOUBLE, .value.number = (v) \
+    }
+#define DJ_LOG_BOOL(field, v)                                        \
+    {                                                                \
+        .name = (field), .type = DJ_FIELD_BOOL, .value.boolean = (v) \
+    }
 
 /* now_ms is asked for each line (obs does not read the clock itself). fd is borrowed. */
 enum deja_status dj_log_create(int fd, enum dj_log_format format, enum dj_log_level level,
                                int64_t (*now_ms)(void), struct dj_log **out_log) DEJA_NODISCARD;
-void dj_log_destroy(struct dj_log *log); /* accepts NULL */
+void dj_log_destroy(struct dj_log *log);                            /* accepts NULL */
 void dj_log_set_level(struct dj_log *log, enum dj_log_level level); /* any thread */
 /* Appends what may be seen of a text value. Any thread; must not log. */
 typedef void dj_log_redact_fn(void *ctx, struct deja_slice text, struct dj_buf *out);

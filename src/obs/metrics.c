@@ -79,7 +79,8 @@ struct dj_metrics {
 static uint64_t hash_key(void *ctx, struct deja_slice key)
 {
     (void)ctx;
-    return dj_hash64(key.data, key.len, 0); /* a table of at most series_max: nothing to be won by collisions */
+    return dj_hash64(key.data, key.len,
+                     0); /* a table of at most series_max: nothing to be won by collisions */
 }
 
 enum deja_status dj_metrics_create(struct dj_metrics **out_metrics)

@@ -40,10 +40,10 @@ enum deja_status dj_metrics_declare(struct dj_metrics *metrics, const struct dj_
  * NULL only when memory ran out; all updates accept NULL. */
 struct dj_series *dj_metric_series(struct dj_metric *metric, const char *const *values);
 
-void dj_series_add(struct dj_series *series, double amount);  /* counter, gauge */
-void dj_series_set(struct dj_series *series, double value);   /* gauge */
+void dj_series_add(struct dj_series *series, double amount);    /* counter, gauge */
+void dj_series_set(struct dj_series *series, double value);     /* gauge */
 void dj_series_observe(struct dj_series *series, double value); /* histogram */
-double dj_series_value(const struct dj_series *series);       /* counter, gauge; histogram: count */
+double dj_series_value(const struct dj_series *series); /* counter, gauge; histogram: count */
 
 /* Appends the exposition; is_openmetrics adds # EOF and strips _total from family names. */
 void dj_metrics_write(const struct dj_metrics *metrics, bool is_openmetrics, struct dj_buf *out);

@@ -34,18 +34,19 @@ void dj_json_doc_destroy(struct dj_json_doc *doc); /* accepts NULL */
 const struct dj_json *dj_json_root(const struct dj_json_doc *doc);
 
 /* All readers accept NULL and wrong types and then answer "nothing". */
-enum dj_json_type dj_json_type(const struct dj_json *value); /* NULL: DJ_JSON_NULL */
+enum dj_json_type dj_json_type(const struct dj_json *value);          /* NULL: DJ_JSON_NULL */
 bool dj_json_is(const struct dj_json *value, enum dj_json_type type); /* false for a NULL pointer */
 bool dj_json_bool(const struct dj_json *value, bool fallback);
 double dj_json_double(const struct dj_json *value, double fallback);
 int64_t dj_json_i64(const struct dj_json *value, int64_t fallback); /* integers only */
-struct deja_slice dj_json_string(const struct dj_json *value); /* NULL slice if not a string */
+struct deja_slice dj_json_string(const struct dj_json *value);      /* NULL slice if not a string */
 struct deja_slice dj_json_number_text(const struct dj_json *value); /* as sent */
 const struct dj_json *dj_json_get(const struct dj_json *object, const char *name);
 size_t dj_json_count(const struct dj_json *container);
 const struct dj_json *dj_json_at(const struct dj_json *array, size_t index); /* O(1)? use walk */
 
-/* Walk: for (struct dj_json_walk w = dj_json_walk(v); dj_json_walk_next(&w);) { w.key; w.value; } */
+/* Walk: for (struct dj_json_walk w = dj_json_walk(v); dj_json_walk_next(&w);) { w.key; w.value; }
+ */
 struct dj_json_walk {
     const struct dj_json *value; /* current */
     struct deja_slice key;       /* of an object's member */
@@ -71,14 +72,15 @@ void dj_json_begin_array(struct dj_json_writer *w);
 void dj_json_end_array(struct dj_json_writer *w);
 void dj_json_key(struct dj_json_writer *w, const char *name);
 void dj_json_key_slice(struct dj_json_writer *w, struct deja_slice name);
-void dj_json_put_string(struct dj_json_writer *w, struct deja_slice text); /* escapes; valid UTF-8 */
+void dj_json_put_string(struct dj_json_writer *w,
+                        struct deja_slice text); /* escapes; valid UTF-8 */
 void dj_json_put_text(struct dj_json_writer *w, const char *text);
 void dj_json_put_i64(struct dj_json_writer *w, int64_t value);
 void dj_json_put_u64(struct dj_json_writer *w, uint64_t value);
 void dj_json_put_double(struct dj_json_writer *w, double value); /* shortest; non-finite: null */
 void dj_json_put_bool(struct dj_json_writer *w, bool value);
 void dj_json_put_null(struct dj_json_writer *w);
-void dj_json_put_raw(struct dj_json_writer *w, struct deja_slice json); /* already JSON */
+void dj_json_put_raw(struct dj_json_writer *w, struct deja_slice json);        /* already JSON */
 void dj_json_put_value(struct dj_json_writer *w, const struct dj_json *value); /* numbers as sent */
 
 /* Appends text as the inside of a JSON string (no quotes). */

@@ -31,10 +31,10 @@ struct dj_entry_tag {
 /* Plain data; slices are borrowed from whoever holds the entry. Times: ms since 1970. */
 struct dj_entry {
     uint8_t tenant[DJ_ID_BYTES];
-    uint8_t id[DJ_ID_BYTES];       /* first bytes of the normalised key */
+    uint8_t id[DJ_ID_BYTES];        /* first bytes of the normalised key */
     uint8_t exact[DJ_DIGEST_BYTES]; /* exact key: tells exact from normalised hits */
-    uint8_t scope[DJ_ID_BYTES];    /* all zero: never found by meaning */
-    uint64_t version;              /* larger is newer */
+    uint8_t scope[DJ_ID_BYTES];     /* all zero: never found by meaning */
+    uint64_t version;               /* larger is newer */
     int64_t created_ms;
     int64_t expires_ms;     /* absolute, jitter included; 0: never */
     int64_t stale_until_ms; /* >= expires_ms, or 0 */
@@ -43,8 +43,8 @@ struct dj_entry {
     uint32_t input_tokens;
     uint32_t output_tokens;
     double cost_usd;
-    uint32_t make_ms; /* what it took to make the answer: the time a hit saves */
-    struct deja_slice query;       /* last user text, normalised */
+    uint32_t make_ms;        /* what it took to make the answer: the time a hit saves */
+    struct deja_slice query; /* last user text, normalised */
     struct deja_slice name_space;
     struct deja_slice model;
     struct deja_slice provider;    /* provenance: upstream id or writer */
@@ -62,7 +62,7 @@ enum deja_status dj_record_encode(const struct dj_entry *entry, struct dj_buf *o
  * payload_bytes_max), whose bytes the entry's slices then borrow. DEJA_ERR_CORRUPT,
  * DEJA_ERR_UNSUPPORTED (a newer format), DEJA_ERR_LIMIT, DEJA_ERR_NOMEM. */
 enum deja_status dj_record_decode(struct deja_slice record, size_t payload_bytes_max,
-                                  struct dj_buf *scratch, struct dj_entry *out_entry)
-    DEJA_NODISCARD;
+                                  struct dj_buf *scratch,
+                                  struct dj_entry *out_entry) DEJA_NODISCARD;
 
 #endif

@@ -3,8 +3,7 @@
 
 void dj_base64_encode(struct deja_slice bytes, struct dj_buf *out)
 {
-    static const char digits[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const unsigned char *in = (const unsigned char *)bytes.data;
     for (size_t i = 0; i < bytes.len; i += 3) {
         uint32_t left = (uint32_t)(bytes.len - i);

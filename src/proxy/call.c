@@ -238,8 +238,7 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
     struct deja_slice type = dj_http_find(headers, count, "content-type");
     struct deja_slice coding = dj_http_find(headers, count, "content-encoding");
     static const char event_stream[] = "text/event-stream";
-    call->upstream_us =
-        (uint32_t)(dj_loop_monotonic_us(call->home) - call->upstream_started_us);
+    call->upstream_us = (uint32_t)(dj_loop_monotonic_us(call->home) - call->upstream_started_us);
     call->is_encoded = coding.len && !dj_http_is_same(coding, "identity");
     call->head.status = status;
     call->head.is_stream =
@@ -323,8 +322,7 @@ static void publish_events(struct dj_call *call)
 {
     size_t done = 0;
     for (;;) {
-        struct deja_slice rest =
-            deja_slice(call->pending.data + done, call->pending.len - done);
+        struct deja_slice rest = deja_slice(call->pending.data + done, call->pending.len - done);
         size_t len = rest.len ? event_len(rest) : 0;
         if (!len)
             break;
@@ -381,8 +379,8 @@ static void finish_whole(struct dj_call *call)
                    !call->is_store_lost && dj_flight_is_recorded(call->flight);
     if (is_kept) {
         dj_flight_copy(call->flight, &call->whole);
-        call->job = (struct dj_job){
-            .work = make_entry, .done = on_made, .ctx = call, .loop = call->home};
+        call->job =
+            (struct dj_job){.work = make_entry, .done = on_made, .ctx = call, .loop = call->home};
         if (call->whole.status == DEJA_OK &&
             dj_pool_submit(call->context->pool, &call->job) == DEJA_OK)
             return;

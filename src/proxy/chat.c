@@ -24,7 +24,8 @@ static const struct ride_ops chat_ops = {.api = "chat", .answer_hit = answer_hit
 
 /* ---- hits ---- */
 
-/* The stored object as the client wants it; DEJA_OK and *out_body borrowed from value or scratch. */
+/* The stored object as the client wants it; DEJA_OK and *out_body borrowed from value or scratch.
+ */
 static enum deja_status render(struct ride *ride, const struct dj_entry *entry,
                                struct dj_buf *rewritten, struct dj_buf *scratch,
                                struct deja_slice *out_body)
@@ -83,8 +84,7 @@ static void answer_value(struct ride *ride, const struct dj_value *value, enum d
         result = DJ_RESULT_MISS;
     }
     if (render(ride, entry, &rewritten, &scratch, &body) != DEJA_OK) {
-        ride_fail(ride, 503, "The stored answer could not be replayed.", NULL,
-                  "cache_unavailable");
+        ride_fail(ride, 503, "The stored answer could not be replayed.", NULL, "cache_unavailable");
     } else {
         ride_answer(ride, &outcome, body, ride->is_stream);
         if (outcome.is_hit)
@@ -193,16 +193,15 @@ static void store_chat(struct dj_call *call, struct dj_flight_end *end)
 {
     struct dj_engine *engine = call->context->engine;
     const struct dj_proxy_policy *policy = atomic_load(&call->context->policy);
-    uint64_t ttl_ms =
-        call->is_short_lived ? policy->refusal_ttl_ms : policy->response_ttl_ms;
+    uint64_t ttl_ms = call->is_short_lived ? policy->refusal_ttl_ms : policy->response_ttl_ms;
     if (!call->made.len)
         return;
     if (call->knobs.ttl_ms && call->knobs.ttl_ms < ttl_ms)
         ttl_ms = call->knobs.ttl_ms;
     call->entry.created_ms = dj_loop_now_ms(call->home);
     call->entry.expires_ms = dj_engine_expiry(engine, call->home, ttl_ms, ttl_ms);
-    call->entry.make_ms = (uint32_t)((dj_loop_monotonic_us(call->home) -
-                                      call->upstream_started_us) / 1000);
+    call->entry.make_ms =
+        (uint32_t)((dj_loop_monotonic_us(call->home) - call->upstream_started_us) / 1000);
     if (dj_value_create(&call->entry, &end->value) != DEJA_OK)
         end->value = NULL;
     if (!call->is_admitted)
@@ -267,8 +266,7 @@ static enum deja_status take_body(struct ride *ride, struct dj_call *call)
         call->is_usage_added = true;
     }
     dj_buf_fini(&body);
-    return status == DEJA_OK && call->body.data && call->body_plain.data ? DEJA_OK
-                                                                         : DEJA_ERR_NOMEM;
+    return status == DEJA_OK && call->body.data && call->body_plain.data ? DEJA_OK : DEJA_ERR_NOMEM;
 }
 
 static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
@@ -320,10 +318,10 @@ static void look_for_volatile(struct ride *ride)
     if (dj_key_chat(&ride->prefix, dj_json_root(doc), arena, &fingerprint) == DEJA_OK) {
         dj_key_scope(&ride->prefix, &fingerprint);
         if (dj_volatile_note(ride->context->volatiles, fingerprint.scope, ride->fingerprint.scope))
-            ride->detail = kinds & DJ_FOLD_TIME         ? "volatile-system-prompt-time"
-                           : kinds & DJ_FOLD_DATE       ? "volatile-system-prompt-date"
-                           : kinds & DJ_FOLD_UUID       ? "volatile-system-prompt-uuid"
-                                                        : "volatile-system-prompt-request_id";
+            ride->detail = kinds & DJ_FOLD_TIME   ? "volatile-system-prompt-time"
+                           : kinds & DJ_FOLD_DATE ? "volatile-system-prompt-date"
+                           : kinds & DJ_FOLD_UUID ? "volatile-system-prompt-uuid"
+                                                  : "volatile-system-prompt-request_id";
     }
     dj_json_doc_destroy(doc);
 }
@@ -400,7 +398,8 @@ static void prepare(void *ctx)
         dj_json_bool(dj_json_get(dj_json_get(root, "stream_options"), "include_usage"), false);
     dj_knobs_read(request, root, ride->policy->response_ttl_ms, &ride->knobs);
     ride->prefix.name_space = ride->knobs.name_space;
-    ride->is_cacheable = !ride->is_unknown && dj_json_is(dj_json_get(root, "messages"), DJ_JSON_ARRAY) &&
+    ride->is_cacheable = !ride->is_unknown &&
+                         dj_json_is(dj_json_get(root, "messages"), DJ_JSON_ARRAY) &&
                          !dj_json_get(root, "web_search_options");
     if (ride->is_cacheable)
         ride->prepare_status = make_keys(ride);
@@ -415,8 +414,7 @@ static void on_prepared(void *ctx)
     if (ride->is_gone) {
         ride_end(ride, DJ_RESULT_ERROR, "none");
     } else if (ride->prepare_status == DEJA_OK) {
-        dj_telemetry_stage(ride->context->telemetry, DJ_STAGE_CANON,
-                           (double)ride->canon_us / 1e6);
+        dj_telemetry_stage(ride->context->telemetry, DJ_STAGE_CANON, (double)ride->canon_us / 1e6);
         look_up(ride);
     } else if (ride->prepare_status == DEJA_ERR_NOMEM) {
         ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");

@@ -34,7 +34,7 @@ struct dj_completion_facts {
     bool has_content_filter;
     bool has_tool_calls; /* tool_calls or function_call in a message */
     bool has_refusal;
-    bool has_content; /* some text, audio or tool call */
+    bool has_content;  /* some text, audio or tool call */
     bool is_moderated; /* a moderation block */
     struct deja_slice model;
     uint32_t input_tokens;

@@ -26,13 +26,13 @@ struct dj_proxy_policy {
     uint64_t response_ttl_ms;
     uint64_t embedding_ttl_ms;
     uint64_t refusal_ttl_ms;
-    uint64_t record_bytes_max;   /* 8 MiB */
-    uint32_t followers_max;      /* 10,000 per flight */
+    uint64_t record_bytes_max; /* 8 MiB */
+    uint32_t followers_max;    /* 10,000 per flight */
     uint32_t first_byte_timeout_ms;
     uint32_t idle_timeout_ms;
     uint32_t total_timeout_ms;
-    uint32_t query_chars_max;    /* cache API: 1,000 */
-    unsigned fold;               /* enum dj_fold bits */
+    uint32_t query_chars_max; /* cache API: 1,000 */
+    unsigned fold;            /* enum dj_fold bits */
     bool is_usage_zero_on_hit;
     bool is_id_new_on_hit;
     bool is_tool_calls_cached;

@@ -387,8 +387,8 @@ static void ask_upstream(struct inputs *inputs)
         ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");
         return;
     }
-    ride->join.is_alone = !ride->is_cacheable || ride->knobs.is_bypass ||
-                          ride->knobs.is_no_read || ride->knobs.is_no_store;
+    ride->join.is_alone = !ride->is_cacheable || ride->knobs.is_bypass || ride->knobs.is_no_read ||
+                          ride->knobs.is_no_store;
     if (ride->is_cacheable)
         set_flight_key(inputs, call);
     ride_join(ride, call);
@@ -424,9 +424,8 @@ static void look_up(struct inputs *inputs)
     size_t missing = 0;
     bool may_read = !ride->knobs.is_no_read && ride->may_hit;
     for (size_t i = 0; may_read && i < inputs->count; i++) {
-        inputs->items[i].value =
-            dj_engine_find(engine, ride->loop, &inputs->items[i].fingerprint.key,
-                           ride->knobs.max_age_ms);
+        inputs->items[i].value = dj_engine_find(
+            engine, ride->loop, &inputs->items[i].fingerprint.key, ride->knobs.max_age_ms);
         missing += inputs->items[i].value == NULL;
     }
     if (may_read && !missing) {
@@ -512,8 +511,8 @@ static void prepare(void *ctx)
         return;
     dj_knobs_read(request, root, ride->policy->embedding_ttl_ms, &ride->knobs);
     ride->prefix.name_space = ride->knobs.name_space;
-    inputs->is_base64 = deja_slice_is_equal(
-        dj_json_string(dj_json_get(root, "encoding_format")), deja_slice_text("base64"));
+    inputs->is_base64 = deja_slice_is_equal(dj_json_string(dj_json_get(root, "encoding_format")),
+                                            deja_slice_text("base64"));
     ride->is_cacheable = !ride->is_unknown && list_items(inputs, dj_json_get(root, "input"));
     if (ride->is_cacheable)
         ride->prepare_status = make_keys(inputs, root, request->arena);

@@ -42,8 +42,7 @@ static void add_hit_status(struct dj_answer_headers *headers, const struct dj_ou
 {
     if (outcome->entry->expires_ms)
         dj_answer_add_format(headers, "Cache-Status", "deja; hit; ttl=%lld; key=\"%s\"; detail=%s",
-                             (long long)seconds_left(outcome), id,
-                             dj_hit_kind_text(outcome->kind));
+                             (long long)seconds_left(outcome), id, dj_hit_kind_text(outcome->kind));
     else
         dj_answer_add_format(headers, "Cache-Status", "deja; hit; key=\"%s\"; detail=%s", id,
                              dj_hit_kind_text(outcome->kind));
@@ -52,19 +51,16 @@ static void add_hit_status(struct dj_answer_headers *headers, const struct dj_ou
 static void add_miss_status(struct dj_answer_headers *headers, const struct dj_outcome *outcome)
 {
     char status[32] = "";
-    const char *fwd = outcome->is_bypass    ? "bypass"
-                      : outcome->is_refresh ? "request"
-                                            : "miss";
+    const char *fwd = outcome->is_bypass ? "bypass" : outcome->is_refresh ? "request" : "miss";
     if (outcome->upstream_status) {
         int len = snprintf(status, sizeof status, "; fwd-status=%d", outcome->upstream_status);
         if (len < 0)
             status[0] = '\0';
     }
-    dj_answer_add_format(headers, "Cache-Status", "deja; fwd=%s%s%s%s%s%s", fwd, status,
-                         outcome->is_stored ? "; stored" : "",
-                         outcome->is_collapsed ? "; collapsed" : "",
-                         outcome->detail ? "; detail=" : "",
-                         outcome->detail ? outcome->detail : "");
+    dj_answer_add_format(
+        headers, "Cache-Status", "deja; fwd=%s%s%s%s%s%s", fwd, status,
+        outcome->is_stored ? "; stored" : "", outcome->is_collapsed ? "; collapsed" : "",
+        outcome->detail ? "; detail=" : "", outcome->detail ? outcome->detail : "");
 }
 
 static void add_families(struct dj_answer_headers *headers, const struct dj_outcome *outcome,
@@ -74,10 +70,10 @@ static void add_families(struct dj_answer_headers *headers, const struct dj_outc
     struct deja_slice word = deja_slice_text(is_hit ? "HIT" : "MISS");
     if (outcome->compat & DJ_COMPAT_PORTKEY)
         dj_answer_add(headers, "x-portkey-cache-status",
-                      outcome->is_refresh                  ? deja_slice_text("REFRESH")
-                      : outcome->is_bypass                 ? deja_slice_text("DISABLED")
-                      : outcome->kind == DJ_HIT_SEMANTIC   ? deja_slice_text("SEMANTIC HIT")
-                                                           : word);
+                      outcome->is_refresh                ? deja_slice_text("REFRESH")
+                      : outcome->is_bypass               ? deja_slice_text("DISABLED")
+                      : outcome->kind == DJ_HIT_SEMANTIC ? deja_slice_text("SEMANTIC HIT")
+                                                         : word);
     if (outcome->compat & DJ_COMPAT_CLOUDFLARE)
         dj_answer_add(headers, "cf-aig-cache-status", word);
     if (outcome->compat & DJ_COMPAT_HELICONE)

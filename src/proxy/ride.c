@@ -154,9 +154,9 @@ void ride_answer(struct ride *ride, const struct dj_outcome *outcome, struct dej
 {
     const struct dj_http_request *request = dj_http_exchange_request(ride->exchange);
     struct dj_answer_headers headers = {.arena = request->arena};
-    dj_answer_add(&headers, "Content-Type",
-                  deja_slice_text(is_stream ? "text/event-stream; charset=utf-8"
-                                            : "application/json"));
+    dj_answer_add(
+        &headers, "Content-Type",
+        deja_slice_text(is_stream ? "text/event-stream; charset=utf-8" : "application/json"));
     if (is_stream)
         dj_answer_add(&headers, "Cache-Control", deja_slice_text("no-cache"));
     dj_answer_add_outcome(&headers, outcome);
@@ -399,8 +399,7 @@ void ride_flight_key(const struct ride *ride, const struct dj_fingerprint *finge
     parts.max_age_ms = ride->knobs.max_age_ms;
     parts.ttl_ms = ride->knobs.ttl_ms;
     parts.threshold = ride->knobs.threshold;
-    parts.flags = (ride->knobs.is_exact_only ? 1u : 0u) |
-                  (ride->knobs.is_only_if_cached ? 2u : 0u);
+    parts.flags = (ride->knobs.is_exact_only ? 1u : 0u) | (ride->knobs.is_only_if_cached ? 2u : 0u);
     const struct deja_slice slices[] = {deja_slice(&parts, sizeof parts), ride->knobs.tags};
     dj_hmac(ride->prefix.fingerprint_key, slices, 2, out_key);
 }

@@ -16,8 +16,8 @@ struct dj_lmdb_options {
     const char *directory; /* exists; entries/ and meta/ are made below it, 0700 */
     uint64_t bytes_max;    /* 10 GiB or 20 % of the disk, whichever is less; 0: that default */
     enum dj_durability durability;
-    uint32_t queue_max;     /* writes waiting for the writer; 65,536 */
-    struct dj_pool *pool;   /* reads; borrowed until close */
+    uint32_t queue_max;   /* writes waiting for the writer; 65,536 */
+    struct dj_pool *pool; /* reads; borrowed until close */
 };
 
 /* flock on the directory; DEJA_ERR_BUSY: another process has it. Verifies after an unclean stop and
@@ -28,8 +28,8 @@ enum deja_status dj_lmdb_open(const struct dj_lmdb_options *options, struct dj_s
 /* The meta environment: small values under text keys, synced before return. Blocking: worker or
  * start-up only. get: DEJA_ERR_NOT_FOUND. Used for the deployment secret, generations, tenants. */
 enum deja_status dj_lmdb_meta_get(struct dj_store *store, const char *table, struct deja_slice key,
-                                  void *ctx, void (*found)(void *ctx, struct deja_slice value))
-    DEJA_NODISCARD;
+                                  void *ctx,
+                                  void (*found)(void *ctx, struct deja_slice value)) DEJA_NODISCARD;
 enum deja_status dj_lmdb_meta_put(struct dj_store *store, const char *table, struct deja_slice key,
                                   struct deja_slice value) DEJA_NODISCARD;
 enum deja_status dj_lmdb_meta_remove(struct dj_store *store, const char *table,

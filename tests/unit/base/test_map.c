@@ -27,8 +27,7 @@ static void what_was_put_is_found_until_removed(void **state)
     for (int i = 0; i < 1000; i += 2)
         assert_ptr_equal(dj_map_remove(map, key_of(text, sizeof text, i)), &values[i]);
     for (int i = 0; i < 1000; i++)
-        assert_ptr_equal(dj_map_find(map, key_of(text, sizeof text, i)),
-                         i % 2 ? &values[i] : NULL);
+        assert_ptr_equal(dj_map_find(map, key_of(text, sizeof text, i)), i % 2 ? &values[i] : NULL);
     assert_int_equal(dj_map_count(map), 500);
     size_t cursor = 0;
     size_t seen = 0;

@@ -19,8 +19,7 @@ static void whole_numbers_are_read_whole_or_not_at_all(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         uint64_t value = 7;
-        assert_int_equal(dj_num_parse_u64(deja_slice_text(cases[i].text), &value),
-                         cases[i].status);
+        assert_int_equal(dj_num_parse_u64(deja_slice_text(cases[i].text), &value), cases[i].status);
         assert_true(value == cases[i].value);
     }
 }
