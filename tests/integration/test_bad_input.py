@@ -11,9 +11,13 @@ SURFACES = [("POST", CHAT), ("POST", "/v1/embeddings"), ("PUT", "/api/v1/entries
 JSON = [("Content-Type", "application/json")]
 
 
-def send(daemon, method, target, body, headers=JSON):
-    status, got, text = parse_response(daemon.raw(raw_request(method, target, headers, body)))
+def answer_of(raw):
+    status, got, text = parse_response(raw)
     return status, {name.lower(): value for name, value in got}, text
+
+
+def send(daemon, method, target, body, headers=JSON):
+    return answer_of(daemon.raw(raw_request(method, target, headers, body)))
 
 
 def is_clear_error(target, status, headers, text, statuses=(400,)):
@@ -72,8 +76,7 @@ def test_body_of_100_mb_is_413_and_memory_stays_bounded(daemon, method, target):
     before = daemon.rss_bytes()
     head = (f"{method} {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             f"Content-Length: {100 << 20}\r\nConnection: close\r\n\r\n").encode()
-    status, headers, text = parse_response(daemon.raw(head + b"[" + b"1," * (50 << 20)))
-    is_clear_error(target, status, headers, text, (413,))
+    is_clear_error(target, *answer_of(daemon.raw(head + b"[" + b"1," * (50 << 20))), (413,))
     assert daemon.is_alive()
     assert daemon.rss_bytes() < before + (64 << 20)
 
@@ -83,8 +86,7 @@ def test_chunked_body_of_100_mb_is_413(daemon):
     chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
     head = b"POST " + CHAT.encode() + (b" HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
                                        b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n")
-    status, headers, text = parse_response(daemon.raw(head + chunk * 100 + b"0\r\n\r\n"))
-    is_clear_error(CHAT, status, headers, text, (413,))
+    is_clear_error(CHAT, *answer_of(daemon.raw(head + chunk * 100 + b"0\r\n\r\n")), (413,))
     assert daemon.is_alive()
 
 

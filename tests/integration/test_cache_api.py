@@ -50,7 +50,7 @@ def test_same_words_are_an_exact_hit(http, word):
 
 def test_other_spaces_are_a_normalized_hit(http, word):
     put(http, f"where is {word}", "in the drawer")
-    found = lookup(http, f"  where   is {word}\n")
+    found = lookup(http, f"  where   is {word} ")
     assert (found["hit"], found["kind"]) == (True, "normalized")
 
 
@@ -209,14 +209,14 @@ def test_explain_of_a_proxied_answer_searches_all_scopes_of_the_tenant(http, mod
 # -- invalidate --
 
 def test_tag_that_is_invalidated_takes_its_entries_along(http, word):
-    put(http, f"{word} a", "a", tags=[word])
-    put(http, f"{word} b", "b")
+    put(http, f"How do rivers form? {word}", "a", tags=[word])
+    put(http, f"What does my phone contract cost? {word}", "b")
     answer = http.post("/api/v1/invalidate", json={"tag": word})
     assert answer.status_code == 200, answer.text
-    assert lookup(http, f"{word} a")["hit"] is False
-    assert lookup(http, f"{word} b")["hit"] is True
-    put(http, f"{word} a", "anew", tags=[word])
-    assert lookup(http, f"{word} a")["response"] == "anew"
+    assert lookup(http, f"How do rivers form? {word}")["hit"] is False
+    assert lookup(http, f"What does my phone contract cost? {word}")["hit"] is True
+    put(http, f"How do rivers form? {word}", "anew", tags=[word])
+    assert lookup(http, f"How do rivers form? {word}")["response"] == "anew"
 
 
 def test_everything_of_a_tenant_is_invalidated_and_nothing_of_another(daemon, http, word):

@@ -116,13 +116,13 @@ def test_model_add_of_broken_files_is_refused(tmp_path):
     folder.mkdir()
     for name in ("model.safetensors", "vocab.txt", "config.json"):
         (folder / name).write_bytes(b"\xff" * 100)
-    done = run_cli("model", "add", folder, "--data", tmp_path / "data")
+    done = run_cli("model", "add", folder, "--name", "broken", "--data", tmp_path / "data")
     assert done.returncode == 1
     assert done.stderr.strip()
 
 
 def write_stream(path, rows):
-    path.write_text("".join(json.dumps({"prompt": p, "answer_class": c, "source": "own"}) + "\n" for p, c in rows))
+    path.write_text("".join(json.dumps({"prompt": p, "answer_class": f"class {c}", "source": "own"}) + "\n" for p, c in rows))
     return path
 
 
@@ -132,11 +132,11 @@ def test_eval_prints_the_table_and_the_json(models, tmp_path):
     path = write_stream(tmp_path / "stream_own.jsonl", [
         ("How do I reset my password?", 1), ("How can I reset my password?", 1), ("What is the capital of Peru?", 2),
         ("How do I reset my password?", 1), ("How do I enable dark mode?", 3), ("How do I disable dark mode?", 4)])
-    data = models.parent
-    table = run_cli("eval", path, "--data", data, timeout=300)
+    model = next(models.glob("*/config.json")).parent
+    table = run_cli("eval", "--model", model, path, timeout=300)
     assert table.returncode == 0, table.stderr
     assert "stream_own" in table.stdout or "own" in table.stdout
-    body = json.loads(run_cli("eval", "--json", path, "--data", data, timeout=300).stdout)
+    body = json.loads(run_cli("eval", "--json", "--model", model, path, timeout=300).stdout)
     stream = body["streams"][0]
     assert {"stream", "requests", "hits", "wrong", "wrong_per_hit", "interval"} <= set(stream)
     assert stream["requests"] == 6
@@ -145,11 +145,11 @@ def test_eval_prints_the_table_and_the_json(models, tmp_path):
     assert 0 <= low <= stream["wrong_per_hit"] <= high <= 1
 
 
-def test_eval_of_a_bad_file_is_exit_1_and_names_the_line(models, tmp_path):
+def test_eval_of_a_bad_file_is_exit_1_and_names_the_line(tmp_path):
     path = tmp_path / "stream_bad.jsonl"
-    path.write_text('{"prompt":"a","answer_class":1}\n{"prompt":5}\n')
-    done = run_cli("eval", path, "--data", models.parent if models else tmp_path, timeout=300)
-    assert done.returncode in (1, 2)
+    path.write_text('{"prompt":"a","answer_class":"1"}\n{"prompt":5}\n')
+    done = run_cli("eval", "--embedder", "lexical", path, timeout=300)
+    assert done.returncode == 1
     assert ":2" in done.stderr
 
 
@@ -160,7 +160,8 @@ def test_eval_on_the_dev_streams_reaches_the_floor(models):
     if folder is None or models is None:
         pytest.skip("../shared/data/dev or the model is not here")
     files = [folder / f"stream_{name}.jsonl" for name in ("qqp_clusters_adj", "osschat", "gptcache_mock", "adversarial")]
-    done = run_cli("eval", "--json", *files, "--data", models.parent, timeout=900)
+    model = next(models.glob("*/config.json")).parent
+    done = run_cli("eval", "--json", "--model", model, *files, timeout=900)
     assert done.returncode == 0, done.stderr
     for stream in json.loads(done.stdout)["streams"]:
         wrong = stream["wrong"] / stream["requests"]

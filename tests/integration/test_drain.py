@@ -22,11 +22,11 @@ def refuses_connections(daemon):
 def test_running_stream_is_finished_and_new_connections_are_refused(spawn, upstream, word, number):
     daemon = spawn()
     flow = upstream.flow(word)
+    flow.send("before ")
     with make_http(daemon, f"sk-{word}") as client:
         with client.stream("POST", "/v1/chat/completions",
                            json=chat_body(word, f"step:{word}", stream=True)) as answer:
             lines = answer.iter_lines()
-            flow.send("before ")
             lines_until(lines, "before ")
             daemon.signal(number)
             poll(lambda: refuses_connections(daemon), "the listener to be closed")
@@ -93,10 +93,10 @@ def test_keep_alive_connection_is_closed_by_the_drain(spawn, word):
 def test_second_signal_ends_it_at_once(spawn, upstream, word):
     daemon = spawn()
     flow = upstream.flow(word)
+    flow.send("x")
     with make_http(daemon, f"sk-{word}") as client:
         with client.stream("POST", "/v1/chat/completions",
                            json=chat_body(word, f"step:{word}", stream=True)) as answer:
-            flow.send("x")
             lines_until(answer.iter_lines(), "x")
             daemon.signal(signal.SIGTERM)
             poll(lambda: refuses_connections(daemon), "the drain to begin")

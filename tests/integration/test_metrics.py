@@ -45,7 +45,8 @@ def busy(http, word):
     ask(http, word)
     ask(http, word)
     ask(http, word, headers={"X-Deja-Cache": "bypass"})
-    http.put("/api/v1/entries", json={"query": word, "response": "x"})
+    http.put("/api/v1/entries", json={"query": f"where is {word}", "response": "x"})
+    http.post("/api/v1/lookup", json={"query": f"where was {word}"})
     return http
 
 

@@ -171,8 +171,8 @@ def test_expect_continue_is_answered(daemon, word):
     assert b"200" in rest.split(b"\r\n")[0] and rest.endswith(b"hello")
 
 
-def test_accepted_encodings_are_those_deja_can_decode(http, upstream, word):
-    path = f"/v1/echo/{word}"
-    http.get(path, headers={"Accept-Encoding": "br, zstd, gzip"})
-    accepted = (last(upstream, path).header("accept-encoding") or "").lower()
+def test_chat_asks_only_for_encodings_deja_can_decode(http, upstream, word):
+    http.post("/v1/chat/completions", headers={"Accept-Encoding": "br, gzip"}, json={
+        "model": f"plain:{word}", "messages": [{"role": "user", "content": word}]})
+    accepted = (upstream.calls(f"plain:{word}")[0].header("accept-encoding") or "").lower()
     assert "br" not in [item.strip().split(";")[0] for item in accepted.split(",")]

@@ -87,10 +87,10 @@ def test_streaming_and_not_share_one_upstream_call(daemon, upstream, word):
 def test_late_follower_gets_what_has_come_and_then_the_rest_as_it_comes(daemon, upstream, word):
     flow = upstream.flow(word)
     body = chat_body(word, f"step:{word}", stream=True)
+    flow.send("early ")
     with make_http(daemon, f"sk-{word}") as one, make_http(daemon, f"sk-{word}") as two:
         with one.stream("POST", "/v1/chat/completions", json=body) as first:
             first_lines = first.iter_lines()
-            flow.send("early ")
             lines_until(first_lines, "early ")
             with two.stream("POST", "/v1/chat/completions", json=body) as second:
                 second_lines = second.iter_lines()
@@ -107,9 +107,9 @@ def test_late_follower_gets_what_has_come_and_then_the_rest_as_it_comes(daemon, 
 def test_first_client_leaves_and_the_follower_still_gets_everything(daemon, upstream, word):
     flow = upstream.flow(word)
     body = chat_body(word, f"step:{word}", stream=True)
+    flow.send("a ")
     with make_http(daemon, f"sk-{word}") as one, make_http(daemon, f"sk-{word}") as two:
         with one.stream("POST", "/v1/chat/completions", json=body) as first:
-            flow.send("a ")
             lines_until(first.iter_lines(), "a ")
             follower = two.stream("POST", "/v1/chat/completions", json=body)
             second = follower.__enter__()
@@ -153,10 +153,10 @@ def test_upstream_error_is_every_followers_own_answer(daemon, upstream, word, is
 def test_stream_that_breaks_off_ends_every_follower_and_is_not_stored(daemon, upstream, word):
     flow = upstream.flow(word)
     body = chat_body(word, f"step:{word}", stream=True)
+    flow.send("half ")
     with make_http(daemon, f"sk-{word}") as one, make_http(daemon, f"sk-{word}") as two:
         with one.stream("POST", "/v1/chat/completions", json=body) as first, \
                 two.stream("POST", "/v1/chat/completions", json=body) as second:
-            flow.send("half ")
             readers = [first.iter_lines(), second.iter_lines()]
             for lines in readers:
                 lines_until(lines, "half ")

@@ -22,10 +22,12 @@ def lines_until(lines, text):
 
 def test_chunks_arrive_while_the_upstream_is_still_writing(http, upstream, word):
     flow = upstream.flow(word)
+    flow.send("one ")
     with http.stream("POST", "/v1/chat/completions",
                      json=chat_body(word, f"step:{word}", stream=True)) as answer:
         lines = answer.iter_lines()
-        for text in ("one ", "two ", "three "):
+        lines_until(lines, "one ")
+        for text in ("two ", "three "):
             flow.send(text)
             lines_until(lines, text)  # the next is sent only after this one was seen
         flow.finish()
@@ -70,8 +72,8 @@ def test_usage_chunk_is_given_to_who_asked_and_only_then(http, word):
 def test_client_leaves_and_the_upstream_call_finishes_to_fill_the_cache(http, upstream, word):
     flow = upstream.flow(word)
     model = f"step:{word}"
+    flow.send("kept ")
     with http.stream("POST", "/v1/chat/completions", json=chat_body(word, model, stream=True)) as answer:
-        flow.send("kept ")
         lines_until(answer.iter_lines(), "kept ")
     flow.send("whole")
     flow.finish()
@@ -120,7 +122,8 @@ def test_slow_reader_does_not_hold_up_the_others(daemon, http, upstream, word):
     with make_http(daemon, f"sk-{word}") as slow:
         with slow.stream("POST", "/v1/chat/completions",
                          json=chat_body(word, "long:100000", stream=True)) as answer:
-            next(answer.iter_lines())
+            lines = answer.iter_lines()
+            next(lines)
             others = in_parallel(8, lambda i: ask(http, f"{word} {i}").status_code)
             assert others == [200] * 8
-            assert "data: [DONE]" in list(answer.iter_lines())
+            assert "data: [DONE]" in list(lines)
