@@ -162,6 +162,21 @@ static void add_particle_axis(struct dj_guard_parts *parts, uint32_t index)
     }
 }
 
+/* "I don't know how to ...", "I do not understand why ...", "if you don't mind": the asker. */
+static bool is_asker_negated(const struct dj_guard_parts *parts, uint32_t index)
+{
+    static const char *const asks[] = {"how", "why", "what", "where", "who", "when", "which"};
+    if (dj_feature_is(parts, index + 1, "mind"))
+        return true;
+    if (!dj_feature_is(parts, index + 1, "know") && !dj_feature_is(parts, index + 1, "understand"))
+        return false;
+    for (size_t i = 0; i < sizeof asks / sizeof *asks; i++) {
+        if (dj_feature_is(parts, index + 2, asks[i]))
+            return true;
+    }
+    return false;
+}
+
 /* Negations that negate nothing: "not only", "or not", "why not", "No, ...", "no. 5", "no-code". */
 static bool is_idle_negation(const struct dj_guard_parts *parts, uint32_t index)
 {
@@ -177,6 +192,8 @@ static bool is_idle_negation(const struct dj_guard_parts *parts, uint32_t index)
         return true;
     if (is_not &&
         (dj_feature_is(parts, index + 1, "only") || dj_feature_is(parts, index + 1, "just")))
+        return true;
+    if (is_asker_negated(parts, index))
         return true;
     if (is_no && next &&
         (next->kind == DJ_WORD_NUMBER || next->is_glued || next->is_sentence_head ||

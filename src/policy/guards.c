@@ -245,7 +245,7 @@ static uint32_t avoidances(const struct dj_guard_parts *a, const struct dj_guard
         bool is_verb = false;
         for (size_t v = 0; v < sizeof verbs / sizeof *verbs; v++)
             is_verb |= dj_feature_is(a, i, verbs[v]);
-        count += is_verb && !has_lower(b, a->notes[i].lower) &&
+        count += is_verb && !has_lower(b, a->notes[i].lower) && !a->notes[i + 1].is_stop &&
                  dj_guard_has_stem(b, a->notes[i + 1].stem);
     }
     return count;

@@ -135,6 +135,8 @@ static void a_negation_on_one_side_is_refused(void **state)
            {"Which animals cannot fly?", "What animals are unable to fly?"},
            {"Explain recursion without code", "Explain recursion, do not include code"},
            {"Is it legal?", "Is it legal or not?"},
+           {"Why was my card declined?", "I don't understand why my card was declined."},
+           {"Play the next song", "Stop the song, play the next one"},
            {"Should I not invest in gold now?", "Should I avoid investing in gold now?"});
 }
 
