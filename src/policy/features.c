@@ -441,8 +441,12 @@ static void read_words(struct dj_guard_parts *parts, struct deja_slice text)
             parts->notes[i].is_counted = true;
         i += read_meaning(parts, i, is_title);
     }
-    for (uint32_t i = 0; i < parts->words.count; i++)
+    for (uint32_t i = 0; i < parts->words.count; i++) {
+        const struct dj_word *word = &parts->words.items[i];
         parts->content += !parts->notes[i].is_stop && !parts->notes[i].is_filler;
+        parts->literals += word->kind == DJ_WORD_CODE || word->is_backticked;
+    }
+    parts->is_overfull |= parts->literals > DJ_FEATURE_LITERALS_MAX;
 }
 
 enum deja_status dj_guard_features_init(struct dj_guard_features *features, struct deja_slice text)

@@ -12,7 +12,8 @@
 
 /* Bounds (I7). A question that overflows one is long enough to be asked again. */
 enum {
-    DJ_FEATURE_WORDS_MAX = 4096,
+    DJ_FEATURE_WORDS_MAX = 1024, /* four times what the encoder sees of a text */
+    DJ_FEATURE_LITERALS_MAX = 64,
     DJ_FEATURE_NUMBERS_MAX = 64,
     DJ_FEATURE_ITEMS_MAX = 96,
     DJ_FEATURE_NAMES_MAX = 160,
@@ -96,6 +97,7 @@ struct dj_guard_parts {
     bool has_from;      /* something goes from somewhere */
     uint32_t operators; /* hash of the signs of arithmetic in order; 0: none */
     uint32_t content;   /* content words */
+    uint32_t literals;  /* words of code or between backticks */
     enum dj_tongue tongue;
     enum dj_question question;
     bool is_overfull; /* a table above was too small */

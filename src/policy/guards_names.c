@@ -84,21 +84,28 @@ bool dj_guard_is_joined_in(struct deja_slice word, const struct dj_guard_parts *
     return false;
 }
 
-static bool is_joined_either_way(const struct dj_guard_parts *a, uint32_t index,
-                                 const struct dj_guard_parts *b)
+/* The words at first and first + 1 of a are one word of b. */
+static bool is_pair_in(const struct dj_guard_parts *a, uint32_t first,
+                       const struct dj_guard_parts *b)
 {
-    if (dj_guard_is_joined_in(lower_of(a, index), b))
-        return true;
+    if (first + 1 >= a->words.count)
+        return false;
+    struct deja_slice x = a->words.items[first].lower;
+    struct deja_slice y = a->words.items[first + 1].lower;
     for (uint32_t j = 0; j < b->words.count; j++) {
         struct deja_slice word = b->words.items[j].lower;
-        struct deja_slice part = lower_of(a, index);
-        bool has_part = word.len > part.len && part.len > 2 &&
-                        (memcmp(word.data, part.data, part.len) == 0 ||
-                         memcmp(word.data + word.len - part.len, part.data, part.len) == 0);
-        if (has_part && dj_guard_is_joined_in(word, a))
+        if (word.len == x.len + y.len && memcmp(word.data, x.data, x.len) == 0 &&
+            memcmp(word.data + x.len, y.data, y.len) == 0)
             return true;
     }
     return false;
+}
+
+static bool is_joined_either_way(const struct dj_guard_parts *a, uint32_t index,
+                                 const struct dj_guard_parts *b)
+{
+    return dj_guard_is_joined_in(lower_of(a, index), b) || is_pair_in(a, index, b) ||
+           (index && is_pair_in(a, index - 1, b));
 }
 
 /* The name at item of a is in b, in this or another form. */

@@ -10,6 +10,7 @@
 #include "text/words.h"
 
 #include "text/utf8.h"
+#include "text/words_internal.h"
 
 enum {
     LOWER_SLACK = 8,     /* bytes beyond 3/2 of the text, for the last code point */
@@ -31,31 +32,6 @@ struct scanner {
     bool is_in_quotes;
     bool is_in_backticks;
 };
-
-static bool is_lower(char c)
-{
-    return c >= 'a' && c <= 'z';
-}
-
-static bool is_upper(char c)
-{
-    return c >= 'A' && c <= 'Z';
-}
-
-static bool is_alpha(char c)
-{
-    return is_lower(c) || is_upper(c);
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static bool is_alnum(char c)
-{
-    return is_alpha(c) || is_digit(c);
-}
 
 static bool is_ascii_space(char c)
 {
@@ -116,62 +92,6 @@ static struct dj_word *add_word(struct scanner *s, enum dj_word_kind kind, size_
 
 /* ---- code ---- */
 
-/* Between letters, digits or both: what prose does not do. */
-static bool has_inner_code_sign(struct deja_slice chunk)
-{
-    for (size_t i = 0; i + 1 < chunk.len; i++) {
-        char c = chunk.data[i];
-        char next = chunk.data[i + 1];
-        char before = i ? chunk.data[i - 1] : '\0';
-        char after = i + 2 < chunk.len ? chunk.data[i + 2] : '\0';
-        if (c == '_' && is_alnum(next) && (is_alnum(before) || before == '_' || i == 0))
-            return true;
-        if ((c == ':' && next == ':') || (c == '-' && next == '>' && is_alpha(before)))
-            return true;
-        if (c == ':' && next == '/' && after == '/')
-            return true;
-        if (c == '(' && next == ')' && is_alnum(before))
-            return true;
-        if (c == '\\' && is_alnum(next))
-            return true;
-        if ((c == '@' || c == '=') && is_alnum(before) && is_alpha(next))
-            return true;
-        if (c == '[' && is_alnum(before) && is_alnum(next))
-            return true;
-        /* torch.compile, node.js, a.py; not "word.Next" nor "e.g". */
-        if (c == '.' && is_alpha(before) && is_lower(next) && is_lower(after))
-            return true;
-    }
-    return false;
-}
-
-/* f(x), range(10); not path(s). */
-static bool is_call(struct deja_slice chunk)
-{
-    if (chunk.len < 4 || chunk.data[chunk.len - 1] != ')' || !is_alpha(chunk.data[0]))
-        return false;
-    const char *open = memchr(chunk.data, '(', chunk.len);
-    if (!open || !is_alnum(open[-1]))
-        return false;
-    size_t inner = (size_t)(chunk.data + chunk.len - 1 - (open + 1));
-    return inner >= 1 && inner <= 3 && chunk.data[chunk.len - 2] != 's';
-}
-
-static bool is_code(struct deja_slice chunk)
-{
-    if (chunk.len < 2)
-        return false;
-    const char *d = chunk.data;
-    if (chunk.len > 4 && memcmp(d, "www.", 4) == 0)
-        return true;
-    if (chunk.len > 2 && d[0] == '-' && d[1] == '-' && is_alpha(d[2]))
-        return true;
-    bool is_path = d[0] == '/' || (chunk.len > 2 && (d[0] == '.' || d[0] == '~') && d[1] == '/');
-    if (is_path && is_alpha(d[chunk.len - 1]) && memchr(d + 1, '/', chunk.len - 1))
-        return true;
-    return has_inner_code_sign(chunk) || is_call(chunk);
-}
-
 static bool is_closing(char c)
 {
     return c == '.' || c == ',' || c == ';' || c == ':' || c == '!' || c == '?' || c == '\'' ||
@@ -206,14 +126,14 @@ static void put_code(struct scanner *s, size_t len)
     size_t lower_start = s->lower_len;
     for (size_t i = 0; i < len; i++) {
         char c = s->text.data[start + i];
-        if (is_upper(c))
+        if (dj_ascii_is_upper(c))
             c = (char)(c - 'A' + 'a');
         put_lower(s, &c, 1);
     }
     s->offset = start + len;
     struct dj_word *word = add_word(s, DJ_WORD_CODE, start, lower_start);
     if (word)
-        word->is_capitalised = is_upper(s->text.data[start]);
+        word->is_capitalised = dj_ascii_is_upper(s->text.data[start]);
 }
 
 /* ---- numbers ---- */
@@ -221,7 +141,7 @@ static void put_code(struct scanner *s, size_t len)
 static size_t digits_at(const struct scanner *s, size_t offset)
 {
     size_t count = 0;
-    while (is_digit(at(s, offset + count)))
+    while (dj_ascii_is_digit(at(s, offset + count)))
         count++;
     return count;
 }
@@ -270,7 +190,7 @@ static void scan_number(struct scanner *s)
         len = grouped_len(s, start);
         if (!len)
             len = digits_at(s, start);
-        while (at(s, start + len) == '.' && is_digit(at(s, start + len + 1)))
+        while (at(s, start + len) == '.' && dj_ascii_is_digit(at(s, start + len + 1)))
             len += 1 + digits_at(s, start + len + 1);
     }
     for (size_t i = 0; i < len; i++) {
@@ -324,15 +244,15 @@ static size_t dotted_len(const struct scanner *s)
 {
     size_t i = s->offset;
     size_t letters = 0;
-    while (is_alpha(at(s, i)) && at(s, i + 1) == '.') {
+    while (dj_ascii_is_alpha(at(s, i)) && at(s, i + 1) == '.') {
         letters++;
         i += 2;
     }
-    if (is_alpha(at(s, i)) && !is_alnum(at(s, i + 1)) && letters) {
+    if (dj_ascii_is_alpha(at(s, i)) && !dj_ascii_is_alnum(at(s, i + 1)) && letters) {
         letters++;
         i++;
     }
-    return letters >= 2 && !is_alnum(at(s, i)) ? i - s->offset : 0;
+    return letters >= 2 && !dj_ascii_is_alnum(at(s, i)) ? i - s->offset : 0;
 }
 
 static void put_dotted(struct scanner *s, size_t len)
@@ -344,13 +264,13 @@ static void put_dotted(struct scanner *s, size_t len)
         char c = s->text.data[start + i];
         if (c == '.')
             continue;
-        is_all_upper &= is_upper(c);
+        is_all_upper &= dj_ascii_is_upper(c);
         put_lower_code_point(s, c);
     }
     s->offset = start + len;
     struct dj_word *word = add_word(s, DJ_WORD_PLAIN, start, lower_start);
     if (word) {
-        word->is_capitalised = is_upper(s->text.data[start]);
+        word->is_capitalised = dj_ascii_is_upper(s->text.data[start]);
         word->is_acronym = is_all_upper;
     }
 }
@@ -366,7 +286,7 @@ struct word_case {
 
 static void note_case(struct word_case *wc, int32_t c)
 {
-    bool is_up = c < 0x80 ? is_upper((char)c) : dj_char_lower(c) != c;
+    bool is_up = c < 0x80 ? dj_ascii_is_upper((char)c) : dj_char_lower(c) != c;
     if (is_up && !wc->letters)
         wc->is_first_upper = true;
     wc->is_mixed |= is_up && wc->was_lower;
@@ -378,9 +298,11 @@ static void note_case(struct word_case *wc, int32_t c)
 /* ++ of C++ and Notepad++, # of C# and F#. */
 static size_t sign_suffix_len(const struct scanner *s, uint32_t letters)
 {
-    if (at(s, s->offset) == '+' && at(s, s->offset + 1) == '+' && !is_alnum(at(s, s->offset + 2)))
+    if (at(s, s->offset) == '+' && at(s, s->offset + 1) == '+' &&
+        !dj_ascii_is_alnum(at(s, s->offset + 2)))
         return 2;
-    return letters == 1 && at(s, s->offset) == '#' && !is_alnum(at(s, s->offset + 1)) ? 1 : 0;
+    return letters == 1 && at(s, s->offset) == '#' && !dj_ascii_is_alnum(at(s, s->offset + 1)) ? 1
+                                                                                               : 0;
 }
 
 /* An apostrophe of either make between letters; returns its length in bytes. */
@@ -393,7 +315,7 @@ static size_t apostrophe_len(const struct scanner *s)
              memcmp(s->text.data + s->offset, "\xe2\x80\x99", 3) == 0)
         len = 3;
     char after = len ? at(s, s->offset + len) : '\0';
-    return is_alpha(after) || (unsigned char)after >= 0x80 ? len : 0;
+    return dj_ascii_is_alpha(after) || (unsigned char)after >= 0x80 ? len : 0;
 }
 
 static void scan_word(struct scanner *s)
@@ -459,15 +381,16 @@ static bool is_operator(const struct scanner *s, char c)
         after++;
     char left = before ? s->text.data[before - 1] : '\0';
     char right = at(s, after);
-    bool is_left_value = is_digit(left) || left == ')' ||
-                         (is_alpha(left) && (before < 2 || !is_alpha(s->text.data[before - 2])));
-    bool is_right_value =
-        is_digit(right) || right == '(' || (is_alpha(right) && !is_alpha(at(s, after + 1)));
+    bool is_left_value =
+        dj_ascii_is_digit(left) || left == ')' ||
+        (dj_ascii_is_alpha(left) && (before < 2 || !dj_ascii_is_alpha(s->text.data[before - 2])));
+    bool is_right_value = dj_ascii_is_digit(right) || right == '(' ||
+                          (dj_ascii_is_alpha(right) && !dj_ascii_is_alpha(at(s, after + 1)));
     switch (c) {
     case '-': /* between figures, between values with space, in front of a figure */
-        if (!is_digit(right))
+        if (!dj_ascii_is_digit(right))
             return false;
-        if (is_digit(left) || left == ')')
+        if (dj_ascii_is_digit(left) || left == ')')
             return true;
         return is_left_value ? before != s->offset && after != s->offset + 1
                              : before != s->offset && after == s->offset + 1;
@@ -580,19 +503,19 @@ static void scan_one(struct scanner *s)
         s->offset++;
         return;
     }
-    if (s->offset >= s->chunk_seen &&
-        (is_alnum(c) || c == '/' || c == '-' || c == '_' || c == '.' || c == '~' || c == '\\')) {
+    if (s->offset >= s->chunk_seen && (dj_ascii_is_alnum(c) || c == '/' || c == '-' || c == '_' ||
+                                       c == '.' || c == '~' || c == '\\')) {
         struct deja_slice chunk = chunk_here(s);
-        if (is_code(chunk)) {
+        if (dj_words_is_code(chunk)) {
             put_code(s, chunk.len);
             return;
         }
     }
-    if (is_digit(c)) {
+    if (dj_ascii_is_digit(c)) {
         scan_number(s);
         return;
     }
-    if (is_alpha(c)) {
+    if (dj_ascii_is_alpha(c)) {
         size_t dotted = dotted_len(s);
         if (dotted)
             put_dotted(s, dotted);

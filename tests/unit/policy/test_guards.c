@@ -61,7 +61,7 @@ static void reworded_questions_pass(void **state)
     PASSES({"What is the capital of Spain?", "Which city is the capital of Spain?"},
            {"how old is the earth", "How old is Earth?"},
            {"How can I lose weight quickly?", "What is the best way to lose weight?"},
-           {"What are the most popular APIs for Milvus?", "what are the most popular milvus APIs?"},
+           {"Which clients for Valkey are common?", "which valkey clients are common?"},
            {"Show me code that reverses a string in Rust", "How do I reverse a string in Rust?"},
            {"Can dogs eat chocolate?", "Is it okay for dogs to eat chocolate?"}, {"", ""});
 }
@@ -135,7 +135,7 @@ static void a_negation_on_one_side_is_refused(void **state)
            {"Which animals cannot fly?", "What animals are unable to fly?"},
            {"Explain recursion without code", "Explain recursion, do not include code"},
            {"Is it legal?", "Is it legal or not?"},
-           {"Why was my card declined?", "I don't understand why my card was declined."},
+           {"Why was the parcel late?", "I don't understand why the parcel was late."},
            {"Play the next song", "Stop the song, play the next one"},
            {"Should I not invest in gold now?", "Should I avoid investing in gold now?"});
 }
@@ -190,9 +190,9 @@ static void same_names_in_other_forms_pass(void **state)
         {"How do I parse JSON in JS?", "How do I parse JSON in JavaScript?"},
         {"Who was the PM of the UK in 1990?",
          "Who was the prime minister of the United Kingdom in 1990?"},
-        {"What exactly is Hugging Face?", "what is huggingface"},
+        {"What exactly is Snow Drift?", "what is snowdrift"},
         {"the Berlin weather", "Berlin's weather"},
-        {"Who is Ramana Maharishi?", "Who is Ramana Maharshi?"});
+        {"Who is Vladimir Horowitz?", "Who is Vladimir Horovitz?"});
 }
 
 static void other_literals_are_refused(void **state)
@@ -202,8 +202,8 @@ static void other_literals_are_refused(void **state)
             {"What does \"foo\" mean?", "What does \"bar\" mean?"},
             {"Open /etc/passwd/x now", "Open /etc/shadow/x now"},
             {"What is 7 - 3?", "What is 3 - 7?"}, {"What is 4 + 2?", "What is 4 * 2?"});
-    PASSES({"What is `torch.compile`?", "What is \"torch.compile\"?"},
-           {"What does save_to_disk() do?", "What does Dataset.save_to_disk do?"});
+    PASSES({"What is `app.compile`?", "What is \"app.compile\"?"},
+           {"What does write_rows() do?", "What does Table.write_rows do?"});
 }
 
 static void exchanged_roles_are_refused(void **state)
