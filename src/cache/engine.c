@@ -242,6 +242,11 @@ void dj_engine_sweep(struct dj_engine *engine, struct dj_loop *loop)
     dj_memory_sweep(engine->options.memory, dj_loop_index(loop), dj_loop_now_ms(loop));
 }
 
+uint32_t dj_engine_pending(const struct dj_engine *engine)
+{
+    return atomic_load(&engine->pending);
+}
+
 /* ---- inspect ---- */
 
 void dj_engine_stats(struct dj_engine *engine, const uint8_t *tenant,

@@ -170,6 +170,10 @@ int64_t dj_engine_expiry(const struct dj_engine *engine, struct dj_loop *loop, u
 /* Drops expired entries of that loop's part of memory; loop-bound, about once a minute. */
 void dj_engine_sweep(struct dj_engine *engine, struct dj_loop *loop);
 
+/* Lookups, writes and promotions that have begun and not ended. Before loops may be stopped this
+ * must have come to 0: what is under way holds the engine. Any thread. */
+uint32_t dj_engine_pending(const struct dj_engine *engine);
+
 /* ---- inspect ---- */
 
 struct dj_engine_stats {

@@ -34,6 +34,7 @@ static void start_semantic(struct lookup *lookup);
 
 static void destroy(struct lookup *lookup)
 {
+    dj_engine_leave(lookup->engine);
     for (uint32_t i = 0; i < lookup->result.candidate_count; i++)
         dj_value_unref(lookup->result.candidates[i].value);
     dj_value_unref(lookup->hit);
@@ -298,6 +299,7 @@ enum deja_status dj_engine_lookup(struct dj_engine *engine, struct dj_loop *loop
                               .options = *options,
                               .ctx = ctx,
                               .done = done};
+    dj_engine_enter(engine);
     lookup->fingerprint.canonical = deja_slice(NULL, 0);
     lookup->result.threshold = threshold_of(engine, options);
     lookup->result.reason = "not-stored";

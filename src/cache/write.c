@@ -29,6 +29,7 @@ struct put {
 
 static void put_destroy(struct put *put)
 {
+    dj_engine_leave(put->engine);
     dj_value_unref(put->value);
     dj_free(put->vector);
     dj_free(put);
@@ -139,6 +140,7 @@ enum deja_status dj_engine_put(struct dj_engine *engine, struct dj_loop *loop,
     if (!put)
         return DEJA_ERR_NOMEM;
     *put = (struct put){.engine = engine, .origin = loop, .ctx = ctx, .done = done};
+    dj_engine_enter(engine);
     put->is_semantic = is_semantic && engine->semantic;
     memcpy(put->key.tenant, entry->tenant, sizeof put->key.tenant);
     memcpy(put->key.id, entry->id, sizeof put->key.id);
@@ -189,6 +191,7 @@ static void promote(void *ctx)
     (void)is_promoted; /* a value that does not fit stays in the tier it came from */
     dj_value_unref(promotion->value);
     dj_free(promotion);
+    dj_engine_leave(engine);
 }
 
 void dj_engine_promote(struct dj_engine *engine, struct dj_value *value)
@@ -200,6 +203,7 @@ void dj_engine_promote(struct dj_engine *engine, struct dj_value *value)
         return; /* it stays where it is */
     memcpy(key.tenant, entry->tenant, sizeof key.tenant);
     memcpy(key.id, entry->id, sizeof key.id);
+    dj_engine_enter(engine);
     promotion->engine = engine;
     promotion->value = dj_value_ref(value);
     promotion->home = engine->options.loops[dj_engine_home(engine, &key)];
@@ -213,7 +217,8 @@ struct removal {
     struct dj_loop *origin;
     struct dj_loop *home;
     struct dj_store_key key;
-    struct deja_slice tag; /* owned copy */
+    struct deja_slice tag; /* of tag_copy */
+    char *tag_copy;        /* owned */
     struct dj_task task;
     struct dj_job job;
     uint64_t removed;
@@ -226,9 +231,18 @@ static struct removal *removal_create(struct dj_engine *engine, struct dj_loop *
                                       dj_remove_done_fn *done)
 {
     struct removal *removal = dj_alloc_zeroed(1, sizeof *removal);
-    if (removal)
-        *removal = (struct removal){.engine = engine, .origin = loop, .ctx = ctx, .done = done};
+    if (!removal)
+        return NULL;
+    *removal = (struct removal){.engine = engine, .origin = loop, .ctx = ctx, .done = done};
+    dj_engine_enter(engine);
     return removal;
+}
+
+static void removal_destroy(struct removal *removal)
+{
+    dj_engine_leave(removal->engine);
+    dj_free(removal->tag_copy);
+    dj_free(removal);
 }
 
 static void on_removed(void *ctx)
@@ -236,8 +250,7 @@ static void on_removed(void *ctx)
     struct removal *removal = ctx;
     if (removal->done)
         removal->done(removal->ctx, removal->status, removal->removed);
-    dj_free((void *)(uintptr_t)removal->tag.data);
-    dj_free(removal);
+    removal_destroy(removal);
 }
 
 static void remove_vector(void *ctx)
@@ -339,16 +352,14 @@ static enum deja_status start_raise(struct dj_engine *engine, struct dj_loop *lo
     if (!removal)
         return DEJA_ERR_NOMEM;
     memcpy(removal->key.tenant, tenant, sizeof removal->key.tenant);
-    char *copy = dj_strdup(tag);
-    removal->tag = deja_slice(copy, tag.len);
+    removal->tag_copy = dj_strdup(tag);
+    removal->tag = deja_slice(removal->tag_copy, tag.len);
     removal->job = (struct dj_job){
         .work = raise_generation, .done = on_generation_raised, .ctx = removal, .loop = loop};
     enum deja_status status =
-        copy ? dj_pool_submit(engine->options.pool, &removal->job) : DEJA_ERR_NOMEM;
-    if (status != DEJA_OK) {
-        dj_free(copy);
-        dj_free(removal);
-    }
+        removal->tag_copy ? dj_pool_submit(engine->options.pool, &removal->job) : DEJA_ERR_NOMEM;
+    if (status != DEJA_OK)
+        removal_destroy(removal);
     return status;
 }
 
@@ -382,6 +393,7 @@ static void on_got(void *ctx)
 {
     struct get *get = ctx;
     get->got(get->ctx, DEJA_OK, get->value);
+    dj_engine_leave(get->engine);
     dj_free(get);
 }
 
@@ -405,6 +417,7 @@ enum deja_status dj_engine_get(struct dj_engine *engine, struct dj_loop *loop,
     if (!get)
         return DEJA_ERR_NOMEM;
     *get = (struct get){.engine = engine, .loop = loop, .ctx = ctx, .got = got};
+    dj_engine_enter(engine);
     memcpy(get->tenant, key->tenant, sizeof get->tenant);
     get->value = dj_engine_find(engine, loop, key, 0);
     struct dj_store *lmdb = engine->options.lmdb;

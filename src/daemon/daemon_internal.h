@@ -57,9 +57,12 @@ struct dj_daemon {
     struct dj_job load;
     struct dj_signal *signals[3];
     _Atomic uint32_t draining; /* nodes */
+    struct dj_timer *settle;   /* loop 0: waits until nothing is under way */
+    uint32_t settle_turns;
     struct dj_task reload_task;
     _Atomic bool is_reload_posted;
     bool is_stopping; /* loop 0 */
+    bool is_settled;  /* nothing was under way when the loops ended */
 };
 
 /* Builds everything but signals and threads. On failure what was built is taken down by

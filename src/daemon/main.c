@@ -260,9 +260,29 @@ static int run_model(struct invocation *invocation)
     return code;
 }
 
+/* The model is that of the settings unless --model says otherwise. */
 static int run_eval(struct invocation *invocation)
 {
-    return dj_tool_eval(invocation->argc, invocation->argv);
+    struct dj_settings_source source = source_of(invocation);
+    struct dj_diagnostics diagnostics = {.error_count = 0};
+    struct dj_settings settings = {.data_dir = NULL};
+    char model[] = "--model";
+    size_t count = (size_t)invocation->argc;
+    enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, NULL);
+    char **argv = dj_alloc_zeroed(count + 3, sizeof *argv);
+    int code = EXIT_CONFIG_ERROR;
+    write_diagnostics(&diagnostics);
+    dj_diagnostics_fini(&diagnostics);
+    if (status == DEJA_OK && argv) {
+        argv[0] = invocation->argv[0];
+        argv[1] = model;
+        argv[2] = settings.semantic.model_dir;
+        memcpy(argv + 3, invocation->argv + 1, (count - 1) * sizeof *argv);
+        code = dj_tool_eval((int)count + 2, argv);
+    }
+    dj_free(argv);
+    dj_settings_fini(&settings);
+    return code;
 }
 
 static int run_client(struct invocation *invocation)
@@ -293,7 +313,7 @@ static const struct command {
     {"explain", "why a prompt is a hit or a miss", run_client, true},
     {"stats", "figures of a running daemon", run_client, true},
     {"model", "pull, add, list and verify models", run_model, false},
-    {"eval", "replay labelled streams and count wrong hits", run_eval, true},
+    {"eval", "replay labelled streams and count wrong hits", run_eval, false},
     {"config", "check, print and describe the configuration", run_config, false},
     {"version", "print the version", run_version, true},
     {"help", "this text, or that of a command", run_help, true},

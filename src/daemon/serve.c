@@ -19,6 +19,8 @@
 #include "daemon/daemon_internal.h"
 
 #define EXIT_FORCED 1
+#define SETTLE_TURN_MS 2u
+#define SETTLE_TURNS_MAX 2500u /* 5 s */
 
 /* ---- systemd ---- */
 
@@ -47,22 +49,54 @@ static void notify(const char *state)
 
 /* ---- stop ---- */
 
-/* On each loop, once its connections are gone: close what keeps the loop alive. */
+/* On each loop, once nothing is under way: close what keeps the loop alive. */
 static void end_node(void *ctx)
 {
     struct dj_node *node = ctx;
     for (uint32_t i = 0; i < node->server_count; i++)
         dj_http_server_destroy(node->servers[i]);
     node->server_count = 0;
-    dj_outbound_destroy(node->outbound);
-    node->outbound = NULL;
     dj_timer_destroy(node->sweep);
     node->sweep = NULL;
     if (dj_loop_index(node->loop) == 0) {
+        dj_timer_destroy(node->daemon->settle);
+        node->daemon->settle = NULL;
         for (size_t i = 0; i < sizeof node->daemon->signals / sizeof *node->daemon->signals; i++)
             dj_signal_destroy(node->daemon->signals[i]);
     }
     dj_loop_stop(node->loop);
+}
+
+static void post_to_nodes(struct dj_daemon *daemon, dj_task_fn *run)
+{
+    for (uint32_t i = 0; i < daemon->loop_count; i++) {
+        struct dj_node *node = &daemon->nodes[i];
+        node->stop = (struct dj_task){.run = run, .ctx = node};
+        dj_loop_post(node->loop, &node->stop);
+    }
+}
+
+/* Loop 0, every few milliseconds: what is under way still needs the loops. */
+static void on_settle(void *ctx)
+{
+    struct dj_daemon *daemon = ctx;
+    bool is_quiet =
+        !dj_engine_pending(daemon->engine) && !atomic_load(&daemon->proxy.calls);
+    if (!is_quiet && ++daemon->settle_turns < SETTLE_TURNS_MAX)
+        return;
+    daemon->is_settled = is_quiet;
+    dj_timer_stop(daemon->settle);
+    post_to_nodes(daemon, end_node);
+}
+
+/* Calls that only fill the cache are given up now; their flights end at once. */
+static void quiet_node(void *ctx)
+{
+    struct dj_node *node = ctx;
+    dj_outbound_destroy(node->outbound);
+    node->outbound = NULL;
+    if (dj_loop_index(node->loop) == 0)
+        dj_timer_start(node->daemon->settle, SETTLE_TURN_MS, SETTLE_TURN_MS);
 }
 
 static void on_node_drained(void *ctx)
@@ -74,11 +108,8 @@ static void on_node_drained(void *ctx)
     if (atomic_fetch_sub(&daemon->draining, 1) != 1)
         return;
     /* Only when all are drained: a flight's home may be another loop than its riders'. */
-    for (uint32_t i = 0; i < daemon->loop_count; i++) {
-        struct dj_node *each = &daemon->nodes[i];
-        each->stop = (struct dj_task){.run = end_node, .ctx = each};
-        dj_loop_post(each->loop, &each->stop);
-    }
+    atomic_store(&daemon->proxy.is_stopping, true);
+    post_to_nodes(daemon, quiet_node);
 }
 
 static void drain_node(void *ctx)
@@ -96,11 +127,7 @@ static void start_drain(struct dj_daemon *daemon)
     notify("STOPPING=1");
     dj_log_write(daemon->log, DJ_LOG_INFO, "stopping: running requests are finished first", NULL);
     atomic_store(&daemon->draining, daemon->loop_count);
-    for (uint32_t i = 0; i < daemon->loop_count; i++) {
-        struct dj_node *node = &daemon->nodes[i];
-        node->stop = (struct dj_task){.run = drain_node, .ctx = node};
-        dj_loop_post(node->loop, &node->stop);
-    }
+    post_to_nodes(daemon, drain_node);
 }
 
 /* ---- reload ---- */
@@ -171,7 +198,8 @@ static void on_signal(void *ctx, int signal_number)
 static enum deja_status watch_signals(struct dj_daemon *daemon)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
-    enum deja_status status = DEJA_OK;
+    enum deja_status status =
+        dj_timer_create(daemon->loops[0], daemon, on_settle, &daemon->settle);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers && status == DEJA_OK; i++)
         status =
             dj_signal_create(daemon->loops[0], numbers[i], daemon, on_signal, &daemon->signals[i]);
@@ -292,9 +320,13 @@ int dj_daemon_serve(const struct dj_settings *settings, const struct dj_settings
         return 1;
     }
     dj_telemetry_totals(daemon->telemetry, NULL, &totals);
+    print_summary(&totals);
+    if (!daemon->is_settled) {
+        fputs("deja serve: some work did not end in time; its results are lost\n", stderr);
+        _exit(1); /* it still uses what would be freed now */
+    }
     dj_daemon_fini(daemon);
     dj_wipe(daemon->admin_token, sizeof daemon->admin_token);
     dj_free(daemon);
-    print_summary(&totals);
     return 0;
 }

@@ -25,6 +25,7 @@ struct dj_call *dj_call_create(struct dj_proxy_context *context)
     if (!call)
         return NULL;
     call->context = context;
+    atomic_fetch_add(&context->calls, 1);
     dj_arena_init(&call->arena, CALL_ARENA_BYTES_MAX);
     dj_buf_init(&call->pending, PENDING_BYTES_MAX);
     call->why = "not-stored";
@@ -35,6 +36,7 @@ void dj_call_destroy(struct dj_call *call)
 {
     if (!call)
         return;
+    atomic_fetch_sub(&call->context->calls, 1);
     dj_buf_fini(&call->pending);
     dj_buf_fini(&call->whole);
     dj_buf_fini(&call->made);
@@ -434,7 +436,8 @@ static void start_upstream(struct dj_call *call)
         .total_timeout_ms = policy->total_timeout_ms,
     };
     call->upstream_started_us = dj_loop_monotonic_us(call->home);
-    if (dj_outbound_start(context->outbounds[dj_loop_index(call->home)], &request, &events, call,
+    if (atomic_load(&context->is_stopping) ||
+        dj_outbound_start(context->outbounds[dj_loop_index(call->home)], &request, &events, call,
                           &call->outbound) != DEJA_OK)
         dj_flight_fail(call->flight, DEJA_ERR_BUSY, "no upstream connection can be made now");
 }

@@ -55,6 +55,8 @@ struct dj_proxy_context {
     const char *forced_tenant; /* --tenant: everybody is this one; NULL: derived */
     _Atomic(const struct dj_proxy_policy *) policy;
     _Atomic bool is_usage_refused; /* this upstream knows no stream_options */
+    _Atomic bool is_stopping;      /* no new upstream calls */
+    _Atomic uint32_t calls;        /* calls alive, whatever their phase */
 };
 
 #endif

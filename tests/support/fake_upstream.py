@@ -426,7 +426,9 @@ class FakeUpstream:
         if kind.startswith("error-"):
             return await self._error(writer, int(kind[6:]))
         if self.refuse_stream_options and "stream_options" in body:
-            return await self._error(writer, 400)
+            return await self._send_json(writer, 400, {"error": {
+                "message": "Unrecognized request argument supplied: stream_options",
+                "type": "invalid_request_error", "param": None, "code": None}})
         if kind == "step":
             return await self._step(model.partition(":")[2], request, reader, writer)
         if kind == "notjson":

@@ -55,7 +55,7 @@ pytest_stage() {
     shift 2
     local junit=$RESULTS/$(tr -c 'a-z0-9\n' _ <<<"${name,,}").xml
     stage "$name" "$junit" env DEJA_BIN="$binary" DEJA_TOOLS="$TOOLS" DEJA_SHARED="$(shared_folder)" \
-        ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0:exitcode=99}" \
+        ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0:exitcode=99:quarantine_size_mb=16}" \
         UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}" \
         "$TOOLS/venv/bin/python" -m pytest -q --no-header -p no:cacheprovider --tb=short \
         --junitxml="$junit" -o junit_family=xunit2 -c tests/integration/pytest.ini \
