@@ -27,7 +27,8 @@ def cores():
 
 
 def spread(values):
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+    low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
+    return {"median": statistics.median(values), "quartiles": [low, high], "min": min(values), "max": max(values)}
 
 
 def pulled_models():

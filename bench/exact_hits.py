@@ -39,7 +39,7 @@ def on_core(core, command):
 
 
 def request_body():
-    return json.dumps({"model": "bench", "temperature": 0, "messages": [
+    return json.dumps({"model": "long:75", "temperature": 0, "messages": [
         {"role": "system", "content": "You are a helpful assistant that answers briefly."},
         {"role": "user", "content": "How do I reset the password of my account?"}]})
 
@@ -97,7 +97,7 @@ def main():
     from fake_upstream import FakeUpstream
 
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=50)
     options = parser.parse_args()
@@ -132,7 +132,8 @@ def main():
     upstream.stop()
     ratio = spread([turn["ratio"] for turn in turns])
     print(f"exact hits on one core, {options.connections} connections, answer of {size} bytes: "
-          f"ratio to nginx {ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})")
+          f"ratio to nginx {ratio['median']:.2f} (middle half {ratio['quartiles'][0]:.2f} to "
+          f"{ratio['quartiles'][1]:.2f}, all {ratio['min']:.2f} to {ratio['max']:.2f})")
     write_result("exact_hits", {"answer_bytes": size, "connections": options.connections, "ratio": ratio, "turns": turns})
 
 

@@ -130,7 +130,7 @@ word_bench() {
     build_kind release
     case "${1:-all}" in
     all | exact)
-        unpack_packages nginx nginx-common wrk libluajit-5.1-2 libpcre2-8-0
+        unpack_packages nginx wrk libluajit-5.1-2 libpcre2-8-0
         say "exact hits on one core beside nginx"
         python3 bench/exact_hits.py "${@:2}"
         ;;&
