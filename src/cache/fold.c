@@ -28,7 +28,7 @@ static bool is_word(char c)
            (unsigned char)c >= 0x80;
 }
 
-/* The pattern's length when text at `at` has its shape: 9 a digit, h a hex digit, else itself. */
+/* The pattern's length when text at `at` has its shape: 9 a digit, # a hex digit, else itself. */
 static size_t match_shape(struct deja_slice text, size_t at, const char *shape)
 {
     size_t len = strlen(shape);
@@ -36,7 +36,7 @@ static size_t match_shape(struct deja_slice text, size_t at, const char *shape)
         return 0;
     for (size_t i = 0; i < len; i++) {
         char c = text.data[at + i];
-        bool is_same = shape[i] == '9' ? is_digit(c) : shape[i] == 'h' ? is_hex(c) : c == shape[i];
+        bool is_same = shape[i] == '9' ? is_digit(c) : shape[i] == '#' ? is_hex(c) : c == shape[i];
         if (!is_same)
             return 0;
     }
@@ -55,7 +55,7 @@ static size_t match_first(struct deja_slice text, size_t at, const char *const *
 
 static size_t match_uuid(struct deja_slice text, size_t at)
 {
-    return match_shape(text, at, "hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh");
+    return match_shape(text, at, "########-####-####-####-############");
 }
 
 static size_t match_month_date(struct deja_slice text, size_t at)
