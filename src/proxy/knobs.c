@@ -21,11 +21,11 @@ enum knob {
     KNOB_THRESHOLD,
     KNOB_NAME_SPACE,
     KNOB_TAGS,
-    KNOB_MODE,      /* exact|direct, semantic */
-    KNOB_OP_CACHE,  /* readWrite, readOnly, writeOnly */
-    KNOB_DEJA,      /* bypass, refresh, no-store, read-only, write-only */
+    KNOB_MODE,       /* exact|direct, semantic */
+    KNOB_OP_CACHE,   /* readWrite, readOnly, writeOnly */
+    KNOB_DEJA,       /* bypass, refresh, no-store, read-only, write-only */
     KNOB_DIRECTIVES, /* as Cache-Control */
-    KNOB_SEEN,      /* only tells the family */
+    KNOB_SEEN,       /* only tells the family */
 };
 
 static const struct row {
