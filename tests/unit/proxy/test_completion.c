@@ -464,7 +464,7 @@ static void usage_only_events_are_told_apart(void **state)
                          rows[i].is_usage_only);
 }
 
-/* ---- rewrite and facts ---- */
+/* ---- rewrite ---- */
 
 static void assert_rewritten(const char *object, bool is_usage_zero, const char *id,
                              const char *wanted)
@@ -498,84 +498,6 @@ static void rewrite_changes_only_what_it_says(void **state)
                      "\"none\":null}}}");
     assert_rewritten("{\"choices\":[],\"usage\":null}", true, "new",
                      "{\"choices\":[],\"usage\":null}");
-}
-
-#define CHOICE(message, reason) \
-    "{\"choices\":[{\"message\":" message ",\"finish_reason\":" reason "}]}"
-#define STOPPED 1u
-#define LENGTH 2u
-#define FILTERED 4u
-#define CALLS 8u
-#define REFUSED 16u
-#define CONTENT 32u
-#define MODERATED 64u
-
-static void facts_of_answers(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *object;
-        size_t choices;
-        unsigned facts;
-    } rows[] = {
-        {CHOICE("{\"content\":\"a\"}", "\"stop\""), 1, STOPPED | CONTENT},
-        {CHOICE("{\"content\":\"\"}", "\"stop\""), 1, STOPPED},
-        {CHOICE("{\"content\":null}", "\"stop\""), 1, STOPPED},
-        {CHOICE("{\"content\":[{\"type\":\"text\"}]}", "\"stop\""), 1, STOPPED | CONTENT},
-        {CHOICE("{\"content\":\"a\"}", "\"length\""), 1, LENGTH | CONTENT},
-        {CHOICE("{\"content\":\"a\"}", "\"content_filter\""), 1, FILTERED | CONTENT},
-        {CHOICE("{\"content\":\"a\"}", "null"), 1, CONTENT},
-        {CHOICE("{\"content\":\"a\"}", "\"error\""), 1, CONTENT},
-        {CHOICE("{\"content\":null,\"tool_calls\":[{}]}", "\"tool_calls\""), 1,
-         STOPPED | CALLS | CONTENT},
-        {CHOICE("{\"content\":\"a\",\"tool_calls\":[]}", "\"stop\""), 1, STOPPED | CONTENT},
-        {CHOICE("{\"function_call\":{\"name\":\"f\"}}", "\"function_call\""), 1,
-         STOPPED | CALLS | CONTENT},
-        {CHOICE("{\"content\":null,\"refusal\":\"no\"}", "\"stop\""), 1, STOPPED | REFUSED},
-        {CHOICE("{\"content\":\"a\",\"refusal\":\"\"}", "\"stop\""), 1, STOPPED | CONTENT},
-        {CHOICE("{\"content\":null,\"audio\":{}}", "\"stop\""), 1, STOPPED | CONTENT},
-        {"{\"choices\":[{\"message\":{\"content\":\"a\"},\"finish_reason\":\"stop\"},"
-         "{\"message\":{\"content\":\"b\"},\"finish_reason\":\"length\"}]}",
-         2, LENGTH | CONTENT},
-        {"{\"moderation\":{},\"choices\":[]}", 0, STOPPED | MODERATED},
-        {"{}", 0, STOPPED},
-        {"[]", 0, STOPPED},
-        {"{\"choices\":\"x\"}", 0, STOPPED},
-        {"{\"choices\":[7]}", 1, 0},
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct dj_completion_facts facts;
-        struct dj_json_doc *doc = parse(deja_slice_text(rows[i].object));
-        dj_completion_inspect(dj_json_root(doc), &facts);
-        unsigned got = (facts.is_every_choice_stopped ? STOPPED : 0) |
-                       (facts.has_length ? LENGTH : 0) | (facts.has_content_filter ? FILTERED : 0) |
-                       (facts.has_tool_calls ? CALLS : 0) | (facts.has_refusal ? REFUSED : 0) |
-                       (facts.has_content ? CONTENT : 0) | (facts.is_moderated ? MODERATED : 0);
-        if (got != rows[i].facts || facts.choice_count != rows[i].choices)
-            fail_msg("%s: %#x, %zu", rows[i].object, got, facts.choice_count);
-        dj_json_doc_destroy(doc);
-    }
-}
-
-static void facts_count_tokens_within_bounds(void **state)
-{
-    (void)state;
-    struct dj_completion_facts facts;
-    struct dj_json_doc *doc =
-        parse(deja_slice_text("{\"model\":\"m-1\",\"usage\":{\"prompt_tokens\":12,"
-                              "\"completion_tokens\":99999999999}}"));
-    dj_completion_inspect(dj_json_root(doc), &facts);
-    assert_int_equal(facts.input_tokens, 12);
-    assert_int_equal(facts.output_tokens, UINT32_MAX);
-    assert_true(deja_slice_is_equal(facts.model, deja_slice_text("m-1")));
-    dj_json_doc_destroy(doc);
-    doc = parse(deja_slice_text("{\"model\":1,\"usage\":{\"prompt_tokens\":-3,"
-                                "\"completion_tokens\":\"x\"}}"));
-    dj_completion_inspect(dj_json_root(doc), &facts);
-    assert_int_equal(facts.input_tokens, 0);
-    assert_int_equal(facts.output_tokens, 0);
-    assert_int_equal(facts.model.len, 0);
-    dj_json_doc_destroy(doc);
 }
 
 /* ---- failing allocations ---- */
@@ -654,8 +576,6 @@ int main(void)
         cmocka_unit_test(a_replay_has_usage_only_when_asked_for),
         cmocka_unit_test(usage_only_events_are_told_apart),
         cmocka_unit_test(rewrite_changes_only_what_it_says),
-        cmocka_unit_test(facts_of_answers),
-        cmocka_unit_test(facts_count_tokens_within_bounds),
         cmocka_unit_test(assemble_survives_each_failed_allocation),
         cmocka_unit_test(replay_survives_each_failed_allocation),
     };
