@@ -31,6 +31,7 @@ enum deja_status dj_base64_decode(struct deja_slice text, struct dj_buf *out)
 {
     size_t len = text.len;
     size_t padding = 0;
+    size_t before = out->len;
     while (padding < 2 && padding < len && text.data[len - 1 - padding] == '=')
         padding++;
     if (len % 4)
@@ -41,8 +42,10 @@ enum deja_status dj_base64_decode(struct deja_slice text, struct dj_buf *out)
         for (size_t k = 0; k < 4; k++) {
             bool is_padding = i + k >= len - padding;
             int value = is_padding ? 0 : digit_value(text.data[i + k]);
-            if (value < 0)
+            if (value < 0) {
+                out->len = before;
                 return DEJA_ERR_INVALID;
+            }
             group = group << 6 | (uint32_t)value;
         }
         const unsigned char bytes[3] = {(unsigned char)(group >> 16), (unsigned char)(group >> 8),

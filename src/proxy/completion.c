@@ -12,6 +12,7 @@
 
 #define EVENT_BYTES_MAX (16u << 20)
 #define INDEX_MAX 256
+#define MEMBERS_MAX 1024u /* of one object: they are looked up one after another */
 
 enum node_kind { NODE_NONE, NODE_TEXT, NODE_RAW, NODE_OBJECT, NODE_ARRAY };
 
@@ -27,6 +28,7 @@ struct node {
     struct node *next;
     struct node *children;
     struct node **children_end;
+    size_t child_count;
     struct piece *pieces; /* text: parts; raw: one */
     struct piece **pieces_end;
 };
@@ -74,12 +76,23 @@ static void add_piece(struct fold *fold, struct node *node, struct deja_slice by
     node->pieces_end = &piece->next;
 }
 
+/* A value of another kind starts anew: what was gathered as the old kind is forgotten. */
+static void become(struct node *node, enum node_kind kind)
+{
+    if (node->kind == kind)
+        return;
+    node->kind = kind;
+    node->pieces = NULL;
+    node->children = NULL;
+    node->child_count = 0;
+}
+
 static void set_raw(struct fold *fold, struct node *node, const struct dj_json *value)
 {
     struct dj_buf raw = {0};
     struct dj_json_writer w = dj_json_writer(&raw);
     dj_json_put_value(&w, value);
-    node->kind = NODE_RAW;
+    become(node, NODE_RAW);
     node->pieces = NULL;
     if (raw.status != DEJA_OK)
         fold->status = raw.status;
@@ -95,7 +108,12 @@ static struct node *add_child(struct fold *fold, struct node *parent, struct dej
     if (!child)
         return NULL;
     child->name = name.data ? dj_arena_copy(&fold->arena, name) : name;
+    if (name.data && !child->name.data) {
+        fold->status = DEJA_ERR_NOMEM;
+        return NULL;
+    }
     child->index = index;
+    parent->child_count++;
     if (!parent->children)
         parent->children_end = &parent->children;
     *parent->children_end = child;
@@ -108,18 +126,22 @@ static struct node *member(struct fold *fold, struct node *parent, struct deja_s
     for (struct node *child = parent->children; child; child = child->next)
         if (deja_slice_is_equal(child->name, name))
             return child;
+    if (parent->child_count >= MEMBERS_MAX) {
+        fold->status = DEJA_ERR_LIMIT;
+        return NULL;
+    }
     return add_child(fold, parent, name, -1);
 }
 
 static struct node *item(struct fold *fold, struct node *parent, int64_t index)
 {
-    for (struct node *child = parent->children; child; child = child->next)
-        if (child->index == index)
-            return child;
     if (index < 0 || index > INDEX_MAX) {
         fold->status = DEJA_ERR_LIMIT;
         return NULL;
     }
+    for (struct node *child = parent->children; child; child = child->next)
+        if (child->index == index)
+            return child;
     return add_child(fold, parent, deja_slice(NULL, 0), index);
 }
 
@@ -127,20 +149,20 @@ static void merge(struct fold *fold, struct node *node, const struct dj_json *va
 
 static void merge_text(struct fold *fold, struct node *node, const struct dj_json *value)
 {
-    static const char *const once[] = {"role", "id", "type", "name", "object", NULL};
+    static const char *const once[] = {"role", "id", "type", "name", "object", "format", NULL};
     struct deja_slice text = dj_json_string(value);
-    if (node->kind != NODE_TEXT) {
-        node->kind = NODE_TEXT;
-        node->pieces = NULL;
-        add_piece(fold, node, text);
-    } else if (!is_one_of(node->name, once) || node->pieces->bytes.len == 0) {
-        add_piece(fold, node, text);
+    become(node, NODE_TEXT);
+    if (is_one_of(node->name, once) && node->pieces) {
+        if (node->pieces->bytes.len)
+            return;
+        node->pieces = NULL; /* an empty one was a place holder */
     }
+    add_piece(fold, node, text);
 }
 
 static void merge_array(struct fold *fold, struct node *node, const struct dj_json *value)
 {
-    node->kind = NODE_ARRAY;
+    become(node, NODE_ARRAY);
     for (struct dj_json_walk walk = dj_json_walk(value); dj_json_walk_next(&walk);) {
         const struct dj_json *index = dj_json_get(walk.value, "index");
         bool is_indexed = dj_json_is(index, DJ_JSON_NUMBER);
@@ -175,7 +197,7 @@ static void merge(struct fold *fold, struct node *node, const struct dj_json *va
         merge_array(fold, node, value);
         break;
     case DJ_JSON_OBJECT:
-        node->kind = NODE_OBJECT;
+        become(node, NODE_OBJECT);
         for (struct dj_json_walk walk = dj_json_walk(value); dj_json_walk_next(&walk);)
             merge(fold, member(fold, node, walk.key), walk.value);
         break;
@@ -200,7 +222,7 @@ static void fold_choice(struct fold *fold, const struct dj_json *choice)
             continue;
         if (deja_slice_is_equal(walk.key, deja_slice_text("delta")))
             merge(fold, member(fold, node, deja_slice_text("message")), walk.value);
-        else if (deja_slice_is_equal(walk.key, deja_slice_text("finish_reason")))
+        else if (dj_json_is(walk.value, DJ_JSON_STRING)) /* finish_reason and its like */
             replace(fold, member(fold, node, walk.key), walk.value);
         else
             merge(fold, member(fold, node, walk.key), walk.value);
@@ -210,7 +232,8 @@ static void fold_choice(struct fold *fold, const struct dj_json *choice)
 static void fold_chunk(struct fold *fold, const struct dj_json *chunk)
 {
     static const char *const left_out[] = {"choices", "object", "obfuscation", NULL};
-    if (!dj_json_is(chunk, DJ_JSON_OBJECT) || dj_json_get(chunk, "error")) {
+    if (!dj_json_is(chunk, DJ_JSON_OBJECT) ||
+        dj_json_type(dj_json_get(chunk, "error")) != DJ_JSON_NULL) {
         fold->status = DEJA_ERR_INVALID;
         return;
     }

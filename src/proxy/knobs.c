@@ -179,6 +179,26 @@ static void read_mode(struct deja_slice value, struct dj_knobs *knobs)
         knobs->detail = "mode-ignored";
 }
 
+static void read_op_cache(struct deja_slice value, struct dj_knobs *knobs)
+{
+    bool is_read_only = is_text(value, "readOnly");
+    bool is_write_only = is_text(value, "writeOnly");
+    if (!is_read_only && !is_write_only && !is_text(value, "readWrite")) {
+        knobs->detail = "op-cache-ignored";
+        return;
+    }
+    knobs->is_no_store = is_read_only;
+    knobs->is_no_read = is_write_only;
+}
+
+static void read_tags(struct deja_slice value, struct dj_knobs *knobs)
+{
+    if (value.len <= TAGS_LEN_MAX)
+        knobs->tags = value;
+    else
+        knobs->detail = "tags-ignored";
+}
+
 static void read_row(const struct row *row, struct deja_slice value, struct dj_knobs *knobs)
 {
     bool is_true = is_text(value, "true") || is_text(value, "1");
@@ -216,14 +236,13 @@ static void read_row(const struct row *row, struct deja_slice value, struct dj_k
         read_name_space(value, knobs);
         break;
     case KNOB_TAGS:
-        knobs->tags = value.len <= TAGS_LEN_MAX ? value : knobs->tags;
+        read_tags(value, knobs);
         break;
     case KNOB_MODE:
         read_mode(value, knobs);
         break;
     case KNOB_OP_CACHE:
-        knobs->is_no_store = is_text(value, "readOnly");
-        knobs->is_no_read = is_text(value, "writeOnly");
+        read_op_cache(value, knobs);
         break;
     case KNOB_DEJA:
         read_deja(value, knobs);
@@ -234,6 +253,19 @@ static void read_row(const struct row *row, struct deja_slice value, struct dj_k
     case KNOB_SEEN:
         break;
     }
+}
+
+/* Seconds as a number into *ms; detail names one that cannot be read. */
+static void read_seconds(const struct dj_json *value, const char *detail, uint64_t *ms,
+                         struct dj_knobs *knobs)
+{
+    double seconds = dj_json_double(value, 0);
+    if (dj_json_type(value) == DJ_JSON_NULL)
+        return;
+    if (seconds * MS_PER_S >= 1 && seconds < 1e9)
+        *ms = (uint64_t)(seconds * MS_PER_S);
+    else
+        knobs->detail = detail;
 }
 
 /* LiteLLM's body knobs; there s-maxage is a freshness bound. */
@@ -249,14 +281,9 @@ static void read_body(const struct dj_json *body, struct dj_knobs *knobs)
         knobs->is_no_read = true;
     if (dj_json_bool(dj_json_get(cache, "no-store"), false))
         knobs->is_bypass = true;
-    double ttl = dj_json_double(dj_json_get(cache, "ttl"), 0);
-    if (ttl > 0 && ttl < 1e9)
-        knobs->ttl_ms = (uint64_t)(ttl * MS_PER_S);
-    double age = dj_json_double(dj_json_get(cache, "s-maxage"), 0);
-    if (!(age > 0))
-        age = dj_json_double(dj_json_get(cache, "s-max-age"), 0);
-    if (age > 0 && age < 1e9)
-        knobs->max_age_ms = (uint64_t)(age * MS_PER_S);
+    read_seconds(dj_json_get(cache, "ttl"), "ttl-ignored", &knobs->ttl_ms, knobs);
+    read_seconds(dj_json_get(cache, "s-max-age"), "max-age-ignored", &knobs->max_age_ms, knobs);
+    read_seconds(dj_json_get(cache, "s-maxage"), "max-age-ignored", &knobs->max_age_ms, knobs);
     struct deja_slice name_space = dj_json_string(dj_json_get(cache, "namespace"));
     if (name_space.len)
         read_name_space(name_space, knobs);

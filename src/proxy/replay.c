@@ -18,7 +18,7 @@ static bool is_name(struct deja_slice name, const char *text)
     return deja_slice_is_equal(name, deja_slice_text(text));
 }
 
-/* Opens an event with the members every chunk carries; the caller writes "choices" and ends it. */
+/* Opens an event with the members every chunk carries; the caller fills "choices" and ends it. */
 static void begin_event(struct replay *replay)
 {
     dj_buf_clear(&replay->event);
@@ -40,7 +40,6 @@ static void begin_event(struct replay *replay)
 
 static void end_event(struct replay *replay)
 {
-    dj_json_end_array(&replay->w);
     dj_json_end_object(&replay->w);
     if (replay->event.status != DEJA_OK)
         replay->out->status = replay->event.status;
@@ -81,6 +80,7 @@ static void end_choice(struct replay *replay, const struct dj_json *logprobs,
     else
         dj_json_put_null(w);
     dj_json_end_object(w);
+    dj_json_end_array(w);
     end_event(replay);
 }
 
@@ -147,8 +147,7 @@ enum deja_status dj_completion_replay(const struct dj_json *object, bool has_usa
         dj_json_end_array(&replay.w);
         dj_json_key(&replay.w, "usage");
         dj_json_put_value(&replay.w, dj_json_get(object, "usage"));
-        dj_json_end_object(&replay.w);
-        dj_sse_append(out_sse, dj_buf_slice(&replay.event));
+        end_event(&replay);
     }
     dj_sse_append(out_sse, deja_slice_text("[DONE]"));
     dj_buf_fini(&replay.event);

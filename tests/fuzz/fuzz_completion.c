@@ -1,0 +1,65 @@
+/* Whatever a stream holds, what was made of it is JSON, replays, and is made again of its replay.
+ */
+#include "fuzz.h"
+
+#include "proxy/completion.h"
+
+static struct dj_json_doc *parse(const struct dj_buf *text)
+{
+    struct dj_json_doc *doc = NULL;
+    enum deja_status status = dj_json_parse(dj_buf_slice(text), &doc, NULL);
+    FUZZ_CHECK(status == DEJA_OK);
+    return doc;
+}
+
+static void replay(const struct dj_json *object)
+{
+    struct dj_completion_facts facts;
+    struct dj_buf sse = {0};
+    struct dj_buf again = {0};
+    bool is_done = false;
+    dj_completion_inspect(object, &facts);
+    FUZZ_CHECK(dj_completion_replay(object, true, &sse) == DEJA_OK);
+    enum deja_status status = dj_completion_assemble(dj_buf_slice(&sse), &again, &is_done);
+    if (status == DEJA_ERR_LIMIT) {
+        /* The replay numbers tool calls that had no number, and there may be too many. */
+    } else if (facts.choice_count || dj_json_get(object, "usage")) {
+        FUZZ_CHECK(status == DEJA_OK && is_done);
+        struct dj_completion_facts facts_again;
+        struct dj_json_doc *doc = parse(&again);
+        dj_completion_inspect(dj_json_root(doc), &facts_again);
+        FUZZ_CHECK(facts_again.choice_count == facts.choice_count);
+        FUZZ_CHECK(facts_again.is_every_choice_stopped == facts.is_every_choice_stopped);
+        FUZZ_CHECK(facts_again.has_tool_calls == facts.has_tool_calls);
+        FUZZ_CHECK(facts_again.has_content == facts.has_content);
+        dj_json_doc_destroy(doc);
+    } else {
+        FUZZ_CHECK(status == DEJA_ERR_INVALID); /* an answer without a chunk */
+    }
+    dj_buf_fini(&sse);
+    dj_buf_fini(&again);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+    struct dj_buf object = {0};
+    struct dj_buf hit = {0};
+    bool is_done = false;
+    if (!len || len > 65536)
+        return 0;
+    struct deja_slice sse = deja_slice(data, len);
+    dj_completion_is_usage_only(sse);
+    if (dj_completion_assemble(sse, &object, &is_done) == DEJA_OK) {
+        struct dj_json_doc *doc = parse(&object);
+        dj_completion_rewrite(dj_json_root(doc), true, "new", 1, &hit);
+        struct dj_json_doc *hit_doc = parse(&hit);
+        replay(dj_json_root(doc));
+        dj_json_doc_destroy(hit_doc);
+        dj_json_doc_destroy(doc);
+    } else {
+        FUZZ_CHECK(object.len == 0);
+    }
+    dj_buf_fini(&object);
+    dj_buf_fini(&hit);
+    return 0;
+}
