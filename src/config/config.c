@@ -394,6 +394,25 @@ done:
     fy_diag_destroy(diag);
 }
 
+/* A file that is not text at all is not an empty configuration. */
+static bool report_control_character(struct reader *reader, struct deja_slice text)
+{
+    uint32_t line = 1;
+    uint32_t column = 1;
+    for (size_t i = 0; i < text.len; i++, column++) {
+        unsigned char byte = (unsigned char)text.data[i];
+        if ((byte < 0x20 && byte != '\t' && byte != '\n' && byte != '\r') || byte == 0x7f) {
+            report(reader, line, column, "a control character: this is not a text file", "");
+            return true;
+        }
+        if (byte == '\n') {
+            line++;
+            column = 0;
+        }
+    }
+    return false;
+}
+
 enum deja_status dj_config_parse(struct deja_slice text, const char *name, bool is_json,
                                  struct dj_diagnostics *diagnostics, struct dj_config **out_config)
 {
@@ -416,6 +435,8 @@ enum deja_status dj_config_parse(struct deja_slice text, const char *name, bool 
         goto done;
     if (text.len > DJ_CONFIG_BYTES_MAX) {
         report(&reader, 1, 1, "the file is larger than 1 MB", "");
+        reader.status = DEJA_ERR_CONFIG;
+    } else if (report_control_character(&reader, text)) {
         reader.status = DEJA_ERR_CONFIG;
     } else if (text.len) {
         read_events(&reader, text, is_json);

@@ -263,6 +263,9 @@ static int run_model(struct invocation *invocation)
 /* The model is that of the settings unless --model says otherwise. */
 static int run_eval(struct invocation *invocation)
 {
+    const char *first = invocation->argc > 1 ? invocation->argv[1] : "";
+    if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0)
+        return dj_tool_eval(invocation->argc, invocation->argv);
     struct dj_settings_source source = source_of(invocation);
     struct dj_diagnostics diagnostics = {.error_count = 0};
     struct dj_settings settings = {.data_dir = NULL};

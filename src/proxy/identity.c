@@ -7,8 +7,12 @@ struct deja_slice dj_identity_credential(const struct dj_http_request *request)
 {
     struct deja_slice value = dj_http_find_header(request, "authorization");
     static const char bearer[] = "bearer ";
-    if (!value.len)
-        return dj_http_find_header(request, "x-api-key");
+    static const char *const key_headers[] = {"x-api-key", "api-key", "x-goog-api-key"};
+    for (size_t i = 0; !value.len && i < sizeof key_headers / sizeof *key_headers; i++) {
+        struct deja_slice key = dj_http_find_header(request, key_headers[i]);
+        if (key.len)
+            return key;
+    }
     if (value.len > sizeof bearer - 1 &&
         dj_http_is_same(deja_slice(value.data, sizeof bearer - 1), bearer))
         return dj_http_trim(

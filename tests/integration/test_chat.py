@@ -5,6 +5,7 @@ import httpx
 import openai
 import pytest
 from chat import join, without_empty
+from fake_upstream import FakeUpstream
 from conftest import ask, chat_body, content_of, make_http, make_sdk, status_of, wait_for_semantic
 from daemon import chunks_of_stream
 
@@ -290,14 +291,11 @@ def test_upstream_error_body_and_headers_come_unchanged(http, upstream, word):
 
 
 def test_unreachable_upstream_is_a_clear_502_and_the_cache_still_answers(spawn, upstream, word):
-    data = None
-    first = spawn()
-    data = first.data
-    with make_http(first, f"sk-{word}") as client:
+    server = FakeUpstream().start()  # its own: it is taken away while the daemon runs
+    daemon = spawn(upstream_url=server.url)
+    with make_http(daemon, f"sk-{word}") as client:
         known = ask(client, word)
-    first.stop()
-    offline = spawn(data=data, upstream_url="http://127.0.0.1:9")
-    with make_http(offline, f"sk-{word}") as client:
+        server.stop()
         again = ask(client, word)
         assert (again.status_code, status_of(again)) == (200, "HIT")
         assert content_of(again) == content_of(known)

@@ -85,7 +85,9 @@ def test_stream_through_litellm_fills_the_cache(spawn, litellm, word):
         text = "".join(part.choices[0].delta.content or "" for part in parts if part.choices)
         assert text == "The mock says hello."
         raw = sdk.chat.completions.with_raw_response.create(model="mock-model", messages=messages)
-        assert raw.headers["x-cache-status"] == "HIT"
+        # The SDK leaves at [DONE]; LiteLLM ends its answer a little later. Until then the second
+        # request joins the first one's call.
+        assert raw.headers["x-cache-status"] == "HIT" or "collapsed" in raw.headers["cache-status"]
         assert raw.parse().choices[0].message.content == text
         assert raw.parse().usage.total_tokens > 0
 
