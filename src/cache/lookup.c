@@ -252,7 +252,10 @@ static void start_semantic(struct lookup *lookup)
         finish_miss(lookup, engine->semantic ? "exact-only" : "no-embedder");
         return;
     }
-    if (!fp->text.data && !job->has_vector) {
+    static const uint8_t no_scope[DJ_ID_BYTES];
+    bool has_scope = memcmp(fp->scope, no_scope, sizeof no_scope) != 0;
+    if ((!fp->text.data && !job->has_vector) ||
+        (!has_scope && !lookup->options.is_all_scopes)) { /* zero: could not be told */
         finish_miss(lookup, "no-text");
         return;
     }
