@@ -60,8 +60,8 @@ enum deja_status dj_engine_create(const struct dj_engine_options *options,
     for (uint32_t i = 0; i < options->loop_count && status == DEJA_OK; i++)
         status = dj_tombstones_create(&engine->tombstones[i]);
     if (status == DEJA_OK && options->embedder)
-        status = dj_semantic_create(options->pool, options->embedder,
-                                    engine->options.vectors_max, &engine->semantic);
+        status = dj_semantic_create(options->pool, options->embedder, engine->options.vectors_max,
+                                    &engine->semantic);
     if (status != DEJA_OK) {
         /* On failure stores and embedder stay the caller's. */
         engine->options.memory = NULL;
@@ -177,7 +177,8 @@ struct dj_value *dj_engine_find(struct dj_engine *engine, struct dj_loop *loop,
     int64_t now_ms = dj_loop_now_ms(loop);
     struct dj_value *value =
         dj_memory_find(engine->options.memory, dj_loop_index(loop), key, now_ms);
-    if (value && !dj_engine_is_valid(engine, key->tenant, dj_value_entry(value), now_ms, max_age_ms)) {
+    if (value &&
+        !dj_engine_is_valid(engine, key->tenant, dj_value_entry(value), now_ms, max_age_ms)) {
         dj_value_unref(value);
         return NULL;
     }
@@ -188,7 +189,7 @@ enum dj_hit_kind dj_engine_hit_kind(const struct dj_value *value,
                                     const uint8_t exact[DJ_SHA256_BYTES])
 {
     return memcmp(dj_value_entry(value)->exact, exact, DJ_SHA256_BYTES) == 0 ? DJ_HIT_EXACT
-                                                                            : DJ_HIT_NORMALIZED;
+                                                                             : DJ_HIT_NORMALIZED;
 }
 
 uint64_t dj_engine_next_version(struct dj_engine *engine)
@@ -222,8 +223,7 @@ enum deja_status dj_engine_forget(struct dj_engine *engine, const uint8_t tenant
     return dj_generations_raise(engine->generations, tenant, deja_slice(NULL, 0));
 }
 
-bool dj_engine_is_worth_indexing(struct dj_engine *engine,
-                                 const struct dj_fingerprint *fingerprint)
+bool dj_engine_is_worth_indexing(struct dj_engine *engine, const struct dj_fingerprint *fingerprint)
 {
     if (!engine->semantic || !fingerprint->is_semantic)
         return false;
@@ -260,8 +260,7 @@ void dj_engine_stats(struct dj_engine *engine, const uint8_t *tenant,
         engine->options.lmdb->ops->stats(engine->options.lmdb, tenant, &out_stats->lmdb);
     }
     if (engine->semantic)
-        dj_semantic_stats(engine->semantic, tenant, &out_stats->vectors,
-                          &out_stats->vector_bytes);
+        dj_semantic_stats(engine->semantic, tenant, &out_stats->vectors, &out_stats->vector_bytes);
     out_stats->is_index_ready = dj_engine_is_index_ready(engine);
 }
 

@@ -27,9 +27,9 @@ struct dj_engine;
 struct dj_engine_options {
     struct dj_loop *const *loops; /* borrowed */
     uint32_t loop_count;
-    struct dj_store *memory;   /* taken: closed by dj_engine_destroy */
-    struct dj_store *lmdb;     /* taken; NULL: none */
-    struct dj_pool *pool;      /* borrowed: embedding and index work */
+    struct dj_store *memory;      /* taken: closed by dj_engine_destroy */
+    struct dj_store *lmdb;        /* taken; NULL: none */
+    struct dj_pool *pool;         /* borrowed: embedding and index work */
     struct dj_embedder *embedder; /* taken; NULL: exact only */
     struct dj_metrics *metrics;   /* borrowed */
     uint32_t vectors_max;         /* per tenant; 0: 100,000 */
@@ -72,16 +72,16 @@ struct dj_candidate {
     bool is_fetched;         /* the record was there, valid, of this tenant and scope */
     bool is_other_scope;     /* explain only */
     uint8_t scope[DJ_ID_BYTES];
-    struct dj_value *value;  /* owned by the result; may be NULL */
+    struct dj_value *value; /* owned by the result; may be NULL */
 };
 
 struct dj_lookup_options {
-    bool is_exact;       /* look by key */
-    bool is_semantic;    /* look by meaning */
-    bool is_explain;     /* fetch all candidates, whatever the threshold; never serves */
-    bool is_all_scopes;  /* explain without a scope */
-    double threshold;    /* 0: engine default for responses; only raises it, except in the cache
-                          * API's find (is_threshold_free) */
+    bool is_exact;      /* look by key */
+    bool is_semantic;   /* look by meaning */
+    bool is_explain;    /* fetch all candidates, whatever the threshold; never serves */
+    bool is_all_scopes; /* explain without a scope */
+    double threshold;   /* 0: engine default for responses; only raises it, except in the cache
+                         * API's find (is_threshold_free) */
     bool is_threshold_free;
     uint32_t limit;      /* candidates; 0: engine default */
     uint64_t max_age_ms; /* 0: any */
@@ -89,17 +89,17 @@ struct dj_lookup_options {
 
 /* Plain result; owned by the lookup until the callback returns. */
 struct dj_lookup_result {
-    enum deja_status status;    /* of the search; a sick tier is a miss with status DEJA_OK (I4) */
-    enum dj_hit_kind kind;      /* DJ_HIT_NONE: miss */
-    struct dj_value *value;     /* of the hit; borrowed: ref it to keep it */
-    const char *level;          /* "memory", "lmdb" */
-    float similarity;           /* 1 for exact */
-    double threshold;           /* in force */
-    const char *reason;         /* why not: constant text, e.g. "scope-empty", "below-threshold",
-                                 * "guard:numbers", "no-text", "not-stored" */
+    enum deja_status status; /* of the search; a sick tier is a miss with status DEJA_OK (I4) */
+    enum dj_hit_kind kind;   /* DJ_HIT_NONE: miss */
+    struct dj_value *value;  /* of the hit; borrowed: ref it to keep it */
+    const char *level;       /* "memory", "lmdb" */
+    float similarity;        /* 1 for exact */
+    double threshold;        /* in force */
+    const char *reason;      /* why not: constant text, e.g. "scope-empty", "below-threshold",
+                              * "guard:numbers", "no-text", "not-stored" */
     uint32_t candidate_count;
     struct dj_candidate candidates[DJ_CANDIDATES_MAX];
-    uint32_t embed_us;          /* stage times; 0: not run */
+    uint32_t embed_us; /* stage times; 0: not run */
     uint32_t search_us;
     uint32_t fetch_us;
     bool has_vector;

@@ -43,19 +43,19 @@ struct dj_chunk {
 /* What the flight knows before the first byte of the body; set once before RUNNING. */
 struct dj_flight_head {
     int status;
-    bool is_stream;              /* text/event-stream */
-    const void *headers;         /* the proxy's copy (struct dj_http_header array) */
+    bool is_stream;      /* text/event-stream */
+    const void *headers; /* the proxy's copy (struct dj_http_header array) */
     size_t header_count;
 };
 
 /* How it ended; set once before LANDED or FAILED. Owned by the flight. */
 struct dj_flight_end {
-    struct dj_value *value; /* of a hit, or what was recorded; may be NULL */
+    struct dj_value *value;  /* of a hit, or what was recorded; may be NULL */
     struct dj_value **items; /* embeddings: one per input; NULL otherwise */
     size_t item_count;
-    enum dj_hit_kind hit;   /* DJ_HIT_NONE: came from upstream */
-    const char *level;      /* of a hit */
-    const char *reason;     /* why there was no hit: constant */
+    enum dj_hit_kind hit; /* DJ_HIT_NONE: came from upstream */
+    const char *level;    /* of a hit */
+    const char *reason;   /* why there was no hit: constant */
     float similarity;
     double threshold;
     bool is_stored;
@@ -116,7 +116,7 @@ void dj_flight_copy(const struct dj_flight *flight, struct dj_buf *out);
 /* Takes over a reference of the flight and start; on_wake comes later, never inside. */
 void dj_flight_board(struct dj_flight *flight, struct dj_chunk *start, struct dj_rider *rider,
                      struct dj_loop *loop, void *ctx, dj_rider_fn *on_wake);
-void dj_flight_leave(struct dj_rider *rider);          /* accepts one that never boarded (zeroed) */
+void dj_flight_leave(struct dj_rider *rider); /* accepts one that never boarded (zeroed) */
 enum dj_flight_phase dj_flight_phase(const struct dj_flight *flight);
 const struct dj_flight_head *dj_flight_head(const struct dj_flight *flight); /* from RUNNING on */
 const struct dj_flight_end *dj_flight_end(const struct dj_flight *flight); /* from LANDED, FAILED */

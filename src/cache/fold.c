@@ -60,9 +60,9 @@ static size_t match_uuid(struct deja_slice text, size_t at)
 
 static size_t match_month_date(struct deja_slice text, size_t at)
 {
-    static const char *const months[] = {"January", "February", "March",     "April",
-                                         "May",     "June",     "July",      "August",
-                                         "September", "October", "November", "December"};
+    static const char *const months[] = {"January",   "February", "March",    "April",
+                                         "May",       "June",     "July",     "August",
+                                         "September", "October",  "November", "December"};
     for (size_t i = 0; i < sizeof months / sizeof *months; i++) {
         size_t name = match_shape(text, at, months[i]);
         if (!name)
@@ -86,8 +86,8 @@ static size_t match_date(struct deja_slice text, size_t at)
 static size_t match_time(struct deja_slice text, size_t at)
 {
     static const char *const clocks[] = {"99:99:99", "9:99:99", "99:99", "9:99", NULL};
-    static const char *const zones[] = {"Z", "+99:99", "-99:99", " UTC", " GMT", " AM", " PM",
-                                        " am", " pm", "AM", "PM", NULL};
+    static const char *const zones[] = {"Z",   "+99:99", "-99:99", " UTC", " GMT", " AM",
+                                        " PM", " am",    " pm",    "AM",   "PM",   NULL};
     size_t len = match_first(text, at, clocks);
     if (!len)
         return 0;
@@ -100,9 +100,9 @@ static size_t match_time(struct deja_slice text, size_t at)
 /* req_…, request-…, trace-… with at least eight characters, or 24 and more hex digits alone. */
 static size_t match_request_id(struct deja_slice text, size_t at)
 {
-    static const char *const heads[] = {"req_",   "req-",   "request_", "request-", "trace_",
-                                        "trace-", "sess_",  "session_", "session-", "run_",
-                                        "msg_",   NULL};
+    static const char *const heads[] = {"req_",     "req-",   "request_", "request-",
+                                        "trace_",   "trace-", "sess_",    "session_",
+                                        "session-", "run_",   "msg_",     NULL};
     size_t head = match_first(text, at, heads);
     size_t len = head;
     while (at + len < text.len && (head ? is_word(text.data[at + len]) || text.data[at + len] == '-'

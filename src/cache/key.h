@@ -30,8 +30,8 @@ struct dj_key_prefix {
 struct dj_fingerprint {
     struct dj_store_key key; /* tenant and id; id = first bytes of the normalised key */
     uint8_t exact[DJ_SHA256_BYTES];
-    uint8_t scope[DJ_ID_BYTES]; /* all zero until dj_key_scope, or when there is no text */
-    struct deja_slice text;     /* normalised last user text; NULL: exact only. In the arena */
+    uint8_t scope[DJ_ID_BYTES];  /* all zero until dj_key_scope, or when there is no text */
+    struct deja_slice text;      /* normalised last user text; NULL: exact only. In the arena */
     struct deja_slice canonical; /* canonical body, in the arena */
     size_t mark_offset;          /* of the last user text in canonical, with its quotes */
     size_t mark_len;
@@ -51,8 +51,8 @@ enum deja_status dj_key_query(const struct dj_key_prefix *prefix, struct deja_sl
                               struct dj_fingerprint *out_fingerprint) DEJA_NODISCARD;
 
 /* Of one embeddings input item; rest: canonical body without input and encoding_format. */
-void dj_key_item(const struct dj_key_prefix *prefix, struct deja_slice rest,
-                 struct deja_slice item, struct dj_fingerprint *out_fingerprint);
+void dj_key_item(const struct dj_key_prefix *prefix, struct deja_slice rest, struct deja_slice item,
+                 struct dj_fingerprint *out_fingerprint);
 
 /* Fills scope; only after an exact miss. */
 void dj_key_scope(const struct dj_key_prefix *prefix, struct dj_fingerprint *fingerprint);

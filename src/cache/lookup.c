@@ -90,8 +90,8 @@ static void start(void *ctx)
         start_semantic(lookup);
         return;
     }
-    struct dj_value *value = dj_engine_find(engine, lookup->loop, &lookup->fingerprint.key,
-                                            lookup->options.max_age_ms);
+    struct dj_value *value =
+        dj_engine_find(engine, lookup->loop, &lookup->fingerprint.key, lookup->options.max_age_ms);
     if (value) {
         lookup->hit = value;
         lookup->result.kind = dj_engine_hit_kind(value, lookup->fingerprint.exact);
@@ -160,9 +160,9 @@ static void take_candidate(struct lookup *lookup, struct dj_value *value, const 
 {
     struct dj_candidate *c = &lookup->result.candidates[lookup->fetch_next++];
     const struct dj_entry *entry = value ? dj_value_entry(value) : NULL;
-    bool is_valid = entry && dj_engine_is_valid(lookup->engine, lookup->fingerprint.key.tenant,
-                                                entry, dj_loop_now_ms(lookup->loop),
-                                                lookup->options.max_age_ms);
+    bool is_valid =
+        entry && dj_engine_is_valid(lookup->engine, lookup->fingerprint.key.tenant, entry,
+                                    dj_loop_now_ms(lookup->loop), lookup->options.max_age_ms);
     bool is_scope = entry && memcmp(entry->scope, lookup->fingerprint.scope, DJ_ID_BYTES) == 0;
     if (!is_valid || (!is_scope && !lookup->options.is_all_scopes)) {
         dj_value_unref(value);
@@ -193,9 +193,8 @@ static void fetch_rest(struct lookup *lookup)
         struct dj_candidate *c = &result->candidates[lookup->fetch_next];
         struct dj_store_key key = lookup->fingerprint.key;
         memcpy(key.id, c->id, sizeof key.id);
-        struct dj_value *value =
-            dj_memory_find(engine->options.memory, dj_loop_index(lookup->loop), &key,
-                           dj_loop_now_ms(lookup->loop));
+        struct dj_value *value = dj_memory_find(engine->options.memory, dj_loop_index(lookup->loop),
+                                                &key, dj_loop_now_ms(lookup->loop));
         struct dj_store *lmdb = engine->options.lmdb;
         if (!value && lmdb &&
             lmdb->ops->get(lmdb, lookup->loop, &key, lookup, on_candidate) == DEJA_OK)
@@ -259,10 +258,9 @@ static void start_semantic(struct lookup *lookup)
         finish_miss(lookup, "no-text");
         return;
     }
-    bool is_empty =
-        lookup->options.is_all_scopes
-            ? dj_semantic_tenant_count(engine->semantic, fp->key.tenant) == 0
-            : dj_semantic_scope_count(engine->semantic, fp->key.tenant, fp->scope) == 0;
+    bool is_empty = lookup->options.is_all_scopes
+                        ? dj_semantic_tenant_count(engine->semantic, fp->key.tenant) == 0
+                        : dj_semantic_scope_count(engine->semantic, fp->key.tenant, fp->scope) == 0;
     if (is_empty) {
         finish_miss(lookup, "scope-empty");
         return;

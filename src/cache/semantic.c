@@ -113,7 +113,8 @@ struct dj_embedder *dj_semantic_embedder(const struct dj_semantic *semantic)
 
 /* ---- indexes ---- */
 
-/* Indexes are made once per tenant and live as long as the room, so the pointer outlasts the lock. */
+/* Indexes are made once per tenant and live as long as the room, so the pointer outlasts the lock.
+ */
 static struct dj_flat *find_index(struct dj_semantic *semantic, const uint8_t tenant[DJ_ID_BYTES])
 {
     pthread_rwlock_rdlock(&semantic->index_lock);
@@ -277,8 +278,7 @@ static void embed_batch(struct drain *drain, struct dj_semantic_job **batch, uin
     if (!wanted)
         return;
     uint64_t started = dj_clock_monotonic_us();
-    enum deja_status status =
-        dj_embedder_embed(semantic->embedder, texts, wanted, drain->vectors);
+    enum deja_status status = dj_embedder_embed(semantic->embedder, texts, wanted, drain->vectors);
     uint32_t took = (uint32_t)(dj_clock_monotonic_us() - started);
     for (uint32_t i = 0; i < wanted; i++) {
         wanting[i]->status = status;
@@ -328,7 +328,8 @@ static void run_drain(void *ctx)
     }
 }
 
-/* Starts a drain if one is idle; the pending lock is held. False: none runs and none could start. */
+/* Starts a drain if one is idle; the pending lock is held. False: none runs and none could start.
+ */
 static bool start_drain(struct dj_semantic *semantic)
 {
     bool is_any_running = false;

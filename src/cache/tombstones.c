@@ -71,7 +71,6 @@ bool dj_tombstones_refuse(const struct dj_tombstones *tombstones, const struct d
 {
     if (version <= tombstones->floor)
         return true;
-    const struct tombstone *found =
-        dj_map_find(tombstones->map, deja_slice(key, sizeof *key));
+    const struct tombstone *found = dj_map_find(tombstones->map, deja_slice(key, sizeof *key));
     return found && version <= found->version;
 }

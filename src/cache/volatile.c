@@ -1,4 +1,5 @@
-/* cache/volatile.c - see volatile.h. A slot packs 32 bits of each scope, so one exchange is enough. */
+/* cache/volatile.c - see volatile.h. A slot packs 32 bits of each scope, so one exchange is enough.
+ */
 #include "cache/volatile.h"
 
 #include <stdatomic.h>
@@ -36,8 +37,8 @@ bool dj_volatile_note(struct dj_volatile *table, const uint8_t folded[DJ_ID_BYTE
     memcpy(&folded_mark, folded + sizeof place, sizeof folded_mark);
     memcpy(&scope_mark, scope, sizeof scope_mark);
     uint64_t packed = (uint64_t)folded_mark << 32 | scope_mark;
-    uint64_t old = atomic_exchange_explicit(&table->slots[place % SLOTS], packed,
-                                            memory_order_relaxed);
+    uint64_t old =
+        atomic_exchange_explicit(&table->slots[place % SLOTS], packed, memory_order_relaxed);
     bool is_volatile = old && old >> 32 == folded_mark && (uint32_t)old != scope_mark;
     if (is_volatile)
         atomic_fetch_add_explicit(&table->count, 1, memory_order_relaxed);

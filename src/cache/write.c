@@ -1,7 +1,7 @@
 /* cache/write.c - put, remove, clear, invalidate, promote.
  *
- *   put:    origin -> home: memory -> origin: embed and index -> home: embedded tier -> origin: done
- *   remove: origin -> home: tombstone, memory, embedded tier -> worker: index -> origin: done
+ *   put:    origin -> home: memory -> origin: embed and index -> home: embedded tier -> origin:
+ * done remove: origin -> home: tombstone, memory, embedded tier -> worker: index -> origin: done
  *
  * (1) Every write to a key runs on its home loop, so put and remove of one key have one order.
  * (2) A remove leaves a tombstone; a put whose fill began before it stops at the next home visit.
@@ -60,8 +60,7 @@ static void on_put_kept(void *ctx, enum deja_status status, uint64_t removed)
 static bool is_refused(const struct put *put)
 {
     const struct dj_entry *entry = dj_value_entry(put->value);
-    const struct dj_tombstones *tombstones =
-        put->engine->tombstones[dj_loop_index(put->home)];
+    const struct dj_tombstones *tombstones = put->engine->tombstones[dj_loop_index(put->home)];
     return dj_tombstones_refuse(tombstones, &put->key, entry->version) ||
            !dj_engine_is_current(put->engine, entry);
 }
@@ -127,7 +126,8 @@ static void put_memory(void *ctx)
     int64_t now_ms = dj_loop_now_ms(put->home);
     if (!is_refused(put)) {
         put->is_stored = true;
-        /* Too large for memory, or older than what is there: the embedded tier decides for itself. */
+        /* Too large for memory, or older than what is there: the embedded tier decides for itself.
+         */
         bool is_in_memory = dj_memory_put(engine->options.memory, put->value, now_ms);
         put->is_stored = is_in_memory || engine->options.lmdb;
     }
@@ -391,9 +391,9 @@ static void on_got(void *ctx)
 static void on_got_embedded(void *ctx, enum deja_status status, struct dj_value *value)
 {
     struct get *get = ctx;
-    if (value && (status != DEJA_OK ||
-                  !dj_engine_is_valid(get->engine, get->tenant, dj_value_entry(value),
-                                      dj_loop_now_ms(get->loop), 0))) {
+    if (value &&
+        (status != DEJA_OK || !dj_engine_is_valid(get->engine, get->tenant, dj_value_entry(value),
+                                                  dj_loop_now_ms(get->loop), 0))) {
         dj_value_unref(value);
         value = NULL;
     }
@@ -411,8 +411,7 @@ enum deja_status dj_engine_get(struct dj_engine *engine, struct dj_loop *loop,
     memcpy(get->tenant, key->tenant, sizeof get->tenant);
     get->value = dj_engine_find(engine, loop, key, 0);
     struct dj_store *lmdb = engine->options.lmdb;
-    if (get->value || !lmdb ||
-        lmdb->ops->get(lmdb, loop, key, get, on_got_embedded) != DEJA_OK)
+    if (get->value || !lmdb || lmdb->ops->get(lmdb, loop, key, get, on_got_embedded) != DEJA_OK)
         post(&get->task, loop, on_got, get);
     return DEJA_OK;
 }
