@@ -153,6 +153,12 @@ bool dj_engine_is_valid(struct dj_engine *engine, const uint8_t tenant[DJ_ID_BYT
         return false;
     if (max_age_ms && now_ms - entry->created_ms > (int64_t)max_age_ms)
         return false;
+    return dj_engine_is_current(engine, entry);
+}
+
+bool dj_engine_is_current(struct dj_engine *engine, const struct dj_entry *entry)
+{
+    const uint8_t *tenant = entry->tenant;
     if (dj_generations_are_all_zero(engine->generations))
         return true; /* generations only grow: what was noted was 0 too */
     if (dj_generations_get(engine->generations, tenant, deja_slice(NULL, 0)) !=

@@ -72,6 +72,7 @@ struct dj_candidate {
     bool is_fetched;         /* the record was there, valid, of this tenant and scope */
     bool is_other_scope;     /* explain only */
     uint8_t scope[DJ_ID_BYTES];
+    const char *level;      /* where its record was; NULL: not fetched */
     struct dj_value *value; /* owned by the result; may be NULL */
 };
 

@@ -24,6 +24,9 @@ struct dj_engine {
 /* Tenant, generations, expiry: may this entry be served at now_ms? (I1, I10) */
 bool dj_engine_is_valid(struct dj_engine *engine, const uint8_t tenant[DJ_ID_BYTES],
                         const struct dj_entry *entry, int64_t now_ms, uint64_t max_age_ms);
+/* The part of it that is neither time nor tenant: no generation it notes was raised since. */
+bool dj_engine_is_current(struct dj_engine *engine, const struct dj_entry *entry);
+
 /* Around every operation that leaves the calling function. */
 static inline void dj_engine_enter(struct dj_engine *engine)
 {
@@ -34,7 +37,6 @@ static inline void dj_engine_leave(struct dj_engine *engine)
 {
     atomic_fetch_sub(&engine->pending, 1);
 }
-
 /* A version above all before it. */
 uint64_t dj_engine_next_version(struct dj_engine *engine);
 /* Puts a value read from a lower tier into memory, on its home loop, unless it was deleted since.

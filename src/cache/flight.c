@@ -48,7 +48,8 @@ struct dj_flight {
     uint32_t expected; /* home only: how many were ever let in */
 
     _Atomic bool is_paused;
-    struct dj_task drained; /* posted by whoever clears is_paused; holds a reference */
+    _Atomic bool is_drain_posted; /* `drained` is in home's queue, which it may enter once */
+    struct dj_task drained;       /* posted by whoever clears is_paused; holds a reference */
     dj_task_fn *on_drained;
     void *drained_ctx;
 
@@ -360,6 +361,7 @@ void dj_flight_board(struct dj_flight *flight, struct dj_chunk *start, struct dj
 static void run_drained(void *ctx)
 {
     struct dj_flight *flight = ctx;
+    atomic_store(&flight->is_drain_posted, false);
     if (dj_flight_phase(flight) == DJ_FLIGHT_RUNNING)
         flight->on_drained(flight->drained_ctx);
     dj_flight_unref(flight);
@@ -368,7 +370,9 @@ static void run_drained(void *ctx)
 /* Tells home that the fastest rider caught up, or that nobody is left to wait for. */
 static void resume_home(struct dj_flight *flight)
 {
-    if (!atomic_exchange(&flight->is_paused, false))
+    /* Home may have paused again before it ran the last message: that one serves both. */
+    if (!atomic_exchange(&flight->is_paused, false) ||
+        atomic_exchange(&flight->is_drain_posted, true))
         return;
     dj_flight_ref(flight);
     flight->drained = (struct dj_task){.run = run_drained, .ctx = flight};

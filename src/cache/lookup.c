@@ -148,6 +148,7 @@ static void decide(struct lookup *lookup)
     if (decision.is_served && !lookup->options.is_explain) {
         const struct dj_candidate *served = &result->candidates[decision.index];
         lookup->hit = dj_value_ref(served->value);
+        result->level = served->level;
         result->similarity = served->similarity;
         result->kind = DJ_HIT_SEMANTIC;
     }
@@ -173,8 +174,7 @@ static void take_candidate(struct lookup *lookup, struct dj_value *value, const 
     c->is_other_scope = !is_scope;
     c->is_fetched = true;
     c->value = value;
-    if (!lookup->result.level)
-        lookup->result.level = level;
+    c->level = level;
 }
 
 static void on_candidate(void *ctx, enum deja_status status, struct dj_value *value)
@@ -252,7 +252,10 @@ static void start_semantic(struct lookup *lookup)
         finish_miss(lookup, engine->semantic ? "exact-only" : "no-embedder");
         return;
     }
-    if (!fp->text.data && !job->has_vector) {
+    static const uint8_t no_scope[DJ_ID_BYTES];
+    bool has_scope = memcmp(fp->scope, no_scope, sizeof no_scope) != 0;
+    if ((!fp->text.data && !job->has_vector) ||
+        (!has_scope && !lookup->options.is_all_scopes)) { /* zero: could not be told */
         finish_miss(lookup, "no-text");
         return;
     }

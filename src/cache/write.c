@@ -57,10 +57,13 @@ static void on_put_kept(void *ctx, enum deja_status status, uint64_t removed)
     post(&put->task, put->origin, on_put_finished, put);
 }
 
+/* Outrun by a delete, or by a clear or an invalidation: nobody could be served it. */
 static bool is_refused(const struct put *put)
 {
+    const struct dj_entry *entry = dj_value_entry(put->value);
     const struct dj_tombstones *tombstones = put->engine->tombstones[dj_loop_index(put->home)];
-    return dj_tombstones_refuse(tombstones, &put->key, dj_value_entry(put->value)->version);
+    return dj_tombstones_refuse(tombstones, &put->key, entry->version) ||
+           !dj_engine_is_current(put->engine, entry);
 }
 
 /* On home, the second time. */

