@@ -8,6 +8,7 @@ from chat import join, without_empty
 from fake_upstream import FakeUpstream
 from conftest import ask, chat_body, content_of, make_http, make_sdk, status_of, wait_for_semantic
 from daemon import chunks_of_stream
+from fake_upstream import FakeUpstream
 
 FULL_KINDS = ["plain", "reasoning", "vendor"]
 
@@ -290,15 +291,18 @@ def test_upstream_error_body_and_headers_come_unchanged(http, upstream, word):
     assert answer.headers["x-upstream-note"] == "seen"
 
 
-def test_unreachable_upstream_is_a_clear_502_and_the_cache_still_answers(spawn, upstream, word):
-    server = FakeUpstream().start()  # its own: it is taken away while the daemon runs
-    daemon = spawn(upstream_url=server.url)
+def test_unreachable_upstream_is_a_clear_502_and_the_cache_still_answers(spawn, word):
+    upstream = FakeUpstream().start()
+    daemon = spawn(upstream_url=upstream.url)
     with make_http(daemon, f"sk-{word}") as client:
         known = ask(client, word)
-        server.stop()
+        upstream.stop()
         again = ask(client, word)
         assert (again.status_code, status_of(again)) == (200, "HIT")
         assert content_of(again) == content_of(known)
-        other = ask(client, f"{word} other")
+        other = ask(client, f"{word} other", headers={"X-Deja-Mode": "exact"})
         assert other.status_code == 502
         assert set(other.json()["error"]) >= {"message", "type"}
+        daemon.restart()
+        after = ask(client, word)
+        assert (after.status_code, status_of(after)) == (200, "HIT")

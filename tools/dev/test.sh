@@ -20,6 +20,7 @@ stage() {
 report() { python3 tools/test_report.py "$RESULTS/stages"; }
 
 meson_test() {
+    # Not detect_stack_use_after_return: gcc 12 then misaligns locals of 64 bytes (AVX-512).
     local kind=$1
     shift
     local runner=()
@@ -27,7 +28,7 @@ meson_test() {
     if [ "$kind" = tsan ] && setarch "$(uname -m)" -R true 2>/dev/null; then
         runner=(setarch "$(uname -m)" -R)
     fi
-    ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1} \
+    ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:strict_string_checks=1} \
         UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1} \
         TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:second_deadlock_stack=1} \
         DEJA_SHARED=$(shared_folder) \
