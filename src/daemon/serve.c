@@ -80,8 +80,7 @@ static void post_to_nodes(struct dj_daemon *daemon, dj_task_fn *run)
 static void on_settle(void *ctx)
 {
     struct dj_daemon *daemon = ctx;
-    bool is_quiet =
-        !dj_engine_pending(daemon->engine) && !atomic_load(&daemon->proxy.calls);
+    bool is_quiet = !dj_engine_pending(daemon->engine) && !atomic_load(&daemon->proxy.calls);
     if (!is_quiet && ++daemon->settle_turns < SETTLE_TURNS_MAX)
         return;
     daemon->is_settled = is_quiet;
@@ -198,8 +197,7 @@ static void on_signal(void *ctx, int signal_number)
 static enum deja_status watch_signals(struct dj_daemon *daemon)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
-    enum deja_status status =
-        dj_timer_create(daemon->loops[0], daemon, on_settle, &daemon->settle);
+    enum deja_status status = dj_timer_create(daemon->loops[0], daemon, on_settle, &daemon->settle);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers && status == DEJA_OK; i++)
         status =
             dj_signal_create(daemon->loops[0], numbers[i], daemon, on_signal, &daemon->signals[i]);

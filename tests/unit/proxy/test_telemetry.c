@@ -56,9 +56,8 @@ static void a_hit_counts_as_request_and_hit_of_its_tenant(void **state)
         dj_telemetry_request(fixture->telemetry, tenant, "chat", DJ_RESULT_HIT_SEMANTIC, "lmdb",
                              0.001);
     dj_telemetry_request(fixture->telemetry, tenant, "chat", DJ_RESULT_MISS, "none", 0.5);
-    assert_true(is_written(fixture,
-                           "semantic_cache_hits_total{tenant_id=\"42000000-0000-0000-0000-"
-                           "000000000001\",cache_type=\"response\",level=\"lmdb\"} 3"));
+    assert_true(is_written(fixture, "semantic_cache_hits_total{tenant_id=\"42000000-0000-0000-0000-"
+                                    "000000000001\",cache_type=\"response\",level=\"lmdb\"} 3"));
     assert_true(is_written(fixture,
                            "semantic_cache_misses_total{tenant_id=\"42000000-0000-0000-0000-"
                            "000000000001\",cache_type=\"response\",level=\"none\"} 1"));
