@@ -24,8 +24,9 @@ as_root() {
 missing_packages() {
     local name
     for name in "$@"; do
-        case "$(dpkg-query -W -f='${db:Status-Status} ' "$name" 2>/dev/null || true)" in
-        *installed*) ;;
+        # dpkg also knows "not-installed" ones, when another package speaks of them.
+        case " $(dpkg-query -W -f='${db:Status-Status} ' "$name" 2>/dev/null || true)" in
+        *" installed "*) ;;
         *) echo "$name" ;;
         esac
     done
