@@ -24,8 +24,9 @@ as_root() {
 missing_packages() {
     local name
     for name in "$@"; do
+        # "not-installed" is a status too: of a package that was there, or that others suggest.
         case "$(dpkg-query -W -f='${db:Status-Status} ' "$name" 2>/dev/null || true)" in
-        *installed*) ;;
+        installed\ *) ;;
         *) echo "$name" ;;
         esac
     done
