@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BANNED = """strcpy strncpy strcat strncat sprintf vsprintf sscanf strtok gets atoi atol atoll strtol
+BANNED = """strcpy strncpy strcat sprintf vsprintf sscanf strtok gets atoi atol atoll strtol
 strtoll strtoul strtoull alloca rand srand localtime gmtime system popen""".split()
 ALLOCATORS = "malloc calloc realloc reallocarray free strdup strndup aligned_alloc".split()
 BANNED_CALL = re.compile(r"(?<![\w.>])(" + "|".join(BANNED) + r")\s*\(")

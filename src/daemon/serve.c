@@ -291,6 +291,39 @@ static enum deja_status run(struct dj_daemon *daemon)
     return DEJA_OK;
 }
 
+/* ---- a start that failed ---- */
+
+static void on_abandoned(void *ctx)
+{
+    struct dj_node *node = ctx;
+    if (--node->draining)
+        return;
+    node->stop = (struct dj_task){.run = end_node, .ctx = node};
+    dj_loop_post(node->loop, &node->stop);
+}
+
+/* Nobody was served yet: what is open is closed at once. */
+static void abandon_node(void *ctx)
+{
+    struct dj_node *node = ctx;
+    dj_outbound_destroy(node->outbound);
+    node->outbound = NULL;
+    node->draining = node->server_count + 1;
+    for (uint32_t i = 0; i < node->server_count; i++)
+        dj_http_server_drain(node->servers[i], 0, node, on_abandoned);
+    on_abandoned(node);
+}
+
+/* Loops never ran, and only a running loop can close its handles. */
+static void abandon(struct dj_daemon *daemon)
+{
+    post_to_nodes(daemon, abandon_node);
+    for (uint32_t i = 0; i < daemon->loop_count; i++)
+        dj_loop_run(daemon->loops[i]);
+    dj_daemon_fini(daemon);
+    dj_free(daemon);
+}
+
 int dj_daemon_serve(const struct dj_settings *settings, const struct dj_settings_source *source)
 {
     struct deja_error error = {""};
@@ -309,7 +342,7 @@ int dj_daemon_serve(const struct dj_settings *settings, const struct dj_settings
     int code = dj_daemon_init(daemon, settings, &error);
     if (code) {
         fprintf(stderr, "deja serve: %s\n", error.message);
-        /* The loops never ran, so their handles cannot be closed one by one: the process ends. */
+        abandon(daemon);
         return code;
     }
     enum deja_status status = run(daemon);

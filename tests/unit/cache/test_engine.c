@@ -1,6 +1,8 @@
 #include "check.h"
 
 #include "cache/engine.h"
+
+#include <stdio.h>
 #include "cache/semantic.h"
 #include "embed/lexical.h"
 #include "loops.h"
@@ -188,7 +190,7 @@ static void on_lookup(void *ctx, const struct dj_lookup_result *result)
     call->status = result->status;
     call->kind = result->kind;
     call->value = result->value ? dj_value_ref(result->value) : NULL;
-    strncat(call->reason, result->reason, sizeof call->reason - 1);
+    snprintf(call->reason, sizeof call->reason, "%s", result->reason);
     event_set(&call->ended);
 }
 
