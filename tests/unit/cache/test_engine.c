@@ -1,8 +1,8 @@
 #include "check.h"
 
-#include "cache/engine.h"
-
 #include <stdio.h>
+
+#include "cache/engine.h"
 #include "cache/semantic.h"
 #include "embed/lexical.h"
 #include "loops.h"
