@@ -31,7 +31,7 @@ meson_test() {
     ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:strict_string_checks=1} \
         UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1} \
         TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:second_deadlock_stack=1} \
-        DEJA_SHARED=$(shared_folder) \
+        DEJA_SHARED=$(shared_folder) DEJA_TEST_MODEL=$(test_model) \
         "${runner[@]}" meson test -C "$BUILD/$kind" --no-rebuild --num-processes "$(nproc)" \
         --print-errorlogs "$@"
 }
@@ -43,6 +43,21 @@ shared_folder() {
         [ -n "$folder" ] && [ -d "$folder" ] && { (cd "$folder" && pwd); return 0; }
     done
     echo ""
+}
+
+# The model for tests that need the real one: fetched once, by the program under test. Without
+# network those tests say that they were skipped.
+need_model() {
+    local data=$TOOLS/model-data
+    [ -e src/tools/model.c ] || return 0
+    mkdir -p "$data"
+    "$BUILD/release/deja" model pull "$MODEL" --data "$data" >"$TOOLS/model.log" 2>&1 ||
+        say "the model could not be fetched: tests that need it are skipped ($TOOLS/model.log)"
+}
+
+test_model() {
+    local folder=$TOOLS/model-data/models/$MODEL
+    [ -e "$folder/model.safetensors" ] && echo "$folder" || echo ""
 }
 
 unit_stage() {
@@ -125,6 +140,7 @@ test_all() {
     need_test_tools
     lint_stage
     build_kind release
+    need_model
     unit_stage release "unit"
     build_kind asan
     unit_stage asan "unit and fuzz replays under ASan+UBSan"
@@ -160,6 +176,7 @@ word_soak() {
     begin_results
     need_test_tools
     build_kind release
+    need_model
     build_kind tsan
     unit_stage tsan "all rooms under TSan"
     if has_daemon; then
