@@ -1,30 +1,9 @@
 /* proto/bert_config.c - see bert_config.h. Trust: untrusted. */
 #include "proto/bert_config.h"
 
-#include <yyjson.h>
-
-#include "base/alloc.h"
+#include "proto/json_internal.h"
 
 enum { CONFIG_BYTES_MAX = 1 << 20 };
-
-static void *on_malloc(void *ctx, size_t size)
-{
-    (void)ctx;
-    return dj_alloc(size);
-}
-
-static void *on_realloc(void *ctx, void *old, size_t old_size, size_t size)
-{
-    (void)ctx;
-    (void)old_size;
-    return dj_realloc(old, size);
-}
-
-static void on_free(void *ctx, void *memory)
-{
-    (void)ctx;
-    dj_free(memory);
-}
 
 static enum deja_status read_size(yyjson_val *root, const char *name, uint32_t min, uint32_t max,
                                   uint32_t *out_value, struct deja_error *error)
@@ -103,14 +82,13 @@ enum deja_status dj_bert_config_parse(struct deja_slice text, struct dj_bert_con
 {
     if (text.len > CONFIG_BYTES_MAX)
         return deja_error_set(error, DEJA_ERR_LIMIT, "config.json: larger than 1 MB");
-    const yyjson_alc allocator = {on_malloc, on_realloc, on_free, NULL};
     yyjson_read_err failure = {0};
     /* without the in-situ flag the parser copies, so the cast does not let it write */
     union {
         const char *borrowed;
         char *passed;
     } source = {.borrowed = text.len ? text.data : ""};
-    yyjson_doc *doc = yyjson_read_opts(source.passed, text.len, 0, &allocator, &failure);
+    yyjson_doc *doc = yyjson_read_opts(source.passed, text.len, 0, &dj_json_allocator, &failure);
     if (!doc) {
         bool is_memory = failure.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION;
         return deja_error_set(error, is_memory ? DEJA_ERR_NOMEM : DEJA_ERR_INVALID,

@@ -33,7 +33,7 @@ static void yy_free(void *ctx, void *memory)
     dj_free(memory);
 }
 
-static const yyjson_alc allocator = {
+const yyjson_alc dj_json_allocator = {
     .malloc = yy_malloc, .realloc = yy_realloc, .free = yy_free, .ctx = NULL};
 
 /* Offset of the byte after the string that starts after an opening quote at `at`, or len. Counting
@@ -202,7 +202,7 @@ enum deja_status dj_json_parse(struct deja_slice text, struct dj_json_doc **out_
     yyjson_read_err failure = {0};
     /* Without YYJSON_READ_INSITU the text is only read. */
     yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)text.data, text.len,
-                                       YYJSON_READ_NUMBER_AS_RAW, &allocator, &failure);
+                                       YYJSON_READ_NUMBER_AS_RAW, &dj_json_allocator, &failure);
     if (!doc && failure.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)
         return deja_error_set(error, DEJA_ERR_NOMEM, "out of memory");
     if (!doc)

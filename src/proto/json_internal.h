@@ -1,5 +1,5 @@
-/* proto/json_internal.h - what the three JSON files share: the yyjson value behind a dj_json, and
- * members in the order of their names.
+/* proto/json_internal.h - what the files over yyjson share: its allocator, the value behind a
+ * dj_json, and members in the order of their names.
  */
 #ifndef DJ_PROTO_JSON_INTERNAL_H
 #define DJ_PROTO_JSON_INTERNAL_H
@@ -7,6 +7,9 @@
 #include <yyjson.h>
 
 #include "proto/json.h"
+
+/* yyjson's memory through base/alloc.h, for every reader of this room. */
+extern const yyjson_alc dj_json_allocator;
 
 /* A dj_json is a yyjson_val. yyjson's readers take pointers to non-const and change nothing; the
  * detour over an integer is for -Wcast-qual. */

@@ -3,11 +3,10 @@
 
 #include <stdlib.h>
 
-#include <yyjson.h>
-
 #include "base/alloc.h"
 #include "base/arena.h"
 #include "proto/half.h"
+#include "proto/json_internal.h"
 
 enum { LENGTH_BYTES = 8, HEADER_BYTES_MAX = 16 << 20, TENSORS_MAX = 65536, NAME_BYTES_MAX = 512 };
 
@@ -16,25 +15,6 @@ struct dj_safetensors {
     struct dj_tensor *tensors;
     size_t count;
 };
-
-static void *on_malloc(void *ctx, size_t size)
-{
-    (void)ctx;
-    return dj_alloc(size);
-}
-
-static void *on_realloc(void *ctx, void *old, size_t old_size, size_t size)
-{
-    (void)ctx;
-    (void)old_size;
-    return dj_realloc(old, size);
-}
-
-static void on_free(void *ctx, void *memory)
-{
-    (void)ctx;
-    dj_free(memory);
-}
 
 static const struct {
     const char *name;
@@ -192,7 +172,6 @@ enum deja_status dj_safetensors_parse(struct deja_slice file, struct dj_safetens
         return deja_error_set(error, DEJA_ERR_NOMEM, "weights: out of memory");
     dj_arena_init(&tensors->arena, 0);
 
-    const yyjson_alc allocator = {on_malloc, on_realloc, on_free, NULL};
     yyjson_read_err failure = {0};
     enum deja_status status = DEJA_OK;
     /* without the in-situ flag the parser copies, so the cast does not let it write */
@@ -200,7 +179,8 @@ enum deja_status dj_safetensors_parse(struct deja_slice file, struct dj_safetens
         const char *borrowed;
         char *passed;
     } header = {.borrowed = file.data + LENGTH_BYTES};
-    yyjson_doc *doc = yyjson_read_opts(header.passed, (size_t)header_len, 0, &allocator, &failure);
+    yyjson_doc *doc =
+        yyjson_read_opts(header.passed, (size_t)header_len, 0, &dj_json_allocator, &failure);
     if (!doc) {
         bool is_memory = failure.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION;
         status = deja_error_set(error, is_memory ? DEJA_ERR_NOMEM : DEJA_ERR_INVALID,
