@@ -282,10 +282,9 @@ static void start_semantic(struct lookup *lookup)
 
 static double threshold_of(struct dj_engine *engine, const struct dj_lookup_options *options)
 {
-    double floor = dj_engine_threshold(engine, false);
     if (options->is_threshold_free)
         return options->threshold;
-    return options->threshold > floor ? options->threshold : floor; /* I12: only raised */
+    return dj_reuse_threshold(dj_engine_threshold(engine, false), 0, options->threshold); /* I12 */
 }
 
 enum deja_status dj_engine_lookup(struct dj_engine *engine, struct dj_loop *loop,

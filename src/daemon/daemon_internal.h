@@ -10,6 +10,7 @@
 #include "net/http_server.h"
 #include "net/outbound.h"
 #include "proxy/context.h"
+#include "security/local_guard.h"
 
 #define DJ_LOOPS_MAX 64u
 #define DJ_LISTEN_MAX 8u
@@ -53,7 +54,7 @@ struct dj_daemon {
     uint32_t policy_count;
     struct dj_proxy_context proxy;
     struct dj_api api;
-    char admin_token[65];
+    char admin_token[DJ_ADMIN_TOKEN_TEXT_BYTES];
     struct dj_job load;
     struct dj_signal *signals[3];
     _Atomic uint32_t draining; /* nodes */

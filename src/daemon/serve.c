@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/num.h"
 #include "daemon/daemon_internal.h"
 
 #define EXIT_FORCED 1
@@ -328,15 +327,16 @@ int dj_daemon_serve(const struct dj_settings *settings, const struct dj_settings
 {
     struct deja_error error = {""};
     struct dj_telemetry_totals totals = {0};
-    uint8_t token[DJ_SHA256_BYTES];
+    struct dj_admin_token token;
     struct dj_daemon *daemon = dj_alloc_zeroed(1, sizeof *daemon);
     if (!daemon) {
         fputs("deja serve: out of memory\n", stderr);
         return 1;
     }
     daemon->source = source;
-    dj_random_bytes(token, sizeof token);
-    dj_hex_encode(token, sizeof token, daemon->admin_token);
+    dj_admin_token_make(&token);
+    dj_admin_token_text(&token, daemon->admin_token);
+    dj_admin_token_fini(&token);
     daemon->api.reload = ask_reload;
     daemon->api.reload_ctx = daemon;
     int code = dj_daemon_init(daemon, settings, &error);
