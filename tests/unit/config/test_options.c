@@ -144,7 +144,7 @@ static void every_fault_is_told_with_its_place(void **state)
                                    environment, NULL, 0);
     assert_int_equal(result.status, DEJA_ERR_CONFIG);
     assert_int_equal(result.diagnostics.error_count, 10);
-    expect_message(&result, "deja.yaml:2:13: error: unknown key \"l1.max_szie\": did you mean "
+    expect_message(&result, "deja.yaml:2:3: error: unknown key \"l1.max_szie\": did you mean "
                             "\"l1.max_size\"?");
     expect_message(&result, "deja.yaml:3:12: error: l1.enabled expects true or false, not \"yes\"");
     expect_message(&result, "deja.yaml:4:13: error: l1.max_size must be from 1 to 1000000, not 0");
