@@ -251,7 +251,7 @@ static bool report_unknown_section(struct resolver *resolver, const char *key, c
     memcpy(resolver->unknown_section, section, sizeof section);
     struct dj_suggest suggest = dj_suggest(section);
     for (size_t i = 0; i < input->count; i++) {
-        size_t distance = suggest.distance;
+        size_t distance = suggest.best ? suggest.distance : SIZE_MAX;
         if (!section_of(input->table[i].name, offered))
             continue;
         dj_suggest_offer(&suggest, offered);

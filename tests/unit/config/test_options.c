@@ -196,7 +196,7 @@ static void what_is_not_offered_is_refused_unless_it_is_off(void **state)
     done(&result);
     result = resolve("l2: {redis: {url: x}}\n", NULL, NULL, 0);
     assert_int_equal(result.status, DEJA_ERR_CONFIG);
-    expect_message(&result, "deja.yaml:1:19: error: l2.redis.url: not offered by this version");
+    expect_message(&result, "deja.yaml:1:14: error: l2.redis.url: not offered by this version");
     done(&result);
 }
 
