@@ -200,6 +200,7 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
         .total_timeout_ms = (uint32_t)settings->upstream.total_timeout_ms,
         .query_chars_max = settings->query_chars_max,
         .fold = settings->scope_fold,
+        .compat = settings->compat,
         .is_usage_zero_on_hit = settings->proxy.usage_on_hit == DJ_USAGE_ZERO,
         .is_id_new_on_hit = settings->proxy.id_on_hit == DJ_HIT_ID_NEW,
         .is_tool_calls_cached = settings->proxy.cache_tool_calls,

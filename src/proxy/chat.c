@@ -12,6 +12,7 @@
 #include "policy/admit.h"
 #include "policy/guards.h"
 #include "proxy/completion.h"
+#include "proxy/identity.h"
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
 
@@ -397,7 +398,7 @@ static void prepare(void *ctx)
     ride->has_usage =
         dj_json_bool(dj_json_get(dj_json_get(root, "stream_options"), "include_usage"), false);
     dj_knobs_read(request, root, ride->policy->response_ttl_ms, &ride->knobs);
-    ride->prefix.name_space = ride->knobs.name_space;
+    ride->is_unknown |= !dj_identity_narrow(request, &ride->knobs, &ride->prefix, &ride->variant);
     ride->is_cacheable = !ride->is_unknown &&
                          dj_json_is(dj_json_get(root, "messages"), DJ_JSON_ARRAY) &&
                          !dj_json_get(root, "web_search_options");

@@ -33,6 +33,7 @@ struct dj_proxy_policy {
     uint32_t total_timeout_ms;
     uint32_t query_chars_max; /* cache API: 1,000 */
     unsigned fold;            /* enum dj_fold bits */
+    unsigned compat;          /* enum dj_compat bits: families whose headers everybody gets */
     bool is_usage_zero_on_hit;
     bool is_id_new_on_hit;
     bool is_tool_calls_cached;

@@ -23,8 +23,9 @@ struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *co
 {
     struct ride *ride = dj_alloc_zeroed(1, sizeof *ride);
     if (!ride) {
+        const struct dj_outcome outcome = {.is_bypass = true, .request_id = request_id};
         dj_proxy_error(exchange, 503, "Deja is out of memory.", NULL, "cache_unavailable",
-                       request_id);
+                       &outcome);
         return NULL;
     }
     const struct dj_http_request *request = dj_http_exchange_request(exchange);
@@ -85,7 +86,8 @@ void ride_fail(struct ride *ride, int status, const char *message, const char *p
                const char *code)
 {
     dj_http_exchange_watch(ride->exchange, NULL, NULL);
-    dj_proxy_error(ride->exchange, status, message, param, code, ride->request_id);
+    const struct dj_outcome outcome = ride_outcome(ride);
+    dj_proxy_error(ride->exchange, status, message, param, code, &outcome);
     ride->code = status;
     ride_end(ride, DJ_RESULT_ERROR, "none");
 }
@@ -135,7 +137,8 @@ struct dj_outcome ride_outcome(const struct ride *ride)
         .verify_us = ride->canon_us,
         .now_ms = dj_loop_now_ms(ride->loop),
         .total_us = dj_loop_monotonic_us(ride->loop) - ride->started_us,
-        .compat = ride->knobs.compat,
+        .compat = ride->knobs.compat | ride->policy->compat,
+        .variant = ride->variant,
         .request_id = ride->request_id,
     };
     if (ride->is_boarded) {

@@ -36,6 +36,7 @@ struct ride {
     uint8_t tenant[DJ_ID_BYTES];
     struct dj_key_prefix prefix;
     struct dj_knobs knobs;
+    uint32_t variant;        /* of knobs.variants */
     struct dj_json_doc *doc; /* owned */
     struct dj_buf decoded;   /* body without its content coding */
     struct deja_slice body;
