@@ -14,6 +14,7 @@
 #include "daemon/secret.h"
 #include "embed/lexical.h"
 #include "embed/transformer.h"
+#include "loop/stream.h"
 #include "simd/simd.h"
 #include "store/lmdb.h"
 #include "store/memory.h"
@@ -234,9 +235,14 @@ static enum deja_status open_servers(struct dj_daemon *daemon, struct deja_error
             uint16_t port = address->port;
             if (!port && i > 0)
                 port = dj_http_server_port(daemon->nodes[0].servers[k]);
-            enum deja_status status = dj_http_server_open(
-                node->loop, address->host, port, &limits, &daemon->api, dj_api_handle,
-                dj_api_handle_error, &node->servers[node->server_count], error);
+            enum deja_status status = DEJA_OK;
+            if (i == 0 && port)
+                status = dj_listener_check_free(address->host, port, error);
+            if (status != DEJA_OK)
+                return status;
+            status = dj_http_server_open(node->loop, address->host, port, &limits, &daemon->api,
+                                         dj_api_handle, dj_api_handle_error,
+                                         &node->servers[node->server_count], error);
             if (status != DEJA_OK)
                 return status;
             node->server_count++;
