@@ -345,13 +345,15 @@ static void read_body(const struct dj_json *body, struct dj_knobs *knobs)
         read_name_space(name_space, knobs);
 }
 
-/* Headers of a cache begin with one of few letters; most requests carry none, so a cheap look first
- * spares the table. */
+/* Headers of a cache begin with one of few pairs of letters; most requests carry none, so a cheap
+ * look first spares the table. */
 static bool may_steer(struct deja_slice name)
 {
-    char c = name.len > 5 ? name.data[0] : '\0';
-    return c == 'x' || c == 'X' || c == 'c' || c == 'C' || c == 'h' || c == 'H' || c == 'o' ||
-           c == 'O';
+    static const char *const starts[] = {"x-", "ca", "cf", "he", "op"};
+    for (size_t i = 0; name.len > 5 && i < sizeof starts / sizeof *starts; i++)
+        if (is_text(deja_slice(name.data, 2), starts[i]))
+            return true;
+    return false;
 }
 
 static const struct row *find_row(struct deja_slice name)

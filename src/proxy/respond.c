@@ -31,6 +31,23 @@ void dj_answer_add_format(struct dj_answer_headers *headers, const char *name, c
         dj_answer_add(headers, name, copy);
 }
 
+/* printf's %f is the slowest thing on the way of a hit; a thousandth is told as an integer. */
+static unsigned long long whole_ms(uint64_t us)
+{
+    return us / 1000;
+}
+
+static unsigned rest_us(uint64_t us)
+{
+    return (unsigned)(us % 1000);
+}
+
+static void add_similarity(struct dj_answer_headers *headers, const char *name, float similarity)
+{
+    unsigned parts = similarity > 0 ? (unsigned)(similarity * 10000.0f + 0.5f) : 0;
+    dj_answer_add_format(headers, name, "%u.%04u", parts / 10000, parts % 10000);
+}
+
 static int64_t seconds_left(const struct dj_outcome *outcome)
 {
     int64_t left = (outcome->entry->expires_ms - outcome->now_ms) / 1000;
@@ -68,16 +85,15 @@ static void add_hit_details(struct dj_answer_headers *headers, const struct dj_o
                             const char *id)
 {
     long long age_s = (outcome->now_ms - outcome->entry->created_ms) / 1000;
-    double similarity = (double)outcome->similarity;
     if (outcome->compat & DJ_COMPAT_LITELLM) {
         dj_answer_add_format(headers, "x-litellm-cache-key", "%s", id);
         if (outcome->kind == DJ_HIT_SEMANTIC)
-            dj_answer_add_format(headers, "x-litellm-semantic-similarity", "%.4f", similarity);
+            add_similarity(headers, "x-litellm-semantic-similarity", outcome->similarity);
     }
     if (outcome->compat & DJ_COMPAT_APISIX) {
         dj_answer_add_format(headers, "X-AI-Cache-Age", "%lld", age_s);
         if (outcome->kind == DJ_HIT_SEMANTIC)
-            dj_answer_add_format(headers, "X-AI-Cache-Similarity", "%.4f", similarity);
+            add_similarity(headers, "X-AI-Cache-Similarity", outcome->similarity);
     }
     if (outcome->compat & DJ_COMPAT_OPENROUTER) {
         dj_answer_add_format(headers, "X-OpenRouter-Cache-Age", "%lld", age_s);
@@ -135,8 +151,8 @@ static void add_timing(struct dj_answer_headers *headers, const struct dj_outcom
     for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
         if (!stages[i].us)
             continue;
-        int len = snprintf(text + at, sizeof text - at, "%s%s;dur=%.3f", at ? ", " : "",
-                           stages[i].name, (double)stages[i].us / 1000.0);
+        int len = snprintf(text + at, sizeof text - at, "%s%s;dur=%llu.%03u", at ? ", " : "",
+                           stages[i].name, whole_ms(stages[i].us), rest_us(stages[i].us));
         if (len > 0 && (size_t)len < sizeof text - at)
             at += (size_t)len;
     }
@@ -158,7 +174,7 @@ void dj_answer_add_outcome(struct dj_answer_headers *headers, const struct dj_ou
         add_hit_status(headers, outcome, id);
         dj_answer_add_format(headers, "Age", "%lld", (long long)(age_s > 0 ? age_s : 0));
         dj_answer_add_format(headers, "X-Cache-Id", "%s", id);
-        dj_answer_add_format(headers, "X-Cache-Similarity", "%.4f", (double)outcome->similarity);
+        add_similarity(headers, "X-Cache-Similarity", outcome->similarity);
         dj_answer_add(headers, "X-Cache-Tier", deja_slice_text(outcome->level));
     } else {
         add_miss_status(headers, outcome);
