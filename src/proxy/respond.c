@@ -89,12 +89,18 @@ static void add_hit_status(struct dj_answer_headers *headers, const struct dj_ou
                            const char *id)
 {
     char detail[DETAIL_LEN_MAX];
-    char ttl[32] = "";
-    write_detail(outcome, dj_hit_kind_text(outcome->kind), detail);
-    if (outcome->entry->expires_ms &&
-        snprintf(ttl, sizeof ttl, "; ttl=%lld", (long long)seconds_left(outcome)) < 0)
-        ttl[0] = '\0';
-    dj_answer_add_format(headers, "Cache-Status", "deja; hit%s; key=\"%s\"%s", ttl, id, detail);
+    const char *kind = dj_hit_kind_text(outcome->kind);
+    if (!outcome->cut && outcome->entry->expires_ms) { /* nearly all: one pass */
+        dj_answer_add_format(headers, "Cache-Status", "deja; hit; ttl=%lld; key=\"%s\"; detail=%s",
+                             (long long)seconds_left(outcome), id, kind);
+        return;
+    }
+    write_detail(outcome, kind, detail);
+    if (outcome->entry->expires_ms)
+        dj_answer_add_format(headers, "Cache-Status", "deja; hit; ttl=%lld; key=\"%s\"%s",
+                             (long long)seconds_left(outcome), id, detail);
+    else
+        dj_answer_add_format(headers, "Cache-Status", "deja; hit; key=\"%s\"%s", id, detail);
 }
 
 static void add_miss_status(struct dj_answer_headers *headers, const struct dj_outcome *outcome)

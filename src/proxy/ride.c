@@ -107,11 +107,12 @@ static void log_end(const struct ride *ride, enum dj_result result, const char *
 
 /* What was spent here: of a hit everything since the request was whole, else the preparing and the
  * look-up. The upstream's time is its own. */
-static void count_slow(const struct ride *ride, enum dj_result result, const char *level)
+static void count_slow(const struct ride *ride, enum dj_result result, const char *level,
+                       uint64_t now_us)
 {
     const struct dj_call *call = settled_call(ride);
     bool is_hit = result == DJ_RESULT_HIT_EXACT || result == DJ_RESULT_HIT_SEMANTIC;
-    uint64_t us = is_hit ? dj_loop_monotonic_us(ride->loop) - ride->handled_us
+    uint64_t us = is_hit ? now_us - ride->handled_us
                          : (uint64_t)ride->canon_us + (call ? call->lookup_us : 0);
     dj_telemetry_slow(ride->context->telemetry,
                       &(struct dj_slow){
@@ -126,11 +127,12 @@ static void count_slow(const struct ride *ride, enum dj_result result, const cha
 
 void ride_end(struct ride *ride, enum dj_result result, const char *level)
 {
-    double seconds = (double)(dj_loop_monotonic_us(ride->loop) - ride->started_us) / 1e6;
+    uint64_t now_us = dj_loop_monotonic_us(ride->loop);
+    double seconds = (double)(now_us - ride->started_us) / 1e6;
     dj_telemetry_request(ride->context->telemetry, ride->tenant, ride->ops->api, result, level,
                          seconds);
     dj_telemetry_inflight(ride->context->telemetry, -1);
-    count_slow(ride, result, level);
+    count_slow(ride, result, level, now_us);
     log_end(ride, result, level, seconds);
     if (ride->is_boarded)
         dj_flight_leave(&ride->rider);
