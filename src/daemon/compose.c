@@ -209,6 +209,8 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
     };
     daemon->policies[daemon->policy_count++] = policy;
     atomic_store(&daemon->proxy.policy, policy);
+    daemon->drain_delay_ms = settings->server.drain_delay_ms;
+    daemon->drain_timeout_ms = settings->server.drain_timeout_ms;
     dj_telemetry_set_slow(daemon->telemetry, daemon->log, settings->slow_operation_ms);
     return DEJA_OK;
 }
