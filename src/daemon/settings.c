@@ -57,6 +57,9 @@ static const struct dj_option table[] = {
      .help = "Time a client may take without reading anything."},
     {"server.drain_timeout", DJ_OPTION_DURATION, "30s", 0, DAY_MS, AT(server.drain_timeout_ms),
      RELOADS, .help = "Time for running requests at shutdown."},
+    {"server.drain_delay", DJ_OPTION_DURATION, "0ms", 0, DAY_MS, AT(server.drain_delay_ms), RELOADS,
+     .help = "Time between /readyz answering 503 and the end of listening, for balancers "
+             "that have to notice."},
     {"data.dir", DJ_OPTION_TEXT, "", AT(data_dir), .flag = "--data", .env_names = "DEJA_DATA",
      .help = "Data directory; empty: $XDG_DATA_HOME/deja, ~/.local/share/deja, or /var/lib/deja "
              "for root."},
@@ -155,6 +158,8 @@ static const struct dj_option table[] = {
      .help = "auto is pretty on a terminal and JSON elsewhere."},
     {"monitoring.slow_operation", DJ_OPTION_DURATION, "100ms", 1, DAY_MS, AT(slow_operation_ms),
      RELOADS, .help = "Operations that take longer are logged and counted."},
+    {"monitoring.snapshot", DJ_OPTION_DURATION, "30s", 10, DAY_MS, AT(snapshot_ms), RELOADS,
+     .help = "Time between two lines of figures in the log, at level debug."},
     {"security.secret", DJ_OPTION_SECRET, "", AT(secret),
      .help = "The deployment's secret, 64 hex digits; empty: made at the first start and kept in "
              "the data directory."},

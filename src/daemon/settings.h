@@ -49,6 +49,7 @@ struct dj_settings {
         uint64_t body_bytes_per_s_min;
         uint64_t write_timeout_ms;
         uint64_t drain_timeout_ms;
+        uint64_t drain_delay_ms; /* between "not ready" and closed listeners */
     } server;
     char *data_dir; /* resolved, never NULL; may not exist yet */
     struct {
@@ -114,6 +115,7 @@ struct dj_settings {
     } log;
     char *secret; /* security.secret: 64 hex digits; NULL: the file in the data directory */
     uint64_t slow_operation_ms; /* monitoring.slow_operation */
+    uint64_t snapshot_ms;       /* monitoring.snapshot */
 };
 
 /* Where settings come from. Everything is borrowed until dj_settings_load returns. */

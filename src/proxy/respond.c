@@ -7,6 +7,7 @@
 #include "base/num.h"
 
 #define VALUE_LEN_MAX 512u
+#define DETAIL_LEN_MAX 256u
 
 void dj_answer_add(struct dj_answer_headers *headers, const char *name, struct deja_slice value)
 {
@@ -54,30 +55,66 @@ static int64_t seconds_left(const struct dj_outcome *outcome)
     return left > 0 ? left : 0;
 }
 
+/* The parts of `detail` (docs/operations.md lists them): a token if there is one, else a string. */
+static void write_detail(const struct dj_outcome *outcome, const char *first,
+                         char out_text[DETAIL_LEN_MAX])
+{
+    const struct {
+        const char *prefix;
+        const char *text;
+    } parts[] = {{"", first},
+                 {"asked:", first ? NULL : outcome->rule},
+                 {"not-kept:", outcome->refused},
+                 {"", outcome->cut}};
+    size_t count = 0;
+    size_t len = 0;
+    char text[DETAIL_LEN_MAX / 2] = "";
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (!parts[i].text)
+            continue;
+        int more = snprintf(text + len, sizeof text - len, "%s%s%s", count ? ", " : "",
+                            parts[i].prefix, parts[i].text);
+        if (more > 0 && (size_t)more < sizeof text - len)
+            len += (size_t)more;
+        count++;
+    }
+    const char *quote = count > 1 ? "\"" : "";
+    int whole = snprintf(out_text, DETAIL_LEN_MAX, "%s%s%s%s", count ? "; detail=" : "", quote,
+                         text, quote);
+    if (whole < 0)
+        out_text[0] = '\0';
+}
+
 static void add_hit_status(struct dj_answer_headers *headers, const struct dj_outcome *outcome,
                            const char *id)
 {
-    if (outcome->entry->expires_ms)
+    char detail[DETAIL_LEN_MAX];
+    const char *kind = dj_hit_kind_text(outcome->kind);
+    if (!outcome->cut && outcome->entry->expires_ms) { /* nearly all: one pass */
         dj_answer_add_format(headers, "Cache-Status", "deja; hit; ttl=%lld; key=\"%s\"; detail=%s",
-                             (long long)seconds_left(outcome), id, dj_hit_kind_text(outcome->kind));
+                             (long long)seconds_left(outcome), id, kind);
+        return;
+    }
+    write_detail(outcome, kind, detail);
+    if (outcome->entry->expires_ms)
+        dj_answer_add_format(headers, "Cache-Status", "deja; hit; ttl=%lld; key=\"%s\"%s",
+                             (long long)seconds_left(outcome), id, detail);
     else
-        dj_answer_add_format(headers, "Cache-Status", "deja; hit; key=\"%s\"; detail=%s", id,
-                             dj_hit_kind_text(outcome->kind));
+        dj_answer_add_format(headers, "Cache-Status", "deja; hit; key=\"%s\"%s", id, detail);
 }
 
 static void add_miss_status(struct dj_answer_headers *headers, const struct dj_outcome *outcome)
 {
+    char detail[DETAIL_LEN_MAX];
     char status[32] = "";
     const char *fwd = outcome->is_bypass ? "bypass" : outcome->is_refresh ? "request" : "miss";
-    if (outcome->upstream_status) {
-        int len = snprintf(status, sizeof status, "; fwd-status=%d", outcome->upstream_status);
-        if (len < 0)
-            status[0] = '\0';
-    }
-    dj_answer_add_format(
-        headers, "Cache-Status", "deja; fwd=%s%s%s%s%s%s", fwd, status,
-        outcome->is_stored ? "; stored" : "", outcome->is_collapsed ? "; collapsed" : "",
-        outcome->detail ? "; detail=" : "", outcome->detail ? outcome->detail : "");
+    write_detail(outcome, outcome->detail, detail);
+    if (outcome->upstream_status &&
+        snprintf(status, sizeof status, "; fwd-status=%d", outcome->upstream_status) < 0)
+        status[0] = '\0';
+    dj_answer_add_format(headers, "Cache-Status", "deja; fwd=%s%s%s%s%s", fwd, status,
+                         outcome->is_stored ? "; stored" : "",
+                         outcome->is_collapsed ? "; collapsed" : "", detail);
 }
 
 /* Of a hit: what these families tell beside their status word. */
