@@ -14,8 +14,9 @@
  *
  * Refused: Content-Length together with Transfer-Encoding, two or malformed Content-Length, any
  * coding but one "chunked", folded headers, bare CR or LF, a space before the colon, control
- * characters and NUL, a missing, double or malformed Host, targets that are not plain ASCII,
- * CONNECT, versions other than 1.0 and 1.1. An absolute target is taken only if its authority is
+ * characters and NUL, a missing, double or malformed Host, targets that are not plain ASCII or have
+ * a backslash (clients disagree whether it is a slash), CONNECT, TRACE, other protocols than HTTP,
+ * versions other than 1.0 and 1.1. An absolute target is taken only if its authority is
  * the Host. Upgrade is not offered: the header is left to stand and means nothing. Trailers and
  * chunk extensions are dropped, and bounded.
  *
