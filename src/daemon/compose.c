@@ -14,6 +14,7 @@
 #include "daemon/secret.h"
 #include "embed/lexical.h"
 #include "embed/transformer.h"
+#include "net/http_addresses.h"
 #include "simd/simd.h"
 #include "store/lmdb.h"
 #include "store/memory.h"
@@ -212,6 +213,14 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
 
 /* ---- serving ---- */
 
+static enum deja_status make_addresses(struct dj_daemon *daemon)
+{
+    uint32_t connections_max = daemon->settings->server.connections_max;
+    uint32_t each_max = daemon->settings->server.address_connections_max;
+    return dj_http_addresses_create(each_max ? each_max : connections_max / 2 + 1, each_max,
+                                    (size_t)connections_max * 2, &daemon->addresses);
+}
+
 static enum deja_status open_servers(struct dj_daemon *daemon, struct deja_error *error)
 {
     const struct dj_settings *settings = daemon->settings;
@@ -221,6 +230,7 @@ static enum deja_status open_servers(struct dj_daemon *daemon, struct deja_error
     limits.body_bytes_max = settings->server.body_bytes_max;
     limits.bytes_in_flight_max = settings->server.bytes_in_flight_max / daemon->loop_count;
     limits.connections_max = settings->server.connections_max / daemon->loop_count + 1;
+    limits.addresses = daemon->addresses;
     limits.header_timeout_ms = (uint32_t)settings->server.header_timeout_ms;
     limits.idle_timeout_ms = (uint32_t)settings->server.idle_timeout_ms;
     limits.body_bytes_per_s_min = (uint32_t)settings->server.body_bytes_per_s_min;
@@ -306,6 +316,8 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
     status = make_observers(daemon);
     if (status == DEJA_OK)
         status = make_loops(daemon);
+    if (status == DEJA_OK)
+        status = make_addresses(daemon);
     if (status != DEJA_OK) {
         deja_error_set(error, status, "start: %s", deja_status_text(status));
         return exit_code(status);
@@ -329,6 +341,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
         dj_flights_destroy(daemon->nodes[i].flights);
         dj_loop_destroy(daemon->nodes[i].loop);
     }
+    dj_http_addresses_destroy(daemon->addresses);
     dj_registry_destroy(daemon->registry);
     dj_tenants_destroy(daemon->tenants);
     for (uint32_t i = 0; i < daemon->policy_count; i++)

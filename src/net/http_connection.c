@@ -23,9 +23,11 @@
 #include <assert.h>
 
 #include "base/alloc.h"
+#include "net/http_addresses.h"
 #include "net/http_internal.h"
 
-enum { BODY_GRACE_MS = 5000, BODY_RESERVE_BYTES_MAX = 1024 * 1024 };
+/* Little is reserved on a client's word; a body that does come grows its buffer by doubling. */
+enum { BODY_GRACE_MS = 5000, BODY_RESERVE_BYTES_MAX = 64 * 1024 };
 
 static void read_on_or_hold_back(struct dj_http_connection *connection);
 
@@ -38,11 +40,18 @@ static void set_state(struct dj_http_connection *connection, enum dj_http_state 
 {
     connection->state = state;
     connection->state_since_us = dj_loop_monotonic_us(connection->loop);
+    if (state == DJ_HTTP_IDLE) {
+        connection->waits_since_us = connection->state_since_us;
+        dj_list_push_back(&connection->server->waiting, &connection->waiting);
+    } else if (state != DJ_HTTP_HEAD) {
+        dj_list_remove(&connection->waiting);
+    }
 }
 
 static void recharge(struct dj_http_connection *connection)
 {
-    uint64_t bytes = connection->body.len + connection->input.len;
+    uint64_t bytes = connection->body.len + connection->input.len +
+                     dj_http_parser_head_bytes(connection->parser);
     if (connection->stream)
         bytes += dj_stream_queued_bytes(connection->stream);
     if (connection->server)
@@ -88,6 +97,11 @@ static void on_closed(void *ctx)
 {
     struct dj_http_connection *connection = ctx;
     struct dj_http_server *server = connection->server;
+    if (server && server->limits.addresses) {
+        uint8_t peer[16];
+        dj_stream_peer(connection->stream, peer);
+        dj_http_addresses_leave(server->limits.addresses, peer);
+    }
     connection->stream = NULL;
     recharge(connection);
     free_if_over(connection);
@@ -148,6 +162,7 @@ static void after_flush(struct dj_http_connection *connection)
         return;
     }
     dj_http_parser_next(connection->parser);
+    recharge(connection);
     set_state(connection, DJ_HTTP_IDLE);
     if (connection->input.len > 0 && !connection->is_processing)
         post_task(connection); /* (3) */
@@ -246,6 +261,15 @@ static bool on_body(void *ctx, struct deja_slice bytes)
     return connection->body.status == DEJA_OK;
 }
 
+/* A part of a head has come and is kept. */
+static void charge_head(struct dj_http_connection *connection)
+{
+    struct dj_http_server *server = connection->server;
+    recharge(connection);
+    if (server->bytes_in_flight > server->limits.bytes_in_flight_max)
+        give_error(connection, 503, "too many bytes in flight");
+}
+
 /* The head is whole and a body follows. */
 static void begin_body(struct dj_http_connection *connection)
 {
@@ -319,7 +343,7 @@ static void dispatch(struct dj_http_connection *connection, uint64_t started_us)
     dj_arena_init(&exchange->arena, (size_t)server->limits.body_bytes_max * 4 + ((size_t)1 << 20));
     connection->minor_version = head->minor_version;
     connection->must_close = !head->is_keep_alive || server->is_draining;
-    connection->state = DJ_HTTP_BUSY;
+    set_state(connection, DJ_HTTP_BUSY);
     server->handler(server->ctx, exchange);
 }
 
@@ -344,7 +368,9 @@ static size_t process(struct dj_http_connection *connection, struct deja_slice b
             set_state(connection, DJ_HTTP_HEAD);
             connection->exchange.request.started_us = connection->state_since_us;
         }
-        if (step == DJ_HTTP_STEP_HEAD)
+        if (step == DJ_HTTP_STEP_MORE && connection->state == DJ_HTTP_HEAD)
+            charge_head(connection);
+        else if (step == DJ_HTTP_STEP_HEAD)
             begin_body(connection);
         else if (step == DJ_HTTP_STEP_DONE)
             dispatch(connection, connection->exchange.request.started_us);
@@ -454,6 +480,30 @@ static bool is_body_too_slow(const struct dj_http_connection *connection, uint64
     return age_ms > grace_ms && dj_http_parser_body_bytes(connection->parser) < wanted;
 }
 
+/* Memory of the requests before this wait. */
+static void trim(struct dj_http_connection *connection)
+{
+    if (connection->input.len > 0 || dj_http_parser_has_begun(connection->parser))
+        return;
+    dj_http_parser_trim(connection->parser);
+    dj_buf_fini(&connection->input);
+    dj_buf_fini(&connection->body);
+    dj_buf_fini(&connection->head);
+}
+
+bool dj_http_connection_evict(struct dj_http_server *server)
+{
+    if (dj_list_is_empty(&server->waiting))
+        return false;
+    struct dj_http_connection *oldest =
+        DJ_CONTAINER(server->waiting.next, struct dj_http_connection, waiting);
+    uint64_t now_us = dj_loop_monotonic_us(server->loop);
+    if (ms_since(oldest->waits_since_us, now_us) < server->limits.spared_ms)
+        return false;
+    close_stream(oldest, false);
+    return true;
+}
+
 void dj_http_connection_sweep(struct dj_http_connection *connection, uint64_t now_us)
 {
     if (!connection->stream || connection->state == DJ_HTTP_CLOSED)
@@ -464,6 +514,8 @@ void dj_http_connection_sweep(struct dj_http_connection *connection, uint64_t no
         lose_client(connection, true);
     else if (connection->state == DJ_HTTP_IDLE && age_ms > limits->idle_timeout_ms)
         close_stream(connection, false);
+    else if (connection->state == DJ_HTTP_IDLE && age_ms > DJ_HTTP_TRIM_MS)
+        trim(connection);
     else if (connection->state == DJ_HTTP_HEAD && age_ms > limits->header_timeout_ms)
         give_error(connection, 408, "the head of the request took too long");
     else if (connection->state == DJ_HTTP_BODY && is_body_too_slow(connection, age_ms))
@@ -486,7 +538,7 @@ void dj_http_connection_cut(struct dj_http_connection *connection)
         lose_client(connection, true);
 }
 
-void dj_http_connection_accept(struct dj_http_server *server, struct dj_stream *stream)
+bool dj_http_connection_accept(struct dj_http_server *server, struct dj_stream *stream)
 {
     struct dj_http_connection *connection = dj_alloc_zeroed(1, sizeof(*connection));
     if (!connection)
@@ -503,11 +555,13 @@ void dj_http_connection_accept(struct dj_http_server *server, struct dj_stream *
     connection->stream = stream;
     connection->task = (struct dj_task){.run = on_task, .ctx = connection};
     dj_list_push_back(&server->connections, &connection->node);
+    dj_list_init(&connection->waiting);
     server->open_count++;
     set_state(connection, DJ_HTTP_IDLE);
     read_on_or_hold_back(connection);
-    return;
+    return true;
 failed:
     dj_free(connection);
     dj_stream_close(stream, NULL, NULL);
+    return false;
 }

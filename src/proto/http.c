@@ -225,6 +225,15 @@ void dj_http_parser_next(struct dj_http_parser *parser)
     parser->llhttp.data = parser;
 }
 
+void dj_http_parser_trim(struct dj_http_parser *parser)
+{
+    assert(!parser->has_begun);
+    dj_buf_fini(&parser->head_bytes);
+    dj_free(parser->fields);
+    parser->fields = NULL;
+    parser->field_cap = 0;
+}
+
 static void make_slices(struct dj_http_parser *parser)
 {
     const char *at = parser->head_bytes.data;
@@ -479,6 +488,11 @@ struct deja_slice dj_http_head_find(const struct dj_http_head *head, const char 
 bool dj_http_parser_has_begun(const struct dj_http_parser *parser)
 {
     return parser->has_begun;
+}
+
+size_t dj_http_parser_head_bytes(const struct dj_http_parser *parser)
+{
+    return parser->head_bytes.len;
 }
 
 uint64_t dj_http_parser_body_bytes(const struct dj_http_parser *parser)
