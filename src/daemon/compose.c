@@ -228,7 +228,8 @@ static enum deja_status open_servers(struct dj_daemon *daemon, struct deja_error
     limits.header_bytes_max = (uint32_t)settings->server.header_bytes_max;
     limits.headers_max = settings->server.headers_max;
     limits.body_bytes_max = settings->server.body_bytes_max;
-    limits.bytes_in_flight_max = settings->server.bytes_in_flight_max / daemon->loop_count;
+    limits.bytes_in_flight_max = settings->server.bytes_in_flight_max;
+    limits.bytes_in_flight = &daemon->bytes_in_flight;
     limits.connections_max = settings->server.connections_max / daemon->loop_count + 1;
     limits.addresses = daemon->addresses;
     limits.header_timeout_ms = (uint32_t)settings->server.header_timeout_ms;

@@ -110,9 +110,13 @@ static bool is_client_there(const struct dj_http_connection *connection)
 /* What others have not read yet leaves no room to queue an answer of this size. */
 static bool is_too_much(const struct dj_http_connection *connection, size_t bytes)
 {
-    const struct dj_http_server *server = connection->server;
-    return bytes > DJ_HTTP_SMALL_BYTES_MAX &&
-           server->bytes_in_flight + bytes > server->limits.bytes_in_flight_max;
+    struct dj_http_server *server = connection->server;
+    if (bytes <= DJ_HTTP_SMALL_BYTES_MAX)
+        return false;
+    /* A quarter is left for requests on their way in, unless this answer alone needs it. */
+    uint64_t max = server->limits.bytes_in_flight_max;
+    uint64_t kept_free = bytes <= max / 2 ? max / 4 : 0;
+    return !dj_http_server_has_room(server, connection, bytes + kept_free);
 }
 
 static void refuse_for_size(struct dj_http_exchange *exchange)
@@ -202,8 +206,8 @@ bool dj_http_respond_write(struct dj_http_exchange *exchange, struct deja_slice 
     }
     if (connection->is_broken)
         return !exchange->on_event; /* a watcher is about to hear of it */
-    const struct dj_http_server *server = connection->server;
-    bool is_short = server->bytes_in_flight > server->limits.bytes_in_flight_max / 2;
+    struct dj_http_server *server = connection->server;
+    bool is_short = dj_http_server_bytes_in_flight(server) > server->limits.bytes_in_flight_max / 2;
     size_t queued_max = is_short ? DJ_HTTP_SMALL_BYTES_MAX : DJ_HTTP_QUEUED_BYTES_MAX;
     if (dj_stream_queued_bytes(connection->stream) <= queued_max)
         return true;

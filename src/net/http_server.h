@@ -7,6 +7,8 @@
 #ifndef DJ_NET_HTTP_SERVER_H
 #define DJ_NET_HTTP_SERVER_H
 
+#include <stdatomic.h>
+
 #include <deja/base.h>
 
 #include "base/arena.h"
@@ -39,8 +41,11 @@ struct dj_http_limits {
     uint32_t header_bytes_max;    /* 64 KiB */
     uint32_t headers_max;         /* 100 */
     uint64_t body_bytes_max;      /* 32 MiB */
-    uint64_t bytes_in_flight_max; /* 256 MiB over all connections of this server */
-    uint32_t connections_max;     /* 10,000; beyond, one that waits is closed, or 503 */
+    uint64_t bytes_in_flight_max; /* 256 MiB over all connections */
+    /* Where they are counted for several servers together, borrowed until the last is destroyed;
+     * NULL: each for itself. */
+    _Atomic uint64_t *bytes_in_flight;
+    uint32_t connections_max; /* 10,000; beyond, one that waits is closed, or 503 */
     /* Counts the connections of each client address; borrowed until the server is destroyed.
      * NULL: not counted. */
     struct dj_http_addresses *addresses;

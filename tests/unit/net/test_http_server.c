@@ -128,6 +128,56 @@ static void answer_that_finds_no_room_is_a_503(void **state)
     fixture_close(fixture);
 }
 
+/* A POST of many bytes that is answered with 204; the number of the answer's bytes. */
+static ssize_t post_many(struct fixture *fixture, size_t bytes)
+{
+    char *text = calloc(1, bytes + 100);
+    assert_non_null(text);
+    int len = snprintf(text, 100, "POST /empty HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n",
+                       bytes);
+    memset(text + len, 'x', bytes);
+    ssize_t total = talk(fixture, text);
+    free(text);
+    return total;
+}
+
+static void who_does_not_read_gives_room_to_others(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create();
+    fixture->limits.bytes_in_flight_max = 600000;
+    fixture->limits.spared_ms = 0;
+    fixture_open(fixture);
+    int reader = connect_client(fixture);
+    assert_true(send_text(reader, GET("/big")));
+    wait_for(fixture, &fixture->requests, 1);
+    assert_true(post_many(fixture, 500000) > 0);
+    assert_non_null(strstr(fixture->reply, "HTTP/1.1 204 "));
+    assert_true(read_to_end(fixture, reader) < BIG_BYTES);
+    close(reader);
+    fixture_close(fixture);
+}
+
+static void body_that_takes_long_gives_room_to_others(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create();
+    fixture->limits.bytes_in_flight_max = 600000;
+    fixture->limits.spared_ms = 0;
+    fixture_open(fixture);
+    static char piece[300000];
+    memset(piece, 'x', sizeof(piece));
+    int writer = connect_client(fixture);
+    assert_true(send_text(writer, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 300001\r\n\r\n"));
+    assert_true(send_bytes(writer, piece, sizeof(piece)));
+    assert_true(talk(fixture, GET("/a")) > 0);
+    assert_true(post_many(fixture, 500000) > 0);
+    assert_non_null(strstr(fixture->reply, "HTTP/1.1 204 "));
+    assert_true(read_to_end(fixture, writer) <= 0);
+    close(writer);
+    fixture_close(fixture);
+}
+
 static void who_waits_longest_makes_room_for_a_newcomer(void **state)
 {
     (void)state;
@@ -396,6 +446,8 @@ int main(void)
         cmocka_unit_test(bytes_in_flight_and_connections_are_bounded),
         cmocka_unit_test(bytes_of_unfinished_heads_are_in_flight_too),
         cmocka_unit_test(answer_that_finds_no_room_is_a_503),
+        cmocka_unit_test(who_does_not_read_gives_room_to_others),
+        cmocka_unit_test(body_that_takes_long_gives_room_to_others),
         cmocka_unit_test(who_waits_longest_makes_room_for_a_newcomer),
         cmocka_unit_test(address_with_too_many_connections_gets_no_more),
         cmocka_unit_test(slow_clients_are_ended),
