@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
@@ -51,6 +52,16 @@ static enum deja_status make_directory(const char *path, struct deja_error *erro
     return code ? deja_error_set(error, DEJA_ERR_IO, "cannot make the data directory %s: %s", path,
                                  strerror(code))
                 : DEJA_OK;
+}
+
+/* Every client is an open file, and shells allow few: as many as the system lets us have. */
+static void raise_file_limit(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == files.rlim_max)
+        return;
+    files.rlim_cur = files.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &files); /* where it fails there are only fewer clients */
 }
 
 static enum deja_status make_observers(struct dj_daemon *daemon)
@@ -308,6 +319,7 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
                    struct deja_error *error)
 {
     daemon->settings = settings;
+    raise_file_limit();
     dj_simd_init();
     enum deja_status status = make_directory(settings->data_dir, error);
     if (status == DEJA_OK)
