@@ -46,6 +46,8 @@ struct dj_daemon {
     struct dj_loop *loops[DJ_LOOPS_MAX];
     struct dj_outbound *outbounds[DJ_LOOPS_MAX];
     struct dj_flights *flights[DJ_LOOPS_MAX];
+    struct dj_http_addresses *addresses; /* of clients, all loops */
+    _Atomic uint64_t bytes_in_flight;    /* of clients, all loops */
     uint32_t loop_count;
     struct dj_store *lmdb; /* the engine's */
     struct dj_engine *engine;

@@ -46,7 +46,12 @@ static const struct dj_option table[] = {
     {"server.max_in_flight_bytes", DJ_OPTION_SIZE, "256mb", 65536, 64 * GB,
      AT(server.bytes_in_flight_max), .help = "Bytes of all running requests; beyond: 503."},
     {"server.max_connections", DJ_OPTION_INT, "10000", 1, 1000000, AT(server.connections_max),
-     .help = "Open client connections."},
+     .help = "Open client connections; beyond, the one that has waited longest for its request is "
+             "closed."},
+    {"server.max_connections_per_address", DJ_OPTION_INT, "0", 0, 1000000,
+     AT(server.address_connections_max),
+     .help = "Open connections of one client address (IPv6: of its /64); 0 takes half of "
+             "max_connections, and no cap for this machine's own."},
     {"server.header_timeout", DJ_OPTION_DURATION, "10s", 100, 600000, AT(server.header_timeout_ms),
      .help = "Time for the head of a request, from its first byte."},
     {"server.idle_timeout", DJ_OPTION_DURATION, "75s", 100, DAY_MS, AT(server.idle_timeout_ms),

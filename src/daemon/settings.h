@@ -44,6 +44,8 @@ struct dj_settings {
         uint64_t body_bytes_max;
         uint64_t bytes_in_flight_max;
         uint32_t connections_max;
+        uint32_t
+            address_connections_max; /* 0: half of the above, this machine's own without a cap */
         uint64_t header_timeout_ms;
         uint64_t idle_timeout_ms;
         uint64_t body_bytes_per_s_min;
