@@ -12,13 +12,32 @@ static bool has_prefix(struct deja_slice text, const char *prefix)
     return text.len >= len && memcmp(text.data, prefix, len) == 0;
 }
 
+/* path is folder or lies in it. */
+static bool is_within(struct deja_slice path, const char *folder)
+{
+    size_t len = strlen(folder);
+    return has_prefix(path, folder) && (path.len == len || path.data[len] == '/');
+}
+
 enum dj_surface dj_problem_surface(struct deja_slice path)
 {
-    static const char messages[] = "/v1/messages";
-    if (has_prefix(path, messages) &&
-        (path.len == sizeof messages - 1 || path.data[sizeof messages - 1] == '/'))
+    if (is_within(path, "/v1/messages"))
         return DJ_SURFACE_ANTHROPIC;
+    if (is_within(path, "/v1/caches"))
+        return DJ_SURFACE_LANGCACHE;
+    if (is_within(path, "/gptcache"))
+        return DJ_SURFACE_GPTCACHE;
     return has_prefix(path, "/v1/") ? DJ_SURFACE_OPENAI : DJ_SURFACE_NATIVE;
+}
+
+int dj_problem_status(enum dj_surface surface, const struct dj_problem *problem)
+{
+    bool is_overload = strcmp(problem->type, "overloaded") == 0;
+    if (surface == DJ_SURFACE_GPTCACHE)
+        return problem->status == 400 ? 422 : problem->status;
+    if (surface == DJ_SURFACE_LANGCACHE && problem->status == 503)
+        return is_overload ? 429 : 424;
+    return problem->status;
 }
 
 const char *dj_problem_media_type(enum dj_surface surface)
@@ -51,6 +70,10 @@ const char *dj_problem_title(int status)
         return "Expectation Failed";
     case 421:
         return "Misdirected Request";
+    case 422:
+        return "Unprocessable Content";
+    case 424:
+        return "Failed Dependency";
     case 429:
         return "Too Many Requests";
     case 431:
@@ -99,6 +122,26 @@ static const char *anthropic_type(int status)
         return "rate_limit_error";
     default:
         return status >= 500 ? "api_error" : "invalid_request_error";
+    }
+}
+
+static const char *langcache_type(int status)
+{
+    switch (status) {
+    case 401:
+        return "/errors/authentication-failed";
+    case 403:
+        return "/errors/insufficient-permissions";
+    case 404:
+        return "/errors/resource-not-found";
+    case 413:
+        return "/errors/payload-too-large";
+    case 424:
+        return "/errors/resource-unavailable";
+    case 429:
+        return "/errors/too-many-requests";
+    default:
+        return status >= 500 ? "/errors/unexpected-error" : "/errors/invalid-data";
     }
 }
 
@@ -156,6 +199,22 @@ static void write_anthropic(struct dj_json_writer *w, const struct dj_problem *p
     dj_json_end_object(w);
 }
 
+static void put_fields(struct dj_json_writer *w, const struct dj_problem *problem)
+{
+    if (problem->field_count == 0)
+        return;
+    dj_json_key(w, "fields");
+    dj_json_begin_array(w);
+    for (size_t i = 0; i < problem->field_count; i++) {
+        dj_json_begin_object(w);
+        put_member(w, "field", problem->fields[i].field);
+        put_member(w, "rule", problem->fields[i].rule);
+        put_member(w, "message", problem->fields[i].message);
+        dj_json_end_object(w);
+    }
+    dj_json_end_array(w);
+}
+
 static void write_native(struct dj_json_writer *w, const struct dj_problem *problem,
                          const char *detail, struct deja_slice path, struct deja_slice request_id)
 {
@@ -169,18 +228,49 @@ static void write_native(struct dj_json_writer *w, const struct dj_problem *prob
     put_text(w, path);
     dj_json_key(w, "request_id");
     put_text(w, request_id);
-    if (problem->field_count > 0) {
-        dj_json_key(w, "fields");
-        dj_json_begin_array(w);
-        for (size_t i = 0; i < problem->field_count; i++) {
-            dj_json_begin_object(w);
-            put_member(w, "field", problem->fields[i].field);
-            put_member(w, "rule", problem->fields[i].rule);
-            put_member(w, "message", problem->fields[i].message);
-            dj_json_end_object(w);
-        }
-        dj_json_end_array(w);
+    put_fields(w, problem);
+    dj_json_end_object(w);
+}
+
+static void write_langcache(struct dj_json_writer *w, const struct dj_problem *problem,
+                            const char *detail, struct deja_slice path)
+{
+    int status = dj_problem_status(DJ_SURFACE_LANGCACHE, problem);
+    dj_json_begin_object(w);
+    put_member(w, "title", dj_problem_title(status));
+    put_member(w, "type", langcache_type(status));
+    dj_json_key(w, "status");
+    dj_json_put_i64(w, status);
+    put_member(w, "detail", detail);
+    dj_json_key(w, "instance");
+    put_text(w, path);
+    put_fields(w, problem);
+    dj_json_end_object(w);
+}
+
+static void write_gptcache(struct dj_json_writer *w, const struct dj_problem *problem,
+                           const char *detail)
+{
+    dj_json_begin_object(w);
+    if (problem->field_count == 0) {
+        put_member(w, "detail", detail);
+        dj_json_end_object(w);
+        return;
     }
+    dj_json_key(w, "detail");
+    dj_json_begin_array(w);
+    for (size_t i = 0; i < problem->field_count; i++) {
+        dj_json_begin_object(w);
+        put_member(w, "type", problem->fields[i].rule);
+        dj_json_key(w, "loc");
+        dj_json_begin_array(w);
+        dj_json_put_text(w, "body");
+        put_text(w, deja_slice_text(problem->fields[i].field));
+        dj_json_end_array(w);
+        put_member(w, "msg", problem->fields[i].message);
+        dj_json_end_object(w);
+    }
+    dj_json_end_array(w);
     dj_json_end_object(w);
 }
 
@@ -193,6 +283,10 @@ void dj_problem_write(enum dj_surface surface, const struct dj_problem *problem,
         write_openai(&w, problem, detail);
     else if (surface == DJ_SURFACE_ANTHROPIC)
         write_anthropic(&w, problem, detail, request_id);
+    else if (surface == DJ_SURFACE_LANGCACHE)
+        write_langcache(&w, problem, detail, path);
+    else if (surface == DJ_SURFACE_GPTCACHE)
+        write_gptcache(&w, problem, detail);
     else
         write_native(&w, problem, detail, path, request_id);
 }
@@ -219,7 +313,7 @@ void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice pat
     if (extra)
         headers[count++] = *extra;
     /* Out of memory: the status alone still tells what is wrong. */
-    dj_http_respond(exchange, problem->status, headers, count,
+    dj_http_respond(exchange, dj_problem_status(surface, problem), headers, count,
                     body.status == DEJA_OK ? dj_buf_slice(&body) : deja_slice(NULL, 0));
     dj_buf_fini(&body);
 }
