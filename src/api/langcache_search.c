@@ -55,6 +55,7 @@ struct search {
     uint32_t results_max;
     const char *level;
     size_t hit_count;
+    uint32_t semantic_count; /* of them, by meaning too */
     struct hit hits[RESULTS_MAX + 1];
 };
 
@@ -293,31 +294,40 @@ static bool is_past_guards(const struct dj_guard_features *asked, const struct d
     return verdict.refused == 0;
 }
 
+/* Takes one candidate if a strategy has use for it. asked: NULL: nothing may be told by meaning. */
+static void take_candidate(struct search *search, const struct dj_candidate *c,
+                           const struct dj_guard_features *asked)
+{
+    const struct dj_entry *entry = dj_value_entry(c->value);
+    struct hit hit = {.similarity = (double)c->similarity};
+    hit.is_exact =
+        hit.similarity >= SAME_WORDS_SIMILARITY && dj_prompt_is_words(entry, search->prompt.text);
+    hit.is_semantic = hit.is_exact || (hit.similarity >= search->threshold &&
+                                       search->semantic_count < search->results_max &&
+                                       is_past_guards(asked, entry));
+    if (!hit.is_exact && !hit.is_semantic)
+        return;
+    if (hit.is_exact)
+        hit.similarity = 1.0;
+    if (!search->level)
+        search->level = c->level;
+    hit.value = dj_value_ref(c->value);
+    search->hits[search->hit_count++] = hit;
+    search->semantic_count++;
+}
+
+/* Candidates come best first, so guards have to judge no more than can be given. */
 static void on_near(void *ctx, const struct dj_lookup_result *result)
 {
     struct search *search = ctx;
     struct dj_guard_features features = {0};
-    bool has_features = dj_guard_features_init(&features, search->fingerprint.text) == DEJA_OK;
-    const struct dj_guard_features *asked = has_features ? &features : NULL;
+    bool has_features = search->is_asked[STRATEGY_SEMANTIC] &&
+                        dj_guard_features_init(&features, search->fingerprint.text) == DEJA_OK;
     for (uint32_t i = 0; i < result->candidate_count; i++) {
         const struct dj_candidate *c = &result->candidates[i];
-        if (!c->is_fetched || !c->value || is_known(search, c->id) ||
-            search->hit_count == sizeof search->hits / sizeof *search->hits)
-            continue;
-        struct hit hit = {.similarity = (double)c->similarity};
-        const struct dj_entry *entry = dj_value_entry(c->value);
-        hit.is_exact = hit.similarity >= SAME_WORDS_SIMILARITY &&
-                       dj_prompt_is_words(entry, search->prompt.text);
-        hit.is_semantic =
-            hit.is_exact || (hit.similarity >= search->threshold && is_past_guards(asked, entry));
-        if (hit.is_exact)
-            hit.similarity = 1.0;
-        if (!hit.is_exact && !hit.is_semantic)
-            continue;
-        if (!search->level)
-            search->level = c->level;
-        hit.value = dj_value_ref(c->value);
-        search->hits[search->hit_count++] = hit;
+        if (c->is_fetched && c->value && !is_known(search, c->id) &&
+            search->hit_count < sizeof search->hits / sizeof *search->hits)
+            take_candidate(search, c, has_features ? &features : NULL);
     }
     dj_guard_features_fini(&features);
     answer(search);
@@ -353,6 +363,7 @@ static void take_key_hit(struct search *search, struct dj_value *value, const ch
         *hit = (struct hit){
             .value = value, .similarity = 1.0, .is_exact = is_same, .is_semantic = true};
         search->level = level;
+        search->semantic_count++;
         is_enough = search->results_max == 1 && (is_same || search->is_asked[STRATEGY_SEMANTIC]);
     }
     if (is_enough)
