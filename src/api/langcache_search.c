@@ -28,6 +28,8 @@
 
 #define RESULTS_MAX DJ_CANDIDATES_MAX
 #define CONTEXT_MAX 50u
+/* Guards read the texts on the loop: what is beyond this is not told by meaning (I3). */
+#define JUDGED_BYTES_MAX (256u * 1024u)
 /* Rounding of a kept vector moves the similarity of a text with itself by less than this. */
 #define SAME_WORDS_SIMILARITY 0.98
 
@@ -55,6 +57,7 @@ struct search {
     uint32_t results_max;
     const char *level;
     size_t hit_count;
+    size_t judged_bytes;
     uint32_t semantic_count; /* of them, by meaning too */
     struct hit hits[RESULTS_MAX + 1];
 };
@@ -266,6 +269,10 @@ static void answer(struct search *search)
     count(search, best, best_strategy);
     dj_request_header(request, "X-Cache-Hit", best ? "true" : "false");
     dj_request_header(request, "X-Cache-Status", best ? "HIT" : "MISS");
+    dj_request_header(request, "Cache-Status",
+                      !best                             ? "deja; fwd=miss"
+                      : best_strategy == STRATEGY_EXACT ? "deja; hit; detail=exact"
+                                                        : "deja; hit; detail=semantic");
     for (size_t i = 0; i < search->hit_count; i++)
         dj_value_unref(search->hits[i].value);
     dj_request_answer(request, 200, NULL, &body);
@@ -283,11 +290,14 @@ static bool is_known(const struct search *search, const uint8_t id[DJ_ID_BYTES])
 }
 
 /* A text that cannot be judged is refused. */
-static bool is_past_guards(const struct dj_guard_features *asked, const struct dj_entry *entry)
+static bool is_past_guards(struct search *search, const struct dj_guard_features *asked,
+                           const struct dj_entry *entry)
 {
     struct dj_guard_features stored;
     struct dj_guard_verdict verdict;
-    if (!asked || dj_guard_features_init(&stored, entry->query) != DEJA_OK)
+    search->judged_bytes += entry->query.len;
+    if (!asked || search->judged_bytes > JUDGED_BYTES_MAX ||
+        dj_guard_features_init(&stored, entry->query) != DEJA_OK)
         return false;
     dj_guards_compare(asked, &stored, &verdict);
     dj_guard_features_fini(&stored);
@@ -304,7 +314,7 @@ static void take_candidate(struct search *search, const struct dj_candidate *c,
         hit.similarity >= SAME_WORDS_SIMILARITY && dj_prompt_is_words(entry, search->prompt.text);
     hit.is_semantic = hit.is_exact || (hit.similarity >= search->threshold &&
                                        search->semantic_count < search->results_max &&
-                                       is_past_guards(asked, entry));
+                                       is_past_guards(search, asked, entry));
     if (!hit.is_exact && !hit.is_semantic)
         return;
     if (hit.is_exact)

@@ -1,6 +1,7 @@
 /* api/problem.c - see problem.h. */
 #include "api/problem.h"
 
+#include "base/num.h"
 #include "proto/json.h"
 #include "text/utf8.h"
 
@@ -30,12 +31,37 @@ enum dj_surface dj_problem_surface(struct deja_slice path)
     return has_prefix(path, "/v1/") ? DJ_SURFACE_OPENAI : DJ_SURFACE_NATIVE;
 }
 
+/* "speakeasy-sdk/typescript 0.11.1 …": the SDKs' generator, the language, the SDK's version. */
+enum dj_surface dj_problem_langcache(struct deja_slice user_agent)
+{
+    static const char version[] = " 0.";
+    if (!has_prefix(user_agent, "speakeasy-sdk/"))
+        return DJ_SURFACE_LANGCACHE;
+    const char *space = memchr(user_agent.data, ' ', user_agent.len);
+    size_t at = space ? (size_t)(space - user_agent.data) : user_agent.len;
+    struct deja_slice rest = deja_slice(user_agent.data + at, user_agent.len - at);
+    if (!has_prefix(rest, version))
+        return DJ_SURFACE_LANGCACHE;
+    size_t len = 0;
+    uint64_t minor = 0;
+    rest = deja_slice(rest.data + sizeof version - 1, rest.len - (sizeof version - 1));
+    while (len < rest.len && rest.data[len] >= '0' && rest.data[len] <= '9')
+        len++;
+    bool is_old = dj_num_parse_u64(deja_slice(rest.data, len), &minor) == DEJA_OK && minor < 12;
+    return is_old ? DJ_SURFACE_LANGCACHE_0_11 : DJ_SURFACE_LANGCACHE;
+}
+
+static bool is_langcache(enum dj_surface surface)
+{
+    return surface == DJ_SURFACE_LANGCACHE || surface == DJ_SURFACE_LANGCACHE_0_11;
+}
+
 int dj_problem_status(enum dj_surface surface, const struct dj_problem *problem)
 {
     bool is_overload = strcmp(problem->type, "overloaded") == 0;
     if (surface == DJ_SURFACE_GPTCACHE)
         return problem->status == 400 ? 422 : problem->status;
-    if (surface == DJ_SURFACE_LANGCACHE && problem->status == 503)
+    if (is_langcache(surface) && problem->status == 503)
         return is_overload ? 429 : 424;
     return problem->status;
 }
@@ -125,7 +151,7 @@ static const char *anthropic_type(int status)
     }
 }
 
-static const char *langcache_type(int status)
+static const char *langcache_type(int status, bool is_old)
 {
     switch (status) {
     case 401:
@@ -133,11 +159,12 @@ static const char *langcache_type(int status)
     case 403:
         return "/errors/insufficient-permissions";
     case 404:
-        return "/errors/resource-not-found";
+        return is_old ? "/errors/resource/not-found" : "/errors/resource-not-found";
     case 413:
         return "/errors/payload-too-large";
     case 424:
-        return "/errors/resource-unavailable";
+        return is_old ? "/errors/database/resource-database-unavailable"
+                      : "/errors/resource-unavailable";
     case 429:
         return "/errors/too-many-requests";
     default:
@@ -233,12 +260,12 @@ static void write_native(struct dj_json_writer *w, const struct dj_problem *prob
 }
 
 static void write_langcache(struct dj_json_writer *w, const struct dj_problem *problem,
-                            const char *detail, struct deja_slice path)
+                            const char *detail, struct deja_slice path, bool is_old)
 {
     int status = dj_problem_status(DJ_SURFACE_LANGCACHE, problem);
     dj_json_begin_object(w);
     put_member(w, "title", dj_problem_title(status));
-    put_member(w, "type", langcache_type(status));
+    put_member(w, "type", langcache_type(status, is_old));
     dj_json_key(w, "status");
     dj_json_put_i64(w, status);
     put_member(w, "detail", detail);
@@ -283,8 +310,8 @@ void dj_problem_write(enum dj_surface surface, const struct dj_problem *problem,
         write_openai(&w, problem, detail);
     else if (surface == DJ_SURFACE_ANTHROPIC)
         write_anthropic(&w, problem, detail, request_id);
-    else if (surface == DJ_SURFACE_LANGCACHE)
-        write_langcache(&w, problem, detail, path);
+    else if (is_langcache(surface))
+        write_langcache(&w, problem, detail, path, surface == DJ_SURFACE_LANGCACHE_0_11);
     else if (surface == DJ_SURFACE_GPTCACHE)
         write_gptcache(&w, problem, detail);
     else
@@ -296,6 +323,9 @@ void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice pat
                         const struct dj_http_header *extra)
 {
     enum dj_surface surface = dj_problem_surface(path);
+    if (surface == DJ_SURFACE_LANGCACHE && (problem->status == 404 || problem->status == 503))
+        surface = dj_problem_langcache(
+            dj_http_find_header(dj_http_exchange_request(exchange), "user-agent"));
     struct dj_http_header headers[6];
     size_t count = 0;
     struct dj_buf body;

@@ -24,6 +24,7 @@ enum dj_surface {
     DJ_SURFACE_OPENAI,
     DJ_SURFACE_ANTHROPIC,
     DJ_SURFACE_LANGCACHE,
+    DJ_SURFACE_LANGCACHE_0_11,
     DJ_SURFACE_GPTCACHE,
 };
 
@@ -44,6 +45,8 @@ struct dj_problem {
 };
 
 enum dj_surface dj_problem_surface(struct deja_slice path);
+/* The LangCache surface for a client that says it is this one. */
+enum dj_surface dj_problem_langcache(struct deja_slice user_agent);
 const char *dj_problem_media_type(enum dj_surface surface);
 /* The status that surface has for it: a GPTCache server says 422 where others say 400. */
 int dj_problem_status(enum dj_surface surface, const struct dj_problem *problem);

@@ -96,6 +96,36 @@ static void langcache_has_a_closed_list_of_types(void **state)
     }
 }
 
+static void sdks_before_0_12_have_other_names(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *agent;
+        enum dj_surface surface;
+    } cases[] = {
+        {"speakeasy-sdk/typescript 0.11.1 2.760.2 @redis-ai/langcache", DJ_SURFACE_LANGCACHE_0_11},
+        {"speakeasy-sdk/python 0.9.11 2.1.1 langcache", DJ_SURFACE_LANGCACHE_0_11},
+        {"speakeasy-sdk/python 0.12.0 2.1.1 langcache", DJ_SURFACE_LANGCACHE},
+        {"speakeasy-sdk/python 0.14.0 2.932.9 langcache", DJ_SURFACE_LANGCACHE},
+        {"speakeasy-sdk/python 1.0.0", DJ_SURFACE_LANGCACHE},
+        {"speakeasy-sdk/python 0.", DJ_SURFACE_LANGCACHE},
+        {"speakeasy-sdk/", DJ_SURFACE_LANGCACHE},
+        {"curl/8 0.1", DJ_SURFACE_LANGCACHE},
+        {"", DJ_SURFACE_LANGCACHE},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(dj_problem_langcache(deja_slice_text(cases[i].agent)), cases[i].surface);
+    const struct dj_problem gone = {.status = 404, .type = "not_found"};
+    assert_body(DJ_SURFACE_LANGCACHE_0_11, &gone, "/v1/caches/c",
+                "{\"title\":\"Not Found\",\"type\":\"/errors/resource/not-found\",\"status\":404,"
+                "\"detail\":\"Not Found\",\"instance\":\"/v1/caches/c\"}");
+    const struct dj_problem down = {.status = 503, .type = "cache_unavailable", .detail = "why"};
+    assert_body(DJ_SURFACE_LANGCACHE_0_11, &down, "/v1/caches/c",
+                "{\"title\":\"Failed Dependency\","
+                "\"type\":\"/errors/database/resource-database-unavailable\",\"status\":424,"
+                "\"detail\":\"why\",\"instance\":\"/v1/caches/c\"}");
+}
+
 static void a_gptcache_server_says_422_and_where(void **state)
 {
     (void)state;
@@ -143,6 +173,7 @@ int main(void)
         cmocka_unit_test(the_path_tells_the_surface),
         cmocka_unit_test(each_surface_has_its_body),
         cmocka_unit_test(langcache_has_a_closed_list_of_types),
+        cmocka_unit_test(sdks_before_0_12_have_other_names),
         cmocka_unit_test(a_gptcache_server_says_422_and_where),
         cmocka_unit_test(bytes_that_are_not_text_do_not_break_the_body),
         cmocka_unit_test(a_problem_survives_each_failed_allocation),
