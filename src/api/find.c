@@ -229,8 +229,10 @@ static void finish_item(struct find_item *item)
     dj_telemetry_request(telemetry, request->tenant, "api", result, level, seconds);
     dj_telemetry_operation(telemetry, "lookup", level, item->value ? "hit" : "miss", seconds);
     count_stages(telemetry, item);
-    if (item->value)
+    if (item->value) {
         dj_telemetry_saved(telemetry, dj_value_entry(item->value));
+        dj_engine_note_hit(request->api->proxy->engine, request->loop, dj_value_entry(item->value));
+    }
     if (--find->left == 0)
         answer(find);
 }
