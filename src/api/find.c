@@ -224,8 +224,10 @@ static void finish_item(struct find_item *item)
                                        .threshold = item->threshold_used,
                                        .seconds = seconds,
                                    });
-    if (item->value)
+    if (item->value) {
         dj_telemetry_saved(telemetry, dj_value_entry(item->value));
+        dj_engine_note_hit(request->api->proxy->engine, request->loop, dj_value_entry(item->value));
+    }
     if (--find->left == 0)
         answer(find);
 }
