@@ -15,6 +15,7 @@
 #include "daemon/secret.h"
 #include "embed/lexical.h"
 #include "embed/transformer.h"
+#include "loop/stream.h"
 #include "net/http_addresses.h"
 #include "simd/simd.h"
 #include "store/lmdb.h"
@@ -212,13 +213,18 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
         .total_timeout_ms = (uint32_t)settings->upstream.total_timeout_ms,
         .query_chars_max = settings->query_chars_max,
         .fold = settings->scope_fold,
+        .compat = settings->compat,
         .is_usage_zero_on_hit = settings->proxy.usage_on_hit == DJ_USAGE_ZERO,
+        .is_langcache_cosine = settings->langcache_scale == DJ_SCALE_COSINE,
         .is_id_new_on_hit = settings->proxy.id_on_hit == DJ_HIT_ID_NEW,
         .is_tool_calls_cached = settings->proxy.cache_tool_calls,
         .is_semantic = settings->semantic.is_enabled,
     };
     daemon->policies[daemon->policy_count++] = policy;
     atomic_store(&daemon->proxy.policy, policy);
+    daemon->drain_delay_ms = settings->server.drain_delay_ms;
+    daemon->drain_timeout_ms = settings->server.drain_timeout_ms;
+    dj_telemetry_set_slow(daemon->telemetry, daemon->log, settings->slow_operation_ms);
     return DEJA_OK;
 }
 
@@ -255,9 +261,14 @@ static enum deja_status open_servers(struct dj_daemon *daemon, struct deja_error
             uint16_t port = address->port;
             if (!port && i > 0)
                 port = dj_http_server_port(daemon->nodes[0].servers[k]);
-            enum deja_status status = dj_http_server_open(
-                node->loop, address->host, port, &limits, &daemon->api, dj_api_handle,
-                dj_api_handle_error, &node->servers[node->server_count], error);
+            enum deja_status status = DEJA_OK;
+            if (i == 0 && port)
+                status = dj_listener_check_free(address->host, port, error);
+            if (status != DEJA_OK)
+                return status;
+            status = dj_http_server_open(node->loop, address->host, port, &limits, &daemon->api,
+                                         dj_api_handle, dj_api_handle_error,
+                                         &node->servers[node->server_count], error);
             if (status != DEJA_OK)
                 return status;
             node->server_count++;
@@ -284,6 +295,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .log = daemon->log,
         .volatiles = daemon->volatiles,
         .pool = daemon->work,
+        .reads = daemon->reads,
         .outbounds = daemon->outbounds,
         .flights = daemon->flights,
         .upstream_url = daemon->settings->upstream.url,

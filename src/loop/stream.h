@@ -19,6 +19,10 @@ typedef void dj_accept_fn(void *ctx, struct dj_stream *stream);
 enum deja_status dj_listener_open(struct dj_loop *loop, const char *host, uint16_t port, void *ctx,
                                   dj_accept_fn *on_accept, struct dj_listener **out_listener,
                                   struct deja_error *error) DEJA_NODISCARD;
+/* DEJA_ERR_BUSY: another process listens there. To be asked before the first dj_listener_open: with
+ * SO_REUSEPORT the system would let both have it and deal the connections out. */
+enum deja_status dj_listener_check_free(const char *host, uint16_t port,
+                                        struct deja_error *error) DEJA_NODISCARD;
 uint16_t dj_listener_port(const struct dj_listener *listener);
 void dj_listener_close(struct dj_listener *listener); /* accepts NULL; asynchronous, no callback */
 

@@ -73,7 +73,7 @@ static void tenant_never_sees_another_tenants_entry_of_the_same_id(void **state)
     struct dj_value *value = dj_memory_find(fixture.store, 0, &key, NOW);
     assert_true(deja_slice_is_equal(dj_value_entry(value)->body, deja_slice_text("of one")));
     dj_value_unref(value);
-    assert_true(dj_memory_remove(fixture.store, &key));
+    assert_true(dj_memory_remove(fixture.store, &key, UINT64_MAX));
     assert_true(has(&fixture, 2, 7, NOW));
     close_all(&fixture);
 }
@@ -282,8 +282,8 @@ static void hit_stays_readable_after_its_eviction(void **state)
     assert_true(put(&fixture, value_of(1, 1, 1, "kept")));
     struct dj_store_key key = key_of(1, 1);
     struct dj_value *value = dj_memory_find(fixture.store, 0, &key, NOW);
-    assert_true(dj_memory_remove(fixture.store, &key));
-    assert_false(dj_memory_remove(fixture.store, &key));
+    assert_true(dj_memory_remove(fixture.store, &key, UINT64_MAX));
+    assert_false(dj_memory_remove(fixture.store, &key, UINT64_MAX));
     close_all(&fixture);
     assert_true(deja_slice_is_equal(dj_value_entry(value)->body, deja_slice_text("kept")));
     dj_value_unref(value);
@@ -419,7 +419,7 @@ static void *run_hammer(void *ctx)
             dj_memory_put(hammer->store, value, NOW);
             dj_value_unref(value);
             if (round % 7 == 0)
-                dj_memory_remove(hammer->store, &key);
+                dj_memory_remove(hammer->store, &key, UINT64_MAX);
         }
         for (uint32_t i = 0; i < 4; i++) {
             uint32_t other = (id + i * 17) % KEYS;
