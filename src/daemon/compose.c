@@ -132,6 +132,14 @@ static enum deja_status make_embedder(struct dj_daemon *daemon, struct dj_embedd
     return dj_lexical_create(out_embedder);
 }
 
+/* Of a loop or the embedded tier's writer. */
+static void on_gone(void *ctx, const uint8_t tenant[DJ_ID_BYTES], enum dj_gone_reason reason)
+{
+    static const char *const names[DJ_GONE_REASON_COUNT] = {
+        [DJ_GONE_TTL] = "ttl", [DJ_GONE_SIZE] = "size", [DJ_GONE_TENANT_LIMIT] = "tenant_limit"};
+    dj_telemetry_evicted(ctx, tenant, names[reason]);
+}
+
 static enum deja_status open_stores(struct dj_daemon *daemon, struct dj_store **out_memory,
                                     struct deja_error *error)
 {
@@ -139,12 +147,16 @@ static enum deja_status open_stores(struct dj_daemon *daemon, struct dj_store **
     const struct dj_memory_options memory = {.bytes_max = settings->l1.bytes_max,
                                              .entries_max = settings->l1.entries_max,
                                              .tenant_entries_max = settings->tenant.entries_max,
-                                             .loop_count = daemon->loop_count};
+                                             .loop_count = daemon->loop_count,
+                                             .gone = on_gone,
+                                             .gone_ctx = daemon->telemetry};
     const struct dj_lmdb_options lmdb = {.directory = settings->data_dir,
                                          .bytes_max = settings->lmdb.bytes_max,
                                          .durability = settings->durability,
                                          .queue_max = settings->lmdb.queue_max,
-                                         .pool = daemon->reads};
+                                         .pool = daemon->reads,
+                                         .gone = on_gone,
+                                         .gone_ctx = daemon->telemetry};
     enum deja_status status = dj_memory_open(&memory, daemon->loops, out_memory);
     if (status != DEJA_OK)
         return deja_error_set(error, status, "the memory tier: %s", deja_status_text(status));
