@@ -48,9 +48,37 @@ static const struct route routes[] = {
     {"GET", "/readyz", ACCESS_OPEN, false, dj_ops_readyz},
     {"GET", "/health", ACCESS_OPERATOR, false, dj_ops_health},
     {"GET", "/health/detailed", ACCESS_OPERATOR, false, dj_ops_health_detailed},
+    {"GET", "/openapi.json", ACCESS_OPEN, false, dj_ops_openapi},
     {"POST", "/admin/reload", ACCESS_ADMIN, true, dj_ops_reload},
 };
 #define ROUTES (sizeof routes / sizeof *routes)
+
+typedef void proxy_fn(struct dj_proxy_context *proxy, struct dj_http_exchange *exchange,
+                      struct deja_slice id);
+
+/* Below /v1/; the last one takes every method and what no other takes. */
+static const struct {
+    const char *method;
+    const char *path;
+    proxy_fn *handle;
+} proxied[] = {
+    {"POST", "/v1/chat/completions", dj_proxy_chat},
+    {"POST", "/v1/embeddings", dj_proxy_embeddings},
+    {"*", "/v1/*", dj_proxy_passthrough},
+};
+#define PROXIED (sizeof proxied / sizeof *proxied)
+
+bool dj_api_route(size_t index, struct dj_api_route *out_route)
+{
+    if (index >= ROUTES + PROXIED)
+        return false;
+    if (index < ROUTES)
+        *out_route = (struct dj_api_route){routes[index].method, routes[index].path};
+    else
+        *out_route =
+            (struct dj_api_route){proxied[index - ROUTES].method, proxied[index - ROUTES].path};
+    return true;
+}
 
 /* ---- request ids ---- */
 
@@ -286,13 +314,12 @@ static void handle_proxy(struct dj_api *api, struct dj_http_exchange *exchange,
                          struct deja_slice id)
 {
     const struct dj_http_request *http = dj_http_exchange_request(exchange);
-    bool is_post = deja_slice_is_equal(http->method, deja_slice_text("POST"));
-    if (is_post && deja_slice_is_equal(http->path, deja_slice_text("/v1/chat/completions")))
-        dj_proxy_chat(api->proxy, exchange, id);
-    else if (is_post && deja_slice_is_equal(http->path, deja_slice_text("/v1/embeddings")))
-        dj_proxy_embeddings(api->proxy, exchange, id);
-    else
-        dj_proxy_passthrough(api->proxy, exchange, id);
+    size_t at = 0;
+    while (at < PROXIED - 1 &&
+           (!deja_slice_is_equal(http->method, deja_slice_text(proxied[at].method)) ||
+            !deja_slice_is_equal(http->path, deja_slice_text(proxied[at].path))))
+        at++;
+    proxied[at].handle(api->proxy, exchange, id);
 }
 
 void dj_api_handle(void *ctx, struct dj_http_exchange *exchange)
