@@ -208,6 +208,7 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
     };
     daemon->policies[daemon->policy_count++] = policy;
     atomic_store(&daemon->proxy.policy, policy);
+    dj_telemetry_set_slow(daemon->telemetry, daemon->log, settings->slow_operation_ms);
     return DEJA_OK;
 }
 
@@ -263,6 +264,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .log = daemon->log,
         .volatiles = daemon->volatiles,
         .pool = daemon->work,
+        .reads = daemon->reads,
         .outbounds = daemon->outbounds,
         .flights = daemon->flights,
         .upstream_url = daemon->settings->upstream.url,

@@ -49,6 +49,7 @@ struct dj_proxy_context {
     struct dj_log *log;
     struct dj_volatile *volatiles;
     struct dj_pool *pool;
+    struct dj_pool *reads;                /* the embedded tier's, for its gauge; may be NULL */
     struct dj_outbound *const *outbounds; /* one per loop, by loop index */
     struct dj_flights *const *flights;    /* likewise */
     const char *upstream_url;             /* without a trailing slash, without /v1 */

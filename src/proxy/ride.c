@@ -36,6 +36,7 @@ struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *co
     ride->loop = dj_http_exchange_loop(exchange);
     ride->request_id = request_id;
     ride->started_us = request->started_us;
+    ride->handled_us = dj_loop_monotonic_us(ride->loop);
     dj_telemetry_inflight(context->telemetry, 1);
     return ride;
 }
@@ -123,6 +124,16 @@ void ride_identify(struct ride *ride, const char *family)
     if (dj_registry_touch(context->registry, ride->tenant, dj_loop_now_ms(ride->loop),
                           &ride->may_hit) != DEJA_OK)
         ride->is_unknown = true; /* no room for another tenant: answered without the cache */
+    dj_telemetry_stage(context->telemetry, DJ_STAGE_AUTH,
+                       (double)(dj_loop_monotonic_us(ride->loop) - ride->handled_us) / 1e6);
+}
+
+void ride_count_prepared(const struct ride *ride)
+{
+    struct dj_telemetry *telemetry = ride->context->telemetry;
+    dj_telemetry_stage(telemetry, DJ_STAGE_CANON, (double)ride->canon_us / 1e6);
+    if (ride->is_cacheable)
+        dj_telemetry_key(telemetry, (double)ride->key_us / 1e6);
 }
 
 /* ---- answering ---- */
