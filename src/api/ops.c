@@ -1,27 +1,42 @@
 /* api/ops.c - /metrics, /livez, /readyz, /healthz, /openapi.json and POST /admin/reload. */
 #include "api/handlers.h"
 #include "api/openapi.h"
+#include "api/probe.h"
 #include "base/slice.h"
 #include "loop/pool.h"
 
 #define METRICS_BYTES_MAX (32u * 1024u * 1024u)
 
-void dj_ops_metrics(struct dj_request *request)
+static void write_metrics(void *ctx, const struct dj_probe *probe)
 {
+    struct dj_request *request = ctx;
     struct dj_proxy_context *context = request->api->proxy;
     bool is_openmetrics = dj_slice_contains(dj_http_find_header(request->http, "accept"),
                                             "application/openmetrics-text");
     struct dj_buf body;
     dj_buf_init(&body, METRICS_BYTES_MAX);
-    dj_telemetry_gauges(context->telemetry, context->engine,
-                        context->pool ? dj_pool_queued(context->pool) : 0,
-                        request->api->started_ms);
+    dj_telemetry_gauges(
+        context->telemetry, context->engine,
+        &(struct dj_telemetry_now){
+            .workers_queued = context->pool ? dj_pool_queued(context->pool) : 0,
+            .reads_queued = context->reads ? dj_pool_queued(context->reads) : 0,
+            .flights = atomic_load(&context->calls),
+            .volatile_met = context->volatiles ? dj_volatile_count(context->volatiles) : 0,
+            .started_ms = request->api->started_ms,
+            .is_lmdb_up = probe->lmdb != DJ_HEALTH_UNHEALTHY,
+            .is_degraded = dj_probe_verdict(probe) != DJ_HEALTH_HEALTHY,
+        });
     dj_metrics_write(context->metrics, is_openmetrics, &body);
     dj_request_answer(request, 200,
                       is_openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
                                      : "text/plain; version=0.0.4; charset=utf-8",
                       &body);
     dj_buf_fini(&body);
+}
+
+void dj_ops_metrics(struct dj_request *request)
+{
+    dj_probe_start(request, false, request, write_metrics);
 }
 
 static void answer_text(struct dj_request *request, int status, const char *text)

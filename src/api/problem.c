@@ -2,6 +2,7 @@
 #include "api/problem.h"
 
 #include "proto/json.h"
+#include "proxy/respond.h"
 #include "text/utf8.h"
 
 #define BODY_BYTES_MAX (64u * 1024u)
@@ -68,22 +69,6 @@ const char *dj_problem_title(int status)
     }
 }
 
-static const char *openai_type(int status)
-{
-    switch (status) {
-    case 401:
-        return "authentication_error";
-    case 403:
-        return "permission_error";
-    case 404:
-        return "not_found_error";
-    case 429:
-        return "rate_limit_error";
-    default:
-        return status >= 500 ? "server_error" : "invalid_request_error";
-    }
-}
-
 static const char *anthropic_type(int status)
 {
     switch (status) {
@@ -121,24 +106,6 @@ static void put_member(struct dj_json_writer *w, const char *name, const char *t
 {
     dj_json_key(w, name);
     put_text(w, deja_slice_text(text));
-}
-
-static void write_openai(struct dj_json_writer *w, const struct dj_problem *problem,
-                         const char *detail)
-{
-    dj_json_begin_object(w);
-    dj_json_key(w, "error");
-    dj_json_begin_object(w);
-    put_member(w, "message", detail);
-    put_member(w, "type", openai_type(problem->status));
-    dj_json_key(w, "param");
-    if (problem->field_count > 0)
-        put_text(w, deja_slice_text(problem->fields[0].field));
-    else
-        dj_json_put_null(w);
-    put_member(w, "code", problem->type);
-    dj_json_end_object(w);
-    dj_json_end_object(w);
 }
 
 static void write_anthropic(struct dj_json_writer *w, const struct dj_problem *problem,
@@ -190,7 +157,8 @@ void dj_problem_write(enum dj_surface surface, const struct dj_problem *problem,
     struct dj_json_writer w = dj_json_writer(out);
     const char *detail = problem->detail ? problem->detail : dj_problem_title(problem->status);
     if (surface == DJ_SURFACE_OPENAI)
-        write_openai(&w, problem, detail);
+        dj_proxy_error_body(out, problem->status, detail,
+                            problem->field_count ? problem->fields[0].field : NULL, problem->type);
     else if (surface == DJ_SURFACE_ANTHROPIC)
         write_anthropic(&w, problem, detail, request_id);
     else

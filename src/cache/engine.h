@@ -103,6 +103,7 @@ struct dj_lookup_result {
     uint32_t embed_us; /* stage times; 0: not run */
     uint32_t search_us;
     uint32_t fetch_us;
+    uint32_t verify_us; /* guards */
     bool has_vector;
     const float *vector; /* of the text, embedder's dim; borrowed until the callback returns */
 };
@@ -159,6 +160,11 @@ enum deja_status dj_engine_invalidate_tag(struct dj_engine *engine, struct dj_lo
 enum deja_status dj_engine_get(struct dj_engine *engine, struct dj_loop *loop,
                                const struct dj_store_key *key, void *ctx,
                                dj_store_got_fn *got) DEJA_NODISCARD;
+
+/* A read through the embedded tier, for health; DEJA_ERR_UNSUPPORTED: there is none. value is
+ * always NULL. */
+enum deja_status dj_engine_probe(struct dj_engine *engine, struct dj_loop *loop, void *ctx,
+                                 dj_store_got_fn *got) DEJA_NODISCARD;
 
 /* Nothing of that tenant is served any more; its entries go as they expire. Blocking: worker. */
 enum deja_status dj_engine_forget(struct dj_engine *engine,

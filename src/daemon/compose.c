@@ -200,6 +200,7 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
         .total_timeout_ms = (uint32_t)settings->upstream.total_timeout_ms,
         .query_chars_max = settings->query_chars_max,
         .fold = settings->scope_fold,
+        .compat = settings->compat,
         .is_usage_zero_on_hit = settings->proxy.usage_on_hit == DJ_USAGE_ZERO,
         .is_id_new_on_hit = settings->proxy.id_on_hit == DJ_HIT_ID_NEW,
         .is_tool_calls_cached = settings->proxy.cache_tool_calls,
@@ -207,6 +208,7 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
     };
     daemon->policies[daemon->policy_count++] = policy;
     atomic_store(&daemon->proxy.policy, policy);
+    dj_telemetry_set_slow(daemon->telemetry, daemon->log, settings->slow_operation_ms);
     return DEJA_OK;
 }
 
@@ -262,6 +264,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .log = daemon->log,
         .volatiles = daemon->volatiles,
         .pool = daemon->work,
+        .reads = daemon->reads,
         .outbounds = daemon->outbounds,
         .flights = daemon->flights,
         .upstream_url = daemon->settings->upstream.url,

@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/num.h"
 #include "config/expand.h"
+#include "proxy/knobs.h"
 
 #define SYSTEM_CONFIG "/etc/deja/deja.yaml"
 #define AT(member) .offset = offsetof(struct dj_settings, member)
@@ -138,6 +139,10 @@ static const struct dj_option table[] = {
      .help = "Largest answer that is stored."},
     {"proxy.max_followers", DJ_OPTION_INT, "10000", 0, 1000000, AT(proxy.followers_max),
      .help = "Requests that may wait for one running upstream call."},
+    {"proxy.compat", DJ_OPTION_LIST, "",
+     .choices = "portkey|cloudflare|helicone|litellm|bifrost|apisix|openrouter|kong",
+     AT(compat_texts), RELOADS,
+     .help = "Families whose answer headers are always sent, not only to their own clients."},
     {"proxy.cache_tool_calls", DJ_OPTION_BOOL, "false", AT(proxy.cache_tool_calls), RELOADS,
      .help = "Stores answers that call tools."},
     {"scope.fold", DJ_OPTION_LIST, "", .choices = "time|uuid|request_id|date", AT(scope_fold_texts),
@@ -391,6 +396,10 @@ static void check_rest(struct checker *checker)
         for (size_t j = 0; j < sizeof folds / sizeof *folds; j++)
             if (strcmp(settings->scope_fold_texts.items[i], folds[j].name) == 0)
                 settings->scope_fold |= folds[j].bit;
+    for (size_t i = 0; i < settings->compat_texts.count; i++)
+        for (size_t j = 0; dj_compat_names[j]; j++)
+            if (strcmp(settings->compat_texts.items[i], dj_compat_names[j]) == 0)
+                settings->compat |= 1u << j;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     uint32_t half = cores > 1 ? (uint32_t)cores / 2 : 1;
     if (!settings->server.loops)

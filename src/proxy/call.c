@@ -106,6 +106,7 @@ static void start_lookup(struct dj_call *call)
         .max_age_ms = call->knobs.max_age_ms,
     };
     dj_engine_begin_fill(engine, &call->entry, &fill);
+    call->lookup_started_us = dj_loop_monotonic_us(call->home);
     if (!call->is_lookup) {
         start_upstream(call);
         return;
@@ -184,9 +185,29 @@ void dj_call_join(struct dj_join *join)
     dj_loop_post(call->home, &join->task);
 }
 
+static void count_lookup(struct dj_call *call, const struct dj_lookup_result *result)
+{
+    bool is_hit = result->kind != DJ_HIT_NONE;
+    call->lookup_us = (uint32_t)(dj_loop_monotonic_us(call->home) - call->lookup_started_us);
+    dj_telemetry_lookup(call->context->telemetry, &(struct dj_telemetry_lookup){
+                                                      .is_hit = is_hit,
+                                                      .level = is_hit ? result->level : "none",
+                                                      .embed_us = result->embed_us,
+                                                      .search_us = result->search_us,
+                                                      .fetch_us = result->fetch_us,
+                                                      .verify_us = result->verify_us,
+                                                      .similarity = (double)result->similarity,
+                                                      .threshold = result->threshold,
+                                                      .seconds = call->lookup_us / 1e6,
+                                                  });
+    if (result->status != DEJA_OK) /* a sick embedder: the request goes on as a miss (I4) */
+        dj_telemetry_recovered(call->context->telemetry, "lookup", 1);
+}
+
 static void on_looked_up(void *ctx, const struct dj_lookup_result *result)
 {
     struct dj_call *call = ctx;
+    count_lookup(call, result);
     call->embed_us = result->embed_us;
     call->search_us = result->search_us;
     call->why = result->reason;

@@ -60,6 +60,7 @@ struct dj_call {
     bool is_held;          /* a 400 that may be about stream_options */
     bool is_encoded;       /* the answer has a content coding: not recorded */
     bool is_store_lost;    /* a chunk could not be kept */
+    uint64_t lookup_started_us;
     uint64_t upstream_started_us;
     struct dj_job job;
     struct dj_task task;
@@ -67,6 +68,7 @@ struct dj_call {
     float *vector; /* of the text, if the lookup made one */
 
     /* results, for headers */
+    uint32_t lookup_us; /* all of the lookup on home; 0: not run */
     uint32_t embed_us;
     uint32_t search_us;
     uint32_t upstream_us;

@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "proxy/base64.h"
+#include "proxy/identity.h"
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
 
@@ -510,18 +511,23 @@ static void prepare(void *ctx)
     if (ride->prepare_status != DEJA_OK)
         return;
     dj_knobs_read(request, root, ride->policy->embedding_ttl_ms, &ride->knobs);
-    ride->prefix.name_space = ride->knobs.name_space;
+    ride->is_unknown |= !dj_identity_narrow(request, &ride->knobs, &ride->prefix, &ride->variant);
     inputs->is_base64 = deja_slice_is_equal(dj_json_string(dj_json_get(root, "encoding_format")),
                                             deja_slice_text("base64"));
     ride->is_cacheable = !ride->is_unknown && list_items(inputs, dj_json_get(root, "input"));
+    uint64_t keys_started = dj_clock_monotonic_us();
     if (ride->is_cacheable)
         ride->prepare_status = make_keys(inputs, root, request->arena);
-    ride->canon_us = (uint32_t)(dj_clock_monotonic_us() - started);
+    uint64_t ended = dj_clock_monotonic_us();
+    ride->canon_us = (uint32_t)(ended - started);
+    ride->key_us = (uint32_t)(ended - keys_started);
 }
 
 static void on_prepared(void *ctx)
 {
     struct ride *ride = ctx;
+    if (ride->prepare_status == DEJA_OK)
+        ride_count_prepared(ride);
     if (ride->prepare_status == DEJA_ERR_NOMEM)
         ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");
     else if (ride->prepare_status != DEJA_OK)

@@ -84,6 +84,7 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
         end(p, DJ_RESULT_ERROR);
         return;
     }
+    const struct dj_outcome outcome = {.is_bypass = true, .request_id = ride->request_id};
     dj_http_exchange_watch(ride->exchange, NULL, NULL);
     if (ride->is_begun && status == DEJA_OK)
         dj_http_respond_end(ride->exchange);
@@ -91,10 +92,10 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
         dj_http_respond_abort(ride->exchange);
     else if (status == DEJA_ERR_TIMEOUT)
         dj_proxy_error(ride->exchange, 504, "The upstream did not answer in time.", NULL,
-                       "upstream_timeout", ride->request_id);
+                       "upstream_timeout", &outcome);
     else
         dj_proxy_error(ride->exchange, 502, "The upstream could not be reached.", NULL,
-                       "upstream_error", ride->request_id);
+                       "upstream_error", &outcome);
     end(p, status == DEJA_OK && p->status < 400 ? DJ_RESULT_BYPASS : DJ_RESULT_ERROR);
 }
 

@@ -63,6 +63,34 @@ static void add_miss_status(struct dj_answer_headers *headers, const struct dj_o
         outcome->detail ? "; detail=" : "", outcome->detail ? outcome->detail : "");
 }
 
+/* Of a hit: what these families tell beside their status word. */
+static void add_hit_details(struct dj_answer_headers *headers, const struct dj_outcome *outcome,
+                            const char *id)
+{
+    long long age_s = (outcome->now_ms - outcome->entry->created_ms) / 1000;
+    double similarity = (double)outcome->similarity;
+    if (outcome->compat & DJ_COMPAT_LITELLM) {
+        dj_answer_add_format(headers, "x-litellm-cache-key", "%s", id);
+        if (outcome->kind == DJ_HIT_SEMANTIC)
+            dj_answer_add_format(headers, "x-litellm-semantic-similarity", "%.4f", similarity);
+    }
+    if (outcome->compat & DJ_COMPAT_APISIX) {
+        dj_answer_add_format(headers, "X-AI-Cache-Age", "%lld", age_s);
+        if (outcome->kind == DJ_HIT_SEMANTIC)
+            dj_answer_add_format(headers, "X-AI-Cache-Similarity", "%.4f", similarity);
+    }
+    if (outcome->compat & DJ_COMPAT_OPENROUTER) {
+        dj_answer_add_format(headers, "X-OpenRouter-Cache-Age", "%lld", age_s);
+        dj_answer_add_format(headers, "X-OpenRouter-Cache-TTL", "%lld",
+                             (long long)seconds_left(outcome));
+        dj_answer_add_format(headers, "X-OpenRouter-Cache-Source-Id", "%s", id);
+    }
+    if (outcome->compat & DJ_COMPAT_KONG) {
+        dj_answer_add_format(headers, "X-Cache-Key", "%s", id);
+        dj_answer_add_format(headers, "X-Cache-Ttl", "%lld", (long long)seconds_left(outcome));
+    }
+}
+
 static void add_families(struct dj_answer_headers *headers, const struct dj_outcome *outcome,
                          const char *id)
 {
@@ -76,15 +104,20 @@ static void add_families(struct dj_answer_headers *headers, const struct dj_outc
                                                          : word);
     if (outcome->compat & DJ_COMPAT_CLOUDFLARE)
         dj_answer_add(headers, "cf-aig-cache-status", word);
-    if (outcome->compat & DJ_COMPAT_HELICONE)
+    if (outcome->compat & DJ_COMPAT_HELICONE) {
         dj_answer_add(headers, "Helicone-Cache", word);
+        dj_answer_add_format(headers, "Helicone-Cache-Bucket-Idx", "%u", outcome->variant);
+    }
     if (outcome->compat & DJ_COMPAT_OPENROUTER)
         dj_answer_add(headers, "X-OpenRouter-Cache-Status", word);
     if (outcome->compat & DJ_COMPAT_APISIX)
         dj_answer_add(headers, "X-AI-Cache-Status",
-                      outcome->is_bypass ? deja_slice_text("BYPASS") : word);
-    if ((outcome->compat & DJ_COMPAT_LITELLM) && is_hit)
-        dj_answer_add_format(headers, "x-litellm-cache-key", "%s", id);
+                      outcome->is_bypass                 ? deja_slice_text("BYPASS")
+                      : !is_hit                          ? word
+                      : outcome->kind == DJ_HIT_SEMANTIC ? deja_slice_text("HIT-L2")
+                                                         : deja_slice_text("HIT-L1"));
+    if (is_hit)
+        add_hit_details(headers, outcome, id);
 }
 
 static void add_timing(struct dj_answer_headers *headers, const struct dj_outcome *outcome)
@@ -113,9 +146,11 @@ static void add_timing(struct dj_answer_headers *headers, const struct dj_outcom
 void dj_answer_add_outcome(struct dj_answer_headers *headers, const struct dj_outcome *outcome)
 {
     char id[2 * DJ_ID_BYTES + 1] = "";
-    const char *word = outcome->is_hit       ? "HIT"
-                       : outcome->is_bypass  ? "BYPASS"
-                       : outcome->is_refresh ? "REFRESH"
+    bool is_kong = (outcome->compat & DJ_COMPAT_KONG) != 0; /* it spells the word its own way */
+    const char *word = outcome->is_hit       ? is_kong ? "Hit" : "HIT"
+                       : outcome->is_bypass  ? is_kong ? "Bypass" : "BYPASS"
+                       : outcome->is_refresh ? is_kong ? "Refresh" : "REFRESH"
+                       : is_kong             ? "Miss"
                                              : "MISS";
     if (outcome->is_hit) {
         int64_t age_s = (outcome->now_ms - outcome->entry->created_ms) / 1000;
@@ -148,7 +183,7 @@ static const char *error_type(int status)
     case 429:
         return "rate_limit_error";
     default:
-        return status >= 500 ? "api_error" : "invalid_request_error";
+        return status >= 500 ? "server_error" : "invalid_request_error";
     }
 }
 
@@ -178,15 +213,16 @@ void dj_proxy_error_body(struct dj_buf *out, int status, const char *message, co
 }
 
 void dj_proxy_error(struct dj_http_exchange *exchange, int status, const char *message,
-                    const char *param, const char *code, struct deja_slice request_id)
+                    const char *param, const char *code, const struct dj_outcome *outcome)
 {
     struct dj_buf body = {0};
     const struct dj_http_request *request = dj_http_exchange_request(exchange);
     struct dj_answer_headers headers = {.arena = request->arena};
-    struct dj_outcome outcome = {.is_bypass = true, .detail = code, .request_id = request_id};
+    struct dj_outcome told = *outcome;
+    told.detail = code;
     dj_proxy_error_body(&body, status, message, param, code);
     dj_answer_add(&headers, "Content-Type", deja_slice_text("application/json"));
-    dj_answer_add_outcome(&headers, &outcome);
+    dj_answer_add_outcome(&headers, &told);
     if (status < 500)
         dj_answer_add(&headers, "x-should-retry", deja_slice_text("false"));
     dj_http_respond(exchange, status, headers.items, headers.count, dj_buf_slice(&body));

@@ -31,6 +31,7 @@ struct dj_outcome {
     int64_t now_ms;
     uint64_t total_us;
     unsigned compat;
+    uint32_t variant; /* of several answers kept: which */
     struct deja_slice request_id;
 };
 
@@ -48,10 +49,11 @@ void dj_answer_add_format(struct dj_answer_headers *headers, const char *name, c
                           ...) DEJA_PRINTF(3, 4);
 void dj_answer_add_outcome(struct dj_answer_headers *headers, const struct dj_outcome *outcome);
 
-/* {"error":{message,type,param,code}}; type by status. is_final: adds x-should-retry: false. */
+/* {"error":{message,type,param,code}}; type by status; code is also why there was no hit. Below 500
+ * a client is told not to try again. */
 void dj_proxy_error(struct dj_http_exchange *exchange, int status, const char *message,
-                    const char *param, const char *code, struct deja_slice request_id);
-/* Only the body, for who answers by himself. */
+                    const char *param, const char *code, const struct dj_outcome *outcome);
+/* Only the body; texts are UTF-8. */
 void dj_proxy_error_body(struct dj_buf *out, int status, const char *message, const char *param,
                          const char *code);
 

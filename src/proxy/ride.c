@@ -23,8 +23,9 @@ struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *co
 {
     struct ride *ride = dj_alloc_zeroed(1, sizeof *ride);
     if (!ride) {
+        const struct dj_outcome outcome = {.is_bypass = true, .request_id = request_id};
         dj_proxy_error(exchange, 503, "Deja is out of memory.", NULL, "cache_unavailable",
-                       request_id);
+                       &outcome);
         return NULL;
     }
     const struct dj_http_request *request = dj_http_exchange_request(exchange);
@@ -35,6 +36,7 @@ struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *co
     ride->loop = dj_http_exchange_loop(exchange);
     ride->request_id = request_id;
     ride->started_us = request->started_us;
+    ride->handled_us = dj_loop_monotonic_us(ride->loop);
     dj_telemetry_inflight(context->telemetry, 1);
     return ride;
 }
@@ -85,7 +87,8 @@ void ride_fail(struct ride *ride, int status, const char *message, const char *p
                const char *code)
 {
     dj_http_exchange_watch(ride->exchange, NULL, NULL);
-    dj_proxy_error(ride->exchange, status, message, param, code, ride->request_id);
+    const struct dj_outcome outcome = ride_outcome(ride);
+    dj_proxy_error(ride->exchange, status, message, param, code, &outcome);
     ride->code = status;
     ride_end(ride, DJ_RESULT_ERROR, "none");
 }
@@ -121,6 +124,16 @@ void ride_identify(struct ride *ride, const char *family)
     if (dj_registry_touch(context->registry, ride->tenant, dj_loop_now_ms(ride->loop),
                           &ride->may_hit) != DEJA_OK)
         ride->is_unknown = true; /* no room for another tenant: answered without the cache */
+    dj_telemetry_stage(context->telemetry, DJ_STAGE_AUTH,
+                       (double)(dj_loop_monotonic_us(ride->loop) - ride->handled_us) / 1e6);
+}
+
+void ride_count_prepared(const struct ride *ride)
+{
+    struct dj_telemetry *telemetry = ride->context->telemetry;
+    dj_telemetry_stage(telemetry, DJ_STAGE_CANON, (double)ride->canon_us / 1e6);
+    if (ride->is_cacheable)
+        dj_telemetry_key(telemetry, (double)ride->key_us / 1e6);
 }
 
 /* ---- answering ---- */
@@ -135,7 +148,8 @@ struct dj_outcome ride_outcome(const struct ride *ride)
         .verify_us = ride->canon_us,
         .now_ms = dj_loop_now_ms(ride->loop),
         .total_us = dj_loop_monotonic_us(ride->loop) - ride->started_us,
-        .compat = ride->knobs.compat,
+        .compat = ride->knobs.compat | ride->policy->compat,
+        .variant = ride->variant,
         .request_id = ride->request_id,
     };
     if (ride->is_boarded) {
