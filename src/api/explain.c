@@ -121,10 +121,11 @@ static void decide(struct explain *explain, const struct dj_lookup_result *near)
         .threshold = explain->threshold,
         .is_threshold_free = true,
     };
+    const struct dj_query_vector vector = {.floats = near->vector, .dim = near->dim};
     bool is_askable = explain->has_scope && explain->fingerprint.is_semantic;
     if (!is_askable ||
         dj_engine_lookup(request->api->proxy->engine, request->loop, &explain->fingerprint,
-                         &options, near->has_vector ? near->vector : NULL, explain,
+                         &options, near->has_vector ? &vector : NULL, explain,
                          on_verdict) != DEJA_OK)
         answer(explain, DJ_HIT_NONE, NULL, NULL, is_askable ? "cache-unavailable" : near->reason);
 }

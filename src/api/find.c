@@ -18,7 +18,7 @@ struct find_item {
     struct find *find;
     struct deja_slice query; /* empty: by the vector alone */
     struct deja_slice name_space;
-    const float *vector;
+    const struct dj_query_vector *vector;
     double threshold; /* NAN: the cache API's default */
     uint32_t limit;   /* 0: not asked for candidates */
     uint64_t max_age_ms;

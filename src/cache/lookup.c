@@ -22,6 +22,8 @@ struct lookup {
     struct dj_semantic_job job;
     struct dj_task later;
     struct dj_value *hit;
+    struct dj_candidate *candidates; /* limit of them; owned */
+    uint32_t limit;                  /* looked at */
     float *vector;
     char *text;
     uint32_t fetch_next;
@@ -36,7 +38,9 @@ static void destroy(struct lookup *lookup)
 {
     dj_engine_leave(lookup->engine);
     for (uint32_t i = 0; i < lookup->result.candidate_count; i++)
-        dj_value_unref(lookup->result.candidates[i].value);
+        dj_value_unref(lookup->candidates[i].value);
+    dj_free(lookup->candidates);
+    dj_free(lookup->job.matches);
     dj_value_unref(lookup->hit);
     dj_free(lookup->vector);
     dj_free(lookup->text);
@@ -48,6 +52,7 @@ static void finish(struct lookup *lookup)
     lookup->result.value = lookup->hit;
     lookup->result.has_vector = lookup->vector && lookup->job.has_vector;
     lookup->result.vector = lookup->result.has_vector ? lookup->vector : NULL;
+    lookup->result.dim = lookup->result.has_vector ? lookup->engine->options.embedder->dim : 0;
     lookup->done(lookup->ctx, &lookup->result);
     destroy(lookup);
 }
@@ -114,7 +119,7 @@ static void start(void *ctx)
 static void decide(struct lookup *lookup)
 {
     struct dj_lookup_result *result = &lookup->result;
-    struct dj_reuse_candidate pairs[DJ_CANDIDATES_MAX];
+    struct dj_reuse_candidate pairs[DJ_CANDIDATES_MAX] = {0};
     struct dj_guard_features asked;
     uint64_t started_us = dj_loop_monotonic_us(lookup->loop);
     lookup->result.fetch_us += (uint32_t)(started_us - lookup->fetch_started_us);
@@ -218,7 +223,7 @@ static void on_searched(void *ctx)
         finish_miss(lookup, job->status != DEJA_OK ? "embedder-failed" : "scope-empty");
         return;
     }
-    for (uint32_t i = 0; i < job->match_count && i < DJ_CANDIDATES_MAX; i++) {
+    for (uint32_t i = 0; i < job->match_count; i++) {
         /* Below the threshold nothing can be served: do not fetch it, but say how near it was. */
         struct dj_candidate *c = &result->candidates[result->candidate_count];
         memcpy(c->id, job->matches[i].id, sizeof c->id);
@@ -274,8 +279,17 @@ static void start_semantic(struct lookup *lookup)
     memcpy(job->scope, fp->scope, sizeof job->scope);
     job->text = fp->text;
     job->vector = lookup->vector;
+    lookup->limit = candidate_limit(lookup);
+    lookup->candidates = dj_alloc_zeroed(lookup->limit, sizeof *lookup->candidates);
+    job->matches = dj_alloc_zeroed(lookup->limit, sizeof *job->matches);
+    lookup->result.candidates = lookup->candidates;
+    if (!lookup->candidates || !job->matches) {
+        lookup->result.status = DEJA_ERR_NOMEM;
+        finish_miss(lookup, "out-of-memory");
+        return;
+    }
     job->search = lookup->options.is_all_scopes ? DJ_SEARCH_ALL : DJ_SEARCH_SCOPE;
-    job->limit = candidate_limit(lookup);
+    job->limit = lookup->limit;
     job->now_ms = dj_loop_now_ms(lookup->loop);
     if (dj_semantic_submit(engine->semantic, job) != DEJA_OK)
         finish_miss(lookup, "embedder-busy");
@@ -290,8 +304,9 @@ static double threshold_of(struct dj_engine *engine, const struct dj_lookup_opti
 
 enum deja_status dj_engine_lookup(struct dj_engine *engine, struct dj_loop *loop,
                                   const struct dj_fingerprint *fingerprint,
-                                  const struct dj_lookup_options *options, const float *vector,
-                                  void *ctx, dj_lookup_done_fn *done)
+                                  const struct dj_lookup_options *options,
+                                  const struct dj_query_vector *vector, void *ctx,
+                                  dj_lookup_done_fn *done)
 {
     struct lookup *lookup = dj_alloc_zeroed(1, sizeof *lookup);
     if (!lookup)
@@ -317,7 +332,7 @@ enum deja_status dj_engine_lookup(struct dj_engine *engine, struct dj_loop *loop
         lookup->vector = dj_alloc(sizeof(float) * dim);
         is_copied = lookup->vector != NULL;
         if (is_copied && vector) {
-            memcpy(lookup->vector, vector, sizeof(float) * dim);
+            memcpy(lookup->vector, vector->floats, sizeof(float) * dim);
             lookup->job.has_vector = true;
         }
     }

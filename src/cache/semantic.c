@@ -219,13 +219,12 @@ static void search_job(struct dj_semantic *semantic, struct dj_semantic_job *job
 {
     struct dj_flat *index = find_index(semantic, job->tenant);
     uint64_t started = dj_clock_monotonic_us();
-    uint32_t limit = job->limit < 16 ? job->limit : 16;
     job->match_count = 0;
     if (index && job->search == DJ_SEARCH_SCOPE)
-        job->status = dj_flat_search(index, job->scope, job->vector, limit, job->now_ms,
+        job->status = dj_flat_search(index, job->scope, job->vector, job->limit, job->now_ms,
                                      job->matches, &job->match_count);
     else if (index && job->search == DJ_SEARCH_ALL)
-        job->status = dj_flat_search_all(index, job->vector, limit, job->now_ms, job->matches,
+        job->status = dj_flat_search_all(index, job->vector, job->limit, job->now_ms, job->matches,
                                          &job->match_count);
     if (job->status == DEJA_OK && job->is_insert)
         job->status = dj_semantic_put(semantic, job->tenant, job->scope, job->id, job->vector,

@@ -41,14 +41,14 @@ struct dj_semantic_job {
     bool has_vector;        /* in: vector is given; out: vector is there */
     float *vector;          /* the owner's: room for dim floats */
     enum dj_semantic_search search;
-    uint32_t limit;
+    uint32_t limit; /* <= 100 */
     int64_t now_ms;
     bool is_insert; /* put vector under id and scope once it is there */
     uint8_t id[DJ_ID_BYTES];
     int64_t expires_ms;
 
-    enum deja_status status; /* out */
-    struct dj_flat_match matches[16];
+    enum deja_status status;       /* out */
+    struct dj_flat_match *matches; /* the owner's: room for limit */
     uint32_t match_count;
     uint32_t embed_us;
     uint32_t search_us;

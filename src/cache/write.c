@@ -136,8 +136,9 @@ static void put_memory(void *ctx)
 }
 
 enum deja_status dj_engine_put(struct dj_engine *engine, struct dj_loop *loop,
-                               const struct dj_entry *entry, bool is_semantic, const float *vector,
-                               void *ctx, dj_put_done_fn *done)
+                               const struct dj_entry *entry, bool is_semantic,
+                               const struct dj_query_vector *vector, void *ctx,
+                               dj_put_done_fn *done)
 {
     struct put *put = dj_alloc_zeroed(1, sizeof *put);
     if (!put)
@@ -156,7 +157,7 @@ enum deja_status dj_engine_put(struct dj_engine *engine, struct dj_loop *loop,
         put->vector = dj_alloc(sizeof(float) * dim);
         status = put->vector ? DEJA_OK : DEJA_ERR_NOMEM;
         if (put->vector && vector) {
-            memcpy(put->vector, vector, sizeof(float) * dim);
+            memcpy(put->vector, vector->floats, sizeof(float) * dim);
             put->job.has_vector = true;
         }
     }

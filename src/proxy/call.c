@@ -224,11 +224,11 @@ static void on_looked_up(void *ctx, const struct dj_lookup_result *result)
         dj_flight_fail(call->flight, DEJA_ERR_NOT_FOUND, "only-if-cached");
         return;
     }
-    const struct dj_embedder *embedder = dj_engine_embedder(call->context->engine);
     if (result->has_vector) {
-        call->vector = dj_arena_alloc(&call->arena, sizeof(float) * embedder->dim);
+        call->vector = dj_arena_alloc(&call->arena, sizeof(float) * result->dim);
+        call->vector_dim = result->dim;
         if (call->vector)
-            memcpy(call->vector, result->vector, sizeof(float) * embedder->dim);
+            memcpy(call->vector, result->vector, sizeof(float) * result->dim);
     }
     start_upstream(call);
 }

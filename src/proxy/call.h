@@ -66,6 +66,7 @@ struct dj_call {
     struct dj_task task;
     struct dj_buf whole;
     float *vector; /* of the text, if the lookup made one */
+    uint32_t vector_dim;
 
     /* results, for headers */
     uint32_t lookup_us; /* all of the lookup on home; 0: not run */

@@ -189,8 +189,10 @@ static bool store_entry(struct dj_call *call, bool is_indexed)
         *storing = (struct storing){.telemetry = call->context->telemetry,
                                     .home = call->home,
                                     .started_us = dj_loop_monotonic_us(call->home)};
-    if (dj_engine_put(call->context->engine, call->home, &call->entry, is_indexed, call->vector,
-                      storing, storing ? on_stored : NULL) == DEJA_OK)
+    const struct dj_query_vector vector = {.floats = call->vector, .dim = call->vector_dim};
+    if (dj_engine_put(call->context->engine, call->home, &call->entry, is_indexed,
+                      call->vector ? &vector : NULL, storing,
+                      storing ? on_stored : NULL) == DEJA_OK)
         return true;
     dj_free(storing);
     return false;
