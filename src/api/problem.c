@@ -1,6 +1,9 @@
 /* api/problem.c - see problem.h. */
 #include "api/problem.h"
 
+#include <stdio.h>
+
+#include "loop/loop.h"
 #include "proto/json.h"
 #include "proxy/respond.h"
 #include "text/utf8.h"
@@ -165,12 +168,23 @@ void dj_problem_write(enum dj_surface surface, const struct dj_problem *problem,
         write_native(&w, problem, detail, path, request_id);
 }
 
+struct dj_http_header dj_problem_timing(const struct dj_http_request *request,
+                                        char text[DJ_PROBLEM_TIMING_BYTES])
+{
+    /* What broke off before its request line was whole never began. */
+    uint64_t us = request->started_us ? dj_clock_monotonic_us() - request->started_us : 0;
+    int len = snprintf(text, DJ_PROBLEM_TIMING_BYTES, "total;dur=%.3f", (double)us / 1e3);
+    return (struct dj_http_header){deja_slice_text("Server-Timing"),
+                                   deja_slice(text, len > 0 ? (size_t)len : 0)};
+}
+
 void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice path,
                         const struct dj_problem *problem, struct deja_slice request_id,
                         const struct dj_http_header *extra)
 {
     enum dj_surface surface = dj_problem_surface(path);
-    struct dj_http_header headers[6];
+    struct dj_http_header headers[7];
+    char timing[DJ_PROBLEM_TIMING_BYTES];
     size_t count = 0;
     struct dj_buf body;
     dj_buf_init(&body, BODY_BYTES_MAX);
@@ -186,6 +200,7 @@ void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice pat
         headers[count++] = (struct dj_http_header){deja_slice_text("request-id"), request_id};
     if (extra)
         headers[count++] = *extra;
+    headers[count++] = dj_problem_timing(dj_http_exchange_request(exchange), timing);
     /* Out of memory: the status alone still tells what is wrong. */
     dj_http_respond(exchange, problem->status, headers, count,
                     body.status == DEJA_OK ? dj_buf_slice(&body) : deja_slice(NULL, 0));

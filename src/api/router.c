@@ -44,7 +44,8 @@ static const struct route routes[] = {
     {"GET", "/api/v1/stats", ACCESS_TENANT, false, dj_stats},
     {"GET", "/metrics", ACCESS_OPERATOR, false, dj_ops_metrics},
     {"GET", "/livez", ACCESS_OPEN, false, dj_ops_livez},
-    {"GET", "/healthz", ACCESS_OPEN, false, dj_ops_livez},
+    {"GET", "/healthz", ACCESS_OPEN, false, dj_ops_healthz},
+    {"GET", "/startupz", ACCESS_OPEN, false, dj_ops_startupz},
     {"GET", "/readyz", ACCESS_OPEN, false, dj_ops_readyz},
     {"GET", "/health", ACCESS_OPERATOR, false, dj_ops_health},
     {"GET", "/health/detailed", ACCESS_OPERATOR, false, dj_ops_health_detailed},
@@ -279,7 +280,10 @@ static void serve(struct dj_api *api, const struct route *route, struct dj_http_
                                    .loop = dj_http_exchange_loop(exchange),
                                    .arena = http->arena,
                                    .request_id = id,
+                                   .route = route->path,
+                                   .handled_us = dj_clock_monotonic_us(),
                                    .rest = rest};
+    dj_trace_read(http, &request->trace);
     dj_telemetry_inflight(api->proxy->telemetry, 1);
     if (route->access == ACCESS_TENANT && !dj_request_take_tenant(request))
         return;

@@ -6,7 +6,9 @@
  * are the entry's own columns: $provider, $model, $type, $kind, $namespace, $tag (any of its tags),
  * $confidence, $cost, $version. A scalar means equality; an object of operators: eq, ne, in, gt,
  * gte, lt, lte, exists, ANDed too. Texts compare by bytes, numbers by value, types never with each
- * other. A field that is not there matches only `ne` and `exists: false`.
+ * other. A field that is not there matches only `ne` and `exists: false`. A field that is an array
+ * matches when one of its elements does (ne: when none does). $kind is what the writer said and
+ * also "chat", "embedding" or "api"; $version the writer's label (text) and Deja's number.
  *
  * Trust: untrusted. Threads: a filter is immutable; any.
  */

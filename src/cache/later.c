@@ -16,32 +16,6 @@ enum deja_status dj_engine_embed(struct dj_engine *engine, struct dj_loop *loop,
     UNUSED(done);
     return DEJA_ERR_UNSUPPORTED;
 }
-enum deja_status dj_engine_count(struct dj_engine *engine, struct dj_loop *loop,
-                                 const uint8_t tenant[DJ_ID_BYTES],
-                                 const struct dj_selector *selector, void *ctx,
-                                 dj_selected_fn *done)
-{
-    UNUSED(engine);
-    UNUSED(loop);
-    UNUSED(tenant);
-    UNUSED(selector);
-    UNUSED(ctx);
-    UNUSED(done);
-    return DEJA_ERR_UNSUPPORTED;
-}
-enum deja_status dj_engine_remove_selected(struct dj_engine *engine, struct dj_loop *loop,
-                                           const uint8_t tenant[DJ_ID_BYTES],
-                                           const struct dj_selector *selector, void *ctx,
-                                           dj_selected_fn *done)
-{
-    UNUSED(engine);
-    UNUSED(loop);
-    UNUSED(tenant);
-    UNUSED(selector);
-    UNUSED(ctx);
-    UNUSED(done);
-    return DEJA_ERR_UNSUPPORTED;
-}
 void dj_engine_note_hit(struct dj_engine *engine, struct dj_loop *loop,
                         const struct dj_entry *entry)
 {
@@ -74,18 +48,4 @@ enum deja_status dj_engine_feedback(struct dj_engine *engine, struct dj_loop *lo
 {
     UNUSED(is_wrong);
     return dj_engine_remove(engine, loop, key, ctx, done);
-}
-enum deja_status dj_filter_read(const struct dj_json *object, struct dj_arena *arena,
-                                const struct dj_filter **out_filter, const char **out_fault)
-{
-    UNUSED(object);
-    UNUSED(arena);
-    UNUSED(out_filter);
-    UNUSED(out_fault);
-    return DEJA_ERR_UNSUPPORTED;
-}
-bool dj_filter_is_match(const struct dj_filter *filter, const struct dj_entry *entry)
-{
-    UNUSED(entry);
-    return filter == NULL;
 }

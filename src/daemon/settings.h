@@ -44,11 +44,14 @@ struct dj_settings {
         uint64_t body_bytes_max;
         uint64_t bytes_in_flight_max;
         uint32_t connections_max;
+        uint32_t
+            address_connections_max; /* 0: half of the above, this machine's own without a cap */
         uint64_t header_timeout_ms;
         uint64_t idle_timeout_ms;
         uint64_t body_bytes_per_s_min;
         uint64_t write_timeout_ms;
         uint64_t drain_timeout_ms;
+        uint64_t drain_delay_ms; /* between "not ready" and closed listeners */
     } server;
     char *data_dir; /* resolved, never NULL; may not exist yet */
     struct {
@@ -114,6 +117,7 @@ struct dj_settings {
     } log;
     char *secret; /* security.secret: 64 hex digits; NULL: the file in the data directory */
     uint64_t slow_operation_ms; /* monitoring.slow_operation */
+    uint64_t snapshot_ms;       /* monitoring.snapshot */
 };
 
 /* Where settings come from. Everything is borrowed until dj_settings_load returns. */

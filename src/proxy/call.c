@@ -63,8 +63,20 @@ static bool is_left_out(const struct dj_http_request *request, struct deja_slice
            (dj_http_is_same(name, "accept-encoding") || dj_http_is_same(name, "content-encoding"));
 }
 
+static void add_trace(struct dj_call *call, const struct dj_trace *trace)
+{
+    char text[DJ_TRACEPARENT_BYTES];
+    if (!trace->id[0] || call->header_count == HEADERS_MAX)
+        return;
+    dj_trace_write(trace, text);
+    struct deja_slice copy = dj_arena_copy(&call->arena, deja_slice_text(text));
+    if (copy.data) /* without memory the trace ends here, not the request */
+        call->headers[call->header_count++] =
+            (struct dj_http_header){deja_slice_text("traceparent"), copy};
+}
+
 enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http_request *request,
-                                      bool is_cached_surface)
+                                      const struct dj_trace *trace, bool is_cached_surface)
 {
     const char *base = call->context->upstream_url;
     size_t url_len = strlen(base) + request->target.len;
@@ -80,7 +92,9 @@ enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http
     call->method = method.data;
     for (size_t i = 0; i < request->header_count && call->header_count < HEADERS_MAX; i++) {
         const struct dj_http_header *header = &request->headers[i];
-        if (is_left_out(request, header->name, is_cached_surface))
+        if (is_left_out(request, header->name, is_cached_surface) ||
+            dj_http_is_same(header->name, "traceparent") ||
+            (trace->is_restarted && dj_http_is_same(header->name, "tracestate")))
             continue;
         struct dj_http_header copy = {dj_arena_copy(&call->arena, header->name),
                                       dj_arena_copy(&call->arena, header->value)};
@@ -88,6 +102,7 @@ enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http
             return DEJA_ERR_NOMEM;
         call->headers[call->header_count++] = copy;
     }
+    add_trace(call, trace);
     return DEJA_OK;
 }
 

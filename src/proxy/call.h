@@ -18,6 +18,7 @@
 #include "proto/sse.h"
 #include "proxy/context.h"
 #include "proxy/knobs.h"
+#include "proxy/trace.h"
 
 struct dj_call;
 
@@ -88,8 +89,10 @@ struct dj_call {
 struct dj_call *dj_call_create(struct dj_proxy_context *context) DEJA_NODISCARD;
 void dj_call_destroy(struct dj_call *call); /* accepts NULL */
 
-/* Copies what goes upstream out of request: filtered headers, url. Not the body. */
+/* Copies what goes upstream out of request: filtered headers, url. Not the body. trace: the
+ * request's; it goes on with a span of ours. */
 enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http_request *request,
+                                      const struct dj_trace *trace,
                                       bool is_cached_surface) DEJA_NODISCARD;
 
 /* Runs once, on the origin loop. flight NULL: it could not be made (status says why). Otherwise the

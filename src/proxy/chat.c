@@ -308,7 +308,7 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
     entry->name_space = call->knobs.name_space;
     entry->provider = deja_slice_text(call->context->upstream_id);
     ride_take_tags(ride, &call->arena, entry);
-    enum deja_status status = dj_call_take_request(call, request, true);
+    enum deja_status status = dj_call_take_request(call, request, &ride->trace, true);
     return status == DEJA_OK ? take_body(ride, call) : status;
 }
 
@@ -358,8 +358,10 @@ static void go_home(struct ride *ride)
 static void look_up(struct ride *ride)
 {
     struct dj_proxy_context *context = ride->context;
-    if (!ride->may_hit)
+    if (!ride->may_hit) {
         ride->knobs.is_no_read = true; /* suspended: ask the upstream, which decides */
+        ride->detail = "credential-suspended";
+    }
     bool may_read = ride->is_cacheable && !ride->knobs.is_bypass && !ride->knobs.is_no_read;
     struct dj_value *value = NULL;
     if (may_read)
@@ -408,9 +410,11 @@ static void prepare(void *ctx)
         dj_json_bool(dj_json_get(dj_json_get(root, "stream_options"), "include_usage"), false);
     dj_knobs_read(request, root, ride->policy->response_ttl_ms, &ride->knobs);
     ride->is_unknown |= !dj_identity_narrow(request, &ride->knobs, &ride->prefix, &ride->variant);
-    ride->is_cacheable = !ride->is_unknown &&
-                         dj_json_is(dj_json_get(root, "messages"), DJ_JSON_ARRAY) &&
-                         !dj_json_get(root, "web_search_options");
+    if (!dj_json_is(dj_json_get(root, "messages"), DJ_JSON_ARRAY))
+        ride->detail = "no-messages";
+    else if (dj_json_get(root, "web_search_options"))
+        ride->detail = "web-search";
+    ride->is_cacheable = !ride->is_unknown && !ride->detail;
     uint64_t keys_started = dj_clock_monotonic_us();
     if (ride->is_cacheable)
         ride->prepare_status = make_keys(ride);

@@ -11,6 +11,9 @@
 #include "proxy/call.h"
 #include "proxy/context.h"
 #include "proxy/respond.h"
+#include "proxy/trace.h"
+
+#define RIDE_REQUEST_ID_BYTES 128u
 
 struct ride;
 
@@ -30,7 +33,9 @@ struct ride {
     const struct dj_proxy_policy *policy; /* as it was when the request came */
     struct dj_http_exchange *exchange;
     struct dj_loop *loop;
-    struct deja_slice request_id;
+    struct deja_slice request_id; /* dead once the exchange ended: the log's is a copy */
+    char request_id_text[RIDE_REQUEST_ID_BYTES];
+    struct dj_trace trace;
     uint64_t started_us;
 
     uint8_t tenant[DJ_ID_BYTES];
@@ -52,7 +57,8 @@ struct ride {
     bool has_usage; /* the client asked for the usage chunk */
     bool is_cacheable;
     const char *detail; /* for Cache-Status: constant */
-    int code;           /* of an answer of our own, for the log; 0: the upstream's or a hit */
+    int code;           /* of the answer, for the log; 0: there was none */
+    float similarity;   /* of a hit, for the log */
     bool is_partial;    /* the flight's answer is only part of this one's */
     void *extra;        /* of the surface */
 

@@ -289,12 +289,13 @@ static enum deja_status lmdb_put(struct dj_store *store, struct dj_loop *loop,
 }
 
 static enum deja_status lmdb_remove(struct dj_store *store, struct dj_loop *loop,
-                                    const struct dj_store_key *key, void *ctx,
+                                    const struct dj_store_key *key, uint64_t version_max, void *ctx,
                                     dj_store_done_fn *done)
 {
     struct dj_lmdb_write *write = dj_lmdb_write_create(DJ_WRITE_REMOVE, key, 0);
     if (!write)
         return DEJA_ERR_NOMEM;
+    write->version_max = version_max;
     return enqueue(store, loop, write, ctx, done);
 }
 
@@ -335,6 +336,7 @@ static const struct dj_store_ops lmdb_ops = {
     .put = lmdb_put,
     .remove = lmdb_remove,
     .clear = lmdb_clear,
+    .list = dj_lmdb_list,
     .stats = lmdb_stats,
     .probe = dj_lmdb_probe,
     .scan_vectors = dj_lmdb_scan_vectors,

@@ -217,6 +217,8 @@ static enum deja_status apply_remove(struct dj_lmdb *lmdb, struct dj_lmdb_txn *t
     enum deja_status status = find_head(lmdb, txn, &write->key, &head, &is_readable);
     if (status == DEJA_ERR_NOT_FOUND)
         return DEJA_OK;
+    if (status == DEJA_OK && is_readable && head.version > write->version_max)
+        return DEJA_OK;
     if (status == DEJA_OK)
         status =
             delete_entry(lmdb, txn, &write->key, is_readable ? &head : NULL, DJ_CHANGE_REMOVED);
