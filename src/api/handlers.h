@@ -33,7 +33,10 @@ void dj_litellm_redis_info(struct dj_request *request);
 void dj_ops_metrics(struct dj_request *request);
 void dj_ops_livez(struct dj_request *request);
 void dj_ops_readyz(struct dj_request *request);
-void dj_ops_reload(struct dj_request *request); /* POST /admin/reload */
+void dj_ops_healthz(struct dj_request *request);
+void dj_ops_startupz(struct dj_request *request);
+void dj_ops_reload(struct dj_request *request);  /* POST /admin/reload */
+void dj_ops_openapi(struct dj_request *request); /* GET /openapi.json */
 /* health.c */
 void dj_ops_health(struct dj_request *request);
 void dj_ops_health_detailed(struct dj_request *request);

@@ -1,8 +1,12 @@
 /* api/problem.c - see problem.h. */
 #include "api/problem.h"
 
+#include <stdio.h>
+
 #include "base/num.h"
+#include "loop/loop.h"
 #include "proto/json.h"
+#include "proxy/respond.h"
 #include "text/utf8.h"
 
 #define BODY_BYTES_MAX (64u * 1024u)
@@ -117,22 +121,6 @@ const char *dj_problem_title(int status)
     }
 }
 
-static const char *openai_type(int status)
-{
-    switch (status) {
-    case 401:
-        return "authentication_error";
-    case 403:
-        return "permission_error";
-    case 404:
-        return "not_found_error";
-    case 429:
-        return "rate_limit_error";
-    default:
-        return status >= 500 ? "server_error" : "invalid_request_error";
-    }
-}
-
 static const char *anthropic_type(int status)
 {
     switch (status) {
@@ -191,24 +179,6 @@ static void put_member(struct dj_json_writer *w, const char *name, const char *t
 {
     dj_json_key(w, name);
     put_text(w, deja_slice_text(text));
-}
-
-static void write_openai(struct dj_json_writer *w, const struct dj_problem *problem,
-                         const char *detail)
-{
-    dj_json_begin_object(w);
-    dj_json_key(w, "error");
-    dj_json_begin_object(w);
-    put_member(w, "message", detail);
-    put_member(w, "type", openai_type(problem->status));
-    dj_json_key(w, "param");
-    if (problem->field_count > 0)
-        put_text(w, deja_slice_text(problem->fields[0].field));
-    else
-        dj_json_put_null(w);
-    put_member(w, "code", problem->type);
-    dj_json_end_object(w);
-    dj_json_end_object(w);
 }
 
 static void write_anthropic(struct dj_json_writer *w, const struct dj_problem *problem,
@@ -307,7 +277,8 @@ void dj_problem_write(enum dj_surface surface, const struct dj_problem *problem,
     struct dj_json_writer w = dj_json_writer(out);
     const char *detail = problem->detail ? problem->detail : dj_problem_title(problem->status);
     if (surface == DJ_SURFACE_OPENAI)
-        write_openai(&w, problem, detail);
+        dj_proxy_error_body(out, problem->status, detail,
+                            problem->field_count ? problem->fields[0].field : NULL, problem->type);
     else if (surface == DJ_SURFACE_ANTHROPIC)
         write_anthropic(&w, problem, detail, request_id);
     else if (is_langcache(surface))
@@ -318,6 +289,16 @@ void dj_problem_write(enum dj_surface surface, const struct dj_problem *problem,
         write_native(&w, problem, detail, path, request_id);
 }
 
+struct dj_http_header dj_problem_timing(const struct dj_http_request *request,
+                                        char text[DJ_PROBLEM_TIMING_BYTES])
+{
+    /* What broke off before its request line was whole never began. */
+    uint64_t us = request->started_us ? dj_clock_monotonic_us() - request->started_us : 0;
+    int len = snprintf(text, DJ_PROBLEM_TIMING_BYTES, "total;dur=%.3f", (double)us / 1e3);
+    return (struct dj_http_header){deja_slice_text("Server-Timing"),
+                                   deja_slice(text, len > 0 ? (size_t)len : 0)};
+}
+
 void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice path,
                         const struct dj_problem *problem, struct deja_slice request_id,
                         const struct dj_http_header *extra)
@@ -326,7 +307,8 @@ void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice pat
     if (surface == DJ_SURFACE_LANGCACHE && (problem->status == 404 || problem->status == 503))
         surface = dj_problem_langcache(
             dj_http_find_header(dj_http_exchange_request(exchange), "user-agent"));
-    struct dj_http_header headers[6];
+    struct dj_http_header headers[7];
+    char timing[DJ_PROBLEM_TIMING_BYTES];
     size_t count = 0;
     struct dj_buf body;
     dj_buf_init(&body, BODY_BYTES_MAX);
@@ -342,6 +324,7 @@ void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice pat
         headers[count++] = (struct dj_http_header){deja_slice_text("request-id"), request_id};
     if (extra)
         headers[count++] = *extra;
+    headers[count++] = dj_problem_timing(dj_http_exchange_request(exchange), timing);
     /* Out of memory: the status alone still tells what is wrong. */
     dj_http_respond(exchange, dj_problem_status(surface, problem), headers, count,
                     body.status == DEJA_OK ? dj_buf_slice(&body) : deja_slice(NULL, 0));

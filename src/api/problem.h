@@ -55,6 +55,11 @@ const char *dj_problem_title(int status);
 /* Appends the body. Texts that are not UTF-8 are shown without their bytes beyond ASCII. */
 void dj_problem_write(enum dj_surface surface, const struct dj_problem *problem,
                       struct deja_slice path, struct deja_slice request_id, struct dj_buf *out);
+/* Server-Timing with the time since the request began (WIRE §5.3); text: its value's room. */
+#define DJ_PROBLEM_TIMING_BYTES 48u
+struct dj_http_header dj_problem_timing(const struct dj_http_request *request,
+                                        char text[DJ_PROBLEM_TIMING_BYTES]);
+
 /* Answers and ends the exchange. extra: one more header, or NULL. */
 void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice path,
                         const struct dj_problem *problem, struct deja_slice request_id,
