@@ -304,11 +304,11 @@ void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice pat
                         const struct dj_http_header *extra)
 {
     enum dj_surface surface = dj_problem_surface(path);
+    struct dj_http_header headers[7];
+    char timing[DJ_PROBLEM_TIMING_BYTES];
     if (surface == DJ_SURFACE_LANGCACHE && (problem->status == 404 || problem->status == 503))
         surface = dj_problem_langcache(
             dj_http_find_header(dj_http_exchange_request(exchange), "user-agent"));
-    struct dj_http_header headers[7];
-    char timing[DJ_PROBLEM_TIMING_BYTES];
     size_t count = 0;
     struct dj_buf body;
     dj_buf_init(&body, BODY_BYTES_MAX);
