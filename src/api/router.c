@@ -35,6 +35,7 @@ struct route {
 
 static const struct route routes[] = {
     {"PUT", "/api/v1/entries", ACCESS_TENANT, true, dj_entries_put},
+    {"DELETE", "/api/v1/entries", ACCESS_TENANT, false, dj_invalidate_query},
     {"GET", "/api/v1/entries/*", ACCESS_TENANT, false, dj_entries_get},
     {"DELETE", "/api/v1/entries/*", ACCESS_TENANT, false, dj_entries_remove},
     {"POST", "/api/v1/lookup", ACCESS_TENANT, true, dj_find},
@@ -42,6 +43,8 @@ static const struct route routes[] = {
     {"GET", "/api/v1/explain", ACCESS_TENANT, false, dj_explain},
     {"POST", "/api/v1/explain", ACCESS_TENANT, true, dj_explain},
     {"GET", "/api/v1/stats", ACCESS_TENANT, false, dj_stats},
+    {"GET", "/api/v1/top", ACCESS_TENANT, false, dj_top},
+    {"POST", "/api/v1/feedback", ACCESS_TENANT, true, dj_feedback},
     {"GET", "/metrics", ACCESS_OPERATOR, false, dj_ops_metrics},
     {"GET", "/livez", ACCESS_OPEN, false, dj_ops_livez},
     {"GET", "/healthz", ACCESS_OPEN, false, dj_ops_healthz},
