@@ -14,7 +14,11 @@ void dj_entries_remove(struct dj_request *request); /* DELETE /api/v1/entries/{i
 /* find.c */
 void dj_find(struct dj_request *request); /* POST /api/v1/lookup */
 /* invalidate.c */
-void dj_invalidate(struct dj_request *request); /* POST /api/v1/invalidate */
+void dj_invalidate(struct dj_request *request);       /* POST /api/v1/invalidate */
+void dj_invalidate_query(struct dj_request *request); /* DELETE /api/v1/entries?query= */
+/* access.c */
+void dj_top(struct dj_request *request);      /* GET /api/v1/top */
+void dj_feedback(struct dj_request *request); /* POST /api/v1/feedback */
 /* explain.c */
 void dj_explain(struct dj_request *request); /* GET and POST /api/v1/explain */
 /* stats.c */

@@ -36,6 +36,7 @@ struct route {
 
 static const struct route routes[] = {
     {"PUT", "/api/v1/entries", ACCESS_TENANT, true, dj_entries_put},
+    {"DELETE", "/api/v1/entries", ACCESS_TENANT, false, dj_invalidate_query},
     {"GET", "/api/v1/entries/*", ACCESS_TENANT, false, dj_entries_get},
     {"DELETE", "/api/v1/entries/*", ACCESS_TENANT, false, dj_entries_remove},
     {"POST", "/api/v1/lookup", ACCESS_TENANT, true, dj_find},
@@ -43,6 +44,8 @@ static const struct route routes[] = {
     {"GET", "/api/v1/explain", ACCESS_TENANT, false, dj_explain},
     {"POST", "/api/v1/explain", ACCESS_TENANT, true, dj_explain},
     {"GET", "/api/v1/stats", ACCESS_TENANT, false, dj_stats},
+    {"GET", "/api/v1/top", ACCESS_TENANT, false, dj_top},
+    {"POST", "/api/v1/feedback", ACCESS_TENANT, true, dj_feedback},
     {"POST", "/v1/caches/*/entries", ACCESS_TENANT, true, dj_langcache_set},
     {"DELETE", "/v1/caches/*/entries", ACCESS_TENANT, true, dj_langcache_remove_matching},
     {"POST", "/v1/caches/*/entries/search", ACCESS_TENANT, true, dj_langcache_search},

@@ -87,6 +87,19 @@ def last_user_text(body):
     return ""
 
 
+def is_sane(path, body):
+    """Of the form that path takes: what is not gets a 400, as from a real upstream."""
+    if not isinstance(body, dict) or not isinstance(body.get("model", ""), str):
+        return False
+    if path == "/v1/embeddings":
+        return "model" in body and isinstance(body.get("input"), (str, list)) and bool(body["input"])
+    messages = body.get("messages", [])
+    return isinstance(messages, list) and all(
+        isinstance(message, dict) and isinstance(message.get("content"), (str, list, type(None))) and
+        all(isinstance(part, dict) for part in message.get("content") or [] if not isinstance(part, str))
+        for message in messages)
+
+
 def embedding_of(item, model="m"):
     seed = hashlib.sha256(json.dumps([model, item]).encode()).digest()
     return [struct.unpack("<I", seed[4 * i : 4 * i + 4])[0] / 2**32 - 0.5 for i in range(DIM)]
@@ -356,6 +369,13 @@ class FakeUpstream:
     async def _answer(self, request, reader, writer):
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
+        if request.path in ("/v1/chat/completions", "/v1/embeddings"):
+            try:
+                is_good = is_sane(request.path, request.json())
+            except ValueError:
+                is_good = False
+            if not is_good:
+                return await self._error(writer, 400)
         if request.path == "/v1/chat/completions":
             await self._chat(request, reader, writer)
         elif request.path == "/v1/embeddings":
