@@ -440,3 +440,16 @@ def test_without_an_embedder_the_same_words_are_found_still(spawn, key, word):
     assert [i["response"] for i in wire.find(word, attributes={"a": "b"})] == ["labelled"]
     assert wire.find(f"{word}?") == wire.find(word, attributes={"a": "c"}) == []
     assert wire.remove_matching(a="b").json() == {"deletedEntriesCount": 1}
+
+
+def test_served_answers_are_counted_as_hits_of_their_entries(daemon, key, word):
+    wire = Wire(daemon, key)
+    entry = wire.set(word).json()["entryId"]
+    for _ in range(3):
+        assert len(wire.find(word)) == 1
+    with make_http(daemon, key) as native:
+        def counted():
+            found = [e for e in native.get("/api/v1/top").json()["entries"] if e["id"] == entry]
+            return found and found[0]["hits"] == 3
+
+        poll(counted, "the hits to be counted")
