@@ -155,8 +155,8 @@ static enum deja_status store(struct put_item *item, const struct dj_query_vecto
     item->expires_ms = entry.expires_ms;
     enum deja_status status = body.status != DEJA_OK ? body.status : metadata.status;
     if (status == DEJA_OK)
-        status = dj_engine_put(engine, request->loop, &entry, item->fingerprint.is_semantic, vector,
-                               item, on_put);
+        status = dj_engine_put(engine, request->loop, &entry,
+                               vector || item->fingerprint.is_semantic, vector, item, on_put);
     dj_buf_fini(&body);
     dj_buf_fini(&metadata);
     return status;
