@@ -53,7 +53,8 @@ enum deja_status dj_engine_create(const struct dj_engine_options *options,
     engine->options = *options;
     set_defaults(&engine->options);
     enum deja_status status = dj_generations_create(
-        GENERATIONS_MAX, engine, options->lmdb ? keep_generation : NULL, &engine->generations);
+        GENERATIONS_MAX, engine,
+        options->lmdb && !options->is_lmdb_foreign ? keep_generation : NULL, &engine->generations);
     engine->tombstones = dj_alloc_zeroed(options->loop_count, sizeof(struct dj_tombstones *));
     if (!engine->tombstones)
         status = DEJA_ERR_NOMEM;
@@ -106,7 +107,7 @@ static bool on_generation(void *ctx, struct deja_slice key, struct deja_slice va
 
 enum deja_status dj_engine_load_generations(struct dj_engine *engine)
 {
-    if (!engine->options.lmdb)
+    if (!engine->options.lmdb || engine->options.is_lmdb_foreign)
         return DEJA_OK;
     enum deja_status status =
         dj_lmdb_meta_walk(engine->options.lmdb, GENERATIONS_TABLE, engine, on_generation);

@@ -29,6 +29,7 @@ struct dj_engine_options {
     uint32_t loop_count;
     struct dj_store *memory;      /* taken: closed by dj_engine_destroy */
     struct dj_store *lmdb;        /* taken; NULL: none */
+    bool is_lmdb_foreign;         /* lmdb is another store in its place: generations are not kept */
     struct dj_pool *pool;         /* borrowed: embedding and index work */
     struct dj_embedder *embedder; /* taken; NULL: exact only */
     struct dj_metrics *metrics;   /* borrowed */

@@ -78,7 +78,7 @@ static void on_embedded(void *ctx, enum deja_status status, struct dj_value *val
     dj_engine_promote(engine, value);
     lookup->hit = value;
     lookup->result.kind = dj_engine_hit_kind(value, lookup->fingerprint.exact);
-    lookup->result.level = "lmdb";
+    lookup->result.level = engine->options.lmdb->ops->level;
     lookup->result.similarity = 1.0f;
     finish(lookup);
 }
@@ -182,7 +182,8 @@ static void on_candidate(void *ctx, enum deja_status status, struct dj_value *va
     struct lookup *lookup = ctx;
     if (status == DEJA_OK && value)
         dj_engine_promote(lookup->engine, value);
-    take_candidate(lookup, status == DEJA_OK ? value : NULL, "lmdb");
+    take_candidate(lookup, status == DEJA_OK ? value : NULL,
+                   lookup->engine->options.lmdb->ops->level);
     fetch_rest(lookup);
 }
 
