@@ -19,7 +19,7 @@ int main(int argc, char **argv)
     const char *stored =
         argc > 1 ? "How do I reset my password?" : "How do I reset my password on the website?";
     const char *asked = argc > 1 ? "I forgot my password, how can I reset it?"
-                                 : "how do I reset my password on the website";
+                                 : "how can I reset my password on this website";
     struct deja_options options;
     struct deja_error error;
     struct deja *deja;
@@ -46,7 +46,7 @@ int main(int argc, char **argv)
 
     deja_query_init(&query);
     query.text = deja_slice_text(asked);
-    query.threshold = 0.75;
+    query.threshold = 0.7;
     status = deja_lookup(deja, &query, &answer);
     if (status != DEJA_OK)
         return fail("deja_lookup", status);
