@@ -1,9 +1,12 @@
 #!/bin/sh
-# join.sh ARCHIVE OUTPUT WORKDIR: one object of all of ARCHIVE, whose hidden symbols are local, so
-# that a program linked with OUTPUT meets the names of include/deja/ and no other.
+# join.sh OUTPUT WORKDIR ARCHIVE...: one object of all the archives, whose hidden symbols are local,
+# so that a program linked with OUTPUT meets the names of include/deja/ and no other.
 set -eu
-mkdir -p "$3"
-ld -r --whole-archive "$1" -o "$3/deja.o"
-objcopy --localize-hidden "$3/deja.o"
-rm -f "$2"
-ar rcs "$2" "$3/deja.o"
+output=$1
+folder=$2
+shift 2
+mkdir -p "$folder"
+ld -r --whole-archive "$@" -o "$folder/deja.o"
+objcopy --localize-hidden "$folder/deja.o"
+rm -f "$output"
+ar rcs "$output" "$folder/deja.o"
