@@ -36,6 +36,7 @@ enum deja_status {
     DEJA_ERR_CORRUPT = -10,     /* bytes that were ours do not verify */
     DEJA_ERR_CONFIG = -11,      /* the configuration cannot be used */
     DEJA_ERR_UNSUPPORTED = -12, /* understood, and not offered here */
+    DEJA_ERR_MISMATCH = -13,    /* right in itself, but not of the kind that is kept here */
 
     /* Conditions of the cache; programs know them by deja_status_name(), which is the same word as
      * `type` in the daemon's answers. */

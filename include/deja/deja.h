@@ -126,8 +126,12 @@ struct deja_query {
     bool is_exact_only;           /* do not look by meaning */
     uint32_t timeout_ms;          /* 0: 1 s; deja_get_or_compute: 30 s. DEJA_NO_TIMEOUT */
     const float *vector;          /* NULL: the text is embedded; else vector_dim finite floats,
-                                   * of the kind the cache's embedder makes */
+                                   * not all 0, 1 to 4,096 of them */
     uint32_t vector_dim;
+    struct deja_slice vector_model; /* what made vector, at most 95 bytes. Empty, and as many floats
+                                     * as the cache's own embedder makes: found among its vectors.
+                                     * Otherwise only vectors of the same model and dimension are
+                                     * compared; at most 8 such kinds a tenant */
 };
 
 static inline void deja_query_init(struct deja_query *query)
@@ -151,8 +155,8 @@ typedef void deja_answer_fn(void *ctx, enum deja_status status, struct deja_answ
 
 /* DEJA_OK: *out_answer is yours to release, a miss too. DEJA_ERR_QUERY_EMPTY,
  * DEJA_ERR_QUERY_TOO_LONG, DEJA_ERR_QUERY_INVALID_CHARACTERS, DEJA_ERR_INVALID (threshold, name
- * space, vector), DEJA_ERR_FEATURE_DISABLED (a vector, and no embedder), DEJA_ERR_RATE_LIMITED,
- * DEJA_ERR_TIMEOUT, DEJA_ERR_CANCELLED (closing), DEJA_ERR_NOMEM. */
+ * space, vector), DEJA_ERR_MISMATCH (the tenant has vectors, but none of that model and dimension),
+ * DEJA_ERR_RATE_LIMITED, DEJA_ERR_TIMEOUT, DEJA_ERR_CANCELLED (closing), DEJA_ERR_NOMEM. */
 DEJA_API DEJA_NODISCARD enum deja_status deja_lookup(struct deja *deja,
                                                      const struct deja_query *query,
                                                      struct deja_answer **out_answer);
@@ -195,6 +199,7 @@ struct deja_entry {
     uint32_t timeout_ms; /* 0: 2 s */
     const float *vector; /* as in deja_query */
     uint32_t vector_dim;
+    struct deja_slice vector_model;
 };
 
 static inline void deja_entry_init(struct deja_entry *entry)
@@ -208,8 +213,8 @@ typedef void deja_done_fn(void *ctx, enum deja_status status, uint64_t count);
 /* Stores; the same text in the same name space is replaced. Returns when memory, index and disk
  * have it (disk: handed to the system, written out within a second). *out_count (may be NULL) is 1,
  * or 0 when a remove, clear or invalidate that began later won. After DEJA_ERR_TIMEOUT it may still
- * be stored. Errors as deja_lookup, and DEJA_ERR_LIMIT (too large), DEJA_ERR_CACHE_UNAVAILABLE
- * (memory has it; the disk or your store failed). */
+ * be stored. Errors as deja_lookup, and DEJA_ERR_LIMIT (too large, too many kinds of vectors),
+ * DEJA_ERR_CACHE_UNAVAILABLE (memory has it; the disk or your store failed). */
 DEJA_API DEJA_NODISCARD enum deja_status deja_put(struct deja *deja, const struct deja_entry *entry,
                                                   uint64_t *out_count);
 DEJA_API DEJA_NODISCARD enum deja_status deja_put_async(struct deja *deja,

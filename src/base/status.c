@@ -24,6 +24,7 @@ static const struct status_row rows[] = {
     {DEJA_ERR_CORRUPT, "corrupt", "data does not verify"},
     {DEJA_ERR_CONFIG, "configuration", "configuration cannot be used"},
     {DEJA_ERR_UNSUPPORTED, "unsupported", "not supported"},
+    {DEJA_ERR_MISMATCH, "mismatch", "of another kind than what is kept"},
     {DEJA_ERR_QUERY_EMPTY, "query_empty", "the query is empty"},
     {DEJA_ERR_QUERY_TOO_LONG, "query_too_long", "the query is too long"},
     {DEJA_ERR_QUERY_INVALID_CHARACTERS, "query_invalid_characters",

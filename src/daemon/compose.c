@@ -3,6 +3,7 @@
  * Only this file and tests know which stores and embedders there are.
  */
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include "lib/assemble.h"
 #include "security/secret.h"
 #include "loop/stream.h"
+#include "net/http_addresses.h"
 #include "simd/simd.h"
 #include "store/directory.h"
 
@@ -28,6 +30,16 @@ static int exit_code(enum deja_status status)
     return status == DEJA_ERR_BUSY     ? EXIT_BUSY
            : status == DEJA_ERR_CONFIG ? EXIT_BAD_CONFIG
                                        : EXIT_UNABLE;
+}
+
+/* Every client is an open file, and shells allow few: as many as the system lets us have. */
+static void raise_file_limit(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == files.rlim_max)
+        return;
+    files.rlim_cur = files.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &files); /* where it fails there are only fewer clients */
 }
 
 static enum deja_status make_observers(struct dj_daemon *daemon)
@@ -152,16 +164,28 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
         .fold = settings->scope_fold,
         .compat = settings->compat,
         .is_usage_zero_on_hit = settings->proxy.usage_on_hit == DJ_USAGE_ZERO,
+        .is_langcache_cosine = settings->langcache_scale == DJ_SCALE_COSINE,
         .is_id_new_on_hit = settings->proxy.id_on_hit == DJ_HIT_ID_NEW,
         .is_tool_calls_cached = settings->proxy.cache_tool_calls,
         .is_semantic = settings->semantic.is_enabled,
     };
     daemon->policies[daemon->policy_count++] = policy;
     atomic_store(&daemon->proxy.policy, policy);
+    daemon->drain_delay_ms = settings->server.drain_delay_ms;
+    daemon->drain_timeout_ms = settings->server.drain_timeout_ms;
+    dj_telemetry_set_slow(daemon->telemetry, daemon->log, settings->slow_operation_ms);
     return DEJA_OK;
 }
 
 /* ---- serving ---- */
+
+static enum deja_status make_addresses(struct dj_daemon *daemon)
+{
+    uint32_t connections_max = daemon->settings->server.connections_max;
+    uint32_t each_max = daemon->settings->server.address_connections_max;
+    return dj_http_addresses_create(each_max ? each_max : connections_max / 2 + 1, each_max,
+                                    (size_t)connections_max * 2, &daemon->addresses);
+}
 
 static enum deja_status open_servers(struct dj_daemon *daemon, struct deja_error *error)
 {
@@ -170,8 +194,10 @@ static enum deja_status open_servers(struct dj_daemon *daemon, struct deja_error
     limits.header_bytes_max = (uint32_t)settings->server.header_bytes_max;
     limits.headers_max = settings->server.headers_max;
     limits.body_bytes_max = settings->server.body_bytes_max;
-    limits.bytes_in_flight_max = settings->server.bytes_in_flight_max / daemon->loop_count;
+    limits.bytes_in_flight_max = settings->server.bytes_in_flight_max;
+    limits.bytes_in_flight = &daemon->bytes_in_flight;
     limits.connections_max = settings->server.connections_max / daemon->loop_count + 1;
+    limits.addresses = daemon->addresses;
     limits.header_timeout_ms = (uint32_t)settings->server.header_timeout_ms;
     limits.idle_timeout_ms = (uint32_t)settings->server.idle_timeout_ms;
     limits.body_bytes_per_s_min = (uint32_t)settings->server.body_bytes_per_s_min;
@@ -218,6 +244,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .log = daemon->log,
         .volatiles = daemon->volatiles,
         .pool = daemon->work,
+        .reads = daemon->reads,
         .outbounds = daemon->outbounds,
         .flights = daemon->flights,
         .upstream_url = daemon->settings->upstream.url,
@@ -253,6 +280,7 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
                    struct deja_error *error)
 {
     daemon->settings = settings;
+    raise_file_limit();
     dj_simd_init();
     enum deja_status status = dj_directory_make(settings->data_dir, error);
     if (status == DEJA_OK)
@@ -262,6 +290,8 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
     status = make_observers(daemon);
     if (status == DEJA_OK)
         status = make_loops(daemon);
+    if (status == DEJA_OK)
+        status = make_addresses(daemon);
     if (status != DEJA_OK) {
         deja_error_set(error, status, "start: %s", deja_status_text(status));
         return exit_code(status);
@@ -285,6 +315,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
         dj_flights_destroy(daemon->nodes[i].flights);
         dj_loop_destroy(daemon->nodes[i].loop);
     }
+    dj_http_addresses_destroy(daemon->addresses);
     dj_registry_destroy(daemon->registry);
     dj_tenants_destroy(daemon->tenants);
     for (uint32_t i = 0; i < daemon->policy_count; i++)

@@ -72,30 +72,6 @@ static enum deja_status fingerprint(struct dj_operation *operation, const uint8_
     return status;
 }
 
-static enum deja_status copy_vector(struct dj_operation *operation, const float *vector,
-                                    uint32_t dim)
-{
-    const struct dj_embedder *embedder = dj_engine_embedder(operation->deja->engine);
-    double sum = 0;
-    if (!vector)
-        return DEJA_OK;
-    if (!embedder)
-        return DEJA_ERR_FEATURE_DISABLED;
-    if (dim != embedder->dim)
-        return DEJA_ERR_INVALID;
-    for (uint32_t i = 0; i < dim; i++)
-        sum += (double)vector[i] * (double)vector[i];
-    if (!(sum > 0) || !isfinite(sum))
-        return DEJA_ERR_INVALID;
-    float *copy = dj_arena_alloc(&operation->arena, sizeof(float) * dim);
-    if (!copy)
-        return DEJA_ERR_NOMEM;
-    for (uint32_t i = 0; i < dim; i++)
-        copy[i] = (float)((double)vector[i] / sqrt(sum));
-    operation->vector = copy;
-    return DEJA_OK;
-}
-
 static enum deja_status copy(struct dj_operation *operation, struct deja_slice bytes,
                              size_t bytes_max, struct deja_slice *out_copy)
 {
@@ -103,6 +79,29 @@ static enum deja_status copy(struct dj_operation *operation, struct deja_slice b
         return DEJA_ERR_LIMIT;
     *out_copy = dj_arena_copy(&operation->arena, bytes);
     return bytes.len && !out_copy->data ? DEJA_ERR_NOMEM : DEJA_OK;
+}
+
+/* Checked and brought to unit length, whatever it was. */
+static enum deja_status copy_vector(struct dj_operation *operation, const float *vector,
+                                    uint32_t dim, struct deja_slice model)
+{
+    double sum = 0;
+    if (!vector)
+        return DEJA_OK;
+    if (dim == 0 || dim > DJ_VECTOR_DIM_MAX)
+        return DEJA_ERR_INVALID;
+    for (uint32_t i = 0; i < dim; i++)
+        sum += (double)vector[i] * (double)vector[i];
+    if (!(sum > 0) || !isfinite(sum))
+        return DEJA_ERR_INVALID;
+    float *floats = dj_arena_alloc(&operation->arena, sizeof(float) * dim);
+    if (!floats)
+        return DEJA_ERR_NOMEM;
+    for (uint32_t i = 0; i < dim; i++)
+        floats[i] = (float)((double)vector[i] / sqrt(sum));
+    operation->vector_given = (struct dj_query_vector){.floats = floats, .dim = dim};
+    operation->vector = &operation->vector_given;
+    return copy(operation, model, DJ_VECTOR_MODEL_BYTES_MAX, &operation->vector_given.embedder);
 }
 
 /* The columns an entry has of its key. */
@@ -124,7 +123,7 @@ static enum deja_status read_query(struct dj_operation *operation, const struct 
 {
     enum deja_status status = fingerprint(operation, query->tenant, query->name_space, query->text);
     if (status == DEJA_OK)
-        status = copy_vector(operation, query->vector, query->vector_dim);
+        status = copy_vector(operation, query->vector, query->vector_dim, query->vector_model);
     if (status != DEJA_OK)
         return status;
     double threshold = query->threshold > 0 ? query->threshold : operation->deja->options.threshold;
@@ -146,7 +145,7 @@ static enum deja_status read_entry(struct dj_operation *operation, const struct 
     if (status == DEJA_OK)
         status = begin_entry(operation, given->name_space);
     if (status == DEJA_OK)
-        status = copy_vector(operation, given->vector, given->vector_dim);
+        status = copy_vector(operation, given->vector, given->vector_dim, given->vector_model);
     if (status == DEJA_OK)
         status = copy(operation, given->body, DEJA_BODY_BYTES_MAX, &entry->body);
     if (status == DEJA_OK)
@@ -195,7 +194,13 @@ static void on_found(void *ctx, const struct dj_lookup_result *result)
     struct deja *deja = operation->deja;
     atomic_fetch_add(&deja->counters.lookups, 1);
     atomic_fetch_add(&deja->counters.hits[result->value ? result->kind : DJ_HIT_NONE], 1);
-    if (operation->compute && !result->value) {
+    if (result->value)
+        dj_engine_note_hit(deja->engine, deja->loop, dj_value_entry(result->value));
+    else if (result->status == DEJA_ERR_MISMATCH) {
+        dj_operation_answer(operation, result->status, NULL);
+        dj_operation_destroy(operation);
+        return;
+    } else if (operation->compute) {
         dj_computation_enter(operation);
         return;
     }
@@ -223,8 +228,9 @@ static enum deja_status ask(struct deja *deja, const struct deja_query *query, u
 {
     struct deja_query given;
     struct dj_operation *operation = NULL;
-    enum deja_status status = read_struct(
-        query, query->struct_bytes, offsetof(struct deja_query, vector_dim), &given, sizeof given);
+    enum deja_status status =
+        read_struct(query, query->struct_bytes, offsetof(struct deja_query, vector_model), &given,
+                    sizeof given);
     if (status == DEJA_OK)
         status = dj_operation_create(deja, timeout_or(given.timeout_ms, fallback_ms), start_lookup,
                                      &operation);
@@ -330,8 +336,9 @@ enum deja_status deja_put_async(struct deja *deja, const struct deja_entry *entr
 {
     struct deja_entry given;
     struct dj_operation *operation = NULL;
-    enum deja_status status = read_struct(
-        entry, entry->struct_bytes, offsetof(struct deja_entry, vector_dim), &given, sizeof given);
+    enum deja_status status =
+        read_struct(entry, entry->struct_bytes, offsetof(struct deja_entry, vector_model), &given,
+                    sizeof given);
     if (status == DEJA_OK)
         status = dj_operation_create(deja, timeout_or(given.timeout_ms, PUT_TIMEOUT_MS), start_put,
                                      &operation);
@@ -366,8 +373,9 @@ enum deja_status deja_remove_async(struct deja *deja, const struct deja_query *q
 {
     struct deja_query given;
     struct dj_operation *operation = NULL;
-    enum deja_status status = read_struct(
-        query, query->struct_bytes, offsetof(struct deja_query, vector_dim), &given, sizeof given);
+    enum deja_status status =
+        read_struct(query, query->struct_bytes, offsetof(struct deja_query, vector_model), &given,
+                    sizeof given);
     if (status == DEJA_OK)
         status = dj_operation_create(deja, timeout_or(given.timeout_ms, LOOKUP_TIMEOUT_MS),
                                      start_remove, &operation);

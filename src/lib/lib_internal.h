@@ -13,6 +13,7 @@
 #include "security/tenant.h"
 
 #define DJ_MODEL_BYTES_MAX 256u
+#define DJ_VECTOR_MODEL_BYTES_MAX 95u
 #define DJ_METADATA_BYTES_MAX (64u * 1024u)
 
 struct dj_counters {
@@ -85,7 +86,8 @@ struct dj_operation {
     struct dj_entry entry;
     uint64_t ttl_ms;
     bool is_semantic;
-    const float *vector;
+    struct dj_query_vector vector_given;
+    const struct dj_query_vector *vector; /* NULL, or the one above */
     struct deja_slice tag;
 
     deja_compute_fn *compute;

@@ -177,6 +177,7 @@ struct request {
     uint8_t key[DEJA_STORE_KEY_BYTES]; /* clear: the tenant */
     struct dj_buf record;
     int64_t expires_ms;
+    uint64_t version_max; /* remove */
     struct dj_loop *loop;
     struct dj_value *value;
     uint64_t count;
@@ -190,6 +191,20 @@ static void request_destroy(struct request *request)
 {
     dj_buf_fini(&request->record);
     dj_free(request);
+}
+
+/* A newer one than meant stays. Nothing is written between the two: writes have one thread. */
+static enum deja_status remove_older(struct request *request, struct deja_store_sink *sink)
+{
+    struct store_plugin *plugin = request->plugin;
+    if (request->version_max != UINT64_MAX) {
+        enum deja_status status = plugin->ops.get(plugin->ctx, request->key, sink);
+        bool is_newer = sink->value && dj_value_entry(sink->value)->version > request->version_max;
+        dj_value_unref(sink->value);
+        if (status != DEJA_OK || is_newer)
+            return status;
+    }
+    return plugin->ops.remove(plugin->ctx, request->key, &request->count);
 }
 
 static void work(void *ctx)
@@ -208,7 +223,7 @@ static void work(void *ctx)
                                    request->expires_ms);
         break;
     case REMOVE:
-        request->status = ops->remove(plugin->ctx, request->key, &request->count);
+        request->status = remove_older(request, &sink);
         break;
     case CLEAR:
         request->status = ops->clear(plugin->ctx, request->key, &request->count);
@@ -301,12 +316,13 @@ static enum deja_status store_put(struct dj_store *store, struct dj_loop *loop,
 }
 
 static enum deja_status store_remove(struct dj_store *store, struct dj_loop *loop,
-                                     const struct dj_store_key *key, void *ctx,
-                                     dj_store_done_fn *done)
+                                     const struct dj_store_key *key, uint64_t version_max,
+                                     void *ctx, dj_store_done_fn *done)
 {
     struct request *request = request_create(store, REMOVE, loop, ctx);
     if (!request)
         return DEJA_ERR_NOMEM;
+    request->version_max = version_max;
     set_key(request, key->tenant, key->id);
     request->done = done;
     return submit(request);
@@ -322,6 +338,16 @@ static enum deja_status store_clear(struct dj_store *store, struct dj_loop *loop
     memcpy(request->key, tenant, DJ_ID_BYTES);
     request->done = done;
     return submit(request);
+}
+
+/* The table has no way to go through one tenant's entries piece by piece, and no call of the
+ * library asks for it. */
+static enum deja_status store_list(struct dj_store *store, struct dj_loop *loop,
+                                   const uint8_t tenant[DJ_ID_BYTES], struct dj_store_page *page,
+                                   void *ctx, dj_store_done_fn *done)
+{
+    (void)store, (void)loop, (void)tenant, (void)page, (void)ctx, (void)done;
+    return DEJA_ERR_UNSUPPORTED;
 }
 
 /* What the caller's store holds is the caller's to count. */
@@ -372,6 +398,7 @@ enum deja_status dj_store_plugin_open(const struct deja_store_ops *ops, void *ct
         .put = store_put,
         .remove = store_remove,
         .clear = store_clear,
+        .list = store_list,
         .stats = store_stats,
         .scan_vectors = store_scan,
         .close = store_close,

@@ -35,7 +35,7 @@ struct dj_stream {
     dj_stream_read_fn *on_read;
     void *closed_ctx;
     dj_stream_closed_fn *closed;
-    bool is_loopback;
+    uint8_t peer[16]; /* IPv6, or IPv4 mapped into it */
 };
 
 /* What a socket did not take at once; owns its bytes until written or failed. */
@@ -46,18 +46,16 @@ struct write {
     char bytes[];
 };
 
-static bool is_loopback_address(const struct sockaddr_storage *address)
+static void take_peer(struct dj_stream *stream, const struct sockaddr_storage *address)
 {
     if (address->ss_family == AF_INET) {
         const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)address;
-        return (ntohl(v4->sin_addr.s_addr) >> 24) == IN_LOOPBACKNET;
+        memset(stream->peer + 10, 0xff, 2);
+        memcpy(stream->peer + 12, &v4->sin_addr, 4);
+    } else if (address->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)address;
+        memcpy(stream->peer, &v6->sin6_addr, sizeof(stream->peer));
     }
-    if (address->ss_family == AF_INET6) {
-        const struct in6_addr *v6 =
-            &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
-        return IN6_IS_ADDR_LOOPBACK(v6) || (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == 127);
-    }
-    return false;
 }
 
 static void on_stream_closed(uv_handle_t *handle)
@@ -98,7 +96,7 @@ static void accept_one(struct dj_listener *listener)
     struct sockaddr_storage peer = {0};
     int peer_len = (int)sizeof(peer);
     if (uv_tcp_getpeername(&stream->handle, (struct sockaddr *)&peer, &peer_len) == 0)
-        stream->is_loopback = is_loopback_address(&peer);
+        take_peer(stream, &peer);
     listener->on_accept(listener->ctx, stream);
     return;
 later:
@@ -346,7 +344,15 @@ size_t dj_stream_queued_bytes(const struct dj_stream *stream)
 
 bool dj_stream_is_loopback(const struct dj_stream *stream)
 {
-    return stream->is_loopback;
+    struct in6_addr address;
+    memcpy(&address, stream->peer, sizeof(address));
+    return IN6_IS_ADDR_LOOPBACK(&address) ||
+           (IN6_IS_ADDR_V4MAPPED(&address) && address.s6_addr[12] == IN_LOOPBACKNET);
+}
+
+void dj_stream_peer(const struct dj_stream *stream, uint8_t out_address[16])
+{
+    memcpy(out_address, stream->peer, sizeof(stream->peer));
 }
 
 void dj_stream_finish(struct dj_stream *stream)

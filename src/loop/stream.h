@@ -45,6 +45,8 @@ enum deja_status dj_stream_write(struct dj_stream *stream, const struct deja_sli
                                  bool *out_is_queued) DEJA_NODISCARD;
 size_t dj_stream_queued_bytes(const struct dj_stream *stream);
 bool dj_stream_is_loopback(const struct dj_stream *stream); /* the peer's address */
+/* That address as IPv6, an IPv4 one mapped (::ffff:1.2.3.4); zeros if it is not known. */
+void dj_stream_peer(const struct dj_stream *stream, uint8_t out_address[16]);
 
 typedef void dj_stream_closed_fn(void *ctx);
 /* Pending writes end with DEJA_ERR_CANCELLED; then closed(ctx) (may be NULL) runs once. */

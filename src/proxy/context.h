@@ -38,6 +38,7 @@ struct dj_proxy_policy {
     bool is_id_new_on_hit;
     bool is_tool_calls_cached;
     bool is_semantic;
+    bool is_langcache_cosine; /* similarities of LangCache's API: cosine, not (1 + cosine) / 2 */
 };
 
 struct dj_proxy_context {
@@ -49,6 +50,7 @@ struct dj_proxy_context {
     struct dj_log *log;
     struct dj_volatile *volatiles;
     struct dj_pool *pool;
+    struct dj_pool *reads;                /* the embedded tier's, for its gauge; may be NULL */
     struct dj_outbound *const *outbounds; /* one per loop, by loop index */
     struct dj_flights *const *flights;    /* likewise */
     const char *upstream_url;             /* without a trailing slash, without /v1 */

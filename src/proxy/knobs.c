@@ -171,10 +171,12 @@ static void read_deja(struct deja_slice value, struct dj_knobs *knobs)
 
 static void read_name_space(struct deja_slice value, struct dj_knobs *knobs)
 {
-    if (value.len <= NAME_SPACE_LEN_MAX)
+    if (value.len <= NAME_SPACE_LEN_MAX) {
         knobs->name_space = value;
-    else
-        knobs->is_bypass = true; /* never a wider namespace than was asked for */
+        return;
+    }
+    knobs->is_bypass = true; /* never a wider namespace than was asked for */
+    knobs->detail = "namespace-too-long";
 }
 
 static void read_mode(struct deja_slice value, struct dj_knobs *knobs)
@@ -324,12 +326,27 @@ static void read_seconds(const struct dj_json *value, const char *detail, uint64
         knobs->detail = detail;
 }
 
+static bool is_steered(const struct dj_knobs *knobs)
+{
+    return knobs->is_bypass || knobs->is_no_read || knobs->is_no_store;
+}
+
+/* Who asked first is the rule that is told. */
+static void note_rule(struct dj_knobs *knobs, bool was_steered, const char *name)
+{
+    if (!was_steered && is_steered(knobs))
+        knobs->rule = name;
+}
+
 /* LiteLLM's body knobs; there s-maxage is a freshness bound. */
 static void read_body(const struct dj_json *body, struct dj_knobs *knobs)
 {
     const struct dj_json *cache = dj_json_get(body, "cache");
+    bool was_steered = is_steered(knobs);
     if (dj_json_bool(dj_json_get(body, "cache_skip"), false))
         knobs->is_bypass = true;
+    note_rule(knobs, was_steered, "cache_skip");
+    was_steered = is_steered(knobs);
     if (!dj_json_is(cache, DJ_JSON_OBJECT))
         return;
     knobs->compat |= DJ_COMPAT_LITELLM;
@@ -343,15 +360,25 @@ static void read_body(const struct dj_json *body, struct dj_knobs *knobs)
     struct deja_slice name_space = dj_json_string(dj_json_get(cache, "namespace"));
     if (name_space.len)
         read_name_space(name_space, knobs);
+    note_rule(knobs, was_steered, "cache");
 }
 
-/* Headers of a cache begin with one of few letters; most requests carry none, so a cheap look first
- * spares the table. */
+static void read_header(const struct row *row, struct deja_slice value, struct dj_knobs *knobs)
+{
+    bool was_steered = is_steered(knobs);
+    read_row(row, value, knobs);
+    note_rule(knobs, was_steered, row->name);
+}
+
+/* Headers of a cache begin with one of few pairs of letters; most requests carry none, so a cheap
+ * look first spares the table. */
 static bool may_steer(struct deja_slice name)
 {
-    char c = name.len > 5 ? name.data[0] : '\0';
-    return c == 'x' || c == 'X' || c == 'c' || c == 'C' || c == 'h' || c == 'H' || c == 'o' ||
-           c == 'O';
+    static const char *const starts[] = {"x-", "ca", "cf", "he", "op"};
+    for (size_t i = 0; name.len > 5 && i < sizeof starts / sizeof *starts; i++)
+        if (is_text(deja_slice(name.data, 2), starts[i]))
+            return true;
+    return false;
 }
 
 static const struct row *find_row(struct deja_slice name)
@@ -378,13 +405,13 @@ void dj_knobs_read(const struct dj_http_request *request, const struct dj_json *
     }
     for (size_t i = 0; i < count; i++)
         if (met[i] == &rows[0])
-            read_row(met[i], values[i], &knobs);
+            read_header(met[i], values[i], &knobs);
     if (body)
         read_body(body, &knobs);
     for (const struct row *row = rows + 1; count && row < rows + sizeof rows / sizeof *rows; row++)
         for (size_t i = 0; i < count; i++)
             if (met[i] == row)
-                read_row(row, values[i], &knobs);
+                read_header(row, values[i], &knobs);
     if (ttl_max_ms && knobs.ttl_ms > ttl_max_ms) {
         knobs.ttl_ms = ttl_max_ms;
         knobs.detail = "ttl-clamped";

@@ -37,6 +37,8 @@ struct dj_knobs {
     struct deja_slice tags; /* comma separated */
     unsigned compat;        /* enum dj_compat */
     const char *detail;     /* an override that was cut or ignored: constant; NULL: none */
+    const char *rule;       /* the header or member that asked for bypass, refresh or no-store:
+                             * constant; NULL: nothing did */
 };
 
 /* body: the parsed root or NULL (its "cache" and "cache_skip"). Values that cannot be read are

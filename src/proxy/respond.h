@@ -22,7 +22,10 @@ struct dj_outcome {
     const char *level;
     float similarity;
     const struct dj_entry *entry; /* of a hit */
-    const char *detail;           /* why missed, or what was cut */
+    const char *detail;           /* why missed or bypassed: constant; NULL: see rule */
+    const char *rule;             /* the header or member that asked for it; NULL: none */
+    const char *refused;          /* why the answer was not kept; NULL: it was, or not known yet */
+    const char *cut;              /* an override that was cut or ignored; NULL: none */
     int upstream_status;          /* 0: not asked */
     uint32_t embed_us;
     uint32_t search_us;

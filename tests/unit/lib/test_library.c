@@ -229,7 +229,7 @@ static void callers_vector_stands_for_the_text(void **state)
     query.vector_dim = 512;
     assert_int_equal(lookup(deja, &query), DEJA_HIT_SEMANTIC);
     query.vector_dim = 511;
-    assert_int_equal(deja_lookup(deja, &query, &answer), DEJA_ERR_INVALID);
+    assert_int_equal(deja_lookup(deja, &query, &answer), DEJA_ERR_MISMATCH);
     query.vector_dim = 512;
     vector[3] = 0;
     assert_int_equal(deja_lookup(deja, &query, &answer), DEJA_ERR_INVALID);
@@ -239,7 +239,7 @@ static void callers_vector_stands_for_the_text(void **state)
 static void without_an_embedder_there_are_exact_hits(void **state)
 {
     (void)state;
-    static const float vector[512] = {1};
+    static const float vector[3] = {1, 2, 3};
     struct deja_options options;
     struct deja *deja = NULL;
     struct deja_answer *answer = NULL;
@@ -250,10 +250,18 @@ static void without_an_embedder_there_are_exact_hits(void **state)
     put(deja, STORED, "an answer");
     assert_int_equal(lookup_text(deja, STORED), DEJA_HIT_EXACT);
     assert_int_equal(lookup_text(deja, REWORDED), DEJA_MISS);
-    struct deja_query query = query_of(STORED);
+    struct deja_entry entry = entry_of("colour of water", "by vector");
+    struct deja_query query = query_of("shade of the sea");
+    entry.vector = vector;
+    entry.vector_dim = 3;
+    entry.vector_model = deja_slice_text("mine");
+    assert_int_equal(deja_put(deja, &entry, NULL), DEJA_OK);
     query.vector = vector;
-    query.vector_dim = 512;
-    assert_int_equal(deja_lookup(deja, &query, &answer), DEJA_ERR_FEATURE_DISABLED);
+    query.vector_dim = 3;
+    query.vector_model = deja_slice_text("mine");
+    assert_int_equal(lookup(deja, &query), DEJA_HIT_SEMANTIC);
+    query.vector_model = deja_slice_text("yours");
+    assert_int_equal(deja_lookup(deja, &query, &answer), DEJA_ERR_MISMATCH);
     deja_close(deja);
 }
 

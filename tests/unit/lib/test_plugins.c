@@ -202,6 +202,30 @@ static void removed_and_cleared_leave_the_callers_store(void **state)
     array_fini(&array);
 }
 
+static void cleared_entries_are_counted_once_wherever_they_were(void **state)
+{
+    (void)state;
+    struct array array;
+    struct deja_stats stats;
+    uint64_t count = 0;
+    array_init(&array);
+    struct deja *deja = open_on(&array);
+    put(deja, STORED, "an answer");
+    put(deja, "another question", "an answer");
+    deja_close(deja);
+    deja = open_on(&array);
+    put(deja, "in memory too", "an answer");
+    assert_int_equal(deja_clear(deja, NULL, NO_LIMIT_MS, &count), DEJA_OK);
+    assert_int_equal(count, 3);
+    deja_stats_init(&stats);
+    assert_int_equal(deja_stats(deja, NULL, &stats), DEJA_OK);
+    assert_int_equal(stats.memory_entries, 0);
+    deja_close(deja);
+    for (int i = 0; i < SLOTS; i++)
+        assert_false(array.slots[i].is_used);
+    array_fini(&array);
+}
+
 static void sick_store_is_a_miss_and_a_put_says_so(void **state)
 {
     (void)state;
@@ -392,6 +416,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(callers_store_keeps_entries_over_a_restart),
         cmocka_unit_test(removed_and_cleared_leave_the_callers_store),
+        cmocka_unit_test(cleared_entries_are_counted_once_wherever_they_were),
         cmocka_unit_test(sick_store_is_a_miss_and_a_put_says_so),
         cmocka_unit_test(damaged_and_misplaced_records_are_misses),
         cmocka_unit_test(callers_embedder_decides_what_is_alike),
