@@ -232,10 +232,9 @@ DEJA_API DEJA_NODISCARD enum deja_status deja_remove_async(struct deja *deja,
                                                            void *ctx, deja_done_fn *done);
 
 /* Every entry of a tenant (NULL: the local one) / every entry of it that carries the tag: void at
- * once, and durably so. timeout_ms 0: 10 s. *out_count (may be NULL): how many entries were
- * removed; of invalidate always 0, those go as they are met. With a store of your own, and without
- * data_dir, deja_invalidate is DEJA_ERR_FEATURE_DISABLED: nothing could remember it over a restart.
- */
+ * once, and durably so; then removed, and *out_count (may be NULL) says how many there were.
+ * timeout_ms 0: 10 s. With a store of your own deja_invalidate is DEJA_ERR_FEATURE_DISABLED: its
+ * table cannot find entries by their tags, and nothing would remember the tag over a restart. */
 DEJA_API DEJA_NODISCARD enum deja_status deja_clear(struct deja *deja, const uint8_t *tenant,
                                                     uint32_t timeout_ms, uint64_t *out_count);
 DEJA_API DEJA_NODISCARD enum deja_status deja_clear_async(struct deja *deja, const uint8_t *tenant,

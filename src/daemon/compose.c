@@ -1,6 +1,6 @@
 /* daemon/compose.c - builds the rooms out of settings and takes them down in reverse.
  *
- * Only this file and tests know which stores and embedders there are.
+ * Which embedder, which tiers: here and in lib/open.c; how they are put together: lib/assemble.c.
  */
 #include <stdio.h>
 #include <sys/resource.h>

@@ -188,6 +188,28 @@ def test_each_header_stands_alone(shared, tmp_path):
             "$(pkg-config --cflags deja)", env=shared.env)
 
 
+# ---- docs/library.md to the letter ----
+
+def blocks(language):
+    text = (ROOT / "docs/library.md").read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.M | re.S)
+
+
+def test_commands_of_the_page_work(tmp_path):
+    if sanitizer_flags():
+        pytest.skip("the page speaks of the release build")
+    script = "set -eu\n" + "".join(blocks("sh")).replace("build/release", str(BUILD))
+    out = run(["bash", "-c", script], env=dict(os.environ, HOME=str(tmp_path)), cwd=ROOT)
+    assert out.count("answer:     Settings") == 2
+
+
+def test_program_of_the_page_works(shared, tmp_path):
+    source = tmp_path / "first.c"
+    source.write_text("".join(blocks("c")))
+    program = shared.compile(source, tmp_path / "first")
+    assert run([str(program)], env=shared.env) == "42\n"
+
+
 def test_two_versions_agree(shared):
     assert run("pkg-config --modversion deja", env=shared.env).strip() == re.search(
         r'DEJA_VERSION "([^"]+)"', (ROOT / "include/deja/base.h").read_text()).group(1)
