@@ -1,11 +1,9 @@
 /* daemon/compose.c - builds the rooms out of settings and takes them down in reverse.
  *
- * Only this file and tests know which stores and embedders there are.
+ * Which embedder, which tiers: here and in lib/open.c; how they are put together: lib/assemble.c.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -13,15 +11,14 @@
 #include "base/num.h"
 #include "daemon/daemon_internal.h"
 #include "daemon/notify.h"
-#include "daemon/secret.h"
 #include "embed/lexical.h"
 #include "embed/transformer.h"
-#include "loop/stream.h"
+#include "lib/assemble.h"
+#include "security/secret.h"
 #include "loop/stream.h"
 #include "net/http_addresses.h"
 #include "simd/simd.h"
-#include "store/lmdb.h"
-#include "store/memory.h"
+#include "store/directory.h"
 
 #define READ_THREADS 2u
 #define JOBS_MAX 65536u
@@ -34,27 +31,6 @@ static int exit_code(enum deja_status status)
     return status == DEJA_ERR_BUSY     ? EXIT_BUSY
            : status == DEJA_ERR_CONFIG ? EXIT_BAD_CONFIG
                                        : EXIT_UNABLE;
-}
-
-/* mkdir -p, the last part 0700. */
-static enum deja_status make_directory(const char *path, struct deja_error *error)
-{
-    char *copy = dj_strdup(deja_slice_text(path));
-    if (!copy)
-        return deja_error_set(error, DEJA_ERR_NOMEM, "out of memory");
-    for (char *at = copy + 1; *at; at++) {
-        if (*at != '/')
-            continue;
-        *at = '\0';
-        if (mkdir(copy, 0755) != 0 && errno != EEXIST)
-            break; /* the last mkdir says it better */
-        *at = '/';
-    }
-    int code = mkdir(path, 0700) == 0 || errno == EEXIST ? 0 : errno;
-    dj_free(copy);
-    return code ? deja_error_set(error, DEJA_ERR_IO, "cannot make the data directory %s: %s", path,
-                                 strerror(code))
-                : DEJA_OK;
 }
 
 /* Every client is an open file, and shells allow few: as many as the system lets us have. */
@@ -142,70 +118,42 @@ static void on_gone(void *ctx, const uint8_t tenant[DJ_ID_BYTES], enum dj_gone_r
     dj_telemetry_evicted(ctx, tenant, names[reason]);
 }
 
-static enum deja_status open_stores(struct dj_daemon *daemon, struct dj_store **out_memory,
-                                    struct deja_error *error)
+static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error *error)
 {
     const struct dj_settings *settings = daemon->settings;
-    const struct dj_memory_options memory = {.bytes_max = settings->l1.bytes_max,
-                                             .entries_max = settings->l1.entries_max,
-                                             .tenant_entries_max = settings->tenant.entries_max,
-                                             .loop_count = daemon->loop_count,
-                                             .gone = on_gone,
-                                             .gone_ctx = daemon->telemetry};
-    const struct dj_lmdb_options lmdb = {.directory = settings->data_dir,
-                                         .bytes_max = settings->lmdb.bytes_max,
-                                         .durability = settings->durability,
-                                         .queue_max = settings->lmdb.queue_max,
-                                         .pool = daemon->reads,
-                                         .gone = on_gone,
-                                         .gone_ctx = daemon->telemetry};
-    enum deja_status status = dj_memory_open(&memory, daemon->loops, out_memory);
-    if (status != DEJA_OK)
-        return deja_error_set(error, status, "the memory tier: %s", deja_status_text(status));
-    if (!settings->lmdb.is_enabled)
-        return DEJA_OK;
     bool is_discarded = false;
-    status = dj_lmdb_open(&lmdb, &daemon->lmdb, &is_discarded, error);
+    struct dj_assembly assembly = {
+        .memory = {.bytes_max = settings->l1.bytes_max,
+                   .entries_max = settings->l1.entries_max,
+                   .tenant_entries_max = settings->tenant.entries_max,
+                   .loop_count = daemon->loop_count,
+                   .gone = on_gone,
+                   .gone_ctx = daemon->telemetry},
+        .lmdb = {.directory = settings->lmdb.is_enabled ? settings->data_dir : NULL,
+                 .bytes_max = settings->lmdb.bytes_max,
+                 .durability = settings->durability,
+                 .queue_max = settings->lmdb.queue_max,
+                 .pool = daemon->reads,
+                 .gone = on_gone,
+                 .gone_ctx = daemon->telemetry},
+        .engine = {.loops = daemon->loops,
+                   .loop_count = daemon->loop_count,
+                   .pool = daemon->work,
+                   .metrics = daemon->metrics,
+                   .vectors_max = settings->semantic.vectors_max,
+                   .candidates = settings->semantic.candidates,
+                   .threshold = settings->semantic.threshold,
+                   .api_threshold = settings->semantic.api_threshold,
+                   .ttl_max_ms = settings->ttl.max_ms,
+                   .ttl_jitter = settings->ttl.jitter},
+    };
+    enum deja_status status = make_embedder(daemon, &assembly.engine.embedder, error);
+    if (status == DEJA_OK)
+        status = dj_assemble(&assembly, &daemon->engine, &daemon->lmdb, &is_discarded, error);
     if (status == DEJA_OK && is_discarded)
         dj_log_write(daemon->log, DJ_LOG_WARN,
                      "stored entries were damaged by an unclean stop and have been discarded",
                      NULL);
-    return status;
-}
-
-static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error *error)
-{
-    const struct dj_settings *settings = daemon->settings;
-    struct dj_engine_options options = {
-        .loops = daemon->loops,
-        .loop_count = daemon->loop_count,
-        .pool = daemon->work,
-        .metrics = daemon->metrics,
-        .vectors_max = settings->semantic.vectors_max,
-        .candidates = settings->semantic.candidates,
-        .threshold = settings->semantic.threshold,
-        .api_threshold = settings->semantic.api_threshold,
-        .ttl_max_ms = settings->ttl.max_ms,
-        .ttl_jitter = settings->ttl.jitter,
-    };
-    enum deja_status status = make_embedder(daemon, &options.embedder, error);
-    if (status == DEJA_OK)
-        status = open_stores(daemon, &options.memory, error);
-    options.lmdb = daemon->lmdb;
-    if (status == DEJA_OK) {
-        status = dj_engine_create(&options, &daemon->engine);
-        if (status == DEJA_OK)
-            status = dj_engine_load_generations(daemon->engine);
-        if (status != DEJA_OK)
-            deja_error_set(error, status, "the engine: %s", deja_status_text(status));
-    }
-    if (!daemon->engine) {
-        if (options.memory)
-            options.memory->ops->close(options.memory);
-        if (options.lmdb)
-            options.lmdb->ops->close(options.lmdb);
-        dj_embedder_destroy(options.embedder);
-    }
     return status;
 }
 
@@ -386,7 +334,7 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
     daemon->settings = settings;
     raise_file_limit();
     dj_simd_init();
-    enum deja_status status = make_directory(settings->data_dir, error);
+    enum deja_status status = dj_directory_make(settings->data_dir, error);
     if (status == DEJA_OK)
         status = dj_secret_load(settings->secret, settings->data_dir, &daemon->root.secret, error);
     if (status != DEJA_OK)

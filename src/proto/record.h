@@ -19,6 +19,7 @@ enum dj_entry_kind {
     DJ_ENTRY_CHAT = 1,      /* a chat.completion object */
     DJ_ENTRY_EMBEDDING = 2, /* one input item: float32 little-endian bytes */
     DJ_ENTRY_API = 3,       /* put through the cache API: any JSON */
+    DJ_ENTRY_BYTES = 4,     /* put by a program through the library: any bytes */
 };
 
 /* A tag and the value its counter had when the answer's making began (DESIGN: validity by
