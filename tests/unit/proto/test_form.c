@@ -51,6 +51,7 @@ static void a_value_beyond_the_bound_is_refused(void **state)
     dj_buf_init(&out, 3);
     assert_int_equal(dj_form_get(deja_slice_text("q=abcdefghijklmnopq"), "q", &out),
                      DEJA_ERR_LIMIT);
+    assert_int_equal(out.len, 0);
     dj_buf_fini(&out);
 }
 
