@@ -106,6 +106,7 @@ word_lint() {
     need_venv venv tests/requirements.txt
     "$TOOLS/venv/bin/python" tools/check_layers.py
     "$TOOLS/venv/bin/python" tools/check_style.py
+    "$TOOLS/venv/bin/python" tools/check_allocations.py
     c_files | xargs -r "$TOOLS/venv/bin/clang-format" --dry-run -Werror --ferror-limit=3
     say "lint: clean"
 }

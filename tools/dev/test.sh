@@ -94,6 +94,7 @@ begin_results() {
 lint_stage() {
     stage "lint: layers" "$RESULTS/layers.none" python3 tools/check_layers.py
     stage "lint: style" "$RESULTS/style.none" python3 tools/check_style.py
+    stage "lint: failed allocations" "$RESULTS/allocations.none" python3 tools/check_allocations.py
     stage "lint: documents" "$RESULTS/docs.none" python3 tools/check_docs.py
     stage "lint: format" "$RESULTS/format.none" format_check
 }

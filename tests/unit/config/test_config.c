@@ -207,6 +207,24 @@ static void parse_survives_each_failed_allocation(void **state)
     }
 }
 
+static void read_survives_each_failed_allocation(void **state)
+{
+    (void)state;
+    static const char *const path = DJ_SOURCE_ROOT "/deja.yaml.example";
+    bool has_failed = true;
+    for (size_t n = 1; has_failed; n++) {
+        struct dj_diagnostics diagnostics = {0};
+        struct dj_config *config = NULL;
+        failing_malloc_arm(n);
+        enum deja_status status = dj_config_read(path, &diagnostics, &config);
+        has_failed = failing_malloc_disarm();
+        assert_int_equal(status, has_failed ? DEJA_ERR_NOMEM : DEJA_OK);
+        assert_true((status == DEJA_OK) == (config != NULL));
+        dj_config_destroy(config);
+        dj_diagnostics_fini(&diagnostics);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -219,6 +237,7 @@ int main(void)
         cmocka_unit_test(depth_and_size_are_bounded),
         cmocka_unit_test(missing_file_and_directory_are_errors),
         cmocka_unit_test(parse_survives_each_failed_allocation),
+        cmocka_unit_test(read_survives_each_failed_allocation),
     };
     return RUN_TESTS(tests);
 }
