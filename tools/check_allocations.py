@@ -27,6 +27,7 @@ NOTHING = {
     "dj_zip_next": "looks into the caller's archive",
     "dj_registry_find": "copies a record out",
     "dj_pool_submit": "the job is the caller's",
+    "dj_listener_check_free": "a socket that is closed again",
     "dj_outbound_check_url": "looks at the text",
 }
 

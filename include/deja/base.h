@@ -24,18 +24,19 @@ extern "C" {
 /* What a call that can fail returns. A miss is an outcome, never an error. */
 enum deja_status {
     DEJA_OK = 0,
-    DEJA_ERR_NOMEM = -1,       /* out of memory; nothing changed */
-    DEJA_ERR_INVALID = -2,     /* the input is not acceptable; it will never be */
-    DEJA_ERR_LIMIT = -3,       /* a bound was reached; smaller input or less load may pass */
-    DEJA_ERR_BUSY = -4,        /* somebody else holds it, or a queue is full; try again */
-    DEJA_ERR_NOT_FOUND = -5,   /* no such thing where a thing was expected */
-    DEJA_ERR_DENIED = -6,      /* not allowed */
-    DEJA_ERR_IO = -7,          /* disk or network failed */
-    DEJA_ERR_TIMEOUT = -8,     /* the deadline passed */
-    DEJA_ERR_CANCELLED = -9,   /* ended by its owner before it was done */
-    DEJA_ERR_CORRUPT = -10,    /* bytes that were ours do not verify */
-    DEJA_ERR_CONFIG = -11,     /* the configuration cannot be used */
-    DEJA_ERR_UNSUPPORTED = -12 /* understood, and not offered here */
+    DEJA_ERR_NOMEM = -1,        /* out of memory; nothing changed */
+    DEJA_ERR_INVALID = -2,      /* the input is not acceptable; it will never be */
+    DEJA_ERR_LIMIT = -3,        /* a bound was reached; smaller input or less load may pass */
+    DEJA_ERR_BUSY = -4,         /* somebody else holds it, or a queue is full; try again */
+    DEJA_ERR_NOT_FOUND = -5,    /* no such thing where a thing was expected */
+    DEJA_ERR_DENIED = -6,       /* not allowed */
+    DEJA_ERR_IO = -7,           /* disk or network failed */
+    DEJA_ERR_TIMEOUT = -8,      /* the deadline passed */
+    DEJA_ERR_CANCELLED = -9,    /* ended by its owner before it was done */
+    DEJA_ERR_CORRUPT = -10,     /* bytes that were ours do not verify */
+    DEJA_ERR_CONFIG = -11,      /* the configuration cannot be used */
+    DEJA_ERR_UNSUPPORTED = -12, /* understood, and not offered here */
+    DEJA_ERR_MISMATCH = -13     /* right in itself, but not of the kind that is kept here */
 };
 
 /* Constant text for a status, never NULL; for people, not for programs. */

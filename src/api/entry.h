@@ -21,10 +21,10 @@ struct dj_entry_input {
     struct deja_slice provider;
     struct deja_slice type;
     const struct dj_json *response;
-    const struct dj_json *metadata; /* NULL or an object */
-    const float *vector;            /* NULL or of the embedder's dimension */
-    uint64_t ttl_ms;                /* 0: the default */
-    double confidence;              /* NAN: not said */
+    const struct dj_json *metadata;       /* NULL or an object */
+    const struct dj_query_vector *vector; /* NULL or of the embedder's dimension */
+    uint64_t ttl_ms;                      /* 0: the default */
+    double confidence;                    /* NAN: not said */
     double cost_usd;
     uint32_t input_tokens;
     uint32_t output_tokens;

@@ -99,9 +99,12 @@ static void answer(struct explain *explain, enum dj_hit_kind kind, const struct 
     if (explain->near.status != DEJA_OK)
         body.status = explain->near.status;
     dj_buf_fini(&explain->near);
-    dj_request_header(request, "Server-Timing",
-                      dj_request_text(request, "embed;dur=%.3f, search;dur=%.3f",
-                                      explain->embed_us / 1e3, explain->search_us / 1e3));
+    dj_request_header(
+        request, "Server-Timing",
+        dj_request_text(request, "embed;dur=%.3f, search;dur=%.3f, total;dur=%.3f",
+                        explain->embed_us / 1e3, explain->search_us / 1e3,
+                        (double)(dj_loop_monotonic_us(request->loop) - request->http->started_us) /
+                            1e3));
     dj_request_answer(request, 200, NULL, &body);
     dj_buf_fini(&body);
 }
@@ -121,10 +124,11 @@ static void decide(struct explain *explain, const struct dj_lookup_result *near)
         .threshold = explain->threshold,
         .is_threshold_free = true,
     };
+    const struct dj_query_vector vector = {.floats = near->vector, .dim = near->dim};
     bool is_askable = explain->has_scope && explain->fingerprint.is_semantic;
     if (!is_askable ||
         dj_engine_lookup(request->api->proxy->engine, request->loop, &explain->fingerprint,
-                         &options, near->has_vector ? near->vector : NULL, explain,
+                         &options, near->has_vector ? &vector : NULL, explain,
                          on_verdict) != DEJA_OK)
         answer(explain, DJ_HIT_NONE, NULL, NULL, is_askable ? "cache-unavailable" : near->reason);
 }

@@ -18,7 +18,7 @@ struct find_item {
     struct find *find;
     struct deja_slice query; /* empty: by the vector alone */
     struct deja_slice name_space;
-    const float *vector;
+    const struct dj_query_vector *vector;
     double threshold; /* NAN: the cache API's default */
     uint32_t limit;   /* 0: not asked for candidates */
     uint64_t max_age_ms;
@@ -37,6 +37,7 @@ struct find_item {
     uint32_t embed_us;
     uint32_t search_us;
     uint32_t fetch_us;
+    uint32_t verify_us;
 };
 
 struct find {
@@ -199,21 +200,6 @@ static void answer(struct find *find)
 
 /* ---- looking ---- */
 
-static void count_stages(struct dj_telemetry *telemetry, const struct find_item *item)
-{
-    if (item->embed_us)
-        dj_telemetry_stage(telemetry, DJ_STAGE_EMBED, item->embed_us / 1e6);
-    if (item->search_us)
-        dj_telemetry_stage(telemetry, DJ_STAGE_SEARCH, item->search_us / 1e6);
-    if (item->fetch_us)
-        dj_telemetry_stage(telemetry, DJ_STAGE_FETCH, item->fetch_us / 1e6);
-    if (item->search_us && !isnan(item->similarity)) {
-        bool is_near = item->similarity >= item->threshold_used - 0.05;
-        const char *outcome = item->value ? "hit" : is_near ? "near_miss" : "miss";
-        dj_telemetry_similarity(telemetry, outcome, item->similarity);
-    }
-}
-
 /* An item has its answer; the last one answers the request. */
 static void finish_item(struct find_item *item)
 {
@@ -227,8 +213,17 @@ static void finish_item(struct find_item *item)
         result = item->kind == DJ_HIT_SEMANTIC ? DJ_RESULT_HIT_SEMANTIC : DJ_RESULT_HIT_EXACT;
     const char *level = item->value ? item->level : "none";
     dj_telemetry_request(telemetry, request->tenant, "api", result, level, seconds);
-    dj_telemetry_operation(telemetry, "lookup", level, item->value ? "hit" : "miss", seconds);
-    count_stages(telemetry, item);
+    dj_telemetry_lookup(telemetry, &(struct dj_telemetry_lookup){
+                                       .is_hit = item->value != NULL,
+                                       .level = level,
+                                       .embed_us = item->embed_us,
+                                       .search_us = item->search_us,
+                                       .fetch_us = item->fetch_us,
+                                       .verify_us = item->verify_us,
+                                       .similarity = item->similarity,
+                                       .threshold = item->threshold_used,
+                                       .seconds = seconds,
+                                   });
     if (item->value)
         dj_telemetry_saved(telemetry, dj_value_entry(item->value));
     if (--find->left == 0)
@@ -246,6 +241,7 @@ static void on_found(void *ctx, const struct dj_lookup_result *result)
     item->embed_us = result->embed_us;
     item->search_us = result->search_us;
     item->fetch_us = result->fetch_us;
+    item->verify_us = result->verify_us;
     if (result->value || result->search_us || result->candidate_count)
         item->similarity = (double)result->similarity;
     for (uint32_t i = 0; i < result->candidate_count; i++) {

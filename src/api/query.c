@@ -123,7 +123,7 @@ bool dj_query_duration(struct dj_request *request, const struct dj_json *object,
 }
 
 bool dj_query_vector(struct dj_request *request, const struct dj_json *object, const char *where,
-                     const float **out_vector)
+                     const struct dj_query_vector **out_vector)
 {
     static const char name[] = "embedding";
     const struct dj_json *value = dj_json_get(object, name);
@@ -141,7 +141,8 @@ bool dj_query_vector(struct dj_request *request, const struct dj_json *object, c
                         dj_request_text(request, "has %zu dimensions; the embedder %s has %u",
                                         dj_json_count(value), embedder->id, embedder->dim));
     float *vector = dj_arena_alloc(request->arena, sizeof(float) * embedder->dim);
-    if (!vector)
+    struct dj_query_vector *query = dj_arena_alloc(request->arena, sizeof *query);
+    if (!vector || !query)
         return complain(request, "invalid_request", where, name, "size", "out of memory");
     double norm = 0;
     for (struct dj_json_walk w = dj_json_walk(value); dj_json_walk_next(&w);) {
@@ -155,7 +156,8 @@ bool dj_query_vector(struct dj_request *request, const struct dj_json *object, c
     }
     if (!(norm > 1e-30))
         return complain(request, "invalid_request", where, name, "zero", "all numbers are zero");
-    *out_vector = vector;
+    *query = (struct dj_query_vector){.floats = vector, .dim = embedder->dim};
+    *out_vector = query;
     return true;
 }
 

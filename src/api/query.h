@@ -10,6 +10,7 @@
 #include <deja/base.h>
 
 #include "api/request.h"
+#include "cache/engine.h"
 #include "cache/key.h"
 
 #define DJ_BATCH_MAX 100u
@@ -33,7 +34,7 @@ bool dj_query_duration(struct dj_request *request, const struct dj_json *object,
 /* "embedding": missing (*out_vector NULL), or as many finite numbers as the embedder's dimension,
  * not all zero; in the arena. */
 bool dj_query_vector(struct dj_request *request, const struct dj_json *object, const char *where,
-                     const float **out_vector);
+                     const struct dj_query_vector **out_vector);
 
 /* The key of the cache API; name_space is borrowed as long as the prefix is used. */
 void dj_query_prefix(struct dj_request *request, struct deja_slice name_space,

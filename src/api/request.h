@@ -14,6 +14,7 @@
 #include "api/router.h"
 #include "crypto/digest.h"
 #include "proto/json.h"
+#include "proxy/trace.h"
 
 #define DJ_REQUEST_HEADERS_MAX 12u
 #define DJ_REQUEST_FIELDS_MAX 16u
@@ -25,8 +26,12 @@ struct dj_request {
     struct dj_loop *loop;
     struct dj_arena *arena; /* of the exchange */
     struct deja_slice request_id;
-    struct deja_slice rest;           /* of a path that ends in a variable segment */
-    uint8_t tenant[DJ_ID_BYTES];      /* tenant routes only */
+    const char *route;   /* its path as the table has it, for the log */
+    uint64_t handled_us; /* monotonic, when the whole request was there */
+    struct dj_trace trace;
+    struct deja_slice rest;      /* of a path that ends in a variable segment */
+    uint8_t tenant[DJ_ID_BYTES]; /* tenant routes only */
+    bool has_tenant;
     struct dj_secret fingerprint_key; /* of the tenant; wiped when the request ends */
     struct dj_json_doc *doc;          /* owned; the body once read */
     const struct dj_json *body;       /* its root: an object */

@@ -33,6 +33,8 @@ const char *deja_status_text(enum deja_status status)
         return "configuration cannot be used";
     case DEJA_ERR_UNSUPPORTED:
         return "not supported";
+    case DEJA_ERR_MISMATCH:
+        return "of another kind than what is kept";
     }
     return "unknown status";
 }

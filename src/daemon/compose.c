@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
@@ -14,6 +15,8 @@
 #include "daemon/secret.h"
 #include "embed/lexical.h"
 #include "embed/transformer.h"
+#include "loop/stream.h"
+#include "net/http_addresses.h"
 #include "simd/simd.h"
 #include "store/lmdb.h"
 #include "store/memory.h"
@@ -50,6 +53,16 @@ static enum deja_status make_directory(const char *path, struct deja_error *erro
     return code ? deja_error_set(error, DEJA_ERR_IO, "cannot make the data directory %s: %s", path,
                                  strerror(code))
                 : DEJA_OK;
+}
+
+/* Every client is an open file, and shells allow few: as many as the system lets us have. */
+static void raise_file_limit(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == files.rlim_max)
+        return;
+    files.rlim_cur = files.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &files); /* where it fails there are only fewer clients */
 }
 
 static enum deja_status make_observers(struct dj_daemon *daemon)
@@ -200,17 +213,30 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
         .total_timeout_ms = (uint32_t)settings->upstream.total_timeout_ms,
         .query_chars_max = settings->query_chars_max,
         .fold = settings->scope_fold,
+        .compat = settings->compat,
         .is_usage_zero_on_hit = settings->proxy.usage_on_hit == DJ_USAGE_ZERO,
+        .is_langcache_cosine = settings->langcache_scale == DJ_SCALE_COSINE,
         .is_id_new_on_hit = settings->proxy.id_on_hit == DJ_HIT_ID_NEW,
         .is_tool_calls_cached = settings->proxy.cache_tool_calls,
         .is_semantic = settings->semantic.is_enabled,
     };
     daemon->policies[daemon->policy_count++] = policy;
     atomic_store(&daemon->proxy.policy, policy);
+    daemon->drain_delay_ms = settings->server.drain_delay_ms;
+    daemon->drain_timeout_ms = settings->server.drain_timeout_ms;
+    dj_telemetry_set_slow(daemon->telemetry, daemon->log, settings->slow_operation_ms);
     return DEJA_OK;
 }
 
 /* ---- serving ---- */
+
+static enum deja_status make_addresses(struct dj_daemon *daemon)
+{
+    uint32_t connections_max = daemon->settings->server.connections_max;
+    uint32_t each_max = daemon->settings->server.address_connections_max;
+    return dj_http_addresses_create(each_max ? each_max : connections_max / 2 + 1, each_max,
+                                    (size_t)connections_max * 2, &daemon->addresses);
+}
 
 static enum deja_status open_servers(struct dj_daemon *daemon, struct deja_error *error)
 {
@@ -219,8 +245,10 @@ static enum deja_status open_servers(struct dj_daemon *daemon, struct deja_error
     limits.header_bytes_max = (uint32_t)settings->server.header_bytes_max;
     limits.headers_max = settings->server.headers_max;
     limits.body_bytes_max = settings->server.body_bytes_max;
-    limits.bytes_in_flight_max = settings->server.bytes_in_flight_max / daemon->loop_count;
+    limits.bytes_in_flight_max = settings->server.bytes_in_flight_max;
+    limits.bytes_in_flight = &daemon->bytes_in_flight;
     limits.connections_max = settings->server.connections_max / daemon->loop_count + 1;
+    limits.addresses = daemon->addresses;
     limits.header_timeout_ms = (uint32_t)settings->server.header_timeout_ms;
     limits.idle_timeout_ms = (uint32_t)settings->server.idle_timeout_ms;
     limits.body_bytes_per_s_min = (uint32_t)settings->server.body_bytes_per_s_min;
@@ -233,9 +261,14 @@ static enum deja_status open_servers(struct dj_daemon *daemon, struct deja_error
             uint16_t port = address->port;
             if (!port && i > 0)
                 port = dj_http_server_port(daemon->nodes[0].servers[k]);
-            enum deja_status status = dj_http_server_open(
-                node->loop, address->host, port, &limits, &daemon->api, dj_api_handle,
-                dj_api_handle_error, &node->servers[node->server_count], error);
+            enum deja_status status = DEJA_OK;
+            if (i == 0 && port)
+                status = dj_listener_check_free(address->host, port, error);
+            if (status != DEJA_OK)
+                return status;
+            status = dj_http_server_open(node->loop, address->host, port, &limits, &daemon->api,
+                                         dj_api_handle, dj_api_handle_error,
+                                         &node->servers[node->server_count], error);
             if (status != DEJA_OK)
                 return status;
             node->server_count++;
@@ -262,6 +295,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .log = daemon->log,
         .volatiles = daemon->volatiles,
         .pool = daemon->work,
+        .reads = daemon->reads,
         .outbounds = daemon->outbounds,
         .flights = daemon->flights,
         .upstream_url = daemon->settings->upstream.url,
@@ -297,6 +331,7 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
                    struct deja_error *error)
 {
     daemon->settings = settings;
+    raise_file_limit();
     dj_simd_init();
     enum deja_status status = make_directory(settings->data_dir, error);
     if (status == DEJA_OK)
@@ -306,6 +341,8 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
     status = make_observers(daemon);
     if (status == DEJA_OK)
         status = make_loops(daemon);
+    if (status == DEJA_OK)
+        status = make_addresses(daemon);
     if (status != DEJA_OK) {
         deja_error_set(error, status, "start: %s", deja_status_text(status));
         return exit_code(status);
@@ -329,6 +366,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
         dj_flights_destroy(daemon->nodes[i].flights);
         dj_loop_destroy(daemon->nodes[i].loop);
     }
+    dj_http_addresses_destroy(daemon->addresses);
     dj_registry_destroy(daemon->registry);
     dj_tenants_destroy(daemon->tenants);
     for (uint32_t i = 0; i < daemon->policy_count; i++)

@@ -8,6 +8,7 @@
 #include <assert.h>
 
 #include "base/alloc.h"
+#include "net/http_addresses.h"
 #include "net/http_internal.h"
 
 enum { SWEEP_MS_MIN = 5, SWEEP_MS_MAX = 1000, SWEEPS_PER_TIMEOUT = 8 };
@@ -18,6 +19,7 @@ const struct dj_http_limits dj_http_limits_default = {
     .body_bytes_max = (uint64_t)32 << 20,
     .bytes_in_flight_max = (uint64_t)256 << 20,
     .connections_max = 10000,
+    .spared_ms = 1000,
     .header_timeout_ms = 10000,
     .idle_timeout_ms = 75000,
     .body_bytes_per_s_min = 1024,
@@ -56,10 +58,19 @@ static void refuse(struct dj_stream *stream)
 static void on_accept(void *ctx, struct dj_stream *stream)
 {
     struct dj_http_server *server = ctx;
-    if (server->open_count >= server->limits.connections_max)
+    struct dj_http_addresses *addresses = server->limits.addresses;
+    uint8_t peer[16];
+    dj_stream_peer(stream, peer);
+    if (addresses && !dj_http_addresses_enter(addresses, peer)) {
         refuse(stream);
-    else
-        dj_http_connection_accept(server, stream);
+        return;
+    }
+    if (server->open_count >= server->limits.connections_max && !dj_http_connection_evict(server))
+        refuse(stream);
+    else if (dj_http_connection_accept(server, stream))
+        return; /* leaves the table when it is closed */
+    if (addresses)
+        dj_http_addresses_leave(addresses, peer);
 }
 
 static void for_each_connection(struct dj_http_server *server, uint64_t now_us,
@@ -143,6 +154,7 @@ enum deja_status dj_http_server_open(struct dj_loop *loop, const char *host, uin
     server->on_error = on_error;
     server->date_s = -1;
     dj_list_init(&server->connections);
+    dj_list_init(&server->waiting);
     enum deja_status status = dj_timer_create(loop, server, on_sweep, &server->sweep);
     if (status == DEJA_OK)
         status = dj_timer_create(loop, server, on_drain_timeout, &server->drain_timer);

@@ -7,6 +7,7 @@
 #include "proto/http_text.h"
 #include "proxy/identity.h"
 #include "proxy/knobs.h"
+#include "proxy/trace.h"
 #include "security/local_guard.h"
 
 #define HEADERS_MAX 32u
@@ -134,6 +135,24 @@ static void check_lists(const struct lines *lines)
     }
 }
 
+/* What is sent on can be read again and names the same trace. */
+static void check_trace(const struct dj_http_request *request)
+{
+    struct dj_trace trace = {0};
+    struct dj_trace again = {0};
+    char text[DJ_TRACEPARENT_BYTES];
+    dj_trace_read(request, &trace);
+    FUZZ_CHECK(strlen(trace.id) == 0 || strlen(trace.id) == DJ_TRACE_ID_TEXT_BYTES - 1);
+    FUZZ_CHECK((dj_trace_id(&trace) != NULL) == (trace.id[0] != 0));
+    if (!trace.id[0])
+        return;
+    dj_trace_write(&trace, text);
+    const struct dj_http_header header = {deja_slice_text("traceparent"), deja_slice_text(text)};
+    const struct dj_http_request next = {.headers = &header, .header_count = 1};
+    dj_trace_read(&next, &again);
+    FUZZ_CHECK(strcmp(trace.id, again.id) == 0 && !again.is_restarted);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     struct lines lines;
@@ -143,6 +162,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     read_lines(deja_slice(data, len), &lines);
     struct dj_http_request request = {.headers = lines.headers, .header_count = lines.count};
     FUZZ_CHECK(is_inside(dj_identity_credential(&request), &request));
+    check_trace(&request);
     check_guard(&lines);
     check_lists(&lines);
     if (dj_json_parse(lines.body, &doc, NULL) != DEJA_OK)

@@ -144,6 +144,9 @@ static void check_form(struct deja_slice text)
     dj_buf_clear(&value);
     FUZZ_CHECK(dj_form_get(dj_buf_slice(&query), "q", &value) == DEJA_OK);
     FUZZ_CHECK(deja_slice_is_equal(dj_buf_slice(&value), text));
+    dj_buf_clear(&value);
+    status = dj_form_segment(text, &value);
+    FUZZ_CHECK(status == DEJA_OK ? value.len <= text.len : value.len == 0);
     dj_buf_fini(&bounded);
     dj_buf_fini(&value);
     dj_buf_fini(&query);

@@ -240,6 +240,24 @@ static void two_listeners_share_a_port(void **state)
     dj_loop_destroy(loop);
 }
 
+static void a_port_that_is_listened_on_is_not_free(void **state)
+{
+    (void)state;
+    struct dj_loop *loop;
+    struct dj_listener *listener;
+    struct deja_error error = {0};
+    assert_int_equal(dj_loop_create(0, &loop), DEJA_OK);
+    assert_int_equal(dj_listener_open(loop, "127.0.0.1", 0, loop, on_accept, &listener, NULL),
+                     DEJA_OK);
+    uint16_t port = dj_listener_port(listener);
+    assert_int_equal(dj_listener_check_free("127.0.0.1", port, &error), DEJA_ERR_BUSY);
+    assert_non_null(strstr(error.message, "listens"));
+    dj_listener_close(listener);
+    dj_loop_destroy(loop);
+    assert_int_equal(dj_listener_check_free("127.0.0.1", port, NULL), DEJA_OK);
+    assert_int_equal(dj_listener_check_free("somewhere", port, NULL), DEJA_ERR_INVALID);
+}
+
 struct readiness {
     struct dj_loop *loop;
     struct dj_poll *poll;
@@ -307,6 +325,7 @@ int main(void)
         cmocka_unit_test(abort_is_a_reset_for_the_peer),
         cmocka_unit_test(wrong_address_is_an_error_with_text),
         cmocka_unit_test(two_listeners_share_a_port),
+        cmocka_unit_test(a_port_that_is_listened_on_is_not_free),
         cmocka_unit_test(poll_tells_when_a_descriptor_is_readable),
         cmocka_unit_test(listener_survives_each_failed_allocation),
     };

@@ -107,7 +107,7 @@ static inline void on_call(void *ctx)
         status = ops->put(call->store, call->loop, call->value, call->vector, call->dim, call,
                           on_call_done);
     else if (call->kind == CALL_REMOVE)
-        status = ops->remove(call->store, call->loop, &call->key, call, on_call_done);
+        status = ops->remove(call->store, call->loop, &call->key, UINT64_MAX, call, on_call_done);
     else
         status = ops->clear(call->store, call->loop, call->key.tenant, call, on_call_done);
     call->has_returned = true; /* the callback comes on this thread, later */

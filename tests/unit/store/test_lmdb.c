@@ -163,7 +163,7 @@ static void on_burst(void *ctx)
             dj_value_unref(value);
         } else {
             struct dj_store_key key = key_of(1, i / 2 % 10);
-            status = store->ops->remove(store, loop, &key, item, on_burst_done);
+            status = store->ops->remove(store, loop, &key, UINT64_MAX, item, on_burst_done);
         }
         accepted += status == DEJA_OK;
     }
@@ -533,8 +533,8 @@ static void calls_survive_each_failed_allocation(void **state)
                 status =
                     ops->get(fixture.store, loop_of(&fixture), &key, &answered, on_ignored_got);
             else if (call == 2)
-                status =
-                    ops->remove(fixture.store, loop_of(&fixture), &key, &answered, on_ignored_done);
+                status = ops->remove(fixture.store, loop_of(&fixture), &key, UINT64_MAX, &answered,
+                                     on_ignored_done);
             else
                 status = ops->clear(fixture.store, loop_of(&fixture), key.tenant, &answered,
                                     on_ignored_done);
