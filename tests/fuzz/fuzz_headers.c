@@ -63,16 +63,13 @@ static void check_knobs(struct lines *lines, const struct dj_json *body)
     struct dj_http_request request = {.headers = lines->headers, .header_count = lines->count};
     struct dj_knobs knobs;
     struct dj_knobs other;
-    bool is_any = false;
     dj_knobs_read(&request, body, TTL_MAX_MS, &knobs);
     FUZZ_CHECK(knobs.ttl_ms <= TTL_MAX_MS);
     FUZZ_CHECK(knobs.threshold >= 0 && knobs.threshold <= 1);
-    for (size_t i = 0; i < lines->count; i++)
-        is_any = is_any || dj_knobs_is_cache_header(lines->headers[i].name);
-    if (!body) {
+    FUZZ_CHECK(knobs.variants <= DJ_VARIANTS_MAX);
+    FUZZ_CHECK(knobs.rule || !(knobs.is_bypass || knobs.is_no_read || knobs.is_no_store));
+    if (!body)
         FUZZ_CHECK(is_inside(knobs.name_space, &request) && is_inside(knobs.tags, &request));
-        FUZZ_CHECK(is_any || !knobs.compat);
-    }
     lines->headers[lines->count] =
         (struct dj_http_header){deja_slice_text("accept-language"), deja_slice_text("no-store")};
     request.header_count++;
