@@ -212,9 +212,10 @@ static void add_hits(struct dj_access *access, const struct dj_store_key *key, u
             dj_list_remove(&row->by_time);
             dj_list_push_back(&shard->by_time, &row->by_time);
         }
-        dj_list_remove(&row->changed);
-        if (is_changed)
+        if (is_changed) {
+            dj_list_remove(&row->changed);
             dj_list_push_back(&shard->changed, &row->changed);
+        }
     }
     pthread_mutex_unlock(&shard->lock);
 }
