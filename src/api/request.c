@@ -35,6 +35,7 @@ bool dj_request_take_tenant(struct dj_request *request)
     dj_identity_tenant(context, request->http, request->tenant);
     enum deja_status status = dj_registry_touch(context->registry, request->tenant,
                                                 dj_loop_now_ms(request->loop), &may_hit);
+    request->has_tenant = true;
     if (status == DEJA_ERR_LIMIT) {
         dj_request_problem(request, 503, "cache_unavailable", "too many tenants are in use");
         return false;
@@ -147,9 +148,42 @@ void dj_request_header(struct dj_request *request, const char *name, const char 
             (struct dj_http_header){deja_slice_text(name), deja_slice_text(value)};
 }
 
-/* What the request holds besides the arena. */
-static void release(struct dj_request *request)
+/* Faults as warnings, all else at debug: what these routes do is in the metrics. */
+static void log_end(const struct dj_request *request, int status, double seconds)
 {
+    struct dj_log *log = request->api->proxy->log;
+    enum dj_log_level severity = status >= 500 ? DJ_LOG_WARN : DJ_LOG_DEBUG;
+    char tenant[DJ_TENANT_TEXT_BYTES] = "";
+    if (!dj_log_is_on(log, severity))
+        return;
+    if (request->has_tenant)
+        dj_tenant_text(request->tenant, tenant);
+    const struct dj_log_field fields[] = {
+        DJ_LOG_TEXT("tenant", request->has_tenant ? tenant : NULL),
+        DJ_LOG_SLICE("req_id", request->request_id),
+        DJ_LOG_TEXT("trace_id", dj_trace_id(&request->trace)),
+        DJ_LOG_TEXT("api", "api"),
+        DJ_LOG_TEXT("route", request->route),
+        DJ_LOG_I64("body_bytes", (int64_t)request->http->body.len),
+        DJ_LOG_I64("code", status),
+        DJ_LOG_DOUBLE("dur_ms", seconds * 1000),
+        {.name = NULL}};
+    dj_log_write(log, severity, status >= 500 ? "request failed" : "request answered", fields);
+}
+
+/* What the request holds besides the arena; what it took is told. */
+static void release(struct dj_request *request, int status)
+{
+    double seconds = (double)(dj_clock_monotonic_us() - request->handled_us) / 1e6;
+    dj_telemetry_slow(request->api->proxy->telemetry,
+                      &(struct dj_slow){
+                          .operation = request->route,
+                          .tenant = request->has_tenant ? request->tenant : NULL,
+                          .request_id = request->request_id,
+                          .trace_id = dj_trace_id(&request->trace),
+                          .seconds = seconds,
+                      });
+    log_end(request, status, seconds);
     dj_json_doc_destroy(request->doc);
     request->doc = NULL;
     request->body = NULL;
@@ -164,7 +198,9 @@ void dj_request_answer(struct dj_request *request, int status, const char *media
         dj_request_refuse(request, body->status);
         return;
     }
-    struct dj_http_header headers[DJ_REQUEST_HEADERS_MAX + 3];
+    struct dj_http_header headers[DJ_REQUEST_HEADERS_MAX + 4];
+    char timing[DJ_PROBLEM_TIMING_BYTES];
+    bool is_timed = false;
     size_t count = 0;
     headers[count++] = (struct dj_http_header){deja_slice_text("Content-Type"),
                                                deja_slice_text(media ? media : "application/json")};
@@ -172,9 +208,13 @@ void dj_request_answer(struct dj_request *request, int status, const char *media
         (struct dj_http_header){deja_slice_text("Cache-Control"), deja_slice_text("no-store")};
     headers[count++] =
         (struct dj_http_header){deja_slice_text("X-Request-Id"), request->request_id};
-    for (size_t i = 0; i < request->header_count; i++)
+    for (size_t i = 0; i < request->header_count; i++) {
         headers[count++] = request->headers[i];
-    release(request);
+        is_timed = is_timed || dj_http_is_same(request->headers[i].name, "Server-Timing");
+    }
+    if (!is_timed)
+        headers[count++] = dj_problem_timing(request->http, timing);
+    release(request, status);
     dj_http_respond(request->exchange, status, headers, count,
                     body ? dj_buf_slice(body) : deja_slice(NULL, 0));
 }
@@ -186,7 +226,7 @@ static void end_with(struct dj_request *request, int status, const char *type, c
                                  .detail = detail,
                                  .fields = request->fields,
                                  .field_count = request->field_count};
-    release(request);
+    release(request, status);
     dj_problem_respond(request->exchange, request->http->path, &problem, request->request_id, NULL);
 }
 
@@ -200,22 +240,8 @@ void dj_request_problem(struct dj_request *request, int status, const char *type
 
 void dj_request_refuse(struct dj_request *request, enum deja_status status)
 {
-    switch (status) {
-    case DEJA_ERR_BUSY:
-        dj_request_problem(request, 503, "cache_unavailable", "a queue is full; try again");
-        break;
-    case DEJA_ERR_LIMIT:
-        dj_request_problem(request, 413, "payload_too_large", "larger than what is kept");
-        break;
-    case DEJA_ERR_INVALID:
-        dj_request_problem(request, 400, "invalid_request", NULL);
-        break;
-    case DEJA_ERR_DENIED:
-        dj_request_problem(request, 403, "forbidden", NULL);
-        break;
-    default:
-        dj_request_problem(request, 503, "cache_unavailable", deja_status_text(status));
-    }
+    struct dj_problem problem = dj_problem_of(status);
+    dj_request_problem(request, problem.status, problem.type, problem.detail);
 }
 
 void dj_request_complain(struct dj_request *request, const char *type, const char *field,
@@ -239,7 +265,31 @@ bool dj_request_has_complaints(struct dj_request *request)
     return true;
 }
 
+bool dj_request_take_fault(struct dj_request *request, struct dj_fault *out_fault)
+{
+    if (!request->complaint)
+        return false;
+    out_fault->field = request->fields[0];
+    out_fault->problem =
+        (struct dj_problem){.status = 400,
+                            .type = request->complaint,
+                            .detail = dj_request_text(request, "%s: %s", request->fields[0].field,
+                                                      request->fields[0].message),
+                            .field_count = 1};
+    request->complaint = NULL;
+    request->field_count = 0;
+    return true;
+}
+
 /* ---- writing ---- */
+
+void dj_request_put_fault(struct dj_json_writer *w, const struct dj_fault *fault)
+{
+    struct dj_problem problem = fault->problem;
+    problem.fields = &fault->field;
+    dj_json_key(w, "error");
+    dj_problem_put(w, &problem);
+}
 
 void dj_request_put_id(struct dj_json_writer *w, const char *name, const uint8_t *id)
 {

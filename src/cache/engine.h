@@ -127,6 +127,7 @@ struct dj_lookup_result {
     uint32_t embed_us;               /* stage times; 0: not run */
     uint32_t search_us;
     uint32_t fetch_us;
+    uint32_t verify_us; /* guards */
     bool has_vector;
     const float *vector; /* of the text, or the caller's; borrowed until the callback returns */
     uint32_t dim;        /* of vector */
@@ -225,6 +226,11 @@ enum deja_status dj_engine_remove_selected(struct dj_engine *engine, struct dj_l
 enum deja_status dj_engine_get(struct dj_engine *engine, struct dj_loop *loop,
                                const struct dj_store_key *key, void *ctx,
                                dj_store_got_fn *got) DEJA_NODISCARD;
+
+/* A read through the embedded tier, for health; DEJA_ERR_UNSUPPORTED: there is none. value is
+ * always NULL. */
+enum deja_status dj_engine_probe(struct dj_engine *engine, struct dj_loop *loop, void *ctx,
+                                 dj_store_got_fn *got) DEJA_NODISCARD;
 
 /* ---- access statistics, feedback ---- */
 

@@ -138,6 +138,8 @@ static void decide(struct lookup *lookup)
     struct dj_lookup_result *result = &lookup->result;
     struct dj_reuse_candidate pairs[DJ_CANDIDATES_MAX] = {0};
     struct dj_guard_features asked;
+    uint64_t started_us = dj_loop_monotonic_us(lookup->loop);
+    lookup->result.fetch_us += (uint32_t)(started_us - lookup->fetch_started_us);
     if (dj_guard_features_init(&asked, lookup->fingerprint.text) != DEJA_OK) {
         finish_miss(lookup, "text-too-long");
         return;
@@ -164,6 +166,7 @@ static void decide(struct lookup *lookup)
     dj_guard_features_fini(&asked);
     struct dj_reuse_decision decision;
     dj_reuse_decide(pairs, result->candidate_count, result->threshold, &decision);
+    result->verify_us = (uint32_t)(dj_loop_monotonic_us(lookup->loop) - started_us);
     result->reason = decision.reason;
     if (decision.is_served && !lookup->options.is_explain) {
         const struct dj_candidate *served = &result->candidates[decision.index];

@@ -364,6 +364,36 @@ static void on_got_embedded(void *ctx, enum deja_status status, struct dj_value 
     on_got(get);
 }
 
+static void on_probed(void *ctx, enum deja_status status, struct dj_value *value)
+{
+    struct get *get = ctx;
+    dj_store_got_fn *got = get->got;
+    void *told = get->ctx;
+    dj_value_unref(value);
+    dj_engine_leave(get->engine); /* first: who asks may be counting what is under way */
+    dj_free(get);
+    got(told, status, NULL);
+}
+
+enum deja_status dj_engine_probe(struct dj_engine *engine, struct dj_loop *loop, void *ctx,
+                                 dj_store_got_fn *got)
+{
+    struct dj_store *lmdb = engine->options.lmdb;
+    if (!lmdb || !lmdb->ops->probe)
+        return DEJA_ERR_UNSUPPORTED;
+    struct get *get = dj_alloc_zeroed(1, sizeof *get);
+    if (!get)
+        return DEJA_ERR_NOMEM;
+    *get = (struct get){.engine = engine, .loop = loop, .ctx = ctx, .got = got};
+    dj_engine_enter(engine);
+    enum deja_status status = lmdb->ops->probe(lmdb, loop, get, on_probed);
+    if (status != DEJA_OK) {
+        dj_engine_leave(engine);
+        dj_free(get);
+    }
+    return status;
+}
+
 enum deja_status dj_engine_get(struct dj_engine *engine, struct dj_loop *loop,
                                const struct dj_store_key *key, void *ctx, dj_store_got_fn *got)
 {

@@ -186,6 +186,8 @@ static enum deja_status add_item(struct reader *reader, enum dj_config_kind kind
         .column = column,
         .key_line = level->key_line,
         .key_column = level->key_column,
+        .section_line = reader->levels[1].key_line,
+        .section_column = reader->levels[1].key_column,
     };
     if (!item.key || !item.value)
         return DEJA_ERR_NOMEM;

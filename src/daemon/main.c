@@ -168,11 +168,13 @@ static int serve_with(struct invocation *invocation)
     struct dj_settings_source source = source_of(invocation);
     struct dj_diagnostics diagnostics = {.error_count = 0};
     struct dj_settings settings = {.data_dir = NULL};
-    enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, NULL);
+    struct dj_options *options = NULL;
+    enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, &options);
     int code = 0;
     write_diagnostics(&diagnostics);
     dj_diagnostics_fini(&diagnostics);
     if (status != DEJA_OK) {
+        dj_options_destroy(options);
         if (status != DEJA_ERR_CONFIG)
             fprintf(stderr, "deja serve: %s\n", deja_status_text(status));
         return status == DEJA_ERR_CONFIG ? EXIT_CONFIG_ERROR : EXIT_FAILURE;
@@ -180,8 +182,9 @@ static int serve_with(struct invocation *invocation)
     if (invocation->is_check_only)
         puts("configuration is valid");
     else
-        code = dj_daemon_serve(&settings, &source);
+        code = dj_daemon_serve(&settings, options, &source);
     dj_settings_fini(&settings);
+    dj_options_destroy(options);
     return code;
 }
 

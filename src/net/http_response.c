@@ -107,6 +107,28 @@ static bool is_client_there(const struct dj_http_connection *connection)
     return connection->state != DJ_HTTP_CLOSED && connection->server;
 }
 
+/* What others have not read yet leaves no room to queue an answer of this size. */
+static bool is_too_much(const struct dj_http_connection *connection, size_t bytes)
+{
+    struct dj_http_server *server = connection->server;
+    if (bytes <= DJ_HTTP_SMALL_BYTES_MAX)
+        return false;
+    /* A quarter is left for requests on their way in, unless this answer alone needs it. */
+    uint64_t max = server->limits.bytes_in_flight_max;
+    uint64_t kept_free = bytes <= max / 2 ? max / 4 : 0;
+    return !dj_http_server_has_room(server, connection, bytes + kept_free);
+}
+
+static void refuse_for_size(struct dj_http_exchange *exchange)
+{
+    static const char detail[] = "too many answers wait for their clients";
+    struct dj_http_server *server = dj_http_connection_of(exchange)->server;
+    if (server->on_error)
+        server->on_error(server->ctx, 503, detail, exchange->request.path, exchange);
+    else
+        dj_http_respond(exchange, 503, NULL, 0, deja_slice_text(detail));
+}
+
 void dj_http_respond(struct dj_http_exchange *exchange, int status,
                      const struct dj_http_header *headers, size_t header_count,
                      struct deja_slice body)
@@ -114,6 +136,10 @@ void dj_http_respond(struct dj_http_exchange *exchange, int status,
     struct dj_http_connection *connection = dj_http_connection_of(exchange);
     assert(exchange->is_active && !exchange->is_begun);
     exchange->on_event = NULL;
+    if (is_client_there(connection) && is_too_much(connection, body.len)) {
+        refuse_for_size(exchange);
+        return;
+    }
     if (is_client_there(connection)) {
         begin_head(connection, status, headers, header_count);
         if (status != 204 && status != 304)
@@ -180,7 +206,10 @@ bool dj_http_respond_write(struct dj_http_exchange *exchange, struct deja_slice 
     }
     if (connection->is_broken)
         return !exchange->on_event; /* a watcher is about to hear of it */
-    if (dj_stream_queued_bytes(connection->stream) <= DJ_HTTP_QUEUED_BYTES_MAX)
+    struct dj_http_server *server = connection->server;
+    bool is_short = dj_http_server_bytes_in_flight(server) > server->limits.bytes_in_flight_max / 2;
+    size_t queued_max = is_short ? DJ_HTTP_SMALL_BYTES_MAX : DJ_HTTP_QUEUED_BYTES_MAX;
+    if (dj_stream_queued_bytes(connection->stream) <= queued_max)
         return true;
     exchange->wants_drained = true;
     return false;

@@ -291,6 +291,12 @@ static enum deja_status read_header(struct deja_slice record, struct header *out
     return DEJA_OK;
 }
 
+size_t dj_record_plain_bytes(struct deja_slice record)
+{
+    struct header header;
+    return read_header(record, &header) == DEJA_OK ? HEADER_BYTES + header.unpacked_len : 0;
+}
+
 static enum deja_status unpack(const struct header *header, struct deja_slice stored,
                                struct dj_buf *scratch)
 {

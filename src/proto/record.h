@@ -65,4 +65,7 @@ enum deja_status dj_record_decode(struct deja_slice record, size_t payload_bytes
                                   struct dj_buf *scratch,
                                   struct dj_entry *out_entry) DEJA_NODISCARD;
 
+/* What a whole record that dj_record_encode made would take without compression. */
+size_t dj_record_plain_bytes(struct deja_slice record);
+
 #endif

@@ -63,8 +63,20 @@ static bool is_left_out(const struct dj_http_request *request, struct deja_slice
            (dj_http_is_same(name, "accept-encoding") || dj_http_is_same(name, "content-encoding"));
 }
 
+static void add_trace(struct dj_call *call, const struct dj_trace *trace)
+{
+    char text[DJ_TRACEPARENT_BYTES];
+    if (!trace->id[0] || call->header_count == HEADERS_MAX)
+        return;
+    dj_trace_write(trace, text);
+    struct deja_slice copy = dj_arena_copy(&call->arena, deja_slice_text(text));
+    if (copy.data) /* without memory the trace ends here, not the request */
+        call->headers[call->header_count++] =
+            (struct dj_http_header){deja_slice_text("traceparent"), copy};
+}
+
 enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http_request *request,
-                                      bool is_cached_surface)
+                                      const struct dj_trace *trace, bool is_cached_surface)
 {
     const char *base = call->context->upstream_url;
     size_t url_len = strlen(base) + request->target.len;
@@ -80,7 +92,9 @@ enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http
     call->method = method.data;
     for (size_t i = 0; i < request->header_count && call->header_count < HEADERS_MAX; i++) {
         const struct dj_http_header *header = &request->headers[i];
-        if (is_left_out(request, header->name, is_cached_surface))
+        if (is_left_out(request, header->name, is_cached_surface) ||
+            dj_http_is_same(header->name, "traceparent") ||
+            (trace->is_restarted && dj_http_is_same(header->name, "tracestate")))
             continue;
         struct dj_http_header copy = {dj_arena_copy(&call->arena, header->name),
                                       dj_arena_copy(&call->arena, header->value)};
@@ -88,6 +102,7 @@ enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http
             return DEJA_ERR_NOMEM;
         call->headers[call->header_count++] = copy;
     }
+    add_trace(call, trace);
     return DEJA_OK;
 }
 
@@ -106,6 +121,7 @@ static void start_lookup(struct dj_call *call)
         .max_age_ms = call->knobs.max_age_ms,
     };
     dj_engine_begin_fill(engine, &call->entry, &fill);
+    call->lookup_started_us = dj_loop_monotonic_us(call->home);
     if (!call->is_lookup) {
         start_upstream(call);
         return;
@@ -184,9 +200,29 @@ void dj_call_join(struct dj_join *join)
     dj_loop_post(call->home, &join->task);
 }
 
+static void count_lookup(struct dj_call *call, const struct dj_lookup_result *result)
+{
+    bool is_hit = result->kind != DJ_HIT_NONE;
+    call->lookup_us = (uint32_t)(dj_loop_monotonic_us(call->home) - call->lookup_started_us);
+    dj_telemetry_lookup(call->context->telemetry, &(struct dj_telemetry_lookup){
+                                                      .is_hit = is_hit,
+                                                      .level = is_hit ? result->level : "none",
+                                                      .embed_us = result->embed_us,
+                                                      .search_us = result->search_us,
+                                                      .fetch_us = result->fetch_us,
+                                                      .verify_us = result->verify_us,
+                                                      .similarity = (double)result->similarity,
+                                                      .threshold = result->threshold,
+                                                      .seconds = call->lookup_us / 1e6,
+                                                  });
+    if (result->status != DEJA_OK) /* a sick embedder: the request goes on as a miss (I4) */
+        dj_telemetry_recovered(call->context->telemetry, "lookup", 1);
+}
+
 static void on_looked_up(void *ctx, const struct dj_lookup_result *result)
 {
     struct dj_call *call = ctx;
+    count_lookup(call, result);
     call->embed_us = result->embed_us;
     call->search_us = result->search_us;
     call->why = result->reason;

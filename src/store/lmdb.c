@@ -323,6 +323,11 @@ static void lmdb_stats(struct dj_store *store, const uint8_t *tenant,
     out_stats->expired = atomic_load_explicit(&lmdb->expired, memory_order_relaxed);
     out_stats->corrupt = atomic_load_explicit(&lmdb->corrupt, memory_order_relaxed);
     out_stats->dropped = atomic_load_explicit(&lmdb->dropped, memory_order_relaxed);
+    out_stats->record_bytes = atomic_load_explicit(&lmdb->record_bytes, memory_order_relaxed);
+    out_stats->plain_bytes = atomic_load_explicit(&lmdb->plain_bytes, memory_order_relaxed);
+    pthread_mutex_lock(&lmdb->queue_mutex);
+    out_stats->queued = lmdb->queued;
+    pthread_mutex_unlock(&lmdb->queue_mutex);
 }
 
 static const struct dj_store_ops lmdb_ops = {
@@ -333,6 +338,7 @@ static const struct dj_store_ops lmdb_ops = {
     .clear = lmdb_clear,
     .list = dj_lmdb_list,
     .stats = lmdb_stats,
+    .probe = dj_lmdb_probe,
     .scan_vectors = dj_lmdb_scan_vectors,
     .close = lmdb_close,
 };

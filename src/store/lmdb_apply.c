@@ -174,12 +174,22 @@ static enum deja_status insert_rows(struct dj_lmdb *lmdb, struct dj_lmdb_txn *tx
     return status;
 }
 
+static void count_record(struct dj_lmdb *lmdb, struct deja_slice record)
+{
+    atomic_fetch_add_explicit(&lmdb->record_bytes, record.len, memory_order_relaxed);
+    atomic_fetch_add_explicit(&lmdb->plain_bytes, dj_record_plain_bytes(record),
+                              memory_order_relaxed);
+}
+
 /* The record is made once, however often the transaction is tried. */
 static enum deja_status encode(struct dj_lmdb *lmdb, struct dj_lmdb_write *write)
 {
     enum deja_status status = DEJA_OK;
-    if (write->record.len == 0)
+    if (write->record.len == 0) {
         status = dj_record_encode(dj_value_entry(write->value), &write->record);
+        if (status == DEJA_OK)
+            count_record(lmdb, dj_buf_slice(&write->record));
+    }
     if (status == DEJA_OK &&
         dj_row_cost(write->record.len, write->dim * sizeof(float)) > lmdb->bytes_max)
         status = DEJA_ERR_LIMIT;

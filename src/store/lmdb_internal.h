@@ -105,6 +105,8 @@ struct dj_lmdb {
     _Atomic(uint64_t) expired;
     _Atomic(uint64_t) corrupt;
     _Atomic(uint64_t) dropped;
+    _Atomic(uint64_t) record_bytes; /* written by the writer alone */
+    _Atomic(uint64_t) plain_bytes;
 
     pthread_mutex_t queue_mutex;
     pthread_cond_t has_writes;
@@ -186,6 +188,8 @@ enum deja_status dj_lmdb_enqueue(struct dj_lmdb *lmdb, struct dj_lmdb_write *wri
 void dj_lmdb_write_destroy(struct dj_lmdb_write *write);
 
 /* lmdb_read.c */
+enum deja_status dj_lmdb_probe(struct dj_store *store, struct dj_loop *loop, void *ctx,
+                               dj_store_got_fn *got);
 enum deja_status dj_lmdb_get(struct dj_store *store, struct dj_loop *loop,
                              const struct dj_store_key *key, void *ctx, dj_store_got_fn *got);
 enum deja_status dj_lmdb_scan_vectors(struct dj_store *store, void *ctx, dj_store_vector_fn *each);

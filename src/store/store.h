@@ -23,8 +23,11 @@ struct dj_store_stats {
     uint64_t bytes_max;
     uint64_t evictions;
     uint64_t expired;
-    uint64_t corrupt; /* records that did not verify: answered as misses and removed */
-    uint64_t dropped; /* writes that found no room or no disk */
+    uint64_t corrupt;      /* records that did not verify: answered as misses and removed */
+    uint64_t dropped;      /* writes that found no room or no disk */
+    uint64_t queued;       /* writes that wait */
+    uint64_t record_bytes; /* of all records written since start, as they are kept */
+    uint64_t plain_bytes;  /* the same without compression */
 };
 
 /* value: a reference the callee owns, or NULL. Expired entries (beyond stale_until) are misses. */
@@ -47,6 +50,18 @@ struct dj_store_page {
     uint64_t position; /* the store's */
     uint8_t after[DJ_ID_BYTES];
 };
+
+/* Why an entry left without being asked to. */
+enum dj_gone_reason {
+    DJ_GONE_TTL,          /* expired */
+    DJ_GONE_SIZE,         /* the tier was full */
+    DJ_GONE_TENANT_LIMIT, /* the tier was full and its tenant had more than its share */
+    DJ_GONE_REASON_COUNT
+};
+/* Told of each; from a loop or the tier's own thread, in the middle of a write: it must be quick
+ * and must not call the store. */
+typedef void dj_store_gone_fn(void *ctx, const uint8_t tenant[DJ_ID_BYTES],
+                              enum dj_gone_reason reason);
 
 struct dj_store;
 
@@ -72,6 +87,9 @@ struct dj_store_ops {
                              void *ctx, dj_store_done_fn *done);
     /* tenant NULL: all. Any thread. */
     void (*stats)(struct dj_store *store, const uint8_t *tenant, struct dj_store_stats *out_stats);
+    /* Optional (NULL): a read that goes all the way down, whatever is kept in front; for health. */
+    enum deja_status (*probe)(struct dj_store *store, struct dj_loop *loop, void *ctx,
+                              dj_store_got_fn *got);
     /* Optional (NULL): every vector kept, in (tenant, scope) order; blocking, worker only. */
     enum deja_status (*scan_vectors)(struct dj_store *store, void *ctx, dj_store_vector_fn *each);
     /* Queued writes are finished; then the store is gone. Blocking; after the loops have ended. */

@@ -83,6 +83,7 @@ need_test_tools() {
     need_venv venv tests/requirements.txt
     need_venv litellm tests/requirements-litellm.txt
     need_node
+    unpack_packages nginx libpcre2-8-0 # tests/integration/test_smuggling.py compares with it
 }
 
 begin_results() {

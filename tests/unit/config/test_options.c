@@ -144,7 +144,7 @@ static void every_fault_is_told_with_its_place(void **state)
                                    environment, NULL, 0);
     assert_int_equal(result.status, DEJA_ERR_CONFIG);
     assert_int_equal(result.diagnostics.error_count, 10);
-    expect_message(&result, "deja.yaml:2:13: error: unknown key \"l1.max_szie\": did you mean "
+    expect_message(&result, "deja.yaml:2:3: error: unknown key \"l1.max_szie\": did you mean "
                             "\"l1.max_size\"?");
     expect_message(&result, "deja.yaml:3:12: error: l1.enabled expects true or false, not \"yes\"");
     expect_message(&result, "deja.yaml:4:13: error: l1.max_size must be from 1 to 1000000, not 0");
@@ -196,7 +196,7 @@ static void what_is_not_offered_is_refused_unless_it_is_off(void **state)
     done(&result);
     result = resolve("l2: {redis: {url: x}}\n", NULL, NULL, 0);
     assert_int_equal(result.status, DEJA_ERR_CONFIG);
-    expect_message(&result, "deja.yaml:1:19: error: l2.redis.url: not offered by this version");
+    expect_message(&result, "deja.yaml:1:14: error: l2.redis.url: not offered by this version");
     done(&result);
 }
 
