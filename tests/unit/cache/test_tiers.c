@@ -542,7 +542,7 @@ static void embed(struct embedding *embedding)
 static void batch_gives_each_text_its_vector_in_order(void **state)
 {
     (void)state;
-    static char texts[DJ_EMBED_BATCH_MAX][32];
+    static char texts[DJ_EMBED_BATCH_MAX][64];
     struct fixture fixture;
     fixture_open(&fixture);
     struct embedding all = {.call = {.fixture = &fixture}, .count = DJ_EMBED_BATCH_MAX};
