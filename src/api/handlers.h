@@ -23,6 +23,16 @@ void dj_feedback(struct dj_request *request); /* POST /api/v1/feedback */
 void dj_explain(struct dj_request *request); /* GET and POST /api/v1/explain */
 /* stats.c */
 void dj_stats(struct dj_request *request); /* GET /api/v1/stats */
+/* gptcache.c: below /gptcache */
+void dj_gptcache_hello(struct dj_request *request);
+void dj_gptcache_put(struct dj_request *request);
+void dj_gptcache_get(struct dj_request *request);
+void dj_gptcache_flush(struct dj_request *request);
+/* litellm.c: below /cache */
+void dj_litellm_ping(struct dj_request *request);
+void dj_litellm_delete(struct dj_request *request);
+void dj_litellm_flush(struct dj_request *request);
+void dj_litellm_redis_info(struct dj_request *request);
 /* ops.c */
 void dj_ops_metrics(struct dj_request *request);
 void dj_ops_livez(struct dj_request *request);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "api/handlers.h"
+#include "api/langcache.h"
 #include "base/num.h"
 #include "proxy/identity.h"
 #include "proxy/proxy.h"
@@ -27,7 +28,7 @@ enum access {
 
 struct route {
     const char *method;
-    const char *path; /* an end of '*' stands for one segment */
+    const char *path; /* '*' stands for one segment that is not empty */
     enum access access;
     bool is_json; /* a write: application/json is wanted */
     dj_request_fn *handle;
@@ -45,6 +46,22 @@ static const struct route routes[] = {
     {"GET", "/api/v1/stats", ACCESS_TENANT, false, dj_stats},
     {"GET", "/api/v1/top", ACCESS_TENANT, false, dj_top},
     {"POST", "/api/v1/feedback", ACCESS_TENANT, true, dj_feedback},
+    {"POST", "/v1/caches/*/entries", ACCESS_TENANT, true, dj_langcache_set},
+    {"DELETE", "/v1/caches/*/entries", ACCESS_TENANT, true, dj_langcache_remove_matching},
+    {"POST", "/v1/caches/*/entries/search", ACCESS_TENANT, true, dj_langcache_search},
+    {"DELETE", "/v1/caches/*/entries/*", ACCESS_TENANT, false, dj_langcache_remove},
+    {"POST", "/v1/caches/*/conversations/search", ACCESS_TENANT, true,
+     dj_langcache_search_conversation},
+    {"POST", "/v1/caches/*/flush", ACCESS_TENANT, false, dj_langcache_flush},
+    {"GET", "/gptcache", ACCESS_OPEN, false, dj_gptcache_hello},
+    {"GET", "/gptcache/", ACCESS_OPEN, false, dj_gptcache_hello},
+    {"POST", "/gptcache/put", ACCESS_TENANT, true, dj_gptcache_put},
+    {"POST", "/gptcache/get", ACCESS_TENANT, true, dj_gptcache_get},
+    {"POST", "/gptcache/flush", ACCESS_TENANT, false, dj_gptcache_flush},
+    {"GET", "/cache/ping", ACCESS_TENANT, false, dj_litellm_ping},
+    {"POST", "/cache/delete", ACCESS_TENANT, true, dj_litellm_delete},
+    {"POST", "/cache/flushall", ACCESS_TENANT, false, dj_litellm_flush},
+    {"GET", "/cache/redis/info", ACCESS_TENANT, false, dj_litellm_redis_info},
     {"GET", "/metrics", ACCESS_OPERATOR, false, dj_ops_metrics},
     {"GET", "/livez", ACCESS_OPEN, false, dj_ops_livez},
     {"GET", "/healthz", ACCESS_OPEN, false, dj_ops_healthz},
@@ -162,15 +179,27 @@ static bool has_dot_segment(struct deja_slice path)
     return false;
 }
 
+/* out_rest: what stands for the last '*'. */
 static bool is_match(const struct route *route, struct deja_slice path, struct deja_slice *out_rest)
 {
-    size_t len = strlen(route->path);
-    if (route->path[len - 1] != '*')
-        return deja_slice_is_equal(path, deja_slice(route->path, len));
-    if (path.len < len || memcmp(path.data, route->path, len - 1) != 0)
-        return false;
-    struct deja_slice rest = deja_slice(path.data + len - 1, path.len - (len - 1));
-    if (memchr(rest.data, '/', rest.len))
+    const char *wanted = route->path;
+    struct deja_slice rest = {0};
+    size_t at = 0;
+    for (; *wanted; wanted++) {
+        if (*wanted != '*') {
+            if (at == path.len || path.data[at] != *wanted)
+                return false;
+            at++;
+            continue;
+        }
+        size_t start = at;
+        while (at < path.len && path.data[at] != '/')
+            at++;
+        rest = deja_slice(path.data + start, at - start);
+        if (rest.len == 0)
+            return false;
+    }
+    if (at < path.len)
         return false;
     *out_rest = rest;
     return true;
@@ -341,7 +370,8 @@ void dj_api_handle(void *ctx, struct dj_http_exchange *exchange)
         refuse(exchange, id, 403, "foreign_origin", dj_local_text(verdict), NULL);
     else if (has_dot_segment(http->path))
         refuse(exchange, id, 400, "invalid_path", "the path has dot segments", NULL);
-    else if (has_prefix(http->path, "/v1/"))
+    else if (has_prefix(http->path, "/v1/") &&
+             dj_problem_surface(http->path) != DJ_SURFACE_LANGCACHE)
         handle_proxy(api, exchange, id);
     else
         handle_own(api, exchange, id);

@@ -1,8 +1,11 @@
 /* api/router.h - from a request to its handler: the local surface's checks, then the route.
  *
  *   every path     Host and Origin are checked (421, 403) before anything else
+ *   /v1/caches/…   LangCache's API, never the proxy
  *   /v1/…          the proxy
- *   /api/v1/…      the native API; the tenant is the bearer's
+ *   /api/v1/…      the native API; the tenant is the bearer's, as for the three others
+ *   /gptcache/…    a GPTCache server's routes
+ *   /cache/…       those of LiteLLM's cache administration
  *   /metrics, /health…   loopback peers, others with the admin token
  *   /livez, /readyz, /healthz, /openapi.json   everybody
  *   /admin/…       the admin token

@@ -215,6 +215,7 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
         .fold = settings->scope_fold,
         .compat = settings->compat,
         .is_usage_zero_on_hit = settings->proxy.usage_on_hit == DJ_USAGE_ZERO,
+        .is_langcache_cosine = settings->langcache_scale == DJ_SCALE_COSINE,
         .is_id_new_on_hit = settings->proxy.id_on_hit == DJ_HIT_ID_NEW,
         .is_tool_calls_cached = settings->proxy.cache_tool_calls,
         .is_semantic = settings->semantic.is_enabled,

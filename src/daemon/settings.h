@@ -20,6 +20,7 @@
 /* In the order of the option's choices. */
 enum dj_embedder_choice { DJ_EMBEDDER_AUTO, DJ_EMBEDDER_TRANSFORMER, DJ_EMBEDDER_LEXICAL };
 enum dj_usage_on_hit { DJ_USAGE_ORIGINAL, DJ_USAGE_ZERO };
+enum dj_similarity_scale { DJ_SCALE_NORMALIZED, DJ_SCALE_COSINE };
 enum dj_id_on_hit { DJ_HIT_ID_ORIGINAL, DJ_HIT_ID_NEW };
 enum dj_replay { DJ_REPLAY_INSTANT };
 
@@ -106,11 +107,12 @@ struct dj_settings {
         uint32_t followers_max;
         bool cache_tool_calls;
     } proxy;
-    struct dj_text_list compat_texts;     /* as written */
-    uint32_t compat;                      /* bits of enum dj_compat */
-    struct dj_text_list scope_fold_texts; /* as written */
-    uint32_t scope_fold;                  /* bits of enum dj_fold */
-    uint32_t query_chars_max;             /* validation.query_max_chars */
+    struct dj_text_list compat_texts;         /* as written */
+    uint32_t compat;                          /* bits of enum dj_compat */
+    enum dj_similarity_scale langcache_scale; /* langcache.similarity_scale */
+    struct dj_text_list scope_fold_texts;     /* as written */
+    uint32_t scope_fold;                      /* bits of enum dj_fold */
+    uint32_t query_chars_max;                 /* validation.query_max_chars */
     struct {
         enum dj_log_level level;
         enum dj_log_format format;

@@ -38,6 +38,7 @@ struct dj_proxy_policy {
     bool is_id_new_on_hit;
     bool is_tool_calls_cached;
     bool is_semantic;
+    bool is_langcache_cosine; /* similarities of LangCache's API: cosine, not (1 + cosine) / 2 */
 };
 
 struct dj_proxy_context {

@@ -131,6 +131,9 @@ void ride_end(struct ride *ride, enum dj_result result, const char *level)
     double seconds = (double)(now_us - ride->started_us) / 1e6;
     dj_telemetry_request(ride->context->telemetry, ride->tenant, ride->ops->api, result, level,
                          seconds);
+    if (ride->trace.id[0])
+        dj_telemetry_exemplar(ride->context->telemetry, ride->ops->api, result, seconds,
+                              ride->trace.id);
     dj_telemetry_inflight(ride->context->telemetry, -1);
     count_slow(ride, result, level, now_us);
     log_end(ride, result, level, seconds);

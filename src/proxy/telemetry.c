@@ -291,6 +291,15 @@ void dj_telemetry_request(struct dj_telemetry *telemetry, const uint8_t tenant_i
         dj_series_add(slot_series(telemetry, &labels->misses[api], FAMILY_MISSES, looked), 1);
 }
 
+void dj_telemetry_exemplar(struct dj_telemetry *telemetry, const char *api_name,
+                           enum dj_result result, double seconds, const char *trace_id)
+{
+    enum api api = (enum api)index_of(api_names, API_COUNT, api_name, API_OTHER);
+    dj_series_exemplar(
+        atomic_load_explicit(&telemetry->durations[api][result], memory_order_acquire), seconds,
+        trace_id);
+}
+
 /* A model's name comes from the wire: printable, bounded, or it is "other". */
 static const char *model_label(struct deja_slice model, char text[65])
 {

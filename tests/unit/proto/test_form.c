@@ -54,9 +54,27 @@ static void a_value_beyond_the_bound_is_refused(void **state)
     dj_buf_fini(&out);
 }
 
+static void a_segment_keeps_its_plus_signs(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *segment;
+        const char *text; /* NULL: broken */
+    } cases[] = {{"a+b%20c%2Fd", "a+b c/d"}, {"", ""}, {"%", NULL}, {"%zz", NULL}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct dj_buf out = {0};
+        enum deja_status status = dj_form_segment(deja_slice_text(cases[i].segment), &out);
+        assert_int_equal(status, cases[i].text ? DEJA_OK : DEJA_ERR_INVALID);
+        if (cases[i].text)
+            assert_true(deja_slice_is_equal(dj_buf_slice(&out), deja_slice_text(cases[i].text)));
+        dj_buf_fini(&out);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_segment_keeps_its_plus_signs),
         cmocka_unit_test(members_are_decoded),
         cmocka_unit_test(broken_escapes_are_refused),
         cmocka_unit_test(a_value_beyond_the_bound_is_refused),
