@@ -65,6 +65,12 @@ enum deja_status dj_engine_create(const struct dj_engine_options *options,
     if (status == DEJA_OK)
         status = dj_semantic_create(options->pool, options->embedder, engine->options.vectors_max,
                                     &engine->semantic);
+    const struct dj_access_options access = {.loop_count = options->loop_count,
+                                             .pool = options->pool,
+                                             .lmdb =
+                                                 options->is_lmdb_foreign ? NULL : options->lmdb};
+    if (status == DEJA_OK)
+        status = dj_access_create(&access, &engine->access);
     if (status != DEJA_OK) {
         /* On failure stores and embedder stay the caller's. */
         engine->options.memory = NULL;
@@ -82,10 +88,13 @@ void dj_engine_destroy(struct dj_engine *engine)
 {
     if (!engine)
         return;
+    if (engine->access)
+        dj_access_keep(engine->access);
     if (engine->options.memory)
         engine->options.memory->ops->close(engine->options.memory);
     if (engine->options.lmdb)
         engine->options.lmdb->ops->close(engine->options.lmdb);
+    dj_access_destroy(engine->access);
     dj_semantic_destroy(engine->semantic);
     dj_embedder_destroy(engine->options.embedder);
     for (uint32_t i = 0; engine->tombstones && i < engine->options.loop_count; i++)
@@ -143,6 +152,7 @@ void dj_engine_load_vectors(struct dj_engine *engine)
         lmdb->ops->scan_vectors(lmdb, engine, on_vector) != DEJA_OK) {
         /* What could not be read is still found exactly, and indexed again at its next put (I4). */
     }
+    dj_access_load(engine->access);
     atomic_store(&engine->is_index_ready, true);
 }
 
@@ -343,6 +353,7 @@ int64_t dj_engine_expiry(const struct dj_engine *engine, struct dj_loop *loop, u
 void dj_engine_sweep(struct dj_engine *engine, struct dj_loop *loop)
 {
     dj_memory_sweep(engine->options.memory, dj_loop_index(loop), dj_loop_now_ms(loop));
+    dj_engine_keep_access(engine, loop);
 }
 
 uint32_t dj_engine_pending(const struct dj_engine *engine)
@@ -363,6 +374,11 @@ void dj_engine_stats(struct dj_engine *engine, const uint8_t *tenant,
     }
     dj_indexes_stats(dj_semantic_indexes(engine->semantic), tenant, &out_stats->vectors,
                      &out_stats->vector_bytes);
+    struct dj_access_sums sums;
+    dj_access_sums(engine->access, tenant, &sums);
+    out_stats->hits = sums.hits;
+    out_stats->verdicts = sums.verdicts;
+    out_stats->verdicts_wrong = sums.verdicts_wrong;
     out_stats->is_index_ready = dj_engine_is_index_ready(engine);
 }
 

@@ -51,6 +51,18 @@ struct dj_store_page {
     uint8_t after[DJ_ID_BYTES];
 };
 
+/* Why an entry left without being asked to. */
+enum dj_gone_reason {
+    DJ_GONE_TTL,          /* expired */
+    DJ_GONE_SIZE,         /* the tier was full */
+    DJ_GONE_TENANT_LIMIT, /* the tier was full and its tenant had more than its share */
+    DJ_GONE_REASON_COUNT
+};
+/* Told of each; from a loop or the tier's own thread, in the middle of a write: it must be quick
+ * and must not call the store. */
+typedef void dj_store_gone_fn(void *ctx, const uint8_t tenant[DJ_ID_BYTES],
+                              enum dj_gone_reason reason);
+
 struct dj_store;
 
 struct dj_store_ops {
