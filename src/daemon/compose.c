@@ -18,7 +18,7 @@
 #include "loop/stream.h"
 #include "net/http_addresses.h"
 #include "simd/simd.h"
-#include "store/directory.h"
+#include "store/data_dir.h"
 
 #define READ_THREADS 2u
 #define JOBS_MAX 65536u
@@ -334,7 +334,7 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
     daemon->settings = settings;
     raise_file_limit();
     dj_simd_init();
-    enum deja_status status = dj_directory_make(settings->data_dir, error);
+    enum deja_status status = dj_data_dir_make(settings->data_dir, error);
     if (status == DEJA_OK)
         status = dj_secret_load(settings->secret, settings->data_dir, &daemon->root.secret, error);
     if (status != DEJA_OK)

@@ -17,7 +17,7 @@
 #include "lib/store_plugin.h"
 #include "security/secret.h"
 #include "simd/simd.h"
-#include "store/directory.h"
+#include "store/data_dir.h"
 
 #define READ_THREADS 2u
 #define JOBS_MAX 65536u
@@ -103,7 +103,7 @@ static enum deja_status make_secret(struct deja *deja, struct deja_error *error)
     const struct deja_options *options = &deja->options;
     enum deja_status status = DEJA_OK;
     if (options->data_dir)
-        status = dj_directory_make(options->data_dir, error);
+        status = dj_data_dir_make(options->data_dir, error);
     if (status != DEJA_OK)
         return status;
     if (options->secret)

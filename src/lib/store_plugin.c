@@ -1,14 +1,6 @@
-/* lib/store_plugin.c - see store_plugin.h.
- *
- * What the caller's store keeps under a key:
- *
- *   | magic 4 | format 2 | zero 2 | record bytes 4 | dim 4 | checksum 8 | record | floats |
- *
- * little endian; the checksum (XXH3-64) is over everything but itself. The record is that of
- * proto/record.h and names tenant, id and scope itself, so a store that mixes up its keys is found
- * out (I1).
- *
- * Trust: bytes come back from a stranger's code; every length is checked.
+/* lib/store_plugin.c - see store_plugin.h. What the caller's store keeps under a key is a frame
+ * (proto/frame.h); its record names tenant, id and scope itself, so a store that mixes up its keys
+ * is found out (I1).
  */
 #include "lib/store_plugin.h"
 
@@ -16,16 +8,9 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
-#include "base/hash.h"
-#include "proto/record.h"
+#include "proto/frame.h"
 
-#define MAGIC "DJPS"
-#define FORMAT 1u
-#define HEAD_BYTES 24u
-#define CHECKSUM_OFFSET 16u
-#define DIM_MAX 4096u
 #define WRITES_MAX 65536u
-#define RECORD_PAYLOAD_BYTES_MAX ((size_t)64 << 20)
 
 struct store_plugin {
     struct dj_store base;
@@ -38,70 +23,6 @@ struct store_plugin {
     _Atomic uint64_t dropped;
 };
 
-/* ---- the form ---- */
-
-static void put_number(char *at, uint64_t number, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++)
-        at[i] = (char)(number >> (8 * i));
-}
-
-static uint64_t get_number(const char *at, size_t bytes)
-{
-    uint64_t number = 0;
-    for (size_t i = 0; i < bytes; i++)
-        number |= (uint64_t)(uint8_t)at[i] << (8 * i);
-    return number;
-}
-
-static uint64_t checksum(const char *data, size_t len)
-{
-    uint64_t head = dj_hash64(data, CHECKSUM_OFFSET, 0);
-    return dj_hash64(data + HEAD_BYTES, len - HEAD_BYTES, head);
-}
-
-static enum deja_status wrap(const struct dj_entry *entry, const float *vector, uint32_t dim,
-                             struct dj_buf *out)
-{
-    static const char head[HEAD_BYTES] = MAGIC;
-    dj_buf_append(out, head, sizeof head);
-    enum deja_status status = dj_record_encode(entry, out);
-    size_t record_bytes = out->len - HEAD_BYTES;
-    for (uint32_t i = 0; vector && i < dim; i++) {
-        uint32_t bits;
-        char bytes[sizeof bits];
-        memcpy(&bits, &vector[i], sizeof bits);
-        put_number(bytes, bits, sizeof bytes);
-        dj_buf_append(out, bytes, sizeof bytes);
-    }
-    if (status != DEJA_OK || out->status != DEJA_OK)
-        return status != DEJA_OK ? status : out->status;
-    put_number(out->data + 4, FORMAT, 2);
-    put_number(out->data + 8, record_bytes, 4);
-    put_number(out->data + 12, vector ? dim : 0, 4);
-    put_number(out->data + CHECKSUM_OFFSET, checksum(out->data, out->len), 8);
-    return DEJA_OK;
-}
-
-/* record and floats: borrowed from bytes; floats as they are stored. */
-static enum deja_status unwrap(struct deja_slice bytes, struct deja_slice *out_record,
-                               const char **out_floats, uint32_t *out_dim)
-{
-    if (bytes.len < HEAD_BYTES || memcmp(bytes.data, MAGIC, 4) != 0)
-        return DEJA_ERR_CORRUPT;
-    if (get_number(bytes.data + 4, 2) != FORMAT)
-        return DEJA_ERR_UNSUPPORTED;
-    size_t record_bytes = (size_t)get_number(bytes.data + 8, 4);
-    uint64_t dim = get_number(bytes.data + 12, 4);
-    if (dim > DIM_MAX || bytes.len - HEAD_BYTES != record_bytes + dim * sizeof(float) ||
-        get_number(bytes.data + CHECKSUM_OFFSET, 8) != checksum(bytes.data, bytes.len))
-        return DEJA_ERR_CORRUPT;
-    *out_record = deja_slice(bytes.data + HEAD_BYTES, record_bytes);
-    *out_floats = bytes.data + HEAD_BYTES + record_bytes;
-    *out_dim = (uint32_t)dim;
-    return DEJA_OK;
-}
-
 /* ---- what is given ---- */
 
 struct deja_store_sink {
@@ -110,7 +31,7 @@ struct deja_store_sink {
     struct dj_value *value;
     void *ctx;
     dj_store_vector_fn *each;
-    float *floats; /* DIM_MAX of them */
+    float *floats; /* DJ_FRAME_DIM_MAX of them */
     bool is_stopped;
 };
 
@@ -121,47 +42,39 @@ static bool is_of_key(const struct dj_entry *entry, const uint8_t *key)
 }
 
 static enum deja_status take_vector(struct deja_store_sink *sink, const struct dj_entry *entry,
-                                    const char *floats, uint32_t dim)
+                                    const struct dj_frame *frame)
 {
     struct dj_store_key key;
     memcpy(key.tenant, entry->tenant, sizeof key.tenant);
     memcpy(key.id, entry->id, sizeof key.id);
-    for (uint32_t i = 0; i < dim; i++) {
-        uint32_t bits = (uint32_t)get_number(floats + i * sizeof bits, sizeof bits);
-        memcpy(&sink->floats[i], &bits, sizeof bits);
-    }
+    if (!dj_frame_vector(frame, sink->floats))
+        return DEJA_ERR_CORRUPT;
     sink->is_stopped = !sink->each(sink->ctx, &key, entry->scope, entry->embedder_id, sink->floats,
-                                   dim, entry->expires_ms);
+                                   frame->dim, entry->expires_ms);
     return sink->is_stopped ? DEJA_ERR_CANCELLED : DEJA_OK;
 }
 
 enum deja_status deja_store_give(struct deja_store_sink *sink, const uint8_t *key,
                                  struct deja_slice record)
 {
-    struct deja_slice inner = {NULL, 0};
-    const char *floats = NULL;
-    uint32_t dim = 0;
+    struct dj_frame frame;
     struct dj_value *value = NULL;
-    if (sink->is_stopped || sink->value || (sink->key && memcmp(key, sink->key, 32) != 0))
+    bool is_other = sink->key && memcmp(key, sink->key, DEJA_STORE_KEY_BYTES) != 0;
+    if (sink->is_stopped || sink->value || is_other)
         return DEJA_ERR_INVALID;
-    enum deja_status status = unwrap(record, &inner, &floats, &dim);
+    enum deja_status status = dj_frame_decode(record, &frame);
     if (status == DEJA_OK)
-        status = dj_value_from_record(inner, &value);
-    if (status == DEJA_OK && !is_of_key(dj_value_entry(value), key)) {
-        dj_value_unref(value);
+        status = dj_value_from_record(frame.record, &value);
+    if (status == DEJA_OK && !is_of_key(dj_value_entry(value), key))
         status = DEJA_ERR_CORRUPT;
-    }
-    if (status != DEJA_OK) {
-        if (status != DEJA_ERR_NOMEM)
-            atomic_fetch_add(&sink->plugin->corrupt, 1);
-        return status;
-    }
-    if (sink->key) {
+    if (status == DEJA_OK && sink->key) {
         sink->value = value;
         return DEJA_OK;
     }
-    if (dim)
-        status = take_vector(sink, dj_value_entry(value), floats, dim);
+    if (status == DEJA_OK && frame.dim)
+        status = take_vector(sink, dj_value_entry(value), &frame);
+    if (status != DEJA_OK && status != DEJA_ERR_NOMEM && status != DEJA_ERR_CANCELLED)
+        atomic_fetch_add(&sink->plugin->corrupt, 1);
     dj_value_unref(value);
     return status;
 }
@@ -307,7 +220,7 @@ static enum deja_status store_put(struct dj_store *store, struct dj_loop *loop,
     set_key(request, entry->tenant, entry->id);
     request->expires_ms = entry->stale_until_ms ? entry->stale_until_ms : entry->expires_ms;
     request->done = done;
-    enum deja_status status = wrap(entry, vector, dim, &request->record);
+    enum deja_status status = dj_frame_encode(entry, vector, dim, &request->record);
     if (status != DEJA_OK) {
         request_destroy(request);
         return status;
@@ -366,7 +279,7 @@ static enum deja_status store_scan(struct dj_store *store, void *ctx, dj_store_v
     struct deja_store_sink sink = {.plugin = plugin, .ctx = ctx, .each = each};
     if (!plugin->ops.walk)
         return DEJA_OK;
-    sink.floats = dj_alloc_aligned(64, DIM_MAX * sizeof *sink.floats);
+    sink.floats = dj_alloc_aligned(64, DJ_FRAME_DIM_MAX * sizeof *sink.floats);
     if (!sink.floats)
         return DEJA_ERR_NOMEM;
     enum deja_status status = plugin->ops.walk(plugin->ctx, &sink);

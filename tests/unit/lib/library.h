@@ -6,8 +6,6 @@
 
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include <deja/deja.h>
 
@@ -70,32 +68,6 @@ static inline void assert_slice(struct deja_slice slice, const char *text)
     assert_int_equal(slice.len, strlen(text));
     if (slice.len)
         assert_memory_equal(slice.data, text, slice.len);
-}
-
-/* A folder that is removed again, with one level of folders in it. */
-struct folder {
-    char path[64];
-};
-
-static inline void folder_make(struct folder *folder)
-{
-    snprintf(folder->path, sizeof folder->path, "/tmp/deja-lib-XXXXXX");
-    assert_non_null(mkdtemp(folder->path));
-}
-
-static inline void folder_remove(struct folder *folder)
-{
-    static const char *const names[] = {"entries/data.mdb", "entries/lock.mdb",
-                                        "entries",          "meta/data.mdb",
-                                        "meta/lock.mdb",    "meta",
-                                        "secret",           "lock",
-                                        "boot_id"};
-    char path[128];
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder->path, names[i]);
-        remove(path);
-    }
-    remove(folder->path);
 }
 
 /* Something that happens on another thread, counted and waited for. */

@@ -1,5 +1,7 @@
 #include "library.h"
 
+#include "store/directory.h"
+
 static void reworded_question_is_a_semantic_hit(void **state)
 {
     (void)state;
@@ -153,12 +155,12 @@ static void invalidated_tag_takes_its_entries(void **state)
 static void data_directory_is_kept_and_belongs_to_one(void **state)
 {
     (void)state;
-    struct folder folder;
+    struct directory folder;
     struct deja_options options;
     struct deja_error error;
     struct deja *deja = NULL;
     struct deja *second = NULL;
-    folder_make(&folder);
+    directory_create(&folder);
     deja_options_init(&options);
     options.data_dir = folder.path;
     assert_int_equal(deja_open(&options, &deja, &error), DEJA_OK);
@@ -175,7 +177,7 @@ static void data_directory_is_kept_and_belongs_to_one(void **state)
     assert_slice(deja_answer_body(answer), "kept");
     deja_answer_release(answer);
     deja_close(deja);
-    folder_remove(&folder);
+    directory_remove(&folder);
 }
 
 static void two_instances_do_not_know_each_other(void **state)
@@ -361,9 +363,9 @@ static void bad_options_are_told_in_words(void **state)
 static void deja_open_survives_each_failed_allocation(void **state)
 {
     (void)state;
-    struct folder folder;
+    struct directory folder;
     struct deja_options options;
-    folder_make(&folder);
+    directory_create(&folder);
     deja_options_init(&options);
     options.data_dir = folder.path;
     for (size_t n = 1;; n++) {
@@ -379,7 +381,7 @@ static void deja_open_survives_each_failed_allocation(void **state)
         if (!has_failed)
             break;
     }
-    folder_remove(&folder);
+    directory_remove(&folder);
 }
 
 static void calls_survive_each_failed_allocation(void **state)

@@ -1,6 +1,7 @@
 #include "library.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 /* ---- a store in an array ---- */
 

@@ -1,12 +1,12 @@
-/* store/directory.c - see directory.h. */
-#include "store/directory.h"
+/* store/data_dir.c - see directory.h. */
+#include "store/data_dir.h"
 
 #include <errno.h>
 #include <sys/stat.h>
 
 #include "base/alloc.h"
 
-enum deja_status dj_directory_make(const char *path, struct deja_error *error)
+enum deja_status dj_data_dir_make(const char *path, struct deja_error *error)
 {
     char *copy = dj_strdup(deja_slice_text(path));
     if (!copy)
