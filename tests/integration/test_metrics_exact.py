@@ -238,3 +238,20 @@ def test_every_family_is_in_the_manual_and_the_other_way_round():
     assert names == set(told)
     for name, kind in re.findall(r'\.name = "(\w+)".*?\.type = DJ_(\w+)', source, re.S):
         assert told[name] == kind.lower(), name
+
+
+def test_evictions_are_told_by_tenant_and_reason(spawn, word):
+    daemon = spawn(config="server:\n  loops: 1\nl1:\n  max_size: 20\ntenant:\n  max_entries: 10\n")
+    with make_http(daemon, f"sk-{word}-one") as one, make_http(daemon, f"sk-{word}-two") as two:
+        for number in range(8):
+            ask(one, f"{word} {number}")
+        for number in range(40):
+            ask(two, f"{word} {number}")
+        found = scrape(one)
+        tenants = {client: stats_of(client)["tenant"] for client in (one, two)}
+        stats = stats_of(one)
+    assert total(found, "semantic_cache_evictions_total", tenant_id=tenants[one]) == 0
+    gone = total(found, "semantic_cache_evictions_total", tenant_id=tenants[two], reason="tenant_limit")
+    kept = sum(total(found, "semantic_cache_entries", level="memory", tenant_id=tenants[client]) for client in (one, two))
+    assert gone > 0 and gone + kept == 48
+    assert "evictions" in stats["levels"]["memory"]

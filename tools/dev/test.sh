@@ -4,7 +4,7 @@
 
 RESULTS=$BUILD/results
 # What runs under ThreadSanitizer in ./dev test: the rooms where threads meet. All of them: ./dev soak.
-TSAN_SUITES=(loop obs net store cache embed proxy)
+TSAN_SUITES=(loop obs net store cache lib embed proxy)
 
 # stage NAME RESULT_FILE COMMAND...: runs it; a command that fails without leaving a result file
 # counts as one failed test.
