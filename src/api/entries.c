@@ -272,7 +272,7 @@ static void on_body(struct dj_request *request)
 
 void dj_entries_put(struct dj_request *request)
 {
-    dj_request_read(request, on_body);
+    dj_request_read_once(request, on_body);
 }
 
 /* ---- get and delete by id ---- */

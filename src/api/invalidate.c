@@ -266,7 +266,7 @@ static void on_body(struct dj_request *request)
 
 void dj_invalidate(struct dj_request *request)
 {
-    dj_request_read(request, on_body);
+    dj_request_read_once(request, on_body);
 }
 
 void dj_invalidate_query(struct dj_request *request)

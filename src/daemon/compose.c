@@ -7,6 +7,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "api/idempotency.h"
 #include "base/alloc.h"
 #include "base/num.h"
 #include "daemon/daemon_internal.h"
@@ -22,6 +23,8 @@
 
 #define READ_THREADS 2u
 #define JOBS_MAX 65536u
+#define IDEMPOTENCY_KEYS_MAX 10000u
+#define IDEMPOTENCY_BYTES_MAX (32u << 20)
 #define EXIT_UNABLE 1
 #define EXIT_BUSY 75
 #define EXIT_BAD_CONFIG 78
@@ -310,6 +313,9 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         (const char *const *)daemon->settings->server.allowed_origins.items;
     daemon->api.started_ms = dj_clock_now_ms();
     enum deja_status status = dj_daemon_set_policy(daemon, daemon->settings);
+    if (status == DEJA_OK)
+        status = dj_idempotency_create(IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_BYTES_MAX,
+                                       &daemon->api.idempotency);
     for (uint32_t i = 0; i < daemon->loop_count && status == DEJA_OK; i++) {
         struct dj_node *node = &daemon->nodes[i];
         status = dj_timer_create(node->loop, node, on_sweep, &node->sweep);
@@ -369,6 +375,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
         dj_loop_destroy(daemon->nodes[i].loop);
     }
     dj_http_addresses_destroy(daemon->addresses);
+    dj_idempotency_destroy(daemon->api.idempotency);
     dj_registry_destroy(daemon->registry);
     dj_tenants_destroy(daemon->tenants);
     for (uint32_t i = 0; i < daemon->policy_count; i++)
