@@ -79,6 +79,15 @@ static struct deja_stats stats_of(struct deja *deja)
     return stats;
 }
 
+/* Its vector is made after the answer was handed over. */
+static enum deja_outcome find_reworded(struct deja *deja)
+{
+    enum deja_outcome outcome = DEJA_MISS;
+    for (int i = 0; i < 1000000 && outcome == DEJA_MISS; i++)
+        outcome = lookup_text(deja, REWORDED);
+    return outcome;
+}
+
 static void answer_is_computed_once_and_then_found(void **state)
 {
     (void)state;
@@ -97,7 +106,7 @@ static void answer_is_computed_once_and_then_found(void **state)
     ask(&asker);
     assert_int_equal(deja_answer_outcome(asker.answer), DEJA_HIT_EXACT);
     deja_answer_release(asker.answer);
-    assert_int_equal(lookup_text(deja, REWORDED), DEJA_HIT_SEMANTIC);
+    assert_int_equal(find_reworded(deja), DEJA_HIT_SEMANTIC);
     assert_int_equal(gate.begun.count, 1);
     gate_fini(&gate);
     deja_close(deja);
