@@ -90,6 +90,8 @@ struct deja_options {
     uint32_t compute_threads; /* 4, at most 256: functions of deja_get_or_compute_async */
     uint32_t operations_max;  /* 65,536 under way at once; more: DEJA_ERR_RATE_LIMITED */
     uint32_t waiters_max;     /* 1,000 that wait for one computation; more likewise */
+    uint64_t
+        operation_bytes_max; /* 256 MB: what calls under way hold of texts and bodies; likewise */
 };
 
 static inline void deja_options_init(struct deja_options *options)

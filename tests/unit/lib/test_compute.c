@@ -267,6 +267,30 @@ static void operations_are_bounded(void **state)
     deja_close(deja);
 }
 
+static void bytes_under_way_are_bounded(void **state)
+{
+    (void)state;
+    struct deja_options options;
+    struct deja *deja = NULL;
+    struct gate gate;
+    struct asker first;
+    struct deja_entry entry = entry_of("large", "more than a byte");
+    deja_options_init(&options);
+    options.operation_bytes_max = 1;
+    assert_int_equal(deja_open(&options, &deja, NULL), DEJA_OK);
+    for (int i = 0; i < 100; i++)
+        put(deja, "alone it passes", "whatever its size");
+    gate_init(&gate, deja);
+    start(&first, &gate);
+    tally_wait(&gate.begun, 1);
+    assert_int_equal(deja_put(deja, &entry, NULL), DEJA_ERR_RATE_LIMITED);
+    tally_add(&gate.let_go);
+    pthread_join(first.thread, NULL);
+    deja_answer_release(first.answer);
+    gate_fini(&gate);
+    deja_close(deja);
+}
+
 /* remove, clear, invalidate: what was being computed before is handed to who asked before, stored
  * for nobody, and joined by nobody after. */
 static void check_outrun(int how)
@@ -375,6 +399,7 @@ int main(void)
         cmocka_unit_test(who_waits_too_long_is_told_and_the_computation_goes_on),
         cmocka_unit_test(waiters_are_bounded),
         cmocka_unit_test(operations_are_bounded),
+        cmocka_unit_test(bytes_under_way_are_bounded),
         cmocka_unit_test(removed_meanwhile_is_not_stored_and_not_joined),
         cmocka_unit_test(cleared_meanwhile_is_not_stored_and_not_joined),
         cmocka_unit_test(invalidated_meanwhile_is_not_stored_and_not_joined),
