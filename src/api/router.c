@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+#include "api/cors.h"
 #include "api/handlers.h"
 #include "api/langcache.h"
 #include "base/num.h"
@@ -382,6 +383,8 @@ void dj_api_handle(void *ctx, struct dj_http_exchange *exchange)
         refuse(exchange, id, 421, "wrong_host", dj_local_text(verdict), NULL);
     else if (verdict != DJ_LOCAL_OK)
         refuse(exchange, id, 403, "foreign_origin", dj_local_text(verdict), NULL);
+    else if (dj_cors_answer(exchange, id))
+        return;
     else if (has_dot_segment(http->path))
         refuse(exchange, id, 400, "invalid_path", "the path has dot segments", NULL);
     else if (has_prefix(http->path, "/v1/") &&

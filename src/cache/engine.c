@@ -88,7 +88,7 @@ void dj_engine_destroy(struct dj_engine *engine)
 {
     if (!engine)
         return;
-    if (engine->access)
+    if (engine->access && dj_engine_is_index_ready(engine))
         dj_access_keep(engine->access);
     if (engine->options.memory)
         engine->options.memory->ops->close(engine->options.memory);
@@ -148,11 +148,11 @@ static bool on_vector(void *ctx, const struct dj_store_key *key, const uint8_t s
 void dj_engine_load_vectors(struct dj_engine *engine)
 {
     struct dj_store *lmdb = engine->options.lmdb;
+    dj_access_load(engine->access);
     if (lmdb && lmdb->ops->scan_vectors &&
         lmdb->ops->scan_vectors(lmdb, engine, on_vector) != DEJA_OK) {
         /* What could not be read is still found exactly, and indexed again at its next put (I4). */
     }
-    dj_access_load(engine->access);
     atomic_store(&engine->is_index_ready, true);
 }
 

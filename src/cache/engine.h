@@ -52,8 +52,8 @@ enum deja_status dj_engine_create(const struct dj_engine_options *options,
 /* After the loops have ended. Accepts NULL. */
 void dj_engine_destroy(struct dj_engine *engine);
 
-/* Reads generations and refills the index from the embedded tier; blocking, before the loops run
- * (generations) and on a worker (vectors). */
+/* Reads generations and refills the indexes (and access statistics) from the embedded tier;
+ * blocking, before the loops run (generations) and on a worker (vectors). */
 enum deja_status dj_engine_load_generations(struct dj_engine *engine) DEJA_NODISCARD;
 void dj_engine_load_vectors(struct dj_engine *engine); /* worker */
 bool dj_engine_is_index_ready(const struct dj_engine *engine);

@@ -231,8 +231,11 @@ static void on_page(void *ctx, enum deja_status status, uint64_t count)
 
 static void list_next(struct selection *selection)
 {
-    enum deja_status status = selection->tier->ops->list(
-        selection->tier, selection->loop, selection->tenant, &selection->page, selection, on_page);
+    const struct dj_store_ops *ops = selection->tier->ops;
+    enum deja_status status = DEJA_ERR_UNSUPPORTED; /* what lists nothing cannot be counted */
+    if (ops->list)
+        status = ops->list(selection->tier, selection->loop, selection->tenant, &selection->page,
+                           selection, on_page);
     if (status == DEJA_OK)
         selection->is_listing = true;
     else

@@ -301,6 +301,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .flights = daemon->flights,
         .upstream_url = daemon->settings->upstream.url,
         .upstream_id = daemon->settings->upstream.url,
+        .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
     };
     daemon->api.proxy = &daemon->proxy;
     daemon->api.admin_token = daemon->admin_token;

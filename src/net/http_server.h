@@ -89,6 +89,11 @@ uint32_t dj_http_server_connections(const struct dj_http_server *server);
 const struct dj_http_request *dj_http_exchange_request(const struct dj_http_exchange *exchange);
 struct dj_loop *dj_http_exchange_loop(const struct dj_http_exchange *exchange);
 
+/* Headers of the answer, whoever gives it; of what is named here the answer's own are left out, but
+ * for Vary. headers and what they point to live as long as the exchange (its arena). */
+void dj_http_exchange_add_headers(struct dj_http_exchange *exchange,
+                                  const struct dj_http_header *headers, size_t count);
+
 /* First header of that name (any case), or a NULL slice. */
 struct deja_slice dj_http_find_header(const struct dj_http_request *request, const char *name);
 

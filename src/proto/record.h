@@ -37,10 +37,10 @@ struct dj_entry {
     uint8_t scope[DJ_ID_BYTES];     /* all zero: never found by meaning */
     uint64_t version;               /* larger is newer */
     int64_t created_ms;
-    int64_t expires_ms;     /* absolute, jitter included; 0: never */
-    int64_t stale_until_ms; /* >= expires_ms, or 0 */
-    uint8_t kind;           /* enum dj_entry_kind */
-    uint64_t tenant_generation;
+    int64_t expires_ms;         /* absolute, jitter included; 0: never */
+    int64_t stale_until_ms;     /* >= expires_ms, or 0 */
+    uint8_t kind;               /* enum dj_entry_kind */
+    uint64_t tenant_generation; /* the tenant's counter plus that of the namespace */
     uint32_t input_tokens;
     uint32_t output_tokens;
     double cost_usd;

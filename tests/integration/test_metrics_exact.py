@@ -255,3 +255,14 @@ def test_evictions_are_told_by_tenant_and_reason(spawn, word):
     kept = sum(total(found, "semantic_cache_entries", level="memory", tenant_id=tenants[client]) for client in (one, two))
     assert gone > 0 and gone + kept == 48
     assert "evictions" in stats["levels"]["memory"]
+
+
+def test_a_wrong_answer_that_is_reported_is_a_false_hit_of_its_tenant(lone_http, word):
+    made = lone_http.put("/api/v1/entries", json={"query": word, "response": 1}).json()["id"]
+    assert lone_http.post("/api/v1/lookup", json={"query": word}).json()["hit"] is True
+    answer = lone_http.post("/api/v1/feedback", json={"entry": made, "verdict": "wrong"})
+    assert answer.status_code == 200, answer.text
+    found = scrape(lone_http)
+    tenant = stats_of(lone_http)["tenant"]
+    assert total(found, "semantic_cache_false_hits_total", tenant_id=tenant, source="user") == 1
+    assert total(found, "semantic_cache_invalidations_total", tenant_id=tenant, kind="feedback") == 1

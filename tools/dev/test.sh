@@ -191,13 +191,15 @@ soak_load() {
 # With SECONDS the load alone, that long in all; without, everything that takes long.
 word_soak() {
     begin_results
-    need_test_tools
     if [ $# -gt 0 ]; then
         [[ $1 =~ ^[0-9]+$ ]] || die "how many seconds? ./dev soak [SECONDS]"
+        need_packages "${PACKAGES_BUILD[@]}" "${PACKAGES_RUN[@]}" "${PACKAGES_TEST[@]}"
+        need_venv venv tests/requirements.txt
         soak_load $((($1 + 2) / 3))
         report
         return
     fi
+    need_test_tools
     build_kind release
     need_model
     build_kind tsan

@@ -1,19 +1,27 @@
 /* tests/unit/api/test_health.c - what health says when a part is sick, slow, loading or missing. */
-#include "store/store.h"
+#include "../store/directory.h"
+#include "store/lmdb.h"
 
-static struct dj_store *sick_tier(void);
-#define FIXTURE_LMDB sick_tier()
+static struct dj_store *sick_tier(struct dj_pool *reads);
+#define FIXTURE_LMDB sick_tier(fixture->pool)
 #include "api_fixture.h"
 
-/* ---- a tier that does as it is told ---- */
+/* ---- an embedded tier whose probe does as it is told ---- */
 
 struct tier {
-    struct dj_store store; /* base */
+    struct dj_store_ops ops; /* the real ones but for the probe */
+    struct directory directory;
     _Atomic int probe_status;
     struct dj_task task;
     void *ctx;
     dj_store_got_fn *got;
 };
+
+static struct tier *the_tier(void)
+{
+    static struct tier tier; /* one fixture at a time */
+    return &tier;
+}
 
 static void on_probe(void *ctx)
 {
@@ -24,7 +32,8 @@ static void on_probe(void *ctx)
 static enum deja_status tier_probe(struct dj_store *store, struct dj_loop *loop, void *ctx,
                                    dj_store_got_fn *got)
 {
-    struct tier *tier = (struct tier *)store;
+    struct tier *tier = the_tier();
+    (void)store;
     if (atomic_load(&tier->probe_status) == DEJA_ERR_BUSY)
         return DEJA_ERR_BUSY; /* not even taken */
     tier->ctx = ctx;
@@ -34,40 +43,28 @@ static enum deja_status tier_probe(struct dj_store *store, struct dj_loop *loop,
     return DEJA_OK;
 }
 
-static enum deja_status tier_get(struct dj_store *store, struct dj_loop *loop,
-                                 const struct dj_store_key *key, void *ctx, dj_store_got_fn *got)
+static struct dj_store *sick_tier(struct dj_pool *reads)
 {
-    (void)store, (void)loop, (void)key, (void)ctx, (void)got;
-    return DEJA_ERR_BUSY;
+    struct tier *tier = the_tier();
+    struct dj_store *store = NULL;
+    struct deja_error error = {""};
+    directory_create(&tier->directory);
+    const struct dj_lmdb_options options = {
+        .directory = tier->directory.path, .bytes_max = 16u << 20, .pool = reads};
+    if (dj_lmdb_open(&options, &store, NULL, &error) != DEJA_OK)
+        fail_msg("%s", error.message);
+    atomic_store(&tier->probe_status, DEJA_OK);
+    tier->ops = *store->ops;
+    tier->ops.probe = tier_probe;
+    store->ops = &tier->ops;
+    return store;
 }
 
-static void tier_stats(struct dj_store *store, const uint8_t *tenant,
-                       struct dj_store_stats *out_stats)
+static int tear_down_tier(void **state)
 {
-    (void)store, (void)tenant;
-    *out_stats = (struct dj_store_stats){.entries = 3, .bytes = 300, .bytes_max = 1000};
-}
-
-static void tier_close(struct dj_store *store)
-{
-    (void)store; /* static: see sick_tier */
-}
-
-static struct tier *the_tier(void)
-{
-    static const struct dj_store_ops ops = {.level = "lmdb",
-                                            .get = tier_get,
-                                            .probe = tier_probe,
-                                            .stats = tier_stats,
-                                            .close = tier_close};
-    static struct tier tier = {.store = {.ops = &ops}};
-    return &tier;
-}
-
-static struct dj_store *sick_tier(void)
-{
-    atomic_store(&the_tier()->probe_status, DEJA_OK);
-    return &the_tier()->store;
+    int code = tear_down(state);
+    directory_remove(&the_tier()->directory);
+    return code;
 }
 
 static int set_up_loaded(void **state)
@@ -99,7 +96,7 @@ static void every_component_is_told_and_those_that_are_missing_do_not_count(void
     }
     assert_reply(fixture, "\"tracking_enabled\":true,\"tenants_tracked\":0");
     assert_reply(fixture, "\"latency_ms\":");
-    assert_reply(fixture, "\"entries\":3,\"bytes\":300,\"bytes_max\":1000");
+    assert_reply(fixture, "\"entries\":0,\"bytes\":0,\"bytes_max\":16777216,\"queued_writes\":0");
     assert_int_equal(ask(fixture, "GET", "/metrics", "", ""), 200);
     assert_reply(fixture, "semantic_cache_degraded 0\n");
     assert_reply(fixture, "semantic_cache_level_up{level=\"lmdb\"} 1\n");
@@ -179,14 +176,15 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(
             every_component_is_told_and_those_that_are_missing_do_not_count, set_up_loaded,
-            tear_down),
+            tear_down_tier),
         cmocka_unit_test_setup_teardown(a_tier_that_fails_or_takes_nothing_is_degraded_but_ready,
-                                        set_up_loaded, tear_down),
+                                        set_up_loaded, tear_down_tier),
         cmocka_unit_test_setup_teardown(healthz_lists_its_checks_and_leaves_out_what_it_is_told_to,
-                                        set_up_loaded, tear_down),
-        cmocka_unit_test_setup_teardown(an_index_that_still_loads_is_degraded, set_up, tear_down),
+                                        set_up_loaded, tear_down_tier),
+        cmocka_unit_test_setup_teardown(an_index_that_still_loads_is_degraded, set_up,
+                                        tear_down_tier),
         cmocka_unit_test_setup_teardown(draining_is_unhealthy_and_not_ready_but_alive,
-                                        set_up_loaded, tear_down),
+                                        set_up_loaded, tear_down_tier),
     };
     return RUN_TESTS(tests);
 }

@@ -173,11 +173,11 @@ static void list_survives_each_failed_allocation(void **state)
 /* ---- access statistics ---- */
 
 struct rows {
-    struct dj_lmdb_access list[8];
+    struct dj_store_access list[8];
     uint32_t count;
 };
 
-static bool on_row(void *ctx, const struct dj_lmdb_access *row)
+static bool on_row(void *ctx, const struct dj_store_access *row)
 {
     struct rows *rows = ctx;
     rows->list[rows->count++] = *row;
@@ -187,14 +187,14 @@ static bool on_row(void *ctx, const struct dj_lmdb_access *row)
 static struct rows access_of(struct fixture *fixture)
 {
     struct rows rows = {.count = 0};
-    assert_int_equal(dj_lmdb_access_walk(fixture->store, &rows, on_row), DEJA_OK);
+    assert_int_equal(fixture->store->ops->scan_access(fixture->store, &rows, on_row), DEJA_OK);
     return rows;
 }
 
 /* Queued before a write that is waited for. */
-static void keep(struct fixture *fixture, const struct dj_lmdb_access *rows, size_t count)
+static void keep(struct fixture *fixture, const struct dj_store_access *rows, size_t count)
 {
-    assert_int_equal(dj_lmdb_access_put(fixture->store, rows, count), DEJA_OK);
+    assert_int_equal(fixture->store->ops->keep_access(fixture->store, rows, count), DEJA_OK);
     put(fixture, value_of(9, 9, 1, "body"));
 }
 
@@ -205,7 +205,7 @@ static void access_rows_live_as_long_as_their_entry(void **state)
     create(&fixture, (struct dj_lmdb_options){0});
     put(&fixture, value_of(1, 1, 1, "body"));
     put(&fixture, value_of(1, 2, 1, "body"));
-    const struct dj_lmdb_access kept[] = {
+    const struct dj_store_access kept[] = {
         {.key = key_of(1, 1), .hits = 7, .last_ms = 123},
         {.key = key_of(1, 2), .hits = 8, .last_ms = 124},
         {.key = key_of(1, 3), .hits = 9, .last_ms = 125}, /* no such entry */
@@ -235,10 +235,10 @@ static void access_put_survives_each_failed_allocation(void **state)
     (void)state;
     struct fixture fixture;
     create(&fixture, (struct dj_lmdb_options){0});
-    const struct dj_lmdb_access row = {.key = key_of(1, 0), .hits = 1};
+    const struct dj_store_access row = {.key = key_of(1, 0), .hits = 1};
     for (size_t n = 1;; n++) {
         failing_malloc_arm(n);
-        enum deja_status status = dj_lmdb_access_put(fixture.store, &row, 1);
+        enum deja_status status = fixture.store->ops->keep_access(fixture.store, &row, 1);
         bool has_failed = failing_malloc_disarm();
         assert_int_equal(status, has_failed ? DEJA_ERR_NOMEM : DEJA_OK);
         if (!has_failed)
