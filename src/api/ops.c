@@ -1,5 +1,6 @@
 /* api/ops.c - /metrics, /livez, /readyz, /healthz, /startupz and POST /admin/reload. */
 #include "api/handlers.h"
+#include "api/openapi.h"
 #include "api/probe.h"
 #include "base/slice.h"
 #include "loop/pool.h"
@@ -167,5 +168,14 @@ void dj_ops_reload(struct dj_request *request)
     request->api->reload(request->api->reload_ctx);
     dj_buf_append_text(&body, "{\"status\":\"reloading\"}");
     dj_request_answer(request, 202, NULL, &body);
+    dj_buf_fini(&body);
+}
+
+void dj_ops_openapi(struct dj_request *request)
+{
+    struct dj_buf body = {0};
+    struct deja_slice document = dj_openapi_document();
+    dj_buf_append_slice(&body, document);
+    dj_request_answer(request, 200, NULL, &body);
     dj_buf_fini(&body);
 }

@@ -5,7 +5,6 @@
 
 #include "base/num.h"
 #include "loop/loop.h"
-#include "proto/json.h"
 #include "proxy/respond.h"
 #include "text/utf8.h"
 
@@ -121,6 +120,30 @@ const char *dj_problem_title(int status)
     }
 }
 
+struct dj_problem dj_problem_of(enum deja_status status)
+{
+    static const char down[] = "cache_unavailable";
+    switch (status) {
+    case DEJA_ERR_BUSY:
+        return (struct dj_problem){
+            .status = 503, .type = down, .detail = "a queue is full; try again"};
+    case DEJA_ERR_LIMIT:
+        return (struct dj_problem){
+            .status = 413, .type = "payload_too_large", .detail = "larger than what is kept"};
+    case DEJA_ERR_INVALID:
+        return (struct dj_problem){.status = 400, .type = "invalid_request"};
+    case DEJA_ERR_MISMATCH:
+        return (struct dj_problem){.status = 400,
+                                   .type = "embedding_mismatch",
+                                   .detail =
+                                       "no vector of that embedder and dimension is kept here"};
+    case DEJA_ERR_DENIED:
+        return (struct dj_problem){.status = 403, .type = "forbidden"};
+    default:
+        return (struct dj_problem){.status = 503, .type = down, .detail = deja_status_text(status)};
+    }
+}
+
 static const char *anthropic_type(int status)
 {
     switch (status) {
@@ -212,15 +235,29 @@ static void put_fields(struct dj_json_writer *w, const struct dj_problem *proble
     dj_json_end_array(w);
 }
 
-static void write_native(struct dj_json_writer *w, const struct dj_problem *problem,
-                         const char *detail, struct deja_slice path, struct deja_slice request_id)
+/* What a problem says whether it is a whole answer or an item's. */
+static void put_head(struct dj_json_writer *w, const struct dj_problem *problem)
 {
-    dj_json_begin_object(w);
     put_member(w, "type", problem->type);
     put_member(w, "title", dj_problem_title(problem->status));
     dj_json_key(w, "status");
     dj_json_put_i64(w, problem->status);
-    put_member(w, "detail", detail);
+    put_member(w, "detail", problem->detail ? problem->detail : dj_problem_title(problem->status));
+}
+
+void dj_problem_put(struct dj_json_writer *w, const struct dj_problem *problem)
+{
+    dj_json_begin_object(w);
+    put_head(w, problem);
+    put_fields(w, problem);
+    dj_json_end_object(w);
+}
+
+static void write_native(struct dj_json_writer *w, const struct dj_problem *problem,
+                         struct deja_slice path, struct deja_slice request_id)
+{
+    dj_json_begin_object(w);
+    put_head(w, problem);
     dj_json_key(w, "instance");
     put_text(w, path);
     dj_json_key(w, "request_id");
@@ -286,7 +323,7 @@ void dj_problem_write(enum dj_surface surface, const struct dj_problem *problem,
     else if (surface == DJ_SURFACE_GPTCACHE)
         write_gptcache(&w, problem, detail);
     else
-        write_native(&w, problem, detail, path, request_id);
+        write_native(&w, problem, path, request_id);
 }
 
 struct dj_http_header dj_problem_timing(const struct dj_http_request *request,

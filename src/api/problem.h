@@ -18,6 +18,7 @@
 
 #include "base/buf.h"
 #include "net/http_server.h"
+#include "proto/json.h"
 
 enum dj_surface {
     DJ_SURFACE_NATIVE,
@@ -44,6 +45,9 @@ struct dj_problem {
     size_t field_count;
 };
 
+/* What an engine's status is to a client, without fields; constant texts. */
+struct dj_problem dj_problem_of(enum deja_status status);
+
 enum dj_surface dj_problem_surface(struct deja_slice path);
 /* The LangCache surface for a client that says it is this one. */
 enum dj_surface dj_problem_langcache(struct deja_slice user_agent);
@@ -60,6 +64,8 @@ void dj_problem_write(enum dj_surface surface, const struct dj_problem *problem,
 struct dj_http_header dj_problem_timing(const struct dj_http_request *request,
                                         char text[DJ_PROBLEM_TIMING_BYTES]);
 
+/* {type,title,status,detail,fields}, for one item of a batch. */
+void dj_problem_put(struct dj_json_writer *w, const struct dj_problem *problem);
 /* Answers and ends the exchange. extra: one more header, or NULL. */
 void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice path,
                         const struct dj_problem *problem, struct deja_slice request_id,

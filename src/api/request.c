@@ -240,22 +240,8 @@ void dj_request_problem(struct dj_request *request, int status, const char *type
 
 void dj_request_refuse(struct dj_request *request, enum deja_status status)
 {
-    switch (status) {
-    case DEJA_ERR_BUSY:
-        dj_request_problem(request, 503, "cache_unavailable", "a queue is full; try again");
-        break;
-    case DEJA_ERR_LIMIT:
-        dj_request_problem(request, 413, "payload_too_large", "larger than what is kept");
-        break;
-    case DEJA_ERR_INVALID:
-        dj_request_problem(request, 400, "invalid_request", NULL);
-        break;
-    case DEJA_ERR_DENIED:
-        dj_request_problem(request, 403, "forbidden", NULL);
-        break;
-    default:
-        dj_request_problem(request, 503, "cache_unavailable", deja_status_text(status));
-    }
+    struct dj_problem problem = dj_problem_of(status);
+    dj_request_problem(request, problem.status, problem.type, problem.detail);
 }
 
 void dj_request_complain(struct dj_request *request, const char *type, const char *field,
@@ -279,7 +265,31 @@ bool dj_request_has_complaints(struct dj_request *request)
     return true;
 }
 
+bool dj_request_take_fault(struct dj_request *request, struct dj_fault *out_fault)
+{
+    if (!request->complaint)
+        return false;
+    out_fault->field = request->fields[0];
+    out_fault->problem =
+        (struct dj_problem){.status = 400,
+                            .type = request->complaint,
+                            .detail = dj_request_text(request, "%s: %s", request->fields[0].field,
+                                                      request->fields[0].message),
+                            .field_count = 1};
+    request->complaint = NULL;
+    request->field_count = 0;
+    return true;
+}
+
 /* ---- writing ---- */
+
+void dj_request_put_fault(struct dj_json_writer *w, const struct dj_fault *fault)
+{
+    struct dj_problem problem = fault->problem;
+    problem.fields = &fault->field;
+    dj_json_key(w, "error");
+    dj_problem_put(w, &problem);
+}
 
 void dj_request_put_id(struct dj_json_writer *w, const char *name, const uint8_t *id)
 {

@@ -73,6 +73,15 @@ void dj_request_complain(struct dj_request *request, const char *type, const cha
 /* Ends the request with a 400 when there were complaints; true if it did. */
 bool dj_request_has_complaints(struct dj_request *request);
 
+/* What is wrong with one item of a batch; the others are not concerned. */
+struct dj_fault {
+    struct dj_problem problem; /* status 0: nothing; its fields are not set */
+    struct dj_problem_field field;
+};
+/* Moves the complaints since the last call out of the request; false: there were none. */
+bool dj_request_take_fault(struct dj_request *request, struct dj_fault *out_fault);
+void dj_request_put_fault(struct dj_json_writer *w, const struct dj_fault *fault); /* "error": */
+
 /* Members by name, as the answers write them. */
 void dj_request_put_id(struct dj_json_writer *w, const char *name, const uint8_t *id);
 void dj_request_put_time(struct dj_json_writer *w, const char *name, int64_t ms); /* 0: null */

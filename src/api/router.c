@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+#include "api/cors.h"
 #include "api/handlers.h"
 #include "api/langcache.h"
 #include "base/num.h"
@@ -36,6 +37,7 @@ struct route {
 
 static const struct route routes[] = {
     {"PUT", "/api/v1/entries", ACCESS_TENANT, true, dj_entries_put},
+    {"DELETE", "/api/v1/entries", ACCESS_TENANT, false, dj_invalidate_query},
     {"GET", "/api/v1/entries/*", ACCESS_TENANT, false, dj_entries_get},
     {"DELETE", "/api/v1/entries/*", ACCESS_TENANT, false, dj_entries_remove},
     {"POST", "/api/v1/lookup", ACCESS_TENANT, true, dj_find},
@@ -43,6 +45,8 @@ static const struct route routes[] = {
     {"GET", "/api/v1/explain", ACCESS_TENANT, false, dj_explain},
     {"POST", "/api/v1/explain", ACCESS_TENANT, true, dj_explain},
     {"GET", "/api/v1/stats", ACCESS_TENANT, false, dj_stats},
+    {"GET", "/api/v1/top", ACCESS_TENANT, false, dj_top},
+    {"POST", "/api/v1/feedback", ACCESS_TENANT, true, dj_feedback},
     {"POST", "/v1/caches/*/entries", ACCESS_TENANT, true, dj_langcache_set},
     {"DELETE", "/v1/caches/*/entries", ACCESS_TENANT, true, dj_langcache_remove_matching},
     {"POST", "/v1/caches/*/entries/search", ACCESS_TENANT, true, dj_langcache_search},
@@ -66,9 +70,37 @@ static const struct route routes[] = {
     {"GET", "/readyz", ACCESS_OPEN, false, dj_ops_readyz},
     {"GET", "/health", ACCESS_OPERATOR, false, dj_ops_health},
     {"GET", "/health/detailed", ACCESS_OPERATOR, false, dj_ops_health_detailed},
+    {"GET", "/openapi.json", ACCESS_OPEN, false, dj_ops_openapi},
     {"POST", "/admin/reload", ACCESS_ADMIN, true, dj_ops_reload},
 };
 #define ROUTES (sizeof routes / sizeof *routes)
+
+typedef void proxy_fn(struct dj_proxy_context *proxy, struct dj_http_exchange *exchange,
+                      struct deja_slice id);
+
+/* Below /v1/; the last one takes every method and what no other takes. */
+static const struct {
+    const char *method;
+    const char *path;
+    proxy_fn *handle;
+} proxied[] = {
+    {"POST", "/v1/chat/completions", dj_proxy_chat},
+    {"POST", "/v1/embeddings", dj_proxy_embeddings},
+    {"*", "/v1/*", dj_proxy_passthrough},
+};
+#define PROXIED (sizeof proxied / sizeof *proxied)
+
+bool dj_api_route(size_t index, struct dj_api_route *out_route)
+{
+    if (index >= ROUTES + PROXIED)
+        return false;
+    if (index < ROUTES)
+        *out_route = (struct dj_api_route){routes[index].method, routes[index].path};
+    else
+        *out_route =
+            (struct dj_api_route){proxied[index - ROUTES].method, proxied[index - ROUTES].path};
+    return true;
+}
 
 /* ---- request ids ---- */
 
@@ -174,6 +206,22 @@ static bool is_match(const struct route *route, struct deja_slice path, struct d
     return true;
 }
 
+/* The path of the routes that this one is for; a name wins over a '*'. NULL: none. */
+static const char *find_path(struct deja_slice path)
+{
+    const char *found = NULL;
+    for (size_t i = 0; i < ROUTES; i++) {
+        struct deja_slice rest;
+        if (!is_match(&routes[i], path, &rest))
+            continue;
+        if (routes[i].path[strlen(routes[i].path) - 1] != '*')
+            return routes[i].path;
+        if (!found)
+            found = routes[i].path;
+    }
+    return found;
+}
+
 /* ---- refusals ---- */
 
 static void refuse(struct dj_http_exchange *exchange, struct deja_slice id, int status,
@@ -187,11 +235,11 @@ static void refuse(struct dj_http_exchange *exchange, struct deja_slice id, int 
 static void refuse_method(struct dj_http_exchange *exchange, struct deja_slice id)
 {
     const struct dj_http_request *http = dj_http_exchange_request(exchange);
+    const char *path = find_path(http->path);
     char allow[64] = "";
     size_t len = 0;
-    for (size_t i = 0; i < ROUTES; i++) {
-        struct deja_slice rest;
-        if (!is_match(&routes[i], http->path, &rest))
+    for (size_t i = 0; path && i < ROUTES; i++) {
+        if (strcmp(routes[i].path, path) != 0)
             continue;
         int more =
             snprintf(allow + len, sizeof allow - len, "%s%s", len ? ", " : "", routes[i].method);
@@ -294,22 +342,20 @@ static void serve(struct dj_api *api, const struct route *route, struct dj_http_
 static void handle_own(struct dj_api *api, struct dj_http_exchange *exchange, struct deja_slice id)
 {
     const struct dj_http_request *http = dj_http_exchange_request(exchange);
-    bool is_path = false;
+    const char *path = find_path(http->path);
     /* HEAD is GET whose body the server leaves out. */
     bool is_head = deja_slice_is_equal(http->method, deja_slice_text("HEAD"));
     struct deja_slice method = is_head ? deja_slice_text("GET") : http->method;
-    for (size_t i = 0; i < ROUTES; i++) {
+    for (size_t i = 0; path && i < ROUTES; i++) {
         struct deja_slice rest = {0};
-        if (!is_match(&routes[i], http->path, &rest))
-            continue;
-        is_path = true;
-        if (!deja_slice_is_equal(method, deja_slice_text(routes[i].method)))
+        if (strcmp(routes[i].path, path) != 0 || !is_match(&routes[i], http->path, &rest) ||
+            !deja_slice_is_equal(method, deja_slice_text(routes[i].method)))
             continue;
         if (has_access(api, &routes[i], exchange, id))
             serve(api, &routes[i], exchange, rest, id);
         return;
     }
-    if (is_path)
+    if (path)
         refuse_method(exchange, id);
     else
         refuse(exchange, id, 404, "not_found", "there is nothing here; clients use /v1/", NULL);
@@ -319,13 +365,12 @@ static void handle_proxy(struct dj_api *api, struct dj_http_exchange *exchange,
                          struct deja_slice id)
 {
     const struct dj_http_request *http = dj_http_exchange_request(exchange);
-    bool is_post = deja_slice_is_equal(http->method, deja_slice_text("POST"));
-    if (is_post && deja_slice_is_equal(http->path, deja_slice_text("/v1/chat/completions")))
-        dj_proxy_chat(api->proxy, exchange, id);
-    else if (is_post && deja_slice_is_equal(http->path, deja_slice_text("/v1/embeddings")))
-        dj_proxy_embeddings(api->proxy, exchange, id);
-    else
-        dj_proxy_passthrough(api->proxy, exchange, id);
+    size_t at = 0;
+    while (at < PROXIED - 1 &&
+           (!deja_slice_is_equal(http->method, deja_slice_text(proxied[at].method)) ||
+            !deja_slice_is_equal(http->path, deja_slice_text(proxied[at].path))))
+        at++;
+    proxied[at].handle(api->proxy, exchange, id);
 }
 
 void dj_api_handle(void *ctx, struct dj_http_exchange *exchange)
@@ -338,6 +383,8 @@ void dj_api_handle(void *ctx, struct dj_http_exchange *exchange)
         refuse(exchange, id, 421, "wrong_host", dj_local_text(verdict), NULL);
     else if (verdict != DJ_LOCAL_OK)
         refuse(exchange, id, 403, "foreign_origin", dj_local_text(verdict), NULL);
+    else if (dj_cors_answer(exchange, id))
+        return;
     else if (has_dot_segment(http->path))
         refuse(exchange, id, 400, "invalid_path", "the path has dot segments", NULL);
     else if (has_prefix(http->path, "/v1/") &&

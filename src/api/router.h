@@ -7,7 +7,7 @@
  *   /gptcache/…    a GPTCache server's routes
  *   /cache/…       those of LiteLLM's cache administration
  *   /metrics, /health…   loopback peers, others with the admin token
- *   /livez, /readyz, /healthz   everybody
+ *   /livez, /readyz, /healthz, /openapi.json   everybody
  *   /admin/…       the admin token
  *
  * Threads: one router is shared by all loops and immutable but for its atomics; handlers run on the
@@ -34,6 +34,13 @@ struct dj_api {
     _Atomic uint64_t request_seed; /* of made-up request ids; drawn at the first one */
     _Atomic uint64_t request_count;
 };
+
+/* One row of the table of routes, for those who describe it (openapi.json). */
+struct dj_api_route {
+    const char *method; /* "*": any */
+    const char *path;   /* a segment "*" stands for any one; the end of "/v1/" for any rest */
+};
+bool dj_api_route(size_t index, struct dj_api_route *out_route); /* false: there are no more */
 
 /* dj_http_handler_fn and dj_http_error_fn over a struct dj_api. */
 void dj_api_handle(void *api, struct dj_http_exchange *exchange);

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "base/map.h"
+#include "cache/access.h"
 #include "cache/engine.h"
 #include "cache/generations.h"
 #include "cache/semantic.h"
@@ -16,6 +17,9 @@ struct dj_engine {
     struct dj_generations *generations;
     struct dj_tombstones **tombstones; /* one per loop, loop-bound */
     struct dj_semantic *semantic;
+    struct dj_access *access;
+    struct dj_job keep_job; /* loop 0's, as is the next */
+    bool is_keeping;
     _Atomic uint64_t version; /* last one given */
     _Atomic bool is_index_ready;
     _Atomic uint32_t pending; /* operations under way */
@@ -71,6 +75,8 @@ static inline void dj_engine_leave(struct dj_engine *engine)
 {
     atomic_fetch_sub(&engine->pending, 1);
 }
+/* Once a minute, from loop 0: access statistics go to the embedded tier. */
+void dj_engine_keep_access(struct dj_engine *engine, struct dj_loop *loop);
 /* A version above all before it. */
 uint64_t dj_engine_next_version(struct dj_engine *engine);
 /* Puts a value read from a lower tier into memory, on its home loop, unless it was deleted since.

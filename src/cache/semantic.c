@@ -263,22 +263,32 @@ static bool start_drain(struct dj_semantic *semantic)
     return is_any_running;
 }
 
-enum deja_status dj_semantic_submit(struct dj_semantic *semantic, struct dj_semantic_job *job)
+enum deja_status dj_semantic_submit_all(struct dj_semantic *semantic, struct dj_semantic_job *first,
+                                        uint32_t count)
 {
     enum deja_status status = DEJA_OK;
-    job->status = DEJA_OK;
-    job->match_count = 0;
-    job->embed_us = 0;
-    job->search_us = 0;
-    job->next = NULL;
+    struct dj_semantic_job *last = first;
+    for (struct dj_semantic_job *job = first; job; job = job->next) {
+        job->status = DEJA_OK;
+        job->match_count = 0;
+        job->embed_us = 0;
+        job->search_us = 0;
+        last = job;
+    }
     pthread_mutex_lock(&semantic->pending_lock);
-    if (semantic->pending_count >= DJ_SEMANTIC_PENDING_MAX || !start_drain(semantic)) {
+    if (semantic->pending_count + count > DJ_SEMANTIC_PENDING_MAX || !start_drain(semantic)) {
         status = DEJA_ERR_BUSY;
     } else {
-        *semantic->last = job;
-        semantic->last = &job->next;
-        semantic->pending_count++;
+        *semantic->last = first;
+        semantic->last = &last->next;
+        semantic->pending_count += count;
     }
     pthread_mutex_unlock(&semantic->pending_lock);
     return status;
+}
+
+enum deja_status dj_semantic_submit(struct dj_semantic *semantic, struct dj_semantic_job *job)
+{
+    job->next = NULL;
+    return dj_semantic_submit_all(semantic, job, 1);
 }

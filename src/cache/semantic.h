@@ -71,6 +71,10 @@ enum deja_status dj_semantic_name(const struct dj_semantic *semantic, uint32_t d
                                   struct deja_slice embedder, char label[DJ_INDEX_LABEL_BYTES],
                                   struct dj_index_name *out_name) DEJA_NODISCARD;
 struct dj_indexes *dj_semantic_indexes(struct dj_semantic *semantic);
+/* count jobs, linked by next: enter the queue together or not at all. */
+enum deja_status dj_semantic_submit_all(struct dj_semantic *semantic, struct dj_semantic_job *first,
+                                        uint32_t count) DEJA_NODISCARD;
+
 /* True the second time a scope is asked about (bounded memory; may forget). */
 bool dj_semantic_is_scope_seen(struct dj_semantic *semantic, const uint8_t scope[DJ_ID_BYTES]);
 struct dj_embedder *dj_semantic_embedder(const struct dj_semantic *semantic);

@@ -289,6 +289,7 @@ static void remove_home(void *ctx)
     if (removal->options.is_tombstone)
         dj_tombstones_add(engine->tombstones[dj_loop_index(removal->home)], &removal->key,
                           removal->version);
+    dj_access_forget(engine->access, &removal->key);
     removal->removed =
         dj_memory_remove(engine->options.memory, &removal->key, removal->options.version_max) ? 1
                                                                                               : 0;

@@ -68,7 +68,9 @@ struct dj_http_exchange {
     bool is_close_delimited;
     bool has_no_body; /* HEAD, 204, 304 */
     bool wants_drained;
-    int64_t body_bytes_left; /* of a streamed answer with a length; else -1 */
+    int64_t body_bytes_left;            /* of a streamed answer with a length; else -1 */
+    const struct dj_http_header *added; /* beyond the answer's own */
+    size_t added_count;
     void *watch_ctx;
     dj_http_event_fn *on_event; /* NULL: nobody watches */
 };

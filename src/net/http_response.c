@@ -33,6 +33,14 @@ void dj_http_exchange_watch(struct dj_http_exchange *exchange, void *ctx,
     exchange->on_event = on_event;
 }
 
+void dj_http_exchange_add_headers(struct dj_http_exchange *exchange,
+                                  const struct dj_http_header *headers, size_t count)
+{
+    assert(exchange->is_active);
+    exchange->added = headers;
+    exchange->added_count = count;
+}
+
 static bool is_ours(struct deja_slice name)
 {
     switch (name.len) {
@@ -49,9 +57,22 @@ static bool is_ours(struct deja_slice name)
     }
 }
 
-static void append_headers(struct dj_buf *head, const struct dj_http_header *headers, size_t count)
+/* Said by others too, and by those better. */
+static bool is_added(const struct dj_http_exchange *exchange, struct deja_slice name)
 {
+    for (size_t i = 0; i < exchange->added_count; i++)
+        if (dj_http_is_same_slice(exchange->added[i].name, name))
+            return !dj_http_is_same(name, "vary");
+    return false;
+}
+
+static void append_headers(struct dj_buf *head, const struct dj_http_exchange *exchange,
+                           const struct dj_http_header *headers, size_t count)
+{
+    bool is_own = headers != exchange->added;
     for (size_t i = 0; i < count; i++) {
+        if (is_own && is_added(exchange, headers[i].name))
+            continue;
         if (is_ours(headers[i].name) || !dj_http_is_token(headers[i].name) ||
             !dj_http_is_value(headers[i].value))
             continue;
@@ -80,7 +101,9 @@ static void begin_head(struct dj_http_connection *connection, int status,
     }
     dj_buf_append_text(head, dj_http_server_date(connection->server));
     dj_buf_append(head, "\r\n", 2);
-    append_headers(head, headers, count);
+    append_headers(head, &connection->exchange, headers, count);
+    append_headers(head, &connection->exchange, connection->exchange.added,
+                   connection->exchange.added_count);
     if (connection->must_close || connection->server->is_draining ||
         (connection->has_ended && connection->input.len == 0)) {
         connection->must_close = true;

@@ -70,6 +70,12 @@ enum deja_status dj_http_server_open(struct dj_loop *loop, const char *host, uin
                                      dj_http_handler_fn *handler, dj_http_error_fn *on_error,
                                      struct dj_http_server **out_server,
                                      struct deja_error *error) DEJA_NODISCARD;
+/* The same over a bound socket that is inherited; fd as in dj_listener_open_fd. */
+enum deja_status dj_http_server_open_fd(struct dj_loop *loop, int fd,
+                                        const struct dj_http_limits *limits, void *ctx,
+                                        dj_http_handler_fn *handler, dj_http_error_fn *on_error,
+                                        struct dj_http_server **out_server,
+                                        struct deja_error *error) DEJA_NODISCARD;
 uint16_t dj_http_server_port(const struct dj_http_server *server);
 
 /* Stops accepting, closes idle connections; running exchanges are answered with
@@ -82,6 +88,11 @@ uint32_t dj_http_server_connections(const struct dj_http_server *server);
 
 const struct dj_http_request *dj_http_exchange_request(const struct dj_http_exchange *exchange);
 struct dj_loop *dj_http_exchange_loop(const struct dj_http_exchange *exchange);
+
+/* Headers of the answer, whoever gives it; of what is named here the answer's own are left out, but
+ * for Vary. headers and what they point to live as long as the exchange (its arena). */
+void dj_http_exchange_add_headers(struct dj_http_exchange *exchange,
+                                  const struct dj_http_header *headers, size_t count);
 
 /* First header of that name (any case), or a NULL slice. */
 struct deja_slice dj_http_find_header(const struct dj_http_request *request, const char *name);

@@ -88,8 +88,10 @@ static void answer_value(struct ride *ride, const struct dj_value *value, enum d
         ride_fail(ride, 503, "The stored answer could not be replayed.", NULL, "cache_unavailable");
     } else {
         ride_answer(ride, &outcome, body, ride->is_stream);
-        if (outcome.is_hit)
+        if (outcome.is_hit) {
             dj_telemetry_saved(ride->context->telemetry, entry);
+            dj_engine_note_hit(ride->context->engine, ride->loop, entry);
+        }
         ride_end(ride, result, outcome.is_hit ? level : "none");
     }
     dj_buf_fini(&rewritten);

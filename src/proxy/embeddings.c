@@ -138,8 +138,11 @@ static void answer_all(struct inputs *inputs, bool is_hit, const char *level)
     if (body.status != DEJA_OK) {
         ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");
     } else {
-        for (size_t i = 0; is_hit && i < inputs->count; i++)
-            dj_telemetry_saved(ride->context->telemetry, dj_value_entry(inputs->items[i].value));
+        for (size_t i = 0; is_hit && i < inputs->count; i++) {
+            const struct dj_entry *entry = dj_value_entry(inputs->items[i].value);
+            dj_telemetry_saved(ride->context->telemetry, entry);
+            dj_engine_note_hit(ride->context->engine, ride->loop, entry);
+        }
         ride_answer(ride, &outcome, dj_buf_slice(&body), false);
         enum dj_result result = is_hit            ? DJ_RESULT_HIT_EXACT
                                 : ride->is_leader ? DJ_RESULT_MISS

@@ -147,10 +147,17 @@ void dj_proxy_passthrough(struct dj_proxy_context *context, struct dj_http_excha
         .total_timeout_ms = ride->policy->total_timeout_ms,
     };
     dj_http_exchange_watch(exchange, p, on_event);
-    if (!out.body.data || dj_outbound_start(context->outbounds[dj_loop_index(ride->loop)], &out,
-                                            &events, p, &p->outbound) != DEJA_OK) {
-        dj_call_destroy(call);
-        dj_free(p);
+    enum deja_status status = DEJA_ERR_NOMEM;
+    if (out.body.data)
+        status = dj_outbound_start(context->outbounds[dj_loop_index(ride->loop)], &out, &events, p,
+                                   &p->outbound);
+    if (status == DEJA_OK)
+        return;
+    dj_call_destroy(call);
+    dj_free(p);
+    if (status == DEJA_ERR_INVALID) /* the client's, not the upstream's: its path and query */
+        ride_fail(ride, 400, "The path and query are longer than 16 KiB or not of a URL's form.",
+                  NULL, "invalid_path");
+    else
         ride_fail(ride, 503, "No upstream connection can be made now.", NULL, "upstream_error");
-    }
 }

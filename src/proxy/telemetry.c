@@ -280,6 +280,10 @@ void dj_telemetry_request(struct dj_telemetry *telemetry, const uint8_t tenant_i
     if (!dj_telemetry_cache_types[api])
         return;
     if (result == DJ_RESULT_HIT_EXACT || result == DJ_RESULT_HIT_SEMANTIC) {
+        if (level == LEVEL_MEMORY || level == LEVEL_LMDB)
+            atomic_fetch_add_explicit(level == LEVEL_MEMORY ? &tenant->memory_hits
+                                                            : &tenant->lmdb_hits,
+                                      1, memory_order_relaxed);
         dj_series_add(slot_series(telemetry, &labels->hits[api][level], FAMILY_HITS, looked), 1);
         if (level == LEVEL_MEMORY && api != API_API) /* what lies below tells itself */
             dj_series_observe(telemetry->memory_hits, seconds);
@@ -423,6 +427,13 @@ void dj_telemetry_invalidation(struct dj_telemetry *telemetry, const uint8_t ten
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_INVALIDATIONS, values), 1);
 }
 
+void dj_telemetry_evicted(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
+                          const char *reason)
+{
+    const char *const values[] = {tenant_of(telemetry, tenant, false)->labels->tenant, reason};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_EVICTIONS, values), 1);
+}
+
 void dj_telemetry_reloaded(struct dj_telemetry *telemetry, bool is_ok, int64_t now_ms)
 {
     dj_series_set(dj_telemetry_series(telemetry, FAMILY_RELOAD_SUCCESS, NULL), is_ok ? 1 : 0);
@@ -446,6 +457,8 @@ static void add_totals(struct tenant *tenant, struct dj_telemetry_totals *totals
         totals->results[i] += count;
         totals->requests += count;
     }
+    totals->memory_hits += atomic_load_explicit(&tenant->memory_hits, memory_order_relaxed);
+    totals->lmdb_hits += atomic_load_explicit(&tenant->lmdb_hits, memory_order_relaxed);
     totals->saved_input_tokens +=
         atomic_load_explicit(&tenant->saved_input_tokens, memory_order_relaxed);
     totals->saved_output_tokens +=

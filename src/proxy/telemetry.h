@@ -87,6 +87,10 @@ void dj_telemetry_inflight(struct dj_telemetry *telemetry, int change);
 /* kind: "tag", "all", "query", "entry". */
 void dj_telemetry_invalidation(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
                                const char *kind);
+/* An entry left a level without being asked to. reason: "size", "ttl", "tenant_limit". Never
+ * waits but for the first of a tenant. */
+void dj_telemetry_evicted(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
+                          const char *reason);
 /* A reload of the configuration ended. */
 void dj_telemetry_reloaded(struct dj_telemetry *telemetry, bool is_ok, int64_t now_ms);
 
@@ -131,6 +135,8 @@ uint32_t dj_telemetry_tenant_count(struct dj_telemetry *telemetry);
 struct dj_telemetry_totals {
     uint64_t requests;
     uint64_t results[DJ_RESULT_COUNT];
+    uint64_t memory_hits; /* of the hits: where the answer was */
+    uint64_t lmdb_hits;
     uint64_t saved_input_tokens;
     uint64_t saved_output_tokens;
     double saved_seconds;

@@ -74,13 +74,14 @@ struct labels {
     series_slot hits[API_COUNT][LEVEL_COUNT];
     series_slot misses[API_COUNT];
     series_slot saved_seconds;
-    uint64_t evictions_seen[2]; /* gauges_lock: what was already added, by reason */
 };
 
 struct tenant {
     uint8_t id[DJ_ID_BYTES];
     struct labels *labels; /* owned, or that of "other" */
     _Atomic uint64_t results[DJ_RESULT_COUNT];
+    _Atomic uint64_t memory_hits;
+    _Atomic uint64_t lmdb_hits;
     _Atomic uint64_t saved_input_tokens;
     _Atomic uint64_t saved_output_tokens;
     _Atomic uint64_t saved_ms;

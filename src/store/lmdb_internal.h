@@ -4,7 +4,7 @@
  *   lmdb_env.c     environments, codes, discarding   lmdb_apply.c   one write inside a transaction
  *   lmdb_verify.c  the walk after a power cut        lmdb_read.c    batched reads, scan of vectors
  *   lmdb_tally.c   what each tenant has              lmdb_meta.c    the meta environment
- *   lmdb_list.c    a tenant's entries, in pieces
+ *   lmdb_list.c    a tenant's entries, in pieces     lmdb_access.c  access statistics
  *
  * Codes of LMDB become enum deja_status in the file that received them: DEJA_ERR_LIMIT means the
  * map is full, DEJA_ERR_CORRUPT that a page made no sense.
@@ -31,6 +31,7 @@ enum dj_lmdb_table {
     DJ_LMDB_ENTRIES,
     DJ_LMDB_VECTORS,
     DJ_LMDB_EXPIRY,
+    DJ_LMDB_ACCESS,
     DJ_LMDB_FORMAT,
     DJ_LMDB_TABLE_COUNT
 };
@@ -58,6 +59,7 @@ enum dj_lmdb_write_kind {
     DJ_WRITE_REMOVE,
     DJ_WRITE_CLEAR,
     DJ_WRITE_DROP_CORRUPT, /* remove the row unless it verifies by now */
+    DJ_WRITE_ACCESS,       /* record: rows of dj_store_access */
 };
 
 /* A queued write: owned by the queue, then the writer, then the loop that is told. */
@@ -200,6 +202,15 @@ void dj_lmdb_drop_corrupt(struct dj_lmdb *lmdb, const struct dj_store_key *key);
 /* Of the row's bytes, checked against the key: DEJA_ERR_CORRUPT. */
 enum deja_status dj_lmdb_decode(const struct dj_store_key *key, struct deja_slice row,
                                 struct dj_value **out_value) DEJA_NODISCARD;
+
+/* lmdb_access.c */
+enum deja_status dj_lmdb_access_put(struct dj_store *store, const struct dj_store_access *rows,
+                                    size_t count);
+enum deja_status dj_lmdb_access_walk(struct dj_store *store, void *ctx, dj_store_access_fn *each);
+enum deja_status dj_lmdb_apply_access(struct dj_lmdb *lmdb, struct dj_lmdb_txn *txn,
+                                      const struct dj_lmdb_write *write) DEJA_NODISCARD;
+bool dj_lmdb_access_read(struct deja_slice key, struct deja_slice value,
+                         struct dj_store_access *out_row); /* false: not of the form */
 
 /* lmdb_list.c */
 enum deja_status dj_lmdb_list(struct dj_store *store, struct dj_loop *loop,
