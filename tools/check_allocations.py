@@ -23,6 +23,8 @@ NOTHING = {
     "dj_hex_decode": "into the caller's bytes",
     "dj_args_parse": "borrows from argv",
     "dj_tenant_parse": "into the caller's bytes",
+    "dj_question_check": "looks at the text",
+    "dj_secret_load": "a file of 32 bytes onto the stack",
     "dj_zip_open": "looks into the caller's archive",
     "dj_zip_next": "looks into the caller's archive",
     "dj_registry_find": "copies a record out",
