@@ -146,7 +146,6 @@ static inline struct dj_engine *engine_create(struct fixture *fixture)
                                         .api_threshold = 0.8};
     struct dj_engine *engine = NULL;
     options.lmdb = FIXTURE_LMDB;
-    options.is_lmdb_foreign = options.lmdb != NULL;
     assert_int_equal(dj_memory_open(&memory, fixture->loops, &options.memory), DEJA_OK);
     assert_int_equal(dj_engine_create(&options, &engine), DEJA_OK);
     return engine;
