@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "text/utf8.h"
+
 #define METADATA_BYTES_MAX (64u * 1024u)
 #define TAG_BYTES_MAX 128u
 #define DEPENDS_MAX 32u
@@ -281,6 +283,8 @@ static const char *kind_text(uint8_t kind)
         return "chat";
     case DJ_ENTRY_EMBEDDING:
         return "embedding";
+    case DJ_ENTRY_BYTES:
+        return "library";
     default:
         return "api";
     }
@@ -334,6 +338,10 @@ void dj_entry_write(struct dj_json_writer *w, const struct dj_entry *entry, int6
     dj_json_key(w, "response");
     if (entry->kind == DJ_ENTRY_EMBEDDING)
         write_embedding(w, entry->body);
+    else if (entry->kind == DJ_ENTRY_BYTES && dj_utf8_is_valid(entry->body))
+        dj_json_put_string(w, entry->body);
+    else if (entry->kind == DJ_ENTRY_BYTES)
+        dj_json_put_null(w); /* only the program that put them knows what they are */
     else
         dj_json_put_raw(w, entry->body);
 }

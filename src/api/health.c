@@ -36,7 +36,7 @@ static void fill(const struct dj_probe *probe, struct component out[COMPONENTS])
 {
     static const char *const absent[] = {"circuit_breaker", "redis", "postgres", "s3"};
     size_t count = 0;
-    out[count++] = component("l1", DJ_HEALTH_HEALTHY, 0, NULL);
+    out[count++] = component("l1", DJ_HEALTH_HEALTHY, probe->memory_ms, NULL);
     out[count++] = component("lmdb", probe->lmdb, probe->lmdb_ms, "does not answer");
     out[count++] = component("embedder", probe->embedder, probe->embedder_ms, "cannot embed");
     out[count] = component("vector_store", probe->index, -1, NULL);

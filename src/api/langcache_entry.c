@@ -89,7 +89,21 @@ static bool is_message(const struct dj_json *object)
            dj_json_get(dj_json_get(object, "kwargs"), "content");
 }
 
-/* The message as a turn of a chat request, with all that is said about it. */
+/* object without one member. */
+static void write_rest(struct dj_json_writer *w, const struct dj_json *object, const char *left_out)
+{
+    dj_json_begin_object(w);
+    for (struct dj_json_walk walk = dj_json_walk(object); dj_json_walk_next(&walk);) {
+        if (deja_slice_is_equal(walk.key, deja_slice_text(left_out)))
+            continue;
+        dj_json_key_slice(w, walk.key);
+        dj_json_put_value(w, walk.value);
+    }
+    dj_json_end_object(w);
+}
+
+/* The message as a turn of a chat request; all else that it says stays beside its content, so that
+ * two lists have one key only if they are the same. */
 static void write_turn(struct dj_json_writer *w, const struct dj_json *message)
 {
     const struct dj_json *id = dj_json_get(message, "id");
@@ -99,15 +113,12 @@ static void write_turn(struct dj_json_writer *w, const struct dj_json *message)
     dj_json_begin_object(w);
     dj_json_key(w, "role");
     dj_json_put_text(w, is_human ? "user" : "other");
-    dj_json_key(w, "class");
-    dj_json_put_string(w, class);
-    for (struct dj_json_walk walk = dj_json_walk(kwargs); dj_json_walk_next(&walk);) {
-        if (deja_slice_is_equal(walk.key, deja_slice_text("role")) ||
-            deja_slice_is_equal(walk.key, deja_slice_text("class")))
-            continue; /* taken; a message's type says the same */
-        dj_json_key_slice(w, walk.key);
-        dj_json_put_value(w, walk.value);
-    }
+    dj_json_key(w, "content");
+    dj_json_put_value(w, dj_json_get(kwargs, "content"));
+    dj_json_key(w, "kwargs");
+    write_rest(w, kwargs, "content");
+    dj_json_key(w, "message");
+    write_rest(w, message, "kwargs");
     dj_json_end_object(w);
 }
 

@@ -103,6 +103,7 @@ static void on_probed(void *ctx, enum deja_status status, struct dj_value *value
 void dj_probe_start(struct dj_request *request, bool is_embedder_asked, void *ctx,
                     dj_probe_done_fn *done)
 {
+    static const struct dj_store_key nobody = {{0}, {0}}; /* no tenant has this id */
     struct dj_engine *engine = request->api->proxy->engine;
     struct asking *asking = dj_arena_alloc(request->arena, sizeof *asking);
     if (!asking) {
@@ -115,6 +116,9 @@ void dj_probe_start(struct dj_request *request, bool is_embedder_asked, void *ct
                               .ctx = ctx,
                               .done = done,
                               .started_us = dj_loop_monotonic_us(request->loop)};
+    dj_value_unref(dj_engine_find(engine, request->loop, &nobody, 0));
+    asking->probe.memory_ms =
+        (double)(dj_loop_monotonic_us(request->loop) - asking->started_us) / 1e3;
     enum deja_status status = dj_engine_probe(engine, request->loop, asking, on_probed);
     if (status == DEJA_ERR_UNSUPPORTED)
         ask_embedder(asking); /* there is none */

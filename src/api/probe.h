@@ -1,6 +1,7 @@
 /* api/probe.h - asks the parts that a daemon serves with, and says how they are.
  *
- *   embedded tier   a look-up of a key that nobody has, timed
+ *   memory          a look-up of a key that nobody has, timed
+ *   embedded tier   the same, past its filter
  *   embedder        (only if asked for) a word embedded on a worker, timed
  *   index           still loading: semantic hits are not whole yet
  *
@@ -21,6 +22,7 @@ const char *dj_health_text(enum dj_health health); /* "disabled", "healthy", …
 
 /* Plain data, in the request's arena. */
 struct dj_probe {
+    double memory_ms; /* of a look-up there; it cannot fail */
     enum dj_health lmdb;
     double lmdb_ms; /* < 0: not asked */
     enum dj_health embedder;

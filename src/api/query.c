@@ -5,6 +5,7 @@
 
 #include "base/num.h"
 #include "proto/form.h"
+#include "text/question.h"
 #include "text/utf8.h"
 
 bool dj_query_check_members(struct dj_request *request, const struct dj_json *object,
@@ -33,34 +34,20 @@ static bool complain(struct dj_request *request, const char *type, const char *w
     return false;
 }
 
-/* Cc but for tab and line ends: what has no business in a question. */
-static bool is_control(int32_t code_point)
-{
-    if (code_point == '\t' || code_point == '\n' || code_point == '\r')
-        return false;
-    return code_point < 0x20 || (code_point >= 0x7f && code_point <= 0x9f);
-}
-
 bool dj_query_check_text(struct dj_request *request, struct deja_slice text, const char *where)
 {
     uint32_t chars_max = atomic_load(&request->api->proxy->policy)->query_chars_max;
     size_t chars = 0;
-    bool has_ink = false;
-    if (!dj_utf8_is_valid(text))
-        return complain(request, "query_invalid_characters", where, "query", "utf8",
-                        "not valid UTF-8");
-    for (size_t at = 0; at < text.len; chars++) {
-        int32_t code_point = dj_utf8_next(text, &at);
-        if (is_control(code_point))
-            return complain(request, "query_invalid_characters", where, "query", "characters",
-                            "control characters are not allowed");
-        has_ink = has_ink || dj_char_class(code_point) != DJ_CHAR_SPACE;
-    }
-    if (!has_ink)
-        return complain(request, "query_empty", where, "query", "required", "the query is empty");
-    if (chars > chars_max)
+    enum deja_status status = dj_question_check(text, chars_max, &chars);
+    if (status == DEJA_ERR_QUERY_INVALID_CHARACTERS)
+        return complain(request, deja_status_name(status), where, "query", "characters",
+                        "must be UTF-8 without control characters");
+    if (status == DEJA_ERR_QUERY_EMPTY)
+        return complain(request, deja_status_name(status), where, "query", "required",
+                        "the query is empty");
+    if (status == DEJA_ERR_QUERY_TOO_LONG)
         return complain(
-            request, "query_too_long", where, "query", "length",
+            request, deja_status_name(status), where, "query", "length",
             dj_request_text(request, "at most %u characters, these are %zu", chars_max, chars));
     return true;
 }
@@ -78,7 +65,7 @@ bool dj_query_label(struct dj_request *request, const struct dj_json *object, co
         return complain(request, "invalid_request", where, name, "length",
                         dj_request_text(request, "at most %zu bytes", len_max));
     for (size_t at = 0; at < text.len;)
-        if (is_control(dj_utf8_next(text, &at)))
+        if (dj_question_is_control(dj_utf8_next(text, &at)))
             return complain(request, "invalid_request", where, name, "characters",
                             "control characters are not allowed");
     *out_text = text;

@@ -206,6 +206,22 @@ static bool is_match(const struct route *route, struct deja_slice path, struct d
     return true;
 }
 
+/* The path of the routes that this one is for; a name wins over a '*'. NULL: none. */
+static const char *find_path(struct deja_slice path)
+{
+    const char *found = NULL;
+    for (size_t i = 0; i < ROUTES; i++) {
+        struct deja_slice rest;
+        if (!is_match(&routes[i], path, &rest))
+            continue;
+        if (routes[i].path[strlen(routes[i].path) - 1] != '*')
+            return routes[i].path;
+        if (!found)
+            found = routes[i].path;
+    }
+    return found;
+}
+
 /* ---- refusals ---- */
 
 static void refuse(struct dj_http_exchange *exchange, struct deja_slice id, int status,
@@ -219,11 +235,11 @@ static void refuse(struct dj_http_exchange *exchange, struct deja_slice id, int 
 static void refuse_method(struct dj_http_exchange *exchange, struct deja_slice id)
 {
     const struct dj_http_request *http = dj_http_exchange_request(exchange);
+    const char *path = find_path(http->path);
     char allow[64] = "";
     size_t len = 0;
-    for (size_t i = 0; i < ROUTES; i++) {
-        struct deja_slice rest;
-        if (!is_match(&routes[i], http->path, &rest))
+    for (size_t i = 0; path && i < ROUTES; i++) {
+        if (strcmp(routes[i].path, path) != 0)
             continue;
         int more =
             snprintf(allow + len, sizeof allow - len, "%s%s", len ? ", " : "", routes[i].method);
@@ -326,22 +342,20 @@ static void serve(struct dj_api *api, const struct route *route, struct dj_http_
 static void handle_own(struct dj_api *api, struct dj_http_exchange *exchange, struct deja_slice id)
 {
     const struct dj_http_request *http = dj_http_exchange_request(exchange);
-    bool is_path = false;
+    const char *path = find_path(http->path);
     /* HEAD is GET whose body the server leaves out. */
     bool is_head = deja_slice_is_equal(http->method, deja_slice_text("HEAD"));
     struct deja_slice method = is_head ? deja_slice_text("GET") : http->method;
-    for (size_t i = 0; i < ROUTES; i++) {
+    for (size_t i = 0; path && i < ROUTES; i++) {
         struct deja_slice rest = {0};
-        if (!is_match(&routes[i], http->path, &rest))
-            continue;
-        is_path = true;
-        if (!deja_slice_is_equal(method, deja_slice_text(routes[i].method)))
+        if (strcmp(routes[i].path, path) != 0 || !is_match(&routes[i], http->path, &rest) ||
+            !deja_slice_is_equal(method, deja_slice_text(routes[i].method)))
             continue;
         if (has_access(api, &routes[i], exchange, id))
             serve(api, &routes[i], exchange, rest, id);
         return;
     }
-    if (is_path)
+    if (path)
         refuse_method(exchange, id);
     else
         refuse(exchange, id, 404, "not_found", "there is nothing here; clients use /v1/", NULL);

@@ -212,9 +212,10 @@ static void add_hits(struct dj_access *access, const struct dj_store_key *key, u
             dj_list_remove(&row->by_time);
             dj_list_push_back(&shard->by_time, &row->by_time);
         }
-        dj_list_remove(&row->changed);
-        if (is_changed)
+        if (is_changed) {
+            dj_list_remove(&row->changed);
             dj_list_push_back(&shard->changed, &row->changed);
+        }
     }
     pthread_mutex_unlock(&shard->lock);
 }
@@ -439,7 +440,7 @@ void dj_access_sums(struct dj_access *access, const uint8_t *tenant,
 
 /* ---- keeping ---- */
 
-static uint32_t take_changed(struct dj_access *access, struct dj_lmdb_access *rows)
+static uint32_t take_changed(struct dj_access *access, struct dj_store_access *rows)
 {
     uint32_t count = 0;
     for (size_t i = 0; i < SHARDS && count < PIECE_MAX; i++) {
@@ -448,7 +449,7 @@ static uint32_t take_changed(struct dj_access *access, struct dj_lmdb_access *ro
         while (count < PIECE_MAX && !dj_list_is_empty(&shard->changed)) {
             struct row *row = DJ_CONTAINER(shard->changed.next, struct row, changed);
             dj_list_remove(&row->changed);
-            rows[count++] = (struct dj_lmdb_access){
+            rows[count++] = (struct dj_store_access){
                 .key = row->key, .hits = row->hits, .last_ms = row->last_ms};
         }
         pthread_mutex_unlock(&shard->lock);
@@ -456,7 +457,7 @@ static uint32_t take_changed(struct dj_access *access, struct dj_lmdb_access *ro
     return count;
 }
 
-static uint32_t take_changed_tenants(struct dj_access *access, struct dj_lmdb_access *rows)
+static uint32_t take_changed_tenants(struct dj_access *access, struct dj_store_access *rows)
 {
     uint32_t count = 0;
     size_t cursor = 0;
@@ -468,11 +469,11 @@ static uint32_t take_changed_tenants(struct dj_access *access, struct dj_lmdb_ac
         if (!tenant->is_changed)
             continue;
         tenant->is_changed = false;
-        struct dj_lmdb_access *row = &rows[count++];
-        *row = (struct dj_lmdb_access){.hits = tenant->sums.hits,
-                                       .last_ms = tenant->last_ms,
-                                       .verdicts = tenant->sums.verdicts,
-                                       .verdicts_wrong = tenant->sums.verdicts_wrong};
+        struct dj_store_access *row = &rows[count++];
+        *row = (struct dj_store_access){.hits = tenant->sums.hits,
+                                        .last_ms = tenant->last_ms,
+                                        .verdicts = tenant->sums.verdicts,
+                                        .verdicts_wrong = tenant->sums.verdicts_wrong};
         memcpy(row->key.tenant, key.data, sizeof row->key.tenant);
     }
     pthread_mutex_unlock(&access->tenants_lock);
@@ -482,7 +483,8 @@ static uint32_t take_changed_tenants(struct dj_access *access, struct dj_lmdb_ac
 void dj_access_keep(struct dj_access *access)
 {
     struct dj_store *lmdb = access->options.lmdb;
-    struct dj_lmdb_access *rows = lmdb ? dj_alloc(PIECE_MAX * sizeof *rows) : NULL;
+    struct dj_store_access *rows =
+        lmdb && lmdb->ops->keep_access ? dj_alloc(PIECE_MAX * sizeof *rows) : NULL;
     if (!rows)
         return;
     drain_all(access);
@@ -497,13 +499,13 @@ void dj_access_keep(struct dj_access *access)
             count = take_changed_tenants(access, rows);
         }
         /* A full queue: they are told again when they change again. */
-        if (count == 0 || dj_lmdb_access_put(lmdb, rows, count) != DEJA_OK)
+        if (count == 0 || lmdb->ops->keep_access(lmdb, rows, count) != DEJA_OK)
             break;
     }
     dj_free(rows);
 }
 
-static bool on_row(void *ctx, const struct dj_lmdb_access *row)
+static bool on_row(void *ctx, const struct dj_store_access *row)
 {
     static const uint8_t no_id[DJ_ID_BYTES];
     struct dj_access *access = ctx;
@@ -519,8 +521,8 @@ static bool on_row(void *ctx, const struct dj_lmdb_access *row)
 
 void dj_access_load(struct dj_access *access)
 {
-    if (access->options.lmdb &&
-        dj_lmdb_access_walk(access->options.lmdb, access, on_row) != DEJA_OK) {
+    struct dj_store *lmdb = access->options.lmdb;
+    if (lmdb && lmdb->ops->scan_access && lmdb->ops->scan_access(lmdb, access, on_row) != DEJA_OK) {
         /* Counts begin anew: no reason not to serve. */
     }
 }

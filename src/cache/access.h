@@ -15,7 +15,7 @@
 
 #include "cache/engine.h"
 #include "loop/pool.h"
-#include "store/lmdb.h"
+#include "store/store.h"
 
 #define DJ_ACCESS_RING 10000u
 
@@ -25,7 +25,7 @@ struct dj_access_options {
     uint32_t loop_count;
     uint32_t rows_max;     /* 0: 262,144 */
     struct dj_pool *pool;  /* borrowed */
-    struct dj_store *lmdb; /* borrowed; NULL: nothing is kept */
+    struct dj_store *lmdb; /* borrowed; NULL, or one that keeps none: nothing is kept */
 };
 
 enum deja_status dj_access_create(const struct dj_access_options *options,

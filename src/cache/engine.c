@@ -55,7 +55,8 @@ enum deja_status dj_engine_create(const struct dj_engine_options *options,
     engine->options = *options;
     set_defaults(&engine->options);
     enum deja_status status = dj_generations_create(
-        GENERATIONS_MAX, engine, options->lmdb ? keep_generation : NULL, &engine->generations);
+        GENERATIONS_MAX, engine,
+        options->lmdb && !options->is_lmdb_foreign ? keep_generation : NULL, &engine->generations);
     engine->tombstones = dj_alloc_zeroed(options->loop_count, sizeof(struct dj_tombstones *));
     if (!engine->tombstones)
         status = DEJA_ERR_NOMEM;
@@ -64,8 +65,10 @@ enum deja_status dj_engine_create(const struct dj_engine_options *options,
     if (status == DEJA_OK)
         status = dj_semantic_create(options->pool, options->embedder, engine->options.vectors_max,
                                     &engine->semantic);
-    const struct dj_access_options access = {
-        .loop_count = options->loop_count, .pool = options->pool, .lmdb = options->lmdb};
+    const struct dj_access_options access = {.loop_count = options->loop_count,
+                                             .pool = options->pool,
+                                             .lmdb =
+                                                 options->is_lmdb_foreign ? NULL : options->lmdb};
     if (status == DEJA_OK)
         status = dj_access_create(&access, &engine->access);
     if (status != DEJA_OK) {
@@ -85,7 +88,7 @@ void dj_engine_destroy(struct dj_engine *engine)
 {
     if (!engine)
         return;
-    if (engine->access && engine->options.lmdb)
+    if (engine->access && dj_engine_is_index_ready(engine))
         dj_access_keep(engine->access);
     if (engine->options.memory)
         engine->options.memory->ops->close(engine->options.memory);
@@ -115,7 +118,7 @@ static bool on_generation(void *ctx, struct deja_slice key, struct deja_slice va
 
 enum deja_status dj_engine_load_generations(struct dj_engine *engine)
 {
-    if (!engine->options.lmdb)
+    if (!engine->options.lmdb || engine->options.is_lmdb_foreign)
         return DEJA_OK;
     enum deja_status status =
         dj_lmdb_meta_walk(engine->options.lmdb, GENERATIONS_TABLE, engine, on_generation);
@@ -145,11 +148,11 @@ static bool on_vector(void *ctx, const struct dj_store_key *key, const uint8_t s
 void dj_engine_load_vectors(struct dj_engine *engine)
 {
     struct dj_store *lmdb = engine->options.lmdb;
+    dj_access_load(engine->access);
     if (lmdb && lmdb->ops->scan_vectors &&
         lmdb->ops->scan_vectors(lmdb, engine, on_vector) != DEJA_OK) {
         /* What could not be read is still found exactly, and indexed again at its next put (I4). */
     }
-    dj_access_load(engine->access);
     atomic_store(&engine->is_index_ready, true);
 }
 

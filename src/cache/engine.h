@@ -33,9 +33,10 @@ struct dj_engine;
 struct dj_engine_options {
     struct dj_loop *const *loops; /* borrowed */
     uint32_t loop_count;
-    struct dj_store *memory;      /* taken: closed by dj_engine_destroy */
-    struct dj_store *lmdb;        /* taken; NULL: none */
-    struct dj_pool *pool;         /* borrowed: embedding and index work */
+    struct dj_store *memory; /* taken: closed by dj_engine_destroy */
+    struct dj_store *lmdb;   /* taken; NULL: none */
+    bool is_lmdb_foreign; /* lmdb is another store in its place: no generations, no access kept */
+    struct dj_pool *pool; /* borrowed: embedding and index work */
     struct dj_embedder *embedder; /* taken; NULL: exact only */
     struct dj_metrics *metrics;   /* borrowed */
     uint32_t vectors_max;         /* per tenant; 0: 100,000 */
@@ -51,8 +52,8 @@ enum deja_status dj_engine_create(const struct dj_engine_options *options,
 /* After the loops have ended. Accepts NULL. */
 void dj_engine_destroy(struct dj_engine *engine);
 
-/* Reads generations and refills the index from the embedded tier; blocking, before the loops run
- * (generations) and on a worker (vectors). */
+/* Reads generations and refills the indexes (and access statistics) from the embedded tier;
+ * blocking, before the loops run (generations) and on a worker (vectors). */
 enum deja_status dj_engine_load_generations(struct dj_engine *engine) DEJA_NODISCARD;
 void dj_engine_load_vectors(struct dj_engine *engine); /* worker */
 bool dj_engine_is_index_ready(const struct dj_engine *engine);

@@ -105,7 +105,7 @@ static void on_embedded(void *ctx, enum deja_status status, struct dj_value *val
         return;
     }
     dj_engine_promote(lookup->engine, value);
-    finish_exact(lookup, value, "lmdb");
+    finish_exact(lookup, value, lookup->engine->options.lmdb->ops->level);
 }
 
 static void start(void *ctx)
@@ -263,7 +263,8 @@ static void on_candidate(void *ctx, enum deja_status status, struct dj_value *va
 {
     struct fetch *fetch = ctx;
     struct lookup *lookup = fetch->lookup;
-    take_candidate(lookup, fetch->index, status == DEJA_OK ? value : NULL, "lmdb");
+    take_candidate(lookup, fetch->index, status == DEJA_OK ? value : NULL,
+                   lookup->engine->options.lmdb->ops->level);
     const struct dj_candidate *c = &lookup->candidates[fetch->index];
     if (c->value && !lookup->options.is_find) /* a search for its own sake warms nothing */
         dj_engine_promote(lookup->engine, c->value);

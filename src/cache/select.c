@@ -34,10 +34,11 @@ struct selection {
     uint64_t version_max;
     struct dj_store *tier; /* being listed */
     struct dj_store_page page;
-    struct dj_map *seen; /* id -> version << 1 | was counted; NULL: there is one tier only */
-    uint32_t removals;   /* under way */
-    bool is_listing;     /* a piece is under way */
-    bool is_listed;      /* there are no more pieces */
+    struct dj_map *seen;  /* id -> version << 1 | was counted; NULL: there is one tier only */
+    uint32_t removals;    /* under way */
+    bool is_listing;      /* a piece is under way */
+    bool is_listed;       /* there are no more pieces */
+    bool is_foreign_left; /* what is left is to empty a foreign store */
     uint64_t count;
     enum deja_status status; /* the first failure */
     struct dj_job job;
@@ -102,6 +103,33 @@ static bool is_live(const struct selection *selection, const struct dj_entry *en
     return dj_engine_was_current(selection->engine, entry, &raise);
 }
 
+static void on_cleared(void *ctx, enum deja_status status, uint64_t removed)
+{
+    struct selection *selection = ctx;
+    selection->is_listing = false;
+    selection->is_listed = true;
+    selection->count += removed; /* what memory had was removed from it before */
+    if (status != DEJA_OK)
+        fail(selection, status);
+    finish_if_over(selection);
+}
+
+/* A store of somebody else cannot be listed, and remembers no generation: it is emptied, after the
+ * removals that memory's entries asked of it. */
+static void clear_foreign(struct selection *selection)
+{
+    struct dj_store *store = selection->engine->options.lmdb;
+    if (selection->removals > 0 || selection->is_listed)
+        return;
+    selection->is_foreign_left = false;
+    enum deja_status status =
+        store->ops->clear(store, selection->loop, selection->tenant, selection, on_cleared);
+    if (status == DEJA_OK)
+        selection->is_listing = true;
+    else
+        fail(selection, status);
+}
+
 static void on_removed(void *ctx, enum deja_status status, uint64_t removed)
 {
     (void)removed; /* may have gone by itself: it is counted all the same */
@@ -109,8 +137,10 @@ static void on_removed(void *ctx, enum deja_status status, uint64_t removed)
     selection->removals--;
     if (status != DEJA_OK)
         fail(selection, status);
-    if (!selection->is_listed && !selection->is_listing &&
-        selection->removals <= REMOVALS_MAX - DJ_STORE_PAGE_MAX)
+    if (selection->is_foreign_left)
+        clear_foreign(selection);
+    else if (!selection->is_listed && !selection->is_listing &&
+             selection->removals <= REMOVALS_MAX - DJ_STORE_PAGE_MAX)
         list_next(selection);
     finish_if_over(selection);
 }
@@ -181,6 +211,13 @@ static void on_page(void *ctx, enum deja_status status, uint64_t count)
     }
     page->count = 0;
     struct dj_store *lmdb = selection->engine->options.lmdb;
+    bool is_foreign = selection->engine->options.is_lmdb_foreign;
+    if (page->is_last && is_foreign && selection->raised == RAISED_TENANT) {
+        selection->is_foreign_left = true;
+        clear_foreign(selection);
+        finish_if_over(selection);
+        return;
+    }
     if (page->is_last && lmdb && selection->tier != lmdb) {
         *page = (struct dj_store_page){0};
         selection->tier = lmdb;
@@ -194,8 +231,11 @@ static void on_page(void *ctx, enum deja_status status, uint64_t count)
 
 static void list_next(struct selection *selection)
 {
-    enum deja_status status = selection->tier->ops->list(
-        selection->tier, selection->loop, selection->tenant, &selection->page, selection, on_page);
+    const struct dj_store_ops *ops = selection->tier->ops;
+    enum deja_status status = DEJA_ERR_UNSUPPORTED; /* what lists nothing cannot be counted */
+    if (ops->list)
+        status = ops->list(selection->tier, selection->loop, selection->tenant, &selection->page,
+                           selection, on_page);
     if (status == DEJA_OK)
         selection->is_listing = true;
     else

@@ -11,6 +11,8 @@
 #include "base/num.h"
 #include "loop/loop.h"
 
+#define SOCKETS_MAX 64u
+
 void dj_notify(const char *state)
 {
     const char *path = getenv("NOTIFY_SOCKET");
@@ -46,14 +48,24 @@ static bool read_number(const char *name, uint64_t *out_number)
     return text && dj_num_parse_u64(deja_slice_text(text), out_number) == DEJA_OK;
 }
 
+/* A variable for another process was inherited by accident. */
+static bool is_us(const char *name)
+{
+    uint64_t pid = 0;
+    return read_number(name, &pid) && pid == (uint64_t)getpid();
+}
+
 uint64_t dj_notify_watchdog_us(void)
 {
     uint64_t us = 0;
-    uint64_t pid = 0;
-    if (!getenv("NOTIFY_SOCKET") || !read_number("WATCHDOG_USEC", &us))
-        return 0;
-    return !getenv("WATCHDOG_PID") ||
-                   (read_number("WATCHDOG_PID", &pid) && pid == (uint64_t)getpid())
-               ? us
-               : 0;
+    bool is_asked = getenv("NOTIFY_SOCKET") && read_number("WATCHDOG_USEC", &us) &&
+                    (!getenv("WATCHDOG_PID") || is_us("WATCHDOG_PID"));
+    return is_asked ? us : 0;
+}
+
+uint32_t dj_notify_sockets(void)
+{
+    uint64_t count = 0;
+    bool is_given = is_us("LISTEN_PID") && read_number("LISTEN_FDS", &count);
+    return is_given && count <= SOCKETS_MAX ? (uint32_t)count : 0;
 }

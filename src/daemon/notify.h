@@ -19,4 +19,9 @@ void dj_notify_reloading(void);
  * another process. */
 uint64_t dj_notify_watchdog_us(void);
 
+/* Sockets that the manager has bound for us: descriptors DJ_NOTIFY_FIRST_FD and up; how many. 0: it
+ * has none, or they are another process's. */
+#define DJ_NOTIFY_FIRST_FD 3
+uint32_t dj_notify_sockets(void);
+
 #endif

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -167,27 +168,18 @@ enum deja_status dj_listener_check_free(const char *host, uint16_t port, struct 
     return DEJA_OK;
 }
 
-enum deja_status dj_listener_open(struct dj_loop *loop, const char *host, uint16_t port, void *ctx,
-                                  dj_accept_fn *on_accept, struct dj_listener **out_listener,
-                                  struct deja_error *error)
+/* fd: taken, also on failure; < 0: errno says why. */
+static int listen_on(struct dj_loop *loop, int fd, void *ctx, dj_accept_fn *on_accept,
+                     struct dj_listener **out_listener)
 {
-    assert(dj_loop_is_current(loop) && on_accept);
-    struct sockaddr_storage address = {0};
-    if (!parse_address(host, port, &address))
-        return deja_error_set(error, DEJA_ERR_INVALID, "\"%s\" is not a numeric address", host);
+    if (fd < 0)
+        return uv_translate_sys_error(errno);
     struct dj_listener *listener = dj_alloc_zeroed(1, sizeof(*listener));
-    if (!listener)
-        return deja_error_set(error, DEJA_ERR_NOMEM, "no memory for a listener");
-    int fd = bind_socket(&address, true);
-    int code = fd < 0 ? uv_translate_sys_error(errno) : 0;
-    if (code == 0)
-        code = uv_tcp_init(&loop->uv, &listener->handle);
+    int code = listener ? uv_tcp_init(&loop->uv, &listener->handle) : UV_ENOMEM;
     if (code < 0) {
-        if (fd >= 0)
-            close(fd);
+        close(fd);
         dj_free(listener);
-        return deja_error_set(error, dj_loop_status_from_uv(code),
-                              "cannot listen on %s port %u: %s", host, port, uv_strerror(code));
+        return code;
     }
     listener->loop = loop;
     listener->ctx = ctx;
@@ -204,12 +196,61 @@ enum deja_status dj_listener_open(struct dj_loop *loop, const char *host, uint16
         code = uv_listen((uv_stream_t *)&listener->handle, LISTEN_BACKLOG, on_connection);
     if (code < 0) {
         dj_listener_close(listener);
-        return deja_error_set(error, dj_loop_status_from_uv(code),
-                              "cannot listen on %s port %u: %s", host, port, uv_strerror(code));
+        return code;
     }
     listener->port = bound_port(&listener->handle);
     *out_listener = listener;
-    return DEJA_OK;
+    return 0;
+}
+
+enum deja_status dj_listener_open(struct dj_loop *loop, const char *host, uint16_t port, void *ctx,
+                                  dj_accept_fn *on_accept, struct dj_listener **out_listener,
+                                  struct deja_error *error)
+{
+    assert(dj_loop_is_current(loop) && on_accept);
+    struct sockaddr_storage address = {0};
+    if (!parse_address(host, port, &address))
+        return deja_error_set(error, DEJA_ERR_INVALID, "\"%s\" is not a numeric address", host);
+    int code = listen_on(loop, bind_socket(&address, true), ctx, on_accept, out_listener);
+    return code < 0
+               ? deja_error_set(error, dj_loop_status_from_uv(code),
+                                "cannot listen on %s port %u: %s", host, port, uv_strerror(code))
+               : DEJA_OK;
+}
+
+enum deja_status dj_listener_open_fd(struct dj_loop *loop, int fd, void *ctx,
+                                     dj_accept_fn *on_accept, struct dj_listener **out_listener,
+                                     struct deja_error *error)
+{
+    assert(dj_loop_is_current(loop) && on_accept);
+    int code = listen_on(loop, fcntl(fd, F_DUPFD_CLOEXEC, 0), ctx, on_accept, out_listener);
+    return code < 0 ? deja_error_set(error, dj_loop_status_from_uv(code),
+                                     "cannot listen on the socket passed as descriptor %d: %s", fd,
+                                     uv_strerror(code))
+                    : DEJA_OK;
+}
+
+bool dj_listener_is_bound_to(int fd, const char *host, uint16_t port)
+{
+    struct sockaddr_storage wanted = {0};
+    struct sockaddr_storage bound = {0};
+    socklen_t len = sizeof(bound);
+    int type = 0;
+    socklen_t type_len = sizeof(type);
+    if (!parse_address(host, port, &wanted) ||
+        getsockname(fd, (struct sockaddr *)(void *)&bound, &len) < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) < 0 || type != SOCK_STREAM ||
+        bound.ss_family != wanted.ss_family)
+        return false;
+    if (bound.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *a = (const struct sockaddr_in6 *)(const void *)&wanted;
+        const struct sockaddr_in6 *b = (const struct sockaddr_in6 *)(const void *)&bound;
+        return a->sin6_port == b->sin6_port &&
+               memcmp(&a->sin6_addr, &b->sin6_addr, sizeof(a->sin6_addr)) == 0;
+    }
+    const struct sockaddr_in *a = (const struct sockaddr_in *)(const void *)&wanted;
+    const struct sockaddr_in *b = (const struct sockaddr_in *)(const void *)&bound;
+    return a->sin_port == b->sin_port && a->sin_addr.s_addr == b->sin_addr.s_addr;
 }
 
 uint16_t dj_listener_port(const struct dj_listener *listener)

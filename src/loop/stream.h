@@ -23,6 +23,13 @@ enum deja_status dj_listener_open(struct dj_loop *loop, const char *host, uint16
  * SO_REUSEPORT the system would let both have it and deal the connections out. */
 enum deja_status dj_listener_check_free(const char *host, uint16_t port,
                                         struct deja_error *error) DEJA_NODISCARD;
+/* Over a socket that somebody else has bound (and may listen on already): fd is borrowed, the
+ * listener has a copy of it, so each loop may have one; they share its queue. */
+enum deja_status dj_listener_open_fd(struct dj_loop *loop, int fd, void *ctx,
+                                     dj_accept_fn *on_accept, struct dj_listener **out_listener,
+                                     struct deja_error *error) DEJA_NODISCARD;
+/* Is fd a TCP socket bound to just that address? Any thread. */
+bool dj_listener_is_bound_to(int fd, const char *host, uint16_t port);
 uint16_t dj_listener_port(const struct dj_listener *listener);
 void dj_listener_close(struct dj_listener *listener); /* accepts NULL; asynchronous, no callback */
 

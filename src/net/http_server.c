@@ -138,15 +138,16 @@ static void on_drain_timeout(void *ctx)
     for_each_connection(server, 0, cut);
 }
 
-enum deja_status dj_http_server_open(struct dj_loop *loop, const char *host, uint16_t port,
-                                     const struct dj_http_limits *limits, void *ctx,
-                                     dj_http_handler_fn *handler, dj_http_error_fn *on_error,
-                                     struct dj_http_server **out_server, struct deja_error *error)
+/* All but the listener. */
+static enum deja_status create_server(struct dj_loop *loop, const struct dj_http_limits *limits,
+                                      void *ctx, dj_http_handler_fn *handler,
+                                      dj_http_error_fn *on_error,
+                                      struct dj_http_server **out_server)
 {
     assert(dj_loop_is_current(loop) && handler);
     struct dj_http_server *server = dj_alloc_zeroed(1, sizeof(*server));
     if (!server)
-        return deja_error_set(error, DEJA_ERR_NOMEM, "no memory for a server");
+        return DEJA_ERR_NOMEM;
     server->loop = loop;
     server->limits = limits ? *limits : dj_http_limits_default;
     server->ctx = ctx;
@@ -158,10 +159,18 @@ enum deja_status dj_http_server_open(struct dj_loop *loop, const char *host, uin
     enum deja_status status = dj_timer_create(loop, server, on_sweep, &server->sweep);
     if (status == DEJA_OK)
         status = dj_timer_create(loop, server, on_drain_timeout, &server->drain_timer);
-    if (status != DEJA_OK)
-        deja_error_set(error, status, "no memory for a server");
-    else
-        status = dj_listener_open(loop, host, port, server, on_accept, &server->listener, error);
+    if (status != DEJA_OK) {
+        dj_http_server_destroy(server);
+        return status;
+    }
+    *out_server = server;
+    return DEJA_OK;
+}
+
+/* The listener was tried: it is there, or the server goes. */
+static enum deja_status finish_open(struct dj_http_server *server, enum deja_status status,
+                                    struct dj_http_server **out_server)
+{
     if (status != DEJA_OK) {
         dj_http_server_destroy(server);
         return status;
@@ -171,6 +180,33 @@ enum deja_status dj_http_server_open(struct dj_loop *loop, const char *host, uin
     server->port = dj_listener_port(server->listener);
     *out_server = server;
     return DEJA_OK;
+}
+
+enum deja_status dj_http_server_open(struct dj_loop *loop, const char *host, uint16_t port,
+                                     const struct dj_http_limits *limits, void *ctx,
+                                     dj_http_handler_fn *handler, dj_http_error_fn *on_error,
+                                     struct dj_http_server **out_server, struct deja_error *error)
+{
+    struct dj_http_server *server = NULL;
+    enum deja_status status = create_server(loop, limits, ctx, handler, on_error, &server);
+    if (status != DEJA_OK)
+        return deja_error_set(error, status, "no memory for a server");
+    status = dj_listener_open(loop, host, port, server, on_accept, &server->listener, error);
+    return finish_open(server, status, out_server);
+}
+
+enum deja_status dj_http_server_open_fd(struct dj_loop *loop, int fd,
+                                        const struct dj_http_limits *limits, void *ctx,
+                                        dj_http_handler_fn *handler, dj_http_error_fn *on_error,
+                                        struct dj_http_server **out_server,
+                                        struct deja_error *error)
+{
+    struct dj_http_server *server = NULL;
+    enum deja_status status = create_server(loop, limits, ctx, handler, on_error, &server);
+    if (status != DEJA_OK)
+        return deja_error_set(error, status, "no memory for a server");
+    status = dj_listener_open_fd(loop, fd, server, on_accept, &server->listener, error);
+    return finish_open(server, status, out_server);
 }
 
 uint16_t dj_http_server_port(const struct dj_http_server *server)

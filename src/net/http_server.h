@@ -70,6 +70,12 @@ enum deja_status dj_http_server_open(struct dj_loop *loop, const char *host, uin
                                      dj_http_handler_fn *handler, dj_http_error_fn *on_error,
                                      struct dj_http_server **out_server,
                                      struct deja_error *error) DEJA_NODISCARD;
+/* The same over a bound socket that is inherited; fd as in dj_listener_open_fd. */
+enum deja_status dj_http_server_open_fd(struct dj_loop *loop, int fd,
+                                        const struct dj_http_limits *limits, void *ctx,
+                                        dj_http_handler_fn *handler, dj_http_error_fn *on_error,
+                                        struct dj_http_server **out_server,
+                                        struct deja_error *error) DEJA_NODISCARD;
 uint16_t dj_http_server_port(const struct dj_http_server *server);
 
 /* Stops accepting, closes idle connections; running exchanges are answered with

@@ -29,6 +29,8 @@ static enum deja_status decode(struct deja_slice text, bool is_plus_space, struc
         }
         dj_buf_append_byte(out, c);
     }
+    if (out->status != DEJA_OK)
+        out->len = before;
     return out->status;
 }
 

@@ -37,6 +37,7 @@ void dj_call_destroy(struct dj_call *call)
     if (!call)
         return;
     atomic_fetch_sub(&call->context->calls, 1);
+    atomic_fetch_sub(&call->context->call_bytes, call->charged_bytes);
     dj_buf_fini(&call->pending);
     dj_buf_fini(&call->whole);
     dj_buf_fini(&call->made);
@@ -164,6 +165,16 @@ static bool join_running(struct dj_join *join, struct dj_flights *flights)
     return true;
 }
 
+/* False: what other calls keep leaves no room for this one. */
+static bool charge(struct dj_call *call)
+{
+    struct dj_proxy_context *context = call->context;
+    uint64_t bytes = call->arena.used_bytes;
+    uint64_t others = atomic_fetch_add(&context->call_bytes, bytes);
+    call->charged_bytes = bytes;
+    return others == 0 || others + bytes <= context->call_bytes_max;
+}
+
 /* On home. */
 static void join_home(void *ctx)
 {
@@ -177,8 +188,10 @@ static void join_home(void *ctx)
     else if (join_running(join, flights))
         return;
     struct dj_flight *flight = NULL;
-    enum deja_status status = dj_flights_open(flights, call->flight_key, policy->record_bytes_max,
-                                              call, free_call, &flight);
+    enum deja_status status = DEJA_ERR_LIMIT;
+    if (charge(call))
+        status = dj_flights_open(flights, call->flight_key, policy->record_bytes_max, call,
+                                 free_call, &flight);
     if (status != DEJA_OK) {
         dj_call_destroy(call);
         reply(join, status, NULL, NULL, true);

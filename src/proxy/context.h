@@ -60,6 +60,8 @@ struct dj_proxy_context {
     _Atomic bool is_usage_refused; /* this upstream knows no stream_options */
     _Atomic bool is_stopping;      /* no new upstream calls */
     _Atomic uint32_t calls;        /* calls alive, whatever their phase */
+    _Atomic uint64_t call_bytes; /* kept by calls that lead a flight: they outlive their clients */
+    uint64_t call_bytes_max;     /* a call that is alone may have more */
 };
 
 #endif

@@ -427,6 +427,13 @@ void dj_telemetry_invalidation(struct dj_telemetry *telemetry, const uint8_t ten
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_INVALIDATIONS, values), 1);
 }
 
+void dj_telemetry_evicted(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
+                          const char *reason)
+{
+    const char *const values[] = {tenant_of(telemetry, tenant, false)->labels->tenant, reason};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_EVICTIONS, values), 1);
+}
+
 void dj_telemetry_reloaded(struct dj_telemetry *telemetry, bool is_ok, int64_t now_ms)
 {
     dj_series_set(dj_telemetry_series(telemetry, FAMILY_RELOAD_SUCCESS, NULL), is_ok ? 1 : 0);

@@ -87,6 +87,10 @@ void dj_telemetry_inflight(struct dj_telemetry *telemetry, int change);
 /* kind: "tag", "all", "query", "entry". */
 void dj_telemetry_invalidation(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
                                const char *kind);
+/* An entry left a level without being asked to. reason: "size", "ttl", "tenant_limit". Never
+ * waits but for the first of a tenant. */
+void dj_telemetry_evicted(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
+                          const char *reason);
 /* A reload of the configuration ended. */
 void dj_telemetry_reloaded(struct dj_telemetry *telemetry, bool is_ok, int64_t now_ms);
 

@@ -31,28 +31,6 @@ static void set_level(struct dj_telemetry *telemetry, const char *tenant, const 
     set(telemetry, FAMILY_LEVEL_BYTES, values, (double)stats->bytes);
 }
 
-/* A counter that somebody else keeps: what came on top of *seen. */
-static double more_than(uint64_t *seen, uint64_t sum)
-{
-    double more = sum > *seen ? (double)(sum - *seen) : 0;
-    *seen = sum > *seen ? sum : *seen;
-    return more;
-}
-
-/* Stores tell sums; a counter is given what came on top of the last reading. */
-static void add_evictions(struct dj_telemetry *telemetry, struct labels *labels,
-                          const struct dj_engine_stats *stats)
-{
-    static const char *const reasons[2] = {"size", "ttl"};
-    const uint64_t sums[2] = {stats->memory.evictions + stats->lmdb.evictions,
-                              stats->memory.expired + stats->lmdb.expired};
-    for (size_t i = 0; i < 2; i++) {
-        const char *const values[] = {labels->tenant, reasons[i]};
-        dj_series_add(dj_telemetry_series(telemetry, FAMILY_EVICTIONS, values),
-                      more_than(&labels->evictions_seen[i], sums[i]));
-    }
-}
-
 static void set_tenant(struct dj_telemetry *telemetry, struct labels *labels,
                        const struct dj_engine_stats *stats)
 {
@@ -61,7 +39,12 @@ static void set_tenant(struct dj_telemetry *telemetry, struct labels *labels,
     set_level(telemetry, labels->tenant, "memory", &stats->memory);
     if (stats->has_lmdb)
         set_level(telemetry, labels->tenant, "lmdb", &stats->lmdb);
-    add_evictions(telemetry, labels, stats);
+    /* A counter that only appears with its first event has no rate for it. */
+    static const char *const reasons[] = {"size", "tenant_limit", "ttl"};
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {
+        const char *const evicted[] = {labels->tenant, reasons[i]};
+        dj_series_add(dj_telemetry_series(telemetry, FAMILY_EVICTIONS, evicted), 0);
+    }
 }
 
 static uint64_t less(uint64_t a, uint64_t b)
@@ -73,8 +56,6 @@ static void subtract(struct dj_store_stats *rest, const struct dj_store_stats *p
 {
     rest->entries = less(rest->entries, part->entries);
     rest->bytes = less(rest->bytes, part->bytes);
-    rest->evictions = less(rest->evictions, part->evictions);
-    rest->expired = less(rest->expired, part->expired);
 }
 
 static void set_tenants(struct dj_telemetry *telemetry, struct dj_engine *engine)
@@ -99,6 +80,14 @@ static void set_one(struct dj_telemetry *telemetry, enum family family, const ch
 {
     const char *const values[] = {label};
     set(telemetry, family, values, value);
+}
+
+/* A counter that somebody else keeps: what came on top of *seen. */
+static double more_than(uint64_t *seen, uint64_t sum)
+{
+    double more = sum > *seen ? (double)(sum - *seen) : 0;
+    *seen = sum > *seen ? sum : *seen;
+    return more;
 }
 
 static void set_tiers(struct dj_telemetry *telemetry, struct dj_engine *engine, bool is_lmdb_up)

@@ -74,7 +74,6 @@ struct labels {
     series_slot hits[API_COUNT][LEVEL_COUNT];
     series_slot misses[API_COUNT];
     series_slot saved_seconds;
-    uint64_t evictions_seen[2]; /* gauges_lock: what was already added, by reason */
 };
 
 struct tenant {

@@ -340,6 +340,8 @@ static const struct dj_store_ops lmdb_ops = {
     .stats = lmdb_stats,
     .probe = dj_lmdb_probe,
     .scan_vectors = dj_lmdb_scan_vectors,
+    .keep_access = dj_lmdb_access_put,
+    .scan_access = dj_lmdb_access_walk,
     .close = lmdb_close,
 };
 

@@ -16,8 +16,10 @@ struct dj_lmdb_options {
     const char *directory; /* exists; entries/ and meta/ are made below it, 0700 */
     uint64_t bytes_max;    /* 10 GiB or 20 % of the disk, whichever is less; 0: that default */
     enum dj_durability durability;
-    uint32_t queue_max;   /* writes waiting for the writer; 65,536 */
-    struct dj_pool *pool; /* reads; borrowed until close */
+    uint32_t queue_max;     /* writes waiting for the writer; 65,536 */
+    struct dj_pool *pool;   /* reads; borrowed until close */
+    dj_store_gone_fn *gone; /* from the writer's thread; NULL: nobody is told */
+    void *gone_ctx;
 };
 
 /* flock on the directory; DEJA_ERR_BUSY: another process has it. Verifies after an unclean stop and
@@ -38,22 +40,5 @@ enum deja_status dj_lmdb_meta_remove(struct dj_store *store, const char *table,
 enum deja_status dj_lmdb_meta_walk(struct dj_store *store, const char *table, void *ctx,
                                    bool (*each)(void *ctx, struct deja_slice key,
                                                 struct deja_slice value)) DEJA_NODISCARD;
-
-/* Access statistics of one entry; id of zeros: the sums of its tenant. */
-struct dj_lmdb_access {
-    struct dj_store_key key;
-    uint64_t hits;
-    int64_t last_ms;
-    uint64_t verdicts; /* tenants only, as is the next */
-    uint64_t verdicts_wrong;
-};
-typedef bool dj_lmdb_access_fn(void *ctx, const struct dj_lmdb_access *row); /* false: stop */
-/* Queues 1 … 1,024 rows; each replaces what was kept, if its entry is there. Best effort: nobody is
- * told. Any thread. DEJA_ERR_BUSY, DEJA_ERR_NOMEM. */
-enum deja_status dj_lmdb_access_put(struct dj_store *store, const struct dj_lmdb_access *rows,
-                                    size_t count) DEJA_NODISCARD;
-/* Every row; blocking: worker or start-up. */
-enum deja_status dj_lmdb_access_walk(struct dj_store *store, void *ctx,
-                                     dj_lmdb_access_fn *each) DEJA_NODISCARD;
 
 #endif

@@ -26,7 +26,7 @@ static uint64_t take_number(const char *bytes)
 }
 
 bool dj_lmdb_access_read(struct deja_slice key, struct deja_slice value,
-                         struct dj_lmdb_access *out_row)
+                         struct dj_store_access *out_row)
 {
     if (key.len != sizeof out_row->key || value.len != ROW_BYTES)
         return false;
@@ -38,7 +38,7 @@ bool dj_lmdb_access_read(struct deja_slice key, struct deja_slice value,
     return true;
 }
 
-enum deja_status dj_lmdb_access_put(struct dj_store *store, const struct dj_lmdb_access *rows,
+enum deja_status dj_lmdb_access_put(struct dj_store *store, const struct dj_store_access *rows,
                                     size_t count)
 {
     struct dj_lmdb *lmdb = (struct dj_lmdb *)store;
@@ -70,9 +70,9 @@ static enum deja_status find_owner(struct dj_lmdb *lmdb, struct dj_lmdb_txn *txn
 enum deja_status dj_lmdb_apply_access(struct dj_lmdb *lmdb, struct dj_lmdb_txn *txn,
                                       const struct dj_lmdb_write *write)
 {
-    size_t count = write->record.len / sizeof(struct dj_lmdb_access);
+    size_t count = write->record.len / sizeof(struct dj_store_access);
     for (size_t i = 0; i < count; i++) {
-        struct dj_lmdb_access row;
+        struct dj_store_access row;
         char bytes[ROW_BYTES];
         memcpy(&row, write->record.data + i * sizeof row, sizeof row);
         enum deja_status status = find_owner(lmdb, txn, &row.key);
@@ -93,7 +93,7 @@ enum deja_status dj_lmdb_apply_access(struct dj_lmdb *lmdb, struct dj_lmdb_txn *
     return DEJA_OK;
 }
 
-enum deja_status dj_lmdb_access_walk(struct dj_store *store, void *ctx, dj_lmdb_access_fn *each)
+enum deja_status dj_lmdb_access_walk(struct dj_store *store, void *ctx, dj_store_access_fn *each)
 {
     struct dj_lmdb *lmdb = (struct dj_lmdb *)store;
     MDB_txn *txn;
@@ -106,7 +106,7 @@ enum deja_status dj_lmdb_access_walk(struct dj_store *store, void *ctx, dj_lmdb_
     MDB_val value;
     while (code == MDB_SUCCESS &&
            (code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == MDB_SUCCESS) {
-        struct dj_lmdb_access row;
+        struct dj_store_access row;
         if (!dj_lmdb_access_read(dj_lmdb_slice(key), dj_lmdb_slice(value), &row))
             continue; /* counts of damaged form are no counts */
         if (!each(ctx, &row))

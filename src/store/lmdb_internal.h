@@ -59,7 +59,7 @@ enum dj_lmdb_write_kind {
     DJ_WRITE_REMOVE,
     DJ_WRITE_CLEAR,
     DJ_WRITE_DROP_CORRUPT, /* remove the row unless it verifies by now */
-    DJ_WRITE_ACCESS,       /* record: rows of dj_lmdb_access */
+    DJ_WRITE_ACCESS,       /* record: rows of dj_store_access */
 };
 
 /* A queued write: owned by the queue, then the writer, then the loop that is told. */
@@ -204,10 +204,13 @@ enum deja_status dj_lmdb_decode(const struct dj_store_key *key, struct deja_slic
                                 struct dj_value **out_value) DEJA_NODISCARD;
 
 /* lmdb_access.c */
+enum deja_status dj_lmdb_access_put(struct dj_store *store, const struct dj_store_access *rows,
+                                    size_t count);
+enum deja_status dj_lmdb_access_walk(struct dj_store *store, void *ctx, dj_store_access_fn *each);
 enum deja_status dj_lmdb_apply_access(struct dj_lmdb *lmdb, struct dj_lmdb_txn *txn,
                                       const struct dj_lmdb_write *write) DEJA_NODISCARD;
 bool dj_lmdb_access_read(struct deja_slice key, struct deja_slice value,
-                         struct dj_lmdb_access *out_row); /* false: not of the form */
+                         struct dj_store_access *out_row); /* false: not of the form */
 
 /* lmdb_list.c */
 enum deja_status dj_lmdb_list(struct dj_store *store, struct dj_loop *loop,

@@ -114,7 +114,7 @@ static enum deja_status check_vector(struct deja_slice key, struct deja_slice va
 
 static enum deja_status check_access(struct deja_slice key, struct deja_slice value)
 {
-    struct dj_lmdb_access row;
+    struct dj_store_access row;
     return dj_lmdb_access_read(key, value, &row) ? DEJA_OK : DEJA_ERR_CORRUPT;
 }
 

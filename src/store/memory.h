@@ -13,6 +13,8 @@ struct dj_memory_options {
     uint64_t entries_max;        /* 10,000 */
     uint64_t tenant_entries_max; /* 1,000: the fair share once the tier is full */
     uint32_t loop_count;         /* shards */
+    dj_store_gone_fn *gone;      /* NULL: nobody is told */
+    void *gone_ctx;
 };
 
 /* loops: loop_count loops, borrowed until close. */

@@ -124,6 +124,9 @@ bool dj_memory_shard_list(struct dj_memory_shard *shard, const uint8_t tenant[DJ
 uint64_t dj_memory_shard_clear(struct dj_memory_shard *shard, const uint8_t tenant[DJ_ID_BYTES],
                                uint64_t count_max);
 uint64_t dj_memory_shard_sweep(struct dj_memory_shard *shard, int64_t now_ms);
+/* Counts a node that is about to be unlinked and tells who watches. */
+void dj_memory_note_gone(struct dj_memory_shard *shard, const struct dj_memory_node *node,
+                         enum dj_gone_reason reason);
 /* Takes a node out of chain, queue and row and retires it. */
 void dj_memory_shard_unlink(struct dj_memory_shard *shard, struct dj_memory_node *node);
 

@@ -239,6 +239,16 @@ static void link_node(struct dj_memory_shard *shard, struct dj_memory_node *node
     drop(shard, old);
 }
 
+void dj_memory_note_gone(struct dj_memory_shard *shard, const struct dj_memory_node *node,
+                         enum dj_gone_reason reason)
+{
+    struct dj_memory *memory = shard->memory;
+    _Atomic(uint64_t) *count = reason == DJ_GONE_TTL ? &memory->expired : &memory->evictions;
+    atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+    if (memory->options.gone)
+        memory->options.gone(memory->options.gone_ctx, dj_value_entry(node->value)->tenant, reason);
+}
+
 static bool put(struct dj_memory_shard *shard, struct dj_value *value, int64_t now_ms)
 {
     const struct dj_entry *entry = dj_value_entry(value);
@@ -251,7 +261,7 @@ static bool put(struct dj_memory_shard *shard, struct dj_value *value, int64_t n
     struct dj_memory_node *old =
         atomic_load_explicit(link_of(shard, &key, hash), memory_order_relaxed);
     if (old && dj_store_is_gone(old->gone_ms, now_ms)) {
-        atomic_fetch_add_explicit(&shard->memory->expired, 1, memory_order_relaxed);
+        dj_memory_note_gone(shard, old, DJ_GONE_TTL);
         dj_memory_shard_unlink(shard, old);
     } else if (old && dj_value_entry(old->value)->version >= entry->version) {
         return false;
@@ -361,13 +371,13 @@ uint64_t dj_memory_shard_sweep(struct dj_memory_shard *shard, int64_t now_ms)
         while (node) {
             struct dj_memory_node *next = atomic_load_explicit(&node->next, memory_order_relaxed);
             if (dj_store_is_gone(node->gone_ms, now_ms)) {
+                dj_memory_note_gone(shard, node, DJ_GONE_TTL);
                 dj_memory_shard_unlink(shard, node);
                 removed++;
             }
             node = next;
         }
     }
-    atomic_fetch_add_explicit(&shard->memory->expired, removed, memory_order_relaxed);
     end_write(shard);
     return removed;
 }

@@ -51,6 +51,28 @@ struct dj_store_page {
     uint8_t after[DJ_ID_BYTES];
 };
 
+/* Why an entry left without being asked to. */
+enum dj_gone_reason {
+    DJ_GONE_TTL,          /* expired */
+    DJ_GONE_SIZE,         /* the tier was full */
+    DJ_GONE_TENANT_LIMIT, /* the tier was full and its tenant had more than its share */
+    DJ_GONE_REASON_COUNT
+};
+/* Told of each; from a loop or the tier's own thread, in the middle of a write: it must be quick
+ * and must not call the store. */
+typedef void dj_store_gone_fn(void *ctx, const uint8_t tenant[DJ_ID_BYTES],
+                              enum dj_gone_reason reason);
+
+/* Access statistics of one entry; id of zeros: the sums of its tenant. */
+struct dj_store_access {
+    struct dj_store_key key;
+    uint64_t hits;
+    int64_t last_ms;
+    uint64_t verdicts; /* tenants only, as is the next */
+    uint64_t verdicts_wrong;
+};
+typedef bool dj_store_access_fn(void *ctx, const struct dj_store_access *row); /* false: stop */
+
 struct dj_store;
 
 struct dj_store_ops {
@@ -68,8 +90,9 @@ struct dj_store_ops {
     /* Every entry of a tenant. */
     enum deja_status (*clear)(struct dj_store *store, struct dj_loop *loop,
                               const uint8_t tenant[DJ_ID_BYTES], void *ctx, dj_store_done_fn *done);
-    /* The tenant's next entries that are not gone. What is put or removed meanwhile may or may not
-     * be met; what was there before the first piece and stays is met once. done(…, page->count). */
+    /* Optional (NULL: no selections). The tenant's next entries that are not gone. What is put or
+     * removed meanwhile may or may not be met; what was there before the first piece and stays is
+     * met once. done(…, page->count). */
     enum deja_status (*list)(struct dj_store *store, struct dj_loop *loop,
                              const uint8_t tenant[DJ_ID_BYTES], struct dj_store_page *page,
                              void *ctx, dj_store_done_fn *done);
@@ -80,6 +103,12 @@ struct dj_store_ops {
                               dj_store_got_fn *got);
     /* Optional (NULL): every vector kept, in (tenant, scope) order; blocking, worker only. */
     enum deja_status (*scan_vectors)(struct dj_store *store, void *ctx, dj_store_vector_fn *each);
+    /* Optional, both or none. Queues 1 … 1,024 rows of access statistics; each replaces what was
+     * kept, if its entry is there. Best effort: nobody is told. Any thread. */
+    enum deja_status (*keep_access)(struct dj_store *store, const struct dj_store_access *rows,
+                                    size_t count);
+    /* Every row kept; blocking, worker or start-up only. */
+    enum deja_status (*scan_access)(struct dj_store *store, void *ctx, dj_store_access_fn *each);
     /* Queued writes are finished; then the store is gone. Blocking; after the loops have ended. */
     void (*close)(struct dj_store *store);
 };

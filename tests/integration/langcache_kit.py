@@ -1,6 +1,10 @@
 """What the tests of LangCache's API share: a client of the wire, and paraphrases."""
+import contextlib
+import socket
+
 import httpx
 from conftest import TIMEOUT_S
+from daemon import poll, raw_request
 
 # Closed list of the SDKs: another type makes their error classes fail to parse.
 TYPES = {400: "/errors/invalid-data", 401: "/errors/authentication-failed",
@@ -51,3 +55,17 @@ def is_error(answer, status):
     for field in body.get("fields", []):
         assert set(field) == {"field", "rule", "message"}
     return body
+
+
+SMALL = ["--set", "server.max_in_flight_bytes=64kb", "--set", "server.max_body_bytes=64kb"]
+LARGE_RESPONSE = "r" * 40_000
+
+
+@contextlib.contextmanager
+def crowded(daemon):
+    """Another client's unfinished body takes the bytes that a daemon started with SMALL may hold."""
+    whole = raw_request("POST", "/v1/caches/c/entries", [("Content-Type", "application/json")], b"{" * 60_000)
+    with socket.create_connection(("127.0.0.1", daemon.port)) as other:
+        other.sendall(whole[:-10])
+        poll(lambda: Wire(daemon, "sk-probe").set("p", LARGE_RESPONSE).status_code == 429, "the crowd")
+        yield

@@ -430,3 +430,26 @@ def test_pages_of_other_origins_are_kept_out(daemon, key, word):
         is_error(wire.http.post("/flush", headers=headers), status)
         is_error(wire.http.delete("/entries/" + "0" * 32, headers=headers), status)
     assert wire.find(word) == []
+
+
+def test_without_an_embedder_the_same_words_are_found_still(spawn, key, word):
+    wire = Wire(spawn(args=["--set", "semantic.enabled=false"]), key)
+    wire.set(word, "plain")
+    wire.set(word, "labelled", attributes={"a": "b"})
+    assert [i["response"] for i in wire.find(word, maxResults=10)] == ["plain"]
+    assert [i["response"] for i in wire.find(word, attributes={"a": "b"})] == ["labelled"]
+    assert wire.find(f"{word}?") == wire.find(word, attributes={"a": "c"}) == []
+    assert wire.remove_matching(a="b").json() == {"deletedEntriesCount": 1}
+
+
+def test_served_answers_are_counted_as_hits_of_their_entries(daemon, key, word):
+    wire = Wire(daemon, key)
+    entry = wire.set(word).json()["entryId"]
+    for _ in range(3):
+        assert len(wire.find(word)) == 1
+    with make_http(daemon, key) as native:
+        def counted():
+            found = [e for e in native.get("/api/v1/top").json()["entries"] if e["id"] == entry]
+            return found and found[0]["hits"] == 3
+
+        poll(counted, "the hits to be counted")

@@ -5,11 +5,13 @@ import subprocess
 import pytest
 from conftest import ask, make_http
 from daemon import TOOLS, clean_environment
+from langcache_kit import SMALL, crowded
 
 NODE = TOOLS / "node" / "node"
 SCRIPT = r"""
 import { LangCache } from "@redis-ai/langcache";
-const { TEST_URL, TEST_WORD: word, TEST_KEY, TEST_SUSPENDED, TEST_SMALL_URL, TEST_FULL_URL } = process.env;
+const { TEST_URL, TEST_WORD: word, TEST_KEY, TEST_SUSPENDED, TEST_SMALL_URL, TEST_FULL_URL,
+        TEST_CROWDED_URL } = process.env;
 const open = (apiKey, serverURL = TEST_URL) => new LangCache({ serverURL, cacheId: "node", apiKey });
 const cache = open(TEST_KEY);
 const result = { errors: {} };
@@ -40,6 +42,7 @@ await attempt(403, () => open(TEST_SUSPENDED).search({ prompt: word }));
 await attempt(404, () => cache.deleteById("0".repeat(32)));
 await attempt(413, () => open(TEST_KEY, TEST_SMALL_URL).set({ prompt: word, response: "r".repeat(8000) }));
 await attempt(424, () => open("sk-second", TEST_FULL_URL).search({ prompt: word }));
+await attempt(429, () => open(TEST_KEY, TEST_CROWDED_URL).set({ prompt: word, response: "r".repeat(40000) }));
 console.log(JSON.stringify(result));
 """
 
@@ -48,8 +51,9 @@ console.log(JSON.stringify(result));
 def result(daemon, spawn, key, word):
     if not NODE.exists():
         pytest.skip("Node is not here: ./dev test installs it")
-    suspended, small, full = f"{key}-suspended", spawn(args=["--set", "server.max_body_bytes=4kb"]), \
-        spawn(args=["--set", "tenant.max_derived=1"])
+    suspended = f"{key}-suspended"
+    small, full, busy = (spawn(args=args) for args in (["--set", "server.max_body_bytes=4kb"],
+                                                       ["--set", "tenant.max_derived=1"], SMALL))
     with make_http(daemon, suspended) as client:
         client.post("/v1/caches/node/entries", json={"prompt": word, "response": "r"})
         ask(client, word, "error-401")
@@ -57,11 +61,12 @@ def result(daemon, spawn, key, word):
         client.post("/v1/caches/node/entries", json={"prompt": word, "response": "r"})
     env = clean_environment({"TEST_URL": daemon.url, "TEST_KEY": key, "TEST_WORD": word,
                              "TEST_SUSPENDED": suspended, "TEST_SMALL_URL": small.url,
-                             "TEST_FULL_URL": full.url})
+                             "TEST_FULL_URL": full.url, "TEST_CROWDED_URL": busy.url})
     script = TOOLS / "node" / "test_langcache.mjs"
     script.write_text(SCRIPT)
-    done = subprocess.run([str(NODE), str(script)], cwd=TOOLS / "node", env=env, capture_output=True,
-                          text=True, timeout=180, check=False)
+    with crowded(busy):
+        done = subprocess.run([str(NODE), str(script)], cwd=TOOLS / "node", env=env, capture_output=True,
+                              text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -80,5 +85,6 @@ def test_node_sets_searches_and_removes_and_raises_its_own_classes(result, word)
         "403": ["ForbiddenErrorResponseContent", 403, []],
         "404": ["NotFoundErrorResponseContent", 404, []],
         "413": ["PayloadTooLargeErrorResponseContent", 413, []],
+        "429": ["TooManyRequestsErrorResponseContent", 429, []],
         "424": ["ResourceUnavailableErrorResponseContent", 424, []],
     }

@@ -8,7 +8,7 @@ from conftest import ask, make_http
 from daemon import poll
 from langcache import LangCache, errors
 from langcache.models import SearchStrategy
-from langcache_kit import ASKED, REWORDED
+from langcache_kit import ASKED, LARGE_RESPONSE, REWORDED, SMALL, crowded
 
 
 @pytest.fixture(autouse=True)
@@ -138,6 +138,21 @@ def test_424_when_no_tenant_fits_any_more(spawn, word):
         first.set(prompt=word, response="r")
         with pytest.raises(errors.FailedDependencyErrorResponseContent):
             second.search(prompt=word)
+
+
+def test_429_when_too_much_is_under_way(spawn, key):
+    daemon = spawn(args=SMALL)
+    with make(daemon, key) as cache:
+        with crowded(daemon), pytest.raises(errors.TooManyRequestsErrorResponseContent):
+            cache.set(prompt="p", response=LARGE_RESPONSE)
+        poll(lambda: try_set(cache), "room again")
+
+
+def try_set(cache):
+    try:
+        return cache.set(prompt="p", response=LARGE_RESPONSE).entry_id
+    except errors.TooManyRequestsErrorResponseContent:
+        return None
 
 
 def test_no_daemon_is_the_transports_error(daemon, key):

@@ -238,3 +238,31 @@ def test_every_family_is_in_the_manual_and_the_other_way_round():
     assert names == set(told)
     for name, kind in re.findall(r'\.name = "(\w+)".*?\.type = DJ_(\w+)', source, re.S):
         assert told[name] == kind.lower(), name
+
+
+def test_evictions_are_told_by_tenant_and_reason(spawn, word):
+    daemon = spawn(config="server:\n  loops: 1\nl1:\n  max_size: 20\ntenant:\n  max_entries: 10\n")
+    with make_http(daemon, f"sk-{word}-one") as one, make_http(daemon, f"sk-{word}-two") as two:
+        for number in range(8):
+            ask(one, f"{word} {number}")
+        for number in range(40):
+            ask(two, f"{word} {number}")
+        found = scrape(one)
+        tenants = {client: stats_of(client)["tenant"] for client in (one, two)}
+        stats = stats_of(one)
+    assert total(found, "semantic_cache_evictions_total", tenant_id=tenants[one]) == 0
+    gone = total(found, "semantic_cache_evictions_total", tenant_id=tenants[two], reason="tenant_limit")
+    kept = sum(total(found, "semantic_cache_entries", level="memory", tenant_id=tenants[client]) for client in (one, two))
+    assert gone > 0 and gone + kept == 48
+    assert "evictions" in stats["levels"]["memory"]
+
+
+def test_a_wrong_answer_that_is_reported_is_a_false_hit_of_its_tenant(lone_http, word):
+    made = lone_http.put("/api/v1/entries", json={"query": word, "response": 1}).json()["id"]
+    assert lone_http.post("/api/v1/lookup", json={"query": word}).json()["hit"] is True
+    answer = lone_http.post("/api/v1/feedback", json={"entry": made, "verdict": "wrong"})
+    assert answer.status_code == 200, answer.text
+    found = scrape(lone_http)
+    tenant = stats_of(lone_http)["tenant"]
+    assert total(found, "semantic_cache_false_hits_total", tenant_id=tenant, source="user") == 1
+    assert total(found, "semantic_cache_invalidations_total", tenant_id=tenant, kind="feedback") == 1

@@ -111,7 +111,8 @@ def test_every_look_up_without_a_hit_has_a_reason(http, word):
     ("GET", "/health/detailed"), ("GET", "/metrics"), ("GET", "/api/v1/stats"), ("GET", "/nowhere"),
     ("PUT", "/metrics"), ("GET", "/v1/models"), ("GET", "/v1/../x"), ("POST", "/v1/chat/completions"),
     ("POST", "/v1/embeddings"), ("POST", "/api/v1/lookup"), ("PUT", "/api/v1/entries"), ("POST", "/api/v1/invalidate"),
-    ("GET", "/api/v1/explain?query=x"), ("POST", "/admin/reload"),
+    ("GET", "/api/v1/explain?query=x"), ("POST", "/admin/reload"), ("POST", "/v1/caches/c/entries/search"),
+    ("POST", "/v1/caches/c/entries"), ("POST", "/gptcache/get"), ("GET", "/cache/ping"),
 ])
 def test_every_answer_says_how_long_it_took(http, method, path):
     answer = http.request(method, path, json={} if method != "GET" else None)

@@ -135,6 +135,24 @@ def test_large_bodies_that_never_end_are_refused_beyond_the_bound(slow_daemon, w
         poll(small_is_served, "a small request to find room")
 
 
+@pytest.mark.heavy
+def test_calls_that_outlive_their_clients_stay_below_the_bound(slow_daemon, upstream, word):
+    """The call goes on to fill the cache: 60 of 8 MB, each left by its client, are 480 MB."""
+    flow = upstream.flow(word)
+    before = slow_daemon.rss_bytes()
+    refused = 0
+    for number in range(60):
+        body = json.dumps(chat_body(f"{number} " + "x" * (8 << 20), f"step:{word}")).encode()
+        calls = flow.calls
+        with connect(slow_daemon, raw_request("POST", CHAT, JSON, body)) as peer:
+            poll(lambda: flow.calls > calls or not are_open([peer]), "the call to begin or to be refused")
+            refused += not are_open([peer])
+    assert refused > 0
+    assert slow_daemon.rss_bytes() < before + 2 * BOUND + SLACK_BYTES
+    with make_http(slow_daemon, f"sk-{word}") as client:
+        assert ask(client, word).status_code == 200
+
+
 def test_connections_beyond_the_cap_of_an_address_are_refused(spawn):
     daemon = spawn(env={"DEJA_SERVER__MAX_CONNECTIONS_PER_ADDRESS": "10"})
     request = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"

@@ -1,4 +1,5 @@
 """What a service manager is told on $NOTIFY_SOCKET, and the unit file (WIRE 17)."""
+import os
 import re
 import shutil
 import signal
@@ -8,7 +9,7 @@ import time
 
 import pytest
 from conftest import ask, make_http
-from daemon import ROOT, poll
+from daemon import ROOT, clean_environment, poll
 
 UNIT = ROOT / "deploy" / "deja.service"
 
@@ -118,6 +119,63 @@ def test_without_a_manager_nothing_is_missed(spawn):
     daemon = spawn(env={"NOTIFY_SOCKET": "/nowhere/at/all", "WATCHDOG_USEC": "soon"})
     daemon.signal(signal.SIGHUP)
     poll(lambda: "configuration reloaded" in daemon.log_text(), "the reload")
+    daemon.stop()
+
+
+# ---- socket activation ----
+
+
+def start_with_socket(daemon, bound, listen_fds="1", is_ours=True):
+    """As a manager does it: the socket is descriptor 3, and LISTEN_PID is the new process."""
+    command = daemon.command()
+
+    def in_child():
+        os.dup2(bound.fileno(), 3)
+        os.environ["LISTEN_PID"] = str(os.getpid() if is_ours else 1)
+        os.environ["LISTEN_FDS"] = listen_fds
+        os.execv(command[0], command)
+
+    with open(daemon.log, "ab") as log:
+        daemon.process = subprocess.Popen(command, preexec_fn=in_child, env=clean_environment(), stdin=subprocess.DEVNULL,
+                                          stdout=log, stderr=log, pass_fds=[bound.fileno(), 3])
+
+
+@pytest.fixture
+def bound():
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        made.listen(16)
+        yield made
+
+
+def test_an_inherited_socket_is_served_and_keeps_who_knocked_before(spawn, bound, word):
+    daemon = spawn(start=False, config="server:\n  loops: 2\n")
+    daemon.port = bound.getsockname()[1]
+    with socket.create_connection(("127.0.0.1", daemon.port)) as early:  # before anybody serves
+        early.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        start_with_socket(daemon, bound)
+        early.settimeout(60)
+        assert early.recv(100).startswith(b"HTTP/1.1 200")
+    daemon.wait_until_ready()
+    with make_http(daemon, f"sk-{word}") as client:
+        ask(client, word)
+        assert ask(client, word).headers["x-cache-hit"] == "true"
+    daemon.stop()
+
+
+def test_an_inherited_socket_that_is_not_configured_is_refused(spawn, bound):
+    daemon = spawn(start=False)
+    assert daemon.port != bound.getsockname()[1]
+    start_with_socket(daemon, bound)
+    assert daemon.wait() == 78
+    daemon.process = None
+    assert "server.listen" in daemon.log_text()
+
+
+def test_sockets_of_another_process_are_left_alone(spawn, bound):
+    daemon = spawn(start=False)
+    start_with_socket(daemon, bound, is_ours=False)
+    daemon.wait_until_ready()
     daemon.stop()
 
 

@@ -197,6 +197,32 @@ static void messages_are_compared_by_the_last_human_text(void **state)
     dj_arena_fini(&keyed.arena);
 }
 
+/* What is said about a message, not only its text, tells it from others. */
+static void messages_that_differ_anywhere_have_other_keys(void **state)
+{
+    (void)state;
+    static const char *const lists[] = {
+        "[{\"lc\":1,\"id\":[\"ChatMessage\"],\"kwargs\":{\"content\":\"x\",\"role\":\"a\"}}]",
+        "[{\"lc\":1,\"id\":[\"ChatMessage\"],\"kwargs\":{\"content\":\"x\",\"role\":\"b\"}}]",
+        "[{\"lc\":1,\"id\":[\"HumanMessage\"],\"kwargs\":{\"content\":\"x\"}}]",
+        "[{\"lc\":1,\"id\":[\"HumanMessage\"],\"kwargs\":{\"content\":\"x\",\"name\":\"n\"}}]",
+        "[{\"lc\":1,\"id\":[\"a\",\"HumanMessage\"],\"kwargs\":{\"content\":\"x\"}}]",
+        "[{\"lc\":2,\"id\":[\"HumanMessage\"],\"kwargs\":{\"content\":\"x\"}}]",
+        "[{\"lc\":1,\"id\":[\"HumanMessage\"],\"kwargs\":{\"content\":\"x\"},\"graph\":1}]",
+        "[{\"lc\":1,\"id\":[\"HumanMessage\"],\"kwargs\":{\"content\":[\"x\"]}}]",
+    };
+    enum { LISTS = sizeof lists / sizeof *lists };
+    struct dj_fingerprint keys[LISTS];
+    struct keyed keyed;
+    keyed_init(&keyed);
+    for (size_t i = 0; i < LISTS; i++)
+        keys[i] = key_of(&keyed, lists[i], NULL);
+    for (size_t i = 0; i < LISTS; i++)
+        for (size_t j = 0; j < i; j++)
+            assert_false(is_same_id(keys[i], keys[j]));
+    dj_arena_fini(&keyed.arena);
+}
+
 static void what_only_looks_like_messages_is_a_text(void **state)
 {
     (void)state;
@@ -253,6 +279,7 @@ int main(void)
         OVER_HTTP(a_gptcache_server_is_below_its_prefix),
         cmocka_unit_test(attributes_part_keys_but_not_scopes),
         cmocka_unit_test(messages_are_compared_by_the_last_human_text),
+        cmocka_unit_test(messages_that_differ_anywhere_have_other_keys),
         cmocka_unit_test(what_only_looks_like_messages_is_a_text),
         cmocka_unit_test(a_fingerprint_survives_each_failed_allocation),
     };

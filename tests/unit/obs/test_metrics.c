@@ -171,6 +171,40 @@ static void the_last_exemplar_is_written_with_its_bucket_in_openmetrics_only(voi
     dj_metrics_destroy(metrics);
 }
 
+static void *give_exemplars(void *ctx)
+{
+    struct dj_series *series = ctx;
+    for (unsigned i = 0; i < 500; i++)
+        dj_series_exemplar(series, i % 2 ? 0.3 : 0.00005, i % 2 ? "bbbb" : "aaaa");
+    return NULL;
+}
+
+static void exemplars_of_threads_are_written_whole_or_not_at_all(void **state)
+{
+    (void)state;
+    struct dj_metrics *metrics = create();
+    struct dj_series *series =
+        dj_metric_series(declare(metrics, &seconds), (const char *const[]){"auth"});
+    const char *even = " # {trace_id=\"aaaa\"} 5e-05\n";
+    const char *odd = " # {trace_id=\"bbbb\"} 0.3\n";
+    pthread_t threads[3];
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, give_exemplars, series), 0);
+    struct dj_buf out = {0};
+    for (size_t i = 0; i < 50; i++) {
+        dj_buf_clear(&out);
+        dj_metrics_write(metrics, true, &out);
+        dj_buf_append_byte(&out, '\0');
+        const char *met = strstr(out.data, " # {");
+        if (met && strncmp(met, even, strlen(even)) != 0 && strncmp(met, odd, strlen(odd)) != 0)
+            fail_msg("half an exemplar: %s", met);
+    }
+    dj_buf_fini(&out);
+    for (size_t i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    dj_metrics_destroy(metrics);
+}
+
 static void bad_descriptions_are_refused(void **state)
 {
     (void)state;
@@ -275,6 +309,7 @@ int main(void)
         cmocka_unit_test(similarity_has_21_bounds_from_0_6_to_1),
         cmocka_unit_test(label_sets_beyond_the_bound_share_one_series),
         cmocka_unit_test(the_last_exemplar_is_written_with_its_bucket_in_openmetrics_only),
+        cmocka_unit_test(exemplars_of_threads_are_written_whole_or_not_at_all),
         cmocka_unit_test(bad_descriptions_are_refused),
         cmocka_unit_test(updates_accept_null_and_counters_never_fall),
         cmocka_unit_test(no_update_is_lost_between_threads),

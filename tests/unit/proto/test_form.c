@@ -51,6 +51,7 @@ static void a_value_beyond_the_bound_is_refused(void **state)
     dj_buf_init(&out, 3);
     assert_int_equal(dj_form_get(deja_slice_text("q=abcdefghijklmnopq"), "q", &out),
                      DEJA_ERR_LIMIT);
+    assert_int_equal(out.len, 0);
     dj_buf_fini(&out);
 }
 
@@ -71,6 +72,24 @@ static void a_segment_keeps_its_plus_signs(void **state)
     }
 }
 
+static void get_survives_each_failed_allocation(void **state)
+{
+    (void)state;
+    bool has_failed = true;
+    for (size_t n = 1; has_failed; n++) {
+        struct dj_buf out = {0};
+        failing_malloc_arm(n);
+        enum deja_status status = dj_form_get(deja_slice_text("a=1&q=%41b+c"), "q", &out);
+        if (status == DEJA_OK) {
+            assert_int_equal(out.len, 4);
+            status = dj_form_segment(deja_slice_text("a%20b and all that follows"), &out);
+        }
+        has_failed = failing_malloc_disarm();
+        assert_int_equal(status, has_failed ? DEJA_ERR_NOMEM : DEJA_OK);
+        dj_buf_fini(&out);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -78,6 +97,7 @@ int main(void)
         cmocka_unit_test(members_are_decoded),
         cmocka_unit_test(broken_escapes_are_refused),
         cmocka_unit_test(a_value_beyond_the_bound_is_refused),
+        cmocka_unit_test(get_survives_each_failed_allocation),
     };
     return RUN_TESTS(tests);
 }

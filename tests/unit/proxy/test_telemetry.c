@@ -253,6 +253,34 @@ static void threads_lose_no_count(void **state)
     assert_int_equal(totals.results[DJ_RESULT_HIT_EXACT], 4000);
 }
 
+/* On the hit path there is no room for one. */
+static void counting_what_was_met_before_allocates_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    struct dj_entry entry = {
+        .input_tokens = 10, .output_tokens = 5, .cost_usd = 0.25, .make_ms = 1500};
+    entry.model = deja_slice_text("gpt-x");
+    tenant_of(7, entry.tenant);
+    dj_telemetry_set_slow(fixture->telemetry, NULL, 100);
+    for (unsigned round = 0; round < 2; round++) {
+        if (round)
+            failing_malloc_arm(1);
+        dj_telemetry_inflight(fixture->telemetry, 1);
+        dj_telemetry_stage(fixture->telemetry, DJ_STAGE_AUTH, 0.000001);
+        dj_telemetry_stage(fixture->telemetry, DJ_STAGE_CANON, 0.00001);
+        dj_telemetry_key(fixture->telemetry, 0.00001);
+        dj_telemetry_request(fixture->telemetry, entry.tenant, "chat", DJ_RESULT_HIT_EXACT,
+                             "memory", 0.0001);
+        dj_telemetry_exemplar(fixture->telemetry, "chat", DJ_RESULT_HIT_EXACT, 0.0001,
+                              "4bf92f3577b34da6a3ce929d0e0e4736");
+        dj_telemetry_saved(fixture->telemetry, &entry);
+        dj_telemetry_slow(fixture->telemetry, &(struct dj_slow){.operation = "chat", .seconds = 1});
+        dj_telemetry_evicted(fixture->telemetry, entry.tenant, "size");
+        dj_telemetry_inflight(fixture->telemetry, -1);
+    }
+    assert_false(failing_malloc_disarm());
+}
+
 static void telemetry_survives_each_failed_allocation(void **state)
 {
     (void)state;
@@ -294,6 +322,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(slow_operations_are_all_counted_and_few_of_them_told,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(threads_lose_no_count, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(counting_what_was_met_before_allocates_nothing, set_up,
+                                        tear_down),
         cmocka_unit_test(telemetry_survives_each_failed_allocation),
     };
     return RUN_TESTS(tests);

@@ -436,6 +436,8 @@ static void flat_survives_each_failed_allocation(void **state)
         }
         if (index && dj_flat_search(index, key_of(1), vectors, 1, 0, &match, &found) != DEJA_OK)
             failures++;
+        if (index && dj_flat_search_all(index, vectors, 1, 0, &match, &found) != DEJA_OK)
+            failures++;
         bool has_failed = failing_malloc_disarm();
         assert_int_equal(failures + (status != DEJA_OK), has_failed ? 1 : 0);
         /* what is there is whole: everything can be put again and found */
