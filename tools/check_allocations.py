@@ -27,6 +27,7 @@ NOTHING = {
     "dj_secret_load": "a file of 32 bytes onto the stack",
     "dj_zip_open": "looks into the caller's archive",
     "dj_zip_next": "looks into the caller's archive",
+    "dj_frame_decode": "borrows from the bytes",
     "dj_registry_find": "copies a record out",
     "dj_pool_submit": "the job is the caller's",
     "dj_listener_check_free": "a socket that is closed again",
