@@ -22,6 +22,7 @@ NOTHING = {
     "dj_num_parse_size": "arithmetic",
     "dj_hex_decode": "into the caller's bytes",
     "dj_args_parse": "borrows from argv",
+    "dj_command_parse": "borrows from argv",
     "dj_tenant_parse": "into the caller's bytes",
     "dj_question_check": "looks at the text",
     "dj_secret_load": "a file of 32 bytes onto the stack",
