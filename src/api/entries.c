@@ -1,8 +1,10 @@
 /* api/entries.c - PUT, GET and DELETE of entries.
  *
- * A put checks every entry before it stores the first, then answers when the last one was
- * acknowledged as durably as the tiers promise. Entries are told apart by their query and
- * namespace: the same again is a new version.
+ *   read every item -> embed their texts as one batch -> put each -> answer
+ *
+ * An item that cannot be stored has its error in its place, the others are stored. The answer comes
+ * when the last one was acknowledged as durably as the tiers promise. Entries are told apart by
+ * their query and namespace (a bare vector by its name): the same again is a new version.
  */
 #include "api/entry.h"
 #include "api/handlers.h"
@@ -12,10 +14,11 @@
 
 struct put_item {
     struct put *put;
-    uint8_t id[DJ_ID_BYTES];
+    struct dj_entry_input input;
+    struct dj_fingerprint fingerprint;
+    struct dj_fault fault; /* its own; the other items go on */
     uint64_t version;
     int64_t expires_ms;
-    enum deja_status status;
     bool is_stored;
 };
 
@@ -26,13 +29,17 @@ struct put {
     size_t count;
     size_t left; /* acknowledgements that have not come */
     struct put_item *items;
+    struct deja_slice texts[DJ_EMBED_BATCH_MAX]; /* what is embedded together */
+    size_t text_count;
 };
 
 static void write_item(struct dj_json_writer *w, const struct put_item *item)
 {
     dj_json_begin_object(w);
-    dj_request_put_id(w, "id", item->id);
-    if (item->status == DEJA_OK) {
+    if (item->fault.problem.status) {
+        dj_request_put_fault(w, &item->fault);
+    } else {
+        dj_request_put_id(w, "id", item->fingerprint.key.id);
         dj_json_key(w, "version");
         dj_json_put_u64(w, item->version);
         dj_request_put_time(w, "expires_at", item->expires_ms);
@@ -40,38 +47,13 @@ static void write_item(struct dj_json_writer *w, const struct put_item *item)
             dj_json_key(w, "stored");
             dj_json_put_bool(w, false);
         }
-    } else {
-        dj_json_key(w, "error");
-        dj_json_put_text(w, "cache_unavailable");
     }
     dj_json_end_object(w);
 }
 
-static void answer_put(struct put *put)
+static void write_items(const struct put *put, struct dj_buf *body)
 {
-    struct dj_request *request = put->request;
-    struct dj_buf body = {0};
-    struct dj_json_writer w = dj_json_writer(&body);
-    size_t failed = 0;
-    enum deja_status failure = DEJA_OK;
-    for (size_t i = 0; i < put->count; i++) {
-        if (put->items[i].status != DEJA_OK) {
-            failed++;
-            failure = put->items[i].status;
-        }
-    }
-    double seconds =
-        (double)(dj_loop_monotonic_us(request->loop) - request->http->started_us) / 1e6;
-    dj_telemetry_operation(request->api->proxy->telemetry, "set", "none", failed ? "error" : "ok",
-                           seconds);
-    if (failed == put->count) {
-        dj_request_refuse(request, failure);
-        return;
-    }
-    /* On the local surface no upstream proves a tenant; having stored something does. */
-    if (request->http->is_loopback_peer)
-        dj_registry_confirm(request->api->proxy->registry, request->tenant,
-                            dj_loop_now_ms(request->loop));
+    struct dj_json_writer w = dj_json_writer(body);
     if (put->is_batch) {
         dj_json_begin_object(&w);
         dj_json_key(&w, "results");
@@ -83,6 +65,30 @@ static void answer_put(struct put *put)
         dj_json_end_array(&w);
         dj_json_end_object(&w);
     }
+}
+
+static void answer_put(struct put *put)
+{
+    struct dj_request *request = put->request;
+    const struct dj_fault *fault = &put->items[0].fault;
+    struct dj_buf body = {0};
+    size_t failed = 0;
+    double seconds =
+        (double)(dj_loop_monotonic_us(request->loop) - request->http->started_us) / 1e6;
+    for (size_t i = 0; i < put->count; i++)
+        failed += put->items[i].fault.problem.status != 0;
+    dj_telemetry_operation(request->api->proxy->telemetry, "set", "none", failed ? "error" : "ok",
+                           seconds);
+    if (failed && !put->is_batch) {
+        dj_request_problem(request, fault->problem.status, fault->problem.type,
+                           fault->problem.detail);
+        return;
+    }
+    /* On the local surface no upstream proves a tenant; having stored something does. */
+    if (request->http->is_loopback_peer && failed < put->count)
+        dj_registry_confirm(request->api->proxy->registry, request->tenant,
+                            dj_loop_now_ms(request->loop));
+    write_items(put, &body);
     dj_request_answer(request, failed ? 207 : 201, NULL, &body);
     dj_buf_fini(&body);
 }
@@ -91,96 +97,158 @@ static void on_put(void *ctx, enum deja_status status, bool stored)
 {
     struct put_item *item = ctx;
     struct put *put = item->put;
-    item->status = status;
+    if (status != DEJA_OK)
+        item->fault.problem = dj_problem_of(status);
     item->is_stored = stored;
     if (--put->left == 0)
         answer_put(put);
 }
 
-/* Hands one entry to the engine. */
-static enum deja_status store(struct put_item *item, const struct dj_entry_input *input)
+static void fill_entry(const struct put_item *item, struct dj_entry *entry)
 {
+    const struct dj_entry_input *input = &item->input;
     struct dj_request *request = item->put->request;
     struct dj_proxy_context *context = request->api->proxy;
-    struct dj_engine *engine = context->engine;
-    struct dj_fingerprint fingerprint;
-    struct dj_fill fill;
-    struct dj_buf body = {0};
-    struct dj_buf metadata = {0};
-    struct dj_json_writer w = dj_json_writer(&body);
-    enum deja_status status =
-        dj_query_fingerprint(request, input->name_space, input->query, &fingerprint);
-    if (status != DEJA_OK)
-        return status;
-    dj_json_put_value(&w, input->response);
-    dj_entry_write_metadata(input, fingerprint.text, &metadata);
-    struct dj_entry entry = {
+    const struct dj_fingerprint *fingerprint = &item->fingerprint;
+    *entry = (struct dj_entry){
         .kind = DJ_ENTRY_API,
         .created_ms = dj_loop_now_ms(request->loop),
-        .expires_ms = dj_engine_expiry(engine, request->loop, input->ttl_ms,
+        .expires_ms = dj_engine_expiry(context->engine, request->loop, input->ttl_ms,
                                        atomic_load(&context->policy)->response_ttl_ms),
         .input_tokens = input->input_tokens,
         .output_tokens = input->output_tokens,
         .cost_usd = input->cost_usd,
-        .query = fingerprint.text,
+        .query = fingerprint->text,
         .name_space = input->name_space,
         .model = input->model,
         .provider = input->provider,
-        .metadata = dj_buf_slice(&metadata),
-        .body = dj_buf_slice(&body),
         .tag_count = input->tag_count,
     };
-    memcpy(entry.tenant, fingerprint.key.tenant, sizeof entry.tenant);
-    memcpy(entry.id, fingerprint.key.id, sizeof entry.id);
-    memcpy(entry.exact, fingerprint.exact, sizeof entry.exact);
-    memcpy(entry.scope, fingerprint.scope, sizeof entry.scope);
+    memcpy(entry->tenant, fingerprint->key.tenant, sizeof entry->tenant);
+    memcpy(entry->id, fingerprint->key.id, sizeof entry->id);
+    memcpy(entry->exact, fingerprint->exact, sizeof entry->exact);
+    memcpy(entry->scope, fingerprint->scope, sizeof entry->scope);
     for (size_t i = 0; i < input->tag_count; i++)
-        entry.tags[i].name = input->tags[i];
+        entry->tags[i].name = input->tags[i];
+}
+
+/* Hands one entry to the engine. vector NULL: the engine embeds the text. */
+static enum deja_status store(struct put_item *item, const struct dj_query_vector *vector)
+{
+    struct dj_request *request = item->put->request;
+    struct dj_engine *engine = request->api->proxy->engine;
+    struct dj_entry entry;
+    struct dj_fill fill;
+    struct dj_buf body = {0};
+    struct dj_buf metadata = {0};
+    struct dj_json_writer w = dj_json_writer(&body);
+    if (item->input.response)
+        dj_json_put_value(&w, item->input.response);
+    else
+        dj_json_put_null(&w);
+    dj_entry_write_metadata(&item->input, item->fingerprint.text, &metadata);
+    fill_entry(item, &entry);
+    entry.metadata = dj_buf_slice(&metadata);
+    entry.body = dj_buf_slice(&body);
     dj_engine_begin_fill(engine, &entry, &fill);
-    memcpy(item->id, entry.id, sizeof item->id);
     item->version = entry.version;
     item->expires_ms = entry.expires_ms;
-    status = body.status != DEJA_OK ? body.status : metadata.status;
+    enum deja_status status = body.status != DEJA_OK ? body.status : metadata.status;
     if (status == DEJA_OK)
-        status = dj_engine_put(engine, request->loop, &entry, fingerprint.is_semantic,
-                               input->vector, item, on_put);
+        status = dj_engine_put(engine, request->loop, &entry,
+                               vector || item->fingerprint.is_semantic, vector, item, on_put);
     dj_buf_fini(&body);
     dj_buf_fini(&metadata);
     return status;
 }
 
-/* list: the array of a batch, or NULL for the body itself. */
-static void put_all(struct dj_request *request, const struct dj_json *list, size_t count)
+static bool is_embedded_together(const struct put_item *item)
 {
-    struct dj_entry_input *inputs = dj_arena_alloc(request->arena, count * sizeof *inputs);
-    struct put *put = dj_arena_alloc(request->arena, sizeof *put);
-    struct put_item *items = dj_arena_alloc(request->arena, count * sizeof *items);
-    size_t index = 0;
-    if (!inputs || !put || !items) {
-        dj_request_refuse(request, DEJA_ERR_NOMEM);
-        return;
-    }
-    if (!list)
-        dj_entry_read(request, request->body, "", &inputs[0]);
-    for (struct dj_json_walk w = dj_json_walk(list); list && dj_json_walk_next(&w); index++) {
-        const char *where = dj_request_text(request, "entries[%zu].", index);
-        if (!dj_entry_read(request, w.value, where, &inputs[index]) &&
-            request->field_count == DJ_REQUEST_FIELDS_MAX)
-            break; /* told enough */
-    }
-    if (dj_request_has_complaints(request))
-        return;
-    *put = (struct put){
-        .request = request, .is_batch = list != NULL, .count = count, .left = 1, .items = items};
-    for (size_t i = 0; i < count; i++) {
-        items[i] = (struct put_item){.put = put};
-        put->left++;
-        items[i].status = store(&items[i], &inputs[i]);
-        if (items[i].status != DEJA_OK)
+    return !item->fault.problem.status && !item->input.vector && item->fingerprint.is_semantic;
+}
+
+/* vectors: of those that are embedded together, in their order, dim floats each; NULL: none. */
+static void store_all(struct put *put, const float *vectors, uint32_t dim)
+{
+    put->left = put->count + 1; /* one more, so that nobody answers while puts are being started */
+    for (size_t i = 0; i < put->count; i++) {
+        struct put_item *item = &put->items[i];
+        struct dj_query_vector made = {.floats = vectors, .dim = dim};
+        const struct dj_query_vector *vector = item->input.vector;
+        if (vectors && is_embedded_together(item)) {
+            vector = &made;
+            vectors += dim;
+        }
+        enum deja_status status = item->fault.problem.status ? DEJA_OK : store(item, vector);
+        if (status != DEJA_OK)
+            item->fault.problem = dj_problem_of(status);
+        if (item->fault.problem.status)
             put->left--;
     }
     if (--put->left == 0) /* none was taken: nothing else will answer */
         answer_put(put);
+}
+
+static void on_embedded(void *ctx, enum deja_status status, const float *vectors, uint32_t dim,
+                        uint32_t embed_us)
+{
+    struct put *put = ctx;
+    if (embed_us)
+        dj_telemetry_stage(put->request->api->proxy->telemetry, DJ_STAGE_EMBED, embed_us / 1e6);
+    /* Without vectors each put tries for itself, and is found by its words at least (I4). */
+    store_all(put, status == DEJA_OK ? vectors : NULL, dim);
+}
+
+/* One batch of the embedder for all texts of the request. */
+static void embed_all(struct put *put)
+{
+    struct dj_request *request = put->request;
+    for (size_t i = 0; i < put->count; i++)
+        if (is_embedded_together(&put->items[i]))
+            put->texts[put->text_count++] = put->items[i].fingerprint.text;
+    if (put->text_count < 2 ||
+        dj_engine_embed(request->api->proxy->engine, request->loop, request->tenant, put->texts,
+                        put->text_count, put, on_embedded) != DEJA_OK)
+        store_all(put, NULL, 0);
+}
+
+static void read_item(struct put_item *item, const struct dj_json *object, const char *where)
+{
+    struct dj_request *request = item->put->request;
+    struct dj_entry_input *input = &item->input;
+    if (!dj_entry_read(request, object, where, input)) {
+        if (item->put->is_batch) /* otherwise it is the whole request's */
+            dj_request_take_fault(request, &item->fault);
+        return;
+    }
+    enum deja_status status =
+        input->query.len
+            ? dj_query_fingerprint(request, input->name_space, input->query, &item->fingerprint)
+            : dj_query_fingerprint_vector(request, input->name_space, input->name, input->vector,
+                                          &item->fingerprint);
+    if (status != DEJA_OK)
+        item->fault.problem = dj_problem_of(status);
+}
+
+/* list: the array of a batch, or NULL for the body itself. */
+static void put_all(struct dj_request *request, const struct dj_json *list, size_t count)
+{
+    struct put *put = dj_arena_alloc(request->arena, sizeof *put);
+    struct put_item *items = dj_arena_alloc(request->arena, count * sizeof *items);
+    if (!put || !items) {
+        dj_request_refuse(request, DEJA_ERR_NOMEM);
+        return;
+    }
+    *put =
+        (struct put){.request = request, .is_batch = list != NULL, .count = count, .items = items};
+    for (size_t i = 0; i < count; i++)
+        items[i] = (struct put_item){.put = put};
+    if (!list)
+        read_item(&items[0], request->body, "");
+    for (struct dj_json_walk w = dj_json_walk(list); list && dj_json_walk_next(&w);)
+        read_item(&items[w.index], w.value, dj_request_text(request, "entries[%zu].", w.index));
+    if (!dj_request_has_complaints(request))
+        embed_all(put);
 }
 
 static void on_body(struct dj_request *request)
@@ -204,21 +272,17 @@ static void on_body(struct dj_request *request)
 
 void dj_entries_put(struct dj_request *request)
 {
-    dj_request_read(request, on_body);
+    dj_request_read_once(request, on_body);
 }
 
 /* ---- get and delete by id ---- */
 
 static bool read_id(struct dj_request *request, struct dj_store_key *out_key)
 {
-    struct dj_store_key key;
-    memcpy(key.tenant, request->tenant, sizeof key.tenant);
-    if (dj_hex_decode(request->rest, key.id, sizeof key.id) != DEJA_OK) {
-        dj_request_problem(request, 404, "not_found", "an entry's id is 32 hex digits");
-        return false;
-    }
-    *out_key = key;
-    return true;
+    if (dj_query_id(request, request->rest, out_key))
+        return true;
+    dj_request_problem(request, 404, "not_found", "an entry's id is 32 hex digits");
+    return false;
 }
 
 static void finish_operation(struct dj_request *request, const char *operation, const char *status)
@@ -226,6 +290,17 @@ static void finish_operation(struct dj_request *request, const char *operation, 
     double seconds =
         (double)(dj_loop_monotonic_us(request->loop) - request->http->started_us) / 1e6;
     dj_telemetry_operation(request->api->proxy->telemetry, operation, "none", status, seconds);
+}
+
+static void write_access(struct dj_json_writer *w, struct dj_request *request,
+                         const struct dj_entry *entry)
+{
+    struct dj_access_stats access;
+    struct dj_store_key key;
+    memcpy(key.tenant, entry->tenant, sizeof key.tenant);
+    memcpy(key.id, entry->id, sizeof key.id);
+    dj_engine_access(request->api->proxy->engine, &key, &access);
+    dj_entry_write_access(w, &access);
 }
 
 static void on_got(void *ctx, enum deja_status status, struct dj_value *value)
@@ -245,6 +320,7 @@ static void on_got(void *ctx, enum deja_status status, struct dj_value *value)
     struct dj_json_writer w = dj_json_writer(&body);
     dj_json_begin_object(&w);
     dj_entry_write(&w, dj_value_entry(value), dj_loop_now_ms(request->loop));
+    write_access(&w, request, dj_value_entry(value));
     dj_json_end_object(&w);
     dj_value_unref(value);
     dj_request_answer(request, 200, NULL, &body);

@@ -3,12 +3,16 @@
 
 #include <math.h>
 
+#include "text/utf8.h"
+
 #define METADATA_BYTES_MAX (64u * 1024u)
 #define TAG_BYTES_MAX 128u
+#define DEPENDS_MAX 32u
 
-static const char *const members[] = {"query",      "response", "ttl",       "tags", "namespace",
-                                      "metadata",   "model",    "provider",  "type", "cost",
-                                      "confidence", "tokens",   "embedding", NULL};
+static const char *const members[] = {
+    "query",    "response", "ttl",     "tags",       "namespace", "metadata",  "model",
+    "provider", "type",     "cost",    "confidence", "tokens",    "embedding", "embedder",
+    "name",     "kind",     "version", "depends_on", NULL};
 
 static void complain(struct dj_request *request, const char *where, const char *name,
                      const char *rule, const char *message)
@@ -45,6 +49,28 @@ static bool read_tags(struct dj_request *request, const struct dj_json *object, 
     return true;
 }
 
+/* Names of what the answer was made from. */
+static bool read_depends_on(struct dj_request *request, const struct dj_json *object,
+                            const char *where, struct dj_entry_input *input)
+{
+    const struct dj_json *names = dj_json_get(object, "depends_on");
+    if (!names || dj_json_is(names, DJ_JSON_NULL))
+        return true;
+    bool is_good = dj_json_is(names, DJ_JSON_ARRAY) && dj_json_count(names) <= DEPENDS_MAX;
+    for (struct dj_json_walk w = dj_json_walk(names); is_good && dj_json_walk_next(&w);) {
+        struct deja_slice name = dj_json_string(w.value);
+        is_good = name.len > 0 && name.len <= TAG_BYTES_MAX;
+    }
+    if (!is_good) {
+        complain(request, where, "depends_on", "type",
+                 dj_request_text(request, "must be an array of at most %u strings of 1 to %u bytes",
+                                 DEPENDS_MAX, TAG_BYTES_MAX));
+        return false;
+    }
+    input->depends_on = names;
+    return true;
+}
+
 /* A number is the output's; an object tells both. */
 static bool read_tokens(struct dj_request *request, const struct dj_json *object, const char *where,
                         struct dj_entry_input *input)
@@ -70,22 +96,41 @@ static bool read_tokens(struct dj_request *request, const struct dj_json *object
     return true;
 }
 
-static bool read_payload(struct dj_request *request, const struct dj_json *object,
-                         const char *where, struct dj_entry_input *input)
+/* The question; or, for a bare vector, its name. */
+static bool read_query(struct dj_request *request, const struct dj_json *object, const char *where,
+                       struct dj_entry_input *input)
 {
     const struct dj_json *query = dj_json_get(object, "query");
-    input->response = dj_json_get(object, "response");
-    input->metadata = dj_json_get(object, "metadata");
+    bool has_query = query && !dj_json_is(query, DJ_JSON_NULL);
+    if (!dj_query_vector(request, object, where, &input->vector) ||
+        !dj_query_label(request, object, "name", where, DJ_LABEL_BYTES_MAX, &input->name))
+        return false;
+    if (!has_query && input->vector)
+        return true;
     if (!dj_json_is(query, DJ_JSON_STRING)) {
-        dj_request_complain(request, query ? "invalid_request" : "query_empty",
-                            dj_request_text(request, "%squery", where), query ? "type" : "required",
-                            "must be a string");
+        dj_request_complain(request, has_query ? "invalid_request" : "query_empty",
+                            dj_request_text(request, "%squery", where),
+                            has_query ? "type" : "required",
+                            "must be a string (or give an embedding)");
+        return false;
+    }
+    if (input->name.len) {
+        complain(request, where, "name", "unsupported",
+                 "goes with an embedding without a query; a query is its own name");
         return false;
     }
     input->query = dj_json_string(query);
-    if (!dj_query_check_text(request, input->query, where))
+    return dj_query_check_text(request, input->query, where);
+}
+
+static bool read_payload(struct dj_request *request, const struct dj_json *object,
+                         const char *where, struct dj_entry_input *input)
+{
+    if (!read_query(request, object, where, input))
         return false;
-    if (!input->response) { /* null is an answer, a missing member is a mistake */
+    input->response = dj_json_get(object, "response");
+    input->metadata = dj_json_get(object, "metadata");
+    if (!input->response && input->query.len) { /* null is an answer, a missing member a mistake */
         complain(request, where, "response", "required", "must be there; any JSON will do");
         return false;
     }
@@ -111,16 +156,18 @@ bool dj_entry_read(struct dj_request *request, const struct dj_json *object, con
     if (!dj_query_check_members(request, object, where, members) ||
         !read_payload(request, object, where, &input) ||
         !read_tags(request, object, where, &input) ||
+        !read_depends_on(request, object, where, &input) ||
         !read_tokens(request, object, where, &input) ||
         !dj_query_label(request, object, "namespace", where, DJ_NAMESPACE_BYTES_MAX,
                         &input.name_space) ||
         !dj_query_label(request, object, "model", where, DJ_LABEL_BYTES_MAX, &input.model) ||
         !dj_query_label(request, object, "provider", where, DJ_LABEL_BYTES_MAX, &input.provider) ||
         !dj_query_label(request, object, "type", where, DJ_LABEL_BYTES_MAX, &input.type) ||
+        !dj_query_label(request, object, "kind", where, DJ_LABEL_BYTES_MAX, &input.kind) ||
+        !dj_query_label(request, object, "version", where, DJ_LABEL_BYTES_MAX, &input.version) ||
         !dj_query_number(request, object, "confidence", where, unit, &input.confidence) ||
         !dj_query_number(request, object, "cost", where, money, &input.cost_usd) ||
-        !dj_query_duration(request, object, "ttl", where, &input.ttl_ms) ||
-        !dj_query_vector(request, object, where, &input.vector))
+        !dj_query_duration(request, object, "ttl", where, &input.ttl_ms))
         return false;
     struct dj_buf kept;
     dj_buf_init(&kept, METADATA_BYTES_MAX);
@@ -136,30 +183,43 @@ bool dj_entry_read(struct dj_request *request, const struct dj_json *object, con
     return true;
 }
 
+static void keep_value(struct dj_json_writer *w, const char *name, const struct dj_json *value)
+{
+    if (!value)
+        return;
+    dj_json_key(w, name);
+    dj_json_put_value(w, value);
+}
+
+static void keep_text(struct dj_json_writer *w, const char *name, struct deja_slice text)
+{
+    if (!text.len)
+        return;
+    dj_json_key(w, name);
+    dj_json_put_string(w, text);
+}
+
 void dj_entry_write_metadata(const struct dj_entry_input *input, struct deja_slice normalised,
                              struct dj_buf *out)
 {
     bool is_reworded = !deja_slice_is_equal(input->query, normalised);
-    if (!input->metadata && !input->type.len && isnan(input->confidence) && !is_reworded)
+    if (!input->metadata && !input->type.len && !input->kind.len && !input->version.len &&
+        !input->depends_on && !input->name.len && isnan(input->confidence) && !is_reworded)
         return;
     struct dj_json_writer w = dj_json_writer(out);
     dj_json_begin_object(&w);
-    if (input->metadata) {
-        dj_json_key(&w, "metadata");
-        dj_json_put_value(&w, input->metadata);
-    }
-    if (input->type.len) {
-        dj_json_key(&w, "type");
-        dj_json_put_string(&w, input->type);
-    }
+    keep_value(&w, "metadata", input->metadata);
+    keep_text(&w, "type", input->type);
+    keep_text(&w, "kind", input->kind);
+    keep_text(&w, "version", input->version);
+    keep_value(&w, "depends_on", input->depends_on);
+    keep_text(&w, "name", input->name);
     if (!isnan(input->confidence)) {
         dj_json_key(&w, "confidence");
         dj_json_put_double(&w, input->confidence);
     }
-    if (is_reworded) {
-        dj_json_key(&w, "query");
-        dj_json_put_string(&w, input->query);
-    }
+    if (is_reworded)
+        keep_text(&w, "query", input->query);
     dj_json_end_object(&w);
 }
 
@@ -196,6 +256,11 @@ static void write_metadata(struct dj_json_writer *w, const struct dj_entry *entr
     put_member(w, "metadata", dj_json_get(kept, "metadata"));
     put_member(w, "type", dj_json_get(kept, "type"));
     put_member(w, "confidence", dj_json_get(kept, "confidence"));
+    /* Of what was kept only: "version" and "kind" without more are the store's. */
+    put_member(w, "content_kind", dj_json_get(kept, "kind"));
+    put_member(w, "content_version", dj_json_get(kept, "version"));
+    put_member(w, "depends_on", dj_json_get(kept, "depends_on"));
+    put_member(w, "name", dj_json_get(kept, "name"));
     dj_json_doc_destroy(doc);
 }
 
@@ -218,6 +283,8 @@ static const char *kind_text(uint8_t kind)
         return "chat";
     case DJ_ENTRY_EMBEDDING:
         return "embedding";
+    case DJ_ENTRY_BYTES:
+        return "library";
     default:
         return "api";
     }
@@ -232,7 +299,7 @@ static void write_tags(struct dj_json_writer *w, const struct dj_entry *entry)
     dj_json_end_array(w);
 }
 
-void dj_entry_write(struct dj_json_writer *w, const struct dj_entry *entry, int64_t now_ms)
+void dj_entry_write_facts(struct dj_json_writer *w, const struct dj_entry *entry, int64_t now_ms)
 {
     int64_t age_ms = now_ms > entry->created_ms ? now_ms - entry->created_ms : 0;
     dj_request_put_id(w, "id", entry->id);
@@ -240,11 +307,6 @@ void dj_entry_write(struct dj_json_writer *w, const struct dj_entry *entry, int6
     dj_json_put_u64(w, entry->version);
     dj_json_key(w, "entry_kind");
     dj_json_put_text(w, kind_text(entry->kind));
-    dj_json_key(w, "response");
-    if (entry->kind == DJ_ENTRY_EMBEDDING)
-        write_embedding(w, entry->body);
-    else
-        dj_json_put_raw(w, entry->body);
     write_metadata(w, entry);
     put_label(w, "namespace", entry->name_space);
     put_label(w, "model", entry->model);
@@ -268,4 +330,25 @@ void dj_entry_write(struct dj_json_writer *w, const struct dj_entry *entry, int6
         dj_json_put_i64(w, entry->expires_ms > now_ms ? (entry->expires_ms - now_ms) / 1000 : 0);
     else
         dj_json_put_null(w);
+}
+
+void dj_entry_write(struct dj_json_writer *w, const struct dj_entry *entry, int64_t now_ms)
+{
+    dj_entry_write_facts(w, entry, now_ms);
+    dj_json_key(w, "response");
+    if (entry->kind == DJ_ENTRY_EMBEDDING)
+        write_embedding(w, entry->body);
+    else if (entry->kind == DJ_ENTRY_BYTES && dj_utf8_is_valid(entry->body))
+        dj_json_put_string(w, entry->body);
+    else if (entry->kind == DJ_ENTRY_BYTES)
+        dj_json_put_null(w); /* only the program that put them knows what they are */
+    else
+        dj_json_put_raw(w, entry->body);
+}
+
+void dj_entry_write_access(struct dj_json_writer *w, const struct dj_access_stats *access)
+{
+    dj_json_key(w, "hits");
+    dj_json_put_u64(w, access->hits);
+    dj_request_put_time(w, "last_access_at", access->last_access_ms);
 }

@@ -2,7 +2,10 @@
  *
  * What the store has no column for (the user's metadata, type, confidence, the words as they were
  * asked) is kept as one JSON object in dj_entry.metadata:
- *   {"metadata":{…},"type":"…","confidence":0.9,"query":"…"}   every member may be missing
+ *   {"metadata":{…},"type":"…","kind":"…","version":"…","depends_on":["…"],"confidence":0.9,
+ *    "query":"…"}                                           every member may be missing
+ *
+ * An entry without a query is a bare vector: found by meaning only, known by its name.
  *
  * Threads: the request's loop. Trust: a put's JSON is untrusted; kept metadata is our own.
  */
@@ -15,16 +18,20 @@
 
 /* A put that was checked; everything is borrowed from the request. */
 struct dj_entry_input {
-    struct deja_slice query;
+    struct deja_slice query; /* empty: a bare vector */
+    struct deja_slice name;  /* of a bare vector; empty: its numbers name it */
     struct deja_slice name_space;
     struct deja_slice model;
     struct deja_slice provider;
     struct deja_slice type;
-    const struct dj_json *response;
-    const struct dj_json *metadata; /* NULL or an object */
-    const float *vector;            /* NULL or of the embedder's dimension */
-    uint64_t ttl_ms;                /* 0: the default */
-    double confidence;              /* NAN: not said */
+    struct deja_slice kind;
+    struct deja_slice version;
+    const struct dj_json *response;       /* NULL: null, of a bare vector */
+    const struct dj_json *depends_on;     /* NULL or an array of texts */
+    const struct dj_json *metadata;       /* NULL or an object */
+    const struct dj_query_vector *vector; /* NULL: the query is embedded */
+    uint64_t ttl_ms;                      /* 0: the default */
+    double confidence;                    /* NAN: not said */
     double cost_usd;
     uint32_t input_tokens;
     uint32_t output_tokens;
@@ -39,7 +46,9 @@ bool dj_entry_read(struct dj_request *request, const struct dj_json *object, con
 void dj_entry_write_metadata(const struct dj_entry_input *input, struct deja_slice normalised,
                              struct dj_buf *out);
 
-/* Members of an entry without its braces: response, query, model, tags, times … */
+/* Members of an entry without its braces: query, model, tags, times … and the response. */
 void dj_entry_write(struct dj_json_writer *w, const struct dj_entry *entry, int64_t now_ms);
+void dj_entry_write_facts(struct dj_json_writer *w, const struct dj_entry *entry, int64_t now_ms);
+void dj_entry_write_access(struct dj_json_writer *w, const struct dj_access_stats *access);
 
 #endif

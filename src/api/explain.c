@@ -14,7 +14,6 @@
 #include "api/query.h"
 #include "base/num.h"
 #include "policy/guards.h"
-#include "proto/form.h"
 #include "proxy/identity.h"
 
 #define NEAREST 5u
@@ -99,9 +98,12 @@ static void answer(struct explain *explain, enum dj_hit_kind kind, const struct 
     if (explain->near.status != DEJA_OK)
         body.status = explain->near.status;
     dj_buf_fini(&explain->near);
-    dj_request_header(request, "Server-Timing",
-                      dj_request_text(request, "embed;dur=%.3f, search;dur=%.3f",
-                                      explain->embed_us / 1e3, explain->search_us / 1e3));
+    dj_request_header(
+        request, "Server-Timing",
+        dj_request_text(request, "embed;dur=%.3f, search;dur=%.3f, total;dur=%.3f",
+                        explain->embed_us / 1e3, explain->search_us / 1e3,
+                        (double)(dj_loop_monotonic_us(request->loop) - request->http->started_us) /
+                            1e3));
     dj_request_answer(request, 200, NULL, &body);
     dj_buf_fini(&body);
 }
@@ -121,10 +123,11 @@ static void decide(struct explain *explain, const struct dj_lookup_result *near)
         .threshold = explain->threshold,
         .is_threshold_free = true,
     };
+    const struct dj_query_vector vector = {.floats = near->vector, .dim = near->dim};
     bool is_askable = explain->has_scope && explain->fingerprint.is_semantic;
     if (!is_askable ||
         dj_engine_lookup(request->api->proxy->engine, request->loop, &explain->fingerprint,
-                         &options, near->has_vector ? near->vector : NULL, explain,
+                         &options, near->has_vector ? &vector : NULL, explain,
                          on_verdict) != DEJA_OK)
         answer(explain, DJ_HIT_NONE, NULL, NULL, is_askable ? "cache-unavailable" : near->reason);
 }
@@ -324,7 +327,10 @@ static void on_body(struct dj_request *request)
         dj_query_label(request, body, "query", "", SIZE_MAX, &query) &&
         dj_query_label(request, body, "namespace", "", DJ_NAMESPACE_BYTES_MAX, &name_space) &&
         dj_query_number(request, body, "threshold", "", unit, &threshold);
-    if (is_read && !dj_json_is(chat, DJ_JSON_OBJECT) && !query.data)
+    if (is_read && chat && query.data)
+        dj_request_complain(request, "invalid_request", "query", "unsupported",
+                            "give a query or a request, not both");
+    else if (is_read && !dj_json_is(chat, DJ_JSON_OBJECT) && !query.data)
         dj_request_complain(request, chat ? "invalid_request" : "query_empty", "query", "required",
                             "give a query, or a request: a chat completion body");
     if (dj_request_has_complaints(request))
@@ -333,22 +339,6 @@ static void on_body(struct dj_request *request)
         explain_chat(request, chat, name_space, threshold);
     else
         explain_query(request, query, name_space, threshold);
-}
-
-/* A value of the query string into the arena; false after complaining about broken escapes. */
-static bool read_member(struct dj_request *request, const char *name, struct deja_slice *out_value)
-{
-    struct dj_buf value;
-    dj_buf_init(&value, 64u * 1024u);
-    enum deja_status status = dj_form_get(request->http->query, name, &value);
-    if (status == DEJA_OK)
-        *out_value =
-            value.len ? dj_arena_copy(request->arena, dj_buf_slice(&value)) : deja_slice("", 0);
-    else if (status != DEJA_ERR_NOT_FOUND)
-        dj_request_complain(request, "invalid_request", name, "encoding",
-                            "not percent-encoded text");
-    dj_buf_fini(&value);
-    return status == DEJA_OK || status == DEJA_ERR_NOT_FOUND;
 }
 
 void dj_explain(struct dj_request *request)
@@ -361,9 +351,9 @@ void dj_explain(struct dj_request *request)
         dj_request_read(request, on_body);
         return;
     }
-    bool is_read = read_member(request, "query", &query) &&
-                   read_member(request, "namespace", &name_space) &&
-                   read_member(request, "threshold", &number);
+    bool is_read = dj_query_url_member(request, "query", &query) &&
+                   dj_query_url_member(request, "namespace", &name_space) &&
+                   dj_query_url_member(request, "threshold", &number);
     if (is_read && number.data &&
         (dj_num_parse_double(number, &threshold) != DEJA_OK || threshold < 0 || threshold > 1))
         dj_request_complain(request, "invalid_request", "threshold", "range",

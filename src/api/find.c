@@ -1,81 +1,91 @@
 /* api/find.c - POST /api/v1/lookup: one question or a batch, answered in order.
  *
- * What is in memory is answered without leaving the loop; the rest of a batch is looked up
- * together. A miss is an answer (200), never an error; so is a sick tier (I4).
+ *   key      memory at once; of a batch the embedded tier too, all items side by side
+ *   embed    of a batch: the texts of all items that still need a vector, as one batch
+ *   meaning  what the key did not answer (a single question does all three in one look-up)
+ *   near     if candidates were asked for: whatever reaches the threshold, never served
+ *
+ * A miss is an answer (200), never an error; so is a sick tier (I4). An item of a batch that cannot
+ * be asked has its error in its place (207).
  */
 #include <math.h>
-#include <stdio.h>
 
-#include "api/entry.h"
+#include "api/found.h"
 #include "api/handlers.h"
-#include "base/num.h"
+#include "api/query.h"
 
-static const char *const members[] = {"query",     "embedding", "threshold", "limit",
-                                      "namespace", "max_age",   NULL};
+static const char *const members[] = {"query",     "embedding", "embedder", "threshold", "limit",
+                                      "namespace", "max_age",   "filter",   "responses", NULL};
 
-/* One question and what was found; in the request's arena but for value. */
+#define ANSWER_BYTES_MAX (64u * 1024u * 1024u)
+
+/* One question and what was found; in the request's arena. */
 struct find_item {
     struct find *find;
     struct deja_slice query; /* empty: by the vector alone */
     struct deja_slice name_space;
-    const float *vector;
+    const struct dj_query_vector *vector; /* the caller's; NULL: none */
+    const struct dj_filter *filter;
     double threshold; /* NAN: the cache API's default */
     uint32_t limit;   /* 0: not asked for candidates */
     uint64_t max_age_ms;
-
-    enum dj_hit_kind kind;
-    struct dj_value *value; /* owned; NULL: a miss */
-    const char *level;
-    const char *reason;
-    double similarity; /* NAN: no candidate was met */
-    double threshold_used;
-    uint32_t candidate_count;
-    struct {
-        uint8_t id[DJ_ID_BYTES];
-        float similarity;
-    } candidates[DJ_CANDIDATES_MAX];
-    uint32_t embed_us;
-    uint32_t search_us;
-    uint32_t fetch_us;
+    struct dj_fingerprint fingerprint;
+    struct dj_found found;
 };
 
 struct find {
     struct dj_request *request;
     bool is_batch;
     size_t count;
-    size_t left;
+    size_t left; /* items of this step that have no answer yet */
     struct find_item *items;
+    uint32_t embed_us;                           /* of the batch */
+    struct deja_slice texts[DJ_EMBED_BATCH_MAX]; /* what is embedded together */
+    size_t text_count;
 };
 
 /* ---- reading ---- */
 
-static bool read_item(struct dj_request *request, const struct dj_json *object, const char *where,
-                      struct find_item *item)
+static bool read_members(struct dj_request *request, const struct dj_json *object,
+                         const char *where, struct find_item *item)
 {
     static const double unit[2] = {0, 1};
     static const double limits[2] = {1, DJ_CANDIDATES_MAX};
     double limit = 0;
-    item->threshold = NAN;
-    if (!dj_json_is(object, DJ_JSON_OBJECT)) {
-        dj_request_complain(request, "invalid_request", dj_request_text(request, "%squery", where),
-                            "type", "each query is an object");
-        return false;
-    }
     if (!dj_query_check_members(request, object, where, members) ||
         !dj_query_vector(request, object, where, &item->vector) ||
         !dj_query_label(request, object, "namespace", where, DJ_NAMESPACE_BYTES_MAX,
                         &item->name_space) ||
         !dj_query_number(request, object, "threshold", where, unit, &item->threshold) ||
         !dj_query_number(request, object, "limit", where, limits, &limit) ||
+        !dj_query_flag(request, object, "responses", where, &item->found.has_responses) ||
+        !dj_query_filter(request, object, where, &item->filter) ||
         !dj_query_duration(request, object, "max_age", where, &item->max_age_ms))
         return false;
     item->limit = (uint32_t)limit;
+    item->found.has_candidates = item->limit > 0;
+    return true;
+}
+
+static bool read_question(struct dj_request *request, const struct dj_json *object,
+                          const char *where, struct find_item *item)
+{
+    item->threshold = NAN;
+    if (!dj_json_is(object, DJ_JSON_OBJECT)) {
+        dj_request_complain(request, "invalid_request", dj_request_text(request, "%squery", where),
+                            "type", "each query is an object");
+        return false;
+    }
+    if (!read_members(request, object, where, item))
+        return false;
     const struct dj_json *query = dj_json_get(object, "query");
-    if (!query && item->vector)
+    bool has_query = query && !dj_json_is(query, DJ_JSON_NULL);
+    if (!has_query && item->vector)
         return true;
     if (!dj_json_is(query, DJ_JSON_STRING)) {
-        dj_request_complain(request, query ? "invalid_request" : "query_empty",
-                            dj_request_text(request, "%squery", where), query ? "type" : "required",
+        dj_request_complain(request, has_query ? "invalid_request" : "query_empty",
+                            dj_request_text(request, "%squery", where),
+                            has_query ? "type" : "required",
                             "must be a string (or give an embedding)");
         return false;
     }
@@ -83,60 +93,40 @@ static bool read_item(struct dj_request *request, const struct dj_json *object, 
     return dj_query_check_text(request, item->query, where);
 }
 
-/* ---- writing ---- */
-
-static void put_similarity(struct dj_json_writer *w, double similarity)
+static void read_item(struct find_item *item, const struct dj_json *object, const char *where)
 {
-    dj_json_key(w, "similarity");
-    if (isnan(similarity))
-        dj_json_put_null(w);
-    else
-        dj_json_put_double(w, round(similarity * 1e6) / 1e6);
+    struct dj_request *request = item->find->request;
+    struct dj_found *found = &item->found;
+    bool is_good = read_question(request, object, where, item);
+    found->similarity = NAN;
+    found->level = "none";
+    found->reason = "cache-unavailable";
+    found->threshold = isnan(item->threshold)
+                           ? dj_engine_threshold(request->api->proxy->engine, true)
+                           : item->threshold;
+    if (!is_good) {
+        if (item->find->is_batch) /* otherwise it is the whole request's */
+            dj_request_take_fault(request, &found->fault);
+        return;
+    }
+    enum deja_status status =
+        dj_query_fingerprint(request, item->name_space, item->query, &item->fingerprint);
+    if (status != DEJA_OK)
+        found->fault.problem = dj_problem_of(status);
 }
 
-static void write_item(struct dj_json_writer *w, const struct find_item *item, int64_t now_ms)
-{
-    dj_json_begin_object(w);
-    dj_json_key(w, "hit");
-    dj_json_put_bool(w, item->value != NULL);
-    dj_json_key(w, "kind");
-    if (item->value) {
-        dj_json_put_text(w, dj_hit_kind_text(item->kind));
-        dj_json_key(w, "tier");
-        dj_json_put_text(w, item->level);
-    } else {
-        dj_json_put_null(w);
-        dj_json_key(w, "reason");
-        dj_json_put_text(w, item->reason);
-    }
-    put_similarity(w, item->similarity);
-    dj_json_key(w, "threshold");
-    dj_json_put_double(w, item->threshold_used);
-    if (item->value)
-        dj_entry_write(w, dj_value_entry(item->value), now_ms);
-    if (item->limit > 0) {
-        dj_json_key(w, "candidates");
-        dj_json_begin_array(w);
-        for (uint32_t i = 0; i < item->candidate_count; i++) {
-            dj_json_begin_object(w);
-            dj_request_put_id(w, "id", item->candidates[i].id);
-            put_similarity(w, (double)item->candidates[i].similarity);
-            dj_json_end_object(w);
-        }
-        dj_json_end_array(w);
-    }
-    dj_json_end_object(w);
-}
+/* ---- answering ---- */
 
-static void add_timing(struct dj_request *request, const struct find *find)
+static void add_timing(const struct find *find)
 {
-    uint64_t embed_us = 0;
+    struct dj_request *request = find->request;
+    uint64_t embed_us = find->embed_us;
     uint64_t search_us = 0;
     uint64_t fetch_us = 0;
     for (size_t i = 0; i < find->count; i++) {
-        embed_us += find->items[i].embed_us;
-        search_us += find->items[i].search_us;
-        fetch_us += find->items[i].fetch_us;
+        embed_us += find->items[i].found.embed_us;
+        search_us += find->items[i].found.search_us;
+        fetch_us += find->items[i].found.fetch_us;
     }
     uint64_t total_us = dj_loop_monotonic_us(request->loop) - request->http->started_us;
     dj_request_header(
@@ -146,185 +136,249 @@ static void add_timing(struct dj_request *request, const struct find *find)
                         (double)total_us / 1e3));
 }
 
-/* What the proxy says about one answer is said here too (WIRE §5.3). */
-static void add_headers(struct dj_request *request, const struct find_item *item, int64_t now_ms)
-{
-    char id[2 * DJ_ID_BYTES + 1];
-    dj_request_header(request, "X-Cache-Hit", item->value ? "true" : "false");
-    dj_request_header(request, "X-Cache-Status", item->value ? "HIT" : "MISS");
-    if (!item->value) {
-        dj_request_header(request, "Cache-Status",
-                          dj_request_text(request, "deja; fwd=miss; detail=\"%s\"", item->reason));
-        return;
-    }
-    const struct dj_entry *entry = dj_value_entry(item->value);
-    int64_t ttl_s = entry->expires_ms > now_ms ? (entry->expires_ms - now_ms) / 1000 : 0;
-    int64_t age_s = now_ms > entry->created_ms ? (now_ms - entry->created_ms) / 1000 : 0;
-    dj_hex_encode(entry->id, sizeof entry->id, id);
-    dj_request_header(request, "Cache-Status",
-                      dj_request_text(request, "deja; hit; ttl=%lld; detail=%s", (long long)ttl_s,
-                                      dj_hit_kind_text(item->kind)));
-    dj_request_header(request, "Age", dj_request_text(request, "%lld", (long long)age_s));
-    dj_request_header(request, "X-Cache-Tier", item->level);
-    dj_request_header(request, "X-Cache-Id", dj_request_text(request, "%s", id));
-    dj_request_header(request, "X-Cache-Similarity",
-                      dj_request_text(request, "%.4f", item->similarity));
-}
-
 static void answer(struct find *find)
 {
     struct dj_request *request = find->request;
     int64_t now_ms = dj_loop_now_ms(request->loop);
-    struct dj_buf body = {0};
+    const struct dj_problem problem = find->items[0].found.fault.problem;
+    bool is_partial = false;
+    struct dj_buf body;
+    dj_buf_init(&body, ANSWER_BYTES_MAX);
     struct dj_json_writer w = dj_json_writer(&body);
     if (find->is_batch) {
         dj_json_begin_object(&w);
         dj_json_key(&w, "results");
         dj_json_begin_array(&w);
     } else {
-        add_headers(request, &find->items[0], now_ms);
+        dj_found_headers(request, &find->items[0].found, now_ms);
     }
-    add_timing(request, find);
-    for (size_t i = 0; i < find->count; i++)
-        write_item(&w, &find->items[i], now_ms);
+    add_timing(find);
+    for (size_t i = 0; i < find->count; i++) {
+        struct dj_found *found = &find->items[i].found;
+        is_partial = is_partial || found->fault.problem.status;
+        dj_found_write(&w, found, now_ms);
+        dj_found_count(request, found);
+        dj_found_fini(found);
+    }
     if (find->is_batch) {
         dj_json_end_array(&w);
         dj_json_end_object(&w);
     }
-    for (size_t i = 0; i < find->count; i++)
-        dj_value_unref(find->items[i].value);
-    dj_request_answer(request, 200, NULL, &body);
+    if (is_partial && !find->is_batch)
+        dj_request_problem(request, problem.status, problem.type, problem.detail);
+    else if (body.status == DEJA_ERR_LIMIT)
+        dj_request_problem(request, 413, "payload_too_large",
+                           "the answer would be too large: ask for less at a time");
+    else
+        dj_request_answer(request, is_partial ? 207 : 200, NULL, &body);
     dj_buf_fini(&body);
-}
-
-/* ---- looking ---- */
-
-static void count_stages(struct dj_telemetry *telemetry, const struct find_item *item)
-{
-    if (item->embed_us)
-        dj_telemetry_stage(telemetry, DJ_STAGE_EMBED, item->embed_us / 1e6);
-    if (item->search_us)
-        dj_telemetry_stage(telemetry, DJ_STAGE_SEARCH, item->search_us / 1e6);
-    if (item->fetch_us)
-        dj_telemetry_stage(telemetry, DJ_STAGE_FETCH, item->fetch_us / 1e6);
-    if (item->search_us && !isnan(item->similarity)) {
-        bool is_near = item->similarity >= item->threshold_used - 0.05;
-        const char *outcome = item->value ? "hit" : is_near ? "near_miss" : "miss";
-        dj_telemetry_similarity(telemetry, outcome, item->similarity);
-    }
 }
 
 /* An item has its answer; the last one answers the request. */
 static void finish_item(struct find_item *item)
 {
     struct find *find = item->find;
-    struct dj_request *request = find->request;
-    struct dj_telemetry *telemetry = request->api->proxy->telemetry;
-    double seconds =
-        (double)(dj_loop_monotonic_us(request->loop) - request->http->started_us) / 1e6;
-    enum dj_result result = DJ_RESULT_MISS;
-    if (item->value)
-        result = item->kind == DJ_HIT_SEMANTIC ? DJ_RESULT_HIT_SEMANTIC : DJ_RESULT_HIT_EXACT;
-    const char *level = item->value ? item->level : "none";
-    dj_telemetry_request(telemetry, request->tenant, "api", result, level, seconds);
-    dj_telemetry_operation(telemetry, "lookup", level, item->value ? "hit" : "miss", seconds);
-    count_stages(telemetry, item);
-    if (item->value)
-        dj_telemetry_saved(telemetry, dj_value_entry(item->value));
     if (--find->left == 0)
         answer(find);
 }
 
-static void on_found(void *ctx, const struct dj_lookup_result *result)
+/* ---- near ---- */
+
+static struct dj_lookup_options options_of(const struct find_item *item)
+{
+    return (struct dj_lookup_options){
+        .is_semantic = true,
+        .threshold = item->found.threshold,
+        .is_threshold_free = true,
+        .max_age_ms = item->max_age_ms,
+        .filter = item->filter,
+    };
+}
+
+static void on_near(void *ctx, const struct dj_lookup_result *result)
 {
     struct find_item *item = ctx;
-    item->kind = result->kind;
-    item->value = result->value ? dj_value_ref(result->value) : NULL;
-    item->level = result->level ? result->level : "none";
-    item->reason = result->reason ? result->reason : "not-stored";
-    item->threshold_used = result->threshold;
-    item->embed_us = result->embed_us;
-    item->search_us = result->search_us;
-    item->fetch_us = result->fetch_us;
-    if (result->value || result->search_us || result->candidate_count)
-        item->similarity = (double)result->similarity;
-    for (uint32_t i = 0; i < result->candidate_count; i++) {
-        memcpy(item->candidates[i].id, result->candidates[i].id, DJ_ID_BYTES);
-        item->candidates[i].similarity = result->candidates[i].similarity;
-    }
-    item->candidate_count = result->candidate_count;
+    dj_found_add(&item->found, result, item->find->request->arena);
     finish_item(item);
 }
 
-static void start_item(struct find_item *item)
+/* vector NULL: the engine embeds the text. */
+static void look_near(struct find_item *item, const struct dj_query_vector *vector)
 {
     struct dj_request *request = item->find->request;
-    struct dj_engine *engine = request->api->proxy->engine;
-    struct dj_fingerprint fingerprint;
-    item->similarity = NAN;
-    item->level = "none";
-    item->reason = "cache-unavailable";
-    item->threshold_used =
-        isnan(item->threshold) ? dj_engine_threshold(engine, true) : item->threshold;
-    enum deja_status status =
-        dj_query_fingerprint(request, item->name_space, item->query, &fingerprint);
-    if (status != DEJA_OK) {
+    struct dj_lookup_options options = options_of(item);
+    options.is_find = true;
+    options.limit = item->limit;
+    if (item->limit == 0 || item->found.fault.problem.status ||
+        dj_engine_lookup(request->api->proxy->engine, request->loop, &item->fingerprint, &options,
+                         vector, item, on_near) != DEJA_OK)
         finish_item(item);
-        return;
-    }
-    if (item->query.len)
-        item->value = dj_engine_find(engine, request->loop, &fingerprint.key, item->max_age_ms);
-    if (item->value) {
-        item->kind = dj_engine_hit_kind(item->value, fingerprint.exact);
-        item->level = "memory";
-        item->similarity = 1;
-        finish_item(item);
-        return;
-    }
-    const struct dj_lookup_options options = {
-        .is_exact = item->query.len > 0,
-        .is_semantic = true,
-        .threshold = item->threshold_used,
-        .is_threshold_free = true,
-        .limit = item->limit,
-        .max_age_ms = item->max_age_ms,
-    };
-    if (dj_engine_lookup(engine, request->loop, &fingerprint, &options, item->vector, item,
-                         on_found) != DEJA_OK)
-        finish_item(item); /* out of memory: a miss (I4) */
 }
+
+/* ---- meaning ---- */
+
+static void on_meaning(void *ctx, const struct dj_lookup_result *result)
+{
+    struct find_item *item = ctx;
+    const struct dj_query_vector made = {.floats = result->vector, .dim = result->dim};
+    dj_found_set(&item->found, result);
+    /* The vector is the caller's or has been made just now: nothing is embedded twice. */
+    look_near(item, item->vector ? item->vector : result->has_vector ? &made : NULL);
+}
+
+static void look_by_meaning(struct find_item *item, const struct dj_query_vector *vector,
+                            bool is_exact)
+{
+    struct dj_request *request = item->find->request;
+    struct dj_lookup_options options = options_of(item);
+    options.is_exact = is_exact;
+    enum deja_status status =
+        dj_engine_lookup(request->api->proxy->engine, request->loop, &item->fingerprint, &options,
+                         vector, item, on_meaning);
+    if (status == DEJA_OK)
+        return;
+    if (status == DEJA_ERR_INVALID || status == DEJA_ERR_MISMATCH)
+        item->found.fault.problem = dj_problem_of(status);
+    finish_item(item); /* out of memory: a miss (I4) */
+}
+
+/* ---- embed ---- */
+
+static bool is_asked_by_meaning(const struct find_item *item)
+{
+    return !item->found.fault.problem.status && (!item->found.value || item->limit > 0);
+}
+
+static bool is_embedded_together(const struct find_item *item)
+{
+    return is_asked_by_meaning(item) && !item->vector && item->fingerprint.is_semantic;
+}
+
+/* vectors: of those that are embedded together, in their order; NULL: there are none. */
+static void look_all_by_meaning(struct find *find, const float *vectors, uint32_t dim)
+{
+    find->left = find->count + 1; /* nobody answers while items are still being started */
+    for (size_t i = 0; i < find->count; i++) {
+        struct find_item *item = &find->items[i];
+        struct dj_query_vector made = {.floats = vectors, .dim = dim};
+        const struct dj_query_vector *vector = item->vector;
+        if (vectors && is_embedded_together(item)) {
+            vector = &made;
+            vectors += dim;
+        }
+        if (!is_asked_by_meaning(item))
+            finish_item(item);
+        else if (item->found.value)
+            look_near(item, vector);
+        else
+            look_by_meaning(item, vector, false);
+    }
+    if (--find->left == 0)
+        answer(find);
+}
+
+static void on_embedded(void *ctx, enum deja_status status, const float *vectors, uint32_t dim,
+                        uint32_t embed_us)
+{
+    struct find *find = ctx;
+    find->embed_us = embed_us;
+    if (embed_us)
+        dj_telemetry_stage(find->request->api->proxy->telemetry, DJ_STAGE_EMBED, embed_us / 1e6);
+    look_all_by_meaning(find, status == DEJA_OK ? vectors : NULL, dim);
+}
+
+static void embed_all(struct find *find)
+{
+    struct dj_request *request = find->request;
+    for (size_t i = 0; i < find->count; i++)
+        if (is_embedded_together(&find->items[i]))
+            find->texts[find->text_count++] = find->items[i].fingerprint.text;
+    if (find->text_count < 2 ||
+        dj_engine_embed(request->api->proxy->engine, request->loop, request->tenant, find->texts,
+                        find->text_count, find, on_embedded) != DEJA_OK)
+        look_all_by_meaning(find, NULL, 0);
+}
+
+/* ---- key ---- */
+
+/* What is in memory is answered without leaving the loop; false: it is not there. */
+static bool look_in_memory(struct find_item *item)
+{
+    struct dj_request *request = item->find->request;
+    struct dj_found *found = &item->found;
+    struct dj_value *value = NULL;
+    if (item->query.len)
+        value = dj_engine_find(request->api->proxy->engine, request->loop, &item->fingerprint.key,
+                               item->max_age_ms);
+    if (!value)
+        return false;
+    if (!dj_filter_is_match(item->filter, dj_value_entry(value))) {
+        dj_value_unref(value);
+        return false;
+    }
+    found->value = value;
+    found->kind = dj_engine_hit_kind(value, item->fingerprint.exact);
+    found->level = "memory";
+    found->similarity = 1;
+    return true;
+}
+
+static void on_key(void *ctx, const struct dj_lookup_result *result)
+{
+    struct find_item *item = ctx;
+    struct find *find = item->find;
+    dj_found_set(&item->found, result);
+    if (--find->left == 0)
+        embed_all(find);
+}
+
+static void look_all_by_key(struct find *find)
+{
+    struct dj_request *request = find->request;
+    find->left = find->count + 1;
+    for (size_t i = 0; i < find->count; i++) {
+        struct find_item *item = &find->items[i];
+        struct dj_lookup_options options = options_of(item);
+        options.is_semantic = false;
+        options.is_exact = true;
+        bool is_done = item->found.fault.problem.status || !item->query.len || look_in_memory(item);
+        if (is_done ||
+            dj_engine_lookup(request->api->proxy->engine, request->loop, &item->fingerprint,
+                             &options, NULL, item, on_key) != DEJA_OK)
+            find->left--;
+    }
+    if (--find->left == 0)
+        embed_all(find);
+}
+
+/* ---- the request ---- */
 
 static void find_all(struct dj_request *request, const struct dj_json *list, size_t count)
 {
     struct find *find = dj_arena_alloc(request->arena, sizeof *find);
     struct find_item *items = dj_arena_alloc(request->arena, count * sizeof *items);
-    size_t index = 0;
     if (!find || !items) {
         dj_request_refuse(request, DEJA_ERR_NOMEM);
         return;
     }
-    /* One more than there are items, so that nobody answers while items are still being started. */
-    *find = (struct find){.request = request,
-                          .is_batch = list != NULL,
-                          .count = count,
-                          .left = count + 1,
-                          .items = items};
+    *find = (struct find){
+        .request = request, .is_batch = list != NULL, .count = count, .left = 1, .items = items};
     for (size_t i = 0; i < count; i++)
         items[i] = (struct find_item){.find = find};
     if (!list)
-        read_item(request, request->body, "", &items[0]);
-    for (struct dj_json_walk w = dj_json_walk(list); list && dj_json_walk_next(&w); index++) {
-        const char *where = dj_request_text(request, "queries[%zu].", index);
-        if (!read_item(request, w.value, where, &items[index]) &&
-            request->field_count == DJ_REQUEST_FIELDS_MAX)
-            break; /* told enough */
-    }
+        read_item(&items[0], request->body, "");
+    for (struct dj_json_walk w = dj_json_walk(list); list && dj_json_walk_next(&w);)
+        read_item(&items[w.index], w.value, dj_request_text(request, "queries[%zu].", w.index));
     if (dj_request_has_complaints(request))
         return;
-    for (size_t i = 0; i < count; i++)
-        start_item(&items[i]);
-    if (--find->left == 0)
-        answer(find);
+    if (find->is_batch)
+        look_all_by_key(find);
+    else if (items[0].found.fault.problem.status)
+        finish_item(&items[0]);
+    else if (look_in_memory(&items[0]))
+        look_near(&items[0], items[0].vector);
+    else
+        look_by_meaning(&items[0], items[0].vector, items[0].query.len > 0);
 }
 
 static void on_body(struct dj_request *request)

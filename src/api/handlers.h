@@ -14,16 +14,33 @@ void dj_entries_remove(struct dj_request *request); /* DELETE /api/v1/entries/{i
 /* find.c */
 void dj_find(struct dj_request *request); /* POST /api/v1/lookup */
 /* invalidate.c */
-void dj_invalidate(struct dj_request *request); /* POST /api/v1/invalidate */
+void dj_invalidate(struct dj_request *request);       /* POST /api/v1/invalidate */
+void dj_invalidate_query(struct dj_request *request); /* DELETE /api/v1/entries?query= */
+/* access.c */
+void dj_top(struct dj_request *request);      /* GET /api/v1/top */
+void dj_feedback(struct dj_request *request); /* POST /api/v1/feedback */
 /* explain.c */
 void dj_explain(struct dj_request *request); /* GET and POST /api/v1/explain */
 /* stats.c */
 void dj_stats(struct dj_request *request); /* GET /api/v1/stats */
+/* gptcache.c: below /gptcache */
+void dj_gptcache_hello(struct dj_request *request);
+void dj_gptcache_put(struct dj_request *request);
+void dj_gptcache_get(struct dj_request *request);
+void dj_gptcache_flush(struct dj_request *request);
+/* litellm.c: below /cache */
+void dj_litellm_ping(struct dj_request *request);
+void dj_litellm_delete(struct dj_request *request);
+void dj_litellm_flush(struct dj_request *request);
+void dj_litellm_redis_info(struct dj_request *request);
 /* ops.c */
 void dj_ops_metrics(struct dj_request *request);
 void dj_ops_livez(struct dj_request *request);
 void dj_ops_readyz(struct dj_request *request);
-void dj_ops_reload(struct dj_request *request); /* POST /admin/reload */
+void dj_ops_healthz(struct dj_request *request);
+void dj_ops_startupz(struct dj_request *request);
+void dj_ops_reload(struct dj_request *request);  /* POST /admin/reload */
+void dj_ops_openapi(struct dj_request *request); /* GET /openapi.json */
 /* health.c */
 void dj_ops_health(struct dj_request *request);
 void dj_ops_health_detailed(struct dj_request *request);

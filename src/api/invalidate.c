@@ -1,142 +1,290 @@
-/* api/invalidate.c - POST /api/v1/invalidate: by query, by tag, or everything of the tenant.
+/* api/invalidate.c - POST /api/v1/invalidate and DELETE /api/v1/entries: what is no longer true.
  *
- * The other selectors of the design (key, pattern, event, namespace, older_than, cascade; at,
- * after) are refused by name rather than ignored: an invalidation that silently does less is a lie.
+ *   one entry     key, or query with its namespace
+ *   a selection   tag, namespace, older_than, filter: all that are said must hold
+ *   all           everything of the tenant
+ *
+ * What later versions will know (pattern, event, cascade, at, after) is refused by name rather than
+ * ignored: an invalidation that silently does less, or more, is a lie.
  */
 #include "api/handlers.h"
 #include "api/query.h"
+#include "security/tenant.h"
 
-static const char *const members[] = {"query", "tag", "all", "namespace", "dry_run", NULL};
+#define REASON_BYTES_MAX 256u
 
-static void answer(struct dj_request *request, const char *kind, uint64_t removed, bool is_dry_run)
+/* In the request's arena. */
+struct invalidation {
+    struct dj_request *request;
+    struct dj_selector selector;
+    struct deja_slice query; /* data NULL: none */
+    struct deja_slice name_space;
+    struct deja_slice reason;
+    struct dj_store_key key; /* when has_key */
+    bool has_key;
+    bool is_all;
+    bool is_dry_run;
+    const char *kind; /* constant */
+};
+
+/* ---- answering ---- */
+
+/* Who removed what for which reason is for the operator to see, too. */
+static void log_removed(const struct invalidation *invalidation, uint64_t removed)
 {
+    struct dj_request *request = invalidation->request;
+    struct dj_log *log = request->api->proxy->log;
+    char tenant[DJ_TENANT_TEXT_BYTES];
+    if (!dj_log_is_on(log, DJ_LOG_INFO))
+        return;
+    dj_tenant_text(request->tenant, tenant);
+    const struct dj_log_field fields[] = {
+        DJ_LOG_TEXT("tenant", tenant),
+        DJ_LOG_SLICE("req_id", request->request_id),
+        DJ_LOG_TEXT("kind", invalidation->kind),
+        DJ_LOG_I64("removed", (int64_t)removed),
+        DJ_LOG_SLICE("reason", invalidation->reason),
+        {.name = NULL},
+    };
+    dj_log_write(log, DJ_LOG_INFO, "entries invalidated", fields);
+}
+
+static void answer(const struct invalidation *invalidation, enum deja_status status, uint64_t count)
+{
+    struct dj_request *request = invalidation->request;
     struct dj_buf body = {0};
     struct dj_json_writer w = dj_json_writer(&body);
-    if (!is_dry_run)
-        dj_telemetry_invalidation(request->api->proxy->telemetry, request->tenant, kind);
+    if (status != DEJA_OK) {
+        dj_request_refuse(request, status);
+        return;
+    }
+    if (!invalidation->is_dry_run) {
+        dj_telemetry_invalidation(request->api->proxy->telemetry, request->tenant,
+                                  invalidation->kind);
+        log_removed(invalidation, count);
+    }
     dj_json_begin_object(&w);
-    dj_json_key(&w, is_dry_run ? "would_remove" : "removed");
-    dj_json_put_u64(&w, removed);
+    dj_json_key(&w, invalidation->is_dry_run ? "would_remove" : "removed");
+    dj_json_put_u64(&w, count);
     dj_json_key(&w, "kind");
-    dj_json_put_text(&w, kind);
+    dj_json_put_text(&w, invalidation->kind);
     dj_json_key(&w, "dry_run");
-    dj_json_put_bool(&w, is_dry_run);
+    dj_json_put_bool(&w, invalidation->is_dry_run);
+    if (invalidation->reason.len) {
+        dj_json_key(&w, "reason");
+        dj_json_put_string(&w, invalidation->reason);
+    }
     dj_json_end_object(&w);
     dj_request_answer(request, 200, NULL, &body);
     dj_buf_fini(&body);
 }
 
-static void answer_removed(struct dj_request *request, const char *kind, enum deja_status status,
-                           uint64_t removed)
+static void on_selected(void *ctx, enum deja_status status, uint64_t count)
 {
-    if (status == DEJA_OK)
-        answer(request, kind, removed, false);
-    else
-        dj_request_refuse(request, status);
+    answer(ctx, status, count);
 }
 
-static void on_query_removed(void *ctx, enum deja_status status, uint64_t removed)
+static void on_removed(void *ctx, enum deja_status status, uint64_t removed)
 {
-    answer_removed(ctx, "query", status, removed ? 1 : 0); /* however many tiers had it */
+    answer(ctx, status, removed ? 1 : 0); /* however many tiers had it */
 }
 
-static void on_tag_removed(void *ctx, enum deja_status status, uint64_t removed)
-{
-    answer_removed(ctx, "tag", status, removed);
-}
-
-static void on_all_removed(void *ctx, enum deja_status status, uint64_t removed)
-{
-    answer_removed(ctx, "all", status, removed);
-}
-
-static void on_dry_query(void *ctx, enum deja_status status, struct dj_value *value)
+static void on_found(void *ctx, enum deja_status status, struct dj_value *value)
 {
     bool is_there = value != NULL;
     dj_value_unref(value);
-    if (status == DEJA_OK)
-        answer(ctx, "query", is_there ? 1 : 0, true);
-    else
-        dj_request_refuse(ctx, status);
+    answer(ctx, status, is_there ? 1 : 0);
 }
 
-static void remove_query(struct dj_request *request, struct deja_slice name_space,
-                         struct deja_slice query, bool is_dry_run)
-{
-    struct dj_engine *engine = request->api->proxy->engine;
-    struct dj_fingerprint fingerprint;
-    enum deja_status status = dj_query_fingerprint(request, name_space, query, &fingerprint);
-    if (status == DEJA_OK)
-        status = is_dry_run
-                     ? dj_engine_get(engine, request->loop, &fingerprint.key, request, on_dry_query)
-                     : dj_engine_remove(engine, request->loop, &fingerprint.key, request,
-                                        on_query_removed);
-    if (status != DEJA_OK)
-        dj_request_refuse(request, status);
-}
+/* ---- removing ---- */
 
-static void remove_all(struct dj_request *request, bool is_dry_run)
+static enum deja_status start_one(struct invalidation *invalidation)
 {
+    struct dj_request *request = invalidation->request;
     struct dj_engine *engine = request->api->proxy->engine;
-    if (is_dry_run) {
-        struct dj_engine_stats stats;
-        dj_engine_stats(engine, request->tenant, &stats);
-        /* Memory holds a part of what the embedded tier holds. */
-        uint64_t entries =
-            stats.lmdb.entries > stats.memory.entries ? stats.lmdb.entries : stats.memory.entries;
-        answer(request, "all", entries, true);
-        return;
+    if (!invalidation->has_key) {
+        struct dj_fingerprint fingerprint;
+        enum deja_status status = dj_query_fingerprint(request, invalidation->name_space,
+                                                       invalidation->query, &fingerprint);
+        if (status != DEJA_OK)
+            return status;
+        invalidation->key = fingerprint.key;
     }
-    enum deja_status status =
-        dj_engine_clear(engine, request->loop, request->tenant, request, on_all_removed);
+    if (invalidation->is_dry_run)
+        return dj_engine_get(engine, request->loop, &invalidation->key, invalidation, on_found);
+    return dj_engine_remove(engine, request->loop, &invalidation->key, invalidation, on_removed);
+}
+
+static void start(struct invalidation *invalidation)
+{
+    struct dj_request *request = invalidation->request;
+    struct dj_engine *engine = request->api->proxy->engine;
+    enum deja_status status;
+    if (invalidation->has_key || invalidation->query.data)
+        status = start_one(invalidation);
+    else if (invalidation->is_dry_run)
+        status = dj_engine_count(engine, request->loop, request->tenant, &invalidation->selector,
+                                 invalidation, on_selected);
+    else
+        status = dj_engine_remove_selected(engine, request->loop, request->tenant,
+                                           &invalidation->selector, invalidation, on_selected);
     if (status != DEJA_OK)
         dj_request_refuse(request, status);
 }
 
-static void remove_tag(struct dj_request *request, struct deja_slice tag)
+/* ---- reading ---- */
+
+static bool refuse_later(struct dj_request *request)
 {
-    enum deja_status status = dj_engine_invalidate_tag(
-        request->api->proxy->engine, request->loop, request->tenant, tag, request, on_tag_removed);
-    if (status != DEJA_OK)
-        dj_request_refuse(request, status);
+    static const char *const later[] = {"pattern", "event", "cascade", "at", "after"};
+    for (size_t i = 0; i < sizeof later / sizeof *later; i++) {
+        if (!dj_json_get(request->body, later[i]))
+            continue;
+        dj_request_complain(request, "unsupported_field", later[i], "unsupported",
+                            "is not offered yet; tag, namespace, older_than and filter are");
+        return true;
+    }
+    return false;
+}
+
+/* Elsewhere null is as good as nothing; here it would turn one entry into all of a namespace. */
+static bool refuse_null(struct dj_request *request)
+{
+    static const char *const selectors[] = {"key",        "query",  "tag", "namespace",
+                                            "older_than", "filter", "all"};
+    for (size_t i = 0; i < sizeof selectors / sizeof *selectors; i++) {
+        if (!dj_json_is(dj_json_get(request->body, selectors[i]), DJ_JSON_NULL))
+            continue;
+        dj_request_complain(request, "invalid_request", selectors[i], "type",
+                            "is null: leave it out if nothing is selected by it");
+        return true;
+    }
+    return false;
+}
+
+static bool read_key(struct dj_request *request, struct invalidation *invalidation)
+{
+    struct deja_slice key = {0};
+    if (!dj_query_label(request, request->body, "key", "", DJ_LABEL_BYTES_MAX, &key))
+        return false;
+    invalidation->has_key = key.data != NULL;
+    if (!key.data || dj_query_id(request, key, &invalidation->key))
+        return true;
+    dj_request_complain(request, "invalid_request", "key", "format",
+                        "must be an entry's id: 32 hex digits");
+    return false;
+}
+
+static bool read_selector(struct dj_request *request, struct invalidation *invalidation)
+{
+    struct dj_selector *selector = &invalidation->selector;
+    const struct dj_json *body = request->body;
+    uint64_t age_ms = 0;
+    if (!dj_query_label(request, body, "tag", "", DJ_LABEL_BYTES_MAX, &selector->tag) ||
+        !dj_query_label(request, body, "namespace", "", DJ_NAMESPACE_BYTES_MAX,
+                        &invalidation->name_space) ||
+        !dj_query_duration(request, body, "older_than", "", &age_ms) ||
+        !dj_query_filter(request, body, "", &selector->filter))
+        return false;
+    if (selector->tag.data && !selector->tag.len) {
+        dj_request_complain(request, "invalid_request", "tag", "length", "is empty");
+        return false;
+    }
+    selector->has_name_space = invalidation->name_space.data != NULL;
+    selector->name_space = invalidation->name_space;
+    if (age_ms) {
+        int64_t now_ms = dj_loop_now_ms(request->loop);
+        /* Older than time itself: nothing was made before 1 ms. */
+        selector->created_before_ms = age_ms < (uint64_t)now_ms ? now_ms - (int64_t)age_ms : 1;
+    }
+    return true;
+}
+
+/* Which way of saying it; complains when it is none or more than one. */
+static void choose_kind(struct dj_request *request, struct invalidation *invalidation)
+{
+    const struct dj_selector *selector = &invalidation->selector;
+    bool is_selection = selector->tag.len || selector->created_before_ms || selector->filter;
+    bool is_narrowed = is_selection || (selector->has_name_space && !invalidation->query.data &&
+                                        !invalidation->is_all);
+    int ways = invalidation->has_key + (invalidation->query.data != NULL) + invalidation->is_all +
+               is_narrowed;
+    int parts = (selector->tag.len > 0) + (selector->created_before_ms != 0) +
+                (selector->filter != NULL) + selector->has_name_space;
+    if (ways != 1)
+        dj_request_complain(request, "invalid_request", "query", "required",
+                            "say one of key, query, all (true), or a selection by tag, namespace, "
+                            "older_than, filter");
+    else if (invalidation->has_key)
+        invalidation->kind = "entry";
+    else if (invalidation->query.data)
+        invalidation->kind = "query";
+    else if (parts > 1)
+        invalidation->kind = "selection";
+    else if (selector->tag.len)
+        invalidation->kind = "tag";
+    else if (selector->filter)
+        invalidation->kind = "filter";
+    else if (selector->created_before_ms)
+        invalidation->kind = "age";
+    else
+        invalidation->kind = selector->has_name_space ? "namespace" : "all";
+}
+
+static struct invalidation *create(struct dj_request *request)
+{
+    struct invalidation *invalidation = dj_arena_alloc(request->arena, sizeof *invalidation);
+    if (invalidation)
+        *invalidation = (struct invalidation){.request = request};
+    else
+        dj_request_refuse(request, DEJA_ERR_NOMEM);
+    return invalidation;
 }
 
 static void on_body(struct dj_request *request)
 {
+    static const char *const members[] = {"key",    "query", "tag",     "namespace", "older_than",
+                                          "filter", "all",   "dry_run", "reason",    NULL};
+    struct invalidation *invalidation = create(request);
     const struct dj_json *body = request->body;
-    struct deja_slice query = {0};
-    struct deja_slice tag = {0};
-    struct deja_slice name_space = {0};
-    bool is_all = dj_json_bool(dj_json_get(body, "all"), false);
-    bool is_dry_run = dj_json_bool(dj_json_get(body, "dry_run"), false);
-    bool is_read =
-        dj_query_check_members(request, body, "", members) &&
-        dj_query_label(request, body, "query", "", SIZE_MAX, &query) &&
-        dj_query_label(request, body, "tag", "", DJ_LABEL_BYTES_MAX, &tag) &&
-        dj_query_label(request, body, "namespace", "", DJ_NAMESPACE_BYTES_MAX, &name_space);
-    int selectors = (query.data != NULL) + (tag.len > 0) + is_all;
-    if (is_read && selectors != 1)
-        dj_request_complain(request, "invalid_request", "query", "required",
-                            "say exactly one of query, tag, all (true)");
-    else if (is_read && query.data)
-        dj_query_check_text(request, query, "");
-    else if (is_read && name_space.len)
-        dj_request_complain(request, "unsupported_field", "namespace", "unsupported",
-                            "goes with query; tag and all are of the whole tenant");
-    else if (is_read && tag.len && is_dry_run)
-        dj_request_complain(request, "unsupported_field", "dry_run", "unsupported",
-                            "goes with query and all");
-    if (dj_request_has_complaints(request))
+    if (!invalidation)
         return;
-    if (query.data)
-        remove_query(request, name_space, query, is_dry_run);
-    else if (is_all)
-        remove_all(request, is_dry_run);
-    else
-        remove_tag(request, tag);
+    if (!refuse_later(request) && !refuse_null(request) &&
+        dj_query_check_members(request, body, "", members) && read_key(request, invalidation) &&
+        read_selector(request, invalidation) &&
+        dj_query_label(request, body, "query", "", SIZE_MAX, &invalidation->query) &&
+        dj_query_label(request, body, "reason", "", REASON_BYTES_MAX, &invalidation->reason) &&
+        dj_query_flag(request, body, "all", "", &invalidation->is_all) &&
+        dj_query_flag(request, body, "dry_run", "", &invalidation->is_dry_run)) {
+        choose_kind(request, invalidation);
+        if (invalidation->query.data)
+            dj_query_check_text(request, invalidation->query, "");
+    }
+    if (!dj_request_has_complaints(request))
+        start(invalidation);
 }
 
 void dj_invalidate(struct dj_request *request)
 {
-    dj_request_read(request, on_body);
+    dj_request_read_once(request, on_body);
+}
+
+void dj_invalidate_query(struct dj_request *request)
+{
+    struct invalidation *invalidation = create(request);
+    if (!invalidation)
+        return;
+    invalidation->kind = "query";
+    if (dj_query_url_member(request, "query", &invalidation->query) &&
+        dj_query_url_member(request, "namespace", &invalidation->name_space)) {
+        if (!invalidation->query.data)
+            dj_request_complain(request, "query_empty", "query", "required",
+                                "say which one: ?query=…; POST /api/v1/invalidate removes more");
+        else
+            dj_query_check_text(request, invalidation->query, "");
+        if (invalidation->name_space.len > DJ_NAMESPACE_BYTES_MAX)
+            dj_request_complain(request, "invalid_request", "namespace", "length", "too long");
+    }
+    if (!dj_request_has_complaints(request))
+        start(invalidation);
 }

@@ -1,7 +1,11 @@
 /* api/problem.c - see problem.h. */
 #include "api/problem.h"
 
-#include "proto/json.h"
+#include <stdio.h>
+
+#include "base/num.h"
+#include "loop/loop.h"
+#include "proxy/respond.h"
 #include "text/utf8.h"
 
 #define BODY_BYTES_MAX (64u * 1024u)
@@ -12,13 +16,57 @@ static bool has_prefix(struct deja_slice text, const char *prefix)
     return text.len >= len && memcmp(text.data, prefix, len) == 0;
 }
 
+/* path is folder or lies in it. */
+static bool is_within(struct deja_slice path, const char *folder)
+{
+    size_t len = strlen(folder);
+    return has_prefix(path, folder) && (path.len == len || path.data[len] == '/');
+}
+
 enum dj_surface dj_problem_surface(struct deja_slice path)
 {
-    static const char messages[] = "/v1/messages";
-    if (has_prefix(path, messages) &&
-        (path.len == sizeof messages - 1 || path.data[sizeof messages - 1] == '/'))
+    if (is_within(path, "/v1/messages"))
         return DJ_SURFACE_ANTHROPIC;
+    if (is_within(path, "/v1/caches"))
+        return DJ_SURFACE_LANGCACHE;
+    if (is_within(path, "/gptcache"))
+        return DJ_SURFACE_GPTCACHE;
     return has_prefix(path, "/v1/") ? DJ_SURFACE_OPENAI : DJ_SURFACE_NATIVE;
+}
+
+/* "speakeasy-sdk/typescript 0.11.1 …": the SDKs' generator, the language, the SDK's version. */
+enum dj_surface dj_problem_langcache(struct deja_slice user_agent)
+{
+    static const char version[] = " 0.";
+    if (!has_prefix(user_agent, "speakeasy-sdk/"))
+        return DJ_SURFACE_LANGCACHE;
+    const char *space = memchr(user_agent.data, ' ', user_agent.len);
+    size_t at = space ? (size_t)(space - user_agent.data) : user_agent.len;
+    struct deja_slice rest = deja_slice(user_agent.data + at, user_agent.len - at);
+    if (!has_prefix(rest, version))
+        return DJ_SURFACE_LANGCACHE;
+    size_t len = 0;
+    uint64_t minor = 0;
+    rest = deja_slice(rest.data + sizeof version - 1, rest.len - (sizeof version - 1));
+    while (len < rest.len && rest.data[len] >= '0' && rest.data[len] <= '9')
+        len++;
+    bool is_old = dj_num_parse_u64(deja_slice(rest.data, len), &minor) == DEJA_OK && minor < 12;
+    return is_old ? DJ_SURFACE_LANGCACHE_0_11 : DJ_SURFACE_LANGCACHE;
+}
+
+static bool is_langcache(enum dj_surface surface)
+{
+    return surface == DJ_SURFACE_LANGCACHE || surface == DJ_SURFACE_LANGCACHE_0_11;
+}
+
+int dj_problem_status(enum dj_surface surface, const struct dj_problem *problem)
+{
+    bool is_overload = strcmp(problem->type, "overloaded") == 0;
+    if (surface == DJ_SURFACE_GPTCACHE)
+        return problem->status == 400 ? 422 : problem->status;
+    if (is_langcache(surface) && problem->status == 503)
+        return is_overload ? 429 : 424;
+    return problem->status;
 }
 
 const char *dj_problem_media_type(enum dj_surface surface)
@@ -51,6 +99,10 @@ const char *dj_problem_title(int status)
         return "Expectation Failed";
     case 421:
         return "Misdirected Request";
+    case 422:
+        return "Unprocessable Content";
+    case 424:
+        return "Failed Dependency";
     case 429:
         return "Too Many Requests";
     case 431:
@@ -68,19 +120,27 @@ const char *dj_problem_title(int status)
     }
 }
 
-static const char *openai_type(int status)
+struct dj_problem dj_problem_of(enum deja_status status)
 {
+    static const char down[] = "cache_unavailable";
     switch (status) {
-    case 401:
-        return "authentication_error";
-    case 403:
-        return "permission_error";
-    case 404:
-        return "not_found_error";
-    case 429:
-        return "rate_limit_error";
+    case DEJA_ERR_BUSY:
+        return (struct dj_problem){
+            .status = 503, .type = down, .detail = "a queue is full; try again"};
+    case DEJA_ERR_LIMIT:
+        return (struct dj_problem){
+            .status = 413, .type = "payload_too_large", .detail = "larger than what is kept"};
+    case DEJA_ERR_INVALID:
+        return (struct dj_problem){.status = 400, .type = "invalid_request"};
+    case DEJA_ERR_MISMATCH:
+        return (struct dj_problem){.status = 400,
+                                   .type = "embedding_mismatch",
+                                   .detail =
+                                       "no vector of that embedder and dimension is kept here"};
+    case DEJA_ERR_DENIED:
+        return (struct dj_problem){.status = 403, .type = "forbidden"};
     default:
-        return status >= 500 ? "server_error" : "invalid_request_error";
+        return (struct dj_problem){.status = 503, .type = down, .detail = deja_status_text(status)};
     }
 }
 
@@ -99,6 +159,27 @@ static const char *anthropic_type(int status)
         return "rate_limit_error";
     default:
         return status >= 500 ? "api_error" : "invalid_request_error";
+    }
+}
+
+static const char *langcache_type(int status, bool is_old)
+{
+    switch (status) {
+    case 401:
+        return "/errors/authentication-failed";
+    case 403:
+        return "/errors/insufficient-permissions";
+    case 404:
+        return is_old ? "/errors/resource/not-found" : "/errors/resource-not-found";
+    case 413:
+        return "/errors/payload-too-large";
+    case 424:
+        return is_old ? "/errors/database/resource-database-unavailable"
+                      : "/errors/resource-unavailable";
+    case 429:
+        return "/errors/too-many-requests";
+    default:
+        return status >= 500 ? "/errors/unexpected-error" : "/errors/invalid-data";
     }
 }
 
@@ -123,24 +204,6 @@ static void put_member(struct dj_json_writer *w, const char *name, const char *t
     put_text(w, deja_slice_text(text));
 }
 
-static void write_openai(struct dj_json_writer *w, const struct dj_problem *problem,
-                         const char *detail)
-{
-    dj_json_begin_object(w);
-    dj_json_key(w, "error");
-    dj_json_begin_object(w);
-    put_member(w, "message", detail);
-    put_member(w, "type", openai_type(problem->status));
-    dj_json_key(w, "param");
-    if (problem->field_count > 0)
-        put_text(w, deja_slice_text(problem->fields[0].field));
-    else
-        dj_json_put_null(w);
-    put_member(w, "code", problem->type);
-    dj_json_end_object(w);
-    dj_json_end_object(w);
-}
-
 static void write_anthropic(struct dj_json_writer *w, const struct dj_problem *problem,
                             const char *detail, struct deja_slice request_id)
 {
@@ -156,31 +219,92 @@ static void write_anthropic(struct dj_json_writer *w, const struct dj_problem *p
     dj_json_end_object(w);
 }
 
-static void write_native(struct dj_json_writer *w, const struct dj_problem *problem,
-                         const char *detail, struct deja_slice path, struct deja_slice request_id)
+static void put_fields(struct dj_json_writer *w, const struct dj_problem *problem)
 {
-    dj_json_begin_object(w);
+    if (problem->field_count == 0)
+        return;
+    dj_json_key(w, "fields");
+    dj_json_begin_array(w);
+    for (size_t i = 0; i < problem->field_count; i++) {
+        dj_json_begin_object(w);
+        put_member(w, "field", problem->fields[i].field);
+        put_member(w, "rule", problem->fields[i].rule);
+        put_member(w, "message", problem->fields[i].message);
+        dj_json_end_object(w);
+    }
+    dj_json_end_array(w);
+}
+
+/* What a problem says whether it is a whole answer or an item's. */
+static void put_head(struct dj_json_writer *w, const struct dj_problem *problem)
+{
     put_member(w, "type", problem->type);
     put_member(w, "title", dj_problem_title(problem->status));
     dj_json_key(w, "status");
     dj_json_put_i64(w, problem->status);
-    put_member(w, "detail", detail);
+    put_member(w, "detail", problem->detail ? problem->detail : dj_problem_title(problem->status));
+}
+
+void dj_problem_put(struct dj_json_writer *w, const struct dj_problem *problem)
+{
+    dj_json_begin_object(w);
+    put_head(w, problem);
+    put_fields(w, problem);
+    dj_json_end_object(w);
+}
+
+static void write_native(struct dj_json_writer *w, const struct dj_problem *problem,
+                         struct deja_slice path, struct deja_slice request_id)
+{
+    dj_json_begin_object(w);
+    put_head(w, problem);
     dj_json_key(w, "instance");
     put_text(w, path);
     dj_json_key(w, "request_id");
     put_text(w, request_id);
-    if (problem->field_count > 0) {
-        dj_json_key(w, "fields");
-        dj_json_begin_array(w);
-        for (size_t i = 0; i < problem->field_count; i++) {
-            dj_json_begin_object(w);
-            put_member(w, "field", problem->fields[i].field);
-            put_member(w, "rule", problem->fields[i].rule);
-            put_member(w, "message", problem->fields[i].message);
-            dj_json_end_object(w);
-        }
-        dj_json_end_array(w);
+    put_fields(w, problem);
+    dj_json_end_object(w);
+}
+
+static void write_langcache(struct dj_json_writer *w, const struct dj_problem *problem,
+                            const char *detail, struct deja_slice path, bool is_old)
+{
+    int status = dj_problem_status(DJ_SURFACE_LANGCACHE, problem);
+    dj_json_begin_object(w);
+    put_member(w, "title", dj_problem_title(status));
+    put_member(w, "type", langcache_type(status, is_old));
+    dj_json_key(w, "status");
+    dj_json_put_i64(w, status);
+    put_member(w, "detail", detail);
+    dj_json_key(w, "instance");
+    put_text(w, path);
+    put_fields(w, problem);
+    dj_json_end_object(w);
+}
+
+static void write_gptcache(struct dj_json_writer *w, const struct dj_problem *problem,
+                           const char *detail)
+{
+    dj_json_begin_object(w);
+    if (problem->field_count == 0) {
+        put_member(w, "detail", detail);
+        dj_json_end_object(w);
+        return;
     }
+    dj_json_key(w, "detail");
+    dj_json_begin_array(w);
+    for (size_t i = 0; i < problem->field_count; i++) {
+        dj_json_begin_object(w);
+        put_member(w, "type", problem->fields[i].rule);
+        dj_json_key(w, "loc");
+        dj_json_begin_array(w);
+        dj_json_put_text(w, "body");
+        put_text(w, deja_slice_text(problem->fields[i].field));
+        dj_json_end_array(w);
+        put_member(w, "msg", problem->fields[i].message);
+        dj_json_end_object(w);
+    }
+    dj_json_end_array(w);
     dj_json_end_object(w);
 }
 
@@ -190,11 +314,26 @@ void dj_problem_write(enum dj_surface surface, const struct dj_problem *problem,
     struct dj_json_writer w = dj_json_writer(out);
     const char *detail = problem->detail ? problem->detail : dj_problem_title(problem->status);
     if (surface == DJ_SURFACE_OPENAI)
-        write_openai(&w, problem, detail);
+        dj_proxy_error_body(out, problem->status, detail,
+                            problem->field_count ? problem->fields[0].field : NULL, problem->type);
     else if (surface == DJ_SURFACE_ANTHROPIC)
         write_anthropic(&w, problem, detail, request_id);
+    else if (is_langcache(surface))
+        write_langcache(&w, problem, detail, path, surface == DJ_SURFACE_LANGCACHE_0_11);
+    else if (surface == DJ_SURFACE_GPTCACHE)
+        write_gptcache(&w, problem, detail);
     else
-        write_native(&w, problem, detail, path, request_id);
+        write_native(&w, problem, path, request_id);
+}
+
+struct dj_http_header dj_problem_timing(const struct dj_http_request *request,
+                                        char text[DJ_PROBLEM_TIMING_BYTES])
+{
+    /* What broke off before its request line was whole never began. */
+    uint64_t us = request->started_us ? dj_clock_monotonic_us() - request->started_us : 0;
+    int len = snprintf(text, DJ_PROBLEM_TIMING_BYTES, "total;dur=%.3f", (double)us / 1e3);
+    return (struct dj_http_header){deja_slice_text("Server-Timing"),
+                                   deja_slice(text, len > 0 ? (size_t)len : 0)};
 }
 
 void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice path,
@@ -202,7 +341,11 @@ void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice pat
                         const struct dj_http_header *extra)
 {
     enum dj_surface surface = dj_problem_surface(path);
-    struct dj_http_header headers[6];
+    struct dj_http_header headers[7];
+    char timing[DJ_PROBLEM_TIMING_BYTES];
+    if (surface == DJ_SURFACE_LANGCACHE && (problem->status == 404 || problem->status == 503))
+        surface = dj_problem_langcache(
+            dj_http_find_header(dj_http_exchange_request(exchange), "user-agent"));
     size_t count = 0;
     struct dj_buf body;
     dj_buf_init(&body, BODY_BYTES_MAX);
@@ -218,8 +361,9 @@ void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice pat
         headers[count++] = (struct dj_http_header){deja_slice_text("request-id"), request_id};
     if (extra)
         headers[count++] = *extra;
+    headers[count++] = dj_problem_timing(dj_http_exchange_request(exchange), timing);
     /* Out of memory: the status alone still tells what is wrong. */
-    dj_http_respond(exchange, problem->status, headers, count,
+    dj_http_respond(exchange, dj_problem_status(surface, problem), headers, count,
                     body.status == DEJA_OK ? dj_buf_slice(&body) : deja_slice(NULL, 0));
     dj_buf_fini(&body);
 }

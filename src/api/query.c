@@ -4,6 +4,8 @@
 #include <math.h>
 
 #include "base/num.h"
+#include "proto/form.h"
+#include "text/question.h"
 #include "text/utf8.h"
 
 bool dj_query_check_members(struct dj_request *request, const struct dj_json *object,
@@ -32,34 +34,20 @@ static bool complain(struct dj_request *request, const char *type, const char *w
     return false;
 }
 
-/* Cc but for tab and line ends: what has no business in a question. */
-static bool is_control(int32_t code_point)
-{
-    if (code_point == '\t' || code_point == '\n' || code_point == '\r')
-        return false;
-    return code_point < 0x20 || (code_point >= 0x7f && code_point <= 0x9f);
-}
-
 bool dj_query_check_text(struct dj_request *request, struct deja_slice text, const char *where)
 {
     uint32_t chars_max = atomic_load(&request->api->proxy->policy)->query_chars_max;
     size_t chars = 0;
-    bool has_ink = false;
-    if (!dj_utf8_is_valid(text))
-        return complain(request, "query_invalid_characters", where, "query", "utf8",
-                        "not valid UTF-8");
-    for (size_t at = 0; at < text.len; chars++) {
-        int32_t code_point = dj_utf8_next(text, &at);
-        if (is_control(code_point))
-            return complain(request, "query_invalid_characters", where, "query", "characters",
-                            "control characters are not allowed");
-        has_ink = has_ink || dj_char_class(code_point) != DJ_CHAR_SPACE;
-    }
-    if (!has_ink)
-        return complain(request, "query_empty", where, "query", "required", "the query is empty");
-    if (chars > chars_max)
+    enum deja_status status = dj_question_check(text, chars_max, &chars);
+    if (status == DEJA_ERR_QUERY_INVALID_CHARACTERS)
+        return complain(request, deja_status_name(status), where, "query", "characters",
+                        "must be UTF-8 without control characters");
+    if (status == DEJA_ERR_QUERY_EMPTY)
+        return complain(request, deja_status_name(status), where, "query", "required",
+                        "the query is empty");
+    if (status == DEJA_ERR_QUERY_TOO_LONG)
         return complain(
-            request, "query_too_long", where, "query", "length",
+            request, deja_status_name(status), where, "query", "length",
             dj_request_text(request, "at most %u characters, these are %zu", chars_max, chars));
     return true;
 }
@@ -77,7 +65,7 @@ bool dj_query_label(struct dj_request *request, const struct dj_json *object, co
         return complain(request, "invalid_request", where, name, "length",
                         dj_request_text(request, "at most %zu bytes", len_max));
     for (size_t at = 0; at < text.len;)
-        if (is_control(dj_utf8_next(text, &at)))
+        if (dj_question_is_control(dj_utf8_next(text, &at)))
             return complain(request, "invalid_request", where, name, "characters",
                             "control characters are not allowed");
     *out_text = text;
@@ -122,40 +110,117 @@ bool dj_query_duration(struct dj_request *request, const struct dj_json *object,
     return true;
 }
 
-bool dj_query_vector(struct dj_request *request, const struct dj_json *object, const char *where,
-                     const float **out_vector)
+bool dj_query_flag(struct dj_request *request, const struct dj_json *object, const char *name,
+                   const char *where, bool *out_flag)
+{
+    const struct dj_json *value = dj_json_get(object, name);
+    if (!value)
+        return true;
+    if (!dj_json_is(value, DJ_JSON_BOOL))
+        return complain(request, "invalid_request", where, name, "type", "must be true or false");
+    *out_flag = dj_json_bool(value, false);
+    return true;
+}
+
+/* Finite numbers, not all zero. */
+static bool read_floats(struct dj_request *request, const struct dj_json *array, const char *where,
+                        float *floats)
 {
     static const char name[] = "embedding";
-    const struct dj_json *value = dj_json_get(object, name);
-    const struct dj_embedder *embedder = dj_engine_embedder(request->api->proxy->engine);
-    if (!value || dj_json_is(value, DJ_JSON_NULL))
-        return true;
-    if (!dj_json_is(value, DJ_JSON_ARRAY))
-        return complain(request, "invalid_request", where, name, "type",
-                        "must be an array of numbers");
-    if (!embedder)
-        return complain(request, "invalid_request", where, name, "unsupported",
-                        "no embedder is configured, so nothing is found by a vector");
-    if (dj_json_count(value) != embedder->dim)
-        return complain(request, "invalid_request", where, name, "dimension",
-                        dj_request_text(request, "has %zu dimensions; the embedder %s has %u",
-                                        dj_json_count(value), embedder->id, embedder->dim));
-    float *vector = dj_arena_alloc(request->arena, sizeof(float) * embedder->dim);
-    if (!vector)
-        return complain(request, "invalid_request", where, name, "size", "out of memory");
     double norm = 0;
-    for (struct dj_json_walk w = dj_json_walk(value); dj_json_walk_next(&w);) {
+    for (struct dj_json_walk w = dj_json_walk(array); dj_json_walk_next(&w);) {
         double number = dj_json_is(w.value, DJ_JSON_NUMBER) ? dj_json_double(w.value, NAN) : NAN;
         /* Beyond this a square overflows a float. */
         if (!(fabs(number) <= 1e18))
             return complain(request, "invalid_request", where, name, "finite",
                             dj_request_text(request, "number %zu is not a finite number", w.index));
-        vector[w.index] = (float)number;
-        norm += (double)vector[w.index] * (double)vector[w.index];
+        floats[w.index] = (float)number;
+        norm += (double)floats[w.index] * (double)floats[w.index];
     }
     if (!(norm > 1e-30))
         return complain(request, "invalid_request", where, name, "zero", "all numbers are zero");
+    return true;
+}
+
+bool dj_query_vector(struct dj_request *request, const struct dj_json *object, const char *where,
+                     const struct dj_query_vector **out_vector)
+{
+    static const char name[] = "embedding";
+    const struct dj_json *value = dj_json_get(object, name);
+    const struct dj_embedder *own = dj_engine_embedder(request->api->proxy->engine);
+    struct deja_slice embedder = {0};
+    size_t dim = dj_json_count(value);
+    if (!dj_query_label(request, object, "embedder", where, DJ_LABEL_BYTES_MAX, &embedder))
+        return false;
+    if (!value || dj_json_is(value, DJ_JSON_NULL)) {
+        if (!embedder.len)
+            return true;
+        return complain(request, "invalid_request", where, "embedder", "required",
+                        "names who made the embedding, which is missing");
+    }
+    if (!dj_json_is(value, DJ_JSON_ARRAY))
+        return complain(request, "invalid_request", where, name, "type",
+                        "must be an array of numbers");
+    if (dim == 0 || dim > DJ_VECTOR_DIM_MAX)
+        return complain(request, "invalid_request", where, name, "dimension",
+                        dj_request_text(request, "has %zu dimensions; 1 to %u are taken", dim,
+                                        DJ_VECTOR_DIM_MAX));
+    if (own && dim != own->dim && deja_slice_is_equal(embedder, deja_slice_text(own->id)))
+        return complain(request, "invalid_request", where, name, "dimension",
+                        dj_request_text(request, "has %zu dimensions; the embedder %s has %u", dim,
+                                        own->id, own->dim));
+    struct dj_query_vector *vector = dj_arena_alloc(request->arena, sizeof *vector);
+    float *floats = dj_arena_alloc(request->arena, sizeof *floats * dim);
+    if (!vector || !floats)
+        return complain(request, "invalid_request", where, name, "size", "out of memory");
+    if (!read_floats(request, value, where, floats))
+        return false;
+    *vector =
+        (struct dj_query_vector){.floats = floats, .dim = (uint32_t)dim, .embedder = embedder};
     *out_vector = vector;
+    return true;
+}
+
+bool dj_query_filter(struct dj_request *request, const struct dj_json *object, const char *where,
+                     const struct dj_filter **out_filter)
+{
+    const struct dj_json *value = dj_json_get(object, "filter");
+    const char *fault = NULL;
+    if (!value || dj_json_is(value, DJ_JSON_NULL))
+        return true;
+    if (!dj_json_is(value, DJ_JSON_OBJECT))
+        return complain(request, "invalid_request", where, "filter", "type", "must be an object");
+    enum deja_status status = dj_filter_read(value, request->arena, out_filter, &fault);
+    if (status != DEJA_OK)
+        return complain(request, "invalid_request", where, "filter", "filter",
+                        fault ? fault : deja_status_text(status));
+    return true;
+}
+
+bool dj_query_url_member(struct dj_request *request, const char *name, struct deja_slice *out_value)
+{
+    struct dj_buf value;
+    dj_buf_init(&value, 64u * 1024u);
+    enum deja_status status = dj_form_get(request->http->query, name, &value);
+    bool is_text = dj_utf8_is_valid(dj_buf_slice(&value));
+    if (status == DEJA_OK && is_text)
+        *out_value =
+            value.len ? dj_arena_copy(request->arena, dj_buf_slice(&value)) : deja_slice("", 0);
+    dj_buf_fini(&value);
+    if (status == DEJA_ERR_NOT_FOUND || (status == DEJA_OK && is_text))
+        return true;
+    return complain(request, "invalid_request", "", name, "encoding",
+                    "not percent-encoded UTF-8 text");
+}
+
+bool dj_query_id(const struct dj_request *request, struct deja_slice text,
+                 struct dj_store_key *out_key)
+{
+    struct dj_store_key key;
+    memcpy(key.tenant, request->tenant, sizeof key.tenant);
+    if (dj_hex_decode(text, key.id, sizeof key.id) != DEJA_OK)
+        return false;
+    *out_key = key;
     return true;
 }
 
@@ -184,6 +249,34 @@ enum deja_status dj_query_fingerprint(struct dj_request *request, struct deja_sl
         if (is_vector_only)
             fingerprint.text = deja_slice(NULL, 0);
         *out_fingerprint = fingerprint;
+    }
+    dj_wipe(prefix.fingerprint_key, sizeof prefix.fingerprint_key);
+    return status;
+}
+
+enum deja_status dj_query_fingerprint_vector(struct dj_request *request,
+                                             struct deja_slice name_space, struct deja_slice name,
+                                             const struct dj_query_vector *vector,
+                                             struct dj_fingerprint *out_fingerprint)
+{
+    uint8_t digest[DJ_SHA256_BYTES];
+    char digits[2 * DJ_SHA256_BYTES + 1];
+    struct dj_key_prefix prefix;
+    struct dj_fingerprint named;
+    struct dj_fingerprint scoped;
+    dj_sha256(deja_slice((const char *)vector->floats, sizeof(float) * vector->dim), digest);
+    dj_hex_encode(digest, sizeof digest, digits);
+    dj_query_prefix(request, name_space, &prefix);
+    prefix.family = name.len ? "api-vector" : "api-floats";
+    enum deja_status status =
+        dj_key_query(&prefix, name.len ? name : deja_slice_text(digits), request->arena, &named);
+    if (status == DEJA_OK)
+        status = dj_query_fingerprint(request, name_space, deja_slice(NULL, 0), &scoped);
+    if (status == DEJA_OK) {
+        memcpy(named.scope, scoped.scope, sizeof named.scope);
+        named.text = deja_slice(NULL, 0);
+        named.is_semantic = false; /* there is no text to embed */
+        *out_fingerprint = named;
     }
     dj_wipe(prefix.fingerprint_key, sizeof prefix.fingerprint_key);
     return status;

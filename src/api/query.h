@@ -10,6 +10,7 @@
 #include <deja/base.h>
 
 #include "api/request.h"
+#include "cache/engine.h"
 #include "cache/key.h"
 
 #define DJ_BATCH_MAX 100u
@@ -30,10 +31,25 @@ bool dj_query_number(struct dj_request *request, const struct dj_json *object, c
 /* Seconds, or text such as "5m"; may be missing (then untouched); never 0. */
 bool dj_query_duration(struct dj_request *request, const struct dj_json *object, const char *name,
                        const char *where, uint64_t *out_ms);
-/* "embedding": missing (*out_vector NULL), or as many finite numbers as the embedder's dimension,
- * not all zero; in the arena. */
+/* true or false; may be missing (then untouched). */
+bool dj_query_flag(struct dj_request *request, const struct dj_json *object, const char *name,
+                   const char *where, bool *out_flag);
+/* "embedding": missing (*out_vector NULL), or 1 to DJ_VECTOR_DIM_MAX finite numbers, not all zero,
+ * of the embedder that "embedder" names (the daemon's own if it has that dimension); in the arena.
+ */
 bool dj_query_vector(struct dj_request *request, const struct dj_json *object, const char *where,
-                     const float **out_vector);
+                     const struct dj_query_vector **out_vector);
+/* "filter": missing (untouched), or an object as cache/filter.h reads it; in the arena. */
+bool dj_query_filter(struct dj_request *request, const struct dj_json *object, const char *where,
+                     const struct dj_filter **out_filter);
+/* A member of the URL's query, decoded into the arena; data NULL: it is not there. Complains about
+ * broken escapes and what is not UTF-8. */
+bool dj_query_url_member(struct dj_request *request, const char *name,
+                         struct deja_slice *out_value);
+
+/* An id as answers tell it, of the request's tenant; false: it is not 32 hex digits. */
+bool dj_query_id(const struct dj_request *request, struct deja_slice text,
+                 struct dj_store_key *out_key);
 
 /* The key of the cache API; name_space is borrowed as long as the prefix is used. */
 void dj_query_prefix(struct dj_request *request, struct deja_slice name_space,
@@ -43,5 +59,11 @@ void dj_query_prefix(struct dj_request *request, struct deja_slice name_space,
 enum deja_status dj_query_fingerprint(struct dj_request *request, struct deja_slice name_space,
                                       struct deja_slice query,
                                       struct dj_fingerprint *out_fingerprint) DEJA_NODISCARD;
+/* The same of a vector that is kept without a text: known by its name, or by its numbers. Its keys
+ * are apart from those of texts, its scope is the namespace's. */
+enum deja_status dj_query_fingerprint_vector(struct dj_request *request,
+                                             struct deja_slice name_space, struct deja_slice name,
+                                             const struct dj_query_vector *vector,
+                                             struct dj_fingerprint *out_fingerprint) DEJA_NODISCARD;
 
 #endif

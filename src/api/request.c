@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "api/idempotency.h"
 #include "base/date.h"
 #include "base/num.h"
 #include "loop/pool.h"
@@ -20,6 +21,8 @@ struct dj_request_reading {
     struct dj_request *request;
     dj_request_fn *next;
     struct deja_slice encoding;
+    bool is_once;
+    uint8_t digest[DJ_SHA256_BYTES]; /* of the body as sent, when is_once */
     enum deja_status decoded;
     enum deja_status parsed;
     struct dj_json_doc *doc;
@@ -35,6 +38,7 @@ bool dj_request_take_tenant(struct dj_request *request)
     dj_identity_tenant(context, request->http, request->tenant);
     enum deja_status status = dj_registry_touch(context->registry, request->tenant,
                                                 dj_loop_now_ms(request->loop), &may_hit);
+    request->has_tenant = true;
     if (status == DEJA_ERR_LIMIT) {
         dj_request_problem(request, 503, "cache_unavailable", "too many tenants are in use");
         return false;
@@ -59,6 +63,8 @@ static void read_body(void *ctx)
     struct dj_request_reading *reading = ctx;
     struct deja_slice bytes = reading->request->http->body;
     struct dj_buf plain;
+    if (reading->is_once)
+        dj_hmac(reading->request->fingerprint_key.bytes, &bytes, 1, reading->digest);
     dj_buf_init(&plain, BODY_BYTES_MAX);
     if (reading->encoding.len > 0) {
         reading->decoded = dj_decompress(reading->encoding, bytes, BODY_BYTES_MAX, &plain);
@@ -67,6 +73,71 @@ static void read_body(void *ctx)
     if (reading->decoded == DEJA_OK)
         reading->parsed = dj_json_parse(bytes, &reading->doc, &reading->error);
     dj_buf_fini(&plain);
+}
+
+/* ---- once ---- */
+
+/* Visible characters, as of a request id. */
+static bool is_sane_key(struct deja_slice key)
+{
+    for (size_t i = 0; i < key.len; i++)
+        if (key.data[i] <= ' ' || key.data[i] > '~')
+            return false;
+    return key.len > 0 && key.len <= DJ_IDEMPOTENCY_KEY_BYTES_MAX;
+}
+
+/* What the key was answered before; true: the request goes on. */
+static bool begin_once(struct dj_request *request, const uint8_t digest[DJ_SHA256_BYTES])
+{
+    struct dj_idempotency *table = request->api->idempotency;
+    struct dj_buf answer = {0};
+    int status = 0;
+    const struct deja_slice parts[] = {
+        deja_slice_text("idempotency\n"),
+        request->http->method,
+        deja_slice_text(request->route),
+        deja_slice_text("\n"),
+        dj_http_find_header(request->http, "idempotency-key"),
+    };
+    dj_hmac(request->fingerprint_key.bytes, parts, sizeof parts / sizeof *parts,
+            request->once_name);
+    switch (dj_idempotency_begin(table, request->once_name, digest, dj_loop_now_ms(request->loop),
+                                 &status, &answer)) {
+    case DJ_IDEMPOTENT_NEW:
+        request->is_once = true;
+        return true;
+    case DJ_IDEMPOTENT_REPLAY:
+        dj_request_header(request, "Idempotency-Replayed", "true");
+        dj_request_answer(request, status, NULL, &answer);
+        break;
+    case DJ_IDEMPOTENT_IN_FLIGHT:
+        dj_request_problem(request, 409, "idempotency_in_flight",
+                           "the first request with this Idempotency-Key has no answer yet");
+        break;
+    case DJ_IDEMPOTENT_OTHER_BODY:
+        dj_request_problem(request, 422, "idempotency_mismatch",
+                           "this Idempotency-Key was used with another body");
+        break;
+    case DJ_IDEMPOTENT_FULL:
+        dj_request_problem(request, 503, "cache_unavailable",
+                           "too many writes with an Idempotency-Key are under way; try again");
+        break;
+    }
+    dj_buf_fini(&answer);
+    return false;
+}
+
+/* Successes are kept. What failed may be sent again, repaired or not. */
+static void end_once(struct dj_request *request, int status, const struct dj_buf *body)
+{
+    if (!request->is_once)
+        return;
+    request->is_once = false;
+    if (status < 300)
+        dj_idempotency_finish(request->api->idempotency, request->once_name, status,
+                              body ? dj_buf_slice(body) : deja_slice(NULL, 0));
+    else
+        dj_idempotency_forget(request->api->idempotency, request->once_name);
 }
 
 static void on_read(void *ctx)
@@ -89,14 +160,14 @@ static void on_read(void *ctx)
     } else {
         request->doc = reading->doc;
         request->body = dj_json_root(request->doc);
-        if (dj_json_is(request->body, DJ_JSON_OBJECT))
-            reading->next(request);
-        else
+        if (!dj_json_is(request->body, DJ_JSON_OBJECT))
             dj_request_problem(request, 400, "invalid_request", "the body must be a JSON object");
+        else if (!reading->is_once || begin_once(request, reading->digest))
+            reading->next(request);
     }
 }
 
-void dj_request_read(struct dj_request *request, dj_request_fn *next)
+static void read_request(struct dj_request *request, bool is_once, dj_request_fn *next)
 {
     struct deja_slice encoding = dj_http_find_header(request->http, "content-encoding");
     struct dj_request_reading *reading = dj_arena_alloc(request->arena, sizeof *reading);
@@ -104,7 +175,8 @@ void dj_request_read(struct dj_request *request, dj_request_fn *next)
         dj_request_refuse(request, DEJA_ERR_NOMEM);
         return;
     }
-    *reading = (struct dj_request_reading){.request = request, .next = next, .encoding = encoding};
+    *reading = (struct dj_request_reading){
+        .request = request, .next = next, .encoding = encoding, .is_once = is_once};
     request->reading = reading;
     if (dj_http_is_same(encoding, "identity"))
         encoding = deja_slice(NULL, 0);
@@ -118,6 +190,21 @@ void dj_request_read(struct dj_request *request, dj_request_fn *next)
     enum deja_status status = dj_pool_submit(request->api->proxy->pool, &reading->job);
     if (status != DEJA_OK)
         dj_request_refuse(request, status);
+}
+
+void dj_request_read(struct dj_request *request, dj_request_fn *next)
+{
+    read_request(request, false, next);
+}
+
+void dj_request_read_once(struct dj_request *request, dj_request_fn *next)
+{
+    struct deja_slice key = dj_http_find_header(request->http, "idempotency-key");
+    if (key.data && !is_sane_key(key))
+        dj_request_problem(request, 400, "invalid_request",
+                           "Idempotency-Key must have 1 to 255 visible ASCII characters");
+    else
+        read_request(request, key.data && request->api->idempotency, next);
 }
 
 /* ---- answering ---- */
@@ -147,9 +234,42 @@ void dj_request_header(struct dj_request *request, const char *name, const char 
             (struct dj_http_header){deja_slice_text(name), deja_slice_text(value)};
 }
 
-/* What the request holds besides the arena. */
-static void release(struct dj_request *request)
+/* Faults as warnings, all else at debug: what these routes do is in the metrics. */
+static void log_end(const struct dj_request *request, int status, double seconds)
 {
+    struct dj_log *log = request->api->proxy->log;
+    enum dj_log_level severity = status >= 500 ? DJ_LOG_WARN : DJ_LOG_DEBUG;
+    char tenant[DJ_TENANT_TEXT_BYTES] = "";
+    if (!dj_log_is_on(log, severity))
+        return;
+    if (request->has_tenant)
+        dj_tenant_text(request->tenant, tenant);
+    const struct dj_log_field fields[] = {
+        DJ_LOG_TEXT("tenant", request->has_tenant ? tenant : NULL),
+        DJ_LOG_SLICE("req_id", request->request_id),
+        DJ_LOG_TEXT("trace_id", dj_trace_id(&request->trace)),
+        DJ_LOG_TEXT("api", "api"),
+        DJ_LOG_TEXT("route", request->route),
+        DJ_LOG_I64("body_bytes", (int64_t)request->http->body.len),
+        DJ_LOG_I64("code", status),
+        DJ_LOG_DOUBLE("dur_ms", seconds * 1000),
+        {.name = NULL}};
+    dj_log_write(log, severity, status >= 500 ? "request failed" : "request answered", fields);
+}
+
+/* What the request holds besides the arena; what it took is told. */
+static void release(struct dj_request *request, int status)
+{
+    double seconds = (double)(dj_clock_monotonic_us() - request->handled_us) / 1e6;
+    dj_telemetry_slow(request->api->proxy->telemetry,
+                      &(struct dj_slow){
+                          .operation = request->route,
+                          .tenant = request->has_tenant ? request->tenant : NULL,
+                          .request_id = request->request_id,
+                          .trace_id = dj_trace_id(&request->trace),
+                          .seconds = seconds,
+                      });
+    log_end(request, status, seconds);
     dj_json_doc_destroy(request->doc);
     request->doc = NULL;
     request->body = NULL;
@@ -164,7 +284,9 @@ void dj_request_answer(struct dj_request *request, int status, const char *media
         dj_request_refuse(request, body->status);
         return;
     }
-    struct dj_http_header headers[DJ_REQUEST_HEADERS_MAX + 3];
+    struct dj_http_header headers[DJ_REQUEST_HEADERS_MAX + 4];
+    char timing[DJ_PROBLEM_TIMING_BYTES];
+    bool is_timed = false;
     size_t count = 0;
     headers[count++] = (struct dj_http_header){deja_slice_text("Content-Type"),
                                                deja_slice_text(media ? media : "application/json")};
@@ -172,9 +294,14 @@ void dj_request_answer(struct dj_request *request, int status, const char *media
         (struct dj_http_header){deja_slice_text("Cache-Control"), deja_slice_text("no-store")};
     headers[count++] =
         (struct dj_http_header){deja_slice_text("X-Request-Id"), request->request_id};
-    for (size_t i = 0; i < request->header_count; i++)
+    for (size_t i = 0; i < request->header_count; i++) {
         headers[count++] = request->headers[i];
-    release(request);
+        is_timed = is_timed || dj_http_is_same(request->headers[i].name, "Server-Timing");
+    }
+    if (!is_timed)
+        headers[count++] = dj_problem_timing(request->http, timing);
+    end_once(request, status, body);
+    release(request, status);
     dj_http_respond(request->exchange, status, headers, count,
                     body ? dj_buf_slice(body) : deja_slice(NULL, 0));
 }
@@ -186,7 +313,8 @@ static void end_with(struct dj_request *request, int status, const char *type, c
                                  .detail = detail,
                                  .fields = request->fields,
                                  .field_count = request->field_count};
-    release(request);
+    end_once(request, status, NULL);
+    release(request, status);
     dj_problem_respond(request->exchange, request->http->path, &problem, request->request_id, NULL);
 }
 
@@ -200,22 +328,8 @@ void dj_request_problem(struct dj_request *request, int status, const char *type
 
 void dj_request_refuse(struct dj_request *request, enum deja_status status)
 {
-    switch (status) {
-    case DEJA_ERR_BUSY:
-        dj_request_problem(request, 503, "cache_unavailable", "a queue is full; try again");
-        break;
-    case DEJA_ERR_LIMIT:
-        dj_request_problem(request, 413, "payload_too_large", "larger than what is kept");
-        break;
-    case DEJA_ERR_INVALID:
-        dj_request_problem(request, 400, "invalid_request", NULL);
-        break;
-    case DEJA_ERR_DENIED:
-        dj_request_problem(request, 403, "forbidden", NULL);
-        break;
-    default:
-        dj_request_problem(request, 503, "cache_unavailable", deja_status_text(status));
-    }
+    struct dj_problem problem = dj_problem_of(status);
+    dj_request_problem(request, problem.status, problem.type, problem.detail);
 }
 
 void dj_request_complain(struct dj_request *request, const char *type, const char *field,
@@ -239,7 +353,31 @@ bool dj_request_has_complaints(struct dj_request *request)
     return true;
 }
 
+bool dj_request_take_fault(struct dj_request *request, struct dj_fault *out_fault)
+{
+    if (!request->complaint)
+        return false;
+    out_fault->field = request->fields[0];
+    out_fault->problem =
+        (struct dj_problem){.status = 400,
+                            .type = request->complaint,
+                            .detail = dj_request_text(request, "%s: %s", request->fields[0].field,
+                                                      request->fields[0].message),
+                            .field_count = 1};
+    request->complaint = NULL;
+    request->field_count = 0;
+    return true;
+}
+
 /* ---- writing ---- */
+
+void dj_request_put_fault(struct dj_json_writer *w, const struct dj_fault *fault)
+{
+    struct dj_problem problem = fault->problem;
+    problem.fields = &fault->field;
+    dj_json_key(w, "error");
+    dj_problem_put(w, &problem);
+}
 
 void dj_request_put_id(struct dj_json_writer *w, const char *name, const uint8_t *id)
 {

@@ -14,6 +14,7 @@
 #include "api/router.h"
 #include "crypto/digest.h"
 #include "proto/json.h"
+#include "proxy/trace.h"
 
 #define DJ_REQUEST_HEADERS_MAX 12u
 #define DJ_REQUEST_FIELDS_MAX 16u
@@ -25,8 +26,12 @@ struct dj_request {
     struct dj_loop *loop;
     struct dj_arena *arena; /* of the exchange */
     struct deja_slice request_id;
-    struct deja_slice rest;           /* of a path that ends in a variable segment */
-    uint8_t tenant[DJ_ID_BYTES];      /* tenant routes only */
+    const char *route;   /* its path as the table has it, for the log */
+    uint64_t handled_us; /* monotonic, when the whole request was there */
+    struct dj_trace trace;
+    struct deja_slice rest;      /* of a path that ends in a variable segment */
+    uint8_t tenant[DJ_ID_BYTES]; /* tenant routes only */
+    bool has_tenant;
     struct dj_secret fingerprint_key; /* of the tenant; wiped when the request ends */
     struct dj_json_doc *doc;          /* owned; the body once read */
     const struct dj_json *body;       /* its root: an object */
@@ -36,6 +41,8 @@ struct dj_request {
     size_t field_count;
     const char *complaint;              /* problem type of the first of them */
     struct dj_request_reading *reading; /* while the body is being read on a worker */
+    bool is_once;                       /* its answer is owed to api->idempotency */
+    uint8_t once_name[DJ_SHA256_BYTES];
 };
 
 /* A handler, and what goes on when the body was read. */
@@ -47,6 +54,10 @@ bool dj_request_take_tenant(struct dj_request *request);
 /* Reads the body as a JSON object into request->body, on a worker when it is large or compressed,
  * then goes on with next; a body that cannot be read is answered here. */
 void dj_request_read(struct dj_request *request, dj_request_fn *next);
+
+/* The same for a write: with an Idempotency-Key, what was answered to that key before is answered
+ * again and next does not run. */
+void dj_request_read_once(struct dj_request *request, dj_request_fn *next);
 
 /* Text in the arena, "" when memory ran out. */
 const char *dj_request_text(struct dj_request *request, const char *format, ...) DEJA_PRINTF(2, 3);
@@ -67,6 +78,15 @@ void dj_request_complain(struct dj_request *request, const char *type, const cha
                          const char *rule, const char *message);
 /* Ends the request with a 400 when there were complaints; true if it did. */
 bool dj_request_has_complaints(struct dj_request *request);
+
+/* What is wrong with one item of a batch; the others are not concerned. */
+struct dj_fault {
+    struct dj_problem problem; /* status 0: nothing; its fields are not set */
+    struct dj_problem_field field;
+};
+/* Moves the complaints since the last call out of the request; false: there were none. */
+bool dj_request_take_fault(struct dj_request *request, struct dj_fault *out_fault);
+void dj_request_put_fault(struct dj_json_writer *w, const struct dj_fault *fault); /* "error": */
 
 /* Members by name, as the answers write them. */
 void dj_request_put_id(struct dj_json_writer *w, const char *name, const uint8_t *id);

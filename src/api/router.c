@@ -9,7 +9,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+#include "api/cors.h"
 #include "api/handlers.h"
+#include "api/langcache.h"
 #include "base/num.h"
 #include "proxy/identity.h"
 #include "proxy/proxy.h"
@@ -27,7 +29,7 @@ enum access {
 
 struct route {
     const char *method;
-    const char *path; /* an end of '*' stands for one segment */
+    const char *path; /* '*' stands for one segment that is not empty */
     enum access access;
     bool is_json; /* a write: application/json is wanted */
     dj_request_fn *handle;
@@ -35,6 +37,7 @@ struct route {
 
 static const struct route routes[] = {
     {"PUT", "/api/v1/entries", ACCESS_TENANT, true, dj_entries_put},
+    {"DELETE", "/api/v1/entries", ACCESS_TENANT, false, dj_invalidate_query},
     {"GET", "/api/v1/entries/*", ACCESS_TENANT, false, dj_entries_get},
     {"DELETE", "/api/v1/entries/*", ACCESS_TENANT, false, dj_entries_remove},
     {"POST", "/api/v1/lookup", ACCESS_TENANT, true, dj_find},
@@ -42,15 +45,62 @@ static const struct route routes[] = {
     {"GET", "/api/v1/explain", ACCESS_TENANT, false, dj_explain},
     {"POST", "/api/v1/explain", ACCESS_TENANT, true, dj_explain},
     {"GET", "/api/v1/stats", ACCESS_TENANT, false, dj_stats},
+    {"GET", "/api/v1/top", ACCESS_TENANT, false, dj_top},
+    {"POST", "/api/v1/feedback", ACCESS_TENANT, true, dj_feedback},
+    {"POST", "/v1/caches/*/entries", ACCESS_TENANT, true, dj_langcache_set},
+    {"DELETE", "/v1/caches/*/entries", ACCESS_TENANT, true, dj_langcache_remove_matching},
+    {"POST", "/v1/caches/*/entries/search", ACCESS_TENANT, true, dj_langcache_search},
+    {"DELETE", "/v1/caches/*/entries/*", ACCESS_TENANT, false, dj_langcache_remove},
+    {"POST", "/v1/caches/*/conversations/search", ACCESS_TENANT, true,
+     dj_langcache_search_conversation},
+    {"POST", "/v1/caches/*/flush", ACCESS_TENANT, false, dj_langcache_flush},
+    {"GET", "/gptcache", ACCESS_OPEN, false, dj_gptcache_hello},
+    {"GET", "/gptcache/", ACCESS_OPEN, false, dj_gptcache_hello},
+    {"POST", "/gptcache/put", ACCESS_TENANT, true, dj_gptcache_put},
+    {"POST", "/gptcache/get", ACCESS_TENANT, true, dj_gptcache_get},
+    {"POST", "/gptcache/flush", ACCESS_TENANT, false, dj_gptcache_flush},
+    {"GET", "/cache/ping", ACCESS_TENANT, false, dj_litellm_ping},
+    {"POST", "/cache/delete", ACCESS_TENANT, true, dj_litellm_delete},
+    {"POST", "/cache/flushall", ACCESS_TENANT, false, dj_litellm_flush},
+    {"GET", "/cache/redis/info", ACCESS_TENANT, false, dj_litellm_redis_info},
     {"GET", "/metrics", ACCESS_OPERATOR, false, dj_ops_metrics},
     {"GET", "/livez", ACCESS_OPEN, false, dj_ops_livez},
-    {"GET", "/healthz", ACCESS_OPEN, false, dj_ops_livez},
+    {"GET", "/healthz", ACCESS_OPEN, false, dj_ops_healthz},
+    {"GET", "/startupz", ACCESS_OPEN, false, dj_ops_startupz},
     {"GET", "/readyz", ACCESS_OPEN, false, dj_ops_readyz},
     {"GET", "/health", ACCESS_OPERATOR, false, dj_ops_health},
     {"GET", "/health/detailed", ACCESS_OPERATOR, false, dj_ops_health_detailed},
+    {"GET", "/openapi.json", ACCESS_OPEN, false, dj_ops_openapi},
     {"POST", "/admin/reload", ACCESS_ADMIN, true, dj_ops_reload},
 };
 #define ROUTES (sizeof routes / sizeof *routes)
+
+typedef void proxy_fn(struct dj_proxy_context *proxy, struct dj_http_exchange *exchange,
+                      struct deja_slice id);
+
+/* Below /v1/; the last one takes every method and what no other takes. */
+static const struct {
+    const char *method;
+    const char *path;
+    proxy_fn *handle;
+} proxied[] = {
+    {"POST", "/v1/chat/completions", dj_proxy_chat},
+    {"POST", "/v1/embeddings", dj_proxy_embeddings},
+    {"*", "/v1/*", dj_proxy_passthrough},
+};
+#define PROXIED (sizeof proxied / sizeof *proxied)
+
+bool dj_api_route(size_t index, struct dj_api_route *out_route)
+{
+    if (index >= ROUTES + PROXIED)
+        return false;
+    if (index < ROUTES)
+        *out_route = (struct dj_api_route){routes[index].method, routes[index].path};
+    else
+        *out_route =
+            (struct dj_api_route){proxied[index - ROUTES].method, proxied[index - ROUTES].path};
+    return true;
+}
 
 /* ---- request ids ---- */
 
@@ -130,18 +180,46 @@ static bool has_dot_segment(struct deja_slice path)
     return false;
 }
 
+/* out_rest: what stands for the last '*'. */
 static bool is_match(const struct route *route, struct deja_slice path, struct deja_slice *out_rest)
 {
-    size_t len = strlen(route->path);
-    if (route->path[len - 1] != '*')
-        return deja_slice_is_equal(path, deja_slice(route->path, len));
-    if (path.len < len || memcmp(path.data, route->path, len - 1) != 0)
-        return false;
-    struct deja_slice rest = deja_slice(path.data + len - 1, path.len - (len - 1));
-    if (memchr(rest.data, '/', rest.len))
+    const char *wanted = route->path;
+    struct deja_slice rest = {0};
+    size_t at = 0;
+    for (; *wanted; wanted++) {
+        if (*wanted != '*') {
+            if (at == path.len || path.data[at] != *wanted)
+                return false;
+            at++;
+            continue;
+        }
+        size_t start = at;
+        while (at < path.len && path.data[at] != '/')
+            at++;
+        rest = deja_slice(path.data + start, at - start);
+        if (rest.len == 0)
+            return false;
+    }
+    if (at < path.len)
         return false;
     *out_rest = rest;
     return true;
+}
+
+/* The path of the routes that this one is for; a name wins over a '*'. NULL: none. */
+static const char *find_path(struct deja_slice path)
+{
+    const char *found = NULL;
+    for (size_t i = 0; i < ROUTES; i++) {
+        struct deja_slice rest;
+        if (!is_match(&routes[i], path, &rest))
+            continue;
+        if (routes[i].path[strlen(routes[i].path) - 1] != '*')
+            return routes[i].path;
+        if (!found)
+            found = routes[i].path;
+    }
+    return found;
 }
 
 /* ---- refusals ---- */
@@ -157,11 +235,11 @@ static void refuse(struct dj_http_exchange *exchange, struct deja_slice id, int 
 static void refuse_method(struct dj_http_exchange *exchange, struct deja_slice id)
 {
     const struct dj_http_request *http = dj_http_exchange_request(exchange);
+    const char *path = find_path(http->path);
     char allow[64] = "";
     size_t len = 0;
-    for (size_t i = 0; i < ROUTES; i++) {
-        struct deja_slice rest;
-        if (!is_match(&routes[i], http->path, &rest))
+    for (size_t i = 0; path && i < ROUTES; i++) {
+        if (strcmp(routes[i].path, path) != 0)
             continue;
         int more =
             snprintf(allow + len, sizeof allow - len, "%s%s", len ? ", " : "", routes[i].method);
@@ -251,7 +329,10 @@ static void serve(struct dj_api *api, const struct route *route, struct dj_http_
                                    .loop = dj_http_exchange_loop(exchange),
                                    .arena = http->arena,
                                    .request_id = id,
+                                   .route = route->path,
+                                   .handled_us = dj_clock_monotonic_us(),
                                    .rest = rest};
+    dj_trace_read(http, &request->trace);
     dj_telemetry_inflight(api->proxy->telemetry, 1);
     if (route->access == ACCESS_TENANT && !dj_request_take_tenant(request))
         return;
@@ -261,22 +342,20 @@ static void serve(struct dj_api *api, const struct route *route, struct dj_http_
 static void handle_own(struct dj_api *api, struct dj_http_exchange *exchange, struct deja_slice id)
 {
     const struct dj_http_request *http = dj_http_exchange_request(exchange);
-    bool is_path = false;
+    const char *path = find_path(http->path);
     /* HEAD is GET whose body the server leaves out. */
     bool is_head = deja_slice_is_equal(http->method, deja_slice_text("HEAD"));
     struct deja_slice method = is_head ? deja_slice_text("GET") : http->method;
-    for (size_t i = 0; i < ROUTES; i++) {
+    for (size_t i = 0; path && i < ROUTES; i++) {
         struct deja_slice rest = {0};
-        if (!is_match(&routes[i], http->path, &rest))
-            continue;
-        is_path = true;
-        if (!deja_slice_is_equal(method, deja_slice_text(routes[i].method)))
+        if (strcmp(routes[i].path, path) != 0 || !is_match(&routes[i], http->path, &rest) ||
+            !deja_slice_is_equal(method, deja_slice_text(routes[i].method)))
             continue;
         if (has_access(api, &routes[i], exchange, id))
             serve(api, &routes[i], exchange, rest, id);
         return;
     }
-    if (is_path)
+    if (path)
         refuse_method(exchange, id);
     else
         refuse(exchange, id, 404, "not_found", "there is nothing here; clients use /v1/", NULL);
@@ -286,13 +365,12 @@ static void handle_proxy(struct dj_api *api, struct dj_http_exchange *exchange,
                          struct deja_slice id)
 {
     const struct dj_http_request *http = dj_http_exchange_request(exchange);
-    bool is_post = deja_slice_is_equal(http->method, deja_slice_text("POST"));
-    if (is_post && deja_slice_is_equal(http->path, deja_slice_text("/v1/chat/completions")))
-        dj_proxy_chat(api->proxy, exchange, id);
-    else if (is_post && deja_slice_is_equal(http->path, deja_slice_text("/v1/embeddings")))
-        dj_proxy_embeddings(api->proxy, exchange, id);
-    else
-        dj_proxy_passthrough(api->proxy, exchange, id);
+    size_t at = 0;
+    while (at < PROXIED - 1 &&
+           (!deja_slice_is_equal(http->method, deja_slice_text(proxied[at].method)) ||
+            !deja_slice_is_equal(http->path, deja_slice_text(proxied[at].path))))
+        at++;
+    proxied[at].handle(api->proxy, exchange, id);
 }
 
 void dj_api_handle(void *ctx, struct dj_http_exchange *exchange)
@@ -305,9 +383,12 @@ void dj_api_handle(void *ctx, struct dj_http_exchange *exchange)
         refuse(exchange, id, 421, "wrong_host", dj_local_text(verdict), NULL);
     else if (verdict != DJ_LOCAL_OK)
         refuse(exchange, id, 403, "foreign_origin", dj_local_text(verdict), NULL);
+    else if (dj_cors_answer(exchange, id))
+        return;
     else if (has_dot_segment(http->path))
         refuse(exchange, id, 400, "invalid_path", "the path has dot segments", NULL);
-    else if (has_prefix(http->path, "/v1/"))
+    else if (has_prefix(http->path, "/v1/") &&
+             dj_problem_surface(http->path) != DJ_SURFACE_LANGCACHE)
         handle_proxy(api, exchange, id);
     else
         handle_own(api, exchange, id);

@@ -1,10 +1,13 @@
 /* api/router.h - from a request to its handler: the local surface's checks, then the route.
  *
  *   every path     Host and Origin are checked (421, 403) before anything else
+ *   /v1/caches/…   LangCache's API, never the proxy
  *   /v1/…          the proxy
- *   /api/v1/…      the native API; the tenant is the bearer's
+ *   /api/v1/…      the native API; the tenant is the bearer's, as for the three others
+ *   /gptcache/…    a GPTCache server's routes
+ *   /cache/…       those of LiteLLM's cache administration
  *   /metrics, /health…   loopback peers, others with the admin token
- *   /livez, /readyz, /healthz   everybody
+ *   /livez, /readyz, /healthz, /openapi.json   everybody
  *   /admin/…       the admin token
  *
  * Threads: one router is shared by all loops and immutable but for its atomics; handlers run on the
@@ -18,19 +21,29 @@
 #include "net/http_server.h"
 #include "proxy/context.h"
 
+struct dj_idempotency;
+
 /* Handlers get this; borrowed for the life of the daemon. A zeroed member is its default. */
 struct dj_api {
     struct dj_proxy_context *proxy;
     const char *admin_token;          /* hex, NULL: admin routes are closed */
     const char *const *allowed_hosts; /* NULL-terminated, beyond loopback names */
     const char *const *allowed_origins;
-    void (*reload)(void *ctx); /* starts what SIGHUP does; any loop; NULL: 501 */
+    struct dj_idempotency *idempotency; /* NULL: Idempotency-Key is not obeyed */
+    void (*reload)(void *ctx);          /* starts what SIGHUP does; any loop; NULL: 501 */
     void *reload_ctx;
     _Atomic bool is_draining; /* /readyz answers 503 */
     int64_t started_ms;
     _Atomic uint64_t request_seed; /* of made-up request ids; drawn at the first one */
     _Atomic uint64_t request_count;
 };
+
+/* One row of the table of routes, for those who describe it (openapi.json). */
+struct dj_api_route {
+    const char *method; /* "*": any */
+    const char *path;   /* a segment "*" stands for any one; the end of "/v1/" for any rest */
+};
+bool dj_api_route(size_t index, struct dj_api_route *out_route); /* false: there are no more */
 
 /* dj_http_handler_fn and dj_http_error_fn over a struct dj_api. */
 void dj_api_handle(void *api, struct dj_http_exchange *exchange);

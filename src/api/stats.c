@@ -42,8 +42,9 @@ static void write_requests(struct dj_json_writer *w, const struct dj_telemetry_t
     dj_json_end_object(w);
 }
 
+/* asked: look-ups that came as far as this level; hits: those it answered. */
 static void write_level(struct dj_json_writer *w, const char *name,
-                        const struct dj_store_stats *stats)
+                        const struct dj_store_stats *stats, uint64_t asked, uint64_t hits)
 {
     dj_json_key(w, name);
     dj_json_begin_object(w);
@@ -52,6 +53,35 @@ static void write_level(struct dj_json_writer *w, const char *name,
     put_count(w, "bytes_max", stats->bytes_max);
     put_count(w, "evictions", stats->evictions);
     put_count(w, "expired", stats->expired);
+    put_count(w, "hits", hits);
+    put_count(w, "misses", asked > hits ? asked - hits : 0);
+    put_number(w, "hit_rate", asked ? (double)hits / (double)asked : 0);
+    dj_json_end_object(w);
+}
+
+static void write_levels(struct dj_json_writer *w, const struct dj_telemetry_totals *totals,
+                         const struct dj_engine_stats *stats)
+{
+    uint64_t asked = totals->results[DJ_RESULT_HIT_EXACT] +
+                     totals->results[DJ_RESULT_HIT_SEMANTIC] + totals->results[DJ_RESULT_MISS];
+    uint64_t below = asked > totals->memory_hits ? asked - totals->memory_hits : 0;
+    dj_json_key(w, "levels");
+    dj_json_begin_object(w);
+    write_level(w, "memory", &stats->memory, asked, totals->memory_hits);
+    if (stats->has_lmdb)
+        write_level(w, "lmdb", &stats->lmdb, below, totals->lmdb_hits);
+    dj_json_end_object(w);
+}
+
+static void write_feedback(struct dj_json_writer *w, const struct dj_engine_stats *stats)
+{
+    put_count(w, "served", stats->hits); /* kept over restarts, as `hits` of an entry are */
+    dj_json_key(w, "feedback");
+    dj_json_begin_object(w);
+    put_count(w, "right",
+              stats->verdicts > stats->verdicts_wrong ? stats->verdicts - stats->verdicts_wrong
+                                                      : 0);
+    put_count(w, "wrong", stats->verdicts_wrong);
     dj_json_end_object(w);
 }
 
@@ -88,12 +118,8 @@ void dj_stats(struct dj_request *request)
     dj_json_key(&w, "tenant");
     dj_json_put_text(&w, tenant);
     write_requests(&w, &totals);
-    dj_json_key(&w, "levels");
-    dj_json_begin_object(&w);
-    write_level(&w, "memory", &stats.memory);
-    if (stats.has_lmdb)
-        write_level(&w, "lmdb", &stats.lmdb);
-    dj_json_end_object(&w);
+    write_levels(&w, &totals, &stats);
+    write_feedback(&w, &stats);
     put_count(&w, "vectors", stats.vectors);
     put_count(&w, "vector_bytes", stats.vector_bytes);
     dj_json_key(&w, "index_ready");

@@ -152,6 +152,18 @@ size_t dj_map_count(const struct dj_map *map)
     return map->count;
 }
 
+size_t dj_map_probes_max(const struct dj_map *map)
+{
+    size_t mask = map->slot_count - 1;
+    size_t longest = 0;
+    for (size_t i = 0; i <= mask; i++) {
+        size_t probes = map->slots[i].key ? ((i - map->slots[i].hash) & mask) + 1 : 0;
+        if (probes > longest)
+            longest = probes;
+    }
+    return longest;
+}
+
 bool dj_map_next(const struct dj_map *map, size_t *cursor, struct deja_slice *out_key,
                  void **out_value)
 {

@@ -25,6 +25,10 @@ enum deja_status dj_map_put(struct dj_map *map, struct deja_slice key, void *val
 void *dj_map_remove(struct dj_map *map, struct deja_slice key); /* the value, or NULL */
 size_t dj_map_count(const struct dj_map *map);
 
+/* The longest way from a key's home to its slot, in slots: what the worst find has to look at.
+ * Looks at every slot. */
+size_t dj_map_probes_max(const struct dj_map *map);
+
 /* Walks in table order; start with *cursor = 0; false at the end. Do not change the map between. */
 bool dj_map_next(const struct dj_map *map, size_t *cursor, struct deja_slice *out_key,
                  void **out_value);

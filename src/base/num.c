@@ -34,9 +34,9 @@ enum deja_status dj_num_parse_i64(struct deja_slice text, int64_t *out_value)
     enum deja_status status = dj_num_parse_u64(text, &value);
     if (status != DEJA_OK)
         return status;
-    if (value > (uint64_t)INT64_MAX)
+    if (value > (uint64_t)INT64_MAX + is_negative)
         return DEJA_ERR_LIMIT;
-    *out_value = is_negative ? -(int64_t)value : (int64_t)value;
+    *out_value = is_negative ? (int64_t)(0 - value) : (int64_t)value;
     return DEJA_OK;
 }
 

@@ -15,6 +15,8 @@
 #define VECTORS_MAX_DEFAULT 100000u
 #define CANDIDATES_DEFAULT 4u
 #define API_THRESHOLD_DEFAULT 0.95
+#define NAMESPACE_TAG_BYTES 256u
+#define VECTOR_NORM_MIN 1e-30
 #define TTL_MAX_DEFAULT_MS (30ull * 24 * 3600 * 1000)
 
 const char *dj_hit_kind_text(enum dj_hit_kind kind)
@@ -53,15 +55,20 @@ enum deja_status dj_engine_create(const struct dj_engine_options *options,
     engine->options = *options;
     set_defaults(&engine->options);
     enum deja_status status = dj_generations_create(
-        GENERATIONS_MAX, engine, options->lmdb ? keep_generation : NULL, &engine->generations);
+        GENERATIONS_MAX, engine,
+        options->lmdb && !options->is_lmdb_foreign ? keep_generation : NULL, &engine->generations);
     engine->tombstones = dj_alloc_zeroed(options->loop_count, sizeof(struct dj_tombstones *));
     if (!engine->tombstones)
         status = DEJA_ERR_NOMEM;
     for (uint32_t i = 0; i < options->loop_count && status == DEJA_OK; i++)
         status = dj_tombstones_create(&engine->tombstones[i]);
-    if (status == DEJA_OK && options->embedder)
+    if (status == DEJA_OK)
         status = dj_semantic_create(options->pool, options->embedder, engine->options.vectors_max,
                                     &engine->semantic);
+    const struct dj_access_options access = {
+        .loop_count = options->loop_count, .pool = options->pool, .lmdb = options->lmdb};
+    if (status == DEJA_OK)
+        status = dj_access_create(&access, &engine->access);
     if (status != DEJA_OK) {
         /* On failure stores and embedder stay the caller's. */
         engine->options.memory = NULL;
@@ -70,7 +77,7 @@ enum deja_status dj_engine_create(const struct dj_engine_options *options,
         dj_engine_destroy(engine);
         return status;
     }
-    atomic_store(&engine->is_index_ready, !options->lmdb || !options->embedder);
+    atomic_store(&engine->is_index_ready, !options->lmdb);
     *out_engine = engine;
     return DEJA_OK;
 }
@@ -79,10 +86,13 @@ void dj_engine_destroy(struct dj_engine *engine)
 {
     if (!engine)
         return;
+    if (engine->access && dj_engine_is_index_ready(engine))
+        dj_access_keep(engine->access);
     if (engine->options.memory)
         engine->options.memory->ops->close(engine->options.memory);
     if (engine->options.lmdb)
         engine->options.lmdb->ops->close(engine->options.lmdb);
+    dj_access_destroy(engine->access);
     dj_semantic_destroy(engine->semantic);
     dj_embedder_destroy(engine->options.embedder);
     for (uint32_t i = 0; engine->tombstones && i < engine->options.loop_count; i++)
@@ -106,7 +116,7 @@ static bool on_generation(void *ctx, struct deja_slice key, struct deja_slice va
 
 enum deja_status dj_engine_load_generations(struct dj_engine *engine)
 {
-    if (!engine->options.lmdb)
+    if (!engine->options.lmdb || engine->options.is_lmdb_foreign)
         return DEJA_OK;
     enum deja_status status =
         dj_lmdb_meta_walk(engine->options.lmdb, GENERATIONS_TABLE, engine, on_generation);
@@ -119,18 +129,25 @@ static bool on_vector(void *ctx, const struct dj_store_key *key, const uint8_t s
 {
     struct dj_engine *engine = ctx;
     const struct dj_embedder *embedder = engine->options.embedder;
+    struct dj_index_name name = {.label = deja_slice("", 0), .dim = dim};
+    bool is_callers = embedder_id.len && embedder_id.data[0] == DJ_INDEX_LABEL_MARK;
+    if (is_callers)
+        name.label = embedder_id;
     /* A vector of another embedder is not comparable (A4): it is made anew when its entry is put
      * again, and never mixed in. */
-    if (dim != embedder->dim || !deja_slice_is_equal(embedder_id, deja_slice_text(embedder->id)))
+    else if (!embedder || dim != embedder->dim ||
+             !deja_slice_is_equal(embedder_id, deja_slice_text(embedder->id)))
         return true;
-    return dj_semantic_put(engine->semantic, key->tenant, scope, key->id, vector, expires_ms) !=
-           DEJA_ERR_NOMEM;
+    /* Version 0: what was put since the start is newer. */
+    return dj_indexes_put(dj_semantic_indexes(engine->semantic), key->tenant, &name, scope, key->id,
+                          vector, expires_ms, 0) != DEJA_ERR_NOMEM;
 }
 
 void dj_engine_load_vectors(struct dj_engine *engine)
 {
     struct dj_store *lmdb = engine->options.lmdb;
-    if (lmdb && engine->semantic && lmdb->ops->scan_vectors &&
+    dj_access_load(engine->access);
+    if (lmdb && lmdb->ops->scan_vectors &&
         lmdb->ops->scan_vectors(lmdb, engine, on_vector) != DEJA_OK) {
         /* What could not be read is still found exactly, and indexed again at its next put (I4). */
     }
@@ -156,19 +173,72 @@ bool dj_engine_is_valid(struct dj_engine *engine, const uint8_t tenant[DJ_ID_BYT
     return dj_engine_is_current(engine, entry);
 }
 
-bool dj_engine_is_current(struct dj_engine *engine, const struct dj_entry *entry)
+/* Tags have no control characters, so a namespace's counter cannot be a tag's. A longer name shares
+ * its counter with those that begin like it: more is void, never less. */
+static struct deja_slice namespace_tag(struct deja_slice name_space,
+                                       char bytes[NAMESPACE_TAG_BYTES])
+{
+    size_t len =
+        name_space.len < NAMESPACE_TAG_BYTES - 1 ? name_space.len : NAMESPACE_TAG_BYTES - 1;
+    bytes[0] = '\0';
+    if (len)
+        memcpy(bytes + 1, name_space.data, len);
+    return deja_slice(bytes, len + 1);
+}
+
+/* What an entry notes of both its tenant and its namespace: the sum. Both counters only grow, so it
+ * is what it was exactly while neither was raised; and records from before there were counters of
+ * namespaces noted the same number. */
+static uint64_t entry_generation(struct dj_engine *engine, const uint8_t tenant[DJ_ID_BYTES],
+                                 struct deja_slice name_space)
+{
+    char bytes[NAMESPACE_TAG_BYTES];
+    if (dj_generations_are_all_zero(engine->generations))
+        return 0;
+    return dj_generations_get(engine->generations, tenant, deja_slice(NULL, 0)) +
+           dj_generations_get(engine->generations, tenant, namespace_tag(name_space, bytes));
+}
+
+enum deja_status dj_engine_raise_namespace(struct dj_engine *engine,
+                                           const uint8_t tenant[DJ_ID_BYTES],
+                                           struct deja_slice name_space, uint64_t *out_generation)
+{
+    char bytes[NAMESPACE_TAG_BYTES];
+    return dj_generations_raise(engine->generations, tenant, namespace_tag(name_space, bytes),
+                                out_generation);
+}
+
+bool dj_engine_was_current(struct dj_engine *engine, const struct dj_entry *entry,
+                           const struct dj_raise *raise)
 {
     const uint8_t *tenant = entry->tenant;
     if (dj_generations_are_all_zero(engine->generations))
         return true; /* generations only grow: what was noted was 0 too */
-    if (dj_generations_get(engine->generations, tenant, deja_slice(NULL, 0)) !=
-        entry->tenant_generation)
+    uint64_t noted = entry_generation(engine, tenant, entry->name_space);
+    if (raise->is_entry) {
+        char bytes[NAMESPACE_TAG_BYTES];
+        struct deja_slice tag =
+            raise->is_tenant ? deja_slice(NULL, 0) : namespace_tag(entry->name_space, bytes);
+        /* Another raise may have come after this one. */
+        noted -= dj_generations_get(engine->generations, tenant, tag);
+        noted += raise->generation - 1;
+    }
+    if (noted != entry->tenant_generation)
         return false;
-    for (size_t i = 0; i < entry->tag_count; i++)
-        if (dj_generations_get(engine->generations, tenant, entry->tags[i].name) !=
-            entry->tags[i].generation)
+    for (size_t i = 0; i < entry->tag_count; i++) {
+        uint64_t generation = dj_generations_get(engine->generations, tenant, entry->tags[i].name);
+        if (raise->is_tag && deja_slice_is_equal(entry->tags[i].name, raise->tag))
+            generation = raise->generation - 1;
+        if (generation != entry->tags[i].generation)
             return false;
+    }
     return true;
+}
+
+bool dj_engine_is_current(struct dj_engine *engine, const struct dj_entry *entry)
+{
+    static const struct dj_raise nothing;
+    return dj_engine_was_current(engine, entry, &nothing);
 }
 
 struct dj_value *dj_engine_find(struct dj_engine *engine, struct dj_loop *loop,
@@ -209,8 +279,7 @@ void dj_engine_begin_fill(struct dj_engine *engine, struct dj_entry *entry,
                           struct dj_fill *out_fill)
 {
     out_fill->version = dj_engine_next_version(engine);
-    out_fill->tenant_generation =
-        dj_generations_get(engine->generations, entry->tenant, deja_slice(NULL, 0));
+    out_fill->tenant_generation = entry_generation(engine, entry->tenant, entry->name_space);
     for (size_t i = 0; i < entry->tag_count; i++)
         entry->tags[i].generation =
             dj_generations_get(engine->generations, entry->tenant, entry->tags[i].name);
@@ -220,15 +289,51 @@ void dj_engine_begin_fill(struct dj_engine *engine, struct dj_entry *entry,
 
 enum deja_status dj_engine_forget(struct dj_engine *engine, const uint8_t tenant[DJ_ID_BYTES])
 {
-    return dj_generations_raise(engine->generations, tenant, deja_slice(NULL, 0));
+    return dj_generations_raise(engine->generations, tenant, deja_slice(NULL, 0), NULL);
 }
 
 bool dj_engine_is_worth_indexing(struct dj_engine *engine, const struct dj_fingerprint *fingerprint)
 {
-    if (!engine->semantic || !fingerprint->is_semantic)
+    if (!engine->options.embedder || !fingerprint->is_semantic)
         return false;
     return !fingerprint->has_history ||
            dj_semantic_is_scope_seen(engine->semantic, fingerprint->scope);
+}
+
+/* Finite, and long enough for its direction to be told. */
+static bool is_vector(const float *floats, uint32_t dim)
+{
+    double norm = 0;
+    for (uint32_t i = 0; i < dim; i++)
+        norm += (double)floats[i] * (double)floats[i];
+    return isfinite(norm) && norm > VECTOR_NORM_MIN;
+}
+
+enum deja_status dj_engine_take_vector(struct dj_engine *engine,
+                                       const struct dj_query_vector *vector,
+                                       char label[DJ_INDEX_LABEL_BYTES],
+                                       struct dj_index_name *out_name, float **out_floats)
+{
+    const struct dj_embedder *embedder = engine->options.embedder;
+    struct dj_index_name name = {.label = deja_slice("", 0), .dim = embedder ? embedder->dim : 0};
+    enum deja_status status = DEJA_OK;
+    if (!vector && !embedder)
+        return DEJA_OK;
+    if (vector && (vector->dim == 0 || vector->dim > DJ_VECTOR_DIM_MAX ||
+                   !is_vector(vector->floats, vector->dim)))
+        return DEJA_ERR_INVALID;
+    if (vector)
+        status = dj_semantic_name(engine->semantic, vector->dim, vector->embedder, label, &name);
+    if (status != DEJA_OK)
+        return status;
+    float *floats = dj_alloc(sizeof(float) * name.dim);
+    if (!floats)
+        return DEJA_ERR_NOMEM;
+    if (vector)
+        memcpy(floats, vector->floats, sizeof(float) * name.dim);
+    *out_name = name;
+    *out_floats = floats;
+    return DEJA_OK;
 }
 
 int64_t dj_engine_expiry(const struct dj_engine *engine, struct dj_loop *loop, uint64_t ttl_ms,
@@ -246,6 +351,7 @@ int64_t dj_engine_expiry(const struct dj_engine *engine, struct dj_loop *loop, u
 void dj_engine_sweep(struct dj_engine *engine, struct dj_loop *loop)
 {
     dj_memory_sweep(engine->options.memory, dj_loop_index(loop), dj_loop_now_ms(loop));
+    dj_engine_keep_access(engine, loop);
 }
 
 uint32_t dj_engine_pending(const struct dj_engine *engine)
@@ -264,8 +370,13 @@ void dj_engine_stats(struct dj_engine *engine, const uint8_t *tenant,
         out_stats->has_lmdb = true;
         engine->options.lmdb->ops->stats(engine->options.lmdb, tenant, &out_stats->lmdb);
     }
-    if (engine->semantic)
-        dj_semantic_stats(engine->semantic, tenant, &out_stats->vectors, &out_stats->vector_bytes);
+    dj_indexes_stats(dj_semantic_indexes(engine->semantic), tenant, &out_stats->vectors,
+                     &out_stats->vector_bytes);
+    struct dj_access_sums sums;
+    dj_access_sums(engine->access, tenant, &sums);
+    out_stats->hits = sums.hits;
+    out_stats->verdicts = sums.verdicts;
+    out_stats->verdicts_wrong = sums.verdicts_wrong;
     out_stats->is_index_ready = dj_engine_is_index_ready(engine);
 }
 

@@ -3,7 +3,8 @@
  *   find   (memory, synchronous)     the hit path of the request's own loop
  *   lookup (everything below)        embedded tier, then meaning
  *   put                              memory, embedded tier, index
- *   remove / clear / invalidate
+ *   remove / clear / invalidate      one key, or every entry a selector names
+ *   embed, access, top, feedback     what the cache API adds
  *
  * Threads: an engine is shared by all loops; calls name the loop they are made on and callbacks
  * come back there. Writes to a key happen on its home loop, in one order (races have one place).
@@ -14,13 +15,18 @@
 
 #include <deja/base.h>
 
+#include "cache/filter.h"
 #include "cache/key.h"
 #include "embed/embedder.h"
 #include "loop/pool.h"
 #include "obs/metrics.h"
 #include "store/store.h"
 
-#define DJ_CANDIDATES_MAX 10u
+#define DJ_CANDIDATES_MAX 100u
+#define DJ_EMBED_BATCH_MAX 100u
+#define DJ_TOP_MAX 100u
+#define DJ_VECTOR_DIM_MAX 4096u
+#define DJ_VECTOR_INDEXES_MAX 8u /* of callers' own vectors, per tenant */
 
 struct dj_engine;
 
@@ -29,6 +35,7 @@ struct dj_engine_options {
     uint32_t loop_count;
     struct dj_store *memory;      /* taken: closed by dj_engine_destroy */
     struct dj_store *lmdb;        /* taken; NULL: none */
+    bool is_lmdb_foreign;         /* lmdb is another store in its place: no generations are kept */
     struct dj_pool *pool;         /* borrowed: embedding and index work */
     struct dj_embedder *embedder; /* taken; NULL: exact only */
     struct dj_metrics *metrics;   /* borrowed */
@@ -45,8 +52,8 @@ enum deja_status dj_engine_create(const struct dj_engine_options *options,
 /* After the loops have ended. Accepts NULL. */
 void dj_engine_destroy(struct dj_engine *engine);
 
-/* Reads generations and refills the index from the embedded tier; blocking, before the loops run
- * (generations) and on a worker (vectors). */
+/* Reads generations and refills the indexes (and access statistics) from the embedded tier;
+ * blocking, before the loops run (generations) and on a worker (vectors). */
 enum deja_status dj_engine_load_generations(struct dj_engine *engine) DEJA_NODISCARD;
 void dj_engine_load_vectors(struct dj_engine *engine); /* worker */
 bool dj_engine_is_index_ready(const struct dj_engine *engine);
@@ -74,47 +81,80 @@ struct dj_candidate {
     uint8_t scope[DJ_ID_BYTES];
     const char *level;      /* where its record was; NULL: not fetched */
     struct dj_value *value; /* owned by the result; may be NULL */
+    uint64_t hits;          /* find: how often it was served, and when last; 0: never */
+    int64_t last_access_ms;
+};
+
+/* A caller's own vector. embedder empty and dim that of the engine's embedder, or embedder its id:
+ * the embedder's own index, beside vectors made of texts. Otherwise an index of its own per
+ * (embedder, dim), at most DJ_VECTOR_INDEXES_MAX a tenant. */
+struct dj_query_vector {
+    const float *floats; /* dim of them, finite, not all zero; copied during the call */
+    uint32_t dim;        /* 1 … DJ_VECTOR_DIM_MAX */
+    struct deja_slice embedder;
 };
 
 struct dj_lookup_options {
     bool is_exact;      /* look by key */
     bool is_semantic;   /* look by meaning */
     bool is_explain;    /* fetch all candidates, whatever the threshold; never serves */
+    bool is_find;       /* find similar: fetch all that reach the threshold (any of 0 … 1), best
+                         * first, with their access statistics; never serves, no guards */
     bool is_all_scopes; /* explain without a scope */
     double threshold;   /* 0: engine default for responses; only raises it, except in the cache
                          * API's find (is_threshold_free) */
     bool is_threshold_free;
-    uint32_t limit;      /* candidates; 0: engine default */
+    uint32_t limit;      /* candidates, <= DJ_CANDIDATES_MAX; 0: engine default */
     uint64_t max_age_ms; /* 0: any */
+    /* NULL, or what an entry must match, also one found by its key; borrowed until done ran. The
+     * nearest DJ_CANDIDATES_MAX are looked at, and the best `limit` of those that match kept. */
+    const struct dj_filter *filter;
 };
 
 /* Plain result; owned by the lookup until the callback returns. */
 struct dj_lookup_result {
-    enum deja_status status; /* of the search; a sick tier is a miss with status DEJA_OK (I4) */
-    enum dj_hit_kind kind;   /* DJ_HIT_NONE: miss */
-    struct dj_value *value;  /* of the hit; borrowed: ref it to keep it */
-    const char *level;       /* "memory", "lmdb" */
-    float similarity;        /* 1 for exact */
-    double threshold;        /* in force */
-    const char *reason;      /* why not: constant text, e.g. "scope-empty", "below-threshold",
-                              * "guard:numbers", "no-text", "not-stored" */
+    /* Of the search; a sick tier is a miss with status DEJA_OK (I4). DEJA_ERR_MISMATCH: the tenant
+     * has vectors, but none of that embedder and dimension. */
+    enum deja_status status;
+    enum dj_hit_kind kind;  /* DJ_HIT_NONE: miss */
+    struct dj_value *value; /* of the hit; borrowed: ref it to keep it */
+    const char *level;      /* "memory", "lmdb" */
+    float similarity;       /* 1 for exact */
+    double threshold;       /* in force */
+    const char *reason;     /* why not: constant text, e.g. "scope-empty", "below-threshold",
+                             * "guard:numbers", "no-text", "not-stored" */
     uint32_t candidate_count;
-    struct dj_candidate candidates[DJ_CANDIDATES_MAX];
-    uint32_t embed_us; /* stage times; 0: not run */
+    struct dj_candidate *candidates; /* best first; owned by the lookup */
+    uint32_t embed_us;               /* stage times; 0: not run */
     uint32_t search_us;
     uint32_t fetch_us;
+    uint32_t verify_us; /* guards */
     bool has_vector;
-    const float *vector; /* of the text, embedder's dim; borrowed until the callback returns */
+    const float *vector; /* of the text, or the caller's; borrowed until the callback returns */
+    uint32_t dim;        /* of vector */
 };
 typedef void dj_lookup_done_fn(void *ctx, const struct dj_lookup_result *result);
 
 /* fingerprint is copied (its text too). done runs exactly once, later, on loop. Scope must be
- * filled for a semantic lookup. vector: NULL, or the caller's own query vector (dim floats).
- * DEJA_ERR_NOMEM. */
+ * filled for a semantic lookup. vector: NULL: the text is embedded. DEJA_ERR_NOMEM;
+ * DEJA_ERR_INVALID: not a vector; DEJA_ERR_MISMATCH: names the engine's embedder with another
+ * dimension. */
 enum deja_status dj_engine_lookup(struct dj_engine *engine, struct dj_loop *loop,
                                   const struct dj_fingerprint *fingerprint,
-                                  const struct dj_lookup_options *options, const float *vector,
-                                  void *ctx, dj_lookup_done_fn *done) DEJA_NODISCARD;
+                                  const struct dj_lookup_options *options,
+                                  const struct dj_query_vector *vector, void *ctx,
+                                  dj_lookup_done_fn *done) DEJA_NODISCARD;
+
+/* vectors: count times dim floats in the texts' order, borrowed until done returns; NULL unless
+ * status is DEJA_OK. */
+typedef void dj_embed_done_fn(void *ctx, enum deja_status status, const float *vectors,
+                              uint32_t dim, uint32_t embed_us);
+/* All texts as one batch of the embedder (those it knows already are not made again). texts are
+ * copied; 1 … DJ_EMBED_BATCH_MAX, else DEJA_ERR_INVALID. DEJA_ERR_UNSUPPORTED: no embedder;
+ * DEJA_ERR_BUSY; DEJA_ERR_NOMEM. done runs once, later, on loop. */
+enum deja_status dj_engine_embed(struct dj_engine *engine, struct dj_loop *loop,
+                                 const uint8_t tenant[DJ_ID_BYTES], const struct deja_slice *texts,
+                                 size_t count, void *ctx, dj_embed_done_fn *done) DEJA_NODISCARD;
 
 /* ---- writes ---- */
 
@@ -130,12 +170,14 @@ void dj_engine_begin_fill(struct dj_engine *engine, struct dj_entry *entry,
 
 /* stored: false when it was outrun by a delete, an invalidation or a newer version. */
 typedef void dj_put_done_fn(void *ctx, enum deja_status status, bool stored);
-/* Stores entry (copied; version, generations from begin_fill). Embeds entry->query under
- * entry->scope when is_semantic and vector is NULL. done (may be NULL) runs once, on loop, when
+/* Stores entry (copied; version, generations from begin_fill). is_semantic: it is indexed under
+ * entry->scope, by the vector given or by that of entry->query. Errors as dj_engine_lookup;
+ * DEJA_ERR_LIMIT: too many indexes. done (may be NULL) runs once, on loop, when
  * every tier has it as durably as it promises. */
 enum deja_status dj_engine_put(struct dj_engine *engine, struct dj_loop *loop,
-                               const struct dj_entry *entry, bool is_semantic, const float *vector,
-                               void *ctx, dj_put_done_fn *done) DEJA_NODISCARD;
+                               const struct dj_entry *entry, bool is_semantic,
+                               const struct dj_query_vector *vector, void *ctx,
+                               dj_put_done_fn *done) DEJA_NODISCARD;
 
 /* A first turn always; later turns of a conversation only once their scope is asked about a second
  * time (a conversation that is never repeated costs no embedding). Any thread. */
@@ -155,10 +197,73 @@ enum deja_status dj_engine_clear(struct dj_engine *engine, struct dj_loop *loop,
 enum deja_status dj_engine_invalidate_tag(struct dj_engine *engine, struct dj_loop *loop,
                                           const uint8_t tenant[DJ_ID_BYTES], struct deja_slice tag,
                                           void *ctx, dj_remove_done_fn *done) DEJA_NODISCARD;
+
+/* All members that are set must hold; none set: every entry of the tenant, put through the cache
+ * API and proxied alike. */
+struct dj_selector {
+    bool has_name_space;
+    struct deja_slice name_space;   /* empty: the default one */
+    struct deja_slice tag;          /* empty: any */
+    int64_t created_before_ms;      /* 0: any */
+    const struct dj_filter *filter; /* NULL: any */
+};
+/* count: live entries, each once however many tiers have it. */
+typedef void dj_selected_fn(void *ctx, enum deja_status status, uint64_t count);
+/* selector and what it points to are borrowed until done ran (once, later, on loop). A tier that
+ * cannot be read ends it with that tier's error. */
+enum deja_status dj_engine_count(struct dj_engine *engine, struct dj_loop *loop,
+                                 const uint8_t tenant[DJ_ID_BYTES],
+                                 const struct dj_selector *selector, void *ctx,
+                                 dj_selected_fn *done) DEJA_NODISCARD;
+/* Removes them for good: gone from every tier as durably as it promises, and no fill that began
+ * before brings one back. Only a tag, only a namespace, or nothing set: the generation is raised
+ * first, so that all are void at once. What is put while it runs stays. */
+enum deja_status dj_engine_remove_selected(struct dj_engine *engine, struct dj_loop *loop,
+                                           const uint8_t tenant[DJ_ID_BYTES],
+                                           const struct dj_selector *selector, void *ctx,
+                                           dj_selected_fn *done) DEJA_NODISCARD;
+
 /* By id through all tiers (GET /api/v1/entries/{id}); value NULL: not there or not valid. */
 enum deja_status dj_engine_get(struct dj_engine *engine, struct dj_loop *loop,
                                const struct dj_store_key *key, void *ctx,
                                dj_store_got_fn *got) DEJA_NODISCARD;
+
+/* A read through the embedded tier, for health; DEJA_ERR_UNSUPPORTED: there is none. value is
+ * always NULL. */
+enum deja_status dj_engine_probe(struct dj_engine *engine, struct dj_loop *loop, void *ctx,
+                                 dj_store_got_fn *got) DEJA_NODISCARD;
+
+/* ---- access statistics, feedback ---- */
+
+struct dj_access_stats {
+    uint64_t hits;
+    int64_t last_access_ms; /* 0: never */
+};
+/* An answer made from that entry was served. On loop; never waits. */
+void dj_engine_note_hit(struct dj_engine *engine, struct dj_loop *loop,
+                        const struct dj_entry *entry);
+/* What was noted up to about 100 ms ago; zeros for an entry nobody was served. Any thread. */
+void dj_engine_access(struct dj_engine *engine, const struct dj_store_key *key,
+                      struct dj_access_stats *out_stats);
+
+struct dj_top_entry {
+    uint8_t id[DJ_ID_BYTES];
+    uint64_t hits;
+    int64_t last_access_ms;
+};
+/* entries: most hits first; borrowed until done returns. An entry may be gone by now. */
+typedef void dj_top_done_fn(void *ctx, enum deja_status status, const struct dj_top_entry *entries,
+                            uint32_t count);
+/* k 1 … DJ_TOP_MAX, else DEJA_ERR_INVALID. */
+enum deja_status dj_engine_top(struct dj_engine *engine, struct dj_loop *loop,
+                               const uint8_t tenant[DJ_ID_BYTES], uint32_t k, void *ctx,
+                               dj_top_done_fn *done) DEJA_NODISCARD;
+
+/* A verdict about an entry, counted for its tenant; is_wrong withdraws the entry at once, as
+ * dj_engine_remove does. removed: 1 when it was there. */
+enum deja_status dj_engine_feedback(struct dj_engine *engine, struct dj_loop *loop,
+                                    const struct dj_store_key *key, bool is_wrong, void *ctx,
+                                    dj_remove_done_fn *done) DEJA_NODISCARD;
 
 /* Nothing of that tenant is served any more; its entries go as they expire. Blocking: worker. */
 enum deja_status dj_engine_forget(struct dj_engine *engine,
@@ -184,6 +289,9 @@ struct dj_engine_stats {
     bool is_index_ready;
     uint64_t vectors;
     uint64_t vector_bytes;
+    uint64_t hits;     /* served, as dj_engine_note_hit counted */
+    uint64_t verdicts; /* feedback, and how much of it was `wrong` */
+    uint64_t verdicts_wrong;
 };
 /* tenant NULL: all. Any thread. */
 void dj_engine_stats(struct dj_engine *engine, const uint8_t *tenant,

@@ -439,5 +439,5 @@ bool dj_rider_is_cut(const struct dj_rider *rider)
     const struct dj_flight *flight = rider->flight;
     uint64_t bytes = atomic_load_explicit(&flight->bytes, memory_order_acquire);
     uint64_t read = rider->at->offset + rider->at->len;
-    return bytes > flight->record_bytes_max && bytes - read > DJ_FLIGHT_LAG_MAX + PAUSE_LAG;
+    return bytes > flight->record_bytes_max && bytes - read > DJ_FLIGHT_LAG_MAX;
 }

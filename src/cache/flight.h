@@ -23,7 +23,8 @@
 #include "base/list.h"
 #include "cache/engine.h"
 
-#define DJ_FLIGHT_LAG_MAX (8u << 20)
+/* 8 MiB, and the 1 MiB by which the fastest rider may be behind the upstream before it pauses. */
+#define DJ_FLIGHT_LAG_MAX (9u << 20)
 
 struct dj_flight;
 struct dj_flights; /* the running flights of one home loop; loop-bound */

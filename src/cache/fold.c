@@ -170,6 +170,54 @@ static bool is_system(const struct dj_json *message)
            deja_slice_is_equal(role, deja_slice_text("developer"));
 }
 
+/* A part of a content: its text member is folded. */
+static unsigned fold_part(struct dj_json_writer *w, const struct dj_json *part, unsigned fold,
+                          struct dj_buf *scratch)
+{
+    unsigned met = 0;
+    dj_json_begin_object(w);
+    for (struct dj_json_walk m = dj_json_walk(part); dj_json_walk_next(&m);) {
+        dj_json_key_slice(w, m.key);
+        if (deja_slice_is_equal(m.key, deja_slice_text("text")) &&
+            dj_json_is(m.value, DJ_JSON_STRING)) {
+            dj_buf_clear(scratch);
+            met |= fold_text(dj_json_string(m.value), fold, scratch);
+            dj_json_put_string(w, dj_buf_slice(scratch));
+        } else {
+            dj_json_put_value(w, m.value);
+        }
+    }
+    dj_json_end_object(w);
+    return met;
+}
+
+/* A string; or an array, of which the parts that are text are folded. */
+static unsigned fold_content(struct dj_json_writer *w, const struct dj_json *content, unsigned fold,
+                             struct dj_buf *scratch)
+{
+    unsigned met = 0;
+    if (dj_json_is(content, DJ_JSON_STRING)) {
+        dj_buf_clear(scratch);
+        met = fold_text(dj_json_string(content), fold, scratch);
+        dj_json_put_string(w, dj_buf_slice(scratch));
+        return met;
+    }
+    if (!dj_json_is(content, DJ_JSON_ARRAY)) {
+        dj_json_put_value(w, content);
+        return 0;
+    }
+    dj_json_begin_array(w);
+    for (struct dj_json_walk part = dj_json_walk(content); dj_json_walk_next(&part);) {
+        struct deja_slice type = dj_json_string(dj_json_get(part.value, "type"));
+        if (deja_slice_is_equal(type, deja_slice_text("text")))
+            met |= fold_part(w, part.value, fold, scratch);
+        else
+            dj_json_put_value(w, part.value);
+    }
+    dj_json_end_array(w);
+    return met;
+}
+
 static unsigned fold_message(struct dj_json_writer *w, const struct dj_json *message, unsigned fold,
                              struct dj_buf *scratch)
 {
@@ -177,14 +225,10 @@ static unsigned fold_message(struct dj_json_writer *w, const struct dj_json *mes
     dj_json_begin_object(w);
     for (struct dj_json_walk m = dj_json_walk(message); dj_json_walk_next(&m);) {
         dj_json_key_slice(w, m.key);
-        bool is_content = deja_slice_is_equal(m.key, deja_slice_text("content"));
-        if (is_content && dj_json_is(m.value, DJ_JSON_STRING)) {
-            dj_buf_clear(scratch);
-            met |= fold_text(dj_json_string(m.value), fold, scratch);
-            dj_json_put_string(w, dj_buf_slice(scratch));
-        } else {
+        if (deja_slice_is_equal(m.key, deja_slice_text("content")))
+            met |= fold_content(w, m.value, fold, scratch);
+        else
             dj_json_put_value(w, m.value);
-        }
     }
     dj_json_end_object(w);
     return met;

@@ -89,7 +89,8 @@ uint64_t dj_generations_get(struct dj_generations *generations, const uint8_t te
 }
 
 enum deja_status dj_generations_raise(struct dj_generations *generations,
-                                      const uint8_t tenant[DJ_ID_BYTES], struct deja_slice tag)
+                                      const uint8_t tenant[DJ_ID_BYTES], struct deja_slice tag,
+                                      uint64_t *out_value)
 {
     char bytes[KEY_BYTES_MAX];
     struct deja_slice key = make_key(bytes, tenant, tag);
@@ -102,6 +103,8 @@ enum deja_status dj_generations_raise(struct dj_generations *generations,
         status = dj_map_put(generations->map, key, (void *)(uintptr_t)value, NULL);
     atomic_store(&generations->count, dj_map_count(generations->map));
     pthread_rwlock_unlock(&generations->lock);
+    if (status == DEJA_OK && out_value)
+        *out_value = value;
     return status;
 }
 

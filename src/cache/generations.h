@@ -24,12 +24,13 @@ void dj_generations_destroy(struct dj_generations *generations); /* accepts NULL
 enum deja_status dj_generations_load(struct dj_generations *generations, struct deja_slice key,
                                      uint64_t value) DEJA_NODISCARD;
 
-/* tag empty: the tenant's own counter. */
+/* tag empty: the tenant's own counter; one byte 0 and a name: that namespace's. */
 uint64_t dj_generations_get(struct dj_generations *generations, const uint8_t tenant[DJ_ID_BYTES],
                             struct deja_slice tag);
+/* out_value (may be NULL): the counter after it. */
 enum deja_status dj_generations_raise(struct dj_generations *generations,
-                                      const uint8_t tenant[DJ_ID_BYTES],
-                                      struct deja_slice tag) DEJA_NODISCARD;
+                                      const uint8_t tenant[DJ_ID_BYTES], struct deja_slice tag,
+                                      uint64_t *out_value) DEJA_NODISCARD;
 
 /* True while nothing was raised: entries noted under 0 are valid then. */
 bool dj_generations_are_all_zero(const struct dj_generations *generations);

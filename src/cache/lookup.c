@@ -13,6 +13,14 @@
 #include "policy/reuse.h"
 #include "store/memory.h"
 
+struct lookup;
+
+/* One candidate's record on its way. */
+struct fetch {
+    struct lookup *lookup;
+    uint32_t index;
+};
+
 struct lookup {
     struct dj_engine *engine;
     struct dj_loop *loop;
@@ -22,9 +30,14 @@ struct lookup {
     struct dj_semantic_job job;
     struct dj_task later;
     struct dj_value *hit;
-    float *vector;
+    struct dj_candidate *candidates; /* `looked_at` of them; owned */
+    struct fetch *fetches;           /* as many; owned */
+    uint32_t looked_at;
+    uint32_t fetching; /* under way, and one for the start */
+    float *vector;     /* owned; NULL: neither a vector nor an embedder */
+    bool is_own;       /* the caller's vector */
+    char label[DJ_INDEX_LABEL_BYTES];
     char *text;
-    uint32_t fetch_next;
     uint64_t fetch_started_us;
     void *ctx;
     dj_lookup_done_fn *done;
@@ -35,8 +48,11 @@ static void start_semantic(struct lookup *lookup);
 static void destroy(struct lookup *lookup)
 {
     dj_engine_leave(lookup->engine);
-    for (uint32_t i = 0; i < lookup->result.candidate_count; i++)
-        dj_value_unref(lookup->result.candidates[i].value);
+    for (uint32_t i = 0; lookup->candidates && i < lookup->looked_at; i++)
+        dj_value_unref(lookup->candidates[i].value);
+    dj_free(lookup->candidates);
+    dj_free(lookup->fetches);
+    dj_free(lookup->job.matches);
     dj_value_unref(lookup->hit);
     dj_free(lookup->vector);
     dj_free(lookup->text);
@@ -48,6 +64,7 @@ static void finish(struct lookup *lookup)
     lookup->result.value = lookup->hit;
     lookup->result.has_vector = lookup->vector && lookup->job.has_vector;
     lookup->result.vector = lookup->result.has_vector ? lookup->vector : NULL;
+    lookup->result.dim = lookup->result.has_vector ? lookup->job.name.dim : 0;
     lookup->done(lookup->ctx, &lookup->result);
     destroy(lookup);
 }
@@ -60,27 +77,35 @@ static void finish_miss(struct lookup *lookup, const char *reason)
 
 /* ---- exact ---- */
 
+static bool is_usable(struct lookup *lookup, const struct dj_value *value)
+{
+    const struct dj_entry *entry = dj_value_entry(value);
+    return dj_engine_is_valid(lookup->engine, lookup->fingerprint.key.tenant, entry,
+                              dj_loop_now_ms(lookup->loop), lookup->options.max_age_ms) &&
+           dj_filter_is_match(lookup->options.filter, entry);
+}
+
+static void finish_exact(struct lookup *lookup, struct dj_value *value, const char *level)
+{
+    lookup->hit = value;
+    lookup->result.kind = dj_engine_hit_kind(value, lookup->fingerprint.exact);
+    lookup->result.level = level;
+    lookup->result.similarity = 1.0f;
+    finish(lookup);
+}
+
 static void on_embedded(void *ctx, enum deja_status status, struct dj_value *value)
 {
     struct lookup *lookup = ctx;
-    struct dj_engine *engine = lookup->engine;
-    bool is_usable =
-        status == DEJA_OK && value &&
-        dj_engine_is_valid(engine, lookup->fingerprint.key.tenant, dj_value_entry(value),
-                           dj_loop_now_ms(lookup->loop), lookup->options.max_age_ms);
     lookup->result.fetch_us =
         (uint32_t)(dj_loop_monotonic_us(lookup->loop) - lookup->fetch_started_us);
-    if (!is_usable) {
+    if (status != DEJA_OK || !value || !is_usable(lookup, value)) {
         dj_value_unref(value);
         start_semantic(lookup);
         return;
     }
-    dj_engine_promote(engine, value);
-    lookup->hit = value;
-    lookup->result.kind = dj_engine_hit_kind(value, lookup->fingerprint.exact);
-    lookup->result.level = "lmdb";
-    lookup->result.similarity = 1.0f;
-    finish(lookup);
+    dj_engine_promote(lookup->engine, value);
+    finish_exact(lookup, value, lookup->engine->options.lmdb->ops->level);
 }
 
 static void start(void *ctx)
@@ -93,14 +118,11 @@ static void start(void *ctx)
     }
     struct dj_value *value =
         dj_engine_find(engine, lookup->loop, &lookup->fingerprint.key, lookup->options.max_age_ms);
-    if (value) {
-        lookup->hit = value;
-        lookup->result.kind = dj_engine_hit_kind(value, lookup->fingerprint.exact);
-        lookup->result.level = "memory";
-        lookup->result.similarity = 1.0f;
-        finish(lookup);
+    if (value && dj_filter_is_match(lookup->options.filter, dj_value_entry(value))) {
+        finish_exact(lookup, value, "memory");
         return;
     }
+    dj_value_unref(value);
     lookup->fetch_started_us = dj_loop_monotonic_us(lookup->loop);
     struct dj_store *lmdb = engine->options.lmdb;
     if (!lmdb || lmdb->ops->get(lmdb, lookup->loop, &lookup->fingerprint.key, lookup,
@@ -114,10 +136,10 @@ static void start(void *ctx)
 static void decide(struct lookup *lookup)
 {
     struct dj_lookup_result *result = &lookup->result;
-    struct dj_reuse_candidate pairs[DJ_CANDIDATES_MAX];
+    struct dj_reuse_candidate pairs[DJ_CANDIDATES_MAX] = {0};
     struct dj_guard_features asked;
-    lookup->result.fetch_us +=
-        (uint32_t)(dj_loop_monotonic_us(lookup->loop) - lookup->fetch_started_us);
+    uint64_t started_us = dj_loop_monotonic_us(lookup->loop);
+    lookup->result.fetch_us += (uint32_t)(started_us - lookup->fetch_started_us);
     if (dj_guard_features_init(&asked, lookup->fingerprint.text) != DEJA_OK) {
         finish_miss(lookup, "text-too-long");
         return;
@@ -144,6 +166,7 @@ static void decide(struct lookup *lookup)
     dj_guard_features_fini(&asked);
     struct dj_reuse_decision decision;
     dj_reuse_decide(pairs, result->candidate_count, result->threshold, &decision);
+    result->verify_us = (uint32_t)(dj_loop_monotonic_us(lookup->loop) - started_us);
     result->reason = decision.reason;
     if (decision.is_served && !lookup->options.is_explain) {
         const struct dj_candidate *served = &result->candidates[decision.index];
@@ -155,18 +178,71 @@ static void decide(struct lookup *lookup)
     finish(lookup);
 }
 
-static void fetch_rest(struct lookup *lookup);
+static uint32_t limit_of(const struct lookup *lookup)
+{
+    uint32_t limit =
+        lookup->options.limit ? lookup->options.limit : lookup->engine->options.candidates;
+    return limit < DJ_CANDIDATES_MAX ? limit : DJ_CANDIDATES_MAX;
+}
+
+/* Drops what is not to be had, keeps the order, and no more than was asked for. */
+static void keep_fetched(struct lookup *lookup)
+{
+    struct dj_lookup_result *result = &lookup->result;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < result->candidate_count; i++) {
+        struct dj_candidate *c = &lookup->candidates[i];
+        if (!c->is_fetched || kept == limit_of(lookup)) {
+            dj_value_unref(c->value);
+            c->value = NULL;
+            continue;
+        }
+        struct dj_candidate moved = *c;
+        c->value = NULL;
+        lookup->candidates[kept++] = moved;
+    }
+    result->candidate_count = kept;
+}
+
+static void finish_find(struct lookup *lookup)
+{
+    struct dj_lookup_result *result = &lookup->result;
+    for (uint32_t i = 0; i < result->candidate_count; i++) {
+        struct dj_candidate *c = &lookup->candidates[i];
+        struct dj_store_key key = lookup->fingerprint.key;
+        struct dj_access_stats access;
+        memcpy(key.id, c->id, sizeof key.id);
+        dj_engine_access(lookup->engine, &key, &access);
+        c->hits = access.hits;
+        c->last_access_ms = access.last_access_ms;
+    }
+    result->similarity = result->candidate_count ? lookup->candidates[0].similarity : 0;
+    result->reason = result->candidate_count ? "found" : "not-stored";
+    finish(lookup);
+}
+
+static void on_fetched(struct lookup *lookup)
+{
+    struct dj_lookup_result *result = &lookup->result;
+    result->fetch_us += (uint32_t)(dj_loop_monotonic_us(lookup->loop) - lookup->fetch_started_us);
+    if (lookup->options.is_find || lookup->options.filter)
+        keep_fetched(lookup);
+    if (lookup->options.is_find)
+        finish_find(lookup);
+    else if (result->candidate_count == 0)
+        finish_miss(lookup, "filter");
+    else
+        decide(lookup);
+}
 
 /* The record behind a vector: of this tenant, in this scope, still valid? */
-static void take_candidate(struct lookup *lookup, struct dj_value *value, const char *level)
+static void take_candidate(struct lookup *lookup, uint32_t index, struct dj_value *value,
+                           const char *level)
 {
-    struct dj_candidate *c = &lookup->result.candidates[lookup->fetch_next++];
+    struct dj_candidate *c = &lookup->candidates[index];
     const struct dj_entry *entry = value ? dj_value_entry(value) : NULL;
-    bool is_valid =
-        entry && dj_engine_is_valid(lookup->engine, lookup->fingerprint.key.tenant, entry,
-                                    dj_loop_now_ms(lookup->loop), lookup->options.max_age_ms);
     bool is_scope = entry && memcmp(entry->scope, lookup->fingerprint.scope, DJ_ID_BYTES) == 0;
-    if (!is_valid || (!is_scope && !lookup->options.is_all_scopes)) {
+    if (!entry || (!is_scope && !lookup->options.is_all_scopes) || !is_usable(lookup, value)) {
         dj_value_unref(value);
         return;
     }
@@ -177,32 +253,51 @@ static void take_candidate(struct lookup *lookup, struct dj_value *value, const 
     c->level = level;
 }
 
-static void on_candidate(void *ctx, enum deja_status status, struct dj_value *value)
+static void leave_fetching(struct lookup *lookup)
 {
-    struct lookup *lookup = ctx;
-    if (status == DEJA_OK && value)
-        dj_engine_promote(lookup->engine, value);
-    take_candidate(lookup, status == DEJA_OK ? value : NULL, "lmdb");
-    fetch_rest(lookup);
+    if (--lookup->fetching == 0)
+        on_fetched(lookup);
 }
 
-static void fetch_rest(struct lookup *lookup)
+static void on_candidate(void *ctx, enum deja_status status, struct dj_value *value)
+{
+    struct fetch *fetch = ctx;
+    struct lookup *lookup = fetch->lookup;
+    take_candidate(lookup, fetch->index, status == DEJA_OK ? value : NULL,
+                   lookup->engine->options.lmdb->ops->level);
+    const struct dj_candidate *c = &lookup->candidates[fetch->index];
+    if (c->value && !lookup->options.is_find) /* a search for its own sake warms nothing */
+        dj_engine_promote(lookup->engine, c->value);
+    leave_fetching(lookup);
+}
+
+/* All at once: the embedded tier reads what comes together in one transaction. */
+static void fetch_all(struct lookup *lookup)
 {
     struct dj_engine *engine = lookup->engine;
-    struct dj_lookup_result *result = &lookup->result;
-    while (lookup->fetch_next < result->candidate_count) {
-        struct dj_candidate *c = &result->candidates[lookup->fetch_next];
+    struct dj_store *lmdb = engine->options.lmdb;
+    lookup->fetch_started_us = dj_loop_monotonic_us(lookup->loop);
+    lookup->fetching = 1;
+    for (uint32_t i = 0; i < lookup->result.candidate_count; i++) {
         struct dj_store_key key = lookup->fingerprint.key;
-        memcpy(key.id, c->id, sizeof key.id);
+        memcpy(key.id, lookup->candidates[i].id, sizeof key.id);
         struct dj_value *value = dj_memory_find(engine->options.memory, dj_loop_index(lookup->loop),
                                                 &key, dj_loop_now_ms(lookup->loop));
-        struct dj_store *lmdb = engine->options.lmdb;
+        lookup->fetches[i] = (struct fetch){.lookup = lookup, .index = i};
         if (!value && lmdb &&
-            lmdb->ops->get(lmdb, lookup->loop, &key, lookup, on_candidate) == DEJA_OK)
-            return; /* on_candidate goes on */
-        take_candidate(lookup, value, "memory");
+            lmdb->ops->get(lmdb, lookup->loop, &key, &lookup->fetches[i], on_candidate) == DEJA_OK)
+            lookup->fetching++;
+        else
+            take_candidate(lookup, i, value, "memory");
     }
-    decide(lookup);
+    leave_fetching(lookup);
+}
+
+static const char *search_failure(const struct lookup *lookup)
+{
+    if (lookup->job.status == DEJA_OK)
+        return "scope-empty";
+    return lookup->is_own ? "search-failed" : "embedder-failed";
 }
 
 static void on_searched(void *ctx)
@@ -214,33 +309,49 @@ static void on_searched(void *ctx)
     result->embed_us = job->embed_us;
     result->search_us = job->search_us;
     if (job->status != DEJA_OK || job->match_count == 0) {
-        finish_miss(lookup, job->status != DEJA_OK ? "embedder-failed" : "scope-empty");
+        finish_miss(lookup, search_failure(lookup));
         return;
     }
-    for (uint32_t i = 0; i < job->match_count && i < DJ_CANDIDATES_MAX; i++) {
+    for (uint32_t i = 0; i < job->match_count; i++) {
         /* Below the threshold nothing can be served: do not fetch it, but say how near it was. */
-        struct dj_candidate *c = &result->candidates[result->candidate_count];
+        struct dj_candidate *c = &lookup->candidates[result->candidate_count];
         memcpy(c->id, job->matches[i].id, sizeof c->id);
         c->similarity = job->matches[i].similarity;
-        if (!lookup->options.is_explain && !(c->similarity >= result->threshold))
+        if (!lookup->options.is_explain && !((double)c->similarity >= result->threshold))
             break;
         result->candidate_count++;
     }
-    if (result->candidate_count == 0) {
-        result->similarity = job->matches[0].similarity;
-        finish_miss(lookup, "below-threshold");
-        return;
-    }
     result->similarity = job->matches[0].similarity;
-    lookup->fetch_started_us = dj_loop_monotonic_us(lookup->loop);
-    fetch_rest(lookup);
+    if (result->candidate_count == 0)
+        finish_miss(lookup, "below-threshold");
+    else
+        fetch_all(lookup);
 }
 
-static uint32_t candidate_limit(const struct lookup *lookup)
+static bool make_room(struct lookup *lookup)
 {
-    uint32_t limit =
-        lookup->options.limit ? lookup->options.limit : lookup->engine->options.candidates;
-    return limit < DJ_CANDIDATES_MAX ? limit : DJ_CANDIDATES_MAX;
+    lookup->looked_at = lookup->options.filter ? DJ_CANDIDATES_MAX : limit_of(lookup);
+    lookup->candidates = dj_alloc_zeroed(lookup->looked_at, sizeof *lookup->candidates);
+    lookup->fetches = dj_alloc_zeroed(lookup->looked_at, sizeof *lookup->fetches);
+    lookup->job.matches = dj_alloc_zeroed(lookup->looked_at, sizeof *lookup->job.matches);
+    lookup->result.candidates = lookup->candidates;
+    return lookup->candidates && lookup->fetches && lookup->job.matches;
+}
+
+/* Vectors that could be found; when there are some of other kinds only, a caller's vector is told
+ * so (A4). */
+static uint32_t count_vectors(struct lookup *lookup)
+{
+    struct dj_indexes *indexes = dj_semantic_indexes(lookup->engine->semantic);
+    const uint8_t *tenant = lookup->fingerprint.key.tenant;
+    const uint8_t *scope = lookup->options.is_all_scopes ? NULL : lookup->fingerprint.scope;
+    struct dj_flat *flat = dj_indexes_find(indexes, tenant, &lookup->job.name);
+    uint32_t count = 0;
+    if (flat)
+        count = scope ? dj_flat_scope_count(flat, scope) : dj_flat_count(flat);
+    if (count == 0 && lookup->is_own && dj_indexes_count(indexes, tenant, scope) > 0)
+        lookup->result.status = DEJA_ERR_MISMATCH;
+    return count;
 }
 
 static void start_semantic(struct lookup *lookup)
@@ -248,8 +359,8 @@ static void start_semantic(struct lookup *lookup)
     struct dj_engine *engine = lookup->engine;
     struct dj_fingerprint *fp = &lookup->fingerprint;
     struct dj_semantic_job *job = &lookup->job;
-    if (!lookup->options.is_semantic || !engine->semantic) {
-        finish_miss(lookup, engine->semantic ? "exact-only" : "no-embedder");
+    if (!lookup->options.is_semantic || !lookup->vector) {
+        finish_miss(lookup, lookup->options.is_semantic ? "no-embedder" : "exact-only");
         return;
     }
     static const uint8_t no_scope[DJ_ID_BYTES];
@@ -259,11 +370,14 @@ static void start_semantic(struct lookup *lookup)
         finish_miss(lookup, "no-text");
         return;
     }
-    bool is_empty = lookup->options.is_all_scopes
-                        ? dj_semantic_tenant_count(engine->semantic, fp->key.tenant) == 0
-                        : dj_semantic_scope_count(engine->semantic, fp->key.tenant, fp->scope) == 0;
-    if (is_empty) {
-        finish_miss(lookup, "scope-empty");
+    if (count_vectors(lookup) == 0) {
+        bool is_mismatch = lookup->result.status == DEJA_ERR_MISMATCH;
+        finish_miss(lookup, is_mismatch ? "vector-mismatch" : "scope-empty");
+        return;
+    }
+    if (!make_room(lookup)) {
+        lookup->result.status = DEJA_ERR_NOMEM;
+        finish_miss(lookup, "out-of-memory");
         return;
     }
     job->loop = lookup->loop;
@@ -273,8 +387,8 @@ static void start_semantic(struct lookup *lookup)
     memcpy(job->scope, fp->scope, sizeof job->scope);
     job->text = fp->text;
     job->vector = lookup->vector;
+    job->limit = lookup->looked_at;
     job->search = lookup->options.is_all_scopes ? DJ_SEARCH_ALL : DJ_SEARCH_SCOPE;
-    job->limit = candidate_limit(lookup);
     job->now_ms = dj_loop_now_ms(lookup->loop);
     if (dj_semantic_submit(engine->semantic, job) != DEJA_OK)
         finish_miss(lookup, "embedder-busy");
@@ -282,15 +396,16 @@ static void start_semantic(struct lookup *lookup)
 
 static double threshold_of(struct dj_engine *engine, const struct dj_lookup_options *options)
 {
-    if (options->is_threshold_free)
+    if (options->is_threshold_free || options->is_find)
         return options->threshold;
     return dj_reuse_threshold(dj_engine_threshold(engine, false), 0, options->threshold); /* I12 */
 }
 
 enum deja_status dj_engine_lookup(struct dj_engine *engine, struct dj_loop *loop,
                                   const struct dj_fingerprint *fingerprint,
-                                  const struct dj_lookup_options *options, const float *vector,
-                                  void *ctx, dj_lookup_done_fn *done)
+                                  const struct dj_lookup_options *options,
+                                  const struct dj_query_vector *vector, void *ctx,
+                                  dj_lookup_done_fn *done)
 {
     struct lookup *lookup = dj_alloc_zeroed(1, sizeof *lookup);
     if (!lookup)
@@ -305,24 +420,20 @@ enum deja_status dj_engine_lookup(struct dj_engine *engine, struct dj_loop *loop
     lookup->fingerprint.canonical = deja_slice(NULL, 0);
     lookup->result.threshold = threshold_of(engine, options);
     lookup->result.reason = "not-stored";
-    uint32_t dim = engine->semantic ? engine->options.embedder->dim : 0;
-    bool is_copied = true;
+    lookup->is_own = vector != NULL;
+    lookup->job.has_vector = vector != NULL;
+    enum deja_status status = DEJA_OK;
     if (fingerprint->text.data) {
         lookup->text = dj_strdup(fingerprint->text);
-        is_copied = lookup->text != NULL;
+        status = lookup->text ? DEJA_OK : DEJA_ERR_NOMEM;
         lookup->fingerprint.text = deja_slice(lookup->text, fingerprint->text.len);
     }
-    if (is_copied && dim && options->is_semantic) {
-        lookup->vector = dj_alloc(sizeof(float) * dim);
-        is_copied = lookup->vector != NULL;
-        if (is_copied && vector) {
-            memcpy(lookup->vector, vector, sizeof(float) * dim);
-            lookup->job.has_vector = true;
-        }
-    }
-    if (!is_copied) {
+    if (status == DEJA_OK && options->is_semantic)
+        status = dj_engine_take_vector(engine, vector, lookup->label, &lookup->job.name,
+                                       &lookup->vector);
+    if (status != DEJA_OK) {
         destroy(lookup);
-        return DEJA_ERR_NOMEM;
+        return status;
     }
     lookup->later = (struct dj_task){.run = start, .ctx = lookup};
     dj_loop_post(loop, &lookup->later);

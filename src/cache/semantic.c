@@ -2,7 +2,7 @@
  *
  * Pending jobs are a list under one mutex. At most `workers_max` drain jobs run in the pool; each
  * takes up to a batch, embeds it at once, then searches or inserts for each and posts the results.
- * Lock order: pending lock and index lock are never held together.
+ * The pending lock and those of the indexes are never held together.
  */
 #include "cache/semantic.h"
 
@@ -11,12 +11,10 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
-#include "base/map.h"
 #include "embed/memo.h"
 
 #define BATCH_MAX 32u
 #define DRAINS_MAX 2u
-#define TENANTS_MAX 20000u
 #define SEEN_SLOTS 65536u
 #define MEMO_ENTRIES_MAX 10000u
 #define MEMO_BYTES_MAX (32u << 20)
@@ -31,9 +29,8 @@ struct drain {
 
 struct dj_semantic {
     struct dj_pool *pool;
-    struct dj_embedder *embedder;
-    struct dj_memo *memo;
-    uint32_t vectors_max;
+    struct dj_embedder *embedder; /* NULL: callers' own vectors only */
+    struct dj_memo *memo;         /* NULL without an embedder */
 
     pthread_mutex_t pending_lock;
     struct dj_semantic_job *first;
@@ -41,19 +38,10 @@ struct dj_semantic {
     uint32_t pending_count;
     struct drain drains[DRAINS_MAX];
 
-    pthread_rwlock_t index_lock;
-    struct dj_map *indexes; /* tenant -> struct dj_flat */
+    struct dj_indexes *indexes;
 
     _Atomic uint32_t *seen; /* scope fingerprints, overwritten freely */
 };
-
-static uint64_t hash_tenant(void *ctx, struct deja_slice key)
-{
-    (void)ctx;
-    uint64_t hash = 0;
-    memcpy(&hash, key.data + 8, sizeof hash); /* past the UUID's version bits */
-    return hash * 0x9E3779B97F4A7C15u;
-}
 
 enum deja_status dj_semantic_create(struct dj_pool *pool, struct dj_embedder *embedder,
                                     uint32_t vectors_max, struct dj_semantic **out_semantic)
@@ -63,18 +51,17 @@ enum deja_status dj_semantic_create(struct dj_pool *pool, struct dj_embedder *em
         return DEJA_ERR_NOMEM;
     s->pool = pool;
     s->embedder = embedder;
-    s->vectors_max = vectors_max;
     s->last = &s->first;
     pthread_mutex_init(&s->pending_lock, NULL);
-    pthread_rwlock_init(&s->index_lock, NULL);
-    enum deja_status status = dj_map_create(TENANTS_MAX, hash_tenant, NULL, &s->indexes);
-    if (status == DEJA_OK)
+    enum deja_status status = dj_indexes_create(vectors_max, &s->indexes);
+    if (status == DEJA_OK && embedder)
         status = dj_memo_create(embedder->dim, MEMO_ENTRIES_MAX, MEMO_BYTES_MAX, &s->memo);
     s->seen = dj_alloc_zeroed(SEEN_SLOTS, sizeof *s->seen);
     for (size_t i = 0; i < DRAINS_MAX && status == DEJA_OK; i++) {
         s->drains[i].semantic = s;
-        s->drains[i].vectors = dj_alloc(sizeof(float) * BATCH_MAX * embedder->dim);
-        if (!s->drains[i].vectors || !s->seen)
+        if (embedder)
+            s->drains[i].vectors = dj_alloc(sizeof(float) * BATCH_MAX * embedder->dim);
+        if ((embedder && !s->drains[i].vectors) || !s->seen)
             status = DEJA_ERR_NOMEM;
     }
     if (status != DEJA_OK) {
@@ -89,12 +76,7 @@ void dj_semantic_destroy(struct dj_semantic *semantic)
 {
     if (!semantic)
         return;
-    size_t cursor = 0;
-    struct deja_slice key;
-    void *index = NULL;
-    while (semantic->indexes && dj_map_next(semantic->indexes, &cursor, &key, &index))
-        dj_flat_destroy(index);
-    dj_map_destroy(semantic->indexes);
+    dj_indexes_destroy(semantic->indexes);
     dj_memo_destroy(semantic->memo);
     for (size_t i = 0; i < DRAINS_MAX; i++) {
         dj_free(semantic->drains[i].vectors);
@@ -102,7 +84,6 @@ void dj_semantic_destroy(struct dj_semantic *semantic)
     }
     dj_free(semantic->seen);
     pthread_mutex_destroy(&semantic->pending_lock);
-    pthread_rwlock_destroy(&semantic->index_lock);
     dj_free(semantic);
 }
 
@@ -111,95 +92,30 @@ struct dj_embedder *dj_semantic_embedder(const struct dj_semantic *semantic)
     return semantic->embedder;
 }
 
-/* ---- indexes ---- */
-
-/* Indexes are made once per tenant and live as long as the room, so the pointer outlasts the lock.
- */
-static struct dj_flat *find_index(struct dj_semantic *semantic, const uint8_t tenant[DJ_ID_BYTES])
+enum deja_status dj_semantic_name(const struct dj_semantic *semantic, uint32_t dim,
+                                  struct deja_slice embedder, char label[DJ_INDEX_LABEL_BYTES],
+                                  struct dj_index_name *out_name)
 {
-    pthread_rwlock_rdlock(&semantic->index_lock);
-    struct dj_flat *index = dj_map_find(semantic->indexes, deja_slice(tenant, DJ_ID_BYTES));
-    pthread_rwlock_unlock(&semantic->index_lock);
-    return index;
-}
-
-static enum deja_status make_index(struct dj_semantic *semantic, const uint8_t tenant[DJ_ID_BYTES],
-                                   struct dj_flat **out_index)
-{
-    struct deja_slice key = deja_slice(tenant, DJ_ID_BYTES);
-    enum deja_status status = DEJA_OK;
-    pthread_rwlock_wrlock(&semantic->index_lock);
-    struct dj_flat *index = dj_map_find(semantic->indexes, key);
-    if (!index) {
-        status = dj_flat_create(semantic->embedder->dim, semantic->vectors_max, &index);
-        if (status == DEJA_OK)
-            status = dj_map_put(semantic->indexes, key, index, NULL);
-        if (status != DEJA_OK) {
-            dj_flat_destroy(index);
-            index = NULL;
-        }
+    const struct dj_embedder *own = semantic->embedder;
+    bool is_named = own && embedder.len && deja_slice_is_equal(embedder, deja_slice_text(own->id));
+    if (is_named && dim != own->dim)
+        return DEJA_ERR_MISMATCH;
+    if (is_named || (own && !embedder.len && dim == own->dim)) {
+        *out_name = (struct dj_index_name){.label = deja_slice("", 0), .dim = dim};
+        return DEJA_OK;
     }
-    pthread_rwlock_unlock(&semantic->index_lock);
-    if (status == DEJA_OK)
-        *out_index = index;
-    return status;
+    if (embedder.len >= DJ_INDEX_LABEL_BYTES)
+        return DEJA_ERR_LIMIT;
+    label[0] = DJ_INDEX_LABEL_MARK;
+    if (embedder.len)
+        memcpy(label + 1, embedder.data, embedder.len);
+    *out_name = (struct dj_index_name){.label = deja_slice(label, embedder.len + 1), .dim = dim};
+    return DEJA_OK;
 }
 
-enum deja_status dj_semantic_put(struct dj_semantic *semantic, const uint8_t tenant[DJ_ID_BYTES],
-                                 const uint8_t scope[DJ_ID_BYTES], const uint8_t id[DJ_ID_BYTES],
-                                 const float *vector, int64_t expires_ms)
+struct dj_indexes *dj_semantic_indexes(struct dj_semantic *semantic)
 {
-    struct dj_flat *index = find_index(semantic, tenant);
-    enum deja_status status = index ? DEJA_OK : make_index(semantic, tenant, &index);
-    return status == DEJA_OK ? dj_flat_put(index, scope, id, vector, expires_ms) : status;
-}
-
-void dj_semantic_remove(struct dj_semantic *semantic, const uint8_t tenant[DJ_ID_BYTES],
-                        const uint8_t id[DJ_ID_BYTES])
-{
-    struct dj_flat *index = find_index(semantic, tenant);
-    if (index)
-        dj_flat_remove(index, id);
-}
-
-void dj_semantic_clear(struct dj_semantic *semantic, const uint8_t tenant[DJ_ID_BYTES])
-{
-    struct dj_flat *index = find_index(semantic, tenant);
-    if (index)
-        dj_flat_clear(index);
-}
-
-uint32_t dj_semantic_scope_count(struct dj_semantic *semantic, const uint8_t tenant[DJ_ID_BYTES],
-                                 const uint8_t scope[DJ_ID_BYTES])
-{
-    struct dj_flat *index = find_index(semantic, tenant);
-    return index ? dj_flat_scope_count(index, scope) : 0;
-}
-
-uint32_t dj_semantic_tenant_count(struct dj_semantic *semantic, const uint8_t tenant[DJ_ID_BYTES])
-{
-    struct dj_flat *index = find_index(semantic, tenant);
-    return index ? dj_flat_count(index) : 0;
-}
-
-void dj_semantic_stats(struct dj_semantic *semantic, const uint8_t *tenant, uint64_t *out_vectors,
-                       uint64_t *out_bytes)
-{
-    uint64_t vectors = 0;
-    uint64_t bytes = 0;
-    size_t cursor = 0;
-    struct deja_slice key;
-    void *index = NULL;
-    pthread_rwlock_rdlock(&semantic->index_lock);
-    while (dj_map_next(semantic->indexes, &cursor, &key, &index)) {
-        if (tenant && memcmp(key.data, tenant, DJ_ID_BYTES) != 0)
-            continue;
-        vectors += dj_flat_count(index);
-        bytes += dj_flat_bytes(index);
-    }
-    pthread_rwlock_unlock(&semantic->index_lock);
-    *out_vectors = vectors;
-    *out_bytes = bytes;
+    return semantic->indexes;
 }
 
 bool dj_semantic_is_scope_seen(struct dj_semantic *semantic, const uint8_t scope[DJ_ID_BYTES])
@@ -217,19 +133,18 @@ bool dj_semantic_is_scope_seen(struct dj_semantic *semantic, const uint8_t scope
 
 static void search_job(struct dj_semantic *semantic, struct dj_semantic_job *job)
 {
-    struct dj_flat *index = find_index(semantic, job->tenant);
+    struct dj_flat *index = dj_indexes_find(semantic->indexes, job->tenant, &job->name);
     uint64_t started = dj_clock_monotonic_us();
-    uint32_t limit = job->limit < 16 ? job->limit : 16;
     job->match_count = 0;
     if (index && job->search == DJ_SEARCH_SCOPE)
-        job->status = dj_flat_search(index, job->scope, job->vector, limit, job->now_ms,
+        job->status = dj_flat_search(index, job->scope, job->vector, job->limit, job->now_ms,
                                      job->matches, &job->match_count);
     else if (index && job->search == DJ_SEARCH_ALL)
-        job->status = dj_flat_search_all(index, job->vector, limit, job->now_ms, job->matches,
+        job->status = dj_flat_search_all(index, job->vector, job->limit, job->now_ms, job->matches,
                                          &job->match_count);
     if (job->status == DEJA_OK && job->is_insert)
-        job->status = dj_semantic_put(semantic, job->tenant, job->scope, job->id, job->vector,
-                                      job->expires_ms);
+        job->status = dj_indexes_put(semantic->indexes, job->tenant, &job->name, job->scope,
+                                     job->id, job->vector, job->expires_ms, job->version);
     job->search_us = (uint32_t)(dj_clock_monotonic_us() - started);
 }
 
@@ -261,7 +176,6 @@ static void remember(struct dj_semantic *semantic, struct dj_buf *buf,
 static void embed_batch(struct drain *drain, struct dj_semantic_job **batch, uint32_t count)
 {
     struct dj_semantic *semantic = drain->semantic;
-    uint32_t dim = semantic->embedder->dim;
     struct deja_slice texts[BATCH_MAX];
     struct dj_semantic_job *wanting[BATCH_MAX];
     uint32_t wanted = 0;
@@ -277,6 +191,7 @@ static void embed_batch(struct drain *drain, struct dj_semantic_job **batch, uin
     }
     if (!wanted)
         return;
+    uint32_t dim = semantic->embedder->dim;
     uint64_t started = dj_clock_monotonic_us();
     enum deja_status status = dj_embedder_embed(semantic->embedder, texts, wanted, drain->vectors);
     uint32_t took = (uint32_t)(dj_clock_monotonic_us() - started);
@@ -295,7 +210,7 @@ static uint32_t take_batch(struct drain *drain, struct dj_semantic_job **batch)
 {
     struct dj_semantic *semantic = drain->semantic;
     uint32_t count = 0;
-    uint32_t batch_max = semantic->embedder->batch_max;
+    uint32_t batch_max = semantic->embedder ? semantic->embedder->batch_max : 0;
     if (batch_max == 0 || batch_max > BATCH_MAX)
         batch_max = BATCH_MAX;
     pthread_mutex_lock(&semantic->pending_lock);
@@ -348,22 +263,32 @@ static bool start_drain(struct dj_semantic *semantic)
     return is_any_running;
 }
 
-enum deja_status dj_semantic_submit(struct dj_semantic *semantic, struct dj_semantic_job *job)
+enum deja_status dj_semantic_submit_all(struct dj_semantic *semantic, struct dj_semantic_job *first,
+                                        uint32_t count)
 {
     enum deja_status status = DEJA_OK;
-    job->status = DEJA_OK;
-    job->match_count = 0;
-    job->embed_us = 0;
-    job->search_us = 0;
-    job->next = NULL;
+    struct dj_semantic_job *last = first;
+    for (struct dj_semantic_job *job = first; job; job = job->next) {
+        job->status = DEJA_OK;
+        job->match_count = 0;
+        job->embed_us = 0;
+        job->search_us = 0;
+        last = job;
+    }
     pthread_mutex_lock(&semantic->pending_lock);
-    if (semantic->pending_count >= DJ_SEMANTIC_PENDING_MAX || !start_drain(semantic)) {
+    if (semantic->pending_count + count > DJ_SEMANTIC_PENDING_MAX || !start_drain(semantic)) {
         status = DEJA_ERR_BUSY;
     } else {
-        *semantic->last = job;
-        semantic->last = &job->next;
-        semantic->pending_count++;
+        *semantic->last = first;
+        semantic->last = &last->next;
+        semantic->pending_count += count;
     }
     pthread_mutex_unlock(&semantic->pending_lock);
     return status;
+}
+
+enum deja_status dj_semantic_submit(struct dj_semantic *semantic, struct dj_semantic_job *job)
+{
+    job->next = NULL;
+    return dj_semantic_submit_all(semantic, job, 1);
 }

@@ -1,8 +1,8 @@
-/* cache/semantic.h - embedding queue and one vector index per tenant.
+/* cache/semantic.h - embedding queue before the tenants' vector indexes.
  *
  * Embeddings that arrive together are one batch; one alone is not delayed: the first request starts
  * a job, those that come while workers are busy wait and are taken together. Embedding and search
- * of one request are one job. Bound: DJ_SEMANTIC_PENDING_MAX requests, tenants_max indexes.
+ * of one request are one job. Bound: DJ_SEMANTIC_PENDING_MAX requests.
  * Threads: any.
  */
 #ifndef DJ_CACHE_SEMANTIC_H
@@ -10,16 +10,20 @@
 
 #include <deja/base.h>
 
+#include "cache/indexes.h"
 #include "embed/embedder.h"
 #include "loop/pool.h"
 #include "proto/record.h"
-#include "vector/flat.h"
 
 #define DJ_SEMANTIC_PENDING_MAX 8192u
+#define DJ_INDEX_LABEL_BYTES 129u
+/* Begins the label of an index of callers' own vectors, and the embedder id of their entries: so
+ * they are told from vectors that an embedder of an earlier configuration made. */
+#define DJ_INDEX_LABEL_MARK '@'
 
 struct dj_semantic;
 
-/* embedder is borrowed; vectors_max per tenant. */
+/* embedder is borrowed; NULL: jobs bring their vectors. vectors_max per index. */
 enum deja_status dj_semantic_create(struct dj_pool *pool, struct dj_embedder *embedder,
                                     uint32_t vectors_max,
                                     struct dj_semantic **out_semantic) DEJA_NODISCARD;
@@ -37,18 +41,20 @@ struct dj_semantic_job {
 
     uint8_t tenant[DJ_ID_BYTES];
     uint8_t scope[DJ_ID_BYTES];
-    struct deja_slice text; /* borrowed until done */
-    bool has_vector;        /* in: vector is given; out: vector is there */
-    float *vector;          /* the owner's: room for dim floats */
+    struct dj_index_name name; /* label borrowed until done */
+    struct deja_slice text;    /* borrowed until done */
+    bool has_vector;           /* in: vector is given; out: vector is there */
+    float *vector;             /* the owner's: room for name.dim floats */
     enum dj_semantic_search search;
-    uint32_t limit;
+    uint32_t limit; /* <= 100 */
     int64_t now_ms;
     bool is_insert; /* put vector under id and scope once it is there */
     uint8_t id[DJ_ID_BYTES];
     int64_t expires_ms;
+    uint64_t version;
 
-    enum deja_status status; /* out */
-    struct dj_flat_match matches[16];
+    enum deja_status status;       /* out */
+    struct dj_flat_match *matches; /* the owner's: room for limit */
     uint32_t match_count;
     uint32_t embed_us;
     uint32_t search_us;
@@ -58,22 +64,19 @@ struct dj_semantic_job {
 enum deja_status dj_semantic_submit(struct dj_semantic *semantic,
                                     struct dj_semantic_job *job) DEJA_NODISCARD;
 
-/* Vectors under that scope; 0 means: no need to embed. */
-uint32_t dj_semantic_scope_count(struct dj_semantic *semantic, const uint8_t tenant[DJ_ID_BYTES],
-                                 const uint8_t scope[DJ_ID_BYTES]);
-uint32_t dj_semantic_tenant_count(struct dj_semantic *semantic, const uint8_t tenant[DJ_ID_BYTES]);
-/* Direct insert (refill at start, caller's own vector). */
-enum deja_status dj_semantic_put(struct dj_semantic *semantic, const uint8_t tenant[DJ_ID_BYTES],
-                                 const uint8_t scope[DJ_ID_BYTES], const uint8_t id[DJ_ID_BYTES],
-                                 const float *vector, int64_t expires_ms) DEJA_NODISCARD;
-void dj_semantic_remove(struct dj_semantic *semantic, const uint8_t tenant[DJ_ID_BYTES],
-                        const uint8_t id[DJ_ID_BYTES]);
-void dj_semantic_clear(struct dj_semantic *semantic, const uint8_t tenant[DJ_ID_BYTES]);
+/* Which index vectors of that embedder (empty: not said) and dimension belong to; label is where
+ * the name's label may lie. DEJA_ERR_MISMATCH: the engine's embedder has another dimension;
+ * DEJA_ERR_LIMIT: the embedder's name is too long. */
+enum deja_status dj_semantic_name(const struct dj_semantic *semantic, uint32_t dim,
+                                  struct deja_slice embedder, char label[DJ_INDEX_LABEL_BYTES],
+                                  struct dj_index_name *out_name) DEJA_NODISCARD;
+struct dj_indexes *dj_semantic_indexes(struct dj_semantic *semantic);
+/* count jobs, linked by next: enter the queue together or not at all. */
+enum deja_status dj_semantic_submit_all(struct dj_semantic *semantic, struct dj_semantic_job *first,
+                                        uint32_t count) DEJA_NODISCARD;
+
 /* True the second time a scope is asked about (bounded memory; may forget). */
 bool dj_semantic_is_scope_seen(struct dj_semantic *semantic, const uint8_t scope[DJ_ID_BYTES]);
-/* tenant NULL: all. */
-void dj_semantic_stats(struct dj_semantic *semantic, const uint8_t *tenant, uint64_t *out_vectors,
-                       uint64_t *out_bytes);
 struct dj_embedder *dj_semantic_embedder(const struct dj_semantic *semantic);
 
 #endif

@@ -1,7 +1,7 @@
-/* cache/write.c - put, remove, clear, invalidate, promote.
+/* cache/write.c - put, remove, promote, get.
  *
- *   put:    origin -> home: memory -> origin: embed and index -> home: embedded tier -> origin:
- * done remove: origin -> home: tombstone, memory, embedded tier -> worker: index -> origin: done
+ *   put     origin -> home: memory -> origin: embed, index -> home: embedded tier -> origin: done
+ *   remove  origin -> home: tombstone, memory, embedded tier -> worker: index -> origin: done
  *
  * (1) Every write to a key runs on its home loop, so put and remove of one key have one order.
  * (2) A remove leaves a tombstone; a put whose fill began before it stops at the next home visit.
@@ -19,8 +19,8 @@ struct put {
     struct dj_store_key key;
     struct dj_semantic_job job;
     struct dj_task task;
-    float *vector;
-    bool is_semantic;
+    float *vector; /* owned; NULL: not indexed */
+    char label[DJ_INDEX_LABEL_BYTES];
     bool is_stored;
     enum deja_status status;
     void *ctx;
@@ -83,7 +83,7 @@ static void put_embedded(void *ctx)
         post(&put->task, put->origin, on_put_finished, put);
         return;
     }
-    uint32_t dim = has_vector ? put->engine->options.embedder->dim : 0;
+    uint32_t dim = has_vector ? put->job.name.dim : 0;
     put->status = lmdb->ops->put(lmdb, put->home, put->value, has_vector ? put->vector : NULL, dim,
                                  put, on_put_kept);
     if (put->status != DEJA_OK)
@@ -102,7 +102,7 @@ static void put_index(void *ctx)
     struct put *put = ctx;
     const struct dj_entry *entry = dj_value_entry(put->value);
     struct dj_semantic *semantic = put->engine->semantic;
-    bool is_wanted = put->is_semantic && semantic && put->is_stored && put->vector;
+    bool is_wanted = put->is_stored && put->vector;
     put->job.loop = put->origin;
     put->job.ctx = put;
     put->job.done = on_put_embedded;
@@ -110,6 +110,7 @@ static void put_index(void *ctx)
     put->job.vector = put->vector;
     put->job.is_insert = true;
     put->job.expires_ms = entry->expires_ms;
+    put->job.version = entry->version;
     memcpy(put->job.tenant, entry->tenant, sizeof put->job.tenant);
     memcpy(put->job.scope, entry->scope, sizeof put->job.scope);
     memcpy(put->job.id, entry->id, sizeof put->job.id);
@@ -135,31 +136,41 @@ static void put_memory(void *ctx)
     post(&put->task, put->origin, put_index, put);
 }
 
+/* The vector, or the room for one, and the name of its index. */
+static enum deja_status take_vector(struct put *put, const struct dj_query_vector *vector,
+                                    struct dj_entry *entry)
+{
+    struct dj_engine *engine = put->engine;
+    struct dj_semantic_job *job = &put->job;
+    enum deja_status status =
+        dj_engine_take_vector(engine, vector, put->label, &job->name, &put->vector);
+    if (status != DEJA_OK || !put->vector)
+        return status;
+    job->has_vector = vector != NULL;
+    entry->embedder_id =
+        job->name.label.len ? job->name.label : deja_slice_text(engine->options.embedder->id);
+    bool has_room =
+        dj_indexes_has_room(dj_semantic_indexes(engine->semantic), entry->tenant, &job->name);
+    return has_room ? DEJA_OK : DEJA_ERR_LIMIT;
+}
+
 enum deja_status dj_engine_put(struct dj_engine *engine, struct dj_loop *loop,
-                               const struct dj_entry *entry, bool is_semantic, const float *vector,
-                               void *ctx, dj_put_done_fn *done)
+                               const struct dj_entry *entry, bool is_semantic,
+                               const struct dj_query_vector *vector, void *ctx,
+                               dj_put_done_fn *done)
 {
     struct put *put = dj_alloc_zeroed(1, sizeof *put);
     if (!put)
         return DEJA_ERR_NOMEM;
     *put = (struct put){.engine = engine, .origin = loop, .ctx = ctx, .done = done};
     dj_engine_enter(engine);
-    put->is_semantic = is_semantic && engine->semantic;
     memcpy(put->key.tenant, entry->tenant, sizeof put->key.tenant);
     memcpy(put->key.id, entry->id, sizeof put->key.id);
     put->home = engine->options.loops[dj_engine_home(engine, &put->key)];
     struct dj_entry labelled = *entry;
     enum deja_status status = DEJA_OK;
-    if (put->is_semantic) {
-        uint32_t dim = engine->options.embedder->dim;
-        labelled.embedder_id = deja_slice_text(engine->options.embedder->id);
-        put->vector = dj_alloc(sizeof(float) * dim);
-        status = put->vector ? DEJA_OK : DEJA_ERR_NOMEM;
-        if (put->vector && vector) {
-            memcpy(put->vector, vector, sizeof(float) * dim);
-            put->job.has_vector = true;
-        }
-    }
+    if (is_semantic)
+        status = take_vector(put, vector, &labelled);
     if (status == DEJA_OK)
         status = dj_value_create(&labelled, &put->value);
     if (status != DEJA_OK) {
@@ -190,6 +201,7 @@ static void promote(void *ctx)
     const struct dj_tombstones *tombstones = engine->tombstones[dj_loop_index(promotion->home)];
     bool is_promoted =
         !dj_tombstones_refuse(tombstones, &key, entry->version) &&
+        dj_engine_is_current(engine, entry) &&
         dj_memory_put(engine->options.memory, promotion->value, dj_loop_now_ms(promotion->home));
     (void)is_promoted; /* a value that does not fit stays in the tier it came from */
     dj_value_unref(promotion->value);
@@ -213,15 +225,15 @@ void dj_engine_promote(struct dj_engine *engine, struct dj_value *value)
     post(&promotion->task, promotion->home, promote, promotion);
 }
 
-/* ---- remove, clear, invalidate, get ---- */
+/* ---- remove, get ---- */
 
 struct removal {
     struct dj_engine *engine;
     struct dj_loop *origin;
     struct dj_loop *home;
     struct dj_store_key key;
-    struct deja_slice tag; /* of tag_copy */
-    char *tag_copy;        /* owned */
+    struct dj_removal_options options;
+    uint64_t version; /* of this removal: vectors and fills above it are newer */
     struct dj_task task;
     struct dj_job job;
     uint64_t removed;
@@ -230,21 +242,9 @@ struct removal {
     dj_remove_done_fn *done;
 };
 
-static struct removal *removal_create(struct dj_engine *engine, struct dj_loop *loop, void *ctx,
-                                      dj_remove_done_fn *done)
-{
-    struct removal *removal = dj_alloc_zeroed(1, sizeof *removal);
-    if (!removal)
-        return NULL;
-    *removal = (struct removal){.engine = engine, .origin = loop, .ctx = ctx, .done = done};
-    dj_engine_enter(engine);
-    return removal;
-}
-
 static void removal_destroy(struct removal *removal)
 {
     dj_engine_leave(removal->engine);
-    dj_free(removal->tag_copy);
     dj_free(removal);
 }
 
@@ -259,8 +259,8 @@ static void on_removed(void *ctx)
 static void remove_vector(void *ctx)
 {
     struct removal *removal = ctx;
-    if (removal->engine->semantic)
-        dj_semantic_remove(removal->engine->semantic, removal->key.tenant, removal->key.id);
+    dj_indexes_remove(dj_semantic_indexes(removal->engine->semantic), removal->key.tenant,
+                      removal->key.id, removal->version);
 }
 
 static void on_removed_embedded(void *ctx, enum deja_status status, uint64_t removed)
@@ -272,7 +272,8 @@ static void on_removed_embedded(void *ctx, enum deja_status status, uint64_t rem
     removal->job = (struct dj_job){
         .work = remove_vector, .done = on_removed, .ctx = removal, .loop = removal->origin};
     /* A full pool leaves the vector: its record is gone, so it serves nothing. */
-    if (dj_pool_submit(removal->engine->options.pool, &removal->job) != DEJA_OK)
+    if (!removal->options.is_vector ||
+        dj_pool_submit(removal->engine->options.pool, &removal->job) != DEJA_OK)
         post(&removal->task, removal->origin, on_removed, removal);
 }
 
@@ -281,105 +282,55 @@ static void remove_home(void *ctx)
     struct removal *removal = ctx;
     struct dj_engine *engine = removal->engine;
     struct dj_store *lmdb = engine->options.lmdb;
-    dj_tombstones_add(engine->tombstones[dj_loop_index(removal->home)], &removal->key,
-                      dj_engine_next_version(engine));
-    removal->removed = dj_memory_remove(engine->options.memory, &removal->key) ? 1 : 0;
+    removal->version = removal->options.version_max;
+    if (removal->version == UINT64_MAX)
+        removal->version =
+            dj_engine_next_version(engine); /* here, so that puts are before or after */
+    if (removal->options.is_tombstone)
+        dj_tombstones_add(engine->tombstones[dj_loop_index(removal->home)], &removal->key,
+                          removal->version);
+    dj_access_forget(engine->access, &removal->key);
+    removal->removed =
+        dj_memory_remove(engine->options.memory, &removal->key, removal->options.version_max) ? 1
+                                                                                              : 0;
     if (!lmdb) {
         on_removed_embedded(removal, DEJA_OK, 0);
         return;
     }
     enum deja_status status =
-        lmdb->ops->remove(lmdb, removal->home, &removal->key, removal, on_removed_embedded);
+        lmdb->ops->remove(lmdb, removal->home, &removal->key, removal->options.version_max, removal,
+                          on_removed_embedded);
     if (status != DEJA_OK)
         on_removed_embedded(removal, status, 0);
+}
+
+enum deja_status dj_engine_remove_version(struct dj_engine *engine, struct dj_loop *loop,
+                                          const struct dj_store_key *key,
+                                          const struct dj_removal_options *options, void *ctx,
+                                          dj_remove_done_fn *done)
+{
+    struct removal *removal = dj_alloc_zeroed(1, sizeof *removal);
+    if (!removal)
+        return DEJA_ERR_NOMEM;
+    *removal = (struct removal){.engine = engine,
+                                .origin = loop,
+                                .home = engine->options.loops[dj_engine_home(engine, key)],
+                                .key = *key,
+                                .options = *options,
+                                .ctx = ctx,
+                                .done = done};
+    dj_engine_enter(engine);
+    post(&removal->task, removal->home, remove_home, removal);
+    return DEJA_OK;
 }
 
 enum deja_status dj_engine_remove(struct dj_engine *engine, struct dj_loop *loop,
                                   const struct dj_store_key *key, void *ctx,
                                   dj_remove_done_fn *done)
 {
-    struct removal *removal = removal_create(engine, loop, ctx, done);
-    if (!removal)
-        return DEJA_ERR_NOMEM;
-    removal->key = *key;
-    removal->home = engine->options.loops[dj_engine_home(engine, key)];
-    post(&removal->task, removal->home, remove_home, removal);
-    return DEJA_OK;
-}
-
-/* Worker: the counter is durable before anything else happens. */
-static void raise_generation(void *ctx)
-{
-    struct removal *removal = ctx;
-    removal->status =
-        dj_generations_raise(removal->engine->generations, removal->key.tenant, removal->tag);
-    if (removal->status == DEJA_OK && !removal->tag.len && removal->engine->semantic)
-        dj_semantic_clear(removal->engine->semantic, removal->key.tenant);
-}
-
-static void on_cleared_embedded(void *ctx, enum deja_status status, uint64_t removed)
-{
-    struct removal *removal = ctx;
-    removal->status = removal->status == DEJA_OK ? status : removal->status;
-    if (removed > removal->removed)
-        removal->removed = removed;
-    on_removed(removal);
-}
-
-static void on_cleared_memory(void *ctx, enum deja_status status, uint64_t removed)
-{
-    struct removal *removal = ctx;
-    struct dj_store *lmdb = removal->engine->options.lmdb;
-    removal->status = status;
-    removal->removed = removed;
-    if (!lmdb || lmdb->ops->clear(lmdb, removal->origin, removal->key.tenant, removal,
-                                  on_cleared_embedded) != DEJA_OK)
-        on_removed(removal); /* already unservable by its generation */
-}
-
-static void on_generation_raised(void *ctx)
-{
-    struct removal *removal = ctx;
-    struct dj_store *memory = removal->engine->options.memory;
-    if (removal->status != DEJA_OK || removal->tag.len ||
-        memory->ops->clear(memory, removal->origin, removal->key.tenant, removal,
-                           on_cleared_memory) != DEJA_OK)
-        on_removed(removal);
-}
-
-static enum deja_status start_raise(struct dj_engine *engine, struct dj_loop *loop,
-                                    const uint8_t tenant[DJ_ID_BYTES], struct deja_slice tag,
-                                    void *ctx, dj_remove_done_fn *done)
-{
-    struct removal *removal = removal_create(engine, loop, ctx, done);
-    if (!removal)
-        return DEJA_ERR_NOMEM;
-    memcpy(removal->key.tenant, tenant, sizeof removal->key.tenant);
-    removal->tag_copy = dj_strdup(tag);
-    removal->tag = deja_slice(removal->tag_copy, tag.len);
-    removal->job = (struct dj_job){
-        .work = raise_generation, .done = on_generation_raised, .ctx = removal, .loop = loop};
-    enum deja_status status =
-        removal->tag_copy ? dj_pool_submit(engine->options.pool, &removal->job) : DEJA_ERR_NOMEM;
-    if (status != DEJA_OK)
-        removal_destroy(removal);
-    return status;
-}
-
-enum deja_status dj_engine_clear(struct dj_engine *engine, struct dj_loop *loop,
-                                 const uint8_t tenant[DJ_ID_BYTES], void *ctx,
-                                 dj_remove_done_fn *done)
-{
-    return start_raise(engine, loop, tenant, deja_slice(NULL, 0), ctx, done);
-}
-
-enum deja_status dj_engine_invalidate_tag(struct dj_engine *engine, struct dj_loop *loop,
-                                          const uint8_t tenant[DJ_ID_BYTES], struct deja_slice tag,
-                                          void *ctx, dj_remove_done_fn *done)
-{
-    if (!tag.len)
-        return DEJA_ERR_INVALID;
-    return start_raise(engine, loop, tenant, tag, ctx, done);
+    static const struct dj_removal_options options = {
+        .version_max = UINT64_MAX, .is_tombstone = true, .is_vector = true};
+    return dj_engine_remove_version(engine, loop, key, &options, ctx, done);
 }
 
 struct get {
@@ -411,6 +362,36 @@ static void on_got_embedded(void *ctx, enum deja_status status, struct dj_value 
     }
     get->value = value;
     on_got(get);
+}
+
+static void on_probed(void *ctx, enum deja_status status, struct dj_value *value)
+{
+    struct get *get = ctx;
+    dj_store_got_fn *got = get->got;
+    void *told = get->ctx;
+    dj_value_unref(value);
+    dj_engine_leave(get->engine); /* first: who asks may be counting what is under way */
+    dj_free(get);
+    got(told, status, NULL);
+}
+
+enum deja_status dj_engine_probe(struct dj_engine *engine, struct dj_loop *loop, void *ctx,
+                                 dj_store_got_fn *got)
+{
+    struct dj_store *lmdb = engine->options.lmdb;
+    if (!lmdb || !lmdb->ops->probe)
+        return DEJA_ERR_UNSUPPORTED;
+    struct get *get = dj_alloc_zeroed(1, sizeof *get);
+    if (!get)
+        return DEJA_ERR_NOMEM;
+    *get = (struct get){.engine = engine, .loop = loop, .ctx = ctx, .got = got};
+    dj_engine_enter(engine);
+    enum deja_status status = lmdb->ops->probe(lmdb, loop, get, on_probed);
+    if (status != DEJA_OK) {
+        dj_engine_leave(engine);
+        dj_free(get);
+    }
+    return status;
 }
 
 enum deja_status dj_engine_get(struct dj_engine *engine, struct dj_loop *loop,

@@ -186,6 +186,8 @@ static enum deja_status add_item(struct reader *reader, enum dj_config_kind kind
         .column = column,
         .key_line = level->key_line,
         .key_column = level->key_column,
+        .section_line = reader->levels[1].key_line,
+        .section_column = reader->levels[1].key_column,
     };
     if (!item.key || !item.value)
         return DEJA_ERR_NOMEM;
@@ -394,15 +396,45 @@ done:
     fy_diag_destroy(diag);
 }
 
-/* A file that is not text at all is not an empty configuration. */
-static bool report_control_character(struct reader *reader, struct deja_slice text)
+/* Bytes of the UTF-8 sequence at the start of text, 0 if there is none: no surrogates, no overlong
+ * forms. (The text room, which knows UTF-8 too, is no room below this one.) */
+static size_t sequence_len(struct deja_slice text)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    unsigned char first = (unsigned char)text.data[0];
+    size_t len = first < 0x80 ? 1 : first < 0xc0 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    if (len < 2)
+        return len;
+    uint32_t code_point = first & (0x7fU >> len);
+    if (first > 0xf4 || len > text.len)
+        return 0;
+    for (size_t i = 1; i < len; i++) {
+        unsigned char byte = (unsigned char)text.data[i];
+        if ((byte & 0xc0) != 0x80)
+            return 0;
+        code_point = code_point << 6 | (byte & 0x3f);
+    }
+    bool is_surrogate = code_point >= 0xd800 && code_point <= 0xdfff;
+    return code_point < least[len] || code_point > 0x10ffff || is_surrogate ? 0 : len;
+}
+
+/* A file that is not text at all is not an empty configuration; and libfyaml 0.7 never returns from
+ * a directive ("%") with a byte that is not UTF-8. */
+static bool report_no_text(struct reader *reader, struct deja_slice text)
 {
     uint32_t line = 1;
     uint32_t column = 1;
-    for (size_t i = 0; i < text.len; i++, column++) {
+    size_t len = 0;
+    for (size_t i = 0; i < text.len; i += len, column++) {
         unsigned char byte = (unsigned char)text.data[i];
-        if ((byte < 0x20 && byte != '\t' && byte != '\n' && byte != '\r') || byte == 0x7f) {
-            report(reader, line, column, "a control character: this is not a text file", "");
+        const char *fault = NULL;
+        len = sequence_len(deja_slice(text.data + i, text.len - i));
+        if (!len)
+            fault = "a byte that is not UTF-8: save the file as UTF-8";
+        else if ((byte < 0x20 && byte != '\t' && byte != '\n' && byte != '\r') || byte == 0x7f)
+            fault = "a control character: this is not a text file";
+        if (fault) {
+            report(reader, line, column, fault, "");
             return true;
         }
         if (byte == '\n') {
@@ -436,7 +468,7 @@ enum deja_status dj_config_parse(struct deja_slice text, const char *name, bool 
     if (text.len > DJ_CONFIG_BYTES_MAX) {
         report(&reader, 1, 1, "the file is larger than 1 MB", "");
         reader.status = DEJA_ERR_CONFIG;
-    } else if (report_control_character(&reader, text)) {
+    } else if (report_no_text(&reader, text)) {
         reader.status = DEJA_ERR_CONFIG;
     } else if (text.len) {
         read_events(&reader, text, is_json);

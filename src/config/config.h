@@ -31,6 +31,7 @@ struct dj_config_item {
     enum dj_config_kind kind;
     uint32_t line, column; /* of the value, from 1 */
     uint32_t key_line, key_column;
+    uint32_t section_line, section_column; /* of the first key of the path */
 };
 
 struct dj_config; /* opaque */

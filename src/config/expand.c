@@ -73,22 +73,29 @@ static enum deja_status append_reference(struct deja_slice kind, struct deja_sli
 enum deja_status dj_expand(const char *text, const char *const *environment, struct dj_buf *out,
                            struct deja_error *error)
 {
-    for (const char *open; (open = strstr(text, "${")) != NULL;) {
+    size_t before = out->len;
+    enum deja_status status = DEJA_OK;
+    for (const char *open; status == DEJA_OK && (open = strstr(text, "${")) != NULL;) {
         const char *close = strchr(open, '}');
         const char *colon = strchr(open, ':');
-        if (!close || !colon || colon > close)
-            return deja_error_set(error, DEJA_ERR_INVALID,
-                                  "expected ${ENV:NAME} or ${CRED:name} after \"${\"");
+        if (!close || !colon || colon > close) {
+            status = deja_error_set(error, DEJA_ERR_INVALID,
+                                    "expected ${ENV:NAME} or ${CRED:name} after \"${\"");
+            break;
+        }
         dj_buf_append(out, text, (size_t)(open - text));
-        enum deja_status status = append_reference(
-            deja_slice(open + 2, (size_t)(colon - open) - 2),
-            deja_slice(colon + 1, (size_t)(close - colon) - 1), environment, out, error);
-        if (status != DEJA_OK)
-            return status;
+        status = append_reference(deja_slice(open + 2, (size_t)(colon - open) - 2),
+                                  deja_slice(colon + 1, (size_t)(close - colon) - 1), environment,
+                                  out, error);
         text = close + 1;
     }
-    dj_buf_append_text(out, text);
-    return out->status;
+    if (status == DEJA_OK) {
+        dj_buf_append_text(out, text);
+        status = out->status;
+    }
+    if (status != DEJA_OK)
+        out->len = before;
+    return status;
 }
 
 enum deja_status dj_secret_file_read(const char *path, struct dj_buf *out, bool *out_is_open,
@@ -115,6 +122,10 @@ enum deja_status dj_secret_file_read(const char *path, struct dj_buf *out, bool 
         if (!got)
             break;
         out->len += (size_t)got;
+        if (out->len - before > DJ_SECRET_FILE_MAX) { /* it grew, or lies about its size */
+            deja_error_set(error, status, "%s has more than 64 KB", path);
+            goto done;
+        }
     }
     if (out->len > before && out->data[out->len - 1] == '\n')
         out->len--;
@@ -123,6 +134,8 @@ enum deja_status dj_secret_file_read(const char *path, struct dj_buf *out, bool 
     *out_is_open = (info.st_mode & 077) != 0;
     status = DEJA_OK;
 done:
+    if (status != DEJA_OK)
+        out->len = before;
     close(fd);
     return status;
 }

@@ -25,7 +25,8 @@ struct resolver {
     const struct dj_options_input *input;
     struct dj_options *options;
     struct dj_diagnostics *diagnostics;
-    enum deja_status status; /* DEJA_ERR_NOMEM ends everything; faults are diagnostics */
+    enum deja_status status;       /* DEJA_ERR_NOMEM ends everything; faults are diagnostics */
+    char unknown_section[KEY_MAX]; /* the last one told: once, not for every key in it */
 };
 
 /* One value on its way in. */
@@ -33,6 +34,8 @@ struct offer {
     size_t index;
     const char *value;
     const char *where;
+    const char *key_where;     /* where its name stands; NULL: where the value does */
+    const char *section_where; /* and the first part of the name */
     enum dj_origin origin;
     char separator;
     bool is_quoted;
@@ -222,17 +225,60 @@ static bool is_switched_off(const char *key, const char *value)
     return len >= 8 && strcmp(key + len - 8, ".enabled") == 0 && strcmp(value, "false") == 0;
 }
 
-static void report_unknown(struct resolver *resolver, const char *key, const char *value,
-                           const char *where)
+/* The first part of key, terminated; false: it has only one, or one that is too long. */
+static bool section_of(const char *key, char out_section[KEY_MAX])
+{
+    const char *dot = strchr(key, '.');
+    size_t len = dot ? (size_t)(dot - key) : KEY_MAX;
+    if (len >= KEY_MAX)
+        return false;
+    memcpy(out_section, key, len);
+    out_section[len] = '\0';
+    return true;
+}
+
+/* A key of a file whose section nobody knows: the section is told, once. */
+static bool report_unknown_section(struct resolver *resolver, const char *key, const char *where)
+{
+    const struct dj_options_input *input = resolver->input;
+    char section[KEY_MAX];
+    char offered[KEY_MAX];
+    char best[KEY_MAX] = "";
+    if (!where || !section_of(key, section) || is_section(input, section))
+        return false;
+    if (strcmp(resolver->unknown_section, section) == 0)
+        return true;
+    memcpy(resolver->unknown_section, section, sizeof section);
+    struct dj_suggest suggest = dj_suggest(section);
+    for (size_t i = 0; i < input->count; i++) {
+        size_t distance = suggest.best ? suggest.distance : SIZE_MAX;
+        if (!section_of(input->table[i].name, offered))
+            continue;
+        dj_suggest_offer(&suggest, offered);
+        if (suggest.best && suggest.distance < distance)
+            memcpy(best, offered, sizeof best);
+    }
+    if (*best)
+        dj_diagnostics_error(resolver->diagnostics, where,
+                             "unknown section \"%s\": did you mean \"%s\"?", section, best);
+    else
+        dj_diagnostics_error(resolver->diagnostics, where, "unknown section \"%s\"", section);
+    return true;
+}
+
+static void report_unknown(struct resolver *resolver, const char *key, const struct offer *offer)
 {
     const struct dj_options_input *input = resolver->input;
     const struct dj_reserved *reserved = find_reserved(input, key);
+    const char *where = offer->key_where ? offer->key_where : offer->where;
     struct dj_suggest suggest = dj_suggest(key);
     if (reserved) {
-        if (!is_switched_off(key, value))
+        if (!is_switched_off(key, offer->value))
             dj_diagnostics_error(resolver->diagnostics, where, "%s: %s", key, reserved->reason);
         return;
     }
+    if (report_unknown_section(resolver, key, offer->section_where))
+        return;
     for (size_t i = 0; i < input->count; i++)
         dj_suggest_offer(&suggest, input->table[i].name);
     if (suggest.best)
@@ -265,7 +311,7 @@ static void apply_key(struct resolver *resolver, const char *key, struct offer o
             key += 6;
     }
     if (offer.index == input->count) {
-        report_unknown(resolver, key, offer.value, offer.where);
+        report_unknown(resolver, key, &offer);
         return;
     }
     dj_diagnostics_warning(resolver->diagnostics, offer.where, "\"%s\" is an old name of \"%s\"",
@@ -293,20 +339,32 @@ static void apply_defaults(struct resolver *resolver)
 static void apply_config_file(struct resolver *resolver)
 {
     const struct dj_options_input *input = resolver->input;
+    const char *name = dj_config_name(input->file);
     char where[WHERE_MAX];
+    char key_where[WHERE_MAX];
+    char section_where[WHERE_MAX];
     for (size_t i = 0; i < dj_config_count(input->file) && resolver->status == DEJA_OK; i++) {
         const struct dj_config_item *item = dj_config_at(input->file, i);
         size_t row = find_row(input->table, input->count, item->key);
         bool is_list = row < input->count && input->table[row].type == DJ_OPTION_LIST;
-        snprintf(where, sizeof where, "%s:%u:%u", dj_config_name(input->file), item->line,
-                 item->column);
+        snprintf(where, sizeof where, "%s:%u:%u", name, item->line, item->column);
+        snprintf(key_where, sizeof key_where, "%s:%u:%u", name, item->key_line, item->key_column);
+        snprintf(section_where, sizeof section_where, "%s:%u:%u", name, item->section_line,
+                 item->section_column);
+        struct offer offer = {.value = item->value,
+                              .where = where,
+                              .key_where = key_where,
+                              .section_where = section_where,
+                              .origin = DJ_ORIGIN_FILE,
+                              .separator = item->kind == DJ_CONFIG_LIST ? '\n' : ',',
+                              .is_quoted = item->kind == DJ_CONFIG_TEXT};
         if (item->kind == DJ_CONFIG_EMPTY || item->kind == DJ_CONFIG_NULL) {
             bool is_known = row < input->count || is_section(input, item->key) ||
                             find_old_name(input, item->key) < input->count ||
                             find_secret_file(input, item->key) < input->count ||
                             find_reserved(input, item->key);
             if (!is_known)
-                report_unknown(resolver, item->key, "", where);
+                report_unknown(resolver, item->key, &offer);
             continue;
         }
         if (item->kind == DJ_CONFIG_LIST && row < input->count && !is_list) {
@@ -314,11 +372,6 @@ static void apply_config_file(struct resolver *resolver)
                                  item->key);
             continue;
         }
-        struct offer offer = {.value = item->value,
-                              .where = where,
-                              .origin = DJ_ORIGIN_FILE,
-                              .separator = item->kind == DJ_CONFIG_LIST ? '\n' : ',',
-                              .is_quoted = item->kind == DJ_CONFIG_TEXT};
         apply_key(resolver, item->key, offer);
     }
 }

@@ -30,7 +30,7 @@ enum dj_option_type {
 };
 
 struct dj_text_list {
-    char **items; /* owned, terminated */
+    char **items; /* owned, terminated; in settings NULL comes after the last, or none is there */
     size_t count;
 };
 

@@ -1,25 +1,30 @@
 /* daemon/compose.c - builds the rooms out of settings and takes them down in reverse.
  *
- * Only this file and tests know which stores and embedders there are.
+ * Which embedder, which tiers: here and in lib/open.c; how they are put together: lib/assemble.c.
  */
-#include <errno.h>
 #include <stdio.h>
-#include <sys/stat.h>
+#include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "api/idempotency.h"
 #include "base/alloc.h"
 #include "base/num.h"
 #include "daemon/daemon_internal.h"
-#include "daemon/secret.h"
+#include "daemon/notify.h"
 #include "embed/lexical.h"
 #include "embed/transformer.h"
+#include "lib/assemble.h"
+#include "security/secret.h"
+#include "loop/stream.h"
+#include "net/http_addresses.h"
 #include "simd/simd.h"
-#include "store/lmdb.h"
-#include "store/memory.h"
+#include "store/data_dir.h"
 
 #define READ_THREADS 2u
 #define JOBS_MAX 65536u
+#define IDEMPOTENCY_KEYS_MAX 10000u
+#define IDEMPOTENCY_BYTES_MAX (32u << 20)
 #define EXIT_UNABLE 1
 #define EXIT_BUSY 75
 #define EXIT_BAD_CONFIG 78
@@ -31,25 +36,14 @@ static int exit_code(enum deja_status status)
                                        : EXIT_UNABLE;
 }
 
-/* mkdir -p, the last part 0700. */
-static enum deja_status make_directory(const char *path, struct deja_error *error)
+/* Every client is an open file, and shells allow few: as many as the system lets us have. */
+static void raise_file_limit(void)
 {
-    char *copy = dj_strdup(deja_slice_text(path));
-    if (!copy)
-        return deja_error_set(error, DEJA_ERR_NOMEM, "out of memory");
-    for (char *at = copy + 1; *at; at++) {
-        if (*at != '/')
-            continue;
-        *at = '\0';
-        if (mkdir(copy, 0755) != 0 && errno != EEXIST)
-            break; /* the last mkdir says it better */
-        *at = '/';
-    }
-    int code = mkdir(path, 0700) == 0 || errno == EEXIST ? 0 : errno;
-    dj_free(copy);
-    return code ? deja_error_set(error, DEJA_ERR_IO, "cannot make the data directory %s: %s", path,
-                                 strerror(code))
-                : DEJA_OK;
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == files.rlim_max)
+        return;
+    files.rlim_cur = files.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &files); /* where it fails there are only fewer clients */
 }
 
 static enum deja_status make_observers(struct dj_daemon *daemon)
@@ -119,66 +113,50 @@ static enum deja_status make_embedder(struct dj_daemon *daemon, struct dj_embedd
     return dj_lexical_create(out_embedder);
 }
 
-static enum deja_status open_stores(struct dj_daemon *daemon, struct dj_store **out_memory,
-                                    struct deja_error *error)
+/* Of a loop or the embedded tier's writer. */
+static void on_gone(void *ctx, const uint8_t tenant[DJ_ID_BYTES], enum dj_gone_reason reason)
 {
-    const struct dj_settings *settings = daemon->settings;
-    const struct dj_memory_options memory = {.bytes_max = settings->l1.bytes_max,
-                                             .entries_max = settings->l1.entries_max,
-                                             .tenant_entries_max = settings->tenant.entries_max,
-                                             .loop_count = daemon->loop_count};
-    const struct dj_lmdb_options lmdb = {.directory = settings->data_dir,
-                                         .bytes_max = settings->lmdb.bytes_max,
-                                         .durability = settings->durability,
-                                         .queue_max = settings->lmdb.queue_max,
-                                         .pool = daemon->reads};
-    enum deja_status status = dj_memory_open(&memory, daemon->loops, out_memory);
-    if (status != DEJA_OK)
-        return deja_error_set(error, status, "the memory tier: %s", deja_status_text(status));
-    if (!settings->lmdb.is_enabled)
-        return DEJA_OK;
-    bool is_discarded = false;
-    status = dj_lmdb_open(&lmdb, &daemon->lmdb, &is_discarded, error);
-    if (status == DEJA_OK && is_discarded)
-        dj_log_write(daemon->log, DJ_LOG_WARN,
-                     "stored entries were damaged by an unclean stop and have been discarded",
-                     NULL);
-    return status;
+    static const char *const names[DJ_GONE_REASON_COUNT] = {
+        [DJ_GONE_TTL] = "ttl", [DJ_GONE_SIZE] = "size", [DJ_GONE_TENANT_LIMIT] = "tenant_limit"};
+    dj_telemetry_evicted(ctx, tenant, names[reason]);
 }
 
 static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error *error)
 {
     const struct dj_settings *settings = daemon->settings;
-    struct dj_engine_options options = {
-        .loops = daemon->loops,
-        .loop_count = daemon->loop_count,
-        .pool = daemon->work,
-        .metrics = daemon->metrics,
-        .vectors_max = settings->semantic.vectors_max,
-        .candidates = settings->semantic.candidates,
-        .threshold = settings->semantic.threshold,
-        .api_threshold = settings->semantic.api_threshold,
-        .ttl_max_ms = settings->ttl.max_ms,
-        .ttl_jitter = settings->ttl.jitter,
+    bool is_discarded = false;
+    struct dj_assembly assembly = {
+        .memory = {.bytes_max = settings->l1.bytes_max,
+                   .entries_max = settings->l1.entries_max,
+                   .tenant_entries_max = settings->tenant.entries_max,
+                   .loop_count = daemon->loop_count,
+                   .gone = on_gone,
+                   .gone_ctx = daemon->telemetry},
+        .lmdb = {.directory = settings->lmdb.is_enabled ? settings->data_dir : NULL,
+                 .bytes_max = settings->lmdb.bytes_max,
+                 .durability = settings->durability,
+                 .queue_max = settings->lmdb.queue_max,
+                 .pool = daemon->reads,
+                 .gone = on_gone,
+                 .gone_ctx = daemon->telemetry},
+        .engine = {.loops = daemon->loops,
+                   .loop_count = daemon->loop_count,
+                   .pool = daemon->work,
+                   .metrics = daemon->metrics,
+                   .vectors_max = settings->semantic.vectors_max,
+                   .candidates = settings->semantic.candidates,
+                   .threshold = settings->semantic.threshold,
+                   .api_threshold = settings->semantic.api_threshold,
+                   .ttl_max_ms = settings->ttl.max_ms,
+                   .ttl_jitter = settings->ttl.jitter},
     };
-    enum deja_status status = make_embedder(daemon, &options.embedder, error);
+    enum deja_status status = make_embedder(daemon, &assembly.engine.embedder, error);
     if (status == DEJA_OK)
-        status = open_stores(daemon, &options.memory, error);
-    options.lmdb = daemon->lmdb;
-    if (status == DEJA_OK) {
-        status = dj_engine_create(&options, &daemon->engine);
-        if (status == DEJA_OK)
-            status = dj_engine_load_generations(daemon->engine);
-        if (status != DEJA_OK)
-            deja_error_set(error, status, "the engine: %s", deja_status_text(status));
-    }
-    if (!daemon->engine) {
-        if (options.memory)
-            options.memory->ops->close(options.memory);
-        if (options.lmdb)
-            options.lmdb->ops->close(options.lmdb);
-        dj_embedder_destroy(options.embedder);
-    }
+        status = dj_assemble(&assembly, &daemon->engine, &daemon->lmdb, &is_discarded, error);
+    if (status == DEJA_OK && is_discarded)
+        dj_log_write(daemon->log, DJ_LOG_WARN,
+                     "stored entries were damaged by an unclean stop and have been discarded",
+                     NULL);
     return status;
 }
 
@@ -200,17 +178,84 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
         .total_timeout_ms = (uint32_t)settings->upstream.total_timeout_ms,
         .query_chars_max = settings->query_chars_max,
         .fold = settings->scope_fold,
+        .compat = settings->compat,
         .is_usage_zero_on_hit = settings->proxy.usage_on_hit == DJ_USAGE_ZERO,
+        .is_langcache_cosine = settings->langcache_scale == DJ_SCALE_COSINE,
         .is_id_new_on_hit = settings->proxy.id_on_hit == DJ_HIT_ID_NEW,
         .is_tool_calls_cached = settings->proxy.cache_tool_calls,
         .is_semantic = settings->semantic.is_enabled,
     };
     daemon->policies[daemon->policy_count++] = policy;
     atomic_store(&daemon->proxy.policy, policy);
+    daemon->drain_delay_ms = settings->server.drain_delay_ms;
+    daemon->drain_timeout_ms = settings->server.drain_timeout_ms;
+    dj_telemetry_set_slow(daemon->telemetry, daemon->log, settings->slow_operation_ms);
     return DEJA_OK;
 }
 
 /* ---- serving ---- */
+
+static enum deja_status make_addresses(struct dj_daemon *daemon)
+{
+    uint32_t connections_max = daemon->settings->server.connections_max;
+    uint32_t each_max = daemon->settings->server.address_connections_max;
+    return dj_http_addresses_create(each_max ? each_max : connections_max / 2 + 1, each_max,
+                                    (size_t)connections_max * 2, &daemon->addresses);
+}
+
+/* The descriptor of a socket that the service manager has bound to that address; -1: none. */
+static int inherited(const struct dj_settings_address *address)
+{
+    int end = DJ_NOTIFY_FIRST_FD + (int)dj_notify_sockets();
+    for (int fd = DJ_NOTIFY_FIRST_FD; fd < end; fd++)
+        if (dj_listener_is_bound_to(fd, address->host, address->port))
+            return fd;
+    return -1;
+}
+
+/* Only what server.listen names is listened on: its rules for public addresses would be bypassed
+ * otherwise. */
+static enum deja_status check_inherited(const struct dj_daemon *daemon, struct deja_error *error)
+{
+    const struct dj_settings *settings = daemon->settings;
+    int end = DJ_NOTIFY_FIRST_FD + (int)dj_notify_sockets();
+    for (int fd = DJ_NOTIFY_FIRST_FD; fd < end; fd++) {
+        bool is_named = false;
+        for (size_t k = 0; k < settings->server.listen_count && !is_named; k++)
+            is_named = dj_listener_is_bound_to(fd, settings->server.listen[k].host,
+                                               settings->server.listen[k].port);
+        if (!is_named)
+            return deja_error_set(error, DEJA_ERR_CONFIG,
+                                  "the service manager passed a socket (descriptor %d) for an "
+                                  "address that server.listen does not name: name it there too",
+                                  fd);
+    }
+    return DEJA_OK;
+}
+
+static enum deja_status open_server(struct dj_daemon *daemon, struct dj_node *node,
+                                    const struct dj_settings_address *address,
+                                    const struct dj_http_limits *limits, struct deja_error *error)
+{
+    bool is_first = dj_loop_index(node->loop) == 0;
+    struct dj_http_server **out_server = &node->servers[node->server_count];
+    int fd = inherited(address);
+    /* With port 0 the system chooses once; the other loops share what it chose. */
+    uint16_t port = address->port;
+    if (!port && !is_first)
+        port = dj_http_server_port(daemon->nodes[0].servers[node->server_count]);
+    enum deja_status status = DEJA_OK;
+    if (fd < 0 && is_first && port)
+        status = dj_listener_check_free(address->host, port, error);
+    if (status == DEJA_OK)
+        status = fd >= 0
+                     ? dj_http_server_open_fd(node->loop, fd, limits, &daemon->api, dj_api_handle,
+                                              dj_api_handle_error, out_server, error)
+                     : dj_http_server_open(node->loop, address->host, port, limits, &daemon->api,
+                                           dj_api_handle, dj_api_handle_error, out_server, error);
+    node->server_count += status == DEJA_OK;
+    return status;
+}
 
 static enum deja_status open_servers(struct dj_daemon *daemon, struct deja_error *error)
 {
@@ -219,29 +264,21 @@ static enum deja_status open_servers(struct dj_daemon *daemon, struct deja_error
     limits.header_bytes_max = (uint32_t)settings->server.header_bytes_max;
     limits.headers_max = settings->server.headers_max;
     limits.body_bytes_max = settings->server.body_bytes_max;
-    limits.bytes_in_flight_max = settings->server.bytes_in_flight_max / daemon->loop_count;
+    limits.bytes_in_flight_max = settings->server.bytes_in_flight_max;
+    limits.bytes_in_flight = &daemon->bytes_in_flight;
     limits.connections_max = settings->server.connections_max / daemon->loop_count + 1;
+    limits.addresses = daemon->addresses;
     limits.header_timeout_ms = (uint32_t)settings->server.header_timeout_ms;
     limits.idle_timeout_ms = (uint32_t)settings->server.idle_timeout_ms;
     limits.body_bytes_per_s_min = (uint32_t)settings->server.body_bytes_per_s_min;
     limits.write_stall_ms = (uint32_t)settings->server.write_timeout_ms;
-    for (uint32_t i = 0; i < daemon->loop_count; i++) {
-        struct dj_node *node = &daemon->nodes[i];
-        for (size_t k = 0; k < settings->server.listen_count && k < DJ_LISTEN_MAX; k++) {
-            const struct dj_settings_address *address = &settings->server.listen[k];
-            /* With port 0 the system chooses once; the other loops share what it chose. */
-            uint16_t port = address->port;
-            if (!port && i > 0)
-                port = dj_http_server_port(daemon->nodes[0].servers[k]);
-            enum deja_status status = dj_http_server_open(
-                node->loop, address->host, port, &limits, &daemon->api, dj_api_handle,
-                dj_api_handle_error, &node->servers[node->server_count], error);
-            if (status != DEJA_OK)
-                return status;
-            node->server_count++;
-        }
-    }
-    return DEJA_OK;
+    enum deja_status status = check_inherited(daemon, error);
+    for (uint32_t i = 0; i < daemon->loop_count && status == DEJA_OK; i++)
+        for (size_t k = 0;
+             k < settings->server.listen_count && k < DJ_LISTEN_MAX && status == DEJA_OK; k++)
+            status =
+                open_server(daemon, &daemon->nodes[i], &settings->server.listen[k], &limits, error);
+    return status;
 }
 
 static void on_sweep(void *ctx)
@@ -262,10 +299,12 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .log = daemon->log,
         .volatiles = daemon->volatiles,
         .pool = daemon->work,
+        .reads = daemon->reads,
         .outbounds = daemon->outbounds,
         .flights = daemon->flights,
         .upstream_url = daemon->settings->upstream.url,
         .upstream_id = daemon->settings->upstream.url,
+        .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
     };
     daemon->api.proxy = &daemon->proxy;
     daemon->api.admin_token = daemon->admin_token;
@@ -274,6 +313,9 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         (const char *const *)daemon->settings->server.allowed_origins.items;
     daemon->api.started_ms = dj_clock_now_ms();
     enum deja_status status = dj_daemon_set_policy(daemon, daemon->settings);
+    if (status == DEJA_OK)
+        status = dj_idempotency_create(IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_BYTES_MAX,
+                                       &daemon->api.idempotency);
     for (uint32_t i = 0; i < daemon->loop_count && status == DEJA_OK; i++) {
         struct dj_node *node = &daemon->nodes[i];
         status = dj_timer_create(node->loop, node, on_sweep, &node->sweep);
@@ -297,8 +339,9 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
                    struct deja_error *error)
 {
     daemon->settings = settings;
+    raise_file_limit();
     dj_simd_init();
-    enum deja_status status = make_directory(settings->data_dir, error);
+    enum deja_status status = dj_data_dir_make(settings->data_dir, error);
     if (status == DEJA_OK)
         status = dj_secret_load(settings->secret, settings->data_dir, &daemon->root.secret, error);
     if (status != DEJA_OK)
@@ -306,6 +349,8 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
     status = make_observers(daemon);
     if (status == DEJA_OK)
         status = make_loops(daemon);
+    if (status == DEJA_OK)
+        status = make_addresses(daemon);
     if (status != DEJA_OK) {
         deja_error_set(error, status, "start: %s", deja_status_text(status));
         return exit_code(status);
@@ -329,6 +374,8 @@ void dj_daemon_fini(struct dj_daemon *daemon)
         dj_flights_destroy(daemon->nodes[i].flights);
         dj_loop_destroy(daemon->nodes[i].loop);
     }
+    dj_http_addresses_destroy(daemon->addresses);
+    dj_idempotency_destroy(daemon->api.idempotency);
     dj_registry_destroy(daemon->registry);
     dj_tenants_destroy(daemon->tenants);
     for (uint32_t i = 0; i < daemon->policy_count; i++)

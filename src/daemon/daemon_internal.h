@@ -27,12 +27,14 @@ struct dj_node {
     uint32_t draining; /* servers not drained yet */
     struct dj_timer *sweep;
     struct dj_task stop;
+    struct dj_task watch; /* the watchdog's question */
     pthread_t thread;
     bool is_thread_started;
 };
 
 struct dj_daemon {
-    const struct dj_settings *settings;
+    const struct dj_settings *settings; /* of the start, as are options */
+    const struct dj_options *options;
     const struct dj_settings_source *source;
     struct dj_log *log;
     struct dj_metrics *metrics;
@@ -44,6 +46,8 @@ struct dj_daemon {
     struct dj_loop *loops[DJ_LOOPS_MAX];
     struct dj_outbound *outbounds[DJ_LOOPS_MAX];
     struct dj_flights *flights[DJ_LOOPS_MAX];
+    struct dj_http_addresses *addresses; /* of clients, all loops */
+    _Atomic uint64_t bytes_in_flight;    /* of clients, all loops */
     uint32_t loop_count;
     struct dj_store *lmdb; /* the engine's */
     struct dj_engine *engine;
@@ -57,6 +61,12 @@ struct dj_daemon {
     char admin_token[DJ_ADMIN_TOKEN_TEXT_BYTES];
     struct dj_job load;
     struct dj_signal *signals[3];
+    struct dj_timer *watchdog;    /* loop 0; NULL: no manager watches */
+    struct dj_timer *snapshot;    /* loop 0 */
+    struct dj_timer *drain_delay; /* loop 0 */
+    _Atomic uint32_t watch_left;  /* loops that have not answered the watchdog's question */
+    uint64_t drain_delay_ms;      /* in force, as is the next */
+    uint64_t drain_timeout_ms;
     _Atomic uint32_t draining; /* nodes */
     struct dj_timer *settle;   /* loop 0: waits until nothing is under way */
     uint32_t settle_turns;
@@ -71,6 +81,10 @@ struct dj_daemon {
 int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
                    struct deja_error *error);
 void dj_daemon_fini(struct dj_daemon *daemon); /* after the loops have ended; half-built is fine */
+/* Timers of loop 0, before it runs; unwatch on loop 0. */
+enum deja_status dj_daemon_watch(struct dj_daemon *daemon) DEJA_NODISCARD;
+void dj_daemon_set_snapshot(struct dj_daemon *daemon, uint64_t every_ms);
+void dj_daemon_unwatch(struct dj_daemon *daemon);
 /* A policy of these settings becomes the one in force. */
 enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon,
                                       const struct dj_settings *settings) DEJA_NODISCARD;

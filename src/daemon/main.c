@@ -143,11 +143,13 @@ static int serve_with(struct invocation *invocation, bool is_check_only)
     struct dj_settings_source source = source_of(invocation);
     struct dj_diagnostics diagnostics = {.error_count = 0};
     struct dj_settings settings = {.data_dir = NULL};
-    enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, NULL);
+    struct dj_options *options = NULL;
+    enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, &options);
     int code = 0;
     write_diagnostics(&diagnostics);
     dj_diagnostics_fini(&diagnostics);
     if (status != DEJA_OK) {
+        dj_options_destroy(options);
         if (status != DEJA_ERR_CONFIG)
             fprintf(stderr, "deja serve: %s\n", deja_status_text(status));
         return status == DEJA_ERR_CONFIG ? DJ_EXIT_CONFIG : DJ_EXIT_FAILED;
@@ -155,8 +157,9 @@ static int serve_with(struct invocation *invocation, bool is_check_only)
     if (is_check_only)
         puts("configuration is valid");
     else
-        code = dj_daemon_serve(&settings, &source);
+        code = dj_daemon_serve(&settings, options, &source);
     dj_settings_fini(&settings);
+    dj_options_destroy(options);
     return code;
 }
 

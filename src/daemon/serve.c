@@ -5,46 +5,17 @@
  */
 #include "daemon/serve.h"
 
-#include <errno.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "daemon/daemon_internal.h"
+#include "daemon/notify.h"
 
 #define EXIT_FORCED 1
 #define SETTLE_TURN_MS 2u
 #define SETTLE_TURNS_MAX 2500u /* 5 s */
-
-/* ---- systemd ---- */
-
-/* One datagram to $NOTIFY_SOCKET; without the variable nothing. Failures are systemd's to notice.
- */
-static void notify(const char *state)
-{
-    const char *path = getenv("NOTIFY_SOCKET");
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    size_t len = path ? strlen(path) : 0;
-    if (len < 2 || len >= sizeof address.sun_path)
-        return;
-    memcpy(address.sun_path, path, len);
-    if (address.sun_path[0] == '@')
-        address.sun_path[0] = '\0';
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return;
-    socklen_t address_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
-    if (sendto(fd, state, strlen(state), MSG_NOSIGNAL, (const struct sockaddr *)&address,
-               address_len) < 0) {
-        /* nobody listens */
-    }
-    close(fd);
-}
 
 /* ---- stop ---- */
 
@@ -60,6 +31,9 @@ static void end_node(void *ctx)
     if (dj_loop_index(node->loop) == 0) {
         dj_timer_destroy(node->daemon->settle);
         node->daemon->settle = NULL;
+        dj_timer_destroy(node->daemon->drain_delay);
+        node->daemon->drain_delay = NULL;
+        dj_daemon_unwatch(node->daemon);
         for (size_t i = 0; i < sizeof node->daemon->signals / sizeof *node->daemon->signals; i++)
             dj_signal_destroy(node->daemon->signals[i]);
     }
@@ -113,29 +87,47 @@ static void on_node_drained(void *ctx)
 static void drain_node(void *ctx)
 {
     struct dj_node *node = ctx;
-    uint32_t timeout_ms = (uint32_t)node->daemon->settings->server.drain_timeout_ms;
+    uint32_t timeout_ms = (uint32_t)node->daemon->drain_timeout_ms;
     node->draining = node->server_count;
     for (uint32_t i = 0; i < node->server_count; i++)
         dj_http_server_drain(node->servers[i], timeout_ms, node, on_node_drained);
 }
 
-static void start_drain(struct dj_daemon *daemon)
+static void on_drain_delay(void *ctx)
 {
-    atomic_store(&daemon->api.is_draining, true);
-    notify("STOPPING=1");
-    dj_log_write(daemon->log, DJ_LOG_INFO, "stopping: running requests are finished first", NULL);
+    struct dj_daemon *daemon = ctx;
     atomic_store(&daemon->draining, daemon->loop_count);
     post_to_nodes(daemon, drain_node);
 }
 
+/* Not ready first, closed later: who balances by /readyz must not send to a closed port. */
+static void start_drain(struct dj_daemon *daemon)
+{
+    atomic_store(&daemon->api.is_draining, true);
+    dj_notify("STOPPING=1\nSTATUS=Running requests are finished");
+    dj_log_write(daemon->log, DJ_LOG_INFO, "stopping: running requests are finished first", NULL);
+    if (daemon->drain_delay_ms)
+        dj_timer_start(daemon->drain_delay, daemon->drain_delay_ms, 0);
+    else
+        on_drain_delay(daemon);
+}
+
 /* ---- reload ---- */
 
-static void log_not_reloadable(struct dj_daemon *daemon, const struct dj_settings *settings)
+/* What keeps its value of the start is named. */
+static void log_kept(struct dj_daemon *daemon, const struct dj_options *loaded)
 {
-    if (settings->server.listen_count != daemon->settings->server.listen_count ||
-        strcmp(settings->data_dir, daemon->settings->data_dir) != 0)
-        dj_log_write(daemon->log, DJ_LOG_WARN,
-                     "listen addresses and the data directory change at the next start only", NULL);
+    struct dj_buf names = {0};
+    if (dj_settings_not_reloadable(daemon->options, loaded, &names) > 0 &&
+        names.status == DEJA_OK) {
+        for (size_t i = 0; i + 1 < names.len; i++)
+            if (names.data[i] == '\n')
+                names.data[i] = ' ';
+        const struct dj_log_field fields[] = {
+            DJ_LOG_SLICE("settings", deja_slice(names.data, names.len - 1)), {.name = NULL}};
+        dj_log_write(daemon->log, DJ_LOG_WARN, "these change at the next start only", fields);
+    }
+    dj_buf_fini(&names);
 }
 
 /* Parse, validate, swap; on an error the old one stays. */
@@ -143,15 +135,17 @@ static void reload(struct dj_daemon *daemon)
 {
     struct dj_diagnostics diagnostics = {.error_count = 0};
     struct dj_settings settings = {.data_dir = NULL};
-    notify("RELOADING=1");
-    enum deja_status status = dj_settings_load(daemon->source, &diagnostics, &settings, NULL);
+    struct dj_options *options = NULL;
+    dj_notify_reloading();
+    enum deja_status status = dj_settings_load(daemon->source, &diagnostics, &settings, &options);
     if (diagnostics.text.len)
         fwrite(diagnostics.text.data, 1, diagnostics.text.len, stderr);
     if (status == DEJA_OK)
         status = dj_daemon_set_policy(daemon, &settings);
     if (status == DEJA_OK) {
-        log_not_reloadable(daemon, &settings);
+        log_kept(daemon, options);
         dj_log_set_level(daemon->log, settings.log.level);
+        dj_daemon_set_snapshot(daemon, settings.snapshot_ms);
     }
     dj_log_write(daemon->log, status == DEJA_OK ? DJ_LOG_INFO : DJ_LOG_ERROR,
                  status == DEJA_OK ? "configuration reloaded"
@@ -159,8 +153,10 @@ static void reload(struct dj_daemon *daemon)
                  NULL);
     dj_telemetry_reloaded(daemon->telemetry, status == DEJA_OK, dj_clock_now_ms());
     dj_settings_fini(&settings);
+    dj_options_destroy(options);
     dj_diagnostics_fini(&diagnostics);
-    notify("READY=1");
+    dj_notify(status == DEJA_OK ? "READY=1\nSTATUS=Serving"
+                                : "READY=1\nSTATUS=Serving; the last reload failed");
 }
 
 static void run_reload(void *ctx)
@@ -184,7 +180,8 @@ static void on_signal(void *ctx, int signal_number)
 {
     struct dj_daemon *daemon = ctx;
     if (signal_number == SIGHUP) {
-        reload(daemon);
+        if (!daemon->is_stopping)
+            reload(daemon);
         return;
     }
     if (daemon->is_stopping)
@@ -197,6 +194,8 @@ static enum deja_status watch_signals(struct dj_daemon *daemon)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
     enum deja_status status = dj_timer_create(daemon->loops[0], daemon, on_settle, &daemon->settle);
+    if (status == DEJA_OK)
+        status = dj_timer_create(daemon->loops[0], daemon, on_drain_delay, &daemon->drain_delay);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers && status == DEJA_OK; i++)
         status =
             dj_signal_create(daemon->loops[0], numbers[i], daemon, on_signal, &daemon->signals[i]);
@@ -275,6 +274,8 @@ static enum deja_status run(struct dj_daemon *daemon)
 {
     enum deja_status status = watch_signals(daemon);
     if (status == DEJA_OK)
+        status = dj_daemon_watch(daemon);
+    if (status == DEJA_OK)
         status = start_threads(daemon);
     if (status != DEJA_OK)
         return status;
@@ -283,7 +284,7 @@ static enum deja_status run(struct dj_daemon *daemon)
         load_vectors(daemon);
     dj_telemetry_reloaded(daemon->telemetry, true, dj_clock_now_ms());
     print_welcome(daemon);
-    notify("READY=1");
+    dj_notify("READY=1\nSTATUS=Serving");
     dj_loop_run(daemon->loops[0]);
     for (uint32_t i = 1; i < daemon->loop_count; i++)
         pthread_join(daemon->nodes[i].thread, NULL);
@@ -323,7 +324,8 @@ static void abandon(struct dj_daemon *daemon)
     dj_free(daemon);
 }
 
-int dj_daemon_serve(const struct dj_settings *settings, const struct dj_settings_source *source)
+int dj_daemon_serve(const struct dj_settings *settings, const struct dj_options *options,
+                    const struct dj_settings_source *source)
 {
     struct deja_error error = {""};
     struct dj_telemetry_totals totals = {0};
@@ -334,6 +336,7 @@ int dj_daemon_serve(const struct dj_settings *settings, const struct dj_settings
         return 1;
     }
     daemon->source = source;
+    daemon->options = options;
     dj_admin_token_make(&token);
     dj_admin_token_text(&token, daemon->admin_token);
     dj_admin_token_fini(&token);

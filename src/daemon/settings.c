@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/num.h"
 #include "config/expand.h"
+#include "proxy/knobs.h"
 
 #define SYSTEM_CONFIG "/etc/deja/deja.yaml"
 #define AT(member) .offset = offsetof(struct dj_settings, member)
@@ -45,7 +46,12 @@ static const struct dj_option table[] = {
     {"server.max_in_flight_bytes", DJ_OPTION_SIZE, "256mb", 65536, 64 * GB,
      AT(server.bytes_in_flight_max), .help = "Bytes of all running requests; beyond: 503."},
     {"server.max_connections", DJ_OPTION_INT, "10000", 1, 1000000, AT(server.connections_max),
-     .help = "Open client connections."},
+     .help = "Open client connections; beyond, the one that has waited longest for its request is "
+             "closed."},
+    {"server.max_connections_per_address", DJ_OPTION_INT, "0", 0, 1000000,
+     AT(server.address_connections_max),
+     .help = "Open connections of one client address (IPv6: of its /64); 0 takes half of "
+             "max_connections, and no cap for this machine's own."},
     {"server.header_timeout", DJ_OPTION_DURATION, "10s", 100, 600000, AT(server.header_timeout_ms),
      .help = "Time for the head of a request, from its first byte."},
     {"server.idle_timeout", DJ_OPTION_DURATION, "75s", 100, DAY_MS, AT(server.idle_timeout_ms),
@@ -56,6 +62,9 @@ static const struct dj_option table[] = {
      .help = "Time a client may take without reading anything."},
     {"server.drain_timeout", DJ_OPTION_DURATION, "30s", 0, DAY_MS, AT(server.drain_timeout_ms),
      RELOADS, .help = "Time for running requests at shutdown."},
+    {"server.drain_delay", DJ_OPTION_DURATION, "0ms", 0, DAY_MS, AT(server.drain_delay_ms), RELOADS,
+     .help = "Time between /readyz answering 503 and the end of listening, for balancers "
+             "that have to notice."},
     {"data.dir", DJ_OPTION_TEXT, "", AT(data_dir), .flag = "--data", .env_names = "DEJA_DATA",
      .help = "Data directory; empty: $XDG_DATA_HOME/deja, ~/.local/share/deja, or /var/lib/deja "
              "for root."},
@@ -138,8 +147,15 @@ static const struct dj_option table[] = {
      .help = "Largest answer that is stored."},
     {"proxy.max_followers", DJ_OPTION_INT, "10000", 0, 1000000, AT(proxy.followers_max),
      .help = "Requests that may wait for one running upstream call."},
+    {"proxy.compat", DJ_OPTION_LIST, "",
+     .choices = "portkey|cloudflare|helicone|litellm|bifrost|apisix|openrouter|kong",
+     AT(compat_texts), RELOADS,
+     .help = "Families whose answer headers are always sent, not only to their own clients."},
     {"proxy.cache_tool_calls", DJ_OPTION_BOOL, "false", AT(proxy.cache_tool_calls), RELOADS,
      .help = "Stores answers that call tools."},
+    {"langcache.similarity_scale", DJ_OPTION_ENUM, "normalized", .choices = "normalized|cosine",
+     AT(langcache_scale), RELOADS,
+     .help = "Similarities and thresholds of the LangCache API: (1 + cosine) / 2, or the cosine."},
     {"scope.fold", DJ_OPTION_LIST, "", .choices = "time|uuid|request_id|date", AT(scope_fold_texts),
      .help = "Volatile words of system prompts that do not part scopes."},
     {"validation.query_max_chars", DJ_OPTION_INT, "1000", 1, 1000000, AT(query_chars_max), RELOADS,
@@ -150,6 +166,8 @@ static const struct dj_option table[] = {
      .help = "auto is pretty on a terminal and JSON elsewhere."},
     {"monitoring.slow_operation", DJ_OPTION_DURATION, "100ms", 1, DAY_MS, AT(slow_operation_ms),
      RELOADS, .help = "Operations that take longer are logged and counted."},
+    {"monitoring.snapshot", DJ_OPTION_DURATION, "30s", 10, DAY_MS, AT(snapshot_ms), RELOADS,
+     .help = "Time between two lines of figures in the log, at level debug."},
     {"security.secret", DJ_OPTION_SECRET, "", AT(secret),
      .help = "The deployment's secret, 64 hex digits; empty: made at the first start and kept in "
              "the data directory."},
@@ -391,6 +409,10 @@ static void check_rest(struct checker *checker)
         for (size_t j = 0; j < sizeof folds / sizeof *folds; j++)
             if (strcmp(settings->scope_fold_texts.items[i], folds[j].name) == 0)
                 settings->scope_fold |= folds[j].bit;
+    for (size_t i = 0; i < settings->compat_texts.count; i++)
+        for (size_t j = 0; dj_compat_names[j]; j++)
+            if (strcmp(settings->compat_texts.items[i], dj_compat_names[j]) == 0)
+                settings->compat |= 1u << j;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     uint32_t half = cores > 1 ? (uint32_t)cores / 2 : 1;
     if (!settings->server.loops)

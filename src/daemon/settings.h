@@ -20,6 +20,7 @@
 /* In the order of the option's choices. */
 enum dj_embedder_choice { DJ_EMBEDDER_AUTO, DJ_EMBEDDER_TRANSFORMER, DJ_EMBEDDER_LEXICAL };
 enum dj_usage_on_hit { DJ_USAGE_ORIGINAL, DJ_USAGE_ZERO };
+enum dj_similarity_scale { DJ_SCALE_NORMALIZED, DJ_SCALE_COSINE };
 enum dj_id_on_hit { DJ_HIT_ID_ORIGINAL, DJ_HIT_ID_NEW };
 enum dj_replay { DJ_REPLAY_INSTANT };
 
@@ -44,11 +45,14 @@ struct dj_settings {
         uint64_t body_bytes_max;
         uint64_t bytes_in_flight_max;
         uint32_t connections_max;
+        uint32_t
+            address_connections_max; /* 0: half of the above, this machine's own without a cap */
         uint64_t header_timeout_ms;
         uint64_t idle_timeout_ms;
         uint64_t body_bytes_per_s_min;
         uint64_t write_timeout_ms;
         uint64_t drain_timeout_ms;
+        uint64_t drain_delay_ms; /* between "not ready" and closed listeners */
     } server;
     char *data_dir; /* resolved, never NULL; may not exist yet */
     struct {
@@ -103,15 +107,19 @@ struct dj_settings {
         uint32_t followers_max;
         bool cache_tool_calls;
     } proxy;
-    struct dj_text_list scope_fold_texts; /* as written */
-    uint32_t scope_fold;                  /* bits of enum dj_fold */
-    uint32_t query_chars_max;             /* validation.query_max_chars */
+    struct dj_text_list compat_texts;         /* as written */
+    uint32_t compat;                          /* bits of enum dj_compat */
+    enum dj_similarity_scale langcache_scale; /* langcache.similarity_scale */
+    struct dj_text_list scope_fold_texts;     /* as written */
+    uint32_t scope_fold;                      /* bits of enum dj_fold */
+    uint32_t query_chars_max;                 /* validation.query_max_chars */
     struct {
         enum dj_log_level level;
         enum dj_log_format format;
     } log;
     char *secret; /* security.secret: 64 hex digits; NULL: the file in the data directory */
     uint64_t slow_operation_ms; /* monitoring.slow_operation */
+    uint64_t snapshot_ms;       /* monitoring.snapshot */
 };
 
 /* Where settings come from. Everything is borrowed until dj_settings_load returns. */

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -35,7 +36,7 @@ struct dj_stream {
     dj_stream_read_fn *on_read;
     void *closed_ctx;
     dj_stream_closed_fn *closed;
-    bool is_loopback;
+    uint8_t peer[16]; /* IPv6, or IPv4 mapped into it */
 };
 
 /* What a socket did not take at once; owns its bytes until written or failed. */
@@ -46,18 +47,16 @@ struct write {
     char bytes[];
 };
 
-static bool is_loopback_address(const struct sockaddr_storage *address)
+static void take_peer(struct dj_stream *stream, const struct sockaddr_storage *address)
 {
     if (address->ss_family == AF_INET) {
         const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)address;
-        return (ntohl(v4->sin_addr.s_addr) >> 24) == IN_LOOPBACKNET;
+        memset(stream->peer + 10, 0xff, 2);
+        memcpy(stream->peer + 12, &v4->sin_addr, 4);
+    } else if (address->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)address;
+        memcpy(stream->peer, &v6->sin6_addr, sizeof(stream->peer));
     }
-    if (address->ss_family == AF_INET6) {
-        const struct in6_addr *v6 =
-            &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
-        return IN6_IS_ADDR_LOOPBACK(v6) || (IN6_IS_ADDR_V4MAPPED(v6) && v6->s6_addr[12] == 127);
-    }
-    return false;
 }
 
 static void on_stream_closed(uv_handle_t *handle)
@@ -98,7 +97,7 @@ static void accept_one(struct dj_listener *listener)
     struct sockaddr_storage peer = {0};
     int peer_len = (int)sizeof(peer);
     if (uv_tcp_getpeername(&stream->handle, (struct sockaddr *)&peer, &peer_len) == 0)
-        stream->is_loopback = is_loopback_address(&peer);
+        take_peer(stream, &peer);
     listener->on_accept(listener->ctx, stream);
     return;
 later:
@@ -118,16 +117,17 @@ static void on_retry(uv_timer_t *handle)
 }
 
 /* A bound socket of our own, because SO_REUSEPORT has to be set before bind; -1: see errno. */
-static int bind_socket(const struct sockaddr_storage *address)
+static int bind_socket(const struct sockaddr_storage *address, bool is_shared)
 {
     bool is_v6 = address->ss_family == AF_INET6;
     int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -1;
     const int on = 1;
+    const int shared = is_shared;
     socklen_t len = is_v6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &shared, sizeof(shared)) < 0 ||
         bind(fd, (const struct sockaddr *)(const void *)address, len) < 0) {
         int code = errno;
         close(fd);
@@ -148,28 +148,38 @@ static uint16_t bound_port(const uv_tcp_t *handle)
     return ntohs(((const struct sockaddr_in *)(const void *)&address)->sin_port);
 }
 
-enum deja_status dj_listener_open(struct dj_loop *loop, const char *host, uint16_t port, void *ctx,
-                                  dj_accept_fn *on_accept, struct dj_listener **out_listener,
-                                  struct deja_error *error)
+static bool parse_address(const char *host, uint16_t port, struct sockaddr_storage *out_address)
 {
-    assert(dj_loop_is_current(loop) && on_accept);
+    return uv_ip4_addr(host, port, (struct sockaddr_in *)(void *)out_address) == 0 ||
+           uv_ip6_addr(host, port, (struct sockaddr_in6 *)(void *)out_address) == 0;
+}
+
+enum deja_status dj_listener_check_free(const char *host, uint16_t port, struct deja_error *error)
+{
     struct sockaddr_storage address = {0};
-    if (uv_ip4_addr(host, port, (struct sockaddr_in *)(void *)&address) < 0 &&
-        uv_ip6_addr(host, port, (struct sockaddr_in6 *)(void *)&address) < 0)
+    if (!parse_address(host, port, &address))
         return deja_error_set(error, DEJA_ERR_INVALID, "\"%s\" is not a numeric address", host);
+    int fd = bind_socket(&address, false);
+    if (fd < 0 && errno == EADDRINUSE)
+        return deja_error_set(error, DEJA_ERR_BUSY, "another process listens on %s port %u already",
+                              host, port);
+    if (fd >= 0) /* what else may be wrong is told when it is opened */
+        close(fd);
+    return DEJA_OK;
+}
+
+/* fd: taken, also on failure; < 0: errno says why. */
+static int listen_on(struct dj_loop *loop, int fd, void *ctx, dj_accept_fn *on_accept,
+                     struct dj_listener **out_listener)
+{
+    if (fd < 0)
+        return uv_translate_sys_error(errno);
     struct dj_listener *listener = dj_alloc_zeroed(1, sizeof(*listener));
-    if (!listener)
-        return deja_error_set(error, DEJA_ERR_NOMEM, "no memory for a listener");
-    int fd = bind_socket(&address);
-    int code = fd < 0 ? uv_translate_sys_error(errno) : 0;
-    if (code == 0)
-        code = uv_tcp_init(&loop->uv, &listener->handle);
+    int code = listener ? uv_tcp_init(&loop->uv, &listener->handle) : UV_ENOMEM;
     if (code < 0) {
-        if (fd >= 0)
-            close(fd);
+        close(fd);
         dj_free(listener);
-        return deja_error_set(error, dj_loop_status_from_uv(code),
-                              "cannot listen on %s port %u: %s", host, port, uv_strerror(code));
+        return code;
     }
     listener->loop = loop;
     listener->ctx = ctx;
@@ -186,12 +196,61 @@ enum deja_status dj_listener_open(struct dj_loop *loop, const char *host, uint16
         code = uv_listen((uv_stream_t *)&listener->handle, LISTEN_BACKLOG, on_connection);
     if (code < 0) {
         dj_listener_close(listener);
-        return deja_error_set(error, dj_loop_status_from_uv(code),
-                              "cannot listen on %s port %u: %s", host, port, uv_strerror(code));
+        return code;
     }
     listener->port = bound_port(&listener->handle);
     *out_listener = listener;
-    return DEJA_OK;
+    return 0;
+}
+
+enum deja_status dj_listener_open(struct dj_loop *loop, const char *host, uint16_t port, void *ctx,
+                                  dj_accept_fn *on_accept, struct dj_listener **out_listener,
+                                  struct deja_error *error)
+{
+    assert(dj_loop_is_current(loop) && on_accept);
+    struct sockaddr_storage address = {0};
+    if (!parse_address(host, port, &address))
+        return deja_error_set(error, DEJA_ERR_INVALID, "\"%s\" is not a numeric address", host);
+    int code = listen_on(loop, bind_socket(&address, true), ctx, on_accept, out_listener);
+    return code < 0
+               ? deja_error_set(error, dj_loop_status_from_uv(code),
+                                "cannot listen on %s port %u: %s", host, port, uv_strerror(code))
+               : DEJA_OK;
+}
+
+enum deja_status dj_listener_open_fd(struct dj_loop *loop, int fd, void *ctx,
+                                     dj_accept_fn *on_accept, struct dj_listener **out_listener,
+                                     struct deja_error *error)
+{
+    assert(dj_loop_is_current(loop) && on_accept);
+    int code = listen_on(loop, fcntl(fd, F_DUPFD_CLOEXEC, 0), ctx, on_accept, out_listener);
+    return code < 0 ? deja_error_set(error, dj_loop_status_from_uv(code),
+                                     "cannot listen on the socket passed as descriptor %d: %s", fd,
+                                     uv_strerror(code))
+                    : DEJA_OK;
+}
+
+bool dj_listener_is_bound_to(int fd, const char *host, uint16_t port)
+{
+    struct sockaddr_storage wanted = {0};
+    struct sockaddr_storage bound = {0};
+    socklen_t len = sizeof(bound);
+    int type = 0;
+    socklen_t type_len = sizeof(type);
+    if (!parse_address(host, port, &wanted) ||
+        getsockname(fd, (struct sockaddr *)(void *)&bound, &len) < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_len) < 0 || type != SOCK_STREAM ||
+        bound.ss_family != wanted.ss_family)
+        return false;
+    if (bound.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *a = (const struct sockaddr_in6 *)(const void *)&wanted;
+        const struct sockaddr_in6 *b = (const struct sockaddr_in6 *)(const void *)&bound;
+        return a->sin6_port == b->sin6_port &&
+               memcmp(&a->sin6_addr, &b->sin6_addr, sizeof(a->sin6_addr)) == 0;
+    }
+    const struct sockaddr_in *a = (const struct sockaddr_in *)(const void *)&wanted;
+    const struct sockaddr_in *b = (const struct sockaddr_in *)(const void *)&bound;
+    return a->sin_port == b->sin_port && a->sin_addr.s_addr == b->sin_addr.s_addr;
 }
 
 uint16_t dj_listener_port(const struct dj_listener *listener)
@@ -326,7 +385,15 @@ size_t dj_stream_queued_bytes(const struct dj_stream *stream)
 
 bool dj_stream_is_loopback(const struct dj_stream *stream)
 {
-    return stream->is_loopback;
+    struct in6_addr address;
+    memcpy(&address, stream->peer, sizeof(address));
+    return IN6_IS_ADDR_LOOPBACK(&address) ||
+           (IN6_IS_ADDR_V4MAPPED(&address) && address.s6_addr[12] == IN_LOOPBACKNET);
+}
+
+void dj_stream_peer(const struct dj_stream *stream, uint8_t out_address[16])
+{
+    memcpy(out_address, stream->peer, sizeof(stream->peer));
 }
 
 void dj_stream_finish(struct dj_stream *stream)

@@ -19,6 +19,17 @@ typedef void dj_accept_fn(void *ctx, struct dj_stream *stream);
 enum deja_status dj_listener_open(struct dj_loop *loop, const char *host, uint16_t port, void *ctx,
                                   dj_accept_fn *on_accept, struct dj_listener **out_listener,
                                   struct deja_error *error) DEJA_NODISCARD;
+/* DEJA_ERR_BUSY: another process listens there. To be asked before the first dj_listener_open: with
+ * SO_REUSEPORT the system would let both have it and deal the connections out. */
+enum deja_status dj_listener_check_free(const char *host, uint16_t port,
+                                        struct deja_error *error) DEJA_NODISCARD;
+/* Over a socket that somebody else has bound (and may listen on already): fd is borrowed, the
+ * listener has a copy of it, so each loop may have one; they share its queue. */
+enum deja_status dj_listener_open_fd(struct dj_loop *loop, int fd, void *ctx,
+                                     dj_accept_fn *on_accept, struct dj_listener **out_listener,
+                                     struct deja_error *error) DEJA_NODISCARD;
+/* Is fd a TCP socket bound to just that address? Any thread. */
+bool dj_listener_is_bound_to(int fd, const char *host, uint16_t port);
 uint16_t dj_listener_port(const struct dj_listener *listener);
 void dj_listener_close(struct dj_listener *listener); /* accepts NULL; asynchronous, no callback */
 
@@ -41,6 +52,8 @@ enum deja_status dj_stream_write(struct dj_stream *stream, const struct deja_sli
                                  bool *out_is_queued) DEJA_NODISCARD;
 size_t dj_stream_queued_bytes(const struct dj_stream *stream);
 bool dj_stream_is_loopback(const struct dj_stream *stream); /* the peer's address */
+/* That address as IPv6, an IPv4 one mapped (::ffff:1.2.3.4); zeros if it is not known. */
+void dj_stream_peer(const struct dj_stream *stream, uint8_t out_address[16]);
 
 typedef void dj_stream_closed_fn(void *ctx);
 /* Pending writes end with DEJA_ERR_CANCELLED; then closed(ctx) (may be NULL) runs once. */

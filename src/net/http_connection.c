@@ -23,9 +23,11 @@
 #include <assert.h>
 
 #include "base/alloc.h"
+#include "net/http_addresses.h"
 #include "net/http_internal.h"
 
-enum { BODY_GRACE_MS = 5000, BODY_RESERVE_BYTES_MAX = 1024 * 1024 };
+/* Little is reserved on a client's word; a body that does come grows its buffer by doubling. */
+enum { BODY_RESERVE_BYTES_MAX = 64 * 1024 };
 
 static void read_on_or_hold_back(struct dj_http_connection *connection);
 
@@ -38,16 +40,12 @@ static void set_state(struct dj_http_connection *connection, enum dj_http_state 
 {
     connection->state = state;
     connection->state_since_us = dj_loop_monotonic_us(connection->loop);
-}
-
-static void recharge(struct dj_http_connection *connection)
-{
-    uint64_t bytes = connection->body.len + connection->input.len;
-    if (connection->stream)
-        bytes += dj_stream_queued_bytes(connection->stream);
-    if (connection->server)
-        connection->server->bytes_in_flight += bytes - connection->charged_bytes;
-    connection->charged_bytes = bytes;
+    if (state == DJ_HTTP_IDLE) {
+        connection->waits_since_us = connection->state_since_us;
+        dj_list_push_back(&connection->server->waiting, &connection->waiting);
+    } else if (state != DJ_HTTP_HEAD) {
+        dj_list_remove(&connection->waiting);
+    }
 }
 
 void dj_http_connection_free(struct dj_http_connection *connection)
@@ -55,8 +53,7 @@ void dj_http_connection_free(struct dj_http_connection *connection)
     if (!connection)
         return;
     dj_list_remove(&connection->node);
-    if (connection->server)
-        connection->server->bytes_in_flight -= connection->charged_bytes;
+    dj_http_server_charge(connection->server, connection->charged_bytes, 0);
     dj_arena_fini(&connection->exchange.arena);
     dj_http_parser_destroy(connection->parser);
     dj_buf_fini(&connection->input);
@@ -88,8 +85,13 @@ static void on_closed(void *ctx)
 {
     struct dj_http_connection *connection = ctx;
     struct dj_http_server *server = connection->server;
+    if (server && server->limits.addresses) {
+        uint8_t peer[16];
+        dj_stream_peer(connection->stream, peer);
+        dj_http_addresses_leave(server->limits.addresses, peer);
+    }
     connection->stream = NULL;
-    recharge(connection);
+    dj_http_connection_recharge(connection);
     free_if_over(connection);
     if (server)
         dj_http_server_closed_one(server);
@@ -116,7 +118,7 @@ static void end_exchange(struct dj_http_connection *connection)
         dj_buf_fini(&connection->body);
     else
         dj_buf_clear(&connection->body);
-    recharge(connection);
+    dj_http_connection_recharge(connection);
 }
 
 /* The client left or was cut: a watcher is told, and the exchange is over; one that nobody watches
@@ -148,6 +150,7 @@ static void after_flush(struct dj_http_connection *connection)
         return;
     }
     dj_http_parser_next(connection->parser);
+    dj_http_connection_recharge(connection);
     set_state(connection, DJ_HTTP_IDLE);
     if (connection->input.len > 0 && !connection->is_processing)
         post_task(connection); /* (3) */
@@ -159,7 +162,7 @@ static void on_written(void *ctx, enum deja_status status)
     connection->pending_writes--;
     if (connection->state == DJ_HTTP_CLOSED)
         return;
-    recharge(connection);
+    dj_http_connection_recharge(connection);
     if (status != DEJA_OK) {
         lose_client(connection, true);
         return;
@@ -200,7 +203,7 @@ void dj_http_connection_write(struct dj_http_connection *connection,
         connection->queued_seen = SIZE_MAX;
         connection->progress_us = dj_loop_monotonic_us(connection->loop);
     }
-    recharge(connection);
+    dj_http_connection_recharge(connection);
 }
 
 void dj_http_connection_answered(struct dj_http_connection *connection)
@@ -228,7 +231,8 @@ void dj_http_connection_abort(struct dj_http_connection *connection)
     free_if_over(connection);
 }
 
-static void give_error(struct dj_http_connection *connection, int status, const char *detail)
+void dj_http_connection_refuse(struct dj_http_connection *connection, int status,
+                               const char *detail)
 {
     connection->must_close = true;
     set_state(connection, DJ_HTTP_BUSY);
@@ -239,27 +243,36 @@ static bool on_body(void *ctx, struct deja_slice bytes)
 {
     struct dj_http_connection *connection = ctx;
     struct dj_http_server *server = connection->server;
-    if (server->bytes_in_flight + bytes.len > server->limits.bytes_in_flight_max)
+    if (!dj_http_server_has_room(server, connection, bytes.len))
         return false;
     dj_buf_append_slice(&connection->body, bytes);
-    recharge(connection);
+    dj_http_connection_recharge(connection);
     return connection->body.status == DEJA_OK;
+}
+
+/* A part of a head has come and is kept. */
+static void charge_head(struct dj_http_connection *connection)
+{
+    dj_http_connection_recharge(connection);
+    if (!dj_http_server_has_room(connection->server, connection, 0))
+        dj_http_connection_refuse(connection, 503, "too many bytes in flight");
 }
 
 /* The head is whole and a body follows. */
 static void begin_body(struct dj_http_connection *connection)
 {
-    struct dj_http_server *server = connection->server;
     const struct dj_http_head *head = dj_http_parser_head(connection->parser);
-    if (server->bytes_in_flight + head->content_length > server->limits.bytes_in_flight_max) {
-        give_error(connection, 503, "too many bytes in flight");
+    if (!dj_http_server_has_room(connection->server, connection, head->content_length)) {
+        dj_http_connection_refuse(connection, 503, "too many bytes in flight");
         return;
     }
     set_state(connection, DJ_HTTP_BODY);
+    connection->window_since_us = connection->state_since_us;
+    connection->window_bytes = 0;
     size_t expected = head->content_length < BODY_RESERVE_BYTES_MAX ? (size_t)head->content_length
                                                                     : BODY_RESERVE_BYTES_MAX;
     if (expected > 0 && !dj_buf_reserve(&connection->body, expected)) {
-        give_error(connection, 503, "out of memory");
+        dj_http_connection_refuse(connection, 503, "out of memory");
         return;
     }
     if (head->expects_continue) {
@@ -291,7 +304,7 @@ static void dispatch(struct dj_http_connection *connection, uint64_t started_us)
     struct dj_http_server *server = connection->server;
     const struct dj_http_head *head = dj_http_parser_head(connection->parser);
     if (!copy_headers(connection, head)) {
-        give_error(connection, 503, "out of memory");
+        dj_http_connection_refuse(connection, 503, "out of memory");
         return;
     }
     const char *mark = head->target.len ? memchr(head->target.data, '?', head->target.len) : NULL;
@@ -319,7 +332,7 @@ static void dispatch(struct dj_http_connection *connection, uint64_t started_us)
     dj_arena_init(&exchange->arena, (size_t)server->limits.body_bytes_max * 4 + ((size_t)1 << 20));
     connection->minor_version = head->minor_version;
     connection->must_close = !head->is_keep_alive || server->is_draining;
-    connection->state = DJ_HTTP_BUSY;
+    set_state(connection, DJ_HTTP_BUSY);
     server->handler(server->ctx, exchange);
 }
 
@@ -344,13 +357,15 @@ static size_t process(struct dj_http_connection *connection, struct deja_slice b
             set_state(connection, DJ_HTTP_HEAD);
             connection->exchange.request.started_us = connection->state_since_us;
         }
-        if (step == DJ_HTTP_STEP_HEAD)
+        if (step == DJ_HTTP_STEP_MORE && connection->state == DJ_HTTP_HEAD)
+            charge_head(connection);
+        else if (step == DJ_HTTP_STEP_HEAD)
             begin_body(connection);
         else if (step == DJ_HTTP_STEP_DONE)
             dispatch(connection, connection->exchange.request.started_us);
         else if (step == DJ_HTTP_STEP_FAILED)
-            give_error(connection, dj_http_parser_status(connection->parser),
-                       dj_http_parser_detail(connection->parser));
+            dj_http_connection_refuse(connection, dj_http_parser_status(connection->parser),
+                                      dj_http_parser_detail(connection->parser));
     }
     connection->is_processing = false;
     return total;
@@ -387,7 +402,7 @@ static void on_read(void *ctx, enum deja_status status, struct deja_slice bytes)
         lose_client(connection, true);
         return;
     }
-    recharge(connection);
+    dj_http_connection_recharge(connection);
     read_on_or_hold_back(connection);
 }
 
@@ -409,7 +424,7 @@ static void take_input(struct dj_http_connection *connection)
     dj_buf_consume(&connection->input, taken); /* nothing, if an error threw it away */
     if (connection->input.len == 0 && connection->input.cap > DJ_HTTP_KEPT_BYTES_MAX)
         dj_buf_fini(&connection->input);
-    recharge(connection);
+    dj_http_connection_recharge(connection);
     if (connection->has_ended && is_reading_request(connection))
         close_stream(connection, false); /* half a request, and nothing more will come */
     else
@@ -429,49 +444,6 @@ static void on_task(void *ctx)
     free_if_over(connection);
 }
 
-static uint64_t ms_since(uint64_t from_us, uint64_t now_us)
-{
-    return now_us > from_us ? (now_us - from_us) / 1000 : 0;
-}
-
-static bool is_stalled(struct dj_http_connection *connection, uint64_t now_us)
-{
-    if (connection->pending_writes == 0)
-        return false;
-    size_t queued = dj_stream_queued_bytes(connection->stream);
-    if (queued < connection->queued_seen)
-        connection->progress_us = now_us;
-    connection->queued_seen = queued;
-    return ms_since(connection->progress_us, now_us) > connection->server->limits.write_stall_ms;
-}
-
-static bool is_body_too_slow(const struct dj_http_connection *connection, uint64_t age_ms)
-{
-    const struct dj_http_limits *limits = &connection->server->limits;
-    uint64_t grace_ms =
-        limits->header_timeout_ms < BODY_GRACE_MS ? limits->header_timeout_ms : BODY_GRACE_MS;
-    uint64_t wanted = age_ms * limits->body_bytes_per_s_min / 1000;
-    return age_ms > grace_ms && dj_http_parser_body_bytes(connection->parser) < wanted;
-}
-
-void dj_http_connection_sweep(struct dj_http_connection *connection, uint64_t now_us)
-{
-    if (!connection->stream || connection->state == DJ_HTTP_CLOSED)
-        return;
-    const struct dj_http_limits *limits = &connection->server->limits;
-    uint64_t age_ms = ms_since(connection->state_since_us, now_us);
-    if (is_stalled(connection, now_us))
-        lose_client(connection, true);
-    else if (connection->state == DJ_HTTP_IDLE && age_ms > limits->idle_timeout_ms)
-        close_stream(connection, false);
-    else if (connection->state == DJ_HTTP_HEAD && age_ms > limits->header_timeout_ms)
-        give_error(connection, 408, "the head of the request took too long");
-    else if (connection->state == DJ_HTTP_BODY && is_body_too_slow(connection, age_ms))
-        give_error(connection, 408, "the body of the request comes too slowly");
-    else if (connection->state == DJ_HTTP_LINGERING && age_ms > DJ_HTTP_LINGER_MS)
-        close_stream(connection, false);
-}
-
 void dj_http_connection_drain(struct dj_http_connection *connection)
 {
     if (connection->state == DJ_HTTP_IDLE && connection->input.len == 0)
@@ -480,13 +452,18 @@ void dj_http_connection_drain(struct dj_http_connection *connection)
         connection->must_close = true;
 }
 
+void dj_http_connection_close(struct dj_http_connection *connection)
+{
+    close_stream(connection, false);
+}
+
 void dj_http_connection_cut(struct dj_http_connection *connection)
 {
     if (connection->stream && connection->state != DJ_HTTP_CLOSED)
         lose_client(connection, true);
 }
 
-void dj_http_connection_accept(struct dj_http_server *server, struct dj_stream *stream)
+bool dj_http_connection_accept(struct dj_http_server *server, struct dj_stream *stream)
 {
     struct dj_http_connection *connection = dj_alloc_zeroed(1, sizeof(*connection));
     if (!connection)
@@ -503,11 +480,13 @@ void dj_http_connection_accept(struct dj_http_server *server, struct dj_stream *
     connection->stream = stream;
     connection->task = (struct dj_task){.run = on_task, .ctx = connection};
     dj_list_push_back(&server->connections, &connection->node);
+    dj_list_init(&connection->waiting);
     server->open_count++;
     set_state(connection, DJ_HTTP_IDLE);
     read_on_or_hold_back(connection);
-    return;
+    return true;
 failed:
     dj_free(connection);
     dj_stream_close(stream, NULL, NULL);
+    return false;
 }

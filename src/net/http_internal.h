@@ -3,6 +3,8 @@
 #ifndef DJ_NET_HTTP_INTERNAL_H
 #define DJ_NET_HTTP_INTERNAL_H
 
+#include <stdatomic.h>
+
 #include "base/buf.h"
 #include "base/list.h"
 #include "loop/stream.h"
@@ -13,7 +15,9 @@
 enum {
     DJ_HTTP_INPUT_BYTES_MAX = 64 * 1024,   /* read ahead while an answer is awaited */
     DJ_HTTP_QUEUED_BYTES_MAX = 256 * 1024, /* then a streaming writer should pause */
-    DJ_HTTP_KEPT_BYTES_MAX = 16 * 1024,    /* a buffer larger than this is freed between requests */
+    DJ_HTTP_SMALL_BYTES_MAX = 16 * 1024, /* the same where memory is short; smaller answers pass */
+    DJ_HTTP_TRIM_MS = 1000,              /* a connection idle for so long keeps no buffers */
+    DJ_HTTP_KEPT_BYTES_MAX = 16 * 1024,  /* a buffer larger than this is freed between requests */
     DJ_HTTP_LINGER_MS = 2000,
     DJ_HTTP_LINGER_BYTES_MAX = 1024 * 1024,
 };
@@ -26,10 +30,12 @@ struct dj_http_server {
     struct dj_http_limits limits;
     void *ctx;
     dj_http_handler_fn *handler;
-    dj_http_error_fn *on_error; /* may be NULL */
-    struct dj_list connections; /* also those without a client whose answer is awaited */
-    uint32_t open_count;        /* connections with a stream */
-    uint64_t bytes_in_flight;
+    dj_http_error_fn *on_error;       /* may be NULL */
+    struct dj_list connections;       /* also those without a client whose answer is awaited */
+    struct dj_list waiting;           /* IDLE and HEAD, who has waited longest first */
+    uint32_t open_count;              /* connections with a stream */
+    _Atomic uint64_t bytes_in_flight; /* where limits names no shared one */
+    uint64_t looked_us;               /* when room was last looked for; 0: never */
     struct dj_task drained_task;
     void *drained_ctx;
     dj_task_fn *drained; /* NULL: not asked, or told already */
@@ -62,13 +68,17 @@ struct dj_http_exchange {
     bool is_close_delimited;
     bool has_no_body; /* HEAD, 204, 304 */
     bool wants_drained;
-    int64_t body_bytes_left; /* of a streamed answer with a length; else -1 */
+    int64_t body_bytes_left;            /* of a streamed answer with a length; else -1 */
+    const struct dj_http_header *added; /* beyond the answer's own */
+    size_t added_count;
     void *watch_ctx;
     dj_http_event_fn *on_event; /* NULL: nobody watches */
 };
 
 struct dj_http_connection {
     struct dj_list node;
+    struct dj_list waiting; /* on the server's list in IDLE and HEAD; a byte now and then gives no
+                               better place */
     struct dj_http_server *server; /* NULL: destroyed before the last answer came */
     struct dj_loop *loop;
     struct dj_stream *stream; /* NULL: closed */
@@ -91,17 +101,24 @@ struct dj_http_connection {
     uint32_t pending_writes;
     uint64_t charged_bytes; /* our part of the server's bytes_in_flight */
     uint64_t state_since_us;
+    uint64_t waits_since_us;  /* when it last became IDLE */
+    uint64_t window_since_us; /* of the body's rate, */
+    uint64_t window_bytes;    /* and how many had come then */
     uint64_t linger_bytes;
     size_t queued_seen;   /* at the last sweep, */
     uint64_t progress_us; /* when it last became less */
 };
 
 /* http_connection.c */
-void dj_http_connection_accept(struct dj_http_server *server, struct dj_stream *stream);
-void dj_http_connection_sweep(struct dj_http_connection *connection, uint64_t now_us);
+/* Takes stream; false: no memory, it is closed. */
+bool dj_http_connection_accept(struct dj_http_server *server, struct dj_stream *stream);
 /* Nothing that was begun is left half done: idle ones close, others after their answer. */
 void dj_http_connection_drain(struct dj_http_connection *connection);
 void dj_http_connection_cut(struct dj_http_connection *connection);
+void dj_http_connection_close(struct dj_http_connection *connection); /* nothing is owed to it */
+/* The server's own answer, and the end of the connection. */
+void dj_http_connection_refuse(struct dj_http_connection *connection, int status,
+                               const char *detail);
 void dj_http_connection_free(struct dj_http_connection *connection);
 struct dj_http_connection *dj_http_connection_of(struct dj_http_exchange *exchange);
 /* The answer is complete as far as it goes: go on, or close. */
@@ -112,6 +129,19 @@ void dj_http_connection_fail(struct dj_http_connection *connection);
 /* slices leave in order; failure is noted as by dj_http_connection_fail. */
 void dj_http_connection_write(struct dj_http_connection *connection,
                               const struct deja_slice *slices, size_t count);
+
+/* http_sweep.c */
+void dj_http_connection_sweep(struct dj_http_connection *connection, uint64_t now_us);
+/* Closes the one that has waited longest for a request to become whole; false: none has waited for
+ * limits.spared_ms. */
+bool dj_http_connection_evict(struct dj_http_server *server);
+/* Brings the bytes in flight up to date with what is kept for this connection. */
+void dj_http_connection_recharge(struct dj_http_connection *connection);
+void dj_http_server_charge(struct dj_http_server *server, uint64_t old_bytes, uint64_t bytes);
+uint64_t dj_http_server_bytes_in_flight(struct dj_http_server *server);
+/* May bytes more be kept for asking? Others that only wait for their clients may be given up. */
+bool dj_http_server_has_room(struct dj_http_server *server, const struct dj_http_connection *asking,
+                             uint64_t bytes);
 
 /* http_server.c */
 const char *dj_http_server_date(struct dj_http_server *server); /* of an IMF-fixdate, this second */

@@ -33,6 +33,14 @@ void dj_http_exchange_watch(struct dj_http_exchange *exchange, void *ctx,
     exchange->on_event = on_event;
 }
 
+void dj_http_exchange_add_headers(struct dj_http_exchange *exchange,
+                                  const struct dj_http_header *headers, size_t count)
+{
+    assert(exchange->is_active);
+    exchange->added = headers;
+    exchange->added_count = count;
+}
+
 static bool is_ours(struct deja_slice name)
 {
     switch (name.len) {
@@ -49,9 +57,22 @@ static bool is_ours(struct deja_slice name)
     }
 }
 
-static void append_headers(struct dj_buf *head, const struct dj_http_header *headers, size_t count)
+/* Said by others too, and by those better. */
+static bool is_added(const struct dj_http_exchange *exchange, struct deja_slice name)
 {
+    for (size_t i = 0; i < exchange->added_count; i++)
+        if (dj_http_is_same_slice(exchange->added[i].name, name))
+            return !dj_http_is_same(name, "vary");
+    return false;
+}
+
+static void append_headers(struct dj_buf *head, const struct dj_http_exchange *exchange,
+                           const struct dj_http_header *headers, size_t count)
+{
+    bool is_own = headers != exchange->added;
     for (size_t i = 0; i < count; i++) {
+        if (is_own && is_added(exchange, headers[i].name))
+            continue;
         if (is_ours(headers[i].name) || !dj_http_is_token(headers[i].name) ||
             !dj_http_is_value(headers[i].value))
             continue;
@@ -80,7 +101,9 @@ static void begin_head(struct dj_http_connection *connection, int status,
     }
     dj_buf_append_text(head, dj_http_server_date(connection->server));
     dj_buf_append(head, "\r\n", 2);
-    append_headers(head, headers, count);
+    append_headers(head, &connection->exchange, headers, count);
+    append_headers(head, &connection->exchange, connection->exchange.added,
+                   connection->exchange.added_count);
     if (connection->must_close || connection->server->is_draining ||
         (connection->has_ended && connection->input.len == 0)) {
         connection->must_close = true;
@@ -107,6 +130,28 @@ static bool is_client_there(const struct dj_http_connection *connection)
     return connection->state != DJ_HTTP_CLOSED && connection->server;
 }
 
+/* What others have not read yet leaves no room to queue an answer of this size. */
+static bool is_too_much(const struct dj_http_connection *connection, size_t bytes)
+{
+    struct dj_http_server *server = connection->server;
+    if (bytes <= DJ_HTTP_SMALL_BYTES_MAX)
+        return false;
+    /* A quarter is left for requests on their way in, unless this answer alone needs it. */
+    uint64_t max = server->limits.bytes_in_flight_max;
+    uint64_t kept_free = bytes <= max / 2 ? max / 4 : 0;
+    return !dj_http_server_has_room(server, connection, bytes + kept_free);
+}
+
+static void refuse_for_size(struct dj_http_exchange *exchange)
+{
+    static const char detail[] = "too many answers wait for their clients";
+    struct dj_http_server *server = dj_http_connection_of(exchange)->server;
+    if (server->on_error)
+        server->on_error(server->ctx, 503, detail, exchange->request.path, exchange);
+    else
+        dj_http_respond(exchange, 503, NULL, 0, deja_slice_text(detail));
+}
+
 void dj_http_respond(struct dj_http_exchange *exchange, int status,
                      const struct dj_http_header *headers, size_t header_count,
                      struct deja_slice body)
@@ -114,6 +159,10 @@ void dj_http_respond(struct dj_http_exchange *exchange, int status,
     struct dj_http_connection *connection = dj_http_connection_of(exchange);
     assert(exchange->is_active && !exchange->is_begun);
     exchange->on_event = NULL;
+    if (is_client_there(connection) && is_too_much(connection, body.len)) {
+        refuse_for_size(exchange);
+        return;
+    }
     if (is_client_there(connection)) {
         begin_head(connection, status, headers, header_count);
         if (status != 204 && status != 304)
@@ -180,7 +229,10 @@ bool dj_http_respond_write(struct dj_http_exchange *exchange, struct deja_slice 
     }
     if (connection->is_broken)
         return !exchange->on_event; /* a watcher is about to hear of it */
-    if (dj_stream_queued_bytes(connection->stream) <= DJ_HTTP_QUEUED_BYTES_MAX)
+    struct dj_http_server *server = connection->server;
+    bool is_short = dj_http_server_bytes_in_flight(server) > server->limits.bytes_in_flight_max / 2;
+    size_t queued_max = is_short ? DJ_HTTP_SMALL_BYTES_MAX : DJ_HTTP_QUEUED_BYTES_MAX;
+    if (dj_stream_queued_bytes(connection->stream) <= queued_max)
         return true;
     exchange->wants_drained = true;
     return false;

@@ -8,6 +8,7 @@
 #include <assert.h>
 
 #include "base/alloc.h"
+#include "net/http_addresses.h"
 #include "net/http_internal.h"
 
 enum { SWEEP_MS_MIN = 5, SWEEP_MS_MAX = 1000, SWEEPS_PER_TIMEOUT = 8 };
@@ -18,6 +19,7 @@ const struct dj_http_limits dj_http_limits_default = {
     .body_bytes_max = (uint64_t)32 << 20,
     .bytes_in_flight_max = (uint64_t)256 << 20,
     .connections_max = 10000,
+    .spared_ms = 1000,
     .header_timeout_ms = 10000,
     .idle_timeout_ms = 75000,
     .body_bytes_per_s_min = 1024,
@@ -56,10 +58,19 @@ static void refuse(struct dj_stream *stream)
 static void on_accept(void *ctx, struct dj_stream *stream)
 {
     struct dj_http_server *server = ctx;
-    if (server->open_count >= server->limits.connections_max)
+    struct dj_http_addresses *addresses = server->limits.addresses;
+    uint8_t peer[16];
+    dj_stream_peer(stream, peer);
+    if (addresses && !dj_http_addresses_enter(addresses, peer)) {
         refuse(stream);
-    else
-        dj_http_connection_accept(server, stream);
+        return;
+    }
+    if (server->open_count >= server->limits.connections_max && !dj_http_connection_evict(server))
+        refuse(stream);
+    else if (dj_http_connection_accept(server, stream))
+        return; /* leaves the table when it is closed */
+    if (addresses)
+        dj_http_addresses_leave(addresses, peer);
 }
 
 static void for_each_connection(struct dj_http_server *server, uint64_t now_us,
@@ -127,15 +138,16 @@ static void on_drain_timeout(void *ctx)
     for_each_connection(server, 0, cut);
 }
 
-enum deja_status dj_http_server_open(struct dj_loop *loop, const char *host, uint16_t port,
-                                     const struct dj_http_limits *limits, void *ctx,
-                                     dj_http_handler_fn *handler, dj_http_error_fn *on_error,
-                                     struct dj_http_server **out_server, struct deja_error *error)
+/* All but the listener. */
+static enum deja_status create_server(struct dj_loop *loop, const struct dj_http_limits *limits,
+                                      void *ctx, dj_http_handler_fn *handler,
+                                      dj_http_error_fn *on_error,
+                                      struct dj_http_server **out_server)
 {
     assert(dj_loop_is_current(loop) && handler);
     struct dj_http_server *server = dj_alloc_zeroed(1, sizeof(*server));
     if (!server)
-        return deja_error_set(error, DEJA_ERR_NOMEM, "no memory for a server");
+        return DEJA_ERR_NOMEM;
     server->loop = loop;
     server->limits = limits ? *limits : dj_http_limits_default;
     server->ctx = ctx;
@@ -143,13 +155,22 @@ enum deja_status dj_http_server_open(struct dj_loop *loop, const char *host, uin
     server->on_error = on_error;
     server->date_s = -1;
     dj_list_init(&server->connections);
+    dj_list_init(&server->waiting);
     enum deja_status status = dj_timer_create(loop, server, on_sweep, &server->sweep);
     if (status == DEJA_OK)
         status = dj_timer_create(loop, server, on_drain_timeout, &server->drain_timer);
-    if (status != DEJA_OK)
-        deja_error_set(error, status, "no memory for a server");
-    else
-        status = dj_listener_open(loop, host, port, server, on_accept, &server->listener, error);
+    if (status != DEJA_OK) {
+        dj_http_server_destroy(server);
+        return status;
+    }
+    *out_server = server;
+    return DEJA_OK;
+}
+
+/* The listener was tried: it is there, or the server goes. */
+static enum deja_status finish_open(struct dj_http_server *server, enum deja_status status,
+                                    struct dj_http_server **out_server)
+{
     if (status != DEJA_OK) {
         dj_http_server_destroy(server);
         return status;
@@ -159,6 +180,33 @@ enum deja_status dj_http_server_open(struct dj_loop *loop, const char *host, uin
     server->port = dj_listener_port(server->listener);
     *out_server = server;
     return DEJA_OK;
+}
+
+enum deja_status dj_http_server_open(struct dj_loop *loop, const char *host, uint16_t port,
+                                     const struct dj_http_limits *limits, void *ctx,
+                                     dj_http_handler_fn *handler, dj_http_error_fn *on_error,
+                                     struct dj_http_server **out_server, struct deja_error *error)
+{
+    struct dj_http_server *server = NULL;
+    enum deja_status status = create_server(loop, limits, ctx, handler, on_error, &server);
+    if (status != DEJA_OK)
+        return deja_error_set(error, status, "no memory for a server");
+    status = dj_listener_open(loop, host, port, server, on_accept, &server->listener, error);
+    return finish_open(server, status, out_server);
+}
+
+enum deja_status dj_http_server_open_fd(struct dj_loop *loop, int fd,
+                                        const struct dj_http_limits *limits, void *ctx,
+                                        dj_http_handler_fn *handler, dj_http_error_fn *on_error,
+                                        struct dj_http_server **out_server,
+                                        struct deja_error *error)
+{
+    struct dj_http_server *server = NULL;
+    enum deja_status status = create_server(loop, limits, ctx, handler, on_error, &server);
+    if (status != DEJA_OK)
+        return deja_error_set(error, status, "no memory for a server");
+    status = dj_listener_open_fd(loop, fd, server, on_accept, &server->listener, error);
+    return finish_open(server, status, out_server);
 }
 
 uint16_t dj_http_server_port(const struct dj_http_server *server)

@@ -7,6 +7,8 @@
 #ifndef DJ_NET_HTTP_SERVER_H
 #define DJ_NET_HTTP_SERVER_H
 
+#include <stdatomic.h>
+
 #include <deja/base.h>
 
 #include "base/arena.h"
@@ -33,12 +35,21 @@ struct dj_http_request {
     struct dj_arena *arena; /* memory of this exchange, for the handler too */
 };
 
+struct dj_http_addresses;
+
 struct dj_http_limits {
-    uint32_t header_bytes_max;     /* 64 KiB */
-    uint32_t headers_max;          /* 100 */
-    uint64_t body_bytes_max;       /* 32 MiB */
-    uint64_t bytes_in_flight_max;  /* 256 MiB over all connections of this server */
-    uint32_t connections_max;      /* 10,000 */
+    uint32_t header_bytes_max;    /* 64 KiB */
+    uint32_t headers_max;         /* 100 */
+    uint64_t body_bytes_max;      /* 32 MiB */
+    uint64_t bytes_in_flight_max; /* 256 MiB over all connections */
+    /* Where they are counted for several servers together, borrowed until the last is destroyed;
+     * NULL: each for itself. */
+    _Atomic uint64_t *bytes_in_flight;
+    uint32_t connections_max; /* 10,000; beyond, one that waits is closed, or 503 */
+    /* Counts the connections of each client address; borrowed until the server is destroyed.
+     * NULL: not counted. */
+    struct dj_http_addresses *addresses;
+    uint32_t spared_ms;            /* 1 s: who has waited less long is not closed for another */
     uint32_t header_timeout_ms;    /* 10 s from the first byte */
     uint32_t idle_timeout_ms;      /* 75 s between requests */
     uint32_t body_bytes_per_s_min; /* 1 KiB/s after 5 s */
@@ -59,6 +70,12 @@ enum deja_status dj_http_server_open(struct dj_loop *loop, const char *host, uin
                                      dj_http_handler_fn *handler, dj_http_error_fn *on_error,
                                      struct dj_http_server **out_server,
                                      struct deja_error *error) DEJA_NODISCARD;
+/* The same over a bound socket that is inherited; fd as in dj_listener_open_fd. */
+enum deja_status dj_http_server_open_fd(struct dj_loop *loop, int fd,
+                                        const struct dj_http_limits *limits, void *ctx,
+                                        dj_http_handler_fn *handler, dj_http_error_fn *on_error,
+                                        struct dj_http_server **out_server,
+                                        struct deja_error *error) DEJA_NODISCARD;
 uint16_t dj_http_server_port(const struct dj_http_server *server);
 
 /* Stops accepting, closes idle connections; running exchanges are answered with
@@ -72,13 +89,19 @@ uint32_t dj_http_server_connections(const struct dj_http_server *server);
 const struct dj_http_request *dj_http_exchange_request(const struct dj_http_exchange *exchange);
 struct dj_loop *dj_http_exchange_loop(const struct dj_http_exchange *exchange);
 
+/* Headers of the answer, whoever gives it; of what is named here the answer's own are left out, but
+ * for Vary. headers and what they point to live as long as the exchange (its arena). */
+void dj_http_exchange_add_headers(struct dj_http_exchange *exchange,
+                                  const struct dj_http_header *headers, size_t count);
+
 /* First header of that name (any case), or a NULL slice. */
 struct deja_slice dj_http_find_header(const struct dj_http_request *request, const char *name);
 
-/* Whole answer. headers: without Content-Length, Connection, Transfer-Encoding and Date, which the
- * server writes; values with control characters are refused (the header is left out). body is
- * borrowed until return. The exchange ends; do not touch it again. Cannot fail: a client that is
- * gone is not an error. */
+/* Whole answer; where it is large and does not fit into bytes_in_flight_max beside what other
+ * clients have not read yet, a 503 goes out instead. headers: without Content-Length,
+ * Connection, Transfer-Encoding and Date, which the server writes; values with control
+ * characters are refused (the header is left out). body is borrowed until return. The exchange
+ * ends; do not touch it again. Cannot fail: a client that is gone is not an error. */
 void dj_http_respond(struct dj_http_exchange *exchange, int status,
                      const struct dj_http_header *headers, size_t header_count,
                      struct deja_slice body);
@@ -101,7 +124,8 @@ void dj_http_respond_begin(struct dj_http_exchange *exchange, int status,
                            const struct dj_http_header *headers, size_t header_count,
                            int64_t content_length);
 /* Bytes are copied where the socket does not take them at once. Returns false when the caller
- * should pause until DJ_HTTP_DRAINED (more than 256 KiB queued). */
+ * should pause until DJ_HTTP_DRAINED (more than 256 KiB queued; 16 KiB once half of
+ * bytes_in_flight_max is taken). */
 bool dj_http_respond_write(struct dj_http_exchange *exchange, struct deja_slice bytes);
 void dj_http_respond_end(struct dj_http_exchange *exchange);
 /* Breaks the connection so that the client sees an unfinished answer (upstream died). */

@@ -30,6 +30,7 @@ struct watch {
     struct dj_outbound *outbound;
     struct dj_poll *poll;
     curl_socket_t fd;
+    int events; /* what curl wants to hear of */
 };
 
 static enum deja_status status_from_curl(CURLcode code)
@@ -128,11 +129,13 @@ static void on_curl_timer(void *ctx)
 static void on_socket_ready(void *ctx, int ready)
 {
     struct watch *watch = ctx;
-    int events = 0;
-    if (ready < 0)
-        events = CURL_CSELECT_ERR;
-    else
-        events = ((ready & DJ_POLL_READ) ? CURL_CSELECT_IN : 0) |
+    if (ready < 0) {
+        /* A reset, mostly. curl shall find it by reading: told of an error, it would give up a call
+         * on a kept connection instead of sending it once more. */
+        dj_poll_set(watch->poll, watch->events); /* watching has ended with the failure */
+        ready = DJ_POLL_READ | DJ_POLL_WRITE;
+    }
+    int events = ((ready & DJ_POLL_READ) ? CURL_CSELECT_IN : 0) |
                  ((ready & DJ_POLL_WRITE) ? CURL_CSELECT_OUT : 0);
     drive(watch->outbound, watch->fd, events);
 }
@@ -197,6 +200,7 @@ static int on_socket_wish(CURL *easy, curl_socket_t fd, int wish, void *ctx, voi
         events |= DJ_POLL_READ;
     if (wish == CURL_POLL_OUT || wish == CURL_POLL_INOUT)
         events |= DJ_POLL_WRITE;
+    watch->events = events;
     dj_poll_set(watch->poll, events);
     return 0;
 }

@@ -145,7 +145,7 @@ static size_t on_head_line(char *line, size_t size, size_t count, void *ctx)
     long status = 0;
     if (curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status) != CURLE_OK)
         return 0;
-    if (status == 101 || status < 100 || status > 999) {
+    if (status == 101 || status < 100 || status > 599) {
         dj_outbound_call_end(call, DEJA_ERR_IO, "the upstream's status is not an answer");
         return 0;
     }

@@ -51,13 +51,27 @@ static const struct bucket_set bucket_sets[] = {
                                 "0.88", "0.9",  "0.92", "0.94", "0.96", "0.98", "1.0"}},
 };
 
+/* Who holds `is_held` may touch the rest; nobody waits for it. */
+struct exemplar {
+    atomic_flag is_held;
+    size_t bucket;
+    double value;
+    char trace_id[DJ_EXEMPLAR_ID_MAX + 1]; /* "": none yet */
+};
+
 struct dj_series {
     struct dj_metric *metric;
+    struct exemplar *exemplar; /* histograms only; in the same allocation */
     _Atomic(struct dj_series *) next;
     char *labels;           /* owned: tenant="a",level="b" with escapes; "" without labels */
     _Atomic uint64_t value; /* bits of a double; a histogram's sum */
     _Atomic uint64_t buckets[];
 };
+
+/* The exemplar lies behind the buckets. */
+static_assert(sizeof(struct dj_series) % _Alignof(struct exemplar) == 0 &&
+                  sizeof(uint64_t) % _Alignof(struct exemplar) == 0,
+              "what follows the buckets is aligned");
 
 struct dj_metric {
     struct dj_metric_desc desc; /* its texts are static */
@@ -241,8 +255,8 @@ static size_t bucket_count(const struct dj_metric *metric)
 static struct dj_series *add_series(struct dj_metric *metric, struct deja_slice labels)
 {
     size_t buckets = bucket_count(metric);
-    struct dj_series *series =
-        dj_alloc_zeroed(1, sizeof *series + buckets * sizeof series->buckets[0]);
+    size_t bytes = sizeof(struct dj_series) + buckets * sizeof(_Atomic uint64_t);
+    struct dj_series *series = dj_alloc_zeroed(1, bytes + (buckets ? sizeof(struct exemplar) : 0));
     char *copy = series ? dj_strdup(labels) : NULL;
     if (!copy || dj_map_put(metric->by_values, labels, series, NULL) != DEJA_OK) {
         dj_free(copy);
@@ -251,6 +265,10 @@ static struct dj_series *add_series(struct dj_metric *metric, struct deja_slice 
     }
     series->metric = metric;
     series->labels = copy;
+    if (buckets) {
+        series->exemplar = (struct exemplar *)(void *)((char *)series + bytes);
+        atomic_flag_clear(&series->exemplar->is_held);
+    }
     metric->series_count++;
     atomic_store_explicit(metric->last ? &metric->last->next : &metric->first, series,
                           memory_order_release);
@@ -330,17 +348,37 @@ void dj_series_set(struct dj_series *series, double value)
     atomic_store_explicit(&series->value, bits_of(value), memory_order_relaxed);
 }
 
+static size_t bucket_of(const struct dj_series *series, double value)
+{
+    const struct bucket_set *set = &bucket_sets[series->metric->desc.buckets];
+    size_t index = 0;
+    while (index < set->count && value > set->bounds[index])
+        index++;
+    return index;
+}
+
 void dj_series_observe(struct dj_series *series, double value)
 {
     if (!series || isnan(value))
         return;
     assert(series->metric->desc.type == DJ_HISTOGRAM);
-    const struct bucket_set *set = &bucket_sets[series->metric->desc.buckets];
-    size_t index = 0;
-    while (index < set->count && value > set->bounds[index])
-        index++;
-    atomic_fetch_add_explicit(&series->buckets[index], 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&series->buckets[bucket_of(series, value)], 1, memory_order_relaxed);
     add_relaxed(&series->value, value);
+}
+
+void dj_series_exemplar(struct dj_series *series, double value, const char *trace_id)
+{
+    size_t len = strlen(trace_id);
+    if (!series || isnan(value) || len > DJ_EXEMPLAR_ID_MAX)
+        return;
+    assert(series->metric->desc.type == DJ_HISTOGRAM);
+    struct exemplar *exemplar = series->exemplar;
+    if (atomic_flag_test_and_set_explicit(&exemplar->is_held, memory_order_acquire))
+        return;
+    exemplar->bucket = bucket_of(series, value);
+    exemplar->value = value;
+    memcpy(exemplar->trace_id, trace_id, len + 1);
+    atomic_flag_clear_explicit(&exemplar->is_held, memory_order_release);
 }
 
 double dj_series_value(const struct dj_series *series)
@@ -386,7 +424,20 @@ static void append_sample(struct dj_buf *out, const struct dj_series *series, co
     dj_buf_append_byte(out, ' ');
 }
 
-static void append_series(struct dj_buf *out, const struct dj_series *series)
+/* Behind the line of its bucket. */
+static void append_exemplar(struct dj_buf *out, const struct dj_series *series, size_t bucket)
+{
+    struct exemplar *exemplar = series->exemplar;
+    if (atomic_flag_test_and_set_explicit(&exemplar->is_held, memory_order_acquire))
+        return;
+    if (exemplar->trace_id[0] && exemplar->bucket == bucket) {
+        dj_buf_append_format(out, " # {trace_id=\"%s\"} ", exemplar->trace_id);
+        append_number(out, exemplar->value);
+    }
+    atomic_flag_clear_explicit(&exemplar->is_held, memory_order_release);
+}
+
+static void append_series(struct dj_buf *out, const struct dj_series *series, bool is_openmetrics)
 {
     double value = double_of(atomic_load_explicit(&series->value, memory_order_relaxed));
     if (series->metric->desc.type != DJ_HISTOGRAM) {
@@ -401,6 +452,8 @@ static void append_series(struct dj_buf *out, const struct dj_series *series)
         count += atomic_load_explicit(&series->buckets[i], memory_order_relaxed);
         append_sample(out, series, "_bucket", i < set->count ? set->texts[i] : "+Inf");
         dj_buf_append_u64(out, count);
+        if (is_openmetrics)
+            append_exemplar(out, series, i);
         dj_buf_append_byte(out, '\n');
     }
     append_sample(out, series, "_sum", NULL);
@@ -444,7 +497,7 @@ void dj_metrics_write(const struct dj_metrics *metrics, bool is_openmetrics, str
         if (series)
             append_family(out, metric, is_openmetrics);
         for (; series; series = atomic_load_explicit(&series->next, memory_order_acquire))
-            append_series(out, series);
+            append_series(out, series, is_openmetrics);
     }
     if (is_openmetrics)
         dj_buf_append_text(out, "# EOF\n");

@@ -43,6 +43,11 @@ struct dj_series *dj_metric_series(struct dj_metric *metric, const char *const *
 void dj_series_add(struct dj_series *series, double amount);    /* counter, gauge */
 void dj_series_set(struct dj_series *series, double value);     /* gauge */
 void dj_series_observe(struct dj_series *series, double value); /* histogram */
+/* A histogram's example: value, already observed, was that of this trace. The last one is kept and
+ * written with its bucket (OpenMetrics). trace_id: printable, at most DJ_EXEMPLAR_ID_MAX bytes,
+ * copied. May be lost when another thread gives one at the same moment. */
+#define DJ_EXEMPLAR_ID_MAX 32u
+void dj_series_exemplar(struct dj_series *series, double value, const char *trace_id);
 double dj_series_value(const struct dj_series *series); /* counter, gauge; histogram: count */
 
 /* Appends the exposition; is_openmetrics adds # EOF and strips _total from family names. */

@@ -10,7 +10,7 @@ static int digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-static enum deja_status decode(struct deja_slice text, struct dj_buf *out)
+static enum deja_status decode(struct deja_slice text, bool is_plus_space, struct dj_buf *out)
 {
     size_t before = out->len;
     for (size_t at = 0; at < text.len; at++) {
@@ -24,11 +24,13 @@ static enum deja_status decode(struct deja_slice text, struct dj_buf *out)
             }
             c = (char)(high * 16 + low);
             at += 2;
-        } else if (c == '+') {
+        } else if (c == '+' && is_plus_space) {
             c = ' ';
         }
         dj_buf_append_byte(out, c);
     }
+    if (out->status != DEJA_OK)
+        out->len = before;
     return out->status;
 }
 
@@ -44,9 +46,14 @@ enum deja_status dj_form_get(struct deja_slice query, const char *name, struct d
         size_t name_len = equals ? (size_t)(equals - member.data) : member.len;
         if (member.len && deja_slice_is_equal(deja_slice(member.data, name_len), wanted)) {
             size_t value_at = equals ? name_len + 1 : name_len;
-            return decode(deja_slice(member.data + value_at, member.len - value_at), out);
+            return decode(deja_slice(member.data + value_at, member.len - value_at), true, out);
         }
         start = at + 1;
     }
     return DEJA_ERR_NOT_FOUND;
+}
+
+enum deja_status dj_form_segment(struct deja_slice segment, struct dj_buf *out)
+{
+    return decode(segment, false, out);
 }

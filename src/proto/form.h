@@ -1,4 +1,4 @@
-/* proto/form.h - a value out of a URL's query: percent decoding, "+" as a space.
+/* proto/form.h - values out of a URL: percent decoding; in a query "+" is a space.
  *
  * Trust: untrusted. Threads: any; no state.
  */
@@ -15,5 +15,8 @@
  */
 enum deja_status dj_form_get(struct deja_slice query, const char *name,
                              struct dj_buf *out) DEJA_NODISCARD;
+
+/* Appends the decoded segment of a path, where "+" is itself. Fails as dj_form_get does. */
+enum deja_status dj_form_segment(struct deja_slice segment, struct dj_buf *out) DEJA_NODISCARD;
 
 #endif

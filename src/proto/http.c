@@ -42,7 +42,9 @@ struct dj_http_parser {
     uint64_t body_bytes;
     uint64_t chunk_count;
     bool has_begun;
+    const char *target_end; /* where the target ended in what is fed now; NULL: before */
     bool is_target_done;
+    bool is_protocol_seen;
     bool is_in_value;
     bool is_head_done;
     bool is_done;
@@ -89,6 +91,7 @@ static int on_message_begin(llhttp_t *llhttp)
 static int on_url(llhttp_t *llhttp, const char *at, size_t len)
 {
     struct dj_http_parser *parser = llhttp->data;
+    parser->target_end = at + len;
     return keep(parser, at, len, &parser->target_len);
 }
 
@@ -222,6 +225,15 @@ void dj_http_parser_next(struct dj_http_parser *parser)
     parser->llhttp.data = parser;
 }
 
+void dj_http_parser_trim(struct dj_http_parser *parser)
+{
+    assert(!parser->has_begun);
+    dj_buf_fini(&parser->head_bytes);
+    dj_free(parser->fields);
+    parser->fields = NULL;
+    parser->field_cap = 0;
+}
+
 static void make_slices(struct dj_http_parser *parser)
 {
     const char *at = parser->head_bytes.data;
@@ -263,7 +275,8 @@ static int check_target(struct dj_http_parser *parser)
 {
     struct deja_slice target = parser->head.target;
     for (size_t i = 0; i < target.len; i++)
-        if (target.data[i] <= 0x20 || target.data[i] >= 0x7f || target.data[i] == '#')
+        if (target.data[i] <= 0x20 || target.data[i] >= 0x7f || target.data[i] == '#' ||
+            target.data[i] == '\\')
             return fail(parser, 400, "a character that may not stand in a target");
     if (target.len && target.data[0] == '/')
         return 0;
@@ -346,6 +359,8 @@ static int check_head(struct dj_http_parser *parser)
     head->is_keep_alive = llhttp_should_keep_alive(&parser->llhttp) != 0;
     if (parser->llhttp.method == HTTP_CONNECT)
         return fail(parser, 501, "CONNECT is not offered");
+    if (parser->llhttp.method == HTTP_TRACE) /* shows credentials to whoever could make it sent */
+        return fail(parser, 501, "TRACE is not offered");
     int failed = check_fields(parser, &framing);
     if (!failed && head->minor_version && !framing.host_count)
         failed = fail(parser, 400, "Host is missing");
@@ -395,10 +410,30 @@ static size_t execute(struct dj_http_parser *parser, struct deja_slice bytes)
     return taken;
 }
 
+/* llhttp also takes RTSP/1.0 and ICE/1.0 for some methods. It has checked the word, of which the
+ * first letter is enough. Without a word (HTTP/0.9) the target is told as ended only after the
+ * line's end; what begins there is passed over, and check_head refuses the version. */
+static void check_protocol(struct dj_http_parser *parser, struct deja_slice taken)
+{
+    if (!parser->is_target_done || parser->is_protocol_seen || !taken.len)
+        return;
+    const char *end = taken.data + taken.len;
+    const char *at = parser->target_end ? parser->target_end : taken.data;
+    while (at < end && (*at == ' ' || *at == '\r' || *at == '\n'))
+        at++;
+    if (at == end)
+        return;
+    parser->is_protocol_seen = true;
+    if (*at != 'H')
+        fail(parser, 505, "only HTTP is spoken");
+}
+
 static enum dj_http_step feed_head(struct dj_http_parser *parser, struct deja_slice bytes,
                                    size_t *out_taken)
 {
+    parser->target_end = NULL;
     *out_taken = execute(parser, bytes);
+    check_protocol(parser, deja_slice(bytes.data, *out_taken));
     bool is_complete = llhttp_get_errno(&parser->llhttp) == HPE_PAUSED;
     if (!parser->status && !is_complete && parser->wire_bytes > parser->limits.head_bytes_max)
         fail_too_long(parser);
@@ -454,6 +489,11 @@ struct deja_slice dj_http_head_find(const struct dj_http_head *head, const char 
 bool dj_http_parser_has_begun(const struct dj_http_parser *parser)
 {
     return parser->has_begun;
+}
+
+size_t dj_http_parser_head_bytes(const struct dj_http_parser *parser)
+{
+    return parser->head_bytes.len;
 }
 
 uint64_t dj_http_parser_body_bytes(const struct dj_http_parser *parser)

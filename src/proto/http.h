@@ -14,8 +14,9 @@
  *
  * Refused: Content-Length together with Transfer-Encoding, two or malformed Content-Length, any
  * coding but one "chunked", folded headers, bare CR or LF, a space before the colon, control
- * characters and NUL, a missing, double or malformed Host, targets that are not plain ASCII,
- * CONNECT, versions other than 1.0 and 1.1. An absolute target is taken only if its authority is
+ * characters and NUL, a missing, double or malformed Host, targets that are not plain ASCII or have
+ * a backslash (clients disagree whether it is a slash), CONNECT, TRACE, other protocols than HTTP,
+ * versions other than 1.0 and 1.1. An absolute target is taken only if its authority is
  * the Host. Upgrade is not offered: the header is left to stand and means nothing. Trailers and
  * chunk extensions are dropped, and bounded.
  *
@@ -77,6 +78,8 @@ enum dj_http_step dj_http_parser_feed(struct dj_http_parser *parser, struct deja
                                       dj_http_body_fn *on_body) DEJA_NODISCARD;
 /* Forgets the request that is done and waits for the next; keeps its memory. */
 void dj_http_parser_next(struct dj_http_parser *parser);
+/* Gives that memory back; between requests only. */
+void dj_http_parser_trim(struct dj_http_parser *parser);
 
 /* From HEAD (or DONE) on. */
 const struct dj_http_head *dj_http_parser_head(const struct dj_http_parser *parser);
@@ -85,6 +88,8 @@ struct deja_slice dj_http_head_find(const struct dj_http_head *head, const char 
 /* True as soon as a byte of a request was taken (empty lines before it do not count): tells a half
  * request from an idle connection. */
 bool dj_http_parser_has_begun(const struct dj_http_parser *parser);
+/* Bytes of the head that are kept: while it arrives, and until next. */
+size_t dj_http_parser_head_bytes(const struct dj_http_parser *parser);
 /* Body bytes handed out so far. */
 uint64_t dj_http_parser_body_bytes(const struct dj_http_parser *parser);
 

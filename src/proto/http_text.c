@@ -26,16 +26,35 @@ static bool is_one_of(char c, const char *set)
 
 bool dj_http_is_token(struct deja_slice text)
 {
-    for (size_t i = 0; i < text.len; i++)
-        if (!is_alnum(text.data[i]) && !is_one_of(text.data[i], "!#$%&'*+-.^_`|~"))
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.data[i];
+        if (!is_alnum(c) && c != '-' && !is_one_of(c, "!#$%&'*+.^_`|~"))
             return false;
+    }
     return text.len > 0;
+}
+
+/* May one of these eight bytes be a control character? The usual tricks with borrows: exact for
+ * "none", so that what is clean, which is nearly everything, is passed at eight bytes a step. */
+static bool may_hold_control(const char *bytes)
+{
+    const uint64_t ones = UINT64_MAX / 255;
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);
+    uint64_t is_delete = word ^ (ones * 0x7f);
+    return ((((word - ones * 0x20) & ~word) | ((is_delete - ones) & ~is_delete)) & (ones << 7)) !=
+           0;
 }
 
 bool dj_http_is_value(struct deja_slice text)
 {
-    for (size_t i = 0; i < text.len; i++) {
-        unsigned char c = (unsigned char)text.data[i];
+    size_t i = 0;
+    while (i < text.len) {
+        if (text.len - i >= 8 && !may_hold_control(text.data + i)) {
+            i += 8;
+            continue;
+        }
+        unsigned char c = (unsigned char)text.data[i++];
         if ((c < 0x20 && c != '\t') || c == 0x7f)
             return false;
     }
@@ -84,9 +103,13 @@ bool dj_http_is_same_slice(struct deja_slice a, struct deja_slice b)
     return true;
 }
 
+/* Without the length of b: most comparisons end at their first letter. */
 bool dj_http_is_same(struct deja_slice a, const char *b)
 {
-    return dj_http_is_same_slice(a, deja_slice_text(b));
+    for (size_t i = 0; i < a.len; i++)
+        if (!b[i] || to_lower(a.data[i]) != to_lower(b[i]))
+            return false;
+    return !b[a.len];
 }
 
 static bool is_blank(char c)

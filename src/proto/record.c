@@ -252,7 +252,7 @@ static enum deja_status read_payload(struct deja_slice payload, struct dj_entry 
     }
     if (reader.has_failed || reader.left.len || check_lengths(&entry) != DEJA_OK)
         return DEJA_ERR_CORRUPT;
-    if (entry.kind < DJ_ENTRY_CHAT || entry.kind > DJ_ENTRY_API)
+    if (entry.kind < DJ_ENTRY_CHAT || entry.kind > DJ_ENTRY_BYTES)
         return DEJA_ERR_UNSUPPORTED;
     *out_entry = entry;
     return DEJA_OK;
@@ -289,6 +289,12 @@ static enum deja_status read_header(struct deja_slice record, struct header *out
         return DEJA_ERR_UNSUPPORTED; /* whole, but made by a build that can do more */
     *out_header = header;
     return DEJA_OK;
+}
+
+size_t dj_record_plain_bytes(struct deja_slice record)
+{
+    struct header header;
+    return read_header(record, &header) == DEJA_OK ? HEADER_BYTES + header.unpacked_len : 0;
 }
 
 static enum deja_status unpack(const struct header *header, struct deja_slice stored,

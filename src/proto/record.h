@@ -19,6 +19,7 @@ enum dj_entry_kind {
     DJ_ENTRY_CHAT = 1,      /* a chat.completion object */
     DJ_ENTRY_EMBEDDING = 2, /* one input item: float32 little-endian bytes */
     DJ_ENTRY_API = 3,       /* put through the cache API: any JSON */
+    DJ_ENTRY_BYTES = 4,     /* put by a program through the library: any bytes */
 };
 
 /* A tag and the value its counter had when the answer's making began (DESIGN: validity by
@@ -36,10 +37,10 @@ struct dj_entry {
     uint8_t scope[DJ_ID_BYTES];     /* all zero: never found by meaning */
     uint64_t version;               /* larger is newer */
     int64_t created_ms;
-    int64_t expires_ms;     /* absolute, jitter included; 0: never */
-    int64_t stale_until_ms; /* >= expires_ms, or 0 */
-    uint8_t kind;           /* enum dj_entry_kind */
-    uint64_t tenant_generation;
+    int64_t expires_ms;         /* absolute, jitter included; 0: never */
+    int64_t stale_until_ms;     /* >= expires_ms, or 0 */
+    uint8_t kind;               /* enum dj_entry_kind */
+    uint64_t tenant_generation; /* the tenant's counter plus that of the namespace */
     uint32_t input_tokens;
     uint32_t output_tokens;
     double cost_usd;
@@ -64,5 +65,8 @@ enum deja_status dj_record_encode(const struct dj_entry *entry, struct dj_buf *o
 enum deja_status dj_record_decode(struct deja_slice record, size_t payload_bytes_max,
                                   struct dj_buf *scratch,
                                   struct dj_entry *out_entry) DEJA_NODISCARD;
+
+/* What a whole record that dj_record_encode made would take without compression. */
+size_t dj_record_plain_bytes(struct deja_slice record);
 
 #endif

@@ -37,6 +37,7 @@ void dj_call_destroy(struct dj_call *call)
     if (!call)
         return;
     atomic_fetch_sub(&call->context->calls, 1);
+    atomic_fetch_sub(&call->context->call_bytes, call->charged_bytes);
     dj_buf_fini(&call->pending);
     dj_buf_fini(&call->whole);
     dj_buf_fini(&call->made);
@@ -63,8 +64,20 @@ static bool is_left_out(const struct dj_http_request *request, struct deja_slice
            (dj_http_is_same(name, "accept-encoding") || dj_http_is_same(name, "content-encoding"));
 }
 
+static void add_trace(struct dj_call *call, const struct dj_trace *trace)
+{
+    char text[DJ_TRACEPARENT_BYTES];
+    if (!trace->id[0] || call->header_count == HEADERS_MAX)
+        return;
+    dj_trace_write(trace, text);
+    struct deja_slice copy = dj_arena_copy(&call->arena, deja_slice_text(text));
+    if (copy.data) /* without memory the trace ends here, not the request */
+        call->headers[call->header_count++] =
+            (struct dj_http_header){deja_slice_text("traceparent"), copy};
+}
+
 enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http_request *request,
-                                      bool is_cached_surface)
+                                      const struct dj_trace *trace, bool is_cached_surface)
 {
     const char *base = call->context->upstream_url;
     size_t url_len = strlen(base) + request->target.len;
@@ -80,7 +93,9 @@ enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http
     call->method = method.data;
     for (size_t i = 0; i < request->header_count && call->header_count < HEADERS_MAX; i++) {
         const struct dj_http_header *header = &request->headers[i];
-        if (is_left_out(request, header->name, is_cached_surface))
+        if (is_left_out(request, header->name, is_cached_surface) ||
+            dj_http_is_same(header->name, "traceparent") ||
+            (trace->is_restarted && dj_http_is_same(header->name, "tracestate")))
             continue;
         struct dj_http_header copy = {dj_arena_copy(&call->arena, header->name),
                                       dj_arena_copy(&call->arena, header->value)};
@@ -88,6 +103,7 @@ enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http
             return DEJA_ERR_NOMEM;
         call->headers[call->header_count++] = copy;
     }
+    add_trace(call, trace);
     return DEJA_OK;
 }
 
@@ -106,6 +122,7 @@ static void start_lookup(struct dj_call *call)
         .max_age_ms = call->knobs.max_age_ms,
     };
     dj_engine_begin_fill(engine, &call->entry, &fill);
+    call->lookup_started_us = dj_loop_monotonic_us(call->home);
     if (!call->is_lookup) {
         start_upstream(call);
         return;
@@ -148,6 +165,16 @@ static bool join_running(struct dj_join *join, struct dj_flights *flights)
     return true;
 }
 
+/* False: what other calls keep leaves no room for this one. */
+static bool charge(struct dj_call *call)
+{
+    struct dj_proxy_context *context = call->context;
+    uint64_t bytes = call->arena.used_bytes;
+    uint64_t others = atomic_fetch_add(&context->call_bytes, bytes);
+    call->charged_bytes = bytes;
+    return others == 0 || others + bytes <= context->call_bytes_max;
+}
+
 /* On home. */
 static void join_home(void *ctx)
 {
@@ -161,8 +188,10 @@ static void join_home(void *ctx)
     else if (join_running(join, flights))
         return;
     struct dj_flight *flight = NULL;
-    enum deja_status status = dj_flights_open(flights, call->flight_key, policy->record_bytes_max,
-                                              call, free_call, &flight);
+    enum deja_status status = DEJA_ERR_LIMIT;
+    if (charge(call))
+        status = dj_flights_open(flights, call->flight_key, policy->record_bytes_max, call,
+                                 free_call, &flight);
     if (status != DEJA_OK) {
         dj_call_destroy(call);
         reply(join, status, NULL, NULL, true);
@@ -184,9 +213,29 @@ void dj_call_join(struct dj_join *join)
     dj_loop_post(call->home, &join->task);
 }
 
+static void count_lookup(struct dj_call *call, const struct dj_lookup_result *result)
+{
+    bool is_hit = result->kind != DJ_HIT_NONE;
+    call->lookup_us = (uint32_t)(dj_loop_monotonic_us(call->home) - call->lookup_started_us);
+    dj_telemetry_lookup(call->context->telemetry, &(struct dj_telemetry_lookup){
+                                                      .is_hit = is_hit,
+                                                      .level = is_hit ? result->level : "none",
+                                                      .embed_us = result->embed_us,
+                                                      .search_us = result->search_us,
+                                                      .fetch_us = result->fetch_us,
+                                                      .verify_us = result->verify_us,
+                                                      .similarity = (double)result->similarity,
+                                                      .threshold = result->threshold,
+                                                      .seconds = call->lookup_us / 1e6,
+                                                  });
+    if (result->status != DEJA_OK) /* a sick embedder: the request goes on as a miss (I4) */
+        dj_telemetry_recovered(call->context->telemetry, "lookup", 1);
+}
+
 static void on_looked_up(void *ctx, const struct dj_lookup_result *result)
 {
     struct dj_call *call = ctx;
+    count_lookup(call, result);
     call->embed_us = result->embed_us;
     call->search_us = result->search_us;
     call->why = result->reason;
@@ -203,11 +252,11 @@ static void on_looked_up(void *ctx, const struct dj_lookup_result *result)
         dj_flight_fail(call->flight, DEJA_ERR_NOT_FOUND, "only-if-cached");
         return;
     }
-    const struct dj_embedder *embedder = dj_engine_embedder(call->context->engine);
     if (result->has_vector) {
-        call->vector = dj_arena_alloc(&call->arena, sizeof(float) * embedder->dim);
+        call->vector = dj_arena_alloc(&call->arena, sizeof(float) * result->dim);
+        call->vector_dim = result->dim;
         if (call->vector)
-            memcpy(call->vector, result->vector, sizeof(float) * embedder->dim);
+            memcpy(call->vector, result->vector, sizeof(float) * result->dim);
     }
     start_upstream(call);
 }

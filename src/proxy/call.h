@@ -18,6 +18,7 @@
 #include "proto/sse.h"
 #include "proxy/context.h"
 #include "proxy/knobs.h"
+#include "proxy/trace.h"
 
 struct dj_call;
 
@@ -28,6 +29,7 @@ typedef void dj_call_store_fn(struct dj_call *call, struct dj_flight_end *end);
 
 struct dj_call {
     struct dj_proxy_context *context;
+    uint64_t charged_bytes; /* in context->call_bytes */
     struct dj_arena arena;
     struct dj_loop *home;
     struct dj_flight *flight;
@@ -60,13 +62,16 @@ struct dj_call {
     bool is_held;          /* a 400 that may be about stream_options */
     bool is_encoded;       /* the answer has a content coding: not recorded */
     bool is_store_lost;    /* a chunk could not be kept */
+    uint64_t lookup_started_us;
     uint64_t upstream_started_us;
     struct dj_job job;
     struct dj_task task;
     struct dj_buf whole;
     float *vector; /* of the text, if the lookup made one */
+    uint32_t vector_dim;
 
     /* results, for headers */
+    uint32_t lookup_us; /* all of the lookup on home; 0: not run */
     uint32_t embed_us;
     uint32_t search_us;
     uint32_t upstream_us;
@@ -85,8 +90,10 @@ struct dj_call {
 struct dj_call *dj_call_create(struct dj_proxy_context *context) DEJA_NODISCARD;
 void dj_call_destroy(struct dj_call *call); /* accepts NULL */
 
-/* Copies what goes upstream out of request: filtered headers, url. Not the body. */
+/* Copies what goes upstream out of request: filtered headers, url. Not the body. trace: the
+ * request's; it goes on with a span of ours. */
 enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http_request *request,
+                                      const struct dj_trace *trace,
                                       bool is_cached_surface) DEJA_NODISCARD;
 
 /* Runs once, on the origin loop. flight NULL: it could not be made (status says why). Otherwise the

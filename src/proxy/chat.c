@@ -12,6 +12,7 @@
 #include "policy/admit.h"
 #include "policy/guards.h"
 #include "proxy/completion.h"
+#include "proxy/identity.h"
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
 
@@ -87,8 +88,10 @@ static void answer_value(struct ride *ride, const struct dj_value *value, enum d
         ride_fail(ride, 503, "The stored answer could not be replayed.", NULL, "cache_unavailable");
     } else {
         ride_answer(ride, &outcome, body, ride->is_stream);
-        if (outcome.is_hit)
+        if (outcome.is_hit) {
             dj_telemetry_saved(ride->context->telemetry, entry);
+            dj_engine_note_hit(ride->context->engine, ride->loop, entry);
+        }
         ride_end(ride, result, outcome.is_hit ? level : "none");
     }
     dj_buf_fini(&rewritten);
@@ -170,7 +173,14 @@ static void on_stored(void *ctx, enum deja_status status, bool stored)
     double seconds = (double)(dj_loop_monotonic_us(storing->home) - storing->started_us) / 1e6;
     dj_telemetry_stage(storing->telemetry, DJ_STAGE_STORE, seconds);
     dj_telemetry_operation(storing->telemetry, "set", "all",
-                           status == DEJA_OK && stored ? "ok" : "error", seconds);
+                           status != DEJA_OK ? "error"
+                           : stored          ? "ok"
+                                             : "outrun",
+                           seconds);
+    if (status != DEJA_OK) /* the client has its answer; only the next one asks again */
+        dj_telemetry_recovered(storing->telemetry, "store", 1);
+    dj_telemetry_slow(storing->telemetry,
+                      &(struct dj_slow){.operation = "store", .level = "all", .seconds = seconds});
     dj_free(storing);
 }
 
@@ -181,8 +191,10 @@ static bool store_entry(struct dj_call *call, bool is_indexed)
         *storing = (struct storing){.telemetry = call->context->telemetry,
                                     .home = call->home,
                                     .started_us = dj_loop_monotonic_us(call->home)};
-    if (dj_engine_put(call->context->engine, call->home, &call->entry, is_indexed, call->vector,
-                      storing, storing ? on_stored : NULL) == DEJA_OK)
+    const struct dj_query_vector vector = {.floats = call->vector, .dim = call->vector_dim};
+    if (dj_engine_put(call->context->engine, call->home, &call->entry, is_indexed,
+                      call->vector ? &vector : NULL, storing,
+                      storing ? on_stored : NULL) == DEJA_OK)
         return true;
     dj_free(storing);
     return false;
@@ -298,7 +310,7 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
     entry->name_space = call->knobs.name_space;
     entry->provider = deja_slice_text(call->context->upstream_id);
     ride_take_tags(ride, &call->arena, entry);
-    enum deja_status status = dj_call_take_request(call, request, true);
+    enum deja_status status = dj_call_take_request(call, request, &ride->trace, true);
     return status == DEJA_OK ? take_body(ride, call) : status;
 }
 
@@ -348,8 +360,10 @@ static void go_home(struct ride *ride)
 static void look_up(struct ride *ride)
 {
     struct dj_proxy_context *context = ride->context;
-    if (!ride->may_hit)
+    if (!ride->may_hit) {
         ride->knobs.is_no_read = true; /* suspended: ask the upstream, which decides */
+        ride->detail = "credential-suspended";
+    }
     bool may_read = ride->is_cacheable && !ride->knobs.is_bypass && !ride->knobs.is_no_read;
     struct dj_value *value = NULL;
     if (may_read)
@@ -397,15 +411,20 @@ static void prepare(void *ctx)
     ride->has_usage =
         dj_json_bool(dj_json_get(dj_json_get(root, "stream_options"), "include_usage"), false);
     dj_knobs_read(request, root, ride->policy->response_ttl_ms, &ride->knobs);
-    ride->prefix.name_space = ride->knobs.name_space;
-    ride->is_cacheable = !ride->is_unknown &&
-                         dj_json_is(dj_json_get(root, "messages"), DJ_JSON_ARRAY) &&
-                         !dj_json_get(root, "web_search_options");
+    ride->is_unknown |= !dj_identity_narrow(request, &ride->knobs, &ride->prefix, &ride->variant);
+    if (!dj_json_is(dj_json_get(root, "messages"), DJ_JSON_ARRAY))
+        ride->detail = "no-messages";
+    else if (dj_json_get(root, "web_search_options"))
+        ride->detail = "web-search";
+    ride->is_cacheable = !ride->is_unknown && !ride->detail;
+    uint64_t keys_started = dj_clock_monotonic_us();
     if (ride->is_cacheable)
         ride->prepare_status = make_keys(ride);
     else
         memcpy(ride->fingerprint.key.tenant, ride->tenant, sizeof ride->tenant);
-    ride->canon_us = (uint32_t)(dj_clock_monotonic_us() - started);
+    uint64_t ended = dj_clock_monotonic_us();
+    ride->canon_us = (uint32_t)(ended - started);
+    ride->key_us = (uint32_t)(ended - keys_started);
 }
 
 static void on_prepared(void *ctx)
@@ -414,7 +433,7 @@ static void on_prepared(void *ctx)
     if (ride->is_gone) {
         ride_end(ride, DJ_RESULT_ERROR, "none");
     } else if (ride->prepare_status == DEJA_OK) {
-        dj_telemetry_stage(ride->context->telemetry, DJ_STAGE_CANON, (double)ride->canon_us / 1e6);
+        ride_count_prepared(ride);
         look_up(ride);
     } else if (ride->prepare_status == DEJA_ERR_NOMEM) {
         ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");

@@ -33,10 +33,12 @@ struct dj_proxy_policy {
     uint32_t total_timeout_ms;
     uint32_t query_chars_max; /* cache API: 1,000 */
     unsigned fold;            /* enum dj_fold bits */
+    unsigned compat;          /* enum dj_compat bits: families whose headers everybody gets */
     bool is_usage_zero_on_hit;
     bool is_id_new_on_hit;
     bool is_tool_calls_cached;
     bool is_semantic;
+    bool is_langcache_cosine; /* similarities of LangCache's API: cosine, not (1 + cosine) / 2 */
 };
 
 struct dj_proxy_context {
@@ -48,6 +50,7 @@ struct dj_proxy_context {
     struct dj_log *log;
     struct dj_volatile *volatiles;
     struct dj_pool *pool;
+    struct dj_pool *reads;                /* the embedded tier's, for its gauge; may be NULL */
     struct dj_outbound *const *outbounds; /* one per loop, by loop index */
     struct dj_flights *const *flights;    /* likewise */
     const char *upstream_url;             /* without a trailing slash, without /v1 */
@@ -57,6 +60,8 @@ struct dj_proxy_context {
     _Atomic bool is_usage_refused; /* this upstream knows no stream_options */
     _Atomic bool is_stopping;      /* no new upstream calls */
     _Atomic uint32_t calls;        /* calls alive, whatever their phase */
+    _Atomic uint64_t call_bytes; /* kept by calls that lead a flight: they outlive their clients */
+    uint64_t call_bytes_max;     /* a call that is alone may have more */
 };
 
 #endif

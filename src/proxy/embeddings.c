@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "proxy/base64.h"
+#include "proxy/identity.h"
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
 
@@ -137,8 +138,11 @@ static void answer_all(struct inputs *inputs, bool is_hit, const char *level)
     if (body.status != DEJA_OK) {
         ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");
     } else {
-        for (size_t i = 0; is_hit && i < inputs->count; i++)
-            dj_telemetry_saved(ride->context->telemetry, dj_value_entry(inputs->items[i].value));
+        for (size_t i = 0; is_hit && i < inputs->count; i++) {
+            const struct dj_entry *entry = dj_value_entry(inputs->items[i].value);
+            dj_telemetry_saved(ride->context->telemetry, entry);
+            dj_engine_note_hit(ride->context->engine, ride->loop, entry);
+        }
         ride_answer(ride, &outcome, dj_buf_slice(&body), false);
         enum dj_result result = is_hit            ? DJ_RESULT_HIT_EXACT
                                 : ride->is_leader ? DJ_RESULT_MISS
@@ -346,9 +350,9 @@ static enum deja_status fill_call(struct inputs *inputs, struct dj_call *call)
     memcpy(call->fingerprint.key.tenant, ride->tenant, sizeof ride->tenant);
     if (status == DEJA_OK && !call->body.data)
         status = DEJA_ERR_NOMEM;
-    return status == DEJA_OK
-               ? dj_call_take_request(call, dj_http_exchange_request(ride->exchange), true)
-               : status;
+    return status == DEJA_OK ? dj_call_take_request(call, dj_http_exchange_request(ride->exchange),
+                                                    &ride->trace, true)
+                             : status;
 }
 
 /* The flight of a set of items: equal sets meet, whatever encoding is asked for. */
@@ -380,7 +384,12 @@ static void ask_upstream(struct inputs *inputs)
     for (size_t i = 0; i < inputs->count; i++)
         missing += inputs->items[i].value == NULL;
     ride->is_partial = ride->is_cacheable && missing < inputs->count;
-    ride->detail = ride->is_partial ? "partial" : NULL;
+    if (ride->is_partial)
+        ride->detail = "partial";
+    else if (ride->is_cacheable && !ride->may_hit)
+        ride->detail = "credential-suspended";
+    else if (ride->is_cacheable && !ride->knobs.is_bypass && !ride->knobs.is_no_read)
+        ride->detail = "not-stored";
     struct dj_call *call = dj_call_create(ride->context);
     if (!call || fill_call(inputs, call) != DEJA_OK) {
         dj_call_destroy(call);
@@ -510,18 +519,25 @@ static void prepare(void *ctx)
     if (ride->prepare_status != DEJA_OK)
         return;
     dj_knobs_read(request, root, ride->policy->embedding_ttl_ms, &ride->knobs);
-    ride->prefix.name_space = ride->knobs.name_space;
+    ride->is_unknown |= !dj_identity_narrow(request, &ride->knobs, &ride->prefix, &ride->variant);
     inputs->is_base64 = deja_slice_is_equal(dj_json_string(dj_json_get(root, "encoding_format")),
                                             deja_slice_text("base64"));
-    ride->is_cacheable = !ride->is_unknown && list_items(inputs, dj_json_get(root, "input"));
+    if (!list_items(inputs, dj_json_get(root, "input")))
+        ride->detail = "no-input";
+    ride->is_cacheable = !ride->is_unknown && !ride->detail;
+    uint64_t keys_started = dj_clock_monotonic_us();
     if (ride->is_cacheable)
         ride->prepare_status = make_keys(inputs, root, request->arena);
-    ride->canon_us = (uint32_t)(dj_clock_monotonic_us() - started);
+    uint64_t ended = dj_clock_monotonic_us();
+    ride->canon_us = (uint32_t)(ended - started);
+    ride->key_us = (uint32_t)(ended - keys_started);
 }
 
 static void on_prepared(void *ctx)
 {
     struct ride *ride = ctx;
+    if (ride->prepare_status == DEJA_OK)
+        ride_count_prepared(ride);
     if (ride->prepare_status == DEJA_ERR_NOMEM)
         ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");
     else if (ride->prepare_status != DEJA_OK)

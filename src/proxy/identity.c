@@ -1,13 +1,17 @@
 /* proxy/identity.c - see identity.h. */
 #include "proxy/identity.h"
 
+#include <stdio.h>
+
+#include "base/num.h"
+#include "crypto/digest.h"
 #include "proto/http_text.h"
 
 struct deja_slice dj_identity_credential(const struct dj_http_request *request)
 {
     struct deja_slice value = dj_http_find_header(request, "authorization");
     static const char bearer[] = "bearer ";
-    static const char *const key_headers[] = {"x-api-key", "api-key", "x-goog-api-key"};
+    static const char *const key_headers[] = {"x-api-key", "api-key", "x-goog-api-key", "x-bf-vk"};
     for (size_t i = 0; !value.len && i < sizeof key_headers / sizeof *key_headers; i++) {
         struct deja_slice key = dj_http_find_header(request, key_headers[i]);
         if (key.len)
@@ -44,4 +48,35 @@ void dj_identity_prefix(const struct dj_proxy_context *context,
     dj_tenant_fingerprint_key(context->root, tenant, &key);
     memcpy(out_prefix->fingerprint_key, key.bytes, sizeof out_prefix->fingerprint_key);
     dj_secret_fini(&key);
+}
+
+bool dj_identity_narrow(const struct dj_http_request *request, const struct dj_knobs *knobs,
+                        struct dj_key_prefix *prefix, uint32_t *out_variant)
+{
+    struct deja_slice virtual_key = dj_http_find_header(request, "x-bf-vk");
+    char key_text[2 * DJ_SHA256_BYTES + 1] = "";
+    uint32_t variant = 0;
+    prefix->name_space = knobs->name_space;
+    *out_variant = 0;
+    if (knobs->variants > 1) {
+        dj_random_bytes(&variant, sizeof variant);
+        variant %= knobs->variants;
+    }
+    if (!virtual_key.len && !variant)
+        return true;
+    if (virtual_key.len) {
+        /* Keyed, so that no namespace a client may name reads the same. */
+        uint8_t digest[DJ_SHA256_BYTES];
+        dj_hmac(prefix->fingerprint_key, &virtual_key, 1, digest);
+        dj_hex_encode(digest, sizeof digest, key_text);
+    }
+    size_t size = knobs->name_space.len + sizeof key_text + 16;
+    char *text = dj_arena_alloc(request->arena, size);
+    if (!text)
+        return false;
+    int len = snprintf(text, size, "%.*s\x1f%s\x1f%u", (int)knobs->name_space.len,
+                       knobs->name_space.len ? knobs->name_space.data : "", key_text, variant);
+    prefix->name_space = deja_slice(text, (size_t)len);
+    *out_variant = variant;
+    return true;
 }

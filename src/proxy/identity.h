@@ -11,14 +11,21 @@
 #include "cache/key.h"
 #include "net/http_server.h"
 #include "proxy/context.h"
+#include "proxy/knobs.h"
 
 /* The bearer value, any other Authorization as sent, or x-api-key, api-key (Azure),
- * x-goog-api-key; empty: none. Borrowed from request. */
+ * x-goog-api-key, x-bf-vk; empty: none. Borrowed from request. */
 struct deja_slice dj_identity_credential(const struct dj_http_request *request);
 
 /* --tenant if the operator named one, otherwise derived from the credential. */
 void dj_identity_tenant(const struct dj_proxy_context *context,
                         const struct dj_http_request *request, uint8_t out_tenant[DJ_ID_BYTES]);
+
+/* The namespace of the knobs into the prefix, narrowed by what else tells entries apart: the
+ * virtual key of a gateway upstream (x-bf-vk) and one of knobs->variants, picked at random
+ * (*out_variant). False: out of memory, the cache must not be used. Text in the request's arena. */
+bool dj_identity_narrow(const struct dj_http_request *request, const struct dj_knobs *knobs,
+                        struct dj_key_prefix *prefix, uint32_t *out_variant) DEJA_NODISCARD;
 
 /* Everything in front of a body that is meant for the upstream; family: "chat", "embeddings".
  * Slices are borrowed from request and context. Wipe its fingerprint_key after use. */

@@ -25,8 +25,13 @@ enum knob {
     KNOB_OP_CACHE,   /* readWrite, readOnly, writeOnly */
     KNOB_DEJA,       /* bypass, refresh, no-store, read-only, write-only */
     KNOB_DIRECTIVES, /* as Cache-Control */
-    KNOB_SEEN,       /* only tells the family */
+    KNOB_PORTKEY,    /* JSON with cache.mode and cache.max_age */
+    KNOB_VARIANTS,
+    KNOB_REFUSED, /* would widen what a hit is: ignored, and said so */
 };
+
+const char *const dj_compat_names[] = {"portkey", "cloudflare", "helicone", "litellm", "bifrost",
+                                       "apisix",  "openrouter", "kong",     NULL};
 
 static const struct row {
     const char *name;
@@ -37,7 +42,7 @@ static const struct row {
     {"x-portkey-cache-force-refresh", KNOB_REFRESH_IF_TRUE, DJ_COMPAT_PORTKEY},
     {"x-portkey-cache-namespace", KNOB_NAME_SPACE, DJ_COMPAT_PORTKEY},
     {"x-portkey-debug", KNOB_BYPASS_IF_FALSE, DJ_COMPAT_PORTKEY},
-    {"x-portkey-config", KNOB_SEEN, DJ_COMPAT_PORTKEY},
+    {"x-portkey-config", KNOB_PORTKEY, DJ_COMPAT_PORTKEY},
     {"cf-skip-cache", KNOB_BYPASS_IF_TRUE, DJ_COMPAT_CLOUDFLARE},
     {"cf-cache-ttl", KNOB_TTL, DJ_COMPAT_CLOUDFLARE},
     {"cf-aig-skip-cache", KNOB_BYPASS_IF_TRUE, DJ_COMPAT_CLOUDFLARE},
@@ -45,6 +50,8 @@ static const struct row {
     {"cf-aig-cache-key", KNOB_NAME_SPACE, DJ_COMPAT_CLOUDFLARE},
     {"helicone-cache-enabled", KNOB_BYPASS_IF_FALSE, DJ_COMPAT_HELICONE},
     {"helicone-cache-seed", KNOB_NAME_SPACE, DJ_COMPAT_HELICONE},
+    {"helicone-cache-bucket-max-size", KNOB_VARIANTS, DJ_COMPAT_HELICONE},
+    {"helicone-cache-ignore-keys", KNOB_REFUSED, DJ_COMPAT_HELICONE},
     {"x-bf-cache-key", KNOB_NAME_SPACE, DJ_COMPAT_BIFROST},
     {"x-bf-cache-ttl", KNOB_TTL, DJ_COMPAT_BIFROST},
     {"x-bf-cache-threshold", KNOB_THRESHOLD, DJ_COMPAT_BIFROST},
@@ -64,6 +71,7 @@ static const struct row {
     {"x-deja-threshold", KNOB_THRESHOLD, 0},
     {"x-deja-namespace", KNOB_NAME_SPACE, 0},
     {"x-deja-tags", KNOB_TAGS, 0},
+    {"x-deja-variants", KNOB_VARIANTS, 0},
 };
 
 static bool is_text(struct deja_slice value, const char *text)
@@ -163,10 +171,12 @@ static void read_deja(struct deja_slice value, struct dj_knobs *knobs)
 
 static void read_name_space(struct deja_slice value, struct dj_knobs *knobs)
 {
-    if (value.len <= NAME_SPACE_LEN_MAX)
+    if (value.len <= NAME_SPACE_LEN_MAX) {
         knobs->name_space = value;
-    else
-        knobs->is_bypass = true; /* never a wider namespace than was asked for */
+        return;
+    }
+    knobs->is_bypass = true; /* never a wider namespace than was asked for */
+    knobs->detail = "namespace-too-long";
 }
 
 static void read_mode(struct deja_slice value, struct dj_knobs *knobs)
@@ -197,6 +207,47 @@ static void read_tags(struct deja_slice value, struct dj_knobs *knobs)
         knobs->tags = value;
     else
         knobs->detail = "tags-ignored";
+}
+
+static void read_variants(struct deja_slice value, struct dj_knobs *knobs)
+{
+    uint64_t variants = 0;
+    if (dj_num_parse_u64(value, &variants) == DEJA_OK && variants >= 1 &&
+        variants <= DJ_VARIANTS_MAX)
+        knobs->variants = (uint32_t)variants;
+    else
+        knobs->detail = "variants-ignored";
+}
+
+/* {"cache":{"mode":"simple"|"semantic","max_age":seconds}}; the rest of it is the upstream's. A
+ * name of a saved configuration says nothing to us. */
+static void read_portkey(struct deja_slice value, struct dj_knobs *knobs)
+{
+    static const double age_s[2] = {60, 7776000};
+    struct dj_json_doc *doc = NULL;
+    if (dj_json_parse(value, &doc, NULL) != DEJA_OK) {
+        knobs->detail = "portkey-config-ignored";
+        return;
+    }
+    const struct dj_json *cache = dj_json_get(dj_json_root(doc), "cache");
+    const struct dj_json *mode =
+        dj_json_is(cache, DJ_JSON_STRING) ? cache : dj_json_get(cache, "mode");
+    if (dj_json_is(mode, DJ_JSON_STRING)) {
+        if (deja_slice_is_equal(dj_json_string(mode), deja_slice_text("simple")))
+            knobs->is_exact_only = true;
+        else
+            read_mode(dj_json_string(mode), knobs);
+    }
+    const struct dj_json *max_age = dj_json_get(cache, "max_age");
+    double seconds = dj_json_double(max_age, 0);
+    if (seconds >= age_s[0] && seconds <= age_s[1]) {
+        knobs->max_age_ms = (uint64_t)(seconds * MS_PER_S);
+        if (!knobs->ttl_ms || knobs->ttl_ms > knobs->max_age_ms)
+            knobs->ttl_ms = knobs->max_age_ms;
+    } else if (max_age) {
+        knobs->detail = "max-age-ignored";
+    }
+    dj_json_doc_destroy(doc);
 }
 
 static void read_row(const struct row *row, struct deja_slice value, struct dj_knobs *knobs)
@@ -250,7 +301,14 @@ static void read_row(const struct row *row, struct deja_slice value, struct dj_k
     case KNOB_DIRECTIVES:
         read_directives(value, knobs);
         break;
-    case KNOB_SEEN:
+    case KNOB_PORTKEY:
+        read_portkey(value, knobs);
+        break;
+    case KNOB_VARIANTS:
+        read_variants(value, knobs);
+        break;
+    case KNOB_REFUSED:
+        knobs->detail = "ignore-keys-not-allowed";
         break;
     }
 }
@@ -268,12 +326,27 @@ static void read_seconds(const struct dj_json *value, const char *detail, uint64
         knobs->detail = detail;
 }
 
+static bool is_steered(const struct dj_knobs *knobs)
+{
+    return knobs->is_bypass || knobs->is_no_read || knobs->is_no_store;
+}
+
+/* Who asked first is the rule that is told. */
+static void note_rule(struct dj_knobs *knobs, bool was_steered, const char *name)
+{
+    if (!was_steered && is_steered(knobs))
+        knobs->rule = name;
+}
+
 /* LiteLLM's body knobs; there s-maxage is a freshness bound. */
 static void read_body(const struct dj_json *body, struct dj_knobs *knobs)
 {
     const struct dj_json *cache = dj_json_get(body, "cache");
+    bool was_steered = is_steered(knobs);
     if (dj_json_bool(dj_json_get(body, "cache_skip"), false))
         knobs->is_bypass = true;
+    note_rule(knobs, was_steered, "cache_skip");
+    was_steered = is_steered(knobs);
     if (!dj_json_is(cache, DJ_JSON_OBJECT))
         return;
     knobs->compat |= DJ_COMPAT_LITELLM;
@@ -287,15 +360,25 @@ static void read_body(const struct dj_json *body, struct dj_knobs *knobs)
     struct deja_slice name_space = dj_json_string(dj_json_get(cache, "namespace"));
     if (name_space.len)
         read_name_space(name_space, knobs);
+    note_rule(knobs, was_steered, "cache");
 }
 
-/* Headers of a cache begin with one of few letters; most requests carry none, so a cheap look first
- * spares the table. */
+static void read_header(const struct row *row, struct deja_slice value, struct dj_knobs *knobs)
+{
+    bool was_steered = is_steered(knobs);
+    read_row(row, value, knobs);
+    note_rule(knobs, was_steered, row->name);
+}
+
+/* Headers of a cache begin with one of few pairs of letters; most requests carry none, so a cheap
+ * look first spares the table. */
 static bool may_steer(struct deja_slice name)
 {
-    char c = name.len > 5 ? name.data[0] : '\0';
-    return c == 'x' || c == 'X' || c == 'c' || c == 'C' || c == 'h' || c == 'H' || c == 'o' ||
-           c == 'O';
+    static const char *const starts[] = {"x-", "ca", "cf", "he", "op"};
+    for (size_t i = 0; name.len > 5 && i < sizeof starts / sizeof *starts; i++)
+        if (is_text(deja_slice(name.data, 2), starts[i]))
+            return true;
+    return false;
 }
 
 static const struct row *find_row(struct deja_slice name)
@@ -322,13 +405,13 @@ void dj_knobs_read(const struct dj_http_request *request, const struct dj_json *
     }
     for (size_t i = 0; i < count; i++)
         if (met[i] == &rows[0])
-            read_row(met[i], values[i], &knobs);
+            read_header(met[i], values[i], &knobs);
     if (body)
         read_body(body, &knobs);
     for (const struct row *row = rows + 1; count && row < rows + sizeof rows / sizeof *rows; row++)
         for (size_t i = 0; i < count; i++)
             if (met[i] == row)
-                read_row(row, values[i], &knobs);
+                read_header(row, values[i], &knobs);
     if (ttl_max_ms && knobs.ttl_ms > ttl_max_ms) {
         knobs.ttl_ms = ttl_max_ms;
         knobs.detail = "ttl-clamped";
@@ -339,7 +422,7 @@ void dj_knobs_read(const struct dj_http_request *request, const struct dj_json *
 bool dj_knobs_is_cache_header(struct deja_slice name)
 {
     const struct row *row = find_row(name);
-    if (row)
-        return row != &rows[0]; /* Cache-Control is every hop's own */
+    if (row) /* Cache-Control is every hop's own, Portkey's configuration also routes */
+        return row->knob != KNOB_PORTKEY && row != &rows[0];
     return name.len >= 7 && is_text(deja_slice(name.data, 7), "x-deja-");
 }

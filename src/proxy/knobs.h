@@ -29,6 +29,7 @@ struct dj_knobs {
     bool is_no_store;       /* read is allowed, nothing is stored */
     bool is_only_if_cached; /* 504 on a miss */
     bool is_exact_only;
+    uint32_t variants;   /* answers kept beside each other, one taken at random; 0 and 1: one */
     uint64_t ttl_ms;     /* 0: the tenant's */
     uint64_t max_age_ms; /* 0: any age */
     double threshold;    /* 0: the policy's; only raises */
@@ -36,12 +37,20 @@ struct dj_knobs {
     struct deja_slice tags; /* comma separated */
     unsigned compat;        /* enum dj_compat */
     const char *detail;     /* an override that was cut or ignored: constant; NULL: none */
+    const char *rule;       /* the header or member that asked for bypass, refresh or no-store:
+                             * constant; NULL: nothing did */
 };
 
 /* body: the parsed root or NULL (its "cache" and "cache_skip"). Values that cannot be read are
  * ignored and named in detail. */
 void dj_knobs_read(const struct dj_http_request *request, const struct dj_json *body,
                    uint64_t ttl_max_ms, struct dj_knobs *out_knobs);
+
+#define DJ_VARIANTS_MAX 20u
+
+/* The families named in a configuration, as they are spelled there, NULL-terminated; the i-th is
+ * the bit 1 << i of enum dj_compat. */
+extern const char *const dj_compat_names[];
 
 /* True for request headers that steer a cache and never go upstream. */
 bool dj_knobs_is_cache_header(struct deja_slice name);

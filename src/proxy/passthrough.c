@@ -44,6 +44,7 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
     struct passthrough *p = ctx;
     struct ride *ride = p->ride;
     p->status = status;
+    ride->code = status;
     dj_registry_on_upstream_status(ride->context->registry, ride->tenant, status,
                                    dj_loop_now_ms(ride->loop));
     dj_telemetry_upstream(ride->context->telemetry, ride->context->upstream_id, status);
@@ -84,6 +85,7 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
         end(p, DJ_RESULT_ERROR);
         return;
     }
+    const struct dj_outcome outcome = {.is_bypass = true, .request_id = ride->request_id};
     dj_http_exchange_watch(ride->exchange, NULL, NULL);
     if (ride->is_begun && status == DEJA_OK)
         dj_http_respond_end(ride->exchange);
@@ -91,10 +93,10 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
         dj_http_respond_abort(ride->exchange);
     else if (status == DEJA_ERR_TIMEOUT)
         dj_proxy_error(ride->exchange, 504, "The upstream did not answer in time.", NULL,
-                       "upstream_timeout", ride->request_id);
+                       "upstream_timeout", &outcome);
     else
         dj_proxy_error(ride->exchange, 502, "The upstream could not be reached.", NULL,
-                       "upstream_error", ride->request_id);
+                       "upstream_error", &outcome);
     end(p, status == DEJA_OK && p->status < 400 ? DJ_RESULT_BYPASS : DJ_RESULT_ERROR);
 }
 
@@ -121,10 +123,11 @@ void dj_proxy_passthrough(struct dj_proxy_context *context, struct dj_http_excha
     struct ride *ride = ride_create(&passthrough_ops, context, exchange, request_id);
     if (!ride)
         return;
+    ride->detail = "pass-through";
     ride_identify(ride, "passthrough");
     struct passthrough *p = dj_alloc_zeroed(1, sizeof *p);
     struct dj_call *call = p ? dj_call_create(context) : NULL;
-    if (!call || dj_call_take_request(call, request, false) != DEJA_OK) {
+    if (!call || dj_call_take_request(call, request, &ride->trace, false) != DEJA_OK) {
         dj_call_destroy(call);
         dj_free(p);
         ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");
@@ -144,10 +147,17 @@ void dj_proxy_passthrough(struct dj_proxy_context *context, struct dj_http_excha
         .total_timeout_ms = ride->policy->total_timeout_ms,
     };
     dj_http_exchange_watch(exchange, p, on_event);
-    if (!out.body.data || dj_outbound_start(context->outbounds[dj_loop_index(ride->loop)], &out,
-                                            &events, p, &p->outbound) != DEJA_OK) {
-        dj_call_destroy(call);
-        dj_free(p);
+    enum deja_status status = DEJA_ERR_NOMEM;
+    if (out.body.data)
+        status = dj_outbound_start(context->outbounds[dj_loop_index(ride->loop)], &out, &events, p,
+                                   &p->outbound);
+    if (status == DEJA_OK)
+        return;
+    dj_call_destroy(call);
+    dj_free(p);
+    if (status == DEJA_ERR_INVALID) /* the client's, not the upstream's: its path and query */
+        ride_fail(ride, 400, "The path and query are longer than 16 KiB or not of a URL's form.",
+                  NULL, "invalid_path");
+    else
         ride_fail(ride, 503, "No upstream connection can be made now.", NULL, "upstream_error");
-    }
 }

@@ -7,6 +7,7 @@
 #include "base/num.h"
 
 #define VALUE_LEN_MAX 512u
+#define DETAIL_LEN_MAX 256u
 
 void dj_answer_add(struct dj_answer_headers *headers, const char *name, struct deja_slice value)
 {
@@ -31,36 +32,116 @@ void dj_answer_add_format(struct dj_answer_headers *headers, const char *name, c
         dj_answer_add(headers, name, copy);
 }
 
+/* printf's %f is the slowest thing on the way of a hit; a thousandth is told as an integer. */
+static unsigned long long whole_ms(uint64_t us)
+{
+    return us / 1000;
+}
+
+static unsigned rest_us(uint64_t us)
+{
+    return (unsigned)(us % 1000);
+}
+
+static void add_similarity(struct dj_answer_headers *headers, const char *name, float similarity)
+{
+    unsigned parts = similarity > 0 ? (unsigned)(similarity * 10000.0f + 0.5f) : 0;
+    dj_answer_add_format(headers, name, "%u.%04u", parts / 10000, parts % 10000);
+}
+
 static int64_t seconds_left(const struct dj_outcome *outcome)
 {
     int64_t left = (outcome->entry->expires_ms - outcome->now_ms) / 1000;
     return left > 0 ? left : 0;
 }
 
+/* The parts of `detail` (docs/operations.md lists them): a token if there is one, else a string. */
+static void write_detail(const struct dj_outcome *outcome, const char *first,
+                         char out_text[DETAIL_LEN_MAX])
+{
+    const struct {
+        const char *prefix;
+        const char *text;
+    } parts[] = {{"", first},
+                 {"asked:", first ? NULL : outcome->rule},
+                 {"not-kept:", outcome->refused},
+                 {"", outcome->cut}};
+    size_t count = 0;
+    size_t len = 0;
+    char text[DETAIL_LEN_MAX / 2] = "";
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (!parts[i].text)
+            continue;
+        int more = snprintf(text + len, sizeof text - len, "%s%s%s", count ? ", " : "",
+                            parts[i].prefix, parts[i].text);
+        if (more > 0 && (size_t)more < sizeof text - len)
+            len += (size_t)more;
+        count++;
+    }
+    const char *quote = count > 1 ? "\"" : "";
+    int whole = snprintf(out_text, DETAIL_LEN_MAX, "%s%s%s%s", count ? "; detail=" : "", quote,
+                         text, quote);
+    if (whole < 0)
+        out_text[0] = '\0';
+}
+
 static void add_hit_status(struct dj_answer_headers *headers, const struct dj_outcome *outcome,
                            const char *id)
 {
-    if (outcome->entry->expires_ms)
+    char detail[DETAIL_LEN_MAX];
+    const char *kind = dj_hit_kind_text(outcome->kind);
+    if (!outcome->cut && outcome->entry->expires_ms) { /* nearly all: one pass */
         dj_answer_add_format(headers, "Cache-Status", "deja; hit; ttl=%lld; key=\"%s\"; detail=%s",
-                             (long long)seconds_left(outcome), id, dj_hit_kind_text(outcome->kind));
+                             (long long)seconds_left(outcome), id, kind);
+        return;
+    }
+    write_detail(outcome, kind, detail);
+    if (outcome->entry->expires_ms)
+        dj_answer_add_format(headers, "Cache-Status", "deja; hit; ttl=%lld; key=\"%s\"%s",
+                             (long long)seconds_left(outcome), id, detail);
     else
-        dj_answer_add_format(headers, "Cache-Status", "deja; hit; key=\"%s\"; detail=%s", id,
-                             dj_hit_kind_text(outcome->kind));
+        dj_answer_add_format(headers, "Cache-Status", "deja; hit; key=\"%s\"%s", id, detail);
 }
 
 static void add_miss_status(struct dj_answer_headers *headers, const struct dj_outcome *outcome)
 {
+    char detail[DETAIL_LEN_MAX];
     char status[32] = "";
     const char *fwd = outcome->is_bypass ? "bypass" : outcome->is_refresh ? "request" : "miss";
-    if (outcome->upstream_status) {
-        int len = snprintf(status, sizeof status, "; fwd-status=%d", outcome->upstream_status);
-        if (len < 0)
-            status[0] = '\0';
+    write_detail(outcome, outcome->detail, detail);
+    if (outcome->upstream_status &&
+        snprintf(status, sizeof status, "; fwd-status=%d", outcome->upstream_status) < 0)
+        status[0] = '\0';
+    dj_answer_add_format(headers, "Cache-Status", "deja; fwd=%s%s%s%s%s", fwd, status,
+                         outcome->is_stored ? "; stored" : "",
+                         outcome->is_collapsed ? "; collapsed" : "", detail);
+}
+
+/* Of a hit: what these families tell beside their status word. */
+static void add_hit_details(struct dj_answer_headers *headers, const struct dj_outcome *outcome,
+                            const char *id)
+{
+    long long age_s = (outcome->now_ms - outcome->entry->created_ms) / 1000;
+    if (outcome->compat & DJ_COMPAT_LITELLM) {
+        dj_answer_add_format(headers, "x-litellm-cache-key", "%s", id);
+        if (outcome->kind == DJ_HIT_SEMANTIC)
+            add_similarity(headers, "x-litellm-semantic-similarity", outcome->similarity);
     }
-    dj_answer_add_format(
-        headers, "Cache-Status", "deja; fwd=%s%s%s%s%s%s", fwd, status,
-        outcome->is_stored ? "; stored" : "", outcome->is_collapsed ? "; collapsed" : "",
-        outcome->detail ? "; detail=" : "", outcome->detail ? outcome->detail : "");
+    if (outcome->compat & DJ_COMPAT_APISIX) {
+        dj_answer_add_format(headers, "X-AI-Cache-Age", "%lld", age_s);
+        if (outcome->kind == DJ_HIT_SEMANTIC)
+            add_similarity(headers, "X-AI-Cache-Similarity", outcome->similarity);
+    }
+    if (outcome->compat & DJ_COMPAT_OPENROUTER) {
+        dj_answer_add_format(headers, "X-OpenRouter-Cache-Age", "%lld", age_s);
+        dj_answer_add_format(headers, "X-OpenRouter-Cache-TTL", "%lld",
+                             (long long)seconds_left(outcome));
+        dj_answer_add_format(headers, "X-OpenRouter-Cache-Source-Id", "%s", id);
+    }
+    if (outcome->compat & DJ_COMPAT_KONG) {
+        dj_answer_add_format(headers, "X-Cache-Key", "%s", id);
+        dj_answer_add_format(headers, "X-Cache-Ttl", "%lld", (long long)seconds_left(outcome));
+    }
 }
 
 static void add_families(struct dj_answer_headers *headers, const struct dj_outcome *outcome,
@@ -76,15 +157,20 @@ static void add_families(struct dj_answer_headers *headers, const struct dj_outc
                                                          : word);
     if (outcome->compat & DJ_COMPAT_CLOUDFLARE)
         dj_answer_add(headers, "cf-aig-cache-status", word);
-    if (outcome->compat & DJ_COMPAT_HELICONE)
+    if (outcome->compat & DJ_COMPAT_HELICONE) {
         dj_answer_add(headers, "Helicone-Cache", word);
+        dj_answer_add_format(headers, "Helicone-Cache-Bucket-Idx", "%u", outcome->variant);
+    }
     if (outcome->compat & DJ_COMPAT_OPENROUTER)
         dj_answer_add(headers, "X-OpenRouter-Cache-Status", word);
     if (outcome->compat & DJ_COMPAT_APISIX)
         dj_answer_add(headers, "X-AI-Cache-Status",
-                      outcome->is_bypass ? deja_slice_text("BYPASS") : word);
-    if ((outcome->compat & DJ_COMPAT_LITELLM) && is_hit)
-        dj_answer_add_format(headers, "x-litellm-cache-key", "%s", id);
+                      outcome->is_bypass                 ? deja_slice_text("BYPASS")
+                      : !is_hit                          ? word
+                      : outcome->kind == DJ_HIT_SEMANTIC ? deja_slice_text("HIT-L2")
+                                                         : deja_slice_text("HIT-L1"));
+    if (is_hit)
+        add_hit_details(headers, outcome, id);
 }
 
 static void add_timing(struct dj_answer_headers *headers, const struct dj_outcome *outcome)
@@ -102,8 +188,8 @@ static void add_timing(struct dj_answer_headers *headers, const struct dj_outcom
     for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
         if (!stages[i].us)
             continue;
-        int len = snprintf(text + at, sizeof text - at, "%s%s;dur=%.3f", at ? ", " : "",
-                           stages[i].name, (double)stages[i].us / 1000.0);
+        int len = snprintf(text + at, sizeof text - at, "%s%s;dur=%llu.%03u", at ? ", " : "",
+                           stages[i].name, whole_ms(stages[i].us), rest_us(stages[i].us));
         if (len > 0 && (size_t)len < sizeof text - at)
             at += (size_t)len;
     }
@@ -113,9 +199,11 @@ static void add_timing(struct dj_answer_headers *headers, const struct dj_outcom
 void dj_answer_add_outcome(struct dj_answer_headers *headers, const struct dj_outcome *outcome)
 {
     char id[2 * DJ_ID_BYTES + 1] = "";
-    const char *word = outcome->is_hit       ? "HIT"
-                       : outcome->is_bypass  ? "BYPASS"
-                       : outcome->is_refresh ? "REFRESH"
+    bool is_kong = (outcome->compat & DJ_COMPAT_KONG) != 0; /* it spells the word its own way */
+    const char *word = outcome->is_hit       ? is_kong ? "Hit" : "HIT"
+                       : outcome->is_bypass  ? is_kong ? "Bypass" : "BYPASS"
+                       : outcome->is_refresh ? is_kong ? "Refresh" : "REFRESH"
+                       : is_kong             ? "Miss"
                                              : "MISS";
     if (outcome->is_hit) {
         int64_t age_s = (outcome->now_ms - outcome->entry->created_ms) / 1000;
@@ -123,7 +211,7 @@ void dj_answer_add_outcome(struct dj_answer_headers *headers, const struct dj_ou
         add_hit_status(headers, outcome, id);
         dj_answer_add_format(headers, "Age", "%lld", (long long)(age_s > 0 ? age_s : 0));
         dj_answer_add_format(headers, "X-Cache-Id", "%s", id);
-        dj_answer_add_format(headers, "X-Cache-Similarity", "%.4f", (double)outcome->similarity);
+        add_similarity(headers, "X-Cache-Similarity", outcome->similarity);
         dj_answer_add(headers, "X-Cache-Tier", deja_slice_text(outcome->level));
     } else {
         add_miss_status(headers, outcome);
@@ -148,7 +236,7 @@ static const char *error_type(int status)
     case 429:
         return "rate_limit_error";
     default:
-        return status >= 500 ? "api_error" : "invalid_request_error";
+        return status >= 500 ? "server_error" : "invalid_request_error";
     }
 }
 
@@ -178,15 +266,16 @@ void dj_proxy_error_body(struct dj_buf *out, int status, const char *message, co
 }
 
 void dj_proxy_error(struct dj_http_exchange *exchange, int status, const char *message,
-                    const char *param, const char *code, struct deja_slice request_id)
+                    const char *param, const char *code, const struct dj_outcome *outcome)
 {
     struct dj_buf body = {0};
     const struct dj_http_request *request = dj_http_exchange_request(exchange);
     struct dj_answer_headers headers = {.arena = request->arena};
-    struct dj_outcome outcome = {.is_bypass = true, .detail = code, .request_id = request_id};
+    struct dj_outcome told = *outcome;
+    told.detail = code;
     dj_proxy_error_body(&body, status, message, param, code);
     dj_answer_add(&headers, "Content-Type", deja_slice_text("application/json"));
-    dj_answer_add_outcome(&headers, &outcome);
+    dj_answer_add_outcome(&headers, &told);
     if (status < 500)
         dj_answer_add(&headers, "x-should-retry", deja_slice_text("false"));
     dj_http_respond(exchange, status, headers.items, headers.count, dj_buf_slice(&body));

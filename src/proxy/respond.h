@@ -22,7 +22,10 @@ struct dj_outcome {
     const char *level;
     float similarity;
     const struct dj_entry *entry; /* of a hit */
-    const char *detail;           /* why missed, or what was cut */
+    const char *detail;           /* why missed or bypassed: constant; NULL: see rule */
+    const char *rule;             /* the header or member that asked for it; NULL: none */
+    const char *refused;          /* why the answer was not kept; NULL: it was, or not known yet */
+    const char *cut;              /* an override that was cut or ignored; NULL: none */
     int upstream_status;          /* 0: not asked */
     uint32_t embed_us;
     uint32_t search_us;
@@ -31,6 +34,7 @@ struct dj_outcome {
     int64_t now_ms;
     uint64_t total_us;
     unsigned compat;
+    uint32_t variant; /* of several answers kept: which */
     struct deja_slice request_id;
 };
 
@@ -48,10 +52,11 @@ void dj_answer_add_format(struct dj_answer_headers *headers, const char *name, c
                           ...) DEJA_PRINTF(3, 4);
 void dj_answer_add_outcome(struct dj_answer_headers *headers, const struct dj_outcome *outcome);
 
-/* {"error":{message,type,param,code}}; type by status. is_final: adds x-should-retry: false. */
+/* {"error":{message,type,param,code}}; type by status; code is also why there was no hit. Below 500
+ * a client is told not to try again. */
 void dj_proxy_error(struct dj_http_exchange *exchange, int status, const char *message,
-                    const char *param, const char *code, struct deja_slice request_id);
-/* Only the body, for who answers by himself. */
+                    const char *param, const char *code, const struct dj_outcome *outcome);
+/* Only the body; texts are UTF-8. */
 void dj_proxy_error_body(struct dj_buf *out, int status, const char *message, const char *param,
                          const char *code);
 

@@ -8,6 +8,8 @@
  */
 #include "proxy/ride_internal.h"
 
+#include <math.h>
+
 #include "base/alloc.h"
 #include "net/http_headers.h"
 #include "proto/compress.h"
@@ -23,8 +25,9 @@ struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *co
 {
     struct ride *ride = dj_alloc_zeroed(1, sizeof *ride);
     if (!ride) {
+        const struct dj_outcome outcome = {.is_bypass = true, .request_id = request_id};
         dj_proxy_error(exchange, 503, "Deja is out of memory.", NULL, "cache_unavailable",
-                       request_id);
+                       &outcome);
         return NULL;
     }
     const struct dj_http_request *request = dj_http_exchange_request(exchange);
@@ -34,9 +37,36 @@ struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *co
     ride->exchange = exchange;
     ride->loop = dj_http_exchange_loop(exchange);
     ride->request_id = request_id;
+    if (request_id.len < sizeof ride->request_id_text)
+        memcpy(ride->request_id_text, request_id.data, request_id.len);
+    dj_trace_read(request, &ride->trace);
     ride->started_us = request->started_us;
+    ride->handled_us = dj_loop_monotonic_us(ride->loop);
     dj_telemetry_inflight(context->telemetry, 1);
     return ride;
+}
+
+/* ---- how it ended ---- */
+
+/* The call behind it, once what it found may be read; NULL before. */
+static const struct dj_call *settled_call(const struct ride *ride)
+{
+    if (!ride->is_boarded || dj_flight_phase(ride->rider.flight) == DJ_FLIGHT_PENDING)
+        return NULL;
+    return dj_flight_owner(ride->rider.flight);
+}
+
+/* Why it was no hit: constant; NULL: somebody asked for that (knobs.rule), or it was one. */
+static const char *reason_of(const struct ride *ride)
+{
+    const struct dj_call *call = settled_call(ride);
+    if (ride->detail)
+        return ride->detail;
+    if (ride->is_unknown)
+        return "tenants-full";
+    if (ride->knobs.is_bypass || ride->knobs.is_no_read)
+        return NULL;
+    return call && call->is_lookup ? call->why : NULL;
 }
 
 /* Hits at debug, what went upstream at info, failures as warnings; never a word of the content. */
@@ -52,25 +82,60 @@ static void log_end(const struct ride *ride, enum dj_result result, const char *
                                                            : DJ_LOG_INFO;
     if (!dj_log_is_on(ride->context->log, severity))
         return;
+    const struct dj_call *call = settled_call(ride);
+    const char *reason = is_hit ? NULL : reason_of(ride);
+    double nearest = is_hit                         ? (double)ride->similarity
+                     : call && call->nearest > 0.0F ? (double)call->nearest
+                                                    : NAN;
     dj_tenant_text(ride->tenant, tenant);
-    const struct dj_log_field fields[] = {DJ_LOG_TEXT("tenant", tenant),
-                                          DJ_LOG_TEXT("api", ride->ops->api),
-                                          DJ_LOG_TEXT("result", texts[result]),
-                                          DJ_LOG_TEXT("tier", level),
-                                          DJ_LOG_I64("body_bytes", (int64_t)ride->body.len),
-                                          DJ_LOG_I64("code", ride->code),
-                                          DJ_LOG_DOUBLE("dur_ms", seconds * 1000),
-                                          {.name = NULL}};
+    const struct dj_log_field fields[] = {
+        DJ_LOG_TEXT("tenant", tenant),
+        DJ_LOG_TEXT("req_id", ride->request_id_text),
+        DJ_LOG_TEXT("trace_id", dj_trace_id(&ride->trace)),
+        DJ_LOG_TEXT("api", ride->ops->api),
+        DJ_LOG_TEXT("result", texts[result]),
+        DJ_LOG_TEXT("reason", reason || is_hit ? reason : ride->knobs.rule),
+        DJ_LOG_TEXT("tier", level),
+        DJ_LOG_DOUBLE("similarity", nearest), /* NaN reads null */
+        DJ_LOG_I64("body_bytes", (int64_t)ride->body.len),
+        DJ_LOG_I64("code", ride->code),
+        DJ_LOG_DOUBLE("dur_ms", seconds * 1000),
+        {.name = NULL}};
     dj_log_write(ride->context->log, severity,
                  result == DJ_RESULT_ERROR ? "request failed" : "request answered", fields);
 }
 
+/* What was spent here: of a hit everything since the request was whole, else the preparing and the
+ * look-up. The upstream's time is its own. */
+static void count_slow(const struct ride *ride, enum dj_result result, const char *level,
+                       uint64_t now_us)
+{
+    const struct dj_call *call = settled_call(ride);
+    bool is_hit = result == DJ_RESULT_HIT_EXACT || result == DJ_RESULT_HIT_SEMANTIC;
+    uint64_t us = is_hit ? now_us - ride->handled_us
+                         : (uint64_t)ride->canon_us + (call ? call->lookup_us : 0);
+    dj_telemetry_slow(ride->context->telemetry,
+                      &(struct dj_slow){
+                          .operation = ride->ops->api,
+                          .level = level,
+                          .tenant = ride->tenant,
+                          .request_id = deja_slice_text(ride->request_id_text),
+                          .trace_id = dj_trace_id(&ride->trace),
+                          .seconds = (double)us / 1e6,
+                      });
+}
+
 void ride_end(struct ride *ride, enum dj_result result, const char *level)
 {
-    double seconds = (double)(dj_loop_monotonic_us(ride->loop) - ride->started_us) / 1e6;
+    uint64_t now_us = dj_loop_monotonic_us(ride->loop);
+    double seconds = (double)(now_us - ride->started_us) / 1e6;
     dj_telemetry_request(ride->context->telemetry, ride->tenant, ride->ops->api, result, level,
                          seconds);
+    if (ride->trace.id[0])
+        dj_telemetry_exemplar(ride->context->telemetry, ride->ops->api, result, seconds,
+                              ride->trace.id);
     dj_telemetry_inflight(ride->context->telemetry, -1);
+    count_slow(ride, result, level, now_us);
     log_end(ride, result, level, seconds);
     if (ride->is_boarded)
         dj_flight_leave(&ride->rider);
@@ -85,7 +150,8 @@ void ride_fail(struct ride *ride, int status, const char *message, const char *p
                const char *code)
 {
     dj_http_exchange_watch(ride->exchange, NULL, NULL);
-    dj_proxy_error(ride->exchange, status, message, param, code, ride->request_id);
+    const struct dj_outcome outcome = ride_outcome(ride);
+    dj_proxy_error(ride->exchange, status, message, param, code, &outcome);
     ride->code = status;
     ride_end(ride, DJ_RESULT_ERROR, "none");
 }
@@ -121,6 +187,16 @@ void ride_identify(struct ride *ride, const char *family)
     if (dj_registry_touch(context->registry, ride->tenant, dj_loop_now_ms(ride->loop),
                           &ride->may_hit) != DEJA_OK)
         ride->is_unknown = true; /* no room for another tenant: answered without the cache */
+    dj_telemetry_stage(context->telemetry, DJ_STAGE_AUTH,
+                       (double)(dj_loop_monotonic_us(ride->loop) - ride->handled_us) / 1e6);
+}
+
+void ride_count_prepared(const struct ride *ride)
+{
+    struct dj_telemetry *telemetry = ride->context->telemetry;
+    dj_telemetry_stage(telemetry, DJ_STAGE_CANON, (double)ride->canon_us / 1e6);
+    if (ride->is_cacheable)
+        dj_telemetry_key(telemetry, (double)ride->key_us / 1e6);
 }
 
 /* ---- answering ---- */
@@ -131,11 +207,14 @@ struct dj_outcome ride_outcome(const struct ride *ride)
         .is_bypass = ride->knobs.is_bypass || !ride->is_cacheable,
         .is_refresh = ride->knobs.is_no_read,
         .is_collapsed = ride->is_boarded && !ride->is_leader,
-        .detail = ride->detail ? ride->detail : ride->knobs.detail,
+        .detail = reason_of(ride),
+        .rule = ride->knobs.rule,
+        .cut = ride->knobs.detail,
         .verify_us = ride->canon_us,
         .now_ms = dj_loop_now_ms(ride->loop),
         .total_us = dj_loop_monotonic_us(ride->loop) - ride->started_us,
-        .compat = ride->knobs.compat,
+        .compat = ride->knobs.compat | ride->policy->compat,
+        .variant = ride->variant,
         .request_id = ride->request_id,
     };
     if (ride->is_boarded) {
@@ -143,8 +222,6 @@ struct dj_outcome ride_outcome(const struct ride *ride)
         outcome.embed_us = call->embed_us;
         outcome.search_us = call->search_us;
         outcome.upstream_us = call->upstream_us;
-        if (!outcome.detail && call->is_lookup)
-            outcome.detail = call->why;
     }
     return outcome;
 }
@@ -161,6 +238,8 @@ void ride_answer(struct ride *ride, const struct dj_outcome *outcome, struct dej
         dj_answer_add(&headers, "Cache-Control", deja_slice_text("no-cache"));
     dj_answer_add_outcome(&headers, outcome);
     dj_http_exchange_watch(ride->exchange, NULL, NULL);
+    ride->code = 200;
+    ride->similarity = outcome->similarity;
     dj_http_respond(ride->exchange, 200, headers.items, headers.count, body);
 }
 
@@ -184,14 +263,19 @@ static void add_upstream_headers(struct dj_answer_headers *headers,
             headers->items[headers->count++] = items[i];
 }
 
-static void fill_miss_headers(struct ride *ride, struct dj_answer_headers *headers, bool is_stored)
+/* end: NULL while the answer is still coming. */
+static void fill_miss_headers(struct ride *ride, struct dj_answer_headers *headers,
+                              const struct dj_flight_end *end)
 {
     struct dj_outcome outcome = ride_outcome(ride);
     const struct dj_flight_head *head = dj_flight_head(ride->rider.flight);
     const struct dj_http_header *items = head->headers;
     struct deja_slice upstream_id = dj_http_find(items, head->header_count, "x-request-id");
     outcome.upstream_status = head->status;
-    outcome.is_stored = is_stored;
+    outcome.is_stored = end && end->is_stored;
+    if (end && !end->is_stored && !outcome.is_bypass)
+        outcome.refused = end->reason;
+    ride->code = head->status;
     if (upstream_id.len)
         outcome.request_id = upstream_id; /* SDKs show it; support of the upstream asks for it */
     add_upstream_headers(headers, head);
@@ -208,7 +292,7 @@ void ride_answer_whole(struct ride *ride)
     const struct dj_chunk *chunk = NULL;
     while ((chunk = dj_rider_next(&ride->rider)))
         dj_buf_append(&body, chunk->bytes, chunk->len);
-    fill_miss_headers(ride, &headers, dj_flight_end(ride->rider.flight)->is_stored);
+    fill_miss_headers(ride, &headers, dj_flight_end(ride->rider.flight));
     int status = head->status;
     if (body.status != DEJA_OK) {
         dj_buf_fini(&body);
@@ -226,7 +310,7 @@ static void begin_stream(struct ride *ride)
     const struct dj_http_request *request = dj_http_exchange_request(ride->exchange);
     const struct dj_flight_head *head = dj_flight_head(ride->rider.flight);
     struct dj_answer_headers headers = {.arena = request->arena};
-    fill_miss_headers(ride, &headers, false);
+    fill_miss_headers(ride, &headers, NULL);
     ride->is_begun = true;
     dj_http_respond_begin(ride->exchange, head->status, headers.items, headers.count, -1);
 }

@@ -11,6 +11,9 @@
 #include "proxy/call.h"
 #include "proxy/context.h"
 #include "proxy/respond.h"
+#include "proxy/trace.h"
+
+#define RIDE_REQUEST_ID_BYTES 128u
 
 struct ride;
 
@@ -30,26 +33,32 @@ struct ride {
     const struct dj_proxy_policy *policy; /* as it was when the request came */
     struct dj_http_exchange *exchange;
     struct dj_loop *loop;
-    struct deja_slice request_id;
+    struct deja_slice request_id; /* dead once the exchange ended: the log's is a copy */
+    char request_id_text[RIDE_REQUEST_ID_BYTES];
+    struct dj_trace trace;
     uint64_t started_us;
 
     uint8_t tenant[DJ_ID_BYTES];
     struct dj_key_prefix prefix;
     struct dj_knobs knobs;
+    uint32_t variant;        /* of knobs.variants */
     struct dj_json_doc *doc; /* owned */
     struct dj_buf decoded;   /* body without its content coding */
     struct deja_slice body;
     struct dj_fingerprint fingerprint;
     enum deja_status prepare_status;
     struct deja_error error;
-    uint32_t canon_us;
-    bool may_hit;    /* the tenant's credential is not suspended */
-    bool is_unknown; /* the tenant could not be noted: neither read nor stored */
+    uint64_t handled_us; /* monotonic, when the whole request was there */
+    uint32_t canon_us;   /* parsing, knobs and keys */
+    uint32_t key_us;     /* of that: canonical form and keys */
+    bool may_hit;        /* the tenant's credential is not suspended */
+    bool is_unknown;     /* the tenant could not be noted: neither read nor stored */
     bool is_stream;
     bool has_usage; /* the client asked for the usage chunk */
     bool is_cacheable;
     const char *detail; /* for Cache-Status: constant */
-    int code;           /* of an answer of our own, for the log; 0: the upstream's or a hit */
+    int code;           /* of the answer, for the log; 0: there was none */
+    float similarity;   /* of a hit, for the log */
     bool is_partial;    /* the flight's answer is only part of this one's */
     void *extra;        /* of the surface */
 
@@ -69,6 +78,8 @@ struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *co
 void ride_identify(struct ride *ride, const char *family);
 /* body without its content coding; answers by itself and returns false when that fails. */
 bool ride_decode(struct ride *ride);
+/* Counts what preparing took. */
+void ride_count_prepared(const struct ride *ride);
 /* Leaves the flight and frees; the exchange must have ended or be gone. */
 void ride_end(struct ride *ride, enum dj_result result, const char *level);
 /* Answers with an error of this surface and ends. */

@@ -18,122 +18,11 @@
 
 /* A token costs this much when nobody says better (REQUIREMENTS C7). */
 #define TOKEN_COST_USD 0.00003
-
-static const struct dj_metric_desc families[FAMILY_COUNT] = {
-    [FAMILY_HITS] = {.name = "semantic_cache_hits_total",
-                     .help = "Answers given from the cache.",
-                     .type = DJ_COUNTER,
-                     .labels = {"tenant_id", "cache_type", "level"}},
-    [FAMILY_MISSES] = {.name = "semantic_cache_misses_total",
-                       .help = "Look-ups that found nothing to serve.",
-                       .type = DJ_COUNTER,
-                       .labels = {"tenant_id", "cache_type", "level"}},
-    [FAMILY_OPERATION] = {.name = "semantic_cache_operation_duration_seconds",
-                          .help = "Time of cache operations.",
-                          .type = DJ_HISTOGRAM,
-                          .buckets = DJ_BUCKETS_SECONDS,
-                          .labels = {"operation", "level", "status"}},
-    [FAMILY_SIZE] = {.name = "semantic_cache_size_bytes",
-                     .help = "Bytes kept for a tenant, all levels together.",
-                     .type = DJ_GAUGE,
-                     .labels = {"tenant_id"}},
-    [FAMILY_EVICTIONS] = {.name = "semantic_cache_evictions_total",
-                          .help = "Entries that left a level without being asked to.",
-                          .type = DJ_COUNTER,
-                          .labels = {"tenant_id", "reason"}},
-    [FAMILY_REQUESTS] = {.name = "semantic_cache_requests_total",
-                         .help = "Answered requests.",
-                         .type = DJ_COUNTER,
-                         .labels = {"tenant_id", "api", "result", "level"},
-                         .series_max = 10000},
-    [FAMILY_REQUEST_DURATION] = {.name = "semantic_cache_request_duration_seconds",
-                                 .help = "Time from request to answer.",
-                                 .type = DJ_HISTOGRAM,
-                                 .buckets = DJ_BUCKETS_SECONDS,
-                                 .labels = {"api", "result"}},
-    [FAMILY_STAGE] = {.name = "semantic_cache_stage_duration_seconds",
-                      .help = "Time of one stage of a request.",
-                      .type = DJ_HISTOGRAM,
-                      .buckets = DJ_BUCKETS_SECONDS,
-                      .labels = {"stage"}},
-    [FAMILY_SIMILARITY] = {.name = "semantic_cache_similarity",
-                           .help = "Cosine of the nearest candidate.",
-                           .type = DJ_HISTOGRAM,
-                           .buckets = DJ_BUCKETS_SIMILARITY,
-                           .labels = {"outcome"}},
-    [FAMILY_SAVED_TOKENS] = {.name = "semantic_cache_saved_tokens_total",
-                             .help = "Tokens that hits spared.",
-                             .type = DJ_COUNTER,
-                             .labels = {"tenant_id", "model", "type"}},
-    [FAMILY_SAVED_COST] = {.name = "semantic_cache_saved_cost_usd_total",
-                           .help = "Money that hits spared, in US dollars.",
-                           .type = DJ_COUNTER,
-                           .labels = {"tenant_id", "model"}},
-    [FAMILY_SAVED_SECONDS] = {.name = "semantic_cache_saved_seconds_total",
-                              .help = "Waiting that hits spared.",
-                              .type = DJ_COUNTER,
-                              .labels = {"tenant_id"}},
-    [FAMILY_INVALIDATIONS] = {.name = "semantic_cache_invalidations_total",
-                              .help = "Invalidations and deletes that were asked for.",
-                              .type = DJ_COUNTER,
-                              .labels = {"tenant_id", "kind"}},
-    [FAMILY_ENTRIES] = {.name = "semantic_cache_entries",
-                        .help = "Entries kept.",
-                        .type = DJ_GAUGE,
-                        .labels = {"tenant_id", "level"}},
-    [FAMILY_LEVEL_BYTES] = {.name = "semantic_cache_level_bytes",
-                            .help = "Bytes kept.",
-                            .type = DJ_GAUGE,
-                            .labels = {"tenant_id", "level"}},
-    [FAMILY_LEVEL_UP] = {.name = "semantic_cache_level_up",
-                         .help = "1 while the level serves.",
-                         .type = DJ_GAUGE,
-                         .labels = {"level"}},
-    [FAMILY_UPSTREAM] = {.name = "semantic_cache_upstream_requests_total",
-                         .help = "Requests sent upstream, by status code (0: no answer).",
-                         .type = DJ_COUNTER,
-                         .labels = {"provider", "code"}},
-    [FAMILY_INFLIGHT] = {.name = "semantic_cache_inflight",
-                         .help = "Requests being answered now.",
-                         .type = DJ_GAUGE},
-    [FAMILY_QUEUE_DEPTH] = {.name = "semantic_cache_queue_depth",
-                            .help = "Jobs that wait.",
-                            .type = DJ_GAUGE,
-                            .labels = {"queue"}},
-    [FAMILY_RELOAD_SUCCESS] = {.name = "semantic_cache_config_reload_success",
-                               .help = "1 if the last reload of the configuration succeeded.",
-                               .type = DJ_GAUGE},
-    [FAMILY_RELOAD_TIME] = {.name = "semantic_cache_config_last_reload_timestamp_seconds",
-                            .help = "When the configuration was last loaded.",
-                            .type = DJ_GAUGE},
-    [FAMILY_BUILD_INFO] = {.name = "semantic_cache_build_info",
-                           .help = "Always 1.",
-                           .type = DJ_GAUGE,
-                           .labels = {"version", "commit"}},
-    [FAMILY_CPU] = {.name = "process_cpu_seconds_total",
-                    .help = "User and system time.",
-                    .type = DJ_COUNTER},
-    [FAMILY_RESIDENT] = {.name = "process_resident_memory_bytes",
-                         .help = "Resident memory.",
-                         .type = DJ_GAUGE},
-    [FAMILY_VIRTUAL] = {.name = "process_virtual_memory_bytes",
-                        .help = "Virtual memory.",
-                        .type = DJ_GAUGE},
-    [FAMILY_OPEN_FDS] = {.name = "process_open_fds",
-                         .help = "Open file descriptors.",
-                         .type = DJ_GAUGE},
-    [FAMILY_MAX_FDS] = {.name = "process_max_fds",
-                        .help = "Bound of open file descriptors.",
-                        .type = DJ_GAUGE},
-    [FAMILY_START_TIME] = {.name = "process_start_time_seconds",
-                           .help = "When the process started.",
-                           .type = DJ_GAUGE},
-};
+/* So little below the threshold a miss counts as near. */
+#define NEAR_MISS 0.05
 
 static const char *const api_names[API_COUNT] = {"chat", "embeddings", "api", "passthrough",
                                                  "other"};
-/* What kind of thing is cached there; passthrough caches nothing. */
-static const char *const cache_types[API_COUNT] = {"response", "embedding", "semantic", NULL, NULL};
 static const char *const level_names[LEVEL_COUNT] = {"none",  "memory",   "lmdb",
                                                      "redis", "postgres", "s3"};
 static const char *const result_names[DJ_RESULT_COUNT] = {
@@ -215,7 +104,7 @@ struct dj_series *dj_telemetry_series(struct dj_telemetry *telemetry, enum famil
     char key[400];
     size_t len = 0;
     key[len++] = (char)family;
-    for (size_t i = 0; i < DJ_METRIC_LABELS_MAX && families[family].labels[i]; i++) {
+    for (size_t i = 0; i < DJ_METRIC_LABELS_MAX && dj_telemetry_families[family].labels[i]; i++) {
         size_t value_len = strlen(values[i]);
         if (value_len > 90)
             return NULL; /* our own callers keep to 64 */
@@ -325,7 +214,7 @@ enum deja_status dj_telemetry_create(struct dj_metrics *metrics,
         goto done;
     }
     for (size_t i = 0; i < FAMILY_COUNT && status == DEJA_OK; i++)
-        status = dj_metrics_declare(metrics, &families[i], &telemetry->families[i]);
+        status = dj_metrics_declare(metrics, &dj_telemetry_families[i], &telemetry->families[i]);
     if (status != DEJA_OK)
         goto done;
     for (size_t i = 0; i < DJ_STAGE_COUNT; i++) {
@@ -334,7 +223,10 @@ enum deja_status dj_telemetry_create(struct dj_metrics *metrics,
             status = DEJA_ERR_NOMEM;
     }
     telemetry->inflight = dj_metric_series(telemetry->families[FAMILY_INFLIGHT], NULL);
-    if (!telemetry->inflight)
+    telemetry->key_duration = dj_metric_series(telemetry->families[FAMILY_KEY_DURATION], NULL);
+    telemetry->memory_hits = dj_metric_series(telemetry->families[FAMILY_OPERATION],
+                                              (const char *const[]){"lookup", "memory", "hit"});
+    if (!telemetry->inflight || !telemetry->key_duration || !telemetry->memory_hits)
         status = DEJA_ERR_NOMEM;
 done:
     if (status != DEJA_OK) {
@@ -383,13 +275,29 @@ void dj_telemetry_request(struct dj_telemetry *telemetry, const uint8_t tenant_i
     dj_series_observe(slot_series(telemetry, &telemetry->durations[api][result],
                                   FAMILY_REQUEST_DURATION, values + 1),
                       seconds);
-    const char *const looked[] = {labels->tenant, cache_types[api], level_names[level]};
-    if (!cache_types[api])
+    const char *const looked[] = {labels->tenant, dj_telemetry_cache_types[api],
+                                  level_names[level]};
+    if (!dj_telemetry_cache_types[api])
         return;
-    if (result == DJ_RESULT_HIT_EXACT || result == DJ_RESULT_HIT_SEMANTIC)
+    if (result == DJ_RESULT_HIT_EXACT || result == DJ_RESULT_HIT_SEMANTIC) {
+        if (level == LEVEL_MEMORY || level == LEVEL_LMDB)
+            atomic_fetch_add_explicit(level == LEVEL_MEMORY ? &tenant->memory_hits
+                                                            : &tenant->lmdb_hits,
+                                      1, memory_order_relaxed);
         dj_series_add(slot_series(telemetry, &labels->hits[api][level], FAMILY_HITS, looked), 1);
-    else if (result == DJ_RESULT_MISS)
+        if (level == LEVEL_MEMORY && api != API_API) /* what lies below tells itself */
+            dj_series_observe(telemetry->memory_hits, seconds);
+    } else if (result == DJ_RESULT_MISS)
         dj_series_add(slot_series(telemetry, &labels->misses[api], FAMILY_MISSES, looked), 1);
+}
+
+void dj_telemetry_exemplar(struct dj_telemetry *telemetry, const char *api_name,
+                           enum dj_result result, double seconds, const char *trace_id)
+{
+    enum api api = (enum api)index_of(api_names, API_COUNT, api_name, API_OTHER);
+    dj_series_exemplar(
+        atomic_load_explicit(&telemetry->durations[api][result], memory_order_acquire), seconds,
+        trace_id);
 }
 
 /* A model's name comes from the wire: printable, bounded, or it is "other". */
@@ -468,6 +376,45 @@ void dj_telemetry_operation(struct dj_telemetry *telemetry, const char *operatio
     dj_series_observe(dj_telemetry_series(telemetry, FAMILY_OPERATION, values), seconds);
 }
 
+void dj_telemetry_lookup(struct dj_telemetry *telemetry, const struct dj_telemetry_lookup *lookup)
+{
+    const struct {
+        enum dj_stage stage;
+        uint32_t us;
+    } stages[] = {{DJ_STAGE_EMBED, lookup->embed_us},
+                  {DJ_STAGE_SEARCH, lookup->search_us},
+                  {DJ_STAGE_FETCH, lookup->fetch_us},
+                  {DJ_STAGE_VERIFY, lookup->verify_us}};
+    for (size_t i = 0; i < sizeof stages / sizeof *stages; i++)
+        if (stages[i].us)
+            dj_telemetry_stage(telemetry, stages[i].stage, stages[i].us / 1e6);
+    if (lookup->search_us && lookup->similarity > 0) {
+        bool is_near = lookup->similarity >= lookup->threshold - NEAR_MISS;
+        const char *outcome = lookup->is_hit ? "hit" : is_near ? "near_miss" : "miss";
+        dj_telemetry_similarity(telemetry, outcome, lookup->similarity);
+    }
+    dj_telemetry_operation(telemetry, "lookup", lookup->level, lookup->is_hit ? "hit" : "miss",
+                           lookup->seconds);
+}
+
+void dj_telemetry_key(struct dj_telemetry *telemetry, double seconds)
+{
+    dj_series_observe(telemetry->key_duration, seconds);
+}
+
+void dj_telemetry_recovered(struct dj_telemetry *telemetry, const char *operation, double count)
+{
+    const char *const values[] = {operation};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_RECOVERED, values), count);
+}
+
+void dj_telemetry_false_hit(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
+                            const char *source)
+{
+    const char *const values[] = {tenant_of(telemetry, tenant, false)->labels->tenant, source};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_FALSE_HITS, values), 1);
+}
+
 void dj_telemetry_inflight(struct dj_telemetry *telemetry, int change)
 {
     dj_series_add(telemetry->inflight, change);
@@ -480,12 +427,27 @@ void dj_telemetry_invalidation(struct dj_telemetry *telemetry, const uint8_t ten
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_INVALIDATIONS, values), 1);
 }
 
+void dj_telemetry_evicted(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
+                          const char *reason)
+{
+    const char *const values[] = {tenant_of(telemetry, tenant, false)->labels->tenant, reason};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_EVICTIONS, values), 1);
+}
+
 void dj_telemetry_reloaded(struct dj_telemetry *telemetry, bool is_ok, int64_t now_ms)
 {
     dj_series_set(dj_telemetry_series(telemetry, FAMILY_RELOAD_SUCCESS, NULL), is_ok ? 1 : 0);
     if (is_ok)
         dj_series_set(dj_telemetry_series(telemetry, FAMILY_RELOAD_TIME, NULL),
                       (double)now_ms / 1000.0);
+}
+
+uint32_t dj_telemetry_tenant_count(struct dj_telemetry *telemetry)
+{
+    pthread_mutex_lock(&telemetry->lock);
+    uint32_t count = telemetry->tenant_count;
+    pthread_mutex_unlock(&telemetry->lock);
+    return count;
 }
 
 static void add_totals(struct tenant *tenant, struct dj_telemetry_totals *totals)
@@ -495,6 +457,8 @@ static void add_totals(struct tenant *tenant, struct dj_telemetry_totals *totals
         totals->results[i] += count;
         totals->requests += count;
     }
+    totals->memory_hits += atomic_load_explicit(&tenant->memory_hits, memory_order_relaxed);
+    totals->lmdb_hits += atomic_load_explicit(&tenant->lmdb_hits, memory_order_relaxed);
     totals->saved_input_tokens +=
         atomic_load_explicit(&tenant->saved_input_tokens, memory_order_relaxed);
     totals->saved_output_tokens +=

@@ -10,6 +10,7 @@
 
 #include <deja/base.h>
 
+#include "obs/log.h"
 #include "obs/metrics.h"
 #include "proto/record.h"
 #include "security/tenant.h"
@@ -51,6 +52,9 @@ void dj_telemetry_destroy(struct dj_telemetry *telemetry); /* accepts NULL */
 void dj_telemetry_request(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
                           const char *api, enum dj_result result, const char *level,
                           double seconds);
+/* The request just counted belonged to that trace: kept as example of its duration. */
+void dj_telemetry_exemplar(struct dj_telemetry *telemetry, const char *api, enum dj_result result,
+                           double seconds, const char *trace_id);
 /* What a hit saved. */
 void dj_telemetry_saved(struct dj_telemetry *telemetry, const struct dj_entry *entry);
 void dj_telemetry_stage(struct dj_telemetry *telemetry, enum dj_stage stage, double seconds);
@@ -58,23 +62,81 @@ void dj_telemetry_similarity(struct dj_telemetry *telemetry, const char *outcome
 void dj_telemetry_upstream(struct dj_telemetry *telemetry, const char *provider, int code);
 void dj_telemetry_operation(struct dj_telemetry *telemetry, const char *operation,
                             const char *level, const char *status, double seconds);
+/* A look-up below memory, or of the cache API: its stages, its time and how near it came. */
+struct dj_telemetry_lookup {
+    bool is_hit;
+    const char *level; /* "none" for a miss */
+    uint32_t embed_us; /* 0: not run, as are the others */
+    uint32_t search_us;
+    uint32_t fetch_us;
+    uint32_t verify_us;
+    double similarity; /* of the nearest candidate; 0 or NaN: none was met */
+    double threshold;
+    double seconds;
+};
+void dj_telemetry_lookup(struct dj_telemetry *telemetry, const struct dj_telemetry_lookup *lookup);
+/* Making the canonical form and the keys of one request. */
+void dj_telemetry_key(struct dj_telemetry *telemetry, double seconds);
+/* A fault that cost one request or one background step, not the process. operation: constant. */
+void dj_telemetry_recovered(struct dj_telemetry *telemetry, const char *operation, double count);
+/* An answer that should not have been given. source: "user", "verifier", "shadow". */
+void dj_telemetry_false_hit(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
+                            const char *source);
 void dj_telemetry_inflight(struct dj_telemetry *telemetry, int change);
 
 /* kind: "tag", "all", "query", "entry". */
 void dj_telemetry_invalidation(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
                                const char *kind);
+/* An entry left a level without being asked to. reason: "size", "ttl", "tenant_limit". Never
+ * waits but for the first of a tenant. */
+void dj_telemetry_evicted(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
+                          const char *reason);
 /* A reload of the configuration ended. */
 void dj_telemetry_reloaded(struct dj_telemetry *telemetry, bool is_ok, int64_t now_ms);
 
-/* Sets what is looked up rather than counted (sizes, entries, evictions, tiers, queues, the
- * process), right before the metrics are written. queued: jobs waiting for a worker. */
-void dj_telemetry_gauges(struct dj_telemetry *telemetry, struct dj_engine *engine, uint32_t queued,
-                         int64_t started_ms);
+/* ---- slow operations ---- */
+
+/* Operations of at least threshold_ms are counted and logged, at most
+ * DJ_TELEMETRY_SLOW_LINES_MAX lines a second. log: borrowed, NULL: only counted. Any thread. */
+#define DJ_TELEMETRY_SLOW_LINES_MAX 10u
+void dj_telemetry_set_slow(struct dj_telemetry *telemetry, struct dj_log *log,
+                           uint64_t threshold_ms);
+struct dj_slow {
+    const char *operation; /* constant: "lookup", "set", "request" */
+    const char *level;
+    const uint8_t *tenant; /* NULL: not known */
+    struct deja_slice request_id;
+    const char *trace_id; /* NULL: none */
+    double seconds;       /* spent here: without the upstream's time */
+};
+void dj_telemetry_slow(struct dj_telemetry *telemetry, const struct dj_slow *slow);
+
+/* ---- looked up rather than counted ---- */
+
+/* What telemetry cannot look up by itself. */
+struct dj_telemetry_now {
+    uint32_t workers_queued; /* jobs that wait for a worker */
+    uint32_t reads_queued;   /* batches of reads that wait for a reader of the embedded tier */
+    uint32_t flights;        /* upstream calls and the flights they feed */
+    uint64_t volatile_met;   /* misses caused by a time, date or id in a system prompt */
+    int64_t started_ms;
+    bool is_lmdb_up;
+    bool is_degraded; /* as /health says */
+};
+/* Sets sizes, entries, evictions, tiers, queues and the process, right before the metrics are
+ * written. */
+void dj_telemetry_gauges(struct dj_telemetry *telemetry, struct dj_engine *engine,
+                         const struct dj_telemetry_now *now);
+
+/* Tenants that have totals of their own. Any thread. */
+uint32_t dj_telemetry_tenant_count(struct dj_telemetry *telemetry);
 
 /* For the summary at exit and /api/v1/stats. */
 struct dj_telemetry_totals {
     uint64_t requests;
     uint64_t results[DJ_RESULT_COUNT];
+    uint64_t memory_hits; /* of the hits: where the answer was */
+    uint64_t lmdb_hits;
     uint64_t saved_input_tokens;
     uint64_t saved_output_tokens;
     double saved_seconds;

@@ -31,23 +31,6 @@ static void set_level(struct dj_telemetry *telemetry, const char *tenant, const 
     set(telemetry, FAMILY_LEVEL_BYTES, values, (double)stats->bytes);
 }
 
-/* Stores tell sums; a counter is given what came on top of the last reading. */
-static void add_evictions(struct dj_telemetry *telemetry, struct labels *labels,
-                          const struct dj_engine_stats *stats)
-{
-    static const char *const reasons[2] = {"size", "ttl"};
-    const uint64_t sums[2] = {stats->memory.evictions + stats->lmdb.evictions,
-                              stats->memory.expired + stats->lmdb.expired};
-    for (size_t i = 0; i < 2; i++) {
-        const char *const values[] = {labels->tenant, reasons[i]};
-        double more =
-            sums[i] > labels->evictions_seen[i] ? (double)(sums[i] - labels->evictions_seen[i]) : 0;
-        dj_series_add(dj_telemetry_series(telemetry, FAMILY_EVICTIONS, values), more);
-        if (sums[i] > labels->evictions_seen[i])
-            labels->evictions_seen[i] = sums[i];
-    }
-}
-
 static void set_tenant(struct dj_telemetry *telemetry, struct labels *labels,
                        const struct dj_engine_stats *stats)
 {
@@ -56,7 +39,12 @@ static void set_tenant(struct dj_telemetry *telemetry, struct labels *labels,
     set_level(telemetry, labels->tenant, "memory", &stats->memory);
     if (stats->has_lmdb)
         set_level(telemetry, labels->tenant, "lmdb", &stats->lmdb);
-    add_evictions(telemetry, labels, stats);
+    /* A counter that only appears with its first event has no rate for it. */
+    static const char *const reasons[] = {"size", "tenant_limit", "ttl"};
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {
+        const char *const evicted[] = {labels->tenant, reasons[i]};
+        dj_series_add(dj_telemetry_series(telemetry, FAMILY_EVICTIONS, evicted), 0);
+    }
 }
 
 static uint64_t less(uint64_t a, uint64_t b)
@@ -68,8 +56,6 @@ static void subtract(struct dj_store_stats *rest, const struct dj_store_stats *p
 {
     rest->entries = less(rest->entries, part->entries);
     rest->bytes = less(rest->bytes, part->bytes);
-    rest->evictions = less(rest->evictions, part->evictions);
-    rest->expired = less(rest->expired, part->expired);
 }
 
 static void set_tenants(struct dj_telemetry *telemetry, struct dj_engine *engine)
@@ -87,12 +73,72 @@ static void set_tenants(struct dj_telemetry *telemetry, struct dj_engine *engine
         subtract(&rest.lmdb, &stats.lmdb);
     }
     set_tenant(telemetry, &telemetry->other_labels, &rest);
+}
 
-    const char *const memory[] = {"memory"};
-    const char *const lmdb[] = {"lmdb"};
-    set(telemetry, FAMILY_LEVEL_UP, memory, 1);
-    if (rest.has_lmdb)
-        set(telemetry, FAMILY_LEVEL_UP, lmdb, 1);
+static void set_one(struct dj_telemetry *telemetry, enum family family, const char *label,
+                    double value)
+{
+    const char *const values[] = {label};
+    set(telemetry, family, values, value);
+}
+
+/* A counter that somebody else keeps: what came on top of *seen. */
+static double more_than(uint64_t *seen, uint64_t sum)
+{
+    double more = sum > *seen ? (double)(sum - *seen) : 0;
+    *seen = sum > *seen ? sum : *seen;
+    return more;
+}
+
+static void set_tiers(struct dj_telemetry *telemetry, struct dj_engine *engine, bool is_lmdb_up)
+{
+    struct dj_engine_stats stats;
+    dj_engine_stats(engine, NULL, &stats);
+    set_one(telemetry, FAMILY_LEVEL_UP, "memory", 1);
+    set_one(telemetry, FAMILY_MEMORY, "response", (double)stats.memory.bytes);
+    set_one(telemetry, FAMILY_MEMORY, "semantic", (double)stats.vector_bytes);
+    set_one(telemetry, FAMILY_QUEUE_DEPTH, "engine", dj_engine_pending(engine));
+    if (!stats.has_lmdb)
+        return;
+    set_one(telemetry, FAMILY_LEVEL_UP, "lmdb", is_lmdb_up ? 1 : 0);
+    set_one(telemetry, FAMILY_QUEUE_DEPTH, "lmdb_writes", (double)stats.lmdb.queued);
+    if (stats.lmdb.record_bytes)
+        set_one(telemetry, FAMILY_COMPRESSION, "lmdb",
+                (double)stats.lmdb.plain_bytes / (double)stats.lmdb.record_bytes);
+    dj_telemetry_recovered(telemetry, "lmdb_corrupt_record",
+                           more_than(&telemetry->recovered_seen[0], stats.lmdb.corrupt));
+    dj_telemetry_recovered(telemetry, "lmdb_dropped_write",
+                           more_than(&telemetry->recovered_seen[1], stats.lmdb.dropped));
+}
+
+static double sum_of(series_slot *slots, size_t count)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += dj_series_value(atomic_load_explicit(&slots[i], memory_order_acquire));
+    return sum;
+}
+
+/* By kind of cache, over all tenants; a kind that was never asked has no rate. */
+static void set_hit_rates(struct dj_telemetry *telemetry)
+{
+    double hits[API_COUNT] = {0};
+    double misses[API_COUNT] = {0};
+    for (size_t i = 0; i <= TENANT_SLOTS; i++) {
+        struct tenant *tenant =
+            i < TENANT_SLOTS ? atomic_load_explicit(&telemetry->tenants[i], memory_order_acquire)
+                             : &telemetry->other;
+        if (!tenant || (i < TENANT_SLOTS && tenant->labels == &telemetry->other_labels))
+            continue;
+        for (size_t api = 0; api < API_COUNT; api++) {
+            hits[api] += sum_of(tenant->labels->hits[api], LEVEL_COUNT);
+            misses[api] += sum_of(&tenant->labels->misses[api], 1);
+        }
+    }
+    for (size_t api = 0; api < API_COUNT; api++)
+        if (dj_telemetry_cache_types[api] && hits[api] + misses[api] > 0)
+            set_one(telemetry, FAMILY_HIT_RATE, dj_telemetry_cache_types[api],
+                    hits[api] / (hits[api] + misses[api]));
 }
 
 /* The index-th number (from 0) of /proc/self/statm, in pages; 0 if it cannot be read. */
@@ -151,15 +197,21 @@ static void set_process(struct dj_telemetry *telemetry, int64_t started_ms)
     set(telemetry, FAMILY_START_TIME, NULL, (double)started_ms / 1000.0);
 }
 
-void dj_telemetry_gauges(struct dj_telemetry *telemetry, struct dj_engine *engine, uint32_t queued,
-                         int64_t started_ms)
+void dj_telemetry_gauges(struct dj_telemetry *telemetry, struct dj_engine *engine,
+                         const struct dj_telemetry_now *now)
 {
     const char *const build[] = {DEJA_VERSION, DJ_BUILD_COMMIT};
-    const char *const queue[] = {"workers"};
     pthread_mutex_lock(&telemetry->gauges_lock);
     set_tenants(telemetry, engine);
-    set_process(telemetry, started_ms);
+    set_tiers(telemetry, engine, now->is_lmdb_up);
+    set_hit_rates(telemetry);
+    set_process(telemetry, now->started_ms);
     set(telemetry, FAMILY_BUILD_INFO, build, 1);
-    set(telemetry, FAMILY_QUEUE_DEPTH, queue, queued);
+    set(telemetry, FAMILY_DEGRADED, NULL, now->is_degraded ? 1 : 0);
+    set_one(telemetry, FAMILY_QUEUE_DEPTH, "workers", now->workers_queued);
+    set_one(telemetry, FAMILY_QUEUE_DEPTH, "reads", now->reads_queued);
+    set_one(telemetry, FAMILY_QUEUE_DEPTH, "flights", now->flights);
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_VOLATILE, NULL),
+                  more_than(&telemetry->volatile_seen, now->volatile_met));
     pthread_mutex_unlock(&telemetry->gauges_lock);
 }

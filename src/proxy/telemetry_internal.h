@@ -37,6 +37,15 @@ enum family {
     FAMILY_ENTRIES,
     FAMILY_LEVEL_BYTES,
     FAMILY_LEVEL_UP,
+    FAMILY_FALSE_HITS,
+    FAMILY_RECOVERED,
+    FAMILY_SLOW,
+    FAMILY_VOLATILE,
+    FAMILY_HIT_RATE,
+    FAMILY_MEMORY,
+    FAMILY_COMPRESSION,
+    FAMILY_KEY_DURATION,
+    FAMILY_DEGRADED,
     FAMILY_UPSTREAM,
     FAMILY_INFLIGHT,
     FAMILY_QUEUE_DEPTH,
@@ -52,6 +61,10 @@ enum family {
     FAMILY_COUNT
 };
 
+extern const struct dj_metric_desc dj_telemetry_families[FAMILY_COUNT];
+/* What kind of thing is cached on an API; NULL: nothing. */
+extern const char *const dj_telemetry_cache_types[API_COUNT];
+
 typedef _Atomic(struct dj_series *) series_slot;
 
 /* Series of one tenant that every request touches; the rest goes through the label table. */
@@ -61,13 +74,14 @@ struct labels {
     series_slot hits[API_COUNT][LEVEL_COUNT];
     series_slot misses[API_COUNT];
     series_slot saved_seconds;
-    uint64_t evictions_seen[2]; /* gauges_lock: what was already added, by reason */
 };
 
 struct tenant {
     uint8_t id[DJ_ID_BYTES];
     struct labels *labels; /* owned, or that of "other" */
     _Atomic uint64_t results[DJ_RESULT_COUNT];
+    _Atomic uint64_t memory_hits;
+    _Atomic uint64_t lmdb_hits;
     _Atomic uint64_t saved_input_tokens;
     _Atomic uint64_t saved_output_tokens;
     _Atomic uint64_t saved_ms;
@@ -85,7 +99,15 @@ struct dj_telemetry {
     struct dj_metric *families[FAMILY_COUNT];
     struct dj_series *stages[DJ_STAGE_COUNT];
     struct dj_series *inflight;
+    struct dj_series *key_duration;
+    struct dj_series *memory_hits; /* operation "lookup" that memory answered */
     series_slot durations[API_COUNT][DJ_RESULT_COUNT];
+    _Atomic(struct dj_log *) slow_log; /* borrowed */
+    _Atomic uint64_t slow_ms;
+    _Atomic uint64_t slow_lines;  /* second << 32 | lines written in it */
+    _Atomic uint64_t slow_unsaid; /* slow operations since the last line that had none */
+    uint64_t recovered_seen[2];   /* gauges_lock: corrupt and dropped records already added */
+    uint64_t volatile_seen;       /* gauges_lock */
     struct tenant other;
     struct labels other_labels;
     pthread_mutex_t lock; /* inserts into both tables; innermost but for the registry's own */

@@ -46,7 +46,9 @@ static bool is_address_char(char c)
 
 static bool split_authority(struct deja_slice text, struct authority *out)
 {
-    bool is_bracketed = text.len && text.data[0] == '[';
+    if (!text.len)
+        return false;
+    bool is_bracketed = text.data[0] == '[';
     size_t len = is_bracketed;
     while (len < text.len &&
            (is_bracketed ? is_address_char(text.data[len]) : is_name_char(text.data[len])))

@@ -289,12 +289,13 @@ static enum deja_status lmdb_put(struct dj_store *store, struct dj_loop *loop,
 }
 
 static enum deja_status lmdb_remove(struct dj_store *store, struct dj_loop *loop,
-                                    const struct dj_store_key *key, void *ctx,
+                                    const struct dj_store_key *key, uint64_t version_max, void *ctx,
                                     dj_store_done_fn *done)
 {
     struct dj_lmdb_write *write = dj_lmdb_write_create(DJ_WRITE_REMOVE, key, 0);
     if (!write)
         return DEJA_ERR_NOMEM;
+    write->version_max = version_max;
     return enqueue(store, loop, write, ctx, done);
 }
 
@@ -322,6 +323,11 @@ static void lmdb_stats(struct dj_store *store, const uint8_t *tenant,
     out_stats->expired = atomic_load_explicit(&lmdb->expired, memory_order_relaxed);
     out_stats->corrupt = atomic_load_explicit(&lmdb->corrupt, memory_order_relaxed);
     out_stats->dropped = atomic_load_explicit(&lmdb->dropped, memory_order_relaxed);
+    out_stats->record_bytes = atomic_load_explicit(&lmdb->record_bytes, memory_order_relaxed);
+    out_stats->plain_bytes = atomic_load_explicit(&lmdb->plain_bytes, memory_order_relaxed);
+    pthread_mutex_lock(&lmdb->queue_mutex);
+    out_stats->queued = lmdb->queued;
+    pthread_mutex_unlock(&lmdb->queue_mutex);
 }
 
 static const struct dj_store_ops lmdb_ops = {
@@ -330,8 +336,12 @@ static const struct dj_store_ops lmdb_ops = {
     .put = lmdb_put,
     .remove = lmdb_remove,
     .clear = lmdb_clear,
+    .list = dj_lmdb_list,
     .stats = lmdb_stats,
+    .probe = dj_lmdb_probe,
     .scan_vectors = dj_lmdb_scan_vectors,
+    .keep_access = dj_lmdb_access_put,
+    .scan_access = dj_lmdb_access_walk,
     .close = lmdb_close,
 };
 

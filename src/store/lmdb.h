@@ -16,8 +16,10 @@ struct dj_lmdb_options {
     const char *directory; /* exists; entries/ and meta/ are made below it, 0700 */
     uint64_t bytes_max;    /* 10 GiB or 20 % of the disk, whichever is less; 0: that default */
     enum dj_durability durability;
-    uint32_t queue_max;   /* writes waiting for the writer; 65,536 */
-    struct dj_pool *pool; /* reads; borrowed until close */
+    uint32_t queue_max;     /* writes waiting for the writer; 65,536 */
+    struct dj_pool *pool;   /* reads; borrowed until close */
+    dj_store_gone_fn *gone; /* from the writer's thread; NULL: nobody is told */
+    void *gone_ctx;
 };
 
 /* flock on the directory; DEJA_ERR_BUSY: another process has it. Verifies after an unclean stop and

@@ -1,9 +1,10 @@
 /* store/lmdb_apply.c - one write inside a transaction of the writer.
  *
- * (1) A row of `entries`, its row of `expiry` and its row of `vectors` come and go together.
- * (2) Each row of `expiry` that comes or goes is one change; tally and filter follow after the
- *     commit, in order, and before anyone is told.
- * (3) Bytes that LMDB shows are used up before the next change of the transaction.
+ * (1) A row of `entries`, its row of `expiry` and its row of `vectors` come and go together; its
+ * row of `access` goes with them, but stays when a newer version takes their place. (2) Each row of
+ * `expiry` that comes or goes is one change; tally and filter follow after the commit, in order,
+ * and before anyone is told. (3) Bytes that LMDB shows are used up before the next change of the
+ * transaction.
  */
 #include "store/lmdb_internal.h"
 
@@ -114,6 +115,17 @@ static enum deja_status delete_entry(struct dj_lmdb *lmdb, struct dj_lmdb_txn *t
     return unless_missing(delete_row(lmdb, txn, DJ_LMDB_VECTORS, at, sizeof at));
 }
 
+/* The entry and what is known of its use: it does not come back as itself. */
+static enum deja_status delete_for_good(struct dj_lmdb *lmdb, struct dj_lmdb_txn *txn,
+                                        const struct dj_store_key *key,
+                                        const struct dj_row_head *head, int kind)
+{
+    enum deja_status status = delete_entry(lmdb, txn, key, head, kind);
+    if (status != DEJA_OK)
+        return status;
+    return unless_missing(delete_row(lmdb, txn, DJ_LMDB_ACCESS, key, sizeof *key));
+}
+
 /* Room of len bytes under the key; *out is written before the next change. */
 static enum deja_status put_reserved(struct dj_lmdb *lmdb, struct dj_lmdb_txn *txn,
                                      enum dj_lmdb_table table, MDB_val key, size_t len, char **out)
@@ -162,12 +174,22 @@ static enum deja_status insert_rows(struct dj_lmdb *lmdb, struct dj_lmdb_txn *tx
     return status;
 }
 
+static void count_record(struct dj_lmdb *lmdb, struct deja_slice record)
+{
+    atomic_fetch_add_explicit(&lmdb->record_bytes, record.len, memory_order_relaxed);
+    atomic_fetch_add_explicit(&lmdb->plain_bytes, dj_record_plain_bytes(record),
+                              memory_order_relaxed);
+}
+
 /* The record is made once, however often the transaction is tried. */
 static enum deja_status encode(struct dj_lmdb *lmdb, struct dj_lmdb_write *write)
 {
     enum deja_status status = DEJA_OK;
-    if (write->record.len == 0)
+    if (write->record.len == 0) {
         status = dj_record_encode(dj_value_entry(write->value), &write->record);
+        if (status == DEJA_OK)
+            count_record(lmdb, dj_buf_slice(&write->record));
+    }
     if (status == DEJA_OK &&
         dj_row_cost(write->record.len, write->dim * sizeof(float)) > lmdb->bytes_max)
         status = DEJA_ERR_LIMIT;
@@ -207,9 +229,11 @@ static enum deja_status apply_remove(struct dj_lmdb *lmdb, struct dj_lmdb_txn *t
     enum deja_status status = find_head(lmdb, txn, &write->key, &head, &is_readable);
     if (status == DEJA_ERR_NOT_FOUND)
         return DEJA_OK;
+    if (status == DEJA_OK && is_readable && head.version > write->version_max)
+        return DEJA_OK;
     if (status == DEJA_OK)
         status =
-            delete_entry(lmdb, txn, &write->key, is_readable ? &head : NULL, DJ_CHANGE_REMOVED);
+            delete_for_good(lmdb, txn, &write->key, is_readable ? &head : NULL, DJ_CHANGE_REMOVED);
     if (status == DEJA_OK)
         write->removed = 1;
     return status;
@@ -237,6 +261,8 @@ enum deja_status dj_lmdb_apply(struct dj_lmdb *lmdb, struct dj_lmdb_txn *txn,
     write->removed = 0;
     if (write->kind == DJ_WRITE_REMOVE)
         return apply_remove(lmdb, txn, write);
+    if (write->kind == DJ_WRITE_ACCESS)
+        return dj_lmdb_apply_access(lmdb, txn, write);
     if (write->kind == DJ_WRITE_DROP_CORRUPT)
         return apply_drop_corrupt(lmdb, txn, write);
     enum deja_status status = apply_put(lmdb, txn, write);
@@ -271,7 +297,7 @@ enum deja_status dj_lmdb_apply_clear(struct dj_lmdb *lmdb, struct dj_lmdb_txn *t
         memcpy(&key, at.mv_data, sizeof key);
         struct dj_row_head head;
         bool is_readable = dj_row_head_read(dj_lmdb_slice(value), &head);
-        status = delete_entry(lmdb, txn, &key, is_readable ? &head : NULL, DJ_CHANGE_REMOVED);
+        status = delete_for_good(lmdb, txn, &key, is_readable ? &head : NULL, DJ_CHANGE_REMOVED);
         removed++;
     }
     mdb_cursor_close(cursor);
@@ -306,7 +332,7 @@ static enum deja_status drop_oldest(struct dj_lmdb *lmdb, struct dj_lmdb_txn *tx
     bool is_readable = false;
     enum deja_status status = find_head(lmdb, txn, key, &head, &is_readable);
     if (status == DEJA_OK && is_readable && head.order == order)
-        return delete_entry(lmdb, txn, key, &head, kind);
+        return delete_for_good(lmdb, txn, key, &head, kind);
     if (status != DEJA_OK && status != DEJA_ERR_NOT_FOUND)
         return status;
     return delete_expiry(lmdb, txn, order, key, kind);

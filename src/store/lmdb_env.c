@@ -24,10 +24,8 @@
 #define READERS_MAX 254u
 
 static const char *const table_names[DJ_LMDB_TABLE_COUNT] = {
-    [DJ_LMDB_ENTRIES] = "entries",
-    [DJ_LMDB_VECTORS] = "vectors",
-    [DJ_LMDB_EXPIRY] = "expiry",
-    [DJ_LMDB_FORMAT] = "format",
+    [DJ_LMDB_ENTRIES] = "entries", [DJ_LMDB_VECTORS] = "vectors", [DJ_LMDB_EXPIRY] = "expiry",
+    [DJ_LMDB_ACCESS] = "access",   [DJ_LMDB_FORMAT] = "format",
 };
 
 enum deja_status dj_lmdb_status(int code)

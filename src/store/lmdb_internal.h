@@ -4,6 +4,7 @@
  *   lmdb_env.c     environments, codes, discarding   lmdb_apply.c   one write inside a transaction
  *   lmdb_verify.c  the walk after a power cut        lmdb_read.c    batched reads, scan of vectors
  *   lmdb_tally.c   what each tenant has              lmdb_meta.c    the meta environment
+ *   lmdb_list.c    a tenant's entries, in pieces     lmdb_access.c  access statistics
  *
  * Codes of LMDB become enum deja_status in the file that received them: DEJA_ERR_LIMIT means the
  * map is full, DEJA_ERR_CORRUPT that a page made no sense.
@@ -30,6 +31,7 @@ enum dj_lmdb_table {
     DJ_LMDB_ENTRIES,
     DJ_LMDB_VECTORS,
     DJ_LMDB_EXPIRY,
+    DJ_LMDB_ACCESS,
     DJ_LMDB_FORMAT,
     DJ_LMDB_TABLE_COUNT
 };
@@ -57,6 +59,7 @@ enum dj_lmdb_write_kind {
     DJ_WRITE_REMOVE,
     DJ_WRITE_CLEAR,
     DJ_WRITE_DROP_CORRUPT, /* remove the row unless it verifies by now */
+    DJ_WRITE_ACCESS,       /* record: rows of dj_store_access */
 };
 
 /* A queued write: owned by the queue, then the writer, then the loop that is told. */
@@ -72,7 +75,8 @@ struct dj_lmdb_write {
     struct dj_task task;
     enum deja_status status;
     uint64_t removed;
-    size_t bytes; /* held in the queue */
+    uint64_t version_max; /* remove: newer ones stay */
+    size_t bytes;         /* held in the queue */
     uint32_t dim;
     float vector[];
 };
@@ -101,6 +105,8 @@ struct dj_lmdb {
     _Atomic(uint64_t) expired;
     _Atomic(uint64_t) corrupt;
     _Atomic(uint64_t) dropped;
+    _Atomic(uint64_t) record_bytes; /* written by the writer alone */
+    _Atomic(uint64_t) plain_bytes;
 
     pthread_mutex_t queue_mutex;
     pthread_cond_t has_writes;
@@ -182,13 +188,34 @@ enum deja_status dj_lmdb_enqueue(struct dj_lmdb *lmdb, struct dj_lmdb_write *wri
 void dj_lmdb_write_destroy(struct dj_lmdb_write *write);
 
 /* lmdb_read.c */
+enum deja_status dj_lmdb_probe(struct dj_store *store, struct dj_loop *loop, void *ctx,
+                               dj_store_got_fn *got);
 enum deja_status dj_lmdb_get(struct dj_store *store, struct dj_loop *loop,
                              const struct dj_store_key *key, void *ctx, dj_store_got_fn *got);
 enum deja_status dj_lmdb_scan_vectors(struct dj_store *store, void *ctx, dj_store_vector_fn *each);
 void dj_lmdb_reads_wait(struct dj_lmdb *lmdb); /* until no job is in the pool */
+/* Around a job in the pool that reads; close waits for the end of all. */
+void dj_lmdb_reads_begin(struct dj_lmdb *lmdb);
+void dj_lmdb_reads_end(struct dj_lmdb *lmdb);
+/* The row cannot be read: counted, and the writer looks again and drops it. Any thread. */
+void dj_lmdb_drop_corrupt(struct dj_lmdb *lmdb, const struct dj_store_key *key);
 /* Of the row's bytes, checked against the key: DEJA_ERR_CORRUPT. */
 enum deja_status dj_lmdb_decode(const struct dj_store_key *key, struct deja_slice row,
                                 struct dj_value **out_value) DEJA_NODISCARD;
+
+/* lmdb_access.c */
+enum deja_status dj_lmdb_access_put(struct dj_store *store, const struct dj_store_access *rows,
+                                    size_t count);
+enum deja_status dj_lmdb_access_walk(struct dj_store *store, void *ctx, dj_store_access_fn *each);
+enum deja_status dj_lmdb_apply_access(struct dj_lmdb *lmdb, struct dj_lmdb_txn *txn,
+                                      const struct dj_lmdb_write *write) DEJA_NODISCARD;
+bool dj_lmdb_access_read(struct deja_slice key, struct deja_slice value,
+                         struct dj_store_access *out_row); /* false: not of the form */
+
+/* lmdb_list.c */
+enum deja_status dj_lmdb_list(struct dj_store *store, struct dj_loop *loop,
+                              const uint8_t tenant[DJ_ID_BYTES], struct dj_store_page *page,
+                              void *ctx, dj_store_done_fn *done);
 
 static inline struct deja_slice dj_lmdb_slice(MDB_val val)
 {

@@ -48,47 +48,43 @@ enum deja_status dj_lmdb_meta_get(struct dj_store *store, const char *table, str
     return dj_lmdb_status(code);
 }
 
-enum deja_status dj_lmdb_meta_put(struct dj_store *store, const char *table, struct deja_slice key,
-                                  struct deja_slice value)
+/* One synced transaction that puts value, or removes the pair (NULL). */
+static enum deja_status change(struct dj_lmdb *lmdb, const char *table, struct deja_slice key,
+                               const struct deja_slice *value)
 {
-    struct dj_lmdb *lmdb = (struct dj_lmdb *)store;
     struct meta_key full;
     enum deja_status status = make_key(table, key, &full);
     if (status != DEJA_OK)
         return status;
-    if (value.len > META_VALUE_BYTES_MAX)
-        return DEJA_ERR_LIMIT;
     MDB_txn *txn;
     int code = mdb_txn_begin(lmdb->meta, NULL, 0, &txn);
     if (code != MDB_SUCCESS)
         return dj_lmdb_status(code);
     MDB_val at = dj_lmdb_val(full.bytes, full.len);
-    MDB_val bytes = dj_lmdb_val(value.data, value.len);
-    code = mdb_put(txn, lmdb->meta_table, &at, &bytes, 0);
+    if (value) {
+        MDB_val bytes = dj_lmdb_val(value->data, value->len);
+        code = mdb_put(txn, lmdb->meta_table, &at, &bytes, 0);
+    } else {
+        code = mdb_del(txn, lmdb->meta_table, &at, NULL);
+    }
     if (code == MDB_SUCCESS)
         return dj_lmdb_status(mdb_txn_commit(txn));
     mdb_txn_abort(txn);
     return dj_lmdb_status(code);
 }
 
+enum deja_status dj_lmdb_meta_put(struct dj_store *store, const char *table, struct deja_slice key,
+                                  struct deja_slice value)
+{
+    if (value.len > META_VALUE_BYTES_MAX)
+        return DEJA_ERR_LIMIT;
+    return change((struct dj_lmdb *)store, table, key, &value);
+}
+
 enum deja_status dj_lmdb_meta_remove(struct dj_store *store, const char *table,
                                      struct deja_slice key)
 {
-    struct dj_lmdb *lmdb = (struct dj_lmdb *)store;
-    struct meta_key full;
-    enum deja_status status = make_key(table, key, &full);
-    if (status != DEJA_OK)
-        return status;
-    MDB_txn *txn;
-    int code = mdb_txn_begin(lmdb->meta, NULL, 0, &txn);
-    if (code != MDB_SUCCESS)
-        return dj_lmdb_status(code);
-    MDB_val at = dj_lmdb_val(full.bytes, full.len);
-    code = mdb_del(txn, lmdb->meta_table, &at, NULL);
-    if (code == MDB_SUCCESS)
-        return dj_lmdb_status(mdb_txn_commit(txn));
-    mdb_txn_abort(txn);
-    return dj_lmdb_status(code);
+    return change((struct dj_lmdb *)store, table, key, NULL);
 }
 
 enum deja_status dj_lmdb_meta_walk(struct dj_store *store, const char *table, void *ctx,

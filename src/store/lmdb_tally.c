@@ -108,10 +108,14 @@ void dj_lmdb_tally_apply(struct dj_lmdb *lmdb, const struct dj_lmdb_txn *txn)
             dj_key_filter_add(lmdb->filter, hash);
         else
             dj_key_filter_remove(lmdb->filter, hash);
-        if (change->kind == DJ_CHANGE_EVICTED)
-            atomic_fetch_add_explicit(&lmdb->evictions, 1, memory_order_relaxed);
-        if (change->kind == DJ_CHANGE_EXPIRED)
-            atomic_fetch_add_explicit(&lmdb->expired, 1, memory_order_relaxed);
+        bool is_evicted = change->kind == DJ_CHANGE_EVICTED;
+        if (!is_evicted && change->kind != DJ_CHANGE_EXPIRED)
+            continue;
+        atomic_fetch_add_explicit(is_evicted ? &lmdb->evictions : &lmdb->expired, 1,
+                                  memory_order_relaxed);
+        if (lmdb->options.gone)
+            lmdb->options.gone(lmdb->options.gone_ctx, change->key.tenant,
+                               is_evicted ? DJ_GONE_SIZE : DJ_GONE_TTL);
     }
 }
 

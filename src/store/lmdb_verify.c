@@ -112,6 +112,12 @@ static enum deja_status check_vector(struct deja_slice key, struct deja_slice va
     return dj_row_vector_read(key, value, &row) ? DEJA_OK : DEJA_ERR_CORRUPT;
 }
 
+static enum deja_status check_access(struct deja_slice key, struct deja_slice value)
+{
+    struct dj_store_access row;
+    return dj_lmdb_access_read(key, value, &row) ? DEJA_OK : DEJA_ERR_CORRUPT;
+}
+
 static enum deja_status check_table(MDB_txn *txn, MDB_dbi table, check_row_fn *check)
 {
     MDB_stat stat;
@@ -160,6 +166,8 @@ enum deja_status dj_lmdb_verify(struct dj_lmdb *lmdb)
         status = check_table(txn, lmdb->tables[DJ_LMDB_EXPIRY], check_expiry);
     if (status == DEJA_OK)
         status = check_table(txn, lmdb->tables[DJ_LMDB_VECTORS], check_vector);
+    if (status == DEJA_OK)
+        status = check_table(txn, lmdb->tables[DJ_LMDB_ACCESS], check_access);
     mdb_txn_abort(txn);
     return status;
 }

@@ -44,6 +44,7 @@ struct dj_lmdb_write *dj_lmdb_write_create(enum dj_lmdb_write_kind kind,
         return NULL;
     write->kind = kind;
     write->key = *key;
+    write->version_max = UINT64_MAX;
     write->dim = dim;
     write->bytes = sizeof *write + dim * sizeof write->vector[0];
     return write;

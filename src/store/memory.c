@@ -63,9 +63,9 @@ bool dj_memory_put(struct dj_store *store, struct dj_value *value, int64_t now_m
     return dj_memory_shard_put(shard_of(store, &key), value, now_ms);
 }
 
-bool dj_memory_remove(struct dj_store *store, const struct dj_store_key *key)
+bool dj_memory_remove(struct dj_store *store, const struct dj_store_key *key, uint64_t version_max)
 {
-    return dj_memory_shard_remove(shard_of(store, key), key);
+    return dj_memory_shard_remove(shard_of(store, key), key, version_max);
 }
 
 uint64_t dj_memory_sweep(struct dj_store *store, uint32_t loop_index, int64_t now_ms)
@@ -88,6 +88,8 @@ struct op {
     dj_store_got_fn *got;
     dj_store_done_fn *done; /* may be NULL */
     uint64_t removed;
+    uint64_t version_max;       /* remove */
+    struct dj_store_page *page; /* list; the caller's */
 };
 
 static struct op *op_create(struct dj_store *store, struct dj_loop *caller, void *ctx)
@@ -152,7 +154,7 @@ static void on_put(void *ctx)
 static void on_remove(void *ctx)
 {
     struct op *op = ctx;
-    op->removed = dj_memory_shard_remove(op->shard, &op->key);
+    op->removed = dj_memory_shard_remove(op->shard, &op->key, op->version_max);
     op_finish(op);
 }
 
@@ -171,6 +173,31 @@ static void on_clear(void *ctx)
         op->shard++;
     }
     op_post(op, op->shard->loop, on_clear);
+}
+
+/* A turn's worth of this shard, then the next shard; answers when the page is full or all shards
+ * were gone through. position: the shard above, its cursor below. */
+static void on_list(void *ctx)
+{
+    struct op *op = ctx;
+    struct dj_memory *memory = op->memory;
+    struct dj_store_page *page = op->page;
+    uint64_t cursor = page->position & 0xffffffffffff;
+    uint64_t shard = page->position >> 48;
+    if (!dj_memory_shard_list(op->shard, op->key.tenant, dj_loop_now_ms(op->shard->loop), &cursor,
+                              page)) {
+        cursor = 0;
+        shard++;
+    }
+    page->position = shard << 48 | cursor;
+    page->is_last = shard == memory->options.loop_count;
+    op->removed = page->count;
+    if (page->is_last || page->count > 0) {
+        op_finish(op);
+        return;
+    }
+    op->shard = &memory->shards[shard];
+    op_post(op, op->shard->loop, on_list);
 }
 
 static enum deja_status memory_get(struct dj_store *store, struct dj_loop *loop,
@@ -203,14 +230,15 @@ static enum deja_status memory_put(struct dj_store *store, struct dj_loop *loop,
 }
 
 static enum deja_status memory_remove(struct dj_store *store, struct dj_loop *loop,
-                                      const struct dj_store_key *key, void *ctx,
-                                      dj_store_done_fn *done)
+                                      const struct dj_store_key *key, uint64_t version_max,
+                                      void *ctx, dj_store_done_fn *done)
 {
     struct op *op = op_create(store, loop, ctx);
     if (!op)
         return DEJA_ERR_NOMEM;
     op->done = done;
     op->key = *key;
+    op->version_max = version_max;
     op->shard = shard_of(store, key);
     op_post(op, op->shard->loop, on_remove);
     return DEJA_OK;
@@ -227,6 +255,23 @@ static enum deja_status memory_clear(struct dj_store *store, struct dj_loop *loo
     memcpy(op->key.tenant, tenant, sizeof op->key.tenant);
     op->shard = &op->memory->shards[0];
     op_post(op, op->shard->loop, on_clear);
+    return DEJA_OK;
+}
+
+static enum deja_status memory_list(struct dj_store *store, struct dj_loop *loop,
+                                    const uint8_t tenant[DJ_ID_BYTES], struct dj_store_page *page,
+                                    void *ctx, dj_store_done_fn *done)
+{
+    struct op *op = op_create(store, loop, ctx);
+    if (!op)
+        return DEJA_ERR_NOMEM;
+    op->done = done;
+    op->page = page;
+    memcpy(op->key.tenant, tenant, sizeof op->key.tenant);
+    page->count = 0;
+    uint64_t shard = page->position >> 48;
+    op->shard = &op->memory->shards[shard];
+    op_post(op, op->shard->loop, on_list);
     return DEJA_OK;
 }
 
@@ -267,6 +312,7 @@ static const struct dj_store_ops memory_ops = {
     .put = memory_put,
     .remove = memory_remove,
     .clear = memory_clear,
+    .list = memory_list,
     .stats = memory_stats,
     .close = memory_close,
 };

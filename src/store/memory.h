@@ -13,6 +13,8 @@ struct dj_memory_options {
     uint64_t entries_max;        /* 10,000 */
     uint64_t tenant_entries_max; /* 1,000: the fair share once the tier is full */
     uint32_t loop_count;         /* shards */
+    dj_store_gone_fn *gone;      /* NULL: nobody is told */
+    void *gone_ctx;
 };
 
 /* loops: loop_count loops, borrowed until close. */
@@ -30,7 +32,8 @@ struct dj_value *dj_memory_find(struct dj_store *store, uint32_t loop_index,
 /* Takes its own reference. Overwrites only an older version; false: not stored (older, expired, or
  * does not fit). */
 bool dj_memory_put(struct dj_store *store, struct dj_value *value, int64_t now_ms);
-bool dj_memory_remove(struct dj_store *store, const struct dj_store_key *key);
+/* Only what has a version <= version_max. */
+bool dj_memory_remove(struct dj_store *store, const struct dj_store_key *key, uint64_t version_max);
 /* Drops expired entries of one shard, a bounded piece per call (1,024 buckets); how many went. On
  * the shard's loop, from a timer: an expired entry is a miss long before it is swept. */
 uint64_t dj_memory_sweep(struct dj_store *store, uint32_t loop_index, int64_t now_ms);

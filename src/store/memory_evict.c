@@ -90,16 +90,16 @@ static struct dj_memory_node *candidate(struct dj_memory_shard *shard, bool is_o
     return node ? node : oldest(second, is_over_only);
 }
 
-static void evict(struct dj_memory_shard *shard, struct dj_memory_node *node, int64_t now_ms)
+static void evict(struct dj_memory_shard *shard, struct dj_memory_node *node, bool is_over,
+                  int64_t now_ms)
 {
-    struct dj_memory *memory = shard->memory;
-    if (dj_store_is_gone(node->gone_ms, now_ms)) {
-        atomic_fetch_add_explicit(&memory->expired, 1, memory_order_relaxed);
-    } else {
-        atomic_fetch_add_explicit(&memory->evictions, 1, memory_order_relaxed);
-        if (!node->is_in_main)
-            *ghost_slot(shard, node->hash) = fingerprint(node->hash);
-    }
+    bool is_expired = dj_store_is_gone(node->gone_ms, now_ms);
+    dj_memory_note_gone(shard, node,
+                        is_expired ? DJ_GONE_TTL
+                        : is_over  ? DJ_GONE_TENANT_LIMIT
+                                   : DJ_GONE_SIZE);
+    if (!is_expired && !node->is_in_main)
+        *ghost_slot(shard, node->hash) = fingerprint(node->hash);
     dj_memory_shard_unlink(shard, node);
 }
 
@@ -128,10 +128,11 @@ bool dj_memory_evict_one(struct dj_memory_shard *shard, int64_t now_ms)
         if (!dj_list_is_empty(&row->nodes))
             node = DJ_CONTAINER(row->nodes.prev, struct dj_memory_node, siblings);
     }
+    bool is_over = node && is_over_only;
     if (!node)
         node = candidate(shard, false);
     if (!node)
         return false;
-    evict(shard, node, now_ms);
+    evict(shard, node, is_over, now_ms);
     return true;
 }

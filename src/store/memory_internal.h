@@ -114,11 +114,19 @@ struct dj_value *dj_memory_shard_find(struct dj_memory_shard *shard, uint32_t lo
                                       const struct dj_store_key *key, uint64_t hash,
                                       int64_t now_ms); /* any loop */
 bool dj_memory_shard_put(struct dj_memory_shard *shard, struct dj_value *value, int64_t now_ms);
-bool dj_memory_shard_remove(struct dj_memory_shard *shard, const struct dj_store_key *key);
+bool dj_memory_shard_remove(struct dj_memory_shard *shard, const struct dj_store_key *key,
+                            uint64_t version_max);
+/* Adds a tenant's values of the next buckets to the page, until it or the turn is full; *cursor:
+ * where the next call goes on, false: the shard's end. */
+bool dj_memory_shard_list(struct dj_memory_shard *shard, const uint8_t tenant[DJ_ID_BYTES],
+                          int64_t now_ms, uint64_t *cursor, struct dj_store_page *page);
 /* Up to count_max entries of a tenant; how many went. */
 uint64_t dj_memory_shard_clear(struct dj_memory_shard *shard, const uint8_t tenant[DJ_ID_BYTES],
                                uint64_t count_max);
 uint64_t dj_memory_shard_sweep(struct dj_memory_shard *shard, int64_t now_ms);
+/* Counts a node that is about to be unlinked and tells who watches. */
+void dj_memory_note_gone(struct dj_memory_shard *shard, const struct dj_memory_node *node,
+                         enum dj_gone_reason reason);
 /* Takes a node out of chain, queue and row and retires it. */
 void dj_memory_shard_unlink(struct dj_memory_shard *shard, struct dj_memory_node *node);
 

@@ -239,6 +239,16 @@ static void link_node(struct dj_memory_shard *shard, struct dj_memory_node *node
     drop(shard, old);
 }
 
+void dj_memory_note_gone(struct dj_memory_shard *shard, const struct dj_memory_node *node,
+                         enum dj_gone_reason reason)
+{
+    struct dj_memory *memory = shard->memory;
+    _Atomic(uint64_t) *count = reason == DJ_GONE_TTL ? &memory->expired : &memory->evictions;
+    atomic_fetch_add_explicit(count, 1, memory_order_relaxed);
+    if (memory->options.gone)
+        memory->options.gone(memory->options.gone_ctx, dj_value_entry(node->value)->tenant, reason);
+}
+
 static bool put(struct dj_memory_shard *shard, struct dj_value *value, int64_t now_ms)
 {
     const struct dj_entry *entry = dj_value_entry(value);
@@ -251,7 +261,7 @@ static bool put(struct dj_memory_shard *shard, struct dj_value *value, int64_t n
     struct dj_memory_node *old =
         atomic_load_explicit(link_of(shard, &key, hash), memory_order_relaxed);
     if (old && dj_store_is_gone(old->gone_ms, now_ms)) {
-        atomic_fetch_add_explicit(&shard->memory->expired, 1, memory_order_relaxed);
+        dj_memory_note_gone(shard, old, DJ_GONE_TTL);
         dj_memory_shard_unlink(shard, old);
     } else if (old && dj_value_entry(old->value)->version >= entry->version) {
         return false;
@@ -286,16 +296,49 @@ bool dj_memory_shard_put(struct dj_memory_shard *shard, struct dj_value *value, 
     return is_stored;
 }
 
-bool dj_memory_shard_remove(struct dj_memory_shard *shard, const struct dj_store_key *key)
+bool dj_memory_shard_remove(struct dj_memory_shard *shard, const struct dj_store_key *key,
+                            uint64_t version_max)
 {
     begin_write(shard);
     uint64_t hash = dj_store_key_hash(key);
     struct dj_memory_node *node =
         atomic_load_explicit(link_of(shard, key, hash), memory_order_relaxed);
+    if (node && dj_value_entry(node->value)->version > version_max)
+        node = NULL;
     if (node)
         dj_memory_shard_unlink(shard, node);
     end_write(shard);
     return node != NULL;
+}
+
+/* The cursor is a bucket and, below it, how many of its chain were given already: a chain longer
+ * than a page would not fit otherwise. */
+bool dj_memory_shard_list(struct dj_memory_shard *shard, const uint8_t tenant[DJ_ID_BYTES],
+                          int64_t now_ms, uint64_t *cursor, struct dj_store_page *page)
+{
+    assert(dj_loop_is_current(shard->loop)); /* the writer: nothing is unlinked meanwhile */
+    uint64_t bucket = *cursor >> 16;
+    uint64_t skip = *cursor & 0xffff;
+    for (uint32_t i = 0; i < SWEEP_BUCKETS_MAX && bucket <= shard->bucket_mask; i++) {
+        uint64_t index = 0;
+        struct dj_memory_node *node =
+            atomic_load_explicit(&shard->buckets[bucket], memory_order_relaxed);
+        for (; node && index < 0xffff; index++) {
+            bool is_wanted = index >= skip && !dj_store_is_gone(node->gone_ms, now_ms) &&
+                             memcmp(node->key.tenant, tenant, DJ_ID_BYTES) == 0;
+            if (is_wanted && page->count == DJ_STORE_PAGE_MAX) {
+                *cursor = bucket << 16 | index;
+                return true;
+            }
+            if (is_wanted)
+                page->values[page->count++] = dj_value_ref(node->value);
+            node = atomic_load_explicit(&node->next, memory_order_relaxed);
+        }
+        bucket++;
+        skip = 0;
+    }
+    *cursor = bucket << 16;
+    return bucket <= shard->bucket_mask;
 }
 
 uint64_t dj_memory_shard_clear(struct dj_memory_shard *shard, const uint8_t tenant[DJ_ID_BYTES],
@@ -328,13 +371,13 @@ uint64_t dj_memory_shard_sweep(struct dj_memory_shard *shard, int64_t now_ms)
         while (node) {
             struct dj_memory_node *next = atomic_load_explicit(&node->next, memory_order_relaxed);
             if (dj_store_is_gone(node->gone_ms, now_ms)) {
+                dj_memory_note_gone(shard, node, DJ_GONE_TTL);
                 dj_memory_shard_unlink(shard, node);
                 removed++;
             }
             node = next;
         }
     }
-    atomic_fetch_add_explicit(&shard->memory->expired, removed, memory_order_relaxed);
     end_write(shard);
     return removed;
 }

@@ -23,8 +23,11 @@ struct dj_store_stats {
     uint64_t bytes_max;
     uint64_t evictions;
     uint64_t expired;
-    uint64_t corrupt; /* records that did not verify: answered as misses and removed */
-    uint64_t dropped; /* writes that found no room or no disk */
+    uint64_t corrupt;      /* records that did not verify: answered as misses and removed */
+    uint64_t dropped;      /* writes that found no room or no disk */
+    uint64_t queued;       /* writes that wait */
+    uint64_t record_bytes; /* of all records written since start, as they are kept */
+    uint64_t plain_bytes;  /* the same without compression */
 };
 
 /* value: a reference the callee owns, or NULL. Expired entries (beyond stale_until) are misses. */
@@ -36,6 +39,40 @@ typedef bool dj_store_vector_fn(void *ctx, const struct dj_store_key *key,
                                 const uint8_t scope[DJ_ID_BYTES], struct deja_slice embedder_id,
                                 const float *vector, uint32_t dim, int64_t expires_ms);
 
+#define DJ_STORE_PAGE_MAX 64u
+
+/* A piece of a tenant's entries, and where the next one begins. The caller's: zeroed before the
+ * first piece, kept as it is for the next, alive until the callback. */
+struct dj_store_page {
+    struct dj_value *values[DJ_STORE_PAGE_MAX]; /* references the caller owns */
+    uint32_t count;                             /* may be 0 although more follow */
+    bool is_last;
+    uint64_t position; /* the store's */
+    uint8_t after[DJ_ID_BYTES];
+};
+
+/* Why an entry left without being asked to. */
+enum dj_gone_reason {
+    DJ_GONE_TTL,          /* expired */
+    DJ_GONE_SIZE,         /* the tier was full */
+    DJ_GONE_TENANT_LIMIT, /* the tier was full and its tenant had more than its share */
+    DJ_GONE_REASON_COUNT
+};
+/* Told of each; from a loop or the tier's own thread, in the middle of a write: it must be quick
+ * and must not call the store. */
+typedef void dj_store_gone_fn(void *ctx, const uint8_t tenant[DJ_ID_BYTES],
+                              enum dj_gone_reason reason);
+
+/* Access statistics of one entry; id of zeros: the sums of its tenant. */
+struct dj_store_access {
+    struct dj_store_key key;
+    uint64_t hits;
+    int64_t last_ms;
+    uint64_t verdicts; /* tenants only, as is the next */
+    uint64_t verdicts_wrong;
+};
+typedef bool dj_store_access_fn(void *ctx, const struct dj_store_access *row); /* false: stop */
+
 struct dj_store;
 
 struct dj_store_ops {
@@ -46,15 +83,32 @@ struct dj_store_ops {
      * version is larger than what is stored. done when it is as durable as the tier promises. */
     enum deja_status (*put)(struct dj_store *store, struct dj_loop *loop, struct dj_value *value,
                             const float *vector, uint32_t dim, void *ctx, dj_store_done_fn *done);
+    /* Only what has a version <= version_max; UINT64_MAX: any. */
     enum deja_status (*remove)(struct dj_store *store, struct dj_loop *loop,
-                               const struct dj_store_key *key, void *ctx, dj_store_done_fn *done);
+                               const struct dj_store_key *key, uint64_t version_max, void *ctx,
+                               dj_store_done_fn *done);
     /* Every entry of a tenant. */
     enum deja_status (*clear)(struct dj_store *store, struct dj_loop *loop,
                               const uint8_t tenant[DJ_ID_BYTES], void *ctx, dj_store_done_fn *done);
+    /* Optional (NULL: no selections). The tenant's next entries that are not gone. What is put or
+     * removed meanwhile may or may not be met; what was there before the first piece and stays is
+     * met once. done(…, page->count). */
+    enum deja_status (*list)(struct dj_store *store, struct dj_loop *loop,
+                             const uint8_t tenant[DJ_ID_BYTES], struct dj_store_page *page,
+                             void *ctx, dj_store_done_fn *done);
     /* tenant NULL: all. Any thread. */
     void (*stats)(struct dj_store *store, const uint8_t *tenant, struct dj_store_stats *out_stats);
+    /* Optional (NULL): a read that goes all the way down, whatever is kept in front; for health. */
+    enum deja_status (*probe)(struct dj_store *store, struct dj_loop *loop, void *ctx,
+                              dj_store_got_fn *got);
     /* Optional (NULL): every vector kept, in (tenant, scope) order; blocking, worker only. */
     enum deja_status (*scan_vectors)(struct dj_store *store, void *ctx, dj_store_vector_fn *each);
+    /* Optional, both or none. Queues 1 … 1,024 rows of access statistics; each replaces what was
+     * kept, if its entry is there. Best effort: nobody is told. Any thread. */
+    enum deja_status (*keep_access)(struct dj_store *store, const struct dj_store_access *rows,
+                                    size_t count);
+    /* Every row kept; blocking, worker or start-up only. */
+    enum deja_status (*scan_access)(struct dj_store *store, void *ctx, dj_store_access_fn *each);
     /* Queued writes are finished; then the store is gone. Blocking; after the loops have ended. */
     void (*close)(struct dj_store *store);
 };

@@ -282,18 +282,20 @@ static void evict_one(struct dj_flat *index, const uint8_t kept[16])
 
 /* Everything that can fail has happened by now. */
 static void fill_slot(struct dj_flat *index, uint32_t slot, const struct dj_flat_prepared *made,
-                      int64_t expires_ms)
+                      int64_t expires_ms, uint64_t version)
 {
     memcpy(index->bytes + (size_t)slot * index->dim, made->bytes, index->dim);
     memcpy(index->floats + (size_t)slot * index->dim, made->floats,
            index->dim * sizeof *made->floats);
     index->hot[slot] = made->hot;
     index->cold[slot].expires_ms = expires_ms;
+    index->cold[slot].version = version;
     index->cold[slot].age = index->puts++;
 }
 
 static enum deja_status insert(struct dj_flat *index, const uint8_t scope[16], const uint8_t id[16],
-                               const struct dj_flat_prepared *made, int64_t expires_ms)
+                               const struct dj_flat_prepared *made, int64_t expires_ms,
+                               uint64_t version)
 {
     if (index->by_id.count >= index->vectors_max)
         evict_one(index, scope);
@@ -314,12 +316,13 @@ static enum deja_status insert(struct dj_flat *index, const uint8_t scope[16], c
     memcpy(index->cold[slot].id, id, sizeof index->cold[slot].id);
     dj_slot_table_insert(&index->by_id, dj_flat_id_keys(index), slot);
     join_scope(index, record, slot);
-    fill_slot(index, slot, made, expires_ms);
+    fill_slot(index, slot, made, expires_ms, version);
     return DEJA_OK;
 }
 
 static enum deja_status replace(struct dj_flat *index, uint32_t slot, const uint8_t scope[16],
-                                const struct dj_flat_prepared *made, int64_t expires_ms)
+                                const struct dj_flat_prepared *made, int64_t expires_ms,
+                                uint64_t version)
 {
     uint32_t record = index->cold[slot].scope;
     if (memcmp(index->scopes[record].key, scope, 16) != 0) {
@@ -330,12 +333,12 @@ static enum deja_status replace(struct dj_flat *index, uint32_t slot, const uint
         join_scope(index, record, slot);
     }
     atomic_store_explicit(&index->scopes[record].was_touched, true, memory_order_relaxed);
-    fill_slot(index, slot, made, expires_ms);
+    fill_slot(index, slot, made, expires_ms, version);
     return DEJA_OK;
 }
 
 enum deja_status dj_flat_put(struct dj_flat *index, const uint8_t scope[16], const uint8_t id[16],
-                             const float *vector, int64_t expires_ms)
+                             const float *vector, int64_t expires_ms, uint64_t version)
 {
     struct dj_flat_prepared made;
     enum deja_status status = dj_flat_prepare(vector, index->dim, &made);
@@ -343,21 +346,24 @@ enum deja_status dj_flat_put(struct dj_flat *index, const uint8_t scope[16], con
         return status;
     pthread_rwlock_wrlock(&index->lock);
     uint32_t slot = dj_slot_table_find(&index->by_id, dj_flat_id_keys(index), id);
-    status = slot == DJ_SLOT_NONE ? insert(index, scope, id, &made, expires_ms)
-                                  : replace(index, slot, scope, &made, expires_ms);
+    if (slot == DJ_SLOT_NONE)
+        status = insert(index, scope, id, &made, expires_ms, version);
+    else if (index->cold[slot].version <= version)
+        status = replace(index, slot, scope, &made, expires_ms, version);
     pthread_rwlock_unlock(&index->lock);
     dj_free(made.floats);
     return status;
 }
 
-bool dj_flat_remove(struct dj_flat *index, const uint8_t id[16])
+bool dj_flat_remove(struct dj_flat *index, const uint8_t id[16], uint64_t version_max)
 {
     pthread_rwlock_wrlock(&index->lock);
     uint32_t slot = dj_slot_table_find(&index->by_id, dj_flat_id_keys(index), id);
-    if (slot != DJ_SLOT_NONE)
+    bool is_removed = slot != DJ_SLOT_NONE && index->cold[slot].version <= version_max;
+    if (is_removed)
         remove_slot(index, slot);
     pthread_rwlock_unlock(&index->lock);
-    return slot != DJ_SLOT_NONE;
+    return is_removed;
 }
 
 void dj_flat_clear(struct dj_flat *index)

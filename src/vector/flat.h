@@ -25,10 +25,12 @@ void dj_flat_destroy(struct dj_flat *index); /* accepts NULL */
 /* Inserts or replaces the vector of id (also when its scope changed). vector: dim finite floats,
  * normalised here; DEJA_ERR_INVALID: not finite or zero. At vectors_max the vector that expires
  * first (the oldest of those that never do) of an idle scope goes, or of this scope when there is
- * no other; counted. expires_ms 0: never. */
+ * no other; counted. expires_ms 0: never. A newer version that is there already stays. */
 enum deja_status dj_flat_put(struct dj_flat *index, const uint8_t scope[16], const uint8_t id[16],
-                             const float *vector, int64_t expires_ms) DEJA_NODISCARD;
-bool dj_flat_remove(struct dj_flat *index, const uint8_t id[16]);
+                             const float *vector, int64_t expires_ms,
+                             uint64_t version) DEJA_NODISCARD;
+/* Unless it is of a version above version_max. */
+bool dj_flat_remove(struct dj_flat *index, const uint8_t id[16], uint64_t version_max);
 void dj_flat_clear(struct dj_flat *index);
 
 /* Best first, at most k (k <= 100), expired ones left out. query: dim finite floats, normalised

@@ -18,6 +18,7 @@ struct dj_flat_hot {
 struct dj_flat_cold {
     uint8_t id[16];
     int64_t expires_ms; /* 0: never */
+    uint64_t version;   /* of its entry */
     uint64_t age;       /* number of the put that made it */
     uint32_t scope;     /* record; DJ_SLOT_NONE: the slot is free */
     uint32_t place;     /* in the scope's list; of a free slot the next free one */

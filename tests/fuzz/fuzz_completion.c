@@ -40,6 +40,54 @@ static void replay(const struct dj_json *object)
     dj_buf_fini(&again);
 }
 
+/* Shaped as APIs answer: others are replayed too, but not as what they were. */
+static bool is_usual(const struct dj_json *object)
+{
+    int64_t next = 0;
+    if (dj_json_get(object, "error") || !dj_json_count(dj_json_get(object, "choices")))
+        return false;
+    for (struct dj_json_walk walk = dj_json_walk(dj_json_get(object, "choices"));
+         dj_json_walk_next(&walk);)
+        if (dj_json_i64(dj_json_get(walk.value, "index"), -1) != next++ ||
+            !dj_json_is(dj_json_get(walk.value, "message"), DJ_JSON_OBJECT))
+            return false;
+    return true;
+}
+
+static void replay_unusual(const struct dj_json *object)
+{
+    struct dj_buf sse = {0};
+    struct dj_buf again = {0};
+    bool is_done = false;
+    enum deja_status status = dj_completion_replay(object, false, &sse);
+    if (status == DEJA_OK)
+        status = dj_completion_assemble(dj_buf_slice(&sse), &again, &is_done);
+    if (status == DEJA_OK)
+        dj_json_doc_destroy(parse(&again));
+    else
+        FUZZ_CHECK(again.len == 0);
+    dj_buf_fini(&sse);
+    dj_buf_fini(&again);
+}
+
+/* What an upstream answers that does not stream: any JSON at all. */
+static void check_object(struct deja_slice text)
+{
+    struct dj_json_doc *doc = NULL;
+    struct dj_buf hit = {0};
+    if (dj_json_parse(text, &doc, NULL) != DEJA_OK)
+        return;
+    dj_completion_rewrite(dj_json_root(doc), true, "new", 1, &hit);
+    if (hit.status == DEJA_OK && hit.len)
+        dj_json_doc_destroy(parse(&hit));
+    if (is_usual(dj_json_root(doc)))
+        replay(dj_json_root(doc));
+    else
+        replay_unusual(dj_json_root(doc));
+    dj_json_doc_destroy(doc);
+    dj_buf_fini(&hit);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     struct dj_buf object = {0};
@@ -48,6 +96,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     if (!len || len > 65536)
         return 0;
     struct deja_slice sse = deja_slice(data, len);
+    if (data[0] == '{' || data[0] == '[') {
+        check_object(sse);
+        return 0;
+    }
     dj_completion_is_usage_only(sse);
     if (dj_completion_assemble(sse, &object, &is_done) == DEJA_OK) {
         struct dj_json_doc *doc = parse(&object);

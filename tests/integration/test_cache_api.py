@@ -265,14 +265,13 @@ def test_bad_invalidation_is_a_problem_document(http, body):
     ({"query": "q", "response": "r", "ttl": -1}, 400, None),
     ({"query": "q", "response": "r", "tags": "a"}, 400, None),
     ({"query": "q", "response": "r", "tags": ["t" * 5000]}, 400, None),
-    ({"query": "q", "response": "r", "embedding": [1, 2, 3]}, 400, None),
+    ({"query": "q", "response": "r", "embedding": [1] * 4097}, 400, None),
     ({"query": "q", "response": "r", "embedding": []}, 400, None),
     ({"query": "q", "response": "r", "embedding": [0] * 384}, 400, None),
     ({"query": "q", "response": "r", "embedding": "abc"}, 400, None),
     ({"query": "q", "response": "r", "embedding": [1e999] * 384}, 400, None),
     ([], 400, None),
     ({"entries": [{"query": "q", "response": "r"}] * 101}, 400, None), ({"entries": []}, 400, None),
-    ({"entries": [{"query": "q", "response": "r"}, {"query": ""}]}, 400, None),
     ("text", 400, None), (None, 400, None), (5, 400, None),
 ])
 def test_bad_put_is_a_problem_document(http, body, status, name):
@@ -290,7 +289,7 @@ def test_vector_that_is_not_finite_is_400(http, text):
 
 
 @pytest.mark.parametrize("body", [{"query": ""}, {}, {"query": "q", "threshold": 2}, {"query": "q", "threshold": "x"},
-                                  {"query": "q", "limit": -1}, {"embedding": [1, 2]}, {"query": None}])
+                                  {"query": "q", "limit": -1}, {"embedding": []}, {"query": None}])
 def test_bad_lookup_is_a_problem_document(http, body):
     is_problem(http.post(LOOKUP, json=body), 400)
 

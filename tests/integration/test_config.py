@@ -19,8 +19,8 @@ def test_good_file_is_exit_0(tmp_path):
 
 
 @pytest.mark.parametrize(("text", "line", "column", "said"), [
-    ("ttl:\n  respones: 2h\n", 2, None, "did you mean"),
-    ("semantics:\n  enabled: true\n", None, None, "did you mean"),
+    ("ttl:\n  respones: 2h\n", 2, 3, 'did you mean "ttl.response"'),
+    ("\nsemantics:\n  enabled: true\n  limits: 3\n", 2, 1, 'did you mean "semantic"'),
     ("semantic:\n  threshold: high\n", 2, 14, "threshold"),
     ("semantic:\n  threshold: 1.5\n", 2, 14, "threshold"),
     ("ttl:\n  response: [1, 2]\n", 2, None, "response"),

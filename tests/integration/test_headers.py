@@ -3,8 +3,8 @@ import re
 import time
 
 import pytest
-from conftest import ask, content_of, status_of
-from daemon import poll
+from conftest import ask, content_of, make_http, status_of
+from daemon import free_port, poll
 
 
 def with_headers(client, text, **headers):
@@ -249,3 +249,96 @@ def test_knob_with_a_bad_value_never_fails_the_request(http, word, name, value):
     assert answer.status_code in (200, 400)
     if answer.status_code == 400:
         assert answer.json()["error"]["message"]
+
+
+# -- what peers' clients send --
+
+def calls_about(upstream, word):
+    return [call for call in upstream.calls() if word in call.body.decode()]
+
+
+def test_portkey_config_names_mode_and_age(http, models, word):
+    if models is None:
+        pytest.skip("the embedding model could not be pulled")
+    model = f"plain:{word}"
+    simple = {"x-portkey-config": '{"cache": {"mode": "simple", "max_age": 120}}'}
+    first = ask(http, "What is the capital of France?", model, headers=simple)
+    assert first.headers["x-portkey-cache-status"] == "MISS"
+    again = ask(http, "What is the capital of France?", model, headers=simple)
+    assert again.headers["x-portkey-cache-status"] == "HIT"
+    assert ttl_of(again) <= 132  # 120 s and its jitter
+    reworded = ask(http, "What's the capital of France?", model, headers=simple)
+    assert status_of(reworded) == "MISS"
+    assert "embed" not in reworded.headers["server-timing"]
+
+
+def test_portkey_config_goes_on_to_an_upstream_that_routes_by_it(http, upstream, word):
+    sent = '{"retry": {"attempts": 2}, "cache": {"mode": "simple"}}'
+    ask(http, word, headers={"x-portkey-config": sent, "x-portkey-cache-namespace": "n"})
+    seen = calls_about(upstream, word)[-1]
+    assert seen.header("x-portkey-config") == sent
+    assert seen.header("x-portkey-cache-namespace") is None
+
+
+@pytest.mark.parametrize("name", ["Helicone-Cache-Bucket-Max-Size", "X-Deja-Variants"])
+def test_variants_keep_several_answers_of_one_question(http, word, name):
+    asked = {name: "3", "Helicone-Cache-Enabled": "true"}
+    answers = [ask(http, word, headers=asked) for _ in range(60)]
+    texts = {content_of(answer) for answer in answers}
+    assert len(texts) == 3
+    assert sum(status_of(answer) == "MISS" for answer in answers) == 3
+    by_index = {}
+    for answer in answers:
+        by_index.setdefault(answer.headers["helicone-cache-bucket-idx"], set()).add(content_of(answer))
+    assert sorted(by_index) == ["0", "1", "2"]
+    assert all(len(kept) == 1 for kept in by_index.values())
+
+
+def test_keys_may_not_be_left_out_of_the_key_by_a_client(http, upstream, word):
+    asked = {"Helicone-Cache-Ignore-Keys": '["seed"]'}
+    assert "ignore-keys-not-allowed" in ask(http, word, headers=asked, seed=1).headers["cache-status"]
+    assert status_of(ask(http, word, headers=asked, seed=2)) == "MISS"
+    assert calls_about(upstream, word)[-1].header("helicone-cache-ignore-keys") is None
+
+
+def test_virtual_keys_behind_one_bearer_never_share(http, upstream, word):
+    first = ask(http, word, headers={"x-bf-vk": "vk-one"})
+    assert status_of(ask(http, word, headers={"x-bf-vk": "vk-two"})) == "MISS"
+    assert status_of(ask(http, word)) == "MISS"
+    again = ask(http, word, headers={"x-bf-vk": "vk-one"})
+    assert status_of(again) == "HIT"
+    assert content_of(again) == content_of(first)
+    assert calls_about(upstream, word)[0].header("x-bf-vk") == "vk-one"
+
+
+def test_a_virtual_key_alone_is_a_credential(anonymous, word):
+    ask(anonymous, word, headers={"x-bf-vk": f"vk-{word}"})
+    assert status_of(ask(anonymous, word, headers={"x-bf-vk": f"vk-{word}-2"})) == "MISS"
+    assert status_of(ask(anonymous, word)) == "MISS"
+    assert status_of(ask(anonymous, word, headers={"x-bf-vk": f"vk-{word}"})) == "HIT"
+
+
+def test_configured_families_are_always_answered(spawn, key, word):
+    daemon = spawn(config="proxy:\n  compat: [kong, openrouter, apisix, litellm]\n")
+    with make_http(daemon, key) as client:
+        miss = ask(client, word)
+        hit = ask(client, word)
+    assert status_of(miss) == "Miss"
+    assert miss.headers["x-openrouter-cache-status"] == "MISS"
+    assert miss.headers["x-ai-cache-status"] == "MISS"
+    assert "x-litellm-cache-key" not in miss.headers
+    assert status_of(hit) == "Hit"
+    assert hit.headers["x-ai-cache-status"] == "HIT-L1"
+    assert hit.headers["x-cache-key"] == hit.headers["x-cache-id"] == hit.headers["x-litellm-cache-key"]
+    assert int(hit.headers["x-cache-ttl"]) == int(hit.headers["x-openrouter-cache-ttl"]) > 0
+    assert int(hit.headers["x-openrouter-cache-age"]) >= 0
+
+
+def test_an_upstream_that_cannot_be_reached_was_a_miss(spawn, key, word):
+    daemon = spawn(upstream_url=f"http://127.0.0.1:{free_port()}")
+    with make_http(daemon, key) as client:
+        answer = ask(client, word)
+    assert answer.status_code == 502
+    assert status_of(answer) == "MISS"
+    assert answer.headers["cache-status"].startswith("deja; fwd=miss")
+    assert answer.json()["error"]["type"] == "server_error"

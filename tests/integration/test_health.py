@@ -17,7 +17,20 @@ def test_detailed_health_names_components(anonymous):
     assert answer.status_code in (200, 207)
     body = answer.json()
     assert body["status"] in ("healthy", "degraded")
-    assert {"l1", "lmdb", "embedder", "vector_store"} <= set(body["components"])
+    assert set(body) == {"status", "timestamp", "version", "components"}
+    components = body["components"]
+    assert set(components) == {"l1", "lmdb", "embedder", "vector_store", "lru_manager", "circuit_breaker", "redis",
+                               "postgres", "s3"}
+    for name, component in components.items():
+        assert set(component) == {"status", "message", "details"}, name
+        assert component["status"] in ("healthy", "degraded", "unhealthy", "disabled"), name
+        assert component["message"], name
+    for name in ("l1", "lmdb", "embedder"):
+        assert components[name]["details"]["latency_ms"] >= 0, name
+    for name in ("redis", "postgres", "s3", "circuit_breaker"):
+        assert components[name] == {"status": "disabled", "message": "not configured", "details": {}}
+    assert components["lru_manager"]["details"]["tracking_enabled"] is True
+    assert components["lru_manager"]["details"]["tenants_tracked"] >= 0
 
 
 def test_unreachable_upstream_does_not_make_it_unready(spawn):

@@ -100,3 +100,18 @@ def test_data_directory_belongs_to_one_process(spawn, daemon):
                           timeout=60, check=False)
     assert done.returncode == 75
     assert str(daemon.data) in done.stderr
+
+
+def test_a_port_belongs_to_one_daemon(spawn, daemon):
+    """With SO_REUSEPORT alone two daemons would share the port and each get half of the requests."""
+    import subprocess
+
+    from daemon import clean_environment
+
+    second = spawn(start=False)
+    command = [part if not part.startswith("127.0.0.1:") else f"127.0.0.1:{daemon.port}"
+               for part in second.command()]
+    done = subprocess.run(command, env=clean_environment(), capture_output=True, text=True,
+                          timeout=60, check=False)
+    assert done.returncode == 75
+    assert "another process listens" in done.stderr

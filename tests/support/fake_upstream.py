@@ -49,6 +49,14 @@ class Request:
     def json(self):
         return json.loads(self.body)
 
+    def model(self):
+        """None where the body is not of a form that has one: some tests send anything."""
+        try:
+            body = self.json()
+        except (ValueError, RecursionError):
+            return None
+        return body.get("model") if isinstance(body, dict) else None
+
 
 @dataclass
 class Flow:
@@ -85,6 +93,19 @@ def last_user_text(body):
                 return " ".join(part.get("text", "") for part in content)
             return content or ""
     return ""
+
+
+def is_sane(path, body):
+    """Of the form that path takes: what is not gets a 400, as from a real upstream."""
+    if not isinstance(body, dict) or not isinstance(body.get("model", ""), str):
+        return False
+    if path == "/v1/embeddings":
+        return "model" in body and isinstance(body.get("input"), (str, list)) and bool(body["input"])
+    messages = body.get("messages", [])
+    return isinstance(messages, list) and all(
+        isinstance(message, dict) and isinstance(message.get("content"), (str, list, type(None))) and
+        all(isinstance(part, dict) for part in message.get("content") or [] if not isinstance(part, str))
+        for message in messages)
 
 
 def embedding_of(item, model="m"):
@@ -287,7 +308,7 @@ class FakeUpstream:
         """Requests to path, of one model if named, in the order they came."""
         with self.lock:
             found = [r for r in self.requests if r.path == path]
-        return [r for r in found if model is None or r.json().get("model") == model]
+        return [r for r in found if model is None or r.model() == model]
 
     # -- serving --
 
@@ -356,6 +377,13 @@ class FakeUpstream:
     async def _answer(self, request, reader, writer):
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
+        if request.path in ("/v1/chat/completions", "/v1/embeddings"):
+            try:
+                is_good = is_sane(request.path, request.json())
+            except (ValueError, RecursionError):
+                is_good = False
+            if not is_good:
+                return await self._error(writer, 400)
         if request.path == "/v1/chat/completions":
             await self._chat(request, reader, writer)
         elif request.path == "/v1/embeddings":

@@ -23,6 +23,10 @@ setup_kind() {
     case "$1" in
     release) meson_setup release ;;
     asan) meson_setup asan -Db_sanitize=address,undefined -Dbuildtype=debugoptimized -Db_lundef=false ;;
+    fuzz) # gcc's warnings are the ones that count
+        CC=clang meson_setup fuzz -Dfuzzers=true -Dwerror=false -Db_sanitize=address,undefined \
+            -Dbuildtype=debugoptimized -Db_lundef=false
+        ;;
     tsan) meson_setup tsan -Db_sanitize=thread -Dbuildtype=debugoptimized -Db_lundef=false ;;
     *) die "no such build: $1" ;;
     esac
@@ -102,6 +106,7 @@ word_lint() {
     need_venv venv tests/requirements.txt
     "$TOOLS/venv/bin/python" tools/check_layers.py
     "$TOOLS/venv/bin/python" tools/check_style.py
+    "$TOOLS/venv/bin/python" tools/check_allocations.py
     c_files | xargs -r "$TOOLS/venv/bin/clang-format" --dry-run -Werror --ferror-limit=3
     say "lint: clean"
 }
@@ -109,20 +114,6 @@ word_lint() {
 word_fmt() {
     need_venv venv tests/requirements.txt
     c_files | xargs -r "$TOOLS/venv/bin/clang-format" -i
-}
-
-word_fuzz() {
-    local name=${1:-} seconds=${2:-60} major
-    [ -n "$name" ] || die "which fuzzer? $(cd tests/fuzz 2>/dev/null && ls fuzz_*.c | sed 's/fuzz_\(.*\)\.c/\1/' | xargs)"
-    need_packages "${PACKAGES_BUILD[@]}" clang
-    major=$(clang -dumpversion | cut -d. -f1)
-    need_packages "libclang-rt-$major-dev"
-    CC=clang meson_setup fuzz -Dfuzzers=true -Dtests=true -Db_sanitize=address,undefined \
-        -Dbuildtype=debugoptimized -Db_lundef=false
-    ninja -C "$BUILD/fuzz" "tests/fuzz/libfuzzer_$name"
-    mkdir -p "$BUILD/corpus/$name"
-    "$BUILD/fuzz/tests/fuzz/libfuzzer_$name" -max_total_time="$seconds" -timeout=10 \
-        -artifact_prefix="$BUILD/corpus/" "$BUILD/corpus/$name" $([ -d "tests/fuzz/corpus/$name" ] && echo "tests/fuzz/corpus/$name")
 }
 
 word_bench() {

@@ -58,6 +58,8 @@ word_run() {
     pull_model "$data"
     listen=$(listen_address "$@")
     url=http://$listen
+    # Or the greeting below would be the other one's.
+    ! http_get "$url/livez" >/dev/null 2>&1 || die "a Deja runs at $url already: end it, or choose another --listen"
 
     # In its own process group, so that Ctrl-C on a terminal reaches it once: through us.
     set -m

@@ -4,7 +4,7 @@
 
 RESULTS=$BUILD/results
 # What runs under ThreadSanitizer in ./dev test: the rooms where threads meet. All of them: ./dev soak.
-TSAN_SUITES=(loop obs net store cache embed proxy)
+TSAN_SUITES=(loop obs net store cache lib embed proxy)
 
 # stage NAME RESULT_FILE COMMAND...: runs it; a command that fails without leaving a result file
 # counts as one failed test.
@@ -83,6 +83,7 @@ need_test_tools() {
     need_venv venv tests/requirements.txt
     need_venv litellm tests/requirements-litellm.txt
     need_node
+    unpack_packages nginx libpcre2-8-0 # tests/integration/test_smuggling.py compares with it
 }
 
 begin_results() {
@@ -94,6 +95,7 @@ begin_results() {
 lint_stage() {
     stage "lint: layers" "$RESULTS/layers.none" python3 tools/check_layers.py
     stage "lint: style" "$RESULTS/style.none" python3 tools/check_style.py
+    stage "lint: failed allocations" "$RESULTS/allocations.none" python3 tools/check_allocations.py
     stage "lint: documents" "$RESULTS/docs.none" python3 tools/check_docs.py
     stage "lint: format" "$RESULTS/format.none" format_check
 }
@@ -172,16 +174,38 @@ word_sanitized() {
     report
 }
 
+# Load of all kinds for SECONDS against each build of the daemon, in turn.
+soak_load() {
+    local seconds=$1 kind
+    for kind in release asan tsan; do
+        build_kind "$kind" deja
+    done
+    rm -f "$RESULTS/soak.txt"
+    for kind in release asan tsan; do
+        DEJA_SOAK_SECONDS=$seconds DEJA_SOAK_REPORT=$RESULTS/soak.txt pytest_stage "load on the $kind build" \
+            "$BUILD/$kind/deja" tests/integration/test_soak.py
+    done
+    [ ! -e "$RESULTS/soak.txt" ] || cat "$RESULTS/soak.txt"
+}
+
+# With SECONDS the load alone, that long in all; without, everything that takes long.
 word_soak() {
     begin_results
+    if [ $# -gt 0 ]; then
+        [[ $1 =~ ^[0-9]+$ ]] || die "how many seconds? ./dev soak [SECONDS]"
+        need_packages "${PACKAGES_BUILD[@]}" "${PACKAGES_RUN[@]}" "${PACKAGES_TEST[@]}"
+        need_venv venv tests/requirements.txt
+        soak_load $((($1 + 2) / 3))
+        report
+        return
+    fi
     need_test_tools
     build_kind release
     need_model
     build_kind tsan
     unit_stage tsan "all rooms under TSan"
-    if has_daemon; then
-        pytest_stage "integration under TSan" "$BUILD/tsan/deja" -m "not heavy" tests/integration
-        DEJA_KILL_ROUNDS=400 pytest_stage "long kill loop" "$BUILD/release/deja" tests/integration/test_kill.py
-    fi
+    pytest_stage "integration under TSan" "$BUILD/tsan/deja" -m "not heavy" tests/integration
+    DEJA_KILL_ROUNDS=400 pytest_stage "long kill loop" "$BUILD/release/deja" tests/integration/test_kill.py
+    soak_load 600
     report
 }

@@ -22,6 +22,11 @@
 #include "net/http_server.h"
 #include "store/memory.h"
 
+/* A test may put a tier below memory by defining this before it includes this file. */
+#ifndef FIXTURE_LMDB
+#define FIXTURE_LMDB NULL
+#endif
+
 enum { LOOPS = 2, TOY_DIM = 64, REPLY_BYTES = 1024 * 1024 };
 
 struct fixture {
@@ -140,6 +145,7 @@ static inline struct dj_engine *engine_create(struct fixture *fixture)
                                         .threshold = 0.9,
                                         .api_threshold = 0.8};
     struct dj_engine *engine = NULL;
+    options.lmdb = FIXTURE_LMDB;
     assert_int_equal(dj_memory_open(&memory, fixture->loops, &options.memory), DEJA_OK);
     assert_int_equal(dj_engine_create(&options, &engine), DEJA_OK);
     return engine;

@@ -89,16 +89,32 @@ static void batches_are_answered_in_order(void **state)
     assert_true(null && miss && one && null < miss && miss < one);
 }
 
-static void a_wrong_entry_stores_none_of_its_batch(void **state)
+static void a_wrong_entry_of_a_batch_has_its_error_and_the_others_are_stored(void **state)
 {
     struct fixture *fixture = *state;
     assert_int_equal(put(fixture, "{\"entries\":[{\"query\":\"fine\",\"response\":1},"
-                                  "{\"query\":\"\",\"response\":1},{\"query\":\"x\"}]}"),
-                     400);
-    assert_reply(fixture, "\"type\":\"query_empty\"");
+                                  "{\"query\":\"\",\"response\":1},{\"query\":\"x\"},7]}"),
+                     207);
+    assert_reply(fixture, "{\"results\":[{\"id\":");
+    assert_reply(fixture, "{\"error\":{\"type\":\"query_empty\",\"title\":\"Bad Request\","
+                          "\"status\":400,");
     assert_reply(fixture, "\"field\":\"entries[1].query\"");
     assert_reply(fixture, "\"field\":\"entries[2].response\"");
+    assert_reply(fixture, "must be an object");
     assert_int_equal(look_up(fixture, "{\"query\":\"fine\"}"), 200);
+    assert_reply(fixture, "\"hit\":true");
+}
+
+static void a_wrong_question_of_a_batch_has_its_error_and_the_others_are_answered(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(put(fixture, "{\"query\":\"fine\",\"response\":1}"), 201);
+    assert_int_equal(look_up(fixture, "{\"queries\":[{\"query\":\"\\u0000\"},{},5,"
+                                      "{\"query\":\"fine\"},{\"query\":\"other\"}]}"),
+                     207);
+    assert_reply(fixture, "{\"results\":[{\"error\":{\"type\":\"query_invalid_characters\"");
+    assert_reply(fixture, "\"field\":\"queries[1].query\"");
+    assert_reply(fixture, "\"hit\":true");
     assert_reply(fixture, "\"hit\":false");
 }
 
@@ -123,11 +139,15 @@ static void bad_input_is_named(void **state)
         {"{\"query\":\"q\",\"response\":1,\"tags\":[\"\"]}", "\"field\":\"tags\""},
         {"{\"query\":\"q\",\"response\":1,\"metadata\":[]}", "\"field\":\"metadata\""},
         {"{\"query\":\"q\",\"response\":1,\"confidence\":2}", "must be from 0 to 1"},
-        {"{\"query\":\"q\",\"response\":1,\"embedding\":[1,2]}",
+        {"{\"query\":\"q\",\"response\":1,\"embedding\":[1,2],\"embedder\":\"toy:64\"}",
          "has 2 dimensions; the embedder toy:64 has 64"},
+        {"{\"query\":\"q\",\"response\":1,\"embedder\":\"toy:64\"}", "\"field\":\"embedder\""},
+        {"{\"query\":\"q\",\"response\":1,\"embedding\":[]}", "1 to 4096 are taken"},
+        {"{\"query\":\"q\",\"response\":1,\"name\":\"n\"}", "\"field\":\"name\""},
+        {"{\"query\":\"q\",\"response\":1,\"depends_on\":\"d\"}", "\"field\":\"depends_on\""},
+        {"{\"query\":\"q\",\"response\":1,\"kind\":1}", "\"field\":\"kind\""},
         {"{\"query\":\"q\",\"response\":1,\"embedding\":\"x\"}", "array of numbers"},
         {"{\"entries\":[]}", "1 to 100 entries"},
-        {"{\"entries\":[7]}", "must be an object"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_int_equal(put(fixture, cases[i].body), 400);
@@ -135,7 +155,7 @@ static void bad_input_is_named(void **state)
     }
     assert_int_equal(put(fixture, "{\"query\":\"\xff\",\"response\":1}"), 400);
     assert_int_equal(look_up(fixture, "{\"query\":\"q\",\"threshold\":\"high\"}"), 400);
-    assert_int_equal(look_up(fixture, "{\"query\":\"q\",\"filter\":{}}"), 400);
+    assert_int_equal(look_up(fixture, "{\"query\":\"q\",\"filter\":[]}"), 400);
     assert_int_equal(look_up(fixture, "{}"), 400);
 }
 
@@ -331,7 +351,8 @@ int main(void)
         TEST(what_was_put_is_read_by_id_until_removed),
         TEST(lookups_hit_exactly_normalised_and_by_meaning),
         TEST(batches_are_answered_in_order),
-        TEST(a_wrong_entry_stores_none_of_its_batch),
+        TEST(a_wrong_entry_of_a_batch_has_its_error_and_the_others_are_stored),
+        TEST(a_wrong_question_of_a_batch_has_its_error_and_the_others_are_answered),
         TEST(bad_input_is_named),
         TEST(the_longest_query_passes_and_one_more_character_does_not),
         TEST(a_callers_vector_is_kept_and_found),

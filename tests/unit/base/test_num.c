@@ -24,6 +24,21 @@ static void whole_numbers_are_read_whole_or_not_at_all(void **state)
     }
 }
 
+static void signed_numbers_reach_both_ends(void **state)
+{
+    (void)state;
+    int64_t value = 7;
+    assert_int_equal(dj_num_parse_i64(deja_slice_text("-9223372036854775808"), &value), DEJA_OK);
+    assert_true(value == INT64_MIN);
+    assert_int_equal(dj_num_parse_i64(deja_slice_text("9223372036854775807"), &value), DEJA_OK);
+    assert_true(value == INT64_MAX);
+    static const char *const beyond[] = {"-9223372036854775809", "9223372036854775808"};
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(dj_num_parse_i64(deja_slice_text(beyond[i]), &value), DEJA_ERR_LIMIT);
+    assert_int_equal(dj_num_parse_i64(deja_slice_text("--1"), &value), DEJA_ERR_INVALID);
+    assert_true(value == INT64_MAX);
+}
+
 static void durations_and_sizes_know_their_units(void **state)
 {
     (void)state;
@@ -72,6 +87,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whole_numbers_are_read_whole_or_not_at_all),
+        cmocka_unit_test(signed_numbers_reach_both_ends),
         cmocka_unit_test(durations_and_sizes_know_their_units),
         cmocka_unit_test(doubles_are_finite_and_decimal),
         cmocka_unit_test(hex_goes_there_and_back),

@@ -111,6 +111,35 @@ static void plain_text_has_nothing_to_fold(void **state)
     expect_nothing("{\"messages\":7}", FOLD_ALL);
 }
 
+static void content_made_of_parts_is_folded_too(void **state)
+{
+    (void)state;
+    struct dj_json_doc *doc = NULL;
+    struct dj_arena arena;
+    struct deja_slice out = {NULL, 0};
+    unsigned met = 0;
+    static const char body[] =
+        "{\"messages\":[{\"role\":\"system\",\"content\":[{\"type\":\"text\",\"text\":"
+        "\"It is 10:31:07.\"},{\"type\":\"other\",\"text\":\"It is 10:31:07.\"},"
+        "{\"type\":\"text\",\"text\":\"Be kind.\"}]},"
+        "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"At 10:31:07?\"}]}]}";
+    dj_arena_init(&arena, 0);
+    assert_int_equal(dj_json_parse(deja_slice_text(body), &doc, NULL), DEJA_OK);
+    assert_int_equal(dj_key_fold(dj_json_root(doc), FOLD_ALL, &arena, &out, &met), DEJA_OK);
+    assert_int_equal(met, DJ_FOLD_TIME);
+    char text[512];
+    assert_true(out.len < sizeof text);
+    memcpy(text, out.data, out.len);
+    text[out.len] = '\0';
+    const char *first = strstr(text, "10:31:07"); /* of the other part, and the user's */
+    assert_non_null(first);
+    assert_non_null(strstr(first + 1, "10:31:07"));
+    assert_null(strstr(strstr(first + 1, "10:31:07") + 1, "10:31:07"));
+    assert_non_null(strstr(text, "Be kind."));
+    dj_json_doc_destroy(doc);
+    dj_arena_fini(&arena);
+}
+
 static void only_the_kinds_asked_for_are_folded(void **state)
 {
     (void)state;
@@ -153,6 +182,7 @@ int main(void)
         cmocka_unit_test(two_prompts_that_differ_only_in_their_time_become_equal),
         cmocka_unit_test(user_text_is_not_touched),
         cmocka_unit_test(plain_text_has_nothing_to_fold),
+        cmocka_unit_test(content_made_of_parts_is_folded_too),
         cmocka_unit_test(only_the_kinds_asked_for_are_folded),
         cmocka_unit_test(fold_survives_each_failed_allocation),
     };

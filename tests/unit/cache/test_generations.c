@@ -46,7 +46,7 @@ static uint64_t get(struct dj_generations *generations, const uint8_t *tenant, c
 static enum deja_status raise_tag(struct dj_generations *generations, const uint8_t *tenant,
                                   const char *tag)
 {
-    return dj_generations_raise(generations, tenant, deja_slice_text(tag));
+    return dj_generations_raise(generations, tenant, deja_slice_text(tag), NULL);
 }
 
 static void counter_that_was_never_raised_is_zero(void **state)

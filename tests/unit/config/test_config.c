@@ -119,6 +119,27 @@ static void faults_carry_their_position(void **state)
     }
 }
 
+/* A directive with such a byte once kept the YAML library busy for ever. */
+static void bytes_that_are_not_utf8_are_told_with_their_place(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {
+        "l1:\n  \xff: 1\n",         "a: 1\n% \xff\n",
+        "%a:\n  \xc3(\n",           "a: 1\n  \xe0\x80\xaf",
+        "a:\n\xc3\xa9\xed\xa0\x80", "a:\n  \xf4\x90\x80\x80",
+        "a: 1\n  \xe2\x82",         "a: 1\n  \x80",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct dj_diagnostics diagnostics = {0};
+        assert_null(parse(texts[i], &diagnostics));
+        assert_int_equal(diagnostics.error_count, 1);
+        dj_buf_append_byte(&diagnostics.text, '\0');
+        assert_non_null(strstr(diagnostics.text.data, "deja.yaml:2:"));
+        assert_non_null(strstr(diagnostics.text.data, "not UTF-8"));
+        dj_diagnostics_fini(&diagnostics);
+    }
+}
+
 static void every_duplicate_is_told_not_only_the_first(void **state)
 {
     (void)state;
@@ -186,6 +207,24 @@ static void parse_survives_each_failed_allocation(void **state)
     }
 }
 
+static void read_survives_each_failed_allocation(void **state)
+{
+    (void)state;
+    static const char *const path = DJ_SOURCE_ROOT "/deja.yaml.example";
+    bool has_failed = true;
+    for (size_t n = 1; has_failed; n++) {
+        struct dj_diagnostics diagnostics = {0};
+        struct dj_config *config = NULL;
+        failing_malloc_arm(n);
+        enum deja_status status = dj_config_read(path, &diagnostics, &config);
+        has_failed = failing_malloc_disarm();
+        assert_int_equal(status, has_failed ? DEJA_ERR_NOMEM : DEJA_OK);
+        assert_true((status == DEJA_OK) == (config != NULL));
+        dj_config_destroy(config);
+        dj_diagnostics_fini(&diagnostics);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -193,10 +232,12 @@ int main(void)
         cmocka_unit_test(empty_files_are_empty_configurations),
         cmocka_unit_test(json_is_the_same_tree),
         cmocka_unit_test(faults_carry_their_position),
+        cmocka_unit_test(bytes_that_are_not_utf8_are_told_with_their_place),
         cmocka_unit_test(every_duplicate_is_told_not_only_the_first),
         cmocka_unit_test(depth_and_size_are_bounded),
         cmocka_unit_test(missing_file_and_directory_are_errors),
         cmocka_unit_test(parse_survives_each_failed_allocation),
+        cmocka_unit_test(read_survives_each_failed_allocation),
     };
     return RUN_TESTS(tests);
 }

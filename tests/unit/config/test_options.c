@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "config/option_value.h"
 #include "config/options.h"
 
 struct target {
@@ -144,7 +145,7 @@ static void every_fault_is_told_with_its_place(void **state)
                                    environment, NULL, 0);
     assert_int_equal(result.status, DEJA_ERR_CONFIG);
     assert_int_equal(result.diagnostics.error_count, 10);
-    expect_message(&result, "deja.yaml:2:13: error: unknown key \"l1.max_szie\": did you mean "
+    expect_message(&result, "deja.yaml:2:3: error: unknown key \"l1.max_szie\": did you mean "
                             "\"l1.max_size\"?");
     expect_message(&result, "deja.yaml:3:12: error: l1.enabled expects true or false, not \"yes\"");
     expect_message(&result, "deja.yaml:4:13: error: l1.max_size must be from 1 to 1000000, not 0");
@@ -196,7 +197,7 @@ static void what_is_not_offered_is_refused_unless_it_is_off(void **state)
     done(&result);
     result = resolve("l2: {redis: {url: x}}\n", NULL, NULL, 0);
     assert_int_equal(result.status, DEJA_ERR_CONFIG);
-    expect_message(&result, "deja.yaml:1:19: error: l2.redis.url: not offered by this version");
+    expect_message(&result, "deja.yaml:1:14: error: l2.redis.url: not offered by this version");
     done(&result);
 }
 
@@ -302,6 +303,31 @@ static void resolve_survives_each_failed_allocation(void **state)
     }
 }
 
+static void value_survives_each_failed_allocation(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"true", "7",     "0.2", "5m",   "3kb",
+                                        "/a",   "paced", "x,y", "uuid", "secret"};
+    _Static_assert(sizeof texts / sizeof *texts == COUNT, "a text for each option");
+    bool has_failed = true;
+    for (size_t i = 0; i < COUNT; i++, has_failed = true) {
+        for (size_t n = 1; has_failed; n++) {
+            struct dj_option_value value = {0};
+            struct target target = {0};
+            struct deja_error error = {""};
+            failing_malloc_arm(n);
+            enum deja_status status =
+                dj_option_value_parse(&table[i], deja_slice_text(texts[i]), ',', &value, &error);
+            if (status == DEJA_OK)
+                status = dj_option_value_store(&table[i], &value, &target);
+            has_failed = failing_malloc_disarm();
+            assert_int_equal(status, has_failed ? DEJA_ERR_NOMEM : DEJA_OK);
+            dj_option_value_release(&table[i], &target);
+            dj_option_value_fini(&value);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +342,7 @@ int main(void)
         cmocka_unit_test(equality_sees_values_not_places),
         cmocka_unit_test(described_yaml_reads_back_as_the_defaults),
         cmocka_unit_test(resolve_survives_each_failed_allocation),
+        cmocka_unit_test(value_survives_each_failed_allocation),
     };
     return RUN_TESTS(tests);
 }

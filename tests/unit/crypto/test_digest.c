@@ -1,3 +1,5 @@
+#include "base/hash.h"
+#include "base/map.h"
 #include "base/num.h"
 #include "check.h"
 #include "crypto/digest.h"
@@ -110,6 +112,47 @@ static void random_bytes_differ_and_fill_any_length(void **state)
     dj_random_bytes(a, 0);
 }
 
+enum { FLOOD_KEYS = 4096 };
+
+static uint64_t hash_without_key(void *ctx, struct deja_slice key)
+{
+    (void)ctx;
+    return dj_hash64(key.data, key.len, 0);
+}
+
+static uint64_t hash_with_key(void *ctx, struct deja_slice key)
+{
+    return dj_siphash(ctx, key);
+}
+
+/* The worst find of a map with these keys. */
+static size_t probes_with(dj_map_hash_fn *hash, void *ctx, const uint64_t *keys)
+{
+    struct dj_map *map = NULL;
+    static int value;
+    assert_int_equal(dj_map_create(FLOOD_KEYS, hash, ctx, &map), DEJA_OK);
+    for (size_t i = 0; i < FLOOD_KEYS; i++)
+        assert_int_equal(dj_map_put(map, deja_slice(&keys[i], sizeof keys[i]), &value, NULL),
+                         DEJA_OK);
+    size_t probes = dj_map_probes_max(map);
+    dj_map_destroy(map);
+    return probes;
+}
+
+static void keys_made_to_collide_are_spread_by_a_random_key(void **state)
+{
+    (void)state;
+    static uint64_t keys[FLOOD_KEYS];
+    uint64_t candidate = 0;
+    for (size_t i = 0; i < FLOOD_KEYS; candidate++)
+        if (dj_hash64(&candidate, sizeof candidate, 0) % FLOOD_KEYS == 0)
+            keys[i++] = candidate;
+    uint8_t key[16];
+    dj_random_bytes(key, sizeof key);
+    assert_true(probes_with(hash_without_key, NULL, keys) > FLOOD_KEYS / 4);
+    assert_true(probes_with(hash_with_key, key, keys) < FLOOD_KEYS / 16);
+}
+
 static void secret_is_gone_after_fini(void **state)
 {
     (void)state;
@@ -129,6 +172,7 @@ int main(void)
         cmocka_unit_test(hmac_and_hkdf_give_what_other_implementations_give),
         cmocka_unit_test(siphash_gives_what_other_implementations_give),
         cmocka_unit_test(random_bytes_differ_and_fill_any_length),
+        cmocka_unit_test(keys_made_to_collide_are_spread_by_a_random_key),
         cmocka_unit_test(secret_is_gone_after_fini),
     };
     return RUN_TESTS(tests);

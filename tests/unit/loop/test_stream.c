@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -124,17 +125,25 @@ static void *say_hello(void *ctx)
     return NULL;
 }
 
-static void open_echo(struct echo *echo)
+/* fd: an inherited socket, or -1. */
+static void open_echo_on(struct echo *echo, int fd)
 {
     assert_int_equal(dj_loop_create(0, &echo->loop), DEJA_OK);
     struct deja_error error;
-    assert_int_equal(
-        dj_listener_open(echo->loop, "127.0.0.1", 0, echo, on_accept, &echo->listener, &error),
-        DEJA_OK);
+    enum deja_status status =
+        fd < 0
+            ? dj_listener_open(echo->loop, "127.0.0.1", 0, echo, on_accept, &echo->listener, &error)
+            : dj_listener_open_fd(echo->loop, fd, echo, on_accept, &echo->listener, &error);
+    assert_int_equal(status, DEJA_OK);
     assert_true(dj_listener_port(echo->listener) > 0);
     echo->big = calloc(1, BIG_BYTES);
     assert_non_null(echo->big);
     assert_int_equal(pipe(echo->gate), 0);
+}
+
+static void open_echo(struct echo *echo)
+{
+    open_echo_on(echo, -1);
 }
 
 static void run_with_client(struct echo *echo, void *(*run)(void *), struct client *client)
@@ -240,6 +249,87 @@ static void two_listeners_share_a_port(void **state)
     dj_loop_destroy(loop);
 }
 
+static void a_port_that_is_listened_on_is_not_free(void **state)
+{
+    (void)state;
+    struct dj_loop *loop;
+    struct dj_listener *listener;
+    struct deja_error error = {0};
+    assert_int_equal(dj_loop_create(0, &loop), DEJA_OK);
+    assert_int_equal(dj_listener_open(loop, "127.0.0.1", 0, loop, on_accept, &listener, NULL),
+                     DEJA_OK);
+    uint16_t port = dj_listener_port(listener);
+    assert_int_equal(dj_listener_check_free("127.0.0.1", port, &error), DEJA_ERR_BUSY);
+    assert_non_null(strstr(error.message, "listens"));
+    dj_listener_close(listener);
+    dj_loop_destroy(loop);
+    assert_int_equal(dj_listener_check_free("127.0.0.1", port, NULL), DEJA_OK);
+    assert_int_equal(dj_listener_check_free("somewhere", port, NULL), DEJA_ERR_INVALID);
+}
+
+/* Bound to 127.0.0.1 and a free port, listening or not. */
+static int bind_somewhere(bool is_listening, uint16_t *out_port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t len = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+    if (is_listening)
+        assert_int_equal(listen(fd, 4), 0);
+    *out_port = ntohs(address.sin_port);
+    return fd;
+}
+
+static void an_inherited_socket_is_listened_on_by_copies(void **state)
+{
+    (void)state;
+    for (int is_listening = 0; is_listening < 2; is_listening++) {
+        struct echo echo = {0};
+        struct client client = {0};
+        uint16_t port = 0;
+        struct dj_listener *second = NULL;
+        int fd = bind_somewhere(is_listening, &port);
+        open_echo_on(&echo, fd);
+        assert_int_equal(dj_listener_port(echo.listener), port);
+        assert_int_equal(dj_listener_open_fd(echo.loop, fd, &echo, on_accept, &second, NULL),
+                         DEJA_OK);
+        dj_listener_close(second);
+        run_with_client(&echo, say_hello, &client);
+        assert_string_equal(client.answer, "<hello>");
+        assert_true(fcntl(fd, F_GETFD) >= 0); /* was borrowed */
+        close(fd);
+    }
+}
+
+static void a_bound_socket_is_known_by_its_address(void **state)
+{
+    (void)state;
+    uint16_t port = 0;
+    struct dj_loop *loop = NULL;
+    struct dj_listener *listener = NULL;
+    struct deja_error error = {0};
+    int fd = bind_somewhere(true, &port);
+    int udp = socket(AF_INET, SOCK_DGRAM, 0);
+    assert_true(dj_listener_is_bound_to(fd, "127.0.0.1", port));
+    assert_false(dj_listener_is_bound_to(fd, "127.0.0.2", port));
+    assert_false(dj_listener_is_bound_to(fd, "0.0.0.0", port));
+    assert_false(dj_listener_is_bound_to(fd, "::1", port));
+    assert_false(dj_listener_is_bound_to(fd, "127.0.0.1", (uint16_t)(port ^ 1)));
+    assert_false(dj_listener_is_bound_to(fd, "localhost", port));
+    assert_false(dj_listener_is_bound_to(udp, "0.0.0.0", 0));
+    assert_false(dj_listener_is_bound_to(-1, "127.0.0.1", port));
+    close(udp);
+    close(fd);
+    assert_int_equal(dj_loop_create(0, &loop), DEJA_OK);
+    assert_int_not_equal(dj_listener_open_fd(loop, -1, loop, on_accept, &listener, &error),
+                         DEJA_OK);
+    assert_non_null(strstr(error.message, "descriptor"));
+    assert_null(listener);
+    dj_loop_destroy(loop);
+}
+
 struct readiness {
     struct dj_loop *loop;
     struct dj_poll *poll;
@@ -282,17 +372,24 @@ static void listener_survives_each_failed_allocation(void **state)
     assert_int_equal(dj_loop_create(0, &loop), DEJA_OK);
     for (size_t n = 1;; n++) {
         struct dj_listener *listener = NULL;
+        struct dj_listener *inherited = NULL;
         struct dj_poll *poll = NULL;
+        uint16_t port = 0;
+        int fd = bind_somewhere(true, &port);
         failing_malloc_arm(n);
         enum deja_status status =
             dj_listener_open(loop, "127.0.0.1", 0, loop, on_accept, &listener, NULL);
+        if (!status)
+            status = dj_listener_open_fd(loop, fd, loop, on_accept, &inherited, NULL);
         if (!status)
             status = dj_poll_open(loop, STDERR_FILENO, loop, on_ready, &poll);
         bool has_failed = failing_malloc_disarm();
         if (has_failed)
             assert_int_equal(status, DEJA_ERR_NOMEM);
         dj_listener_close(listener);
+        dj_listener_close(inherited);
         dj_poll_close(poll);
+        assert_int_equal(close(fd), 0); /* never taken */
         if (!has_failed)
             break;
     }
@@ -307,6 +404,9 @@ int main(void)
         cmocka_unit_test(abort_is_a_reset_for_the_peer),
         cmocka_unit_test(wrong_address_is_an_error_with_text),
         cmocka_unit_test(two_listeners_share_a_port),
+        cmocka_unit_test(an_inherited_socket_is_listened_on_by_copies),
+        cmocka_unit_test(a_bound_socket_is_known_by_its_address),
+        cmocka_unit_test(a_port_that_is_listened_on_is_not_free),
         cmocka_unit_test(poll_tells_when_a_descriptor_is_readable),
         cmocka_unit_test(listener_survives_each_failed_allocation),
     };

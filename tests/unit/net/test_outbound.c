@@ -20,8 +20,10 @@ struct server {
     const char *answer; /* NULL: never */
     size_t big_bytes;   /* sent after answer */
     bool must_close;    /* after each answer */
-    int connections;    /* valid after server_close */
-    char seen[8192];    /* all requests, one after the other */
+    int reset_at;       /* the n-th request is read, and its connection reset */
+    int requests;
+    int connections; /* valid after server_close */
+    char seen[8192]; /* all requests, one after the other */
     size_t seen_len;
 };
 
@@ -63,6 +65,11 @@ static void serve_connection(struct server *server, int fd)
 {
     static const char zeros[65536];
     while (read_request(server, fd)) {
+        if (++server->requests == server->reset_at) {
+            const struct linger at_once = {.l_onoff = 1};
+            setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+            return;
+        }
         if (!server->answer) {
             char byte;
             while (recv(fd, &byte, 1, 0) > 0)
@@ -274,6 +281,19 @@ static void answer_arrives_whole_and_the_connection_is_used_again(void **state)
     assert_string_equal(call.first_value, "one");
     assert_int_equal(call.data_bytes, 15);
     assert_int_equal(server.connections, 1);
+}
+
+static void kept_connection_that_is_reset_is_replaced(void **state)
+{
+    (void)state;
+    struct server server = {.answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+                            .reset_at = 2};
+    struct call call = {.left = 3, .request = {.method = "POST", .body = {"{}", 2}}};
+    run_call(&call, &server);
+    assert_int_equal(call.status, DEJA_OK);
+    assert_int_equal(call.data_bytes, 15);
+    assert_int_equal(server.connections, 2);
+    assert_int_equal(server.requests, 4);
 }
 
 static void request_is_sent_as_given_and_nothing_is_added(void **state)
@@ -567,6 +587,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answer_arrives_whole_and_the_connection_is_used_again),
+        cmocka_unit_test(kept_connection_that_is_reset_is_replaced),
         cmocka_unit_test(request_is_sent_as_given_and_nothing_is_added),
         cmocka_unit_test(methods_have_the_right_framing),
         cmocka_unit_test(interim_heads_and_trailers_are_not_told),

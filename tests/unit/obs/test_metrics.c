@@ -145,6 +145,66 @@ static void label_sets_beyond_the_bound_share_one_series(void **state)
     dj_metrics_destroy(metrics);
 }
 
+static void the_last_exemplar_is_written_with_its_bucket_in_openmetrics_only(void **state)
+{
+    (void)state;
+    struct dj_metrics *metrics = create();
+    struct dj_series *series =
+        dj_metric_series(declare(metrics, &seconds), (const char *const[]){"auth"});
+    dj_series_observe(series, 0.00005);
+    dj_series_exemplar(series, 0.00005, "aaaa");
+    dj_series_observe(series, 0.3);
+    dj_series_exemplar(series, 0.3, "bbbb");
+    dj_series_exemplar(series, 0.3, "longer than thirty-two characters"); /* not kept */
+    dj_series_exemplar(NULL, 0.3, "cccc");
+    struct dj_buf out = {0};
+    dj_metrics_write(metrics, true, &out);
+    dj_metrics_write(metrics, false, &out);
+    dj_buf_append_byte(&out, '\0');
+    const char *example = " # {trace_id=\"bbbb\"} 0.3\n";
+    const char *met = strstr(out.data, " # {");
+    assert_non_null(met);
+    assert_memory_equal(met, example, strlen(example));
+    assert_non_null(strstr(out.data, "le=\"0.4096\"} 2 # {"));
+    assert_null(strstr(met + 1, " # {"));
+    dj_buf_fini(&out);
+    dj_metrics_destroy(metrics);
+}
+
+static void *give_exemplars(void *ctx)
+{
+    struct dj_series *series = ctx;
+    for (unsigned i = 0; i < 500; i++)
+        dj_series_exemplar(series, i % 2 ? 0.3 : 0.00005, i % 2 ? "bbbb" : "aaaa");
+    return NULL;
+}
+
+static void exemplars_of_threads_are_written_whole_or_not_at_all(void **state)
+{
+    (void)state;
+    struct dj_metrics *metrics = create();
+    struct dj_series *series =
+        dj_metric_series(declare(metrics, &seconds), (const char *const[]){"auth"});
+    const char *even = " # {trace_id=\"aaaa\"} 5e-05\n";
+    const char *odd = " # {trace_id=\"bbbb\"} 0.3\n";
+    pthread_t threads[3];
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, give_exemplars, series), 0);
+    struct dj_buf out = {0};
+    for (size_t i = 0; i < 50; i++) {
+        dj_buf_clear(&out);
+        dj_metrics_write(metrics, true, &out);
+        dj_buf_append_byte(&out, '\0');
+        const char *met = strstr(out.data, " # {");
+        if (met && strncmp(met, even, strlen(even)) != 0 && strncmp(met, odd, strlen(odd)) != 0)
+            fail_msg("half an exemplar: %s", met);
+    }
+    dj_buf_fini(&out);
+    for (size_t i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    dj_metrics_destroy(metrics);
+}
+
 static void bad_descriptions_are_refused(void **state)
 {
     (void)state;
@@ -248,6 +308,8 @@ int main(void)
         cmocka_unit_test(histogram_counts_up_to_and_including_its_bounds),
         cmocka_unit_test(similarity_has_21_bounds_from_0_6_to_1),
         cmocka_unit_test(label_sets_beyond_the_bound_share_one_series),
+        cmocka_unit_test(the_last_exemplar_is_written_with_its_bucket_in_openmetrics_only),
+        cmocka_unit_test(exemplars_of_threads_are_written_whole_or_not_at_all),
         cmocka_unit_test(bad_descriptions_are_refused),
         cmocka_unit_test(updates_accept_null_and_counters_never_fall),
         cmocka_unit_test(no_update_is_lost_between_threads),

@@ -181,6 +181,7 @@ static void malformed_heads_are_refused(void **state)
         {400, "GET http://h@other/ HTTP/1.1\r\n" HOST "\r\n"},
         {400, "GET ftp://h/ HTTP/1.1\r\n" HOST "\r\n"},
         {400, "GET /a#b HTTP/1.1\r\n" HOST "\r\n"},
+        {400, "GET /a?b=\\ HTTP/1.1\r\n" HOST "\r\n"},
         {400, "GET /\xc3\xa9 HTTP/1.1\r\n" HOST "\r\n"},
         {400, "GET /\x01 HTTP/1.1\r\n" HOST "\r\n"},
         {400, "GET * HTTP/1.1\r\n" HOST "\r\n"},
@@ -188,10 +189,14 @@ static void malformed_heads_are_refused(void **state)
         {400, "\x16\x03\x01\x02"},
         {501, "BREW / HTTP/1.1\r\n" HOST "\r\n"},
         {501, "CONNECT h:80 HTTP/1.1\r\n" HOST "\r\n"},
+        {501, "TRACE / HTTP/1.1\r\n" HOST "\r\n"},
         {505, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"},
         {505, "GET / HTTP/2.0\r\n" HOST "\r\n"},
         {505, "GET / HTTP/1.2\r\n" HOST "\r\n"},
         {505, "GET / HTTP/0.9\r\n" HOST "\r\n"},
+        {505, "POST / RTSP/1.0\r\n" HOST "\r\n"},
+        {505, "OPTIONS /a  RTSP/1.0\r\n" HOST "\r\n"},
+        {505, "SOURCE /a ICE/1.0\r\n" HOST "\r\n"},
         {417, "POST / HTTP/1.1\r\n" HOST "Expect: tea\r\nContent-Length: 1\r\n\r\n"},
     };
     CHECK_ROWS(rows);

@@ -70,9 +70,23 @@ static void dates_and_reasons_are_those_of_the_standard(void **state)
     assert_string_equal(dj_http_reason(299), "Unknown");
 }
 
+static void a_control_character_is_seen_wherever_it_stands(void **state)
+{
+    (void)state;
+    char text[40];
+    for (size_t at = 0; at < sizeof text; at++)
+        for (int c = 0; c < 256; c++) {
+            memset(text, at % 2 ? 0xff : ' ', sizeof text);
+            text[at] = (char)c;
+            bool is_control = (c < 0x20 && c != '\t') || c == 0x7f;
+            assert_int_equal(dj_http_is_value(deja_slice(text, sizeof text)), !is_control);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_control_character_is_seen_wherever_it_stands),
         cmocka_unit_test(names_compare_without_case),
         cmocka_unit_test(tokens_and_values_know_their_characters),
         cmocka_unit_test(hosts_are_told_from_what_only_looks_like_one),

@@ -32,6 +32,7 @@ static void credential_is_taken_out_of_its_header(void **state)
         {"authorization", "Basic dTpw", "Basic dTpw"},
         {"x-api-key", "sk-2", "sk-2"},
         {"X-Api-Key", "Bearer sk-2", "Bearer sk-2"},
+        {"x-bf-vk", "vk-1", "vk-1"},
         {"x-other", "sk-3", ""},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -135,6 +136,56 @@ static void prefix_holds_what_separates_answers(void **state)
     dj_secret_fini(&key);
 }
 
+static void narrow(const struct dj_http_header *headers, size_t count, struct dj_knobs knobs,
+                   struct dj_arena *arena, struct dj_key_prefix *out_prefix, uint32_t *out_variant)
+{
+    struct dj_http_request request = request_of(headers, count);
+    uint8_t id[DJ_ID_BYTES];
+    request.arena = arena;
+    dj_identity_tenant(&context, &request, id);
+    dj_identity_prefix(&context, &request, id, "chat", out_prefix);
+    assert_true(dj_identity_narrow(&request, &knobs, out_prefix, out_variant));
+}
+
+static void virtual_keys_of_one_bearer_are_apart(void **state)
+{
+    (void)state;
+    struct dj_arena arena;
+    struct dj_key_prefix plain;
+    struct dj_key_prefix one;
+    struct dj_key_prefix two;
+    uint32_t variant;
+    struct dj_http_header headers[] = {header("authorization", "Bearer shared"),
+                                       header("x-bf-vk", "vk-1")};
+    dj_arena_init(&arena, 4096);
+    narrow(headers, 1, (struct dj_knobs){.name_space = {"n", 1}}, &arena, &plain, &variant);
+    assert_true(deja_slice_is_equal(plain.name_space, deja_slice_text("n")));
+    narrow(headers, 2, (struct dj_knobs){.name_space = {"n", 1}}, &arena, &one, &variant);
+    headers[1] = header("x-bf-vk", "vk-2");
+    narrow(headers, 2, (struct dj_knobs){.name_space = {"n", 1}}, &arena, &two, &variant);
+    assert_false(deja_slice_is_equal(one.name_space, plain.name_space));
+    assert_false(deja_slice_is_equal(one.name_space, two.name_space));
+    dj_arena_fini(&arena);
+}
+
+static void each_variant_is_met_and_has_its_own_namespace(void **state)
+{
+    (void)state;
+    struct dj_arena arena;
+    bool is_met[3] = {false};
+    dj_arena_init(&arena, 1 << 20);
+    for (int i = 0; i < 400; i++) {
+        struct dj_key_prefix prefix;
+        uint32_t variant;
+        narrow(NULL, 0, (struct dj_knobs){.variants = 3}, &arena, &prefix, &variant);
+        assert_true(variant < 3);
+        assert_int_equal(prefix.name_space.len == 0, variant == 0);
+        is_met[variant] = true;
+    }
+    assert_true(is_met[0] && is_met[1] && is_met[2]); /* all but once in 10^70 */
+    dj_arena_fini(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -144,6 +195,8 @@ int main(void)
         cmocka_unit_test(another_deployment_has_other_tenants),
         cmocka_unit_test(a_named_tenant_is_everybody),
         cmocka_unit_test(prefix_holds_what_separates_answers),
+        cmocka_unit_test(virtual_keys_of_one_bearer_are_apart),
+        cmocka_unit_test(each_variant_is_met_and_has_its_own_namespace),
     };
     return RUN_TESTS(tests);
 }

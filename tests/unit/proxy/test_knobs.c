@@ -52,7 +52,7 @@ static void assert_knobs(const char *what, const struct dj_knobs *got,
         got->is_only_if_cached != wanted->is_only_if_cached ||
         got->is_exact_only != wanted->is_exact_only || got->ttl_ms != wanted->ttl_ms ||
         got->max_age_ms != wanted->max_age_ms || got->threshold != wanted->threshold ||
-        got->compat != wanted->compat)
+        got->compat != wanted->compat || got->variants != wanted->variants)
         fail_msg("%s", what);
     assert_same_slice(got->name_space, wanted->name_space);
     assert_same_slice(got->tags, wanted->tags);
@@ -88,6 +88,26 @@ static const struct row rows[] = {
     {"x-portkey-debug", "true", {.compat = DJ_COMPAT_PORTKEY}},
     {"x-portkey-cache-namespace", "n", {.name_space = {"n", 1}, .compat = DJ_COMPAT_PORTKEY}},
     {"x-portkey-config", "{}", {.compat = DJ_COMPAT_PORTKEY}},
+    {"x-portkey-config",
+     "{\"retry\":{\"attempts\":3},\"cache\":{\"mode\":\"simple\",\"max_age\":600}}",
+     {.is_exact_only = true, .max_age_ms = 600000, .ttl_ms = 600000, .compat = DJ_COMPAT_PORTKEY}},
+    {"x-portkey-config", "{\"cache\":{\"mode\":\"semantic\"}}", {.compat = DJ_COMPAT_PORTKEY}},
+    {"x-portkey-config",
+     "{\"cache\":\"simple\"}",
+     {.is_exact_only = true, .compat = DJ_COMPAT_PORTKEY}},
+    {"x-portkey-config",
+     "{\"cache\":{\"mode\":\"guess\"}}",
+     {.detail = "mode-ignored", .compat = DJ_COMPAT_PORTKEY}},
+    {"x-portkey-config",
+     "{\"cache\":{\"max_age\":59}}",
+     {.detail = "max-age-ignored", .compat = DJ_COMPAT_PORTKEY}},
+    {"x-portkey-config",
+     "{\"cache\":{\"max_age\":\"1h\"}}",
+     {.detail = "max-age-ignored", .compat = DJ_COMPAT_PORTKEY}},
+    {"x-portkey-config",
+     "pc-saved-4f2a",
+     {.detail = "portkey-config-ignored", .compat = DJ_COMPAT_PORTKEY}},
+    {"x-portkey-config", "[1,2]", {.compat = DJ_COMPAT_PORTKEY}},
     /* Cloudflare */
     {"cf-aig-skip-cache", "true", {.is_bypass = true, .compat = DJ_COMPAT_CLOUDFLARE}},
     {"cf-skip-cache", "true", {.is_bypass = true, .compat = DJ_COMPAT_CLOUDFLARE}},
@@ -98,6 +118,13 @@ static const struct row rows[] = {
     {"Helicone-Cache-Enabled", "true", {.compat = DJ_COMPAT_HELICONE}},
     {"Helicone-Cache-Enabled", "false", {.is_bypass = true, .compat = DJ_COMPAT_HELICONE}},
     {"Helicone-Cache-Seed", "s", {.name_space = {"s", 1}, .compat = DJ_COMPAT_HELICONE}},
+    {"Helicone-Cache-Bucket-Max-Size", "3", {.variants = 3, .compat = DJ_COMPAT_HELICONE}},
+    {"Helicone-Cache-Bucket-Max-Size",
+     "21",
+     {.detail = "variants-ignored", .compat = DJ_COMPAT_HELICONE}},
+    {"Helicone-Cache-Ignore-Keys",
+     "[\"seed\"]",
+     {.detail = "ignore-keys-not-allowed", .compat = DJ_COMPAT_HELICONE}},
     /* Bifrost */
     {"x-bf-cache-key", "k", {.name_space = {"k", 1}, .compat = DJ_COMPAT_BIFROST}},
     {"x-bf-cache-ttl", "30s", {.ttl_ms = 30000, .compat = DJ_COMPAT_BIFROST}},
@@ -146,6 +173,9 @@ static const struct row rows[] = {
     {"X-Deja-Threshold", "inf", {.detail = "threshold-ignored"}},
     {"X-Deja-Namespace", "team a", {.name_space = {"team a", 6}}},
     {"X-Deja-Tags", "a,b", {.tags = {"a,b", 3}}},
+    {"X-Deja-Variants", "20", {.variants = 20}},
+    {"X-Deja-Variants", "0", {.detail = "variants-ignored"}},
+    {"X-Deja-Variants", "many", {.detail = "variants-ignored"}},
     /* none of ours */
     {"x-other", "true", {0}},
     {"content-type", "application/json", {0}},
@@ -299,6 +329,7 @@ static void cache_headers_do_not_go_upstream(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         bool is_ours = strcmp(rows[i].name, "Cache-Control") != 0 &&
                        strcmp(rows[i].name, "x-other") != 0 &&
+                       strcmp(rows[i].name, "x-portkey-config") != 0 && /* it routes, too */
                        strcmp(rows[i].name, "content-type") != 0;
         if (dj_knobs_is_cache_header(deja_slice_text(rows[i].name)) != is_ours)
             fail_msg("%s", rows[i].name);

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "proxy/telemetry.h"
 
@@ -143,11 +144,87 @@ static void the_other_counters_have_their_labels(void **state)
     dj_telemetry_inflight(fixture->telemetry, 2);
     dj_telemetry_inflight(fixture->telemetry, -1);
     dj_telemetry_reloaded(fixture->telemetry, true, 5000);
+    dj_telemetry_key(fixture->telemetry, 0.00001);
+    dj_telemetry_recovered(fixture->telemetry, "store", 1);
+    dj_telemetry_false_hit(fixture->telemetry, (const uint8_t[DJ_ID_BYTES]){1}, "user");
+    assert_true(is_written(fixture, "semantic_cache_key_duration_seconds_count 1"));
+    assert_true(is_written(fixture, "semantic_cache_recovered_total{operation=\"store\"} 1"));
+    assert_true(is_written(
+        fixture, "semantic_cache_false_hits_total{tenant_id=\"other\",source=\"user\"} 1"));
     assert_true(is_written(
         fixture, "semantic_cache_upstream_requests_total{provider=\"openai\",code=\"429\"} 1"));
     assert_true(is_written(fixture, "semantic_cache_inflight 1"));
     assert_true(is_written(fixture, "semantic_cache_config_reload_success 1"));
     assert_true(is_written(fixture, "semantic_cache_similarity_count{outcome=\"near_miss\"} 1"));
+}
+
+static void a_lookup_tells_its_stages_and_how_near_it_came(void **state)
+{
+    struct fixture *fixture = *state;
+    struct dj_telemetry_lookup lookup = {.level = "none",
+                                         .embed_us = 300,
+                                         .search_us = 20,
+                                         .similarity = 0.87,
+                                         .threshold = 0.9,
+                                         .seconds = 0.001};
+    dj_telemetry_lookup(fixture->telemetry, &lookup);
+    lookup.similarity = 0.7;
+    dj_telemetry_lookup(fixture->telemetry, &lookup);
+    lookup.search_us = 0; /* not searched: nothing was near or far */
+    lookup.verify_us = 5;
+    lookup.is_hit = true;
+    lookup.level = "lmdb";
+    dj_telemetry_lookup(fixture->telemetry, &lookup);
+    assert_true(is_written(fixture, "semantic_cache_similarity_count{outcome=\"near_miss\"} 1"));
+    assert_true(is_written(fixture, "semantic_cache_similarity_count{outcome=\"miss\"} 1"));
+    assert_false(is_written(fixture, "outcome=\"hit\""));
+    assert_true(is_written(fixture, "stage_duration_seconds_count{stage=\"embed\"} 3"));
+    assert_true(is_written(fixture, "stage_duration_seconds_count{stage=\"search\"} 2"));
+    assert_true(is_written(fixture, "stage_duration_seconds_count{stage=\"verify\"} 1"));
+    assert_true(is_written(
+        fixture, "duration_seconds_count{operation=\"lookup\",level=\"lmdb\",status=\"hit\"} 1"));
+    assert_true(is_written(
+        fixture, "duration_seconds_count{operation=\"lookup\",level=\"none\",status=\"miss\"} 2"));
+}
+
+static int64_t no_time(void)
+{
+    return 0;
+}
+
+static size_t lines_of(int fd)
+{
+    char text[65536];
+    ssize_t len = read(fd, text, sizeof text);
+    size_t lines = 0;
+    for (ssize_t i = 0; i < len; i++)
+        lines += text[i] == '\n';
+    return lines;
+}
+
+static void slow_operations_are_all_counted_and_few_of_them_told(void **state)
+{
+    struct fixture *fixture = *state;
+    struct dj_log *log = NULL;
+    int ends[2];
+    const unsigned count = 25;
+    struct dj_slow slow = {.operation = "lookup", .level = "memory", .seconds = 0.2};
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(dj_log_create(ends[1], DJ_LOG_JSON, DJ_LOG_WARN, no_time, &log), DEJA_OK);
+    dj_telemetry_slow(fixture->telemetry, &slow); /* no threshold yet: nothing is slow */
+    dj_telemetry_set_slow(fixture->telemetry, log, 100);
+    for (unsigned i = 0; i < count; i++)
+        dj_telemetry_slow(fixture->telemetry, &slow);
+    slow.seconds = 0.0999;
+    dj_telemetry_slow(fixture->telemetry, &slow);
+    assert_true(
+        is_written(fixture, "semantic_cache_slow_operations_total{operation=\"lookup\"} 25"));
+    size_t lines = lines_of(ends[0]);
+    assert_in_range(lines, 1, count); /* a slow machine may need several seconds for this loop */
+    dj_telemetry_set_slow(fixture->telemetry, NULL, 0);
+    dj_log_destroy(log);
+    close(ends[0]);
+    close(ends[1]);
 }
 
 static void *count_a_thousand(void *ctx)
@@ -174,6 +251,34 @@ static void threads_lose_no_count(void **state)
         pthread_join(threads[i], NULL);
     dj_telemetry_totals(fixture->telemetry, NULL, &totals);
     assert_int_equal(totals.results[DJ_RESULT_HIT_EXACT], 4000);
+}
+
+/* On the hit path there is no room for one. */
+static void counting_what_was_met_before_allocates_nothing(void **state)
+{
+    struct fixture *fixture = *state;
+    struct dj_entry entry = {
+        .input_tokens = 10, .output_tokens = 5, .cost_usd = 0.25, .make_ms = 1500};
+    entry.model = deja_slice_text("gpt-x");
+    tenant_of(7, entry.tenant);
+    dj_telemetry_set_slow(fixture->telemetry, NULL, 100);
+    for (unsigned round = 0; round < 2; round++) {
+        if (round)
+            failing_malloc_arm(1);
+        dj_telemetry_inflight(fixture->telemetry, 1);
+        dj_telemetry_stage(fixture->telemetry, DJ_STAGE_AUTH, 0.000001);
+        dj_telemetry_stage(fixture->telemetry, DJ_STAGE_CANON, 0.00001);
+        dj_telemetry_key(fixture->telemetry, 0.00001);
+        dj_telemetry_request(fixture->telemetry, entry.tenant, "chat", DJ_RESULT_HIT_EXACT,
+                             "memory", 0.0001);
+        dj_telemetry_exemplar(fixture->telemetry, "chat", DJ_RESULT_HIT_EXACT, 0.0001,
+                              "4bf92f3577b34da6a3ce929d0e0e4736");
+        dj_telemetry_saved(fixture->telemetry, &entry);
+        dj_telemetry_slow(fixture->telemetry, &(struct dj_slow){.operation = "chat", .seconds = 1});
+        dj_telemetry_evicted(fixture->telemetry, entry.tenant, "size");
+        dj_telemetry_inflight(fixture->telemetry, -1);
+    }
+    assert_false(failing_malloc_disarm());
 }
 
 static void telemetry_survives_each_failed_allocation(void **state)
@@ -212,7 +317,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(savings_are_told_by_model_and_strange_models_are_other,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_other_counters_have_their_labels, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_lookup_tells_its_stages_and_how_near_it_came, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(slow_operations_are_all_counted_and_few_of_them_told,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(threads_lose_no_count, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(counting_what_was_met_before_allocates_nothing, set_up,
+                                        tear_down),
         cmocka_unit_test(telemetry_survives_each_failed_allocation),
     };
     return RUN_TESTS(tests);

@@ -22,7 +22,7 @@ static inline void directory_remove(struct directory *directory)
 {
     static const char *const names[] = {
         "lock", "meta/data.mdb", "meta/lock.mdb", "entries/data.mdb", "entries/lock.mdb",
-        "meta", "entries"};
+        "meta", "entries",       "secret"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char path[128];
         snprintf(path, sizeof path, "%s/%s", directory->path, names[i]);

@@ -57,11 +57,13 @@ static inline void loops_destroy(struct loops *loops)
 struct call {
     struct dj_store *store;
     struct dj_loop *loop;
-    enum { CALL_GET, CALL_PUT, CALL_REMOVE, CALL_CLEAR } kind;
+    enum { CALL_GET, CALL_PUT, CALL_REMOVE, CALL_CLEAR, CALL_LIST } kind;
     struct dj_store_key key;
     struct dj_value *value; /* put: borrowed; get: the result, owned */
     const float *vector;
     uint32_t dim;
+    uint64_t version_max; /* remove; 0: any */
+    struct dj_store_page *page;
     uint64_t removed;
     enum deja_status status;
     struct dj_task task;
@@ -107,7 +109,12 @@ static inline void on_call(void *ctx)
         status = ops->put(call->store, call->loop, call->value, call->vector, call->dim, call,
                           on_call_done);
     else if (call->kind == CALL_REMOVE)
-        status = ops->remove(call->store, call->loop, &call->key, call, on_call_done);
+        status =
+            ops->remove(call->store, call->loop, &call->key,
+                        call->version_max ? call->version_max : UINT64_MAX, call, on_call_done);
+    else if (call->kind == CALL_LIST)
+        status =
+            ops->list(call->store, call->loop, call->key.tenant, call->page, call, on_call_done);
     else
         status = ops->clear(call->store, call->loop, call->key.tenant, call, on_call_done);
     call->has_returned = true; /* the callback comes on this thread, later */

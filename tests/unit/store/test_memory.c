@@ -73,7 +73,7 @@ static void tenant_never_sees_another_tenants_entry_of_the_same_id(void **state)
     struct dj_value *value = dj_memory_find(fixture.store, 0, &key, NOW);
     assert_true(deja_slice_is_equal(dj_value_entry(value)->body, deja_slice_text("of one")));
     dj_value_unref(value);
-    assert_true(dj_memory_remove(fixture.store, &key));
+    assert_true(dj_memory_remove(fixture.store, &key, UINT64_MAX));
     assert_true(has(&fixture, 2, 7, NOW));
     close_all(&fixture);
 }
@@ -220,6 +220,82 @@ static void flood_of_one_tenant_evicts_only_its_own_when_full(void **state)
     close_all(&fixture);
 }
 
+/* Two tenants are told apart by their keys' first byte. */
+struct gone {
+    struct dj_store_key one;
+    uint32_t counts[2][DJ_GONE_REASON_COUNT]; /* of tenant 1, of others */
+};
+
+static void on_gone(void *ctx, const uint8_t tenant[DJ_ID_BYTES], enum dj_gone_reason reason)
+{
+    struct gone *gone = ctx;
+    gone->counts[memcmp(tenant, gone->one.tenant, DJ_ID_BYTES) != 0][reason]++;
+}
+
+static void what_leaves_by_itself_is_told_with_its_tenant_and_reason(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct gone gone = {.one = key_of(1, 0)};
+    open_with(&fixture, 1,
+              (struct dj_memory_options){.bytes_max = 10 << 20,
+                                         .entries_max = 100,
+                                         .tenant_entries_max = 30,
+                                         .gone = on_gone,
+                                         .gone_ctx = &gone});
+    for (uint32_t i = 0; i < 20; i++)
+        assert_true(put(&fixture, value_of(1, i, 1, "quiet")));
+    for (uint32_t i = 0; i < 100; i++)
+        assert_true(put(&fixture, value_of(2, i, 1, "flood")));
+    assert_int_equal(gone.counts[1][DJ_GONE_TENANT_LIMIT], 20);
+    assert_true(put(&fixture, value_of(1, 0, 2, "a newer one is no loss")));
+    struct dj_store_key key = key_of(1, 1);
+    assert_true(dj_memory_remove(fixture.store, &key, UINT64_MAX)); /* nor is what was asked for */
+    for (unsigned reason = 0; reason < DJ_GONE_REASON_COUNT; reason++)
+        assert_int_equal(gone.counts[0][reason], 0);
+    struct dj_store_stats stats;
+    fixture.store->ops->stats(fixture.store, NULL, &stats);
+    assert_int_equal(stats.evictions, gone.counts[1][DJ_GONE_TENANT_LIMIT]);
+    close_all(&fixture);
+
+    gone = (struct gone){.one = key_of(1, 0)};
+    open_with(&fixture, 1,
+              (struct dj_memory_options){.bytes_max = 10 << 20,
+                                         .entries_max = 10,
+                                         .tenant_entries_max = 10,
+                                         .gone = on_gone,
+                                         .gone_ctx = &gone});
+    for (uint32_t i = 0; i < 25; i++)
+        assert_true(put(&fixture, value_of(1, i, 1, "alone")));
+    assert_int_equal(gone.counts[0][DJ_GONE_SIZE], 15);
+    assert_int_equal(gone.counts[0][DJ_GONE_TENANT_LIMIT], 0);
+    close_all(&fixture);
+}
+
+/* Bounds are those a daemon has by default. */
+static void million_keys_of_one_tenant_leave_the_others_theirs(void **state)
+{
+    (void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    const uint32_t flood_count = 50000;
+#else
+    const uint32_t flood_count = 1000000;
+#endif
+    struct fixture fixture;
+    open_with(&fixture, 2,
+              (struct dj_memory_options){
+                  .bytes_max = 100 << 20, .entries_max = 10000, .tenant_entries_max = 1000});
+    for (uint32_t tenant = 10; tenant < 15; tenant++)
+        for (uint32_t i = 0; i < 400; i++)
+            assert_true(put(&fixture, value_of(tenant, i, 1, "quiet")));
+    for (uint32_t i = 0; i < flood_count; i++)
+        assert_true(put(&fixture, value_of(2, i, 1, "flood")));
+    for (uint32_t tenant = 10; tenant < 15; tenant++)
+        assert_int_equal(entries_of(&fixture, tenant), 400);
+    assert_true(entries_of(&fixture, 0) <= 10000); /* and the bytes: see entries_of */
+    close_all(&fixture);
+}
+
 static void flood_spares_many_tenants_that_were_there_before_it(void **state)
 {
     (void)state;
@@ -258,8 +334,8 @@ static void hit_stays_readable_after_its_eviction(void **state)
     assert_true(put(&fixture, value_of(1, 1, 1, "kept")));
     struct dj_store_key key = key_of(1, 1);
     struct dj_value *value = dj_memory_find(fixture.store, 0, &key, NOW);
-    assert_true(dj_memory_remove(fixture.store, &key));
-    assert_false(dj_memory_remove(fixture.store, &key));
+    assert_true(dj_memory_remove(fixture.store, &key, UINT64_MAX));
+    assert_false(dj_memory_remove(fixture.store, &key, UINT64_MAX));
     close_all(&fixture);
     assert_true(deja_slice_is_equal(dj_value_entry(value)->body, deja_slice_text("kept")));
     dj_value_unref(value);
@@ -395,7 +471,7 @@ static void *run_hammer(void *ctx)
             dj_memory_put(hammer->store, value, NOW);
             dj_value_unref(value);
             if (round % 7 == 0)
-                dj_memory_remove(hammer->store, &key);
+                dj_memory_remove(hammer->store, &key, UINT64_MAX);
         }
         for (uint32_t i = 0; i < 4; i++) {
             uint32_t other = (id + i * 17) % KEYS;
@@ -480,6 +556,8 @@ int main(void)
         cmocka_unit_test(entries_asked_again_outlive_a_scan),
         cmocka_unit_test(entry_that_comes_back_soon_enters_main),
         cmocka_unit_test(flood_of_one_tenant_evicts_only_its_own_when_full),
+        cmocka_unit_test(what_leaves_by_itself_is_told_with_its_tenant_and_reason),
+        cmocka_unit_test(million_keys_of_one_tenant_leave_the_others_theirs),
         cmocka_unit_test(flood_spares_many_tenants_that_were_there_before_it),
         cmocka_unit_test(lone_tenant_may_use_the_whole_tier),
         cmocka_unit_test(hit_stays_readable_after_its_eviction),

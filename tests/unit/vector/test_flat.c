@@ -67,7 +67,7 @@ static struct dj_flat *filled(const float *vectors, uint32_t count, uint32_t dim
     assert_int_equal(dj_flat_create(dim, count, &index), DEJA_OK);
     for (uint32_t i = 0; i < count; i++)
         assert_int_equal(
-            dj_flat_put(index, key_of(i % scopes), key_of(i), vectors + (size_t)i * dim, 0),
+            dj_flat_put(index, key_of(i % scopes), key_of(i), vectors + (size_t)i * dim, 0, 0),
             DEJA_OK);
     assert_int_equal(dj_flat_count(index), count);
     return index;
@@ -211,17 +211,17 @@ static void put_replaces_vector_and_scope(void **state)
     struct dj_flat_match match;
     uint32_t found = 0;
     assert_int_equal(dj_flat_create(2, 1, &index), DEJA_OK);
-    assert_int_equal(dj_flat_put(index, key_of(1), key_of(9), east, 0), DEJA_OK);
-    assert_int_equal(dj_flat_put(index, key_of(1), key_of(9), north, 0), DEJA_OK);
+    assert_int_equal(dj_flat_put(index, key_of(1), key_of(9), east, 0, 0), DEJA_OK);
+    assert_int_equal(dj_flat_put(index, key_of(1), key_of(9), north, 0, 0), DEJA_OK);
     assert_int_equal(dj_flat_search(index, key_of(1), north, 1, 0, &match, &found), DEJA_OK);
     assert_true(found == 1 && match.similarity == 1.0F);
-    assert_int_equal(dj_flat_put(index, key_of(2), key_of(9), east, 0), DEJA_OK);
+    assert_int_equal(dj_flat_put(index, key_of(2), key_of(9), east, 0, 0), DEJA_OK);
     assert_int_equal(dj_flat_count(index), 1);
     assert_int_equal(dj_flat_scope_count(index, key_of(1)), 0);
     assert_int_equal(dj_flat_scope_count(index, key_of(2)), 1);
     assert_int_equal(dj_flat_evictions(index), 0);
-    assert_true(dj_flat_remove(index, key_of(9)));
-    assert_false(dj_flat_remove(index, key_of(9)));
+    assert_true(dj_flat_remove(index, key_of(9), UINT64_MAX));
+    assert_false(dj_flat_remove(index, key_of(9), UINT64_MAX));
     assert_int_equal(dj_flat_count(index), 0);
     dj_flat_destroy(index);
 }
@@ -234,9 +234,9 @@ static void expired_vectors_are_left_out(void **state)
     struct dj_flat_match matches[4];
     uint32_t found = 0;
     assert_int_equal(dj_flat_create(3, 10, &index), DEJA_OK);
-    assert_int_equal(dj_flat_put(index, key_of(1), key_of(1), vector, 100), DEJA_OK);
-    assert_int_equal(dj_flat_put(index, key_of(1), key_of(2), vector, 200), DEJA_OK);
-    assert_int_equal(dj_flat_put(index, key_of(1), key_of(3), vector, 0), DEJA_OK);
+    assert_int_equal(dj_flat_put(index, key_of(1), key_of(1), vector, 100, 0), DEJA_OK);
+    assert_int_equal(dj_flat_put(index, key_of(1), key_of(2), vector, 200, 0), DEJA_OK);
+    assert_int_equal(dj_flat_put(index, key_of(1), key_of(3), vector, 0, 0), DEJA_OK);
     static const struct {
         int64_t now_ms;
         uint32_t found;
@@ -266,11 +266,11 @@ static void bad_vectors_and_sizes_are_refused(void **state)
     assert_int_equal(dj_flat_create(2, 5, &index), DEJA_OK);
     const float *const bad[] = {zero, infinite, not_a_number};
     for (size_t i = 0; i < 3; i++) {
-        assert_int_equal(dj_flat_put(index, key_of(1), key_of(1), bad[i], 0), DEJA_ERR_INVALID);
+        assert_int_equal(dj_flat_put(index, key_of(1), key_of(1), bad[i], 0, 0), DEJA_ERR_INVALID);
         assert_int_equal(dj_flat_search(index, key_of(1), bad[i], 1, 0, &match, &found),
                          DEJA_ERR_INVALID);
     }
-    assert_int_equal(dj_flat_put(index, key_of(1), key_of(1), good, 0), DEJA_OK);
+    assert_int_equal(dj_flat_put(index, key_of(1), key_of(1), good, 0, 0), DEJA_OK);
     assert_int_equal(dj_flat_search(index, key_of(1), good, 101, 0, &match, &found),
                      DEJA_ERR_INVALID);
     assert_int_equal(found, 77);
@@ -289,7 +289,7 @@ static void equal_similarities_come_in_order_of_id(void **state)
     uint32_t found = 0;
     assert_int_equal(dj_flat_create(2, 20, &index), DEJA_OK);
     for (uint64_t i = 20; i-- > 0;)
-        assert_int_equal(dj_flat_put(index, key_of(1), key_of(i), vector, 0), DEJA_OK);
+        assert_int_equal(dj_flat_put(index, key_of(1), key_of(i), vector, 0, 0), DEJA_OK);
     assert_int_equal(dj_flat_search(index, key_of(1), vector, 5, 0, matches, &found), DEJA_OK);
     for (uint64_t i = 0; i < 5; i++)
         assert_int_equal(number_of(&matches[i]), i);
@@ -302,23 +302,23 @@ static void a_full_index_lets_the_first_to_expire_of_an_idle_scope_go(void **sta
     static const float vector[2] = {1.0F, 1.0F};
     struct dj_flat *index = NULL;
     assert_int_equal(dj_flat_create(2, 4, &index), DEJA_OK);
-    assert_int_equal(dj_flat_put(index, key_of(1), key_of(10), vector, 0), DEJA_OK);
-    assert_int_equal(dj_flat_put(index, key_of(1), key_of(11), vector, 900), DEJA_OK);
-    assert_int_equal(dj_flat_put(index, key_of(1), key_of(12), vector, 500), DEJA_OK);
-    assert_int_equal(dj_flat_put(index, key_of(2), key_of(20), vector, 100), DEJA_OK);
+    assert_int_equal(dj_flat_put(index, key_of(1), key_of(10), vector, 0, 0), DEJA_OK);
+    assert_int_equal(dj_flat_put(index, key_of(1), key_of(11), vector, 900, 0), DEJA_OK);
+    assert_int_equal(dj_flat_put(index, key_of(1), key_of(12), vector, 500, 0), DEJA_OK);
+    assert_int_equal(dj_flat_put(index, key_of(2), key_of(20), vector, 100, 0), DEJA_OK);
     /* scope 2 is being put to, so 1 is the idle one */
-    assert_int_equal(dj_flat_put(index, key_of(2), key_of(21), vector, 0), DEJA_OK);
-    assert_false(dj_flat_remove(index, key_of(12)));
+    assert_int_equal(dj_flat_put(index, key_of(2), key_of(21), vector, 0, 0), DEJA_OK);
+    assert_false(dj_flat_remove(index, key_of(12), UINT64_MAX));
     assert_int_equal(dj_flat_evictions(index), 1);
     assert_int_equal(dj_flat_count(index), 4);
-    assert_int_equal(dj_flat_put(index, key_of(2), key_of(22), vector, 0), DEJA_OK);
-    assert_int_equal(dj_flat_put(index, key_of(2), key_of(23), vector, 0), DEJA_OK);
+    assert_int_equal(dj_flat_put(index, key_of(2), key_of(22), vector, 0, 0), DEJA_OK);
+    assert_int_equal(dj_flat_put(index, key_of(2), key_of(23), vector, 0, 0), DEJA_OK);
     assert_int_equal(dj_flat_scope_count(index, key_of(1)), 0);
     /* alone now: its own vector goes, the one that expires before the oldest that does not */
-    assert_int_equal(dj_flat_put(index, key_of(2), key_of(24), vector, 0), DEJA_OK);
-    assert_false(dj_flat_remove(index, key_of(20)));
-    assert_int_equal(dj_flat_put(index, key_of(2), key_of(25), vector, 0), DEJA_OK);
-    assert_false(dj_flat_remove(index, key_of(21)));
+    assert_int_equal(dj_flat_put(index, key_of(2), key_of(24), vector, 0, 0), DEJA_OK);
+    assert_false(dj_flat_remove(index, key_of(20), UINT64_MAX));
+    assert_int_equal(dj_flat_put(index, key_of(2), key_of(25), vector, 0, 0), DEJA_OK);
+    assert_false(dj_flat_remove(index, key_of(21), UINT64_MAX));
     assert_int_equal(dj_flat_count(index), 4);
     dj_flat_destroy(index);
 }
@@ -332,11 +332,11 @@ static void a_scope_searched_lately_outlives_an_idle_one(void **state)
     uint32_t found = 0;
     assert_int_equal(dj_flat_create(2, 8, &index), DEJA_OK);
     for (uint64_t i = 0; i < 8; i++)
-        assert_int_equal(dj_flat_put(index, key_of(i), key_of(i), vector, 0), DEJA_OK);
+        assert_int_equal(dj_flat_put(index, key_of(i), key_of(i), vector, 0, 0), DEJA_OK);
     for (uint64_t i = 8; i < 100; i++) {
         assert_int_equal(dj_flat_search(index, key_of(5), vector, 1, 0, &match, &found), DEJA_OK);
         assert_int_equal(found, 1);
-        assert_int_equal(dj_flat_put(index, key_of(i), key_of(i), vector, 0), DEJA_OK);
+        assert_int_equal(dj_flat_put(index, key_of(i), key_of(i), vector, 0, 0), DEJA_OK);
     }
     assert_int_equal(dj_flat_count(index), 8);
     dj_flat_destroy(index);
@@ -360,11 +360,11 @@ static void ten_turnovers_leave_the_index_exact_and_no_larger(void **state)
     size_t bytes = dj_flat_bytes(index);
     for (uint64_t step = 0; step < COUNT * TURNS; step++) {
         size_t i = (size_t)(next_random(&seed) % COUNT);
-        assert_true(dj_flat_remove(index, key_of(ids[i])));
+        assert_true(dj_flat_remove(index, key_of(ids[i]), UINT64_MAX));
         ids[i] = COUNT + step;
         random_vector(&seed, DIM, vectors + i * DIM);
         assert_int_equal(
-            dj_flat_put(index, key_of(ids[i] % SCOPES), key_of(ids[i]), vectors + i * DIM, 0),
+            dj_flat_put(index, key_of(ids[i] % SCOPES), key_of(ids[i]), vectors + i * DIM, 0, 0),
             DEJA_OK);
     }
     assert_int_equal(dj_flat_count(index), COUNT);
@@ -400,14 +400,14 @@ static void bytes_are_bounded_and_clear_gives_them_back(void **state)
     for (uint64_t i = 0; i < 5 * MAX; i++) {
         random_vector(&seed, DIM, vector);
         /* the worst case: every vector in a scope of its own */
-        assert_int_equal(dj_flat_put(index, key_of(i), key_of(i), vector, 0), DEJA_OK);
+        assert_int_equal(dj_flat_put(index, key_of(i), key_of(i), vector, 0, 0), DEJA_OK);
         assert_true(dj_flat_bytes(index) <= empty + (size_t)(MAX + 1) * (DIM * 5 + 112) + 256);
     }
     assert_int_equal(dj_flat_count(index), MAX);
     dj_flat_clear(index);
     assert_int_equal(dj_flat_count(index), 0);
     assert_int_equal(dj_flat_bytes(index), empty);
-    assert_int_equal(dj_flat_put(index, key_of(1), key_of(1), vector, 0), DEJA_OK);
+    assert_int_equal(dj_flat_put(index, key_of(1), key_of(1), vector, 0, 0), DEJA_OK);
     assert_int_equal(dj_flat_count(index), 1);
     dj_flat_destroy(index);
 }
@@ -427,20 +427,22 @@ static void flat_survives_each_failed_allocation(void **state)
         failing_malloc_arm(n);
         enum deja_status status = dj_flat_create(DIM, COUNT, &index);
         for (uint64_t i = 0; i < COUNT && index; i++) {
-            if (dj_flat_put(index, key_of(i % 5), key_of(i), vectors + i * DIM, 0) != DEJA_OK)
+            if (dj_flat_put(index, key_of(i % 5), key_of(i), vectors + i * DIM, 0, 0) != DEJA_OK)
                 failures++;
         }
         for (uint64_t i = 0; i < COUNT && index; i += 10) { /* into scopes of their own */
-            if (dj_flat_put(index, key_of(i + 100), key_of(i), vectors + i * DIM, 0) != DEJA_OK)
+            if (dj_flat_put(index, key_of(i + 100), key_of(i), vectors + i * DIM, 0, 0) != DEJA_OK)
                 failures++;
         }
         if (index && dj_flat_search(index, key_of(1), vectors, 1, 0, &match, &found) != DEJA_OK)
+            failures++;
+        if (index && dj_flat_search_all(index, vectors, 1, 0, &match, &found) != DEJA_OK)
             failures++;
         bool has_failed = failing_malloc_disarm();
         assert_int_equal(failures + (status != DEJA_OK), has_failed ? 1 : 0);
         /* what is there is whole: everything can be put again and found */
         for (uint64_t i = 0; i < COUNT && index; i++) {
-            assert_int_equal(dj_flat_put(index, key_of(i % 5), key_of(i), vectors + i * DIM, 0),
+            assert_int_equal(dj_flat_put(index, key_of(i % 5), key_of(i), vectors + i * DIM, 0, 0),
                              DEJA_OK);
             assert_int_equal(
                 dj_flat_search(index, key_of(i % 5), vectors + i * DIM, 1, 0, &match, &found),
@@ -487,9 +489,9 @@ static void readers_and_a_writer_share_the_index(void **state)
         assert_int_equal(pthread_create(&readers[i], NULL, search_all_the_time, index), 0);
     for (uint64_t i = 0; i < SHARED_STEPS; i++) {
         random_vector(&seed, SHARED_DIM, vector);
-        assert_int_equal(dj_flat_put(index, key_of(i % 3), key_of(i), vector, 0), DEJA_OK);
+        assert_int_equal(dj_flat_put(index, key_of(i % 3), key_of(i), vector, 0, 0), DEJA_OK);
         if (i % 7 == 0)
-            dj_flat_remove(index, key_of(i / 2));
+            dj_flat_remove(index, key_of(i / 2), UINT64_MAX);
     }
     for (size_t i = 0; i < 2; i++) {
         void *failure = index;

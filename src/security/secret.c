@@ -1,6 +1,6 @@
-/* daemon/secret.c - see secret.h. Written to a temporary name, synced and linked into place, so
+/* security/secret.c - see secret.h. Written to a temporary name, synced and linked into place, so
  * that two daemons that start at once agree and a crash leaves no half of a secret. */
-#include "daemon/secret.h"
+#include "security/secret.h"
 
 #include <errno.h>
 #include <fcntl.h>

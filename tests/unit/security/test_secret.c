@@ -1,5 +1,5 @@
 /* tests/unit/daemon/test_secret.c - the deployment secret: made once, reread, never repaired. */
-#include "daemon/secret.h"
+#include "security/secret.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
-/* daemon/secret.h - the deployment secret of DESIGN §9: from the configuration, or a file of the
+/* security/secret.h - the deployment secret of DESIGN §9: from the configuration, or a file of the
  * data directory that is made at first start. Blocking; start-up only.
  */
-#ifndef DJ_DAEMON_SECRET_H
-#define DJ_DAEMON_SECRET_H
+#ifndef DJ_SECURITY_SECRET_H
+#define DJ_SECURITY_SECRET_H
 
 #include <deja/base.h>
 

@@ -1,0 +1,127 @@
+/* api/probe.c - see probe.h. */
+#include "api/probe.h"
+
+#include "loop/pool.h"
+
+struct asking {
+    struct dj_probe probe;
+    struct dj_request *request;
+    bool is_embedder_asked;
+    void *ctx;
+    dj_probe_done_fn *done;
+    struct dj_job job;
+    uint64_t started_us;
+    enum deja_status embedder_status;
+    float *vector; /* scratch of the embedder; in the arena */
+};
+
+const char *dj_health_text(enum dj_health health)
+{
+    static const char *const texts[] = {"disabled", "healthy", "degraded", "unhealthy"};
+    return texts[health];
+}
+
+static enum dj_health rate(enum deja_status status, double latency_ms)
+{
+    if (status != DEJA_OK)
+        return DJ_HEALTH_UNHEALTHY;
+    return latency_ms > DJ_PROBE_SLOW_MS ? DJ_HEALTH_DEGRADED : DJ_HEALTH_HEALTHY;
+}
+
+enum dj_health dj_probe_verdict(const struct dj_probe *probe)
+{
+    bool is_well = probe->lmdb <= DJ_HEALTH_HEALTHY && probe->embedder <= DJ_HEALTH_HEALTHY &&
+                   probe->index <= DJ_HEALTH_HEALTHY;
+    return is_well ? DJ_HEALTH_HEALTHY : DJ_HEALTH_DEGRADED;
+}
+
+static void finish(struct asking *asking)
+{
+    struct dj_engine *engine = asking->request->api->proxy->engine;
+    bool has_embedder = dj_engine_embedder(engine) != NULL;
+    dj_engine_stats(engine, NULL, &asking->probe.stats);
+    asking->probe.index = !has_embedder                         ? DJ_HEALTH_DISABLED
+                          : !asking->probe.stats.is_index_ready ? DJ_HEALTH_DEGRADED
+                                                                : DJ_HEALTH_HEALTHY;
+    asking->done(asking->ctx, &asking->probe);
+}
+
+static void embed_word(void *ctx)
+{
+    struct asking *asking = ctx;
+    const struct dj_embedder *embedder = dj_engine_embedder(asking->request->api->proxy->engine);
+    struct deja_slice word = deja_slice_text("health");
+    uint64_t started_us = dj_clock_monotonic_us();
+    /* The table's embed() is safe from several workers; const is the engine's promise not to end
+     * it, and embed() keeps no visible state. */
+    asking->embedder_status =
+        embedder->ops->embed((struct dj_embedder *)(uintptr_t)embedder, &word, 1, asking->vector);
+    asking->probe.embedder_ms = (double)(dj_clock_monotonic_us() - started_us) / 1e3;
+}
+
+static void on_embedded(void *ctx)
+{
+    struct asking *asking = ctx;
+    asking->probe.embedder = rate(asking->embedder_status, asking->probe.embedder_ms);
+    finish(asking);
+}
+
+static void ask_embedder(struct asking *asking)
+{
+    struct dj_request *request = asking->request;
+    const struct dj_embedder *embedder = dj_engine_embedder(request->api->proxy->engine);
+    asking->probe.embedder = embedder ? DJ_HEALTH_HEALTHY : DJ_HEALTH_DISABLED;
+    if (!asking->is_embedder_asked || !embedder) {
+        finish(asking);
+        return;
+    }
+    asking->vector = dj_arena_alloc(request->arena, sizeof(float) * embedder->dim);
+    asking->job = (struct dj_job){
+        .work = embed_word, .done = on_embedded, .ctx = asking, .loop = request->loop};
+    if (!asking->vector) {
+        dj_request_refuse(request, DEJA_ERR_NOMEM);
+    } else if (dj_pool_submit(request->api->proxy->pool, &asking->job) != DEJA_OK) {
+        asking->probe.embedder = DJ_HEALTH_UNHEALTHY; /* its queue is full */
+        finish(asking);
+    }
+}
+
+static void take_lmdb(struct asking *asking, enum deja_status status)
+{
+    asking->probe.lmdb_ms =
+        (double)(dj_loop_monotonic_us(asking->request->loop) - asking->started_us) / 1e3;
+    asking->probe.lmdb = rate(status, asking->probe.lmdb_ms);
+    ask_embedder(asking);
+}
+
+static void on_probed(void *ctx, enum deja_status status, struct dj_value *value)
+{
+    dj_value_unref(value);
+    take_lmdb(ctx, status);
+}
+
+void dj_probe_start(struct dj_request *request, bool is_embedder_asked, void *ctx,
+                    dj_probe_done_fn *done)
+{
+    static const struct dj_store_key nobody = {{0}, {0}}; /* no tenant has this id */
+    struct dj_engine *engine = request->api->proxy->engine;
+    struct asking *asking = dj_arena_alloc(request->arena, sizeof *asking);
+    if (!asking) {
+        dj_request_refuse(request, DEJA_ERR_NOMEM);
+        return;
+    }
+    *asking = (struct asking){.probe = {.lmdb_ms = -1, .embedder_ms = -1},
+                              .request = request,
+                              .is_embedder_asked = is_embedder_asked,
+                              .ctx = ctx,
+                              .done = done,
+                              .started_us = dj_loop_monotonic_us(request->loop)};
+    dj_value_unref(dj_engine_find(engine, request->loop, &nobody, 0));
+    asking->probe.memory_ms =
+        (double)(dj_loop_monotonic_us(request->loop) - asking->started_us) / 1e3;
+    enum deja_status status = dj_engine_probe(engine, request->loop, asking, on_probed);
+    if (status == DEJA_ERR_UNSUPPORTED)
+        ask_embedder(asking); /* there is none */
+    else if (status != DEJA_OK)
+        take_lmdb(asking, status);
+}

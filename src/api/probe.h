@@ -1,0 +1,43 @@
+/* api/probe.h - asks the parts that a daemon serves with, and says how they are.
+ *
+ *   memory          a look-up of a key that nobody has, timed
+ *   embedded tier   the same, past its filter
+ *   embedder        (only if asked for) a word embedded on a worker, timed
+ *   index           still loading: semantic hits are not whole yet
+ *
+ * What is not configured does not count. Memory always serves, so no more than degraded comes of a
+ * sick part. Threads: the request's loop.
+ */
+#ifndef DJ_API_PROBE_H
+#define DJ_API_PROBE_H
+
+#include <deja/base.h>
+
+#include "api/request.h"
+
+#define DJ_PROBE_SLOW_MS 100.0 /* what takes longer is degraded (H2) */
+
+enum dj_health { DJ_HEALTH_DISABLED, DJ_HEALTH_HEALTHY, DJ_HEALTH_DEGRADED, DJ_HEALTH_UNHEALTHY };
+const char *dj_health_text(enum dj_health health); /* "disabled", "healthy", … */
+
+/* Plain data, in the request's arena. */
+struct dj_probe {
+    double memory_ms; /* of a look-up there; it cannot fail */
+    enum dj_health lmdb;
+    double lmdb_ms; /* < 0: not asked */
+    enum dj_health embedder;
+    double embedder_ms; /* < 0: not asked */
+    enum dj_health index;
+    struct dj_engine_stats stats; /* all tenants */
+};
+
+/* probe: borrowed until done returns. */
+typedef void dj_probe_done_fn(void *ctx, const struct dj_probe *probe);
+/* done runs exactly once, or the request was refused (out of memory). */
+void dj_probe_start(struct dj_request *request, bool is_embedder_asked, void *ctx,
+                    dj_probe_done_fn *done);
+
+/* The worst of the parts: never unhealthy. */
+enum dj_health dj_probe_verdict(const struct dj_probe *probe);
+
+#endif

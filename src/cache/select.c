@@ -1,0 +1,389 @@
+/* cache/select.c - every entry that a selector names: counted, or removed.
+ *
+ *   start ──(only a tag, a namespace or nothing: raise its generation, durably, on a worker)──┐
+ *     ┌───────────────────────────────────────────────────────────────────────────────────────┘
+ *     v
+ *   memory: piece by piece ──> embedded tier: piece by piece ──> all removals answered ──> done
+ *                each entry: selected? count; remove from all tiers
+ *
+ * (1) An entry is counted once: what memory has is noted with its version, and the embedded tier's
+ *     twin of the same or a lower version is passed over.
+ * (2) Removing takes only versions given before it began: what is put meanwhile stays. Fills that
+ *     began before meet the raised generation, or the tombstone of their key.
+ * (3) After a raise nothing is current any more: what counts is what was so just before it.
+ * (4) At most REMOVALS_MAX removals are under way, so the writer's queue is never filled by one
+ * call.
+ */
+#include "base/alloc.h"
+#include "base/map.h"
+#include "cache/engine_internal.h"
+
+#define SEEN_MAX (1u << 30) /* the memory tier's own bound is far below */
+#define REMOVALS_MAX 1024u
+
+enum raised { RAISED_NOTHING, RAISED_TAG, RAISED_NAMESPACE, RAISED_TENANT };
+
+struct selection {
+    struct dj_engine *engine;
+    struct dj_loop *loop;
+    uint8_t tenant[DJ_ID_BYTES];
+    const struct dj_selector *selector; /* the caller's */
+    bool is_removing;
+    enum raised raised;
+    uint64_t generation; /* what was raised has this value now */
+    uint64_t version_max;
+    struct dj_store *tier; /* being listed */
+    struct dj_store_page page;
+    struct dj_map *seen;  /* id -> version << 1 | was counted; NULL: there is one tier only */
+    uint32_t removals;    /* under way */
+    bool is_listing;      /* a piece is under way */
+    bool is_listed;       /* there are no more pieces */
+    bool is_foreign_left; /* what is left is to empty a foreign store */
+    uint64_t count;
+    enum deja_status status; /* the first failure */
+    struct dj_job job;
+    struct dj_task task;
+    void *ctx;
+    dj_selected_fn *done;
+};
+
+static void list_next(struct selection *selection);
+
+static void destroy(struct selection *selection)
+{
+    dj_engine_leave(selection->engine);
+    dj_map_destroy(selection->seen);
+    dj_free(selection);
+}
+
+static void finish_if_over(struct selection *selection)
+{
+    if (!selection->is_listed || selection->is_listing || selection->removals > 0)
+        return;
+    selection->done(selection->ctx, selection->status, selection->count);
+    destroy(selection);
+}
+
+static void fail(struct selection *selection, enum deja_status status)
+{
+    if (selection->status == DEJA_OK)
+        selection->status = status;
+    selection->is_listed = true;
+}
+
+/* ---- one entry ---- */
+
+static bool is_selected(const struct selection *selection, const struct dj_entry *entry)
+{
+    const struct dj_selector *selector = selection->selector;
+    bool has_tag = selector->tag.len == 0;
+    for (size_t i = 0; i < entry->tag_count && !has_tag; i++)
+        has_tag = deja_slice_is_equal(entry->tags[i].name, selector->tag);
+    if (!has_tag ||
+        (selector->has_name_space && !deja_slice_is_equal(entry->name_space, selector->name_space)))
+        return false;
+    if (selector->created_before_ms && entry->created_ms >= selector->created_before_ms)
+        return false;
+    return dj_filter_is_match(selector->filter, entry);
+}
+
+/* Could be served, or could until this call raised the generation (3). */
+static bool is_live(const struct selection *selection, const struct dj_entry *entry)
+{
+    int64_t now_ms = dj_loop_now_ms(selection->loop);
+    if (memcmp(entry->tenant, selection->tenant, DJ_ID_BYTES) != 0 ||
+        (entry->expires_ms && now_ms >= entry->expires_ms))
+        return false;
+    struct dj_raise raise = {.is_tag = selection->raised == RAISED_TAG,
+                             .is_entry = selection->raised == RAISED_NAMESPACE ||
+                                         selection->raised == RAISED_TENANT,
+                             .tag = selection->selector->tag,
+                             .generation = selection->generation,
+                             .is_tenant = selection->raised == RAISED_TENANT};
+    return dj_engine_was_current(selection->engine, entry, &raise);
+}
+
+static void on_cleared(void *ctx, enum deja_status status, uint64_t removed)
+{
+    struct selection *selection = ctx;
+    selection->is_listing = false;
+    selection->is_listed = true;
+    selection->count += removed; /* what memory had was removed from it before */
+    if (status != DEJA_OK)
+        fail(selection, status);
+    finish_if_over(selection);
+}
+
+/* A store of somebody else cannot be listed, and remembers no generation: it is emptied, after the
+ * removals that memory's entries asked of it. */
+static void clear_foreign(struct selection *selection)
+{
+    struct dj_store *store = selection->engine->options.lmdb;
+    if (selection->removals > 0 || selection->is_listed)
+        return;
+    selection->is_foreign_left = false;
+    enum deja_status status =
+        store->ops->clear(store, selection->loop, selection->tenant, selection, on_cleared);
+    if (status == DEJA_OK)
+        selection->is_listing = true;
+    else
+        fail(selection, status);
+}
+
+static void on_removed(void *ctx, enum deja_status status, uint64_t removed)
+{
+    (void)removed; /* may have gone by itself: it is counted all the same */
+    struct selection *selection = ctx;
+    selection->removals--;
+    if (status != DEJA_OK)
+        fail(selection, status);
+    if (selection->is_foreign_left)
+        clear_foreign(selection);
+    else if (!selection->is_listed && !selection->is_listing &&
+             selection->removals <= REMOVALS_MAX - DJ_STORE_PAGE_MAX)
+        list_next(selection);
+    finish_if_over(selection);
+}
+
+static void remove_entry(struct selection *selection, const struct dj_entry *entry)
+{
+    struct dj_store_key key;
+    memcpy(key.tenant, entry->tenant, sizeof key.tenant);
+    memcpy(key.id, entry->id, sizeof key.id);
+    const struct dj_removal_options options = {
+        .version_max = selection->version_max,
+        .is_tombstone = selection->raised == RAISED_NOTHING,
+        .is_vector = selection->raised != RAISED_TENANT, /* its indexes are empty by now */
+    };
+    enum deja_status status = dj_engine_remove_version(selection->engine, selection->loop, &key,
+                                                       &options, selection, on_removed);
+    if (status == DEJA_OK)
+        selection->removals++;
+    else
+        fail(selection, status);
+}
+
+/* False: memory's twin has spoken for it (1). */
+static bool is_news(const struct selection *selection, const struct dj_entry *entry)
+{
+    if (!selection->seen || selection->tier == selection->engine->options.memory)
+        return true;
+    uint64_t noted =
+        (uint64_t)(uintptr_t)dj_map_find(selection->seen, deja_slice(entry->id, sizeof entry->id));
+    return noted == 0 || (!(noted & 1) && noted >> 1 < entry->version);
+}
+
+static void take_entry(struct selection *selection, const struct dj_entry *entry)
+{
+    if (!is_news(selection, entry))
+        return;
+    bool is_wanted = entry->version <= selection->version_max && is_selected(selection, entry);
+    bool is_counted = is_wanted && is_live(selection, entry);
+    if (selection->seen && selection->tier == selection->engine->options.memory) {
+        uintptr_t note = (uintptr_t)(entry->version << 1 | (is_counted ? 1 : 0));
+        enum deja_status status = dj_map_put(
+            selection->seen, deja_slice(entry->id, sizeof entry->id), (void *)note, NULL);
+        if (status != DEJA_OK) {
+            fail(selection, status);
+            return;
+        }
+    }
+    if (is_counted)
+        selection->count++;
+    if (is_wanted && selection->is_removing)
+        remove_entry(selection, entry);
+}
+
+/* ---- pieces ---- */
+
+static void on_page(void *ctx, enum deja_status status, uint64_t count)
+{
+    (void)count;
+    struct selection *selection = ctx;
+    struct dj_store_page *page = &selection->page;
+    selection->is_listing = false;
+    if (status != DEJA_OK)
+        fail(selection, status);
+    for (uint32_t i = 0; i < page->count; i++) {
+        if (selection->status == DEJA_OK)
+            take_entry(selection, dj_value_entry(page->values[i]));
+        dj_value_unref(page->values[i]);
+    }
+    page->count = 0;
+    struct dj_store *lmdb = selection->engine->options.lmdb;
+    bool is_foreign = selection->engine->options.is_lmdb_foreign;
+    if (page->is_last && is_foreign && selection->raised == RAISED_TENANT) {
+        selection->is_foreign_left = true;
+        clear_foreign(selection);
+        finish_if_over(selection);
+        return;
+    }
+    if (page->is_last && lmdb && selection->tier != lmdb) {
+        *page = (struct dj_store_page){0};
+        selection->tier = lmdb;
+    } else if (page->is_last) {
+        selection->is_listed = true;
+    }
+    if (!selection->is_listed && selection->removals <= REMOVALS_MAX - DJ_STORE_PAGE_MAX)
+        list_next(selection);
+    finish_if_over(selection);
+}
+
+static void list_next(struct selection *selection)
+{
+    const struct dj_store_ops *ops = selection->tier->ops;
+    enum deja_status status = DEJA_ERR_UNSUPPORTED; /* what lists nothing cannot be counted */
+    if (ops->list)
+        status = ops->list(selection->tier, selection->loop, selection->tenant, &selection->page,
+                           selection, on_page);
+    if (status == DEJA_OK)
+        selection->is_listing = true;
+    else
+        fail(selection, status);
+}
+
+static void start(void *ctx)
+{
+    struct selection *selection = ctx;
+    if (selection->status == DEJA_OK)
+        list_next(selection);
+    else
+        selection->is_listed = true;
+    finish_if_over(selection);
+}
+
+/* ---- beginning ---- */
+
+/* Worker. */
+static void raise_generation(void *ctx)
+{
+    struct selection *selection = ctx;
+    struct dj_engine *engine = selection->engine;
+    const struct dj_selector *selector = selection->selector;
+    struct deja_slice tag = selection->raised == RAISED_TAG ? selector->tag : deja_slice(NULL, 0);
+    if (selection->raised == RAISED_NAMESPACE)
+        selection->status = dj_engine_raise_namespace(engine, selection->tenant,
+                                                      selector->name_space, &selection->generation);
+    else
+        selection->status = dj_generations_raise(engine->generations, selection->tenant, tag,
+                                                 &selection->generation);
+    if (selection->status == DEJA_OK && selection->raised == RAISED_TENANT)
+        dj_indexes_clear(dj_semantic_indexes(engine->semantic), selection->tenant);
+}
+
+static enum raised what_to_raise(const struct dj_selector *selector)
+{
+    bool has_tag = selector->tag.len > 0;
+    if (selector->created_before_ms || selector->filter || (has_tag && selector->has_name_space))
+        return RAISED_NOTHING;
+    return has_tag ? RAISED_TAG : selector->has_name_space ? RAISED_NAMESPACE : RAISED_TENANT;
+}
+
+static enum deja_status begin(struct dj_engine *engine, struct dj_loop *loop,
+                              const uint8_t tenant[DJ_ID_BYTES], const struct dj_selector *selector,
+                              bool is_removing, void *ctx, dj_selected_fn *done)
+{
+    enum deja_status status = DEJA_OK;
+    struct selection *selection = dj_alloc_zeroed(1, sizeof *selection);
+    if (!selection)
+        return DEJA_ERR_NOMEM;
+    *selection = (struct selection){.engine = engine,
+                                    .loop = loop,
+                                    .selector = selector,
+                                    .is_removing = is_removing,
+                                    .tier = engine->options.memory,
+                                    .version_max = dj_engine_next_version(engine),
+                                    .ctx = ctx,
+                                    .done = done};
+    dj_engine_enter(engine);
+    memcpy(selection->tenant, tenant, sizeof selection->tenant);
+    if (engine->options.lmdb)
+        status = dj_map_create(SEEN_MAX, NULL, NULL, &selection->seen);
+    selection->raised = is_removing ? what_to_raise(selector) : RAISED_NOTHING;
+    if (status == DEJA_OK && selection->raised == RAISED_NOTHING) {
+        selection->task = (struct dj_task){.run = start, .ctx = selection};
+        dj_loop_post(loop, &selection->task);
+    } else if (status == DEJA_OK) {
+        selection->job = (struct dj_job){
+            .work = raise_generation, .done = start, .ctx = selection, .loop = loop};
+        status = dj_pool_submit(engine->options.pool, &selection->job);
+    }
+    if (status != DEJA_OK)
+        destroy(selection);
+    return status;
+}
+
+enum deja_status dj_engine_count(struct dj_engine *engine, struct dj_loop *loop,
+                                 const uint8_t tenant[DJ_ID_BYTES],
+                                 const struct dj_selector *selector, void *ctx,
+                                 dj_selected_fn *done)
+{
+    return begin(engine, loop, tenant, selector, false, ctx, done);
+}
+
+enum deja_status dj_engine_remove_selected(struct dj_engine *engine, struct dj_loop *loop,
+                                           const uint8_t tenant[DJ_ID_BYTES],
+                                           const struct dj_selector *selector, void *ctx,
+                                           dj_selected_fn *done)
+{
+    return begin(engine, loop, tenant, selector, true, ctx, done);
+}
+
+/* ---- the two selectors that existed first ---- */
+
+struct invalidation {
+    struct dj_selector selector;
+    char *tag; /* owned */
+    void *ctx;
+    dj_remove_done_fn *done; /* may be NULL */
+};
+
+static void invalidation_destroy(struct invalidation *invalidation)
+{
+    dj_free(invalidation->tag);
+    dj_free(invalidation);
+}
+
+static void on_invalidated(void *ctx, enum deja_status status, uint64_t count)
+{
+    struct invalidation *invalidation = ctx;
+    if (invalidation->done)
+        invalidation->done(invalidation->ctx, status, count);
+    invalidation_destroy(invalidation);
+}
+
+static enum deja_status invalidate(struct dj_engine *engine, struct dj_loop *loop,
+                                   const uint8_t tenant[DJ_ID_BYTES], struct deja_slice tag,
+                                   void *ctx, dj_remove_done_fn *done)
+{
+    struct invalidation *invalidation = dj_alloc_zeroed(1, sizeof *invalidation);
+    if (!invalidation)
+        return DEJA_ERR_NOMEM;
+    invalidation->ctx = ctx;
+    invalidation->done = done;
+    invalidation->tag = dj_strdup(tag);
+    invalidation->selector.tag = deja_slice(invalidation->tag, tag.len);
+    enum deja_status status = invalidation->tag ? DEJA_OK : DEJA_ERR_NOMEM;
+    if (status == DEJA_OK)
+        status = dj_engine_remove_selected(engine, loop, tenant, &invalidation->selector,
+                                           invalidation, on_invalidated);
+    if (status != DEJA_OK)
+        invalidation_destroy(invalidation);
+    return status;
+}
+
+enum deja_status dj_engine_clear(struct dj_engine *engine, struct dj_loop *loop,
+                                 const uint8_t tenant[DJ_ID_BYTES], void *ctx,
+                                 dj_remove_done_fn *done)
+{
+    return invalidate(engine, loop, tenant, deja_slice("", 0), ctx, done);
+}
+
+enum deja_status dj_engine_invalidate_tag(struct dj_engine *engine, struct dj_loop *loop,
+                                          const uint8_t tenant[DJ_ID_BYTES], struct deja_slice tag,
+                                          void *ctx, dj_remove_done_fn *done)
+{
+    if (!tag.len)
+        return DEJA_ERR_INVALID;
+    return invalidate(engine, loop, tenant, tag, ctx, done);
+}

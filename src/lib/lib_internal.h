@@ -1,0 +1,166 @@
+/* lib/lib_internal.h - what the files of this room share: the instance, and one call under way. */
+#ifndef DJ_LIB_LIB_INTERNAL_H
+#define DJ_LIB_LIB_INTERNAL_H
+
+#include <deja/deja.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/arena.h"
+#include "base/list.h"
+#include "base/map.h"
+#include "cache/engine.h"
+#include "security/tenant.h"
+
+#define DJ_MODEL_BYTES_MAX 256u
+#define DJ_VECTOR_MODEL_BYTES_MAX 95u
+#define DJ_METADATA_BYTES_MAX (64u * 1024u)
+
+struct dj_counters {
+    _Atomic uint64_t lookups;
+    _Atomic uint64_t hits[DJ_HIT_SEMANTIC + 1]; /* by kind; DJ_HIT_NONE: misses */
+    _Atomic uint64_t puts;
+    _Atomic uint64_t removes;
+    _Atomic uint64_t computations;
+    _Atomic uint64_t joined;
+    _Atomic uint64_t timeouts;
+    _Atomic uint64_t failures;
+};
+
+struct deja {
+    struct deja_options options; /* defaults filled in; pointers are gone */
+    struct dj_metrics *metrics;
+    struct dj_pool *work;      /* embedding, search */
+    struct dj_pool *reads;     /* the embedded tier's, or the caller's store's */
+    struct dj_pool *computing; /* functions of deja_get_or_compute_async */
+    struct dj_loop *loop;
+    struct dj_loop *loops[1]; /* the engine's list */
+    struct dj_timer *sweep;   /* loop-bound */
+    struct dj_timer *settle;
+    struct dj_task settle_task;
+    struct dj_engine *engine;
+    struct dj_store *plugin_store; /* the engine's; NULL: none of the caller's */
+    struct dj_embedder *plugin_embedder;
+    bool is_store_foreign; /* the caller's: nothing remembers generations */
+    struct dj_tenant_root root;
+    uint8_t local_tenant[DJ_TENANT_BYTES];
+    struct dj_secret local_key;
+    struct dj_counters counters;
+
+    struct dj_map *computations;        /* loop-bound: tenant and id to struct dj_computation */
+    struct dj_list computations_mapped; /* the same, in the order they began */
+
+    pthread_t thread; /* runs loop */
+    pthread_mutex_t mutex;
+    pthread_cond_t is_idle;
+    /* Under mutex: calls that are not freed yet; those of them that count against the bounds (one
+     * that was answered does not, one that timed out does), and the bytes these hold. */
+    uint32_t under_way;
+    uint32_t counted;
+    uint64_t bytes_counted;
+    bool is_closing;         /* under mutex */
+    struct dj_list computes; /* those whose function runs now; under mutex */
+};
+
+/* ---- one call ----
+ *
+ *   caller: create, fill, submit --> loop: start --> ... engine ... --> answer --> release
+ *                                          +-- timer --> answer DEJA_ERR_TIMEOUT
+ *
+ * It is freed when what holds it (the engine's callback, a computation) let go, which may be long
+ * after it was answered. From submit on it is loop-bound. */
+struct dj_operation;
+struct dj_computation;
+typedef void dj_operation_fn(struct dj_operation *operation);
+
+struct dj_waiter; /* a blocked caller */
+
+struct dj_operation {
+    struct deja *deja;
+    struct dj_task task;
+    struct dj_timer *timer; /* NULL: no timeout, or answered */
+    uint32_t timeout_ms;
+    bool is_answered;
+    dj_operation_fn *start;
+    dj_operation_fn *expired; /* NULL, or undoes what waits before a timeout is told */
+
+    struct dj_arena arena; /* copies of what the caller gave */
+    uint64_t bytes;        /* of it, in bytes_counted */
+    bool is_counted;
+    struct dj_fingerprint fingerprint;
+    struct dj_lookup_options lookup;
+    struct dj_entry entry;
+    uint64_t ttl_ms;
+    bool is_semantic;
+    struct dj_query_vector vector_given;
+    const struct dj_query_vector *vector; /* NULL, or the one above */
+    struct deja_slice tag;
+
+    deja_compute_fn *compute;
+    void *compute_ctx;
+    struct dj_computation *computation; /* waits for it */
+    struct dj_list waiting;             /* among its waiters */
+
+    void *ctx;
+    deja_answer_fn *on_answer; /* one of the two */
+    deja_done_fn *on_done;
+    struct dj_waiter *waiter; /* NULL: nobody is blocked */
+};
+
+/* DEJA_ERR_CANCELLED (closing), DEJA_ERR_RATE_LIMITED, DEJA_ERR_NOMEM. */
+enum deja_status dj_operation_create(struct deja *deja, uint32_t timeout_ms, dj_operation_fn *start,
+                                     struct dj_operation **out_operation) DEJA_NODISCARD;
+/* Instead of submit: nobody is told. Also the last step of an operation that was answered. */
+void dj_operation_destroy(struct dj_operation *operation);
+/* What was copied counts from here on. DEJA_ERR_RATE_LIMITED: too much is under way; not submitted.
+ */
+enum deja_status dj_operation_submit(struct dj_operation *operation) DEJA_NODISCARD;
+/* The caller is told, unless it was already; answer is taken. */
+void dj_operation_answer(struct dj_operation *operation, enum deja_status status,
+                         struct deja_answer *answer);
+void dj_operation_done(struct dj_operation *operation, enum deja_status status, uint64_t count);
+void dj_operation_stop_timer(struct dj_operation *operation);
+
+/* ---- blocked callers ---- */
+
+struct dj_waiter {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    bool is_done;
+    struct dj_computation *computation; /* to be computed by this thread */
+    enum deja_status status;
+    struct deja_answer *answer;
+    uint64_t count;
+};
+
+/* DEJA_ERR_INVALID: in a callback, where nothing would ever wake it. */
+enum deja_status dj_waiter_init(struct dj_waiter *waiter, const struct deja *deja) DEJA_NODISCARD;
+/* submitted: what the _async twin returned. Computes what it is handed meanwhile; returns the
+ * call's status. Ends the waiter. */
+enum deja_status dj_waiter_wait(struct dj_waiter *waiter, enum deja_status submitted);
+deja_answer_fn dj_waiter_on_answer; /* ctx: the waiter */
+deja_done_fn dj_waiter_on_done;
+/* This blocked caller is the one to compute. */
+void dj_waiter_compute(struct dj_waiter *waiter, struct dj_computation *computation);
+
+/* ---- answers ---- */
+
+/* value: NULL on a miss, referenced. NULL: no memory. reason: constant text. */
+struct deja_answer *dj_answer_create(enum deja_outcome outcome, struct dj_value *value,
+                                     double similarity, const char *reason);
+
+/* ---- get or compute (compute.c) ---- */
+
+/* After a miss: computes, or waits for who does. Takes the operation. */
+void dj_computation_enter(struct dj_operation *operation);
+void dj_computation_run(struct dj_computation *computation); /* the function itself; any thread */
+/* Nobody joins that key's / that tenant's running computations any more. Loop-bound. */
+void dj_computation_detach(struct deja *deja, const struct dj_store_key *key);
+void dj_computation_detach_tenant(struct deja *deja, const uint8_t tenant[DJ_TENANT_BYTES]);
+/* True in a compute function of this instance. Under mutex. */
+bool dj_computation_is_here(const struct deja *deja);
+
+/* created and expires of an entry made now. Loop-bound. */
+void dj_entry_date(struct deja *deja, struct dj_entry *entry, uint64_t ttl_ms);
+
+#endif

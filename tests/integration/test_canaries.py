@@ -1,0 +1,155 @@
+"""Secrets and content never appear in logs, metrics, health or crash output, whatever happens."""
+import base64
+import json
+import secrets
+import signal
+import subprocess
+import urllib.parse
+
+import pytest
+from conftest import ask, make_http
+from daemon import poll, raw_request
+
+CHAT = "/v1/chat/completions"
+LEVELS = [("debug", "json"), ("debug", "pretty"), ("info", "json"), ("error", "pretty")]
+# Where canaries stand; the word after "canary" tells in a failure where one got out.
+PLACES = ["key", "prompt", "system", "answer", "model", "header", "query", "path", "namespace", "tag", "meta", "user",
+          "config", "cookie", "broken", "upstream"]
+
+
+@pytest.fixture
+def canaries():
+    made = {place: f"canary{place}{secrets.token_hex(8)}" for place in PLACES}
+    made["config"] = secrets.token_hex(32)  # the deployment's secret has this form
+    return made
+
+
+def forms_of(text):
+    """As such and as it would look encoded."""
+    yield text
+    yield urllib.parse.quote(text)
+    yield text.encode().hex()
+    yield base64.b64encode(text.encode()).decode().rstrip("=")[:-1]
+    yield text[:-8]
+
+
+def chat(canaries, **more):
+    return {"model": "plain", "messages": [{"role": "system", "content": canaries["system"]},
+                                           {"role": "user", "content": canaries["prompt"]}],
+            "user": canaries["user"], **more}
+
+
+def good_requests(client, canaries):
+    headers = {"X-Custom": canaries["header"], "Cookie": f"s={canaries['cookie']}",
+               "X-Deja-Namespace": canaries["namespace"], "X-Deja-Tags": canaries["tag"]}
+    for more in ({}, {}, {"stream": True}, {"stream": True}, {"temperature": 1.5}):
+        client.post(CHAT, json=chat(canaries, **more), headers=headers)
+    client.post(CHAT, json=chat(canaries, model=canaries["model"]), headers=headers)
+    client.post("/v1/embeddings", json={"model": canaries["model"], "input": canaries["prompt"]}, headers=headers)
+    entry = {"query": canaries["prompt"], "response": canaries["answer"], "namespace": canaries["namespace"],
+             "tags": [canaries["tag"]], "metadata": {"k": canaries["meta"]}}
+    client.put("/api/v1/entries", json=entry)
+    client.post("/api/v1/lookup", json={"query": canaries["prompt"], "namespace": canaries["namespace"]})
+    client.get("/api/v1/explain", params={"query": canaries["query"]})
+    client.get(f"/v1/echo/{canaries['path']}", params={"api_key": canaries["query"]}, headers=headers)
+    client.post(f"/v1/echo/{canaries['path']}", content=canaries["answer"], headers=headers)
+    client.get(f"/api/v1/entries/{canaries['path']}")
+    client.post("/api/v1/invalidate", json={"tags": [canaries["tag"]], "reason": canaries["meta"]})
+
+
+def bad_requests(daemon, client, canaries):
+    for model in ("error-400", "error-401", "error-429", "error-500", "cut", "notjson", "midfail"):
+        client.post(CHAT, json=chat(canaries, model=model))
+        client.post(CHAT, json=chat(canaries, model=model, messages=[{"role": "user", "content": canaries["broken"]}]))
+    broken = canaries["broken"]
+    json_type = [("Content-Type", "application/json"), ("Authorization", f"Bearer {canaries['key']}")]
+    for raw in (raw_request("POST", CHAT, json_type, b'{"a":' + broken.encode()),
+                raw_request("PUT", "/api/v1/entries", json_type, b'{"query":"' + broken.encode()),
+                raw_request("PUT", "/api/v1/entries", json_type, json.dumps({broken: broken}).encode()),
+                raw_request("GET", f"/{canaries['path']}?{canaries['query']}", [("X-Y", canaries["header"])]),
+                raw_request("GET", "/v1/models", [("Origin", f"https://{broken}.example")]),
+                raw_request("GET", "/v1/models", host=f"{broken}.example"),
+                raw_request("POST", "/admin/reload", [("Authorization", f"Bearer {canaries['key']}")]),
+                f"GET /{broken} HTTP/1.1\r\nHost: 127.0.0.1\r\n{broken} : x\r\n\r\n".encode(),
+                f"{broken} / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode(),
+                f"POST /{broken} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {broken}\r\n\r\n".encode()):
+        daemon.raw(raw, half_close=True)
+
+
+def seen_by_operators(client):
+    """All that a person or a program that watches the daemon gets to see."""
+    texts = {}
+    for path in ("/metrics", "/health", "/health/detailed", "/livez", "/readyz", "/healthz"):
+        for accept in ("*/*", "application/openmetrics-text", "application/json"):
+            texts[f"{path} as {accept}"] = client.get(path, headers={"Accept": accept}).text
+    return texts
+
+
+def assert_no_canary(texts, canaries, but=()):
+    for where, text in texts.items():
+        for place, canary in canaries.items():
+            for form in forms_of(canary) if place not in but else ():
+                assert form not in text, f"{place} in {where}: ...{text[max(0, text.find(form) - 200):][:400]}"
+
+
+@pytest.mark.parametrize(("level", "kind"), LEVELS)
+def test_canaries_stay_where_they_were_put(spawn, canaries, level, kind):
+    daemon = spawn(env={"DEJA_LOG__LEVEL": level, "DEJA_LOG__FORMAT": kind, "DEJA_MONITORING__SLOW_OPERATION": "1ms",
+                        "DEJA_SECURITY__SECRET": canaries["config"]})
+    with make_http(daemon, canaries["key"]) as client:
+        good_requests(client, canaries)
+        bad_requests(daemon, client, canaries)
+        texts = seen_by_operators(client)
+    daemon.signal(signal.SIGHUP)
+    daemon.stop()
+    texts["the log"] = daemon.log_text()
+    assert_no_canary(texts, canaries)
+
+
+def test_upstream_that_cannot_be_reached_is_told_without_content(spawn, canaries):
+    daemon = spawn(upstream_url="http://127.0.0.1:9")
+    with make_http(daemon, canaries["key"]) as client:
+        answer = client.post(CHAT, json=chat(canaries))
+        assert answer.status_code == 502
+        assert_no_canary({"the answer": answer.text}, canaries)
+        bad_requests(daemon, client, canaries)
+    daemon.stop()
+    assert_no_canary({"the log": daemon.log_text()}, canaries)
+
+
+def test_crash_tells_no_content(spawn, canaries, tmp_path):
+    """SIGABRT is what a failed assertion raises."""
+    daemon = spawn(env={"DEJA_LOG__LEVEL": "debug", "DEJA_SECURITY__SECRET": canaries["config"]})
+    with make_http(daemon, canaries["key"]) as client:
+        good_requests(client, canaries)
+    daemon.signal(signal.SIGABRT)
+    try:
+        daemon.wait()
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+    assert_no_canary({"the log": daemon.log_text()}, canaries)
+    daemon.process = None
+
+
+def test_faults_of_settings_do_not_show_secrets(spawn, canaries):
+    config = f"security:\n  secret: {canaries['config'][:-1]}\nserver:\n  listen: nonsense\n"
+    daemon = spawn(config=config, start=False)
+    daemon.start(wait=False)
+    assert daemon.wait() == 78
+    daemon.process = None
+    assert canaries["config"][:-8] not in daemon.log_text()
+    for arguments in (("config", "print"), ("config", "print", "--origin"), ("config", "check")):
+        done = daemon.cli(*arguments, "--config", daemon.config)
+        assert canaries["config"][:-8] not in done.stdout + done.stderr
+
+
+def test_answers_of_one_key_are_in_no_answer_to_another(spawn, canaries):
+    daemon = spawn()
+    with make_http(daemon, canaries["key"]) as client:
+        good_requests(client, canaries)
+        assert poll(lambda: ask(client, canaries["prompt"]).status_code == 200, "an answer")
+    with make_http(daemon, "sk-somebody-else") as other:
+        texts = {path: other.get(path).text for path in ("/api/v1/stats", "/api/v1/explain?query=x", "/openapi.json")}
+        texts["lookup"] = other.post("/api/v1/lookup", json={"query": "x"}).text
+        texts["error"] = other.post(CHAT, content=b"{").text
+    assert_no_canary(texts, canaries)
