@@ -31,7 +31,7 @@ static void write_top(const struct dj_json *entries)
     else
         fputs("nothing has been asked for twice yet\n", stderr);
     for (struct dj_json_walk walk = dj_json_walk(entries); dj_json_walk_next(&walk);) {
-        struct deja_slice last = dj_json_string(dj_json_get(walk.value, "last_access"));
+        struct deja_slice last = dj_json_string(dj_json_get(walk.value, "last_access_at"));
         struct deja_slice id = dj_json_string(dj_json_get(walk.value, "id"));
         printf("%8lld  %-24.*s  %-32.*s  ",
                (long long)dj_json_i64(dj_json_get(walk.value, "hits"), 0), (int)last.len,
