@@ -1,5 +1,6 @@
 """The command line: exit codes, results on stdout, messages on stderr, --json."""
 import json
+import re
 import shutil
 import subprocess
 
@@ -122,6 +123,12 @@ def test_stats_and_explain_are_readable_and_json(daemon, word):
     for args in (["stats"], ["explain", word]):
         assert daemon.cli(*args).stdout.strip()
         json.loads(daemon.cli(*args, "--json").stdout)
+    assert "hits" in daemon.cli("stats").stdout
+    assert re.search(r"(?m)^levels\.memory\.entries\s+\d+$", daemon.cli("stats", "--plain").stdout)
+    assert re.match(r"hit: exact\n", daemon.cli("explain", word).stdout)
+    near = daemon.cli("explain", f"{word} 5 apples").stdout
+    assert re.match(r"miss: \S+\n", near) and word in near
+
 
 
 def test_bad_input_is_exit_1_with_the_conditions_name(daemon):
