@@ -166,11 +166,11 @@ uint64_t dj_recent_last(const struct dj_recent *recent, const uint8_t tenant[DJ_
     uint64_t next = dj_recent_next(recent);
     uint64_t from = next;
     for (uint64_t number = next; count && number > oldest_of(next); number--) {
-        if (read_words(recent, number - 1, words) != FOUND_WHOLE ||
-            memcmp(&words[WORD_TENANT], tenant, DJ_ID_BYTES) != 0)
-            continue;
-        from = number - 1;
-        count--;
+        enum found found = read_words(recent, number - 1, words);
+        bool is_own = found == FOUND_WHOLE && memcmp(&words[WORD_TENANT], tenant, DJ_ID_BYTES) == 0;
+        if (is_own || found == FOUND_NOT_YET) /* it may be the tenant's: not to be passed over */
+            from = number - 1;
+        count -= is_own;
     }
     return from;
 }
