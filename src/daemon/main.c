@@ -14,6 +14,7 @@
 #include "config/suggest.h"
 #include "daemon/serve.h"
 #include "daemon/settings.h"
+#include "tools/bench.h"
 #include "tools/config_tool.h"
 #include "tools/eval.h"
 #include "tools/model.h"
@@ -291,6 +292,21 @@ static int run_eval(struct invocation *invocation)
     return code;
 }
 
+static int run_bench(struct invocation *invocation)
+{
+    struct dj_settings_source source = source_of(invocation);
+    struct dj_diagnostics diagnostics = {.error_count = 0};
+    struct dj_settings settings = {.data_dir = NULL};
+    enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, NULL);
+    int code = EXIT_CONFIG_ERROR;
+    write_diagnostics(&diagnostics);
+    dj_diagnostics_fini(&diagnostics);
+    if (status == DEJA_OK)
+        code = dj_tool_bench(settings.semantic.model_dir, invocation->argc, invocation->argv);
+    dj_settings_fini(&settings);
+    return code;
+}
+
 static int run_client(struct invocation *invocation)
 {
     return dj_cli_run(invocation->argc, invocation->argv, (const char *const *)environ);
@@ -320,6 +336,7 @@ static const struct command {
     {"stats", "figures of a running daemon", run_client, true},
     {"model", "pull, add, list and verify models", run_model, false},
     {"eval", "replay labelled streams and count wrong hits", run_eval, false},
+    {"bench", "measure this machine; compare two runs", run_bench, false},
     {"config", "check, print and describe the configuration", run_config, false},
     {"version", "print the version", run_version, true},
     {"help", "this text, or that of a command", run_help, true},
