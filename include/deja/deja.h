@@ -90,6 +90,8 @@ struct deja_options {
     uint32_t compute_threads; /* 4, at most 256: functions of deja_get_or_compute_async */
     uint32_t operations_max;  /* 65,536 under way at once; more: DEJA_ERR_RATE_LIMITED */
     uint32_t waiters_max;     /* 1,000 that wait for one computation; more likewise */
+    uint64_t
+        operation_bytes_max; /* 256 MB: what calls under way hold of texts and bodies; likewise */
 };
 
 static inline void deja_options_init(struct deja_options *options)
@@ -259,7 +261,8 @@ typedef enum deja_status deja_compute_fn(void *ctx, struct deja_made *made);
 /* Looks up; on a miss one computation per key (tenant, name space, text) runs, and whoever asks the
  * same meanwhile waits for it. The blocking call runs compute in its own thread, and then no
  * timeout ends it; the _async one on one of compute_threads. The timeout bounds looking up and
- * waiting for another's computation, which goes on.
+ * waiting for another's computation, which goes on. All have the answer as soon as it is made; the
+ * same text finds it from then on, another wording and a restart a moment later.
  *
  * compute_ctx is used only until this call returns, or until done() has run. Errors as deja_lookup,
  * the function's own, DEJA_ERR_LIMIT (body too large). */

@@ -205,5 +205,5 @@ static void on_body(struct dj_request *request)
 
 void dj_feedback(struct dj_request *request)
 {
-    dj_request_read(request, on_body);
+    dj_request_read_once(request, on_body);
 }

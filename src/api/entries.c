@@ -6,6 +6,8 @@
  * when the last one was acknowledged as durably as the tiers promise. Entries are told apart by
  * their query and namespace (a bare vector by its name): the same again is a new version.
  */
+#include <assert.h>
+
 #include "api/entry.h"
 #include "api/handlers.h"
 #include "base/num.h"
@@ -114,7 +116,7 @@ static void fill_entry(const struct put_item *item, struct dj_entry *entry)
         .kind = DJ_ENTRY_API,
         .created_ms = dj_loop_now_ms(request->loop),
         .expires_ms = dj_engine_expiry(context->engine, request->loop, input->ttl_ms,
-                                       atomic_load(&context->policy)->response_ttl_ms),
+                                       atomic_load(&context->policy)->api_ttl_ms),
         .input_tokens = input->input_tokens,
         .output_tokens = input->output_tokens,
         .cost_usd = input->cost_usd,
@@ -167,6 +169,14 @@ static bool is_embedded_together(const struct put_item *item)
     return !item->fault.problem.status && !item->input.vector && item->fingerprint.is_semantic;
 }
 
+static const struct dj_problem too_many_indexes = {
+    .status = 400,
+    .type = "invalid_request",
+    .detail = "there are vectors of 8 embedders and dimensions already, which is the most a tenant "
+              "may have",
+};
+static_assert(DJ_VECTOR_INDEXES_MAX == 8, "as the text says");
+
 /* vectors: of those that are embedded together, in their order, dim floats each; NULL: none. */
 static void store_all(struct put *put, const float *vectors, uint32_t dim)
 {
@@ -180,7 +190,9 @@ static void store_all(struct put *put, const float *vectors, uint32_t dim)
             vectors += dim;
         }
         enum deja_status status = item->fault.problem.status ? DEJA_OK : store(item, vector);
-        if (status != DEJA_OK)
+        if (status == DEJA_ERR_LIMIT && item->input.vector)
+            item->fault.problem = too_many_indexes;
+        else if (status != DEJA_OK)
             item->fault.problem = dj_problem_of(status);
         if (item->fault.problem.status)
             put->left--;
@@ -272,7 +284,7 @@ static void on_body(struct dj_request *request)
 
 void dj_entries_put(struct dj_request *request)
 {
-    dj_request_read(request, on_body);
+    dj_request_read_once(request, on_body);
 }
 
 /* ---- get and delete by id ---- */

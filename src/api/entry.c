@@ -21,6 +21,11 @@ static void complain(struct dj_request *request, const char *where, const char *
                         rule, message);
 }
 
+static bool is_tag(struct deja_slice text)
+{
+    return text.len > 0 && text.len <= TAG_BYTES_MAX && !dj_query_has_control(text);
+}
+
 static bool read_tags(struct dj_request *request, const struct dj_json *object, const char *where,
                       struct dj_entry_input *input)
 {
@@ -35,9 +40,10 @@ static bool read_tags(struct dj_request *request, const struct dj_json *object, 
     }
     for (struct dj_json_walk w = dj_json_walk(tags); dj_json_walk_next(&w);) {
         struct deja_slice tag = dj_json_string(w.value);
-        if (tag.len == 0 || tag.len > TAG_BYTES_MAX) {
+        if (!is_tag(tag)) {
             complain(request, where, "tags", "length",
-                     dj_request_text(request, "a tag is a string of 1 to %u bytes", TAG_BYTES_MAX));
+                     dj_request_text(request, "a tag has 1 to %u bytes and no control characters",
+                                     TAG_BYTES_MAX));
             return false;
         }
         bool is_known = false;
@@ -58,11 +64,10 @@ static bool read_depends_on(struct dj_request *request, const struct dj_json *ob
         return true;
     bool is_good = dj_json_is(names, DJ_JSON_ARRAY) && dj_json_count(names) <= DEPENDS_MAX;
     for (struct dj_json_walk w = dj_json_walk(names); is_good && dj_json_walk_next(&w);) {
-        struct deja_slice name = dj_json_string(w.value);
-        is_good = name.len > 0 && name.len <= TAG_BYTES_MAX;
+        is_good = is_tag(dj_json_string(w.value));
     }
     if (!is_good) {
-        complain(request, where, "depends_on", "type",
+        complain(request, where, "depends_on", "length",
                  dj_request_text(request, "must be an array of at most %u strings of 1 to %u bytes",
                                  DEPENDS_MAX, TAG_BYTES_MAX));
         return false;

@@ -352,14 +352,12 @@ void dj_explain(struct dj_request *request)
         return;
     }
     bool is_read = dj_query_url_member(request, "query", &query) &&
-                   dj_query_url_member(request, "namespace", &name_space) &&
+                   dj_query_url_namespace(request, &name_space) &&
                    dj_query_url_member(request, "threshold", &number);
     if (is_read && number.data &&
         (dj_num_parse_double(number, &threshold) != DEJA_OK || threshold < 0 || threshold > 1))
         dj_request_complain(request, "invalid_request", "threshold", "range",
                             "must be from 0 to 1");
-    if (is_read && name_space.len > DJ_NAMESPACE_BYTES_MAX)
-        dj_request_complain(request, "invalid_request", "namespace", "length", "too long");
     if (!dj_request_has_complaints(request))
         explain_query(request, query, name_space, threshold);
 }

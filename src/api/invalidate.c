@@ -266,7 +266,7 @@ static void on_body(struct dj_request *request)
 
 void dj_invalidate(struct dj_request *request)
 {
-    dj_request_read(request, on_body);
+    dj_request_read_once(request, on_body);
 }
 
 void dj_invalidate_query(struct dj_request *request)
@@ -276,14 +276,12 @@ void dj_invalidate_query(struct dj_request *request)
         return;
     invalidation->kind = "query";
     if (dj_query_url_member(request, "query", &invalidation->query) &&
-        dj_query_url_member(request, "namespace", &invalidation->name_space)) {
+        dj_query_url_namespace(request, &invalidation->name_space)) {
         if (!invalidation->query.data)
             dj_request_complain(request, "query_empty", "query", "required",
                                 "say which one: ?query=…; POST /api/v1/invalidate removes more");
         else
             dj_query_check_text(request, invalidation->query, "");
-        if (invalidation->name_space.len > DJ_NAMESPACE_BYTES_MAX)
-            dj_request_complain(request, "invalid_request", "namespace", "length", "too long");
     }
     if (!dj_request_has_complaints(request))
         start(invalidation);

@@ -34,6 +34,14 @@ static bool complain(struct dj_request *request, const char *type, const char *w
     return false;
 }
 
+bool dj_query_has_control(struct deja_slice text)
+{
+    for (size_t at = 0; at < text.len;)
+        if (dj_question_is_control(dj_utf8_next(text, &at)))
+            return true;
+    return false;
+}
+
 bool dj_query_check_text(struct dj_request *request, struct deja_slice text, const char *where)
 {
     uint32_t chars_max = atomic_load(&request->api->proxy->policy)->query_chars_max;
@@ -64,10 +72,9 @@ bool dj_query_label(struct dj_request *request, const struct dj_json *object, co
     if (text.len > len_max)
         return complain(request, "invalid_request", where, name, "length",
                         dj_request_text(request, "at most %zu bytes", len_max));
-    for (size_t at = 0; at < text.len;)
-        if (dj_question_is_control(dj_utf8_next(text, &at)))
-            return complain(request, "invalid_request", where, name, "characters",
-                            "control characters are not allowed");
+    if (dj_query_has_control(text))
+        return complain(request, "invalid_request", where, name, "characters",
+                        "control characters are not allowed");
     *out_text = text;
     return true;
 }
@@ -211,6 +218,22 @@ bool dj_query_url_member(struct dj_request *request, const char *name, struct de
         return true;
     return complain(request, "invalid_request", "", name, "encoding",
                     "not percent-encoded UTF-8 text");
+}
+
+bool dj_query_url_namespace(struct dj_request *request, struct deja_slice *out_name_space)
+{
+    static const char name[] = "namespace";
+    struct deja_slice text = {0};
+    if (!dj_query_url_member(request, name, &text))
+        return false;
+    if (text.len > DJ_NAMESPACE_BYTES_MAX)
+        return complain(request, "invalid_request", "", name, "length",
+                        dj_request_text(request, "at most %u bytes", DJ_NAMESPACE_BYTES_MAX));
+    if (dj_query_has_control(text))
+        return complain(request, "invalid_request", "", name, "characters",
+                        "control characters are not allowed");
+    *out_name_space = text;
+    return true;
 }
 
 bool dj_query_id(const struct dj_request *request, struct deja_slice text,

@@ -22,7 +22,9 @@ bool dj_query_check_members(struct dj_request *request, const struct dj_json *ob
                             const char *where, const char *const *known);
 /* The text of REQUIREMENTS A8: 1 to query_chars_max characters, no control characters. */
 bool dj_query_check_text(struct dj_request *request, struct deja_slice text, const char *where);
-/* A text member that may be missing; len_max in bytes. */
+/* Any control character but tab and line ends. text: UTF-8. */
+bool dj_query_has_control(struct deja_slice text);
+/* A text member that may be missing; len_max in bytes, no control characters. */
 bool dj_query_label(struct dj_request *request, const struct dj_json *object, const char *name,
                     const char *where, size_t len_max, struct deja_slice *out_text);
 /* A number in [low, high] that may be missing (then untouched). */
@@ -43,9 +45,11 @@ bool dj_query_vector(struct dj_request *request, const struct dj_json *object, c
 bool dj_query_filter(struct dj_request *request, const struct dj_json *object, const char *where,
                      const struct dj_filter **out_filter);
 /* A member of the URL's query, decoded into the arena; data NULL: it is not there. Complains about
- * broken escapes and what is not UTF-8. */
+ * broken escapes, what is not UTF-8, more than 64 KiB. */
 bool dj_query_url_member(struct dj_request *request, const char *name,
                          struct deja_slice *out_value);
+/* The same of "namespace", which is checked as one. */
+bool dj_query_url_namespace(struct dj_request *request, struct deja_slice *out_name_space);
 
 /* An id as answers tell it, of the request's tenant; false: it is not 32 hex digits. */
 bool dj_query_id(const struct dj_request *request, struct deja_slice text,

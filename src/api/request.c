@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "api/idempotency.h"
 #include "base/date.h"
 #include "base/num.h"
 #include "loop/pool.h"
@@ -20,6 +21,8 @@ struct dj_request_reading {
     struct dj_request *request;
     dj_request_fn *next;
     struct deja_slice encoding;
+    bool is_once;
+    uint8_t digest[DJ_SHA256_BYTES]; /* of the body as sent, when is_once */
     enum deja_status decoded;
     enum deja_status parsed;
     struct dj_json_doc *doc;
@@ -60,6 +63,8 @@ static void read_body(void *ctx)
     struct dj_request_reading *reading = ctx;
     struct deja_slice bytes = reading->request->http->body;
     struct dj_buf plain;
+    if (reading->is_once)
+        dj_hmac(reading->request->fingerprint_key.bytes, &bytes, 1, reading->digest);
     dj_buf_init(&plain, BODY_BYTES_MAX);
     if (reading->encoding.len > 0) {
         reading->decoded = dj_decompress(reading->encoding, bytes, BODY_BYTES_MAX, &plain);
@@ -68,6 +73,71 @@ static void read_body(void *ctx)
     if (reading->decoded == DEJA_OK)
         reading->parsed = dj_json_parse(bytes, &reading->doc, &reading->error);
     dj_buf_fini(&plain);
+}
+
+/* ---- once ---- */
+
+/* Visible characters, as of a request id. */
+static bool is_sane_key(struct deja_slice key)
+{
+    for (size_t i = 0; i < key.len; i++)
+        if (key.data[i] <= ' ' || key.data[i] > '~')
+            return false;
+    return key.len > 0 && key.len <= DJ_IDEMPOTENCY_KEY_BYTES_MAX;
+}
+
+/* What the key was answered before; true: the request goes on. */
+static bool begin_once(struct dj_request *request, const uint8_t digest[DJ_SHA256_BYTES])
+{
+    struct dj_idempotency *table = request->api->idempotency;
+    struct dj_buf answer = {0};
+    int status = 0;
+    const struct deja_slice parts[] = {
+        deja_slice_text("idempotency\n"),
+        request->http->method,
+        deja_slice_text(request->route),
+        deja_slice_text("\n"),
+        dj_http_find_header(request->http, "idempotency-key"),
+    };
+    dj_hmac(request->fingerprint_key.bytes, parts, sizeof parts / sizeof *parts,
+            request->once_name);
+    switch (dj_idempotency_begin(table, request->once_name, digest, dj_loop_now_ms(request->loop),
+                                 &status, &answer)) {
+    case DJ_IDEMPOTENT_NEW:
+        request->is_once = true;
+        return true;
+    case DJ_IDEMPOTENT_REPLAY:
+        dj_request_header(request, "Idempotency-Replayed", "true");
+        dj_request_answer(request, status, NULL, &answer);
+        break;
+    case DJ_IDEMPOTENT_IN_FLIGHT:
+        dj_request_problem(request, 409, "idempotency_in_flight",
+                           "the first request with this Idempotency-Key has no answer yet");
+        break;
+    case DJ_IDEMPOTENT_OTHER_BODY:
+        dj_request_problem(request, 422, "idempotency_mismatch",
+                           "this Idempotency-Key was used with another body");
+        break;
+    case DJ_IDEMPOTENT_FULL:
+        dj_request_problem(request, 503, "cache_unavailable",
+                           "too many writes with an Idempotency-Key are under way; try again");
+        break;
+    }
+    dj_buf_fini(&answer);
+    return false;
+}
+
+/* Successes are kept. What failed may be sent again, repaired or not. */
+static void end_once(struct dj_request *request, int status, const struct dj_buf *body)
+{
+    if (!request->is_once)
+        return;
+    request->is_once = false;
+    if (status < 300)
+        dj_idempotency_finish(request->api->idempotency, request->once_name, status,
+                              body ? dj_buf_slice(body) : deja_slice(NULL, 0));
+    else
+        dj_idempotency_forget(request->api->idempotency, request->once_name);
 }
 
 static void on_read(void *ctx)
@@ -90,14 +160,14 @@ static void on_read(void *ctx)
     } else {
         request->doc = reading->doc;
         request->body = dj_json_root(request->doc);
-        if (dj_json_is(request->body, DJ_JSON_OBJECT))
-            reading->next(request);
-        else
+        if (!dj_json_is(request->body, DJ_JSON_OBJECT))
             dj_request_problem(request, 400, "invalid_request", "the body must be a JSON object");
+        else if (!reading->is_once || begin_once(request, reading->digest))
+            reading->next(request);
     }
 }
 
-void dj_request_read(struct dj_request *request, dj_request_fn *next)
+static void read_request(struct dj_request *request, bool is_once, dj_request_fn *next)
 {
     struct deja_slice encoding = dj_http_find_header(request->http, "content-encoding");
     struct dj_request_reading *reading = dj_arena_alloc(request->arena, sizeof *reading);
@@ -105,7 +175,8 @@ void dj_request_read(struct dj_request *request, dj_request_fn *next)
         dj_request_refuse(request, DEJA_ERR_NOMEM);
         return;
     }
-    *reading = (struct dj_request_reading){.request = request, .next = next, .encoding = encoding};
+    *reading = (struct dj_request_reading){
+        .request = request, .next = next, .encoding = encoding, .is_once = is_once};
     request->reading = reading;
     if (dj_http_is_same(encoding, "identity"))
         encoding = deja_slice(NULL, 0);
@@ -119,6 +190,21 @@ void dj_request_read(struct dj_request *request, dj_request_fn *next)
     enum deja_status status = dj_pool_submit(request->api->proxy->pool, &reading->job);
     if (status != DEJA_OK)
         dj_request_refuse(request, status);
+}
+
+void dj_request_read(struct dj_request *request, dj_request_fn *next)
+{
+    read_request(request, false, next);
+}
+
+void dj_request_read_once(struct dj_request *request, dj_request_fn *next)
+{
+    struct deja_slice key = dj_http_find_header(request->http, "idempotency-key");
+    if (key.data && !is_sane_key(key))
+        dj_request_problem(request, 400, "invalid_request",
+                           "Idempotency-Key must have 1 to 255 visible ASCII characters");
+    else
+        read_request(request, key.data && request->api->idempotency, next);
 }
 
 /* ---- answering ---- */
@@ -214,6 +300,7 @@ void dj_request_answer(struct dj_request *request, int status, const char *media
     }
     if (!is_timed)
         headers[count++] = dj_problem_timing(request->http, timing);
+    end_once(request, status, body);
     release(request, status);
     dj_http_respond(request->exchange, status, headers, count,
                     body ? dj_buf_slice(body) : deja_slice(NULL, 0));
@@ -226,6 +313,7 @@ static void end_with(struct dj_request *request, int status, const char *type, c
                                  .detail = detail,
                                  .fields = request->fields,
                                  .field_count = request->field_count};
+    end_once(request, status, NULL);
     release(request, status);
     dj_problem_respond(request->exchange, request->http->path, &problem, request->request_id, NULL);
 }

@@ -41,6 +41,8 @@ struct dj_request {
     size_t field_count;
     const char *complaint;              /* problem type of the first of them */
     struct dj_request_reading *reading; /* while the body is being read on a worker */
+    bool is_once;                       /* its answer is owed to api->idempotency */
+    uint8_t once_name[DJ_SHA256_BYTES];
 };
 
 /* A handler, and what goes on when the body was read. */
@@ -52,6 +54,10 @@ bool dj_request_take_tenant(struct dj_request *request);
 /* Reads the body as a JSON object into request->body, on a worker when it is large or compressed,
  * then goes on with next; a body that cannot be read is answered here. */
 void dj_request_read(struct dj_request *request, dj_request_fn *next);
+
+/* The same for a write: with an Idempotency-Key, what was answered to that key before is answered
+ * again and next does not run. */
+void dj_request_read_once(struct dj_request *request, dj_request_fn *next);
 
 /* Text in the arena, "" when memory ran out. */
 const char *dj_request_text(struct dj_request *request, const char *format, ...) DEJA_PRINTF(2, 3);

@@ -21,13 +21,16 @@
 #include "net/http_server.h"
 #include "proxy/context.h"
 
+struct dj_idempotency;
+
 /* Handlers get this; borrowed for the life of the daemon. A zeroed member is its default. */
 struct dj_api {
     struct dj_proxy_context *proxy;
     const char *admin_token;          /* hex, NULL: admin routes are closed */
     const char *const *allowed_hosts; /* NULL-terminated, beyond loopback names */
     const char *const *allowed_origins;
-    void (*reload)(void *ctx); /* starts what SIGHUP does; any loop; NULL: 501 */
+    struct dj_idempotency *idempotency; /* NULL: Idempotency-Key is not obeyed */
+    void (*reload)(void *ctx);          /* starts what SIGHUP does; any loop; NULL: 501 */
     void *reload_ctx;
     _Atomic bool is_draining; /* /readyz answers 503 */
     int64_t started_ms;

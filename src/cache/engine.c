@@ -65,10 +65,8 @@ enum deja_status dj_engine_create(const struct dj_engine_options *options,
     if (status == DEJA_OK)
         status = dj_semantic_create(options->pool, options->embedder, engine->options.vectors_max,
                                     &engine->semantic);
-    const struct dj_access_options access = {.loop_count = options->loop_count,
-                                             .pool = options->pool,
-                                             .lmdb =
-                                                 options->is_lmdb_foreign ? NULL : options->lmdb};
+    const struct dj_access_options access = {
+        .loop_count = options->loop_count, .pool = options->pool, .lmdb = options->lmdb};
     if (status == DEJA_OK)
         status = dj_access_create(&access, &engine->access);
     if (status != DEJA_OK) {

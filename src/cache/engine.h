@@ -33,10 +33,10 @@ struct dj_engine;
 struct dj_engine_options {
     struct dj_loop *const *loops; /* borrowed */
     uint32_t loop_count;
-    struct dj_store *memory; /* taken: closed by dj_engine_destroy */
-    struct dj_store *lmdb;   /* taken; NULL: none */
-    bool is_lmdb_foreign; /* lmdb is another store in its place: no generations, no access kept */
-    struct dj_pool *pool; /* borrowed: embedding and index work */
+    struct dj_store *memory;      /* taken: closed by dj_engine_destroy */
+    struct dj_store *lmdb;        /* taken; NULL: none */
+    bool is_lmdb_foreign;         /* lmdb is another store in its place: no generations are kept */
+    struct dj_pool *pool;         /* borrowed: embedding and index work */
     struct dj_embedder *embedder; /* taken; NULL: exact only */
     struct dj_metrics *metrics;   /* borrowed */
     uint32_t vectors_max;         /* per tenant; 0: 100,000 */

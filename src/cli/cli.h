@@ -1,11 +1,16 @@
-/* cli/cli.h - client commands: put, get, del, explain, stats, over HTTP to a running daemon. */
+/* cli/cli.h - client commands over HTTP to a running daemon: put, get, del, explain, feedback,
+ * invalidate, flush, stats, top, tail. */
 #ifndef DJ_CLI_CLI_H
 #define DJ_CLI_CLI_H
 
 #include <deja/base.h>
 
-/* argv[0] is the command. Results on stdout, messages on stderr. Returns the exit code of
- * DESIGN §9: 0, 1 failure, 2 usage, 3 miss, 69 unreachable, 75 try again, 77 denied. */
+#include "config/command.h"
+
+/* argv[0] is the command. Results on stdout, messages on stderr. Returns one of enum dj_exit. */
 int dj_cli_run(int argc, char *const *argv, const char *const *environment);
+
+/* The commands in the order of the help; NULL behind the last. */
+const struct dj_command *dj_cli_command_at(size_t index);
 
 #endif

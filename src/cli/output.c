@@ -1,28 +1,32 @@
 /* cli/output.c - see output.h. */
 #include "cli/output.h"
 
-#include <unistd.h>
+#include "config/terminal.h"
 
 #define NAME_MAX_LEN 200u
 
-static void write_safe(FILE *out, struct deja_slice text, bool is_terminal)
-{
-    for (size_t i = 0; is_terminal && i < text.len; i++) {
-        unsigned char c = (unsigned char)text.data[i];
-        bool is_control = (c < 0x20 && c != '\n' && c != '\t') || c == 0x7f;
-        /* C1 controls are C2 80 … C2 9F in UTF-8; some terminals obey them. */
-        bool is_c1 = c == 0xc2 && i + 1 < text.len && (unsigned char)text.data[i + 1] < 0xa0;
-        putc(is_control || is_c1 ? '?' : c, out);
-        i += is_c1;
-    }
-    if (!is_terminal && text.len)
-        fwrite(text.data, 1, text.len, out);
-}
-
 void dj_output_text(FILE *out, struct deja_slice text)
 {
-    write_safe(out, text, isatty(fileno(out)) == 1);
+    dj_terminal_write(out, text);
     putc('\n', out);
+}
+
+void dj_output_line(FILE *out, struct deja_slice text)
+{
+    char line[DJ_OUTPUT_LINE_BYTES + 4];
+    size_t len = text.len < DJ_OUTPUT_LINE_BYTES ? text.len : DJ_OUTPUT_LINE_BYTES;
+    /* not within a character */
+    while (len < text.len && len && ((unsigned char)text.data[len] & 0xc0) == 0x80)
+        len--;
+    for (size_t i = 0; i < len; i++) {
+        char c = text.data[i];
+        line[i] = c == '\n' || c == '\t' || c == '\r' ? ' ' : c;
+    }
+    if (len < text.len) {
+        memcpy(line + len, "...", 3);
+        len += 3;
+    }
+    dj_output_text(out, deja_slice(line, len));
 }
 
 static void write_leaf(FILE *out, const char *name, const struct dj_json *value)

@@ -9,6 +9,9 @@
 /* On a terminal control characters become '?', since answers are strangers' text; otherwise the
  * bytes as they are. A line end follows. */
 void dj_output_text(FILE *out, struct deja_slice text);
+/* As the last column of a table: at most DJ_OUTPUT_LINE_BYTES of it, line ends and tabs as ' '. */
+#define DJ_OUTPUT_LINE_BYTES 100u
+void dj_output_line(FILE *out, struct deja_slice text);
 /* One "name  value" line for each leaf, names dotted: "l1.hits  12". */
 void dj_output_flat(FILE *out, const struct dj_json *value);
 

@@ -172,6 +172,31 @@ static void json(const struct dj_option *table, size_t count, struct dj_buf *out
     dj_buf_fini(&env);
 }
 
+/* Table texts begin with no roff request and hold no backslash. */
+static void roff(const struct dj_option *table, size_t count, struct dj_buf *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct dj_option *option = &table[i];
+        if (!i || !is_same_section(option->name, table[i - 1].name))
+            dj_buf_append_format(out, ".SS %.*s\n", (int)section_len(option->name), option->name);
+        dj_buf_append_format(out, ".TP\n.BR %s \" (", option->name);
+        append_accepts(option, out);
+        dj_buf_append_format(out, ")\"\n%s\n", option->help);
+        dj_buf_append_format(out, "Default: %s.\n",
+                             option->default_text[0] ? option->default_text : "empty");
+        if (option->flag)
+            dj_buf_append_format(out, "Flag: \\fB\\-\\-%s\\fR.\n", option->flag + 2);
+        if (option->type == DJ_OPTION_SECRET)
+            dj_buf_append_format(out, "Or \\fB%s_file\\fR with the path of a file.\n",
+                                 option->name);
+        dj_buf_append_text(out, "Environment: \\fB");
+        append_env_name(option->name, out);
+        dj_buf_append_format(out, "\\fR%s%s.%s\n", option->env_names ? ", " : "",
+                             option->env_names ? option->env_names : "",
+                             option->is_reloadable ? "" : " Changes at a restart only.");
+    }
+}
+
 void dj_options_describe(const struct dj_option *table, size_t count, enum dj_describe_form form,
                          struct dj_buf *out)
 {
@@ -179,6 +204,8 @@ void dj_options_describe(const struct dj_option *table, size_t count, enum dj_de
         markdown(table, count, out);
     else if (form == DJ_DESCRIBE_YAML)
         yaml(table, count, out);
+    else if (form == DJ_DESCRIBE_ROFF)
+        roff(table, count, out);
     else
         json(table, count, out);
 }

@@ -326,7 +326,7 @@ static enum deja_status store_list(const struct dj_text_list *from, struct dj_te
     struct dj_text_list list = {0};
     if (!from->count)
         return DEJA_OK;
-    list.items = dj_alloc_zeroed(from->count, sizeof *list.items);
+    list.items = dj_alloc_zeroed(from->count + 1, sizeof *list.items); /* NULL ends it */
     if (!list.items)
         return DEJA_ERR_NOMEM;
     for (; list.count < from->count; list.count++) {

@@ -30,7 +30,7 @@ enum dj_option_type {
 };
 
 struct dj_text_list {
-    char **items; /* owned, terminated */
+    char **items; /* owned, terminated; in settings NULL comes after the last, or none is there */
     size_t count;
 };
 
@@ -103,8 +103,13 @@ enum deja_status dj_options_fill(const struct dj_options *options, void *target)
 void dj_options_release(const struct dj_option *table, size_t count, void *target);
 
 /* Every row of a table, for people: markdown (docs/configuration.md), a commented YAML file with
- * the defaults (deja.yaml.example), or one JSON array. */
-enum dj_describe_form { DJ_DESCRIBE_MARKDOWN, DJ_DESCRIBE_YAML, DJ_DESCRIBE_JSON };
+ * the defaults (deja.yaml.example), one JSON array, or the body of deja.conf(5). */
+enum dj_describe_form {
+    DJ_DESCRIBE_MARKDOWN,
+    DJ_DESCRIBE_YAML,
+    DJ_DESCRIBE_JSON,
+    DJ_DESCRIBE_ROFF,
+};
 void dj_options_describe(const struct dj_option *table, size_t count, enum dj_describe_form form,
                          struct dj_buf *out);
 

@@ -7,6 +7,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "api/idempotency.h"
 #include "base/alloc.h"
 #include "base/num.h"
 #include "daemon/daemon_internal.h"
@@ -22,6 +23,8 @@
 
 #define READ_THREADS 2u
 #define JOBS_MAX 65536u
+#define IDEMPOTENCY_KEYS_MAX 10000u
+#define IDEMPOTENCY_BYTES_MAX (32u << 20)
 #define EXIT_UNABLE 1
 #define EXIT_BUSY 75
 #define EXIT_BAD_CONFIG 78
@@ -124,7 +127,9 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
     bool is_discarded = false;
     struct dj_assembly assembly = {
         .memory = {.bytes_max = settings->l1.bytes_max,
-                   .entries_max = settings->l1.entries_max,
+                   /* Off: only what has just been answered passes through. */
+                   .entries_max =
+                       settings->l1.is_enabled ? settings->l1.entries_max : daemon->loop_count,
                    .tenant_entries_max = settings->tenant.entries_max,
                    .loop_count = daemon->loop_count,
                    .gone = on_gone,
@@ -167,6 +172,7 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
     *policy = (struct dj_proxy_policy){
         .response_ttl_ms = settings->ttl.response_ms,
         .embedding_ttl_ms = settings->ttl.embedding_ms,
+        .api_ttl_ms = settings->ttl.api_ms,
         .refusal_ttl_ms = settings->ttl.refusal_ms,
         .record_bytes_max = settings->proxy.record_bytes_max,
         .followers_max = settings->proxy.followers_max,
@@ -310,6 +316,9 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         (const char *const *)daemon->settings->server.allowed_origins.items;
     daemon->api.started_ms = dj_clock_now_ms();
     enum deja_status status = dj_daemon_set_policy(daemon, daemon->settings);
+    if (status == DEJA_OK)
+        status = dj_idempotency_create(IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_BYTES_MAX,
+                                       &daemon->api.idempotency);
     for (uint32_t i = 0; i < daemon->loop_count && status == DEJA_OK; i++) {
         struct dj_node *node = &daemon->nodes[i];
         status = dj_timer_create(node->loop, node, on_sweep, &node->sweep);
@@ -369,6 +378,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
         dj_loop_destroy(daemon->nodes[i].loop);
     }
     dj_http_addresses_destroy(daemon->addresses);
+    dj_idempotency_destroy(daemon->api.idempotency);
     dj_registry_destroy(daemon->registry);
     dj_tenants_destroy(daemon->tenants);
     for (uint32_t i = 0; i < daemon->policy_count; i++)

@@ -1,7 +1,7 @@
 /* daemon/main.c - the words of the program, and who answers each.
  *
- * serve is composed in serve.c; client commands live in cli, offline ones in tools. Settings are
- * loaded here once, so that every command agrees on them.
+ * serve is composed in serve.c; client commands live in cli, offline ones in tools; commands.c has
+ * the list. Settings are loaded here once, so that every command agrees on them.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -10,8 +10,9 @@
 
 #include "base/alloc.h"
 #include "cli/cli.h"
-#include "config/args.h"
+#include "cli/manual.h"
 #include "config/suggest.h"
+#include "daemon/commands.h"
 #include "daemon/serve.h"
 #include "daemon/settings.h"
 #include "tools/bench.h"
@@ -19,23 +20,9 @@
 #include "tools/eval.h"
 #include "tools/model.h"
 
-enum { EXIT_USAGE_ERROR = 2, EXIT_CONFIG_ERROR = 78 };
-
 #define FLAGS_MAX 128u
 
 extern char **environ;
-
-static const char overview[] =
-    "Deja answers repeated and reworded AI requests from its memory.\n"
-    "\n"
-    "examples:\n"
-    "  deja serve                                   start on http://127.0.0.1:7070\n"
-    "  OPENAI_BASE_URL=http://127.0.0.1:7070/v1 python app.py\n"
-    "  deja put \"capital of France\" \"Paris\"         remember an answer\n"
-    "  deja get \"France's capital?\" || call_llm     exit 3 when it is not known\n"
-    "  deja explain \"France's capital?\"             why it is a hit or a miss\n"
-    "  deja model pull all-minilm-l6-v2             the model that understands rewordings\n"
-    "\n";
 
 /* What is left of a command line when the flags that belong to settings were taken out. */
 struct invocation {
@@ -44,8 +31,6 @@ struct invocation {
     size_t flag_count;
     char *names[FLAGS_MAX]; /* owned: the KEY of --set KEY=VALUE */
     size_t name_count;
-    bool is_check_only;
-    bool wants_help;
     int argc;
     char **argv; /* owned array of borrowed texts */
 };
@@ -70,7 +55,7 @@ static const struct dj_option *find_flag(const char *text, size_t len)
 static int usage_error(const char *command, const char *what, const char *text)
 {
     fprintf(stderr, "deja%s%s: %s%s\n", command ? " " : "", command ? command : "", what, text);
-    return EXIT_USAGE_ERROR;
+    return DJ_EXIT_USAGE;
 }
 
 static int add_flag(struct invocation *invocation, const char *name, const char *value)
@@ -154,17 +139,7 @@ static void write_diagnostics(const struct dj_diagnostics *diagnostics)
         fwrite(diagnostics->text.data, 1, diagnostics->text.len, stderr);
 }
 
-static const char serve_usage[] =
-    "examples:\n"
-    "  deja serve                                        on http://127.0.0.1:7070\n"
-    "  deja serve --upstream http://127.0.0.1:8000/v1    in front of your own model\n"
-    "  deja serve --config deja.yaml --check-config      only look for faults\n"
-    "\n"
-    "usage: deja serve [--config FILE] [--listen ADDRESS:PORT] [--data DIR] [--upstream URL]\n"
-    "                  [--set KEY=VALUE] [--insecure] [--check-config]\n"
-    "Keys: deja config describe\n";
-
-static int serve_with(struct invocation *invocation)
+static int serve_with(struct invocation *invocation, bool is_check_only)
 {
     struct dj_settings_source source = source_of(invocation);
     struct dj_diagnostics diagnostics = {.error_count = 0};
@@ -178,9 +153,9 @@ static int serve_with(struct invocation *invocation)
         dj_options_destroy(options);
         if (status != DEJA_ERR_CONFIG)
             fprintf(stderr, "deja serve: %s\n", deja_status_text(status));
-        return status == DEJA_ERR_CONFIG ? EXIT_CONFIG_ERROR : EXIT_FAILURE;
+        return status == DEJA_ERR_CONFIG ? DJ_EXIT_CONFIG : DJ_EXIT_FAILED;
     }
-    if (invocation->is_check_only)
+    if (is_check_only)
         puts("configuration is valid");
     else
         code = dj_daemon_serve(&settings, options, &source);
@@ -203,30 +178,22 @@ static int unknown_flag(const struct invocation *invocation, const char *message
             continue;
         fprintf(stderr, "deja serve: unknown flag %s: did you mean %s?\n", invocation->argv[i],
                 suggest.best);
-        return EXIT_USAGE_ERROR;
+        return DJ_EXIT_USAGE;
     }
     return usage_error("serve", message, "");
 }
 
 static int run_serve(struct invocation *invocation)
 {
-    const struct dj_arg args[] = {
-        {.name = "--check-config", .out_switch = &invocation->is_check_only},
-        {.name = "--help", .out_switch = &invocation->wants_help},
-        {.name = "-h", .out_switch = &invocation->wants_help},
-    };
+    struct dj_serve_flags flags = {.is_check_only = false};
     struct dj_words words;
     struct deja_error error;
-    if (dj_args_parse(invocation->argc - 1, invocation->argv + 1, args, sizeof args / sizeof *args,
-                      &words, &error) != DEJA_OK)
+    if (dj_command_parse(&dj_serve_command, invocation->argc - 1, invocation->argv + 1, &flags,
+                         &words, &error) != DEJA_OK)
         return unknown_flag(invocation, error.message);
     if (words.count)
         return usage_error("serve", "takes flags only, not ", words.items[0]);
-    if (invocation->wants_help) {
-        fputs(serve_usage, stdout);
-        return 0;
-    }
-    return serve_with(invocation);
+    return serve_with(invocation, flags.is_check_only);
 }
 
 static int run_config(struct invocation *invocation)
@@ -237,7 +204,7 @@ static int run_config(struct invocation *invocation)
     struct dj_config_tool tool = {.diagnostics = &diagnostics};
     struct dj_options *options = NULL;
     enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, &options);
-    int code = EXIT_FAILURE;
+    int code = DJ_EXIT_FAILED;
     tool.table = dj_settings_table(&tool.count);
     tool.options = options;
     if (status == DEJA_OK || status == DEJA_ERR_CONFIG)
@@ -255,7 +222,7 @@ static int run_model(struct invocation *invocation)
     struct dj_diagnostics diagnostics = {.error_count = 0};
     struct dj_settings settings = {.data_dir = NULL};
     enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, NULL);
-    int code = EXIT_CONFIG_ERROR;
+    int code = DJ_EXIT_CONFIG;
     write_diagnostics(&diagnostics);
     dj_diagnostics_fini(&diagnostics);
     if (status == DEJA_OK)
@@ -267,9 +234,6 @@ static int run_model(struct invocation *invocation)
 /* The model is that of the settings unless --model says otherwise. */
 static int run_eval(struct invocation *invocation)
 {
-    const char *first = invocation->argc > 1 ? invocation->argv[1] : "";
-    if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0)
-        return dj_tool_eval(invocation->argc, invocation->argv);
     struct dj_settings_source source = source_of(invocation);
     struct dj_diagnostics diagnostics = {.error_count = 0};
     struct dj_settings settings = {.data_dir = NULL};
@@ -277,7 +241,7 @@ static int run_eval(struct invocation *invocation)
     size_t count = (size_t)invocation->argc;
     enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, NULL);
     char **argv = dj_alloc_zeroed(count + 3, sizeof *argv);
-    int code = EXIT_CONFIG_ERROR;
+    int code = DJ_EXIT_CONFIG;
     write_diagnostics(&diagnostics);
     dj_diagnostics_fini(&diagnostics);
     if (status == DEJA_OK && argv) {
@@ -298,7 +262,7 @@ static int run_bench(struct invocation *invocation)
     struct dj_diagnostics diagnostics = {.error_count = 0};
     struct dj_settings settings = {.data_dir = NULL};
     enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, NULL);
-    int code = EXIT_CONFIG_ERROR;
+    int code = DJ_EXIT_CONFIG;
     write_diagnostics(&diagnostics);
     dj_diagnostics_fini(&diagnostics);
     if (status == DEJA_OK)
@@ -319,97 +283,125 @@ static int run_version(struct invocation *invocation)
     return 0;
 }
 
-static int run_help(struct invocation *invocation);
-
-/* The parts list: to add a command, add a row. */
-static const struct command {
-    const char *name;
-    const char *summary;
-    int (*run)(struct invocation *invocation);
-    bool is_client; /* its flags are its own: --data is not the daemon's there */
-} commands[] = {
-    {"serve", "run the cache and proxy", run_serve, false},
-    {"put", "remember an answer", run_client, true},
-    {"get", "ask the cache; exit 3 on a miss", run_client, true},
-    {"del", "forget an entry", run_client, true},
-    {"explain", "why a prompt is a hit or a miss", run_client, true},
-    {"stats", "figures of a running daemon", run_client, true},
-    {"model", "pull, add, list and verify models", run_model, false},
-    {"eval", "replay labelled streams and count wrong hits", run_eval, false},
-    {"bench", "measure this machine; compare two runs", run_bench, false},
-    {"config", "check, print and describe the configuration", run_config, false},
-    {"version", "print the version", run_version, true},
-    {"help", "this text, or that of a command", run_help, true},
-};
-#define COMMAND_COUNT (sizeof commands / sizeof *commands)
-
-static const struct command *find_command(const char *name)
+/* What was written is whole, or the command failed. */
+static int print_all(struct dj_buf *text)
 {
-    for (size_t i = 0; i < COMMAND_COUNT; i++)
-        if (strcmp(commands[i].name, name) == 0)
-            return &commands[i];
-    return NULL;
+    bool is_whole = text->status == DEJA_OK &&
+                    fwrite(text->data ? text->data : "", 1, text->len, stdout) == text->len &&
+                    fflush(stdout) == 0;
+    dj_buf_fini(text);
+    return is_whole ? DJ_EXIT_OK : DJ_EXIT_FAILED;
 }
 
-static int unknown_command(const char *name)
+static int run_completions(struct invocation *invocation)
+{
+    const struct dj_command *command = &dj_completions_command;
+    struct dj_buf text = {0};
+    struct dj_parts parts;
+    const char *shell = invocation->argc == 2 ? invocation->argv[1] : "";
+    dj_parts_collect(&parts);
+    if (!dj_manual_write_completions(&parts.manual, shell, &text))
+        return dj_command_misplaced(command, shell);
+    return print_all(&text);
+}
+
+/* deja manual deja.1: for the build, which installs what it prints. */
+static int run_manual(struct invocation *invocation)
+{
+    const struct dj_command *command = &dj_manual_command;
+    struct dj_buf text = {0};
+    struct dj_parts parts;
+    const char *page = invocation->argc == 2 ? invocation->argv[1] : "";
+    dj_parts_collect(&parts);
+    if (!dj_manual_write_page(&parts.manual, page, &text))
+        return dj_command_misplaced(command, page);
+    return print_all(&text);
+}
+
+static int run_help(struct invocation *invocation);
+
+/* Who runs what commands.c describes; the rest are client commands. */
+static const struct runner {
+    const struct dj_command *about;
+    int (*run)(struct invocation *invocation);
+} runners[] = {
+    {&dj_serve_command, run_serve},     {&dj_model_command, run_model},
+    {&dj_eval_command, run_eval},       {&dj_bench_command, run_bench},
+    {&dj_config_command, run_config},   {&dj_completions_command, run_completions},
+    {&dj_version_command, run_version}, {&dj_help_command, run_help},
+    {&dj_manual_command, run_manual},
+};
+
+static int run(const struct dj_command *command, struct invocation *invocation)
+{
+    for (size_t i = 0; i < sizeof runners / sizeof *runners; i++)
+        if (runners[i].about == command)
+            return runners[i].run(invocation);
+    return run_client(invocation);
+}
+
+static int unknown_command(const struct dj_manual *manual, const char *name)
 {
     struct dj_suggest suggest = dj_suggest(name);
-    for (size_t i = 0; i < COMMAND_COUNT; i++)
-        dj_suggest_offer(&suggest, commands[i].name);
+    for (size_t i = 0; i < manual->command_count; i++)
+        if (!manual->commands[i]->is_hidden)
+            dj_suggest_offer(&suggest, manual->commands[i]->name);
     if (suggest.best)
         fprintf(stderr, "deja: unknown command \"%s\": did you mean \"%s\"?\n", name, suggest.best);
     else
         fprintf(stderr, "deja: unknown command \"%s\"; deja help lists them\n", name);
-    return EXIT_USAGE_ERROR;
+    return DJ_EXIT_USAGE;
 }
 
-static void write_overview(FILE *out)
+static int write_help(const struct dj_manual *manual, const struct dj_command *command)
 {
-    fputs(overview, out);
-    fputs("commands:\n", out);
-    for (size_t i = 0; i < COMMAND_COUNT; i++)
-        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
-    fputs("\ndeja COMMAND --help tells more; -V prints the version.\n", out);
+    struct dj_buf text = {0};
+    dj_command_write_help(manual, command, &text);
+    return print_all(&text);
+}
+
+static int write_overview(const struct dj_manual *manual)
+{
+    struct dj_buf text = {0};
+    dj_parts_overview(manual, &text);
+    return print_all(&text);
 }
 
 static int run_help(struct invocation *invocation)
 {
-    if (invocation->argc < 2 || invocation->argv[1][0] == '-') {
-        write_overview(stdout);
-        return 0;
-    }
-    const struct command *command = find_command(invocation->argv[1]);
-    if (!command || command->run == run_help)
-        return command ? (write_overview(stdout), 0) : unknown_command(invocation->argv[1]);
-    char help[] = "--help";
-    char *argv[] = {invocation->argv[1], help, NULL};
-    struct invocation inner = {.argc = 2, .argv = argv};
-    return command->run(&inner);
+    struct dj_parts parts;
+    dj_parts_collect(&parts);
+    if (invocation->argc < 2 || invocation->argv[1][0] == '-')
+        return write_overview(&parts.manual);
+    const struct dj_command *command = dj_manual_find(&parts.manual, invocation->argv[1]);
+    return command ? write_help(&parts.manual, command)
+                   : unknown_command(&parts.manual, invocation->argv[1]);
 }
 
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
     struct invocation invocation = {.config_path = NULL};
+    struct dj_parts parts;
+    dj_parts_collect(&parts);
     signal(SIGPIPE, SIG_IGN); /* a reader that left is an error of the write, not our end */
-    if (argc < 2 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
-        write_overview(stdout);
-        return 0;
-    }
+    if (argc < 2 || strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        return write_overview(&parts.manual);
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
         return run_version(&invocation);
-    const struct command *command = find_command(name);
+    const struct dj_command *command = dj_manual_find(&parts.manual, name);
     if (!command)
-        return unknown_command(name);
-    int code = 0;
-    if (command->is_client) {
+        return unknown_command(&parts.manual, name);
+    if (dj_command_wants_help(argc - 2, argv + 2))
+        return write_help(&parts.manual, command);
+    if (!command->takes_settings) { /* its flags are its own: --data is not the daemon's there */
         invocation.argc = argc - 1;
         invocation.argv = argv + 1;
-        return command->run(&invocation);
+        return run(command, &invocation);
     }
-    code = take_arguments(&invocation, argc - 1, argv + 1);
+    int code = take_arguments(&invocation, argc - 1, argv + 1);
     if (!code)
-        code = command->run(&invocation);
+        code = run(command, &invocation);
     invocation_fini(&invocation);
     return code;
 }

@@ -175,8 +175,8 @@ void dj_entry_date(struct deja *deja, struct dj_entry *entry, uint64_t ttl_ms)
 static enum deja_status finish(struct dj_operation *operation, enum deja_status status)
 {
     if (status == DEJA_OK)
-        dj_operation_submit(operation);
-    else
+        status = dj_operation_submit(operation);
+    if (status != DEJA_OK)
         dj_operation_destroy(operation);
     return status;
 }
@@ -515,7 +515,7 @@ enum deja_status deja_stats(struct deja *deja, const uint8_t *tenant, struct dej
         .vectors = engine.vectors,
     };
     pthread_mutex_lock(&deja->mutex);
-    stats.operations = deja->under_way;
+    stats.operations = deja->counted;
     pthread_mutex_unlock(&deja->mutex);
     memcpy(out_stats, &stats, bytes < sizeof stats ? bytes : sizeof stats);
     return DEJA_OK;

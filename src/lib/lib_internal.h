@@ -53,7 +53,11 @@ struct deja {
     pthread_t thread; /* runs loop */
     pthread_mutex_t mutex;
     pthread_cond_t is_idle;
-    uint32_t under_way;      /* calls; under mutex */
+    /* Under mutex: calls that are not freed yet; those of them that count against the bounds (one
+     * that was answered does not, one that timed out does), and the bytes these hold. */
+    uint32_t under_way;
+    uint32_t counted;
+    uint64_t bytes_counted;
     bool is_closing;         /* under mutex */
     struct dj_list computes; /* those whose function runs now; under mutex */
 };
@@ -81,6 +85,8 @@ struct dj_operation {
     dj_operation_fn *expired; /* NULL, or undoes what waits before a timeout is told */
 
     struct dj_arena arena; /* copies of what the caller gave */
+    uint64_t bytes;        /* of it, in bytes_counted */
+    bool is_counted;
     struct dj_fingerprint fingerprint;
     struct dj_lookup_options lookup;
     struct dj_entry entry;
@@ -106,7 +112,9 @@ enum deja_status dj_operation_create(struct deja *deja, uint32_t timeout_ms, dj_
                                      struct dj_operation **out_operation) DEJA_NODISCARD;
 /* Instead of submit: nobody is told. Also the last step of an operation that was answered. */
 void dj_operation_destroy(struct dj_operation *operation);
-void dj_operation_submit(struct dj_operation *operation);
+/* What was copied counts from here on. DEJA_ERR_RATE_LIMITED: too much is under way; not submitted.
+ */
+enum deja_status dj_operation_submit(struct dj_operation *operation) DEJA_NODISCARD;
 /* The caller is told, unless it was already; answer is taken. */
 void dj_operation_answer(struct dj_operation *operation, enum deja_status status,
                          struct deja_answer *answer);

@@ -48,6 +48,7 @@ static void set_defaults(struct deja_options *options)
     set_default(&options->memory_bytes_max, 100u << 20);
     set_default(&options->memory_entries_max, 10000);
     set_default(&options->tenant_entries_max, options->memory_entries_max);
+    set_default(&options->operation_bytes_max, 256u << 20);
     set_default(&options->ttl_ms, 24ull * 3600 * 1000);
     set_default(&options->ttl_max_ms, 30ull * 24 * 3600 * 1000);
     set_default_u32(&options->vectors_max, 100000);
@@ -82,7 +83,7 @@ static enum deja_status read_options(const struct deja_options *given, struct de
     const char *bytes = (const char *)(given ? given : &none);
     size_t given_bytes = given ? given->struct_bytes : sizeof none;
     bool is_new = false;
-    if (given_bytes < offsetof(struct deja_options, waiters_max) || given_bytes > 4096)
+    if (given_bytes < offsetof(struct deja_options, operation_bytes_max) || given_bytes > 4096)
         return deja_error_set(error, DEJA_ERR_CONFIG, "options: call deja_options_init first");
     for (size_t i = sizeof *out; i < given_bytes; i++)
         is_new = is_new || bytes[i];

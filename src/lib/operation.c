@@ -1,6 +1,7 @@
 /* lib/operation.c - one call from its caller to the loop and back; see lib_internal.h.
  *
- * (1) `under_way` counts operations from create to destroy; close waits for zero.
+ * (1) `under_way` counts operations from create to destroy; close waits for zero. `counted` leaves
+ *     out those that were answered, so that who was answered can call again within the bound.
  * (2) The caller is told once: is_answered is set before it is called.
  * (3) A blocked caller is woken under its waiter's mutex, and only then may its stack go.
  */
@@ -19,16 +20,19 @@ enum deja_status dj_operation_create(struct deja *deja, uint32_t timeout_ms, dj_
     pthread_mutex_lock(&deja->mutex);
     if (deja->is_closing)
         status = DEJA_ERR_CANCELLED;
-    else if (deja->under_way >= deja->options.operations_max)
+    else if (deja->counted >= deja->options.operations_max)
         status = DEJA_ERR_RATE_LIMITED;
-    else
+    if (status == DEJA_OK) {
         deja->under_way++;
+        deja->counted++;
+    }
     pthread_mutex_unlock(&deja->mutex);
     if (status != DEJA_OK) {
         dj_free(operation);
         return status;
     }
     operation->deja = deja;
+    operation->is_counted = true;
     operation->timeout_ms = timeout_ms;
     operation->start = start;
     dj_list_init(&operation->waiting);
@@ -36,9 +40,22 @@ enum deja_status dj_operation_create(struct deja *deja, uint32_t timeout_ms, dj_
     return DEJA_OK;
 }
 
+/* Under mutex. */
+static void stop_counting(struct dj_operation *operation)
+{
+    if (!operation->is_counted)
+        return;
+    operation->is_counted = false;
+    operation->deja->counted--;
+    operation->deja->bytes_counted -= operation->bytes;
+}
+
 void dj_operation_destroy(struct dj_operation *operation)
 {
     struct deja *deja = operation->deja;
+    pthread_mutex_lock(&deja->mutex);
+    stop_counting(operation);
+    pthread_mutex_unlock(&deja->mutex);
     dj_timer_destroy(operation->timer);
     dj_arena_fini(&operation->arena);
     dj_free(operation);
@@ -62,6 +79,11 @@ static bool begin_answer(struct dj_operation *operation, enum deja_status status
         return false;
     operation->is_answered = true;
     dj_operation_stop_timer(operation);
+    if (status != DEJA_ERR_TIMEOUT) { /* it is freed next, and its caller may call again at once */
+        pthread_mutex_lock(&operation->deja->mutex);
+        stop_counting(operation);
+        pthread_mutex_unlock(&operation->deja->mutex);
+    }
     if (status == DEJA_ERR_TIMEOUT)
         atomic_fetch_add(&counters->timeouts, 1);
     else if (status != DEJA_OK)
@@ -117,10 +139,23 @@ static void run(void *ctx)
     operation->start(operation);
 }
 
-void dj_operation_submit(struct dj_operation *operation)
+enum deja_status dj_operation_submit(struct dj_operation *operation)
 {
+    struct deja *deja = operation->deja;
+    uint64_t bytes = operation->arena.used_bytes;
+    pthread_mutex_lock(&deja->mutex);
+    bool has_room = deja->bytes_counted == 0 ||
+                    deja->bytes_counted + bytes <= deja->options.operation_bytes_max;
+    if (has_room) {
+        deja->bytes_counted += bytes;
+        operation->bytes = bytes;
+    }
+    pthread_mutex_unlock(&deja->mutex);
+    if (!has_room)
+        return DEJA_ERR_RATE_LIMITED;
     operation->task = (struct dj_task){.run = run, .ctx = operation};
-    dj_loop_post(operation->deja->loop, &operation->task);
+    dj_loop_post(deja->loop, &operation->task);
+    return DEJA_OK;
 }
 
 /* ---- blocked callers ---- */

@@ -411,14 +411,15 @@ static size_t execute(struct dj_http_parser *parser, struct deja_slice bytes)
 }
 
 /* llhttp also takes RTSP/1.0 and ICE/1.0 for some methods. It has checked the word, of which the
- * first letter is enough. */
+ * first letter is enough. Without a word (HTTP/0.9) the target is told as ended only after the
+ * line's end; what begins there is passed over, and check_head refuses the version. */
 static void check_protocol(struct dj_http_parser *parser, struct deja_slice taken)
 {
     if (!parser->is_target_done || parser->is_protocol_seen || !taken.len)
         return;
     const char *end = taken.data + taken.len;
     const char *at = parser->target_end ? parser->target_end : taken.data;
-    while (at < end && *at == ' ')
+    while (at < end && (*at == ' ' || *at == '\r' || *at == '\n'))
         at++;
     if (at == end)
         return;

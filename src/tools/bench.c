@@ -10,38 +10,15 @@
 
 #include "base/alloc.h"
 #include "base/num.h"
-#include "config/args.h"
 #include "config/suggest.h"
 #include "loop/loop.h"
 #include "tools/bench_compare.h"
 #include "tools/bench_internal.h"
 #include "tools/file.h"
 
-enum { EXIT_USAGE_ERROR = 2, EXIT_UNREACHABLE = 69, EXIT_DENIED = 77 };
-
 #define CLIENTS_MAX 256u
 #define LIMIT_PERCENT 10.0
 #define CPUINFO_LINES_MAX 64u
-
-static const char usage[] =
-    "examples:\n"
-    "  deja bench                                       everything, about half a minute\n"
-    "  deja bench --quick --only exact,semantic\n"
-    "  deja bench --out before.json; deja bench --out after.json\n"
-    "  deja bench compare before.json after.json        exit 1 when something became slower\n"
-    "  deja bench --only server --server http://127.0.0.1:7070 --clients 8\n"
-    "\n"
-    "usage: deja bench [--quick] [--only NAME,...] [--json] [--out FILE]\n"
-    "                  [--server URL [--key KEY] [--clients N]]\n"
-    "       deja bench compare OLD NEW [--limit 10%] [--json]\n"
-    "  --quick      ten seconds at most, with fewer entries\n"
-    "  --only       memory, basic, exact, batch, semantic, compression, server\n"
-    "  --json       the result as JSON\n"
-    "  --out        also write it to FILE, as JSON\n"
-    "  --server     also measure a running daemon over HTTP\n"
-    "  --key        its key (else DEJA_KEY)\n"
-    "  --clients    side by side, 1 to 256; 1\n"
-    "  --limit      compare: how much slower is a regression; 10%\n";
 
 static const struct group {
     const char *name;
@@ -59,7 +36,6 @@ static const struct group {
 struct flags {
     bool is_quick;
     bool wants_json;
-    bool wants_help;
     const char *only;
     const char *out;
     const char *server;
@@ -69,31 +45,52 @@ struct flags {
     struct dj_words words;
 };
 
+/* clang-format off: a table is read by its columns */
+static const struct dj_command_option rows[] = {
+    {"--quick", DJ_COMMAND_SWITCH, NULL, "Ten seconds at most, with fewer entries",
+     offsetof(struct flags, is_quick)},
+    {"--only", DJ_COMMAND_TEXT, "NAME,...",
+     "Of memory, basic, exact, batch, semantic, compression, server", offsetof(struct flags, only)},
+    {"--json", DJ_COMMAND_SWITCH, NULL, "Print JSON", offsetof(struct flags, wants_json)},
+    {"--out", DJ_COMMAND_TEXT, "FILE", "Also write the result to FILE, as JSON",
+     offsetof(struct flags, out)},
+    {"--server", DJ_COMMAND_TEXT, "URL", "Also measure a running daemon over HTTP",
+     offsetof(struct flags, server)},
+    {"--key", DJ_COMMAND_TEXT, "KEY", "Its key; else DEJA_KEY", offsetof(struct flags, key)},
+    {"--clients", DJ_COMMAND_TEXT, "1..256", "How many ask it side by side; 1",
+     offsetof(struct flags, clients)},
+    {"--limit", DJ_COMMAND_TEXT, "PERCENT", "Of compare: how much slower is a regression; 10%",
+     offsetof(struct flags, limit)},
+};
+/* clang-format on */
+
+const struct dj_command dj_bench_command = {
+    .name = "bench",
+    .summary = "measure this machine; compare two runs",
+    .synopsis = "[--quick] [--only NAME,...] [--json] [--out FILE] [--server URL [--clients N]]\n"
+                "compare OLD NEW [--limit 10%] [--json]",
+    .examples = "deja bench\twithin a minute\n"
+                "deja bench --quick --only exact,semantic\n"
+                "deja bench --out before.json\n"
+                "deja bench compare before.json after.json\texit 1: slower\n"
+                "deja bench --server http://127.0.0.1:7070",
+    .description =
+        "Measures in its own process, in memory and in a folder of its own in TMPDIR: what an "
+        "entry takes, put, lookup and remove, exact hits, a batch of lookups, hits by meaning "
+        "(with "
+        "the model deja serve would use, else lexical) and compression. Every figure is taken in "
+        "rounds, and the middle half of the rounds is its spread.\n"
+        "compare reads what --out or --json wrote. A figure is worse when the median of its rounds "
+        "moved in the wrong direction by more than the limit and the middle halves of both runs "
+        "lie apart, or when fewer operations succeeded. Times of two machines are not compared.",
+    .first_words = "compare",
+    .options = {{rows, sizeof rows / sizeof *rows}},
+    .takes_settings = true,
+};
+
 static int complain(const char *message)
 {
-    fprintf(stderr, "deja bench: %s\nusage: deja bench --help\n", message);
-    return EXIT_USAGE_ERROR;
-}
-
-static int read_flags(struct flags *flags, int argc, char *const *argv)
-{
-    const struct dj_arg args[] = {
-        {.name = "--quick", .out_switch = &flags->is_quick},
-        {.name = "--json", .out_switch = &flags->wants_json},
-        {.name = "--help", .out_switch = &flags->wants_help},
-        {.name = "-h", .out_switch = &flags->wants_help},
-        {.name = "--only", .out_value = &flags->only},
-        {.name = "--out", .out_value = &flags->out},
-        {.name = "--server", .out_value = &flags->server},
-        {.name = "--key", .out_value = &flags->key},
-        {.name = "--clients", .out_value = &flags->clients},
-        {.name = "--limit", .out_value = &flags->limit},
-    };
-    struct deja_error error;
-    if (dj_args_parse(argc - 1, argv + 1, args, sizeof args / sizeof *args, &flags->words,
-                      &error) != DEJA_OK)
-        return complain(error.message);
-    return 0;
+    return dj_command_misused(&dj_bench_command, message);
 }
 
 /* ---- output ---- */
@@ -126,7 +123,7 @@ static int write_report(const struct flags *flags, const struct dj_bench_report 
         is_written = false;
     dj_buf_fini(&json);
     dj_buf_fini(&text);
-    return is_written ? EXIT_SUCCESS : EXIT_FAILURE;
+    return is_written ? DJ_EXIT_OK : DJ_EXIT_FAILED;
 }
 
 /* ---- the machine ---- */
@@ -219,7 +216,7 @@ static int read_bench(const struct flags *flags, struct dj_bench *bench, unsigne
         return complain("--limit belongs to deja bench compare");
     *out_chosen = flags->only ? read_only(flags->only) : (1u << GROUP_COUNT) - 1;
     if (!*out_chosen)
-        return EXIT_USAGE_ERROR;
+        return DJ_EXIT_USAGE;
     if (!flags->server && flags->only && *out_chosen & 1u << GROUP_SERVER)
         return complain("--only server needs --server URL");
     if (!flags->server)
@@ -239,10 +236,10 @@ static int read_bench(const struct flags *flags, struct dj_bench *bench, unsigne
 static int exit_code(enum deja_status status)
 {
     if (status == DEJA_OK)
-        return EXIT_SUCCESS;
+        return DJ_EXIT_OK;
     if (status == DEJA_ERR_DENIED)
-        return EXIT_DENIED;
-    return status == DEJA_ERR_CIRCUIT_OPEN ? EXIT_UNREACHABLE : EXIT_FAILURE;
+        return DJ_EXIT_DENIED;
+    return status == DEJA_ERR_CIRCUIT_OPEN ? DJ_EXIT_UNREACHABLE : DJ_EXIT_FAILED;
 }
 
 /* Ctrl-C waits until the temporary folder is gone: it is blocked meanwhile, looked for between
@@ -279,7 +276,7 @@ static int run(const char *model_dir, const struct flags *flags)
     bench.report = dj_alloc_zeroed(1, sizeof *bench.report);
     if (!bench.report) {
         fputs("deja bench: out of memory\n", stderr);
-        return EXIT_FAILURE;
+        return DJ_EXIT_FAILED;
     }
     describe(bench.report);
     bench.report->is_quick = bench.is_quick;
@@ -331,7 +328,7 @@ static int compare_runs(const struct flags *flags, const struct dj_bench_compari
     dj_buf_fini(&out);
     if (!compared)
         fputs("deja bench compare: the two runs have nothing that can be compared\n", stderr);
-    return is_written && compared && !worse ? EXIT_SUCCESS : EXIT_FAILURE;
+    return is_written && compared && !worse ? DJ_EXIT_OK : DJ_EXIT_FAILED;
 }
 
 static int compare(const struct flags *flags)
@@ -346,7 +343,7 @@ static int compare(const struct flags *flags)
         return complain("--limit expects percent, as in --limit 10%");
     struct dj_bench_report *runs = dj_alloc_zeroed(2, sizeof *runs);
     struct dj_bench_comparison comparison = {.before = runs, .after = runs + 1, .limit = limit};
-    int code = EXIT_FAILURE;
+    int code = DJ_EXIT_FAILED;
     if (!runs)
         fputs("deja bench: out of memory\n", stderr);
     else if (read_run(flags->words.items[1], &runs[0]) && read_run(flags->words.items[2], &runs[1]))
@@ -358,13 +355,10 @@ static int compare(const struct flags *flags)
 int dj_tool_bench(const char *model_dir, int argc, char *const *argv)
 {
     struct flags flags = {.is_quick = false};
-    int code = read_flags(&flags, argc, argv);
-    if (code)
-        return code;
-    if (flags.wants_help) {
-        fputs(usage, stdout);
-        return EXIT_SUCCESS;
-    }
+    struct deja_error error;
+    if (dj_command_parse(&dj_bench_command, argc - 1, argv + 1, &flags, &flags.words, &error) !=
+        DEJA_OK)
+        return complain(error.message);
     if (!flags.words.count)
         return run(model_dir, &flags);
     if (strcmp(flags.words.items[0], "compare") == 0)
@@ -372,5 +366,5 @@ int dj_tool_bench(const char *model_dir, int argc, char *const *argv)
     if (strcmp(flags.words.items[0], "load") == 0)
         return complain("load (ramps of many clients) is not there yet; --server URL --clients N "
                         "measures a running daemon");
-    return complain("expects flags or compare OLD NEW");
+    return dj_command_misplaced(&dj_bench_command, flags.words.items[0]);
 }

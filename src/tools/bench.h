@@ -8,9 +8,12 @@
 #ifndef DJ_TOOLS_BENCH_H
 #define DJ_TOOLS_BENCH_H
 
+#include "config/command.h"
+
+extern const struct dj_command dj_bench_command;
+
 /* argv[0] is "bench". model_dir: where `deja serve` would look for its model; none there: lexical.
- * Exit codes: 0; 1 (something failed; compare: a regression); 2 (usage); 69 and 77 (--server is
- * not there, refuses). */
+ * Returns an enum dj_exit; DJ_EXIT_FAILED: something failed; compare: a regression. */
 int dj_tool_bench(const char *model_dir, int argc, char *const *argv);
 
 #endif

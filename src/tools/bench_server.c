@@ -23,6 +23,7 @@
 #define THRESHOLD 0.7
 #define QUESTIONS 500u
 #define QUESTIONS_QUICK 100u
+#define SLOW_SLICES 4u /* where texts are embedded */
 
 struct server;
 struct load;
@@ -40,6 +41,7 @@ struct phase {
     check_fn *check;
     uint64_t steps_max; /* all in all; 0: any */
     uint32_t rounds;    /* 0: as many steps as steps_max says, and nothing measured */
+    uint32_t slices;    /* of the time of a round; 0: 1 */
 };
 
 struct slot {
@@ -165,9 +167,9 @@ static void count_step(struct load *load, const struct slot *slot, bool was_righ
         return;
     uint64_t share = phase->steps_max ? phase->steps_max / (phase->rounds + 1)
                                       : load->series->cap / phase->rounds;
+    uint64_t slice_us = load->server->bench->slice_us * (phase->slices ? phase->slices : 1);
     dj_bench_series_add(load->series, (double)(now_ns - slot->began_ns) / 1000, was_right);
-    if (load->round_steps >= share ||
-        now_ns / 1000 - load->round_began_us >= load->server->bench->slice_us)
+    if (load->round_steps >= share || now_ns / 1000 - load->round_began_us >= slice_us)
         next_round(load, now_ns / 1000);
 }
 
@@ -412,6 +414,7 @@ static enum deja_status measure_semantic(struct server *server)
                                  .write = write_reworded,
                                  .check = is_semantic_hit,
                                  .steps_max = server->entries,
+                                 .slices = SLOW_SLICES,
                                  .rounds = server->bench->rounds};
     return measure(server, "server.semantic", &asking);
 }

@@ -1,24 +1,38 @@
 /* tools/config_tool.c - see config_tool.h. */
 #include "tools/config_tool.h"
 
-#include "config/args.h"
-#include "config/suggest.h"
 #include "proto/json.h"
 
-enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_CONFIG = 78 };
-
-static const char usage[] =
-    "examples:\n"
-    "  deja config check --config deja.yaml     every fault, as file:line:col\n"
-    "  deja config print --origin               each value, and where it came from\n"
-    "  deja config describe --markdown          every key with its default and help\n"
-    "\n"
-    "usage: deja config check|print|describe [--config FILE] [--set KEY=VALUE] [--origin] "
-    "[--json]\n"
-    "       describe also takes --markdown (the default) or --yaml (a sample file)\n";
-
 struct request {
-    bool wants_json, wants_origin, wants_effective, wants_markdown, wants_yaml, wants_help;
+    bool wants_json, wants_origin, wants_effective, wants_markdown, wants_yaml;
+};
+
+/* clang-format off: a table is read by its columns */
+static const struct dj_command_option rows[] = {
+    {"--json", DJ_COMMAND_SWITCH, NULL, "Print JSON", offsetof(struct request, wants_json)},
+    {"--origin", DJ_COMMAND_SWITCH, NULL, "print: where each value came from",
+     offsetof(struct request, wants_origin)},
+    {"--effective", DJ_COMMAND_SWITCH, NULL, "print: what is in force; always so",
+     offsetof(struct request, wants_effective)},
+    {"--markdown", DJ_COMMAND_SWITCH, NULL, "describe: a document, the default",
+     offsetof(struct request, wants_markdown)},
+    {"--yaml", DJ_COMMAND_SWITCH, NULL, "describe: a sample file",
+     offsetof(struct request, wants_yaml)},
+};
+/* clang-format on */
+
+const struct dj_command dj_config_command = {
+    .name = "config",
+    .summary = "check, print and describe the configuration",
+    .synopsis = "check\nprint [--effective] [--origin]\ndescribe [--markdown|--yaml]",
+    .examples = "deja config check --config deja.yaml\tevery fault, as file:line:col\n"
+                "deja config print --effective --origin\teach value, and where it came from\n"
+                "deja config describe --yaml > deja.yaml\tevery key with its default and help",
+    .description = "check ends with 0, or with 78 when there are errors. Secrets are printed as "
+                   "***.",
+    .first_words = "check|print|describe",
+    .options = {{rows, sizeof rows / sizeof *rows}},
+    .takes_settings = true,
 };
 
 static void write_diagnostics(const struct dj_diagnostics *diagnostics, FILE *errors)
@@ -105,7 +119,7 @@ static int finish(struct dj_buf *text, int code, FILE *out)
                     fwrite(text->data ? text->data : "", 1, text->len, out) == text->len &&
                     fflush(out) == 0;
     dj_buf_fini(text);
-    return is_whole ? code : EXIT_FAILED;
+    return is_whole ? code : DJ_EXIT_FAILED;
 }
 
 static int describe(const struct dj_config_tool *tool, const struct request *request, FILE *out)
@@ -134,29 +148,16 @@ int dj_config_tool_run(const struct dj_config_tool *tool, int argc, char *const 
                        FILE *errors)
 {
     struct request request = {.wants_json = false};
-    const struct dj_arg args[] = {
-        {.name = "--json", .out_switch = &request.wants_json},
-        {.name = "--origin", .out_switch = &request.wants_origin},
-        {.name = "--effective", .out_switch = &request.wants_effective},
-        {.name = "--markdown", .out_switch = &request.wants_markdown},
-        {.name = "--yaml", .out_switch = &request.wants_yaml},
-        {.name = "--help", .out_switch = &request.wants_help},
-        {.name = "-h", .out_switch = &request.wants_help},
-    };
     struct dj_words words;
     struct deja_error error;
-    if (dj_args_parse(argc, argv, args, sizeof args / sizeof *args, &words, &error) != DEJA_OK) {
-        fprintf(errors, "deja config: %s\n", error.message);
-        return EXIT_USAGE;
-    }
-    if (request.wants_help || words.count != 1) {
-        fputs(usage, request.wants_help ? out : errors);
-        return request.wants_help ? 0 : EXIT_USAGE;
-    }
+    if (dj_command_parse(&dj_config_command, argc, argv, &request, &words, &error) != DEJA_OK)
+        return dj_command_misused(&dj_config_command, error.message);
+    if (words.count != 1)
+        return dj_command_misplaced(&dj_config_command, words.count ? words.items[0] : "");
     if (strcmp(words.items[0], "describe") == 0)
         return describe(tool, &request, out);
     struct dj_buf text = {0};
-    int code = tool->options ? 0 : EXIT_CONFIG;
+    int code = tool->options ? 0 : DJ_EXIT_CONFIG;
     if (strcmp(words.items[0], "check") == 0 || strcmp(words.items[0], "validate") == 0) {
         write_diagnostics(tool->diagnostics, errors);
         check(tool, request.wants_json, &text);
@@ -165,8 +166,7 @@ int dj_config_tool_run(const struct dj_config_tool *tool, int argc, char *const 
         if (tool->options)
             print(tool->options, &request, &text);
     } else {
-        fprintf(errors, "deja config: unknown word \"%s\"\n%s", words.items[0], usage);
-        code = EXIT_USAGE;
+        code = dj_command_misplaced(&dj_config_command, words.items[0]);
     }
     return finish(&text, code, out);
 }

@@ -7,7 +7,9 @@
 
 #include <stdio.h>
 
-#include "config/options.h"
+#include "config/command.h"
+
+extern const struct dj_command dj_config_command;
 
 struct dj_config_tool {
     const struct dj_option *table; /* borrowed throughout */
@@ -16,7 +18,8 @@ struct dj_config_tool {
     const struct dj_diagnostics *diagnostics; /* what loading said */
 };
 
-/* words: after "config". Results on out, messages on errors. Returns the exit code. */
+/* words: after "config". Results on out, what loading said on
+ * errors. Returns the exit code. */
 int dj_config_tool_run(const struct dj_config_tool *tool, int argc, char *const *argv, FILE *out,
                        FILE *errors);
 

@@ -17,7 +17,6 @@
 #include "simd/simd.h"
 #include "tools/eval_stream.h"
 
-#define EXIT_USAGE 2
 #define SWEEP_FROM 0.50
 #define SWEEP_STEP 0.005
 #define SWEEP_COUNT 101 /* to 1.00 */
@@ -28,107 +27,75 @@
 static const double wrong_limits[] = {0.01, 0.02, 0.05};
 #define LIMIT_COUNT (sizeof wrong_limits / sizeof *wrong_limits)
 
-static const char usage[] =
-    "usage: deja eval [--json] [--threshold T | --sweep] [--no-guards]\n"
-    "                 [--embedder transformer|lexical] [--model DIR] FILE...\n"
-    "\n"
-    "Replays streams of requests ({\"prompt\",\"answer_class\"} a line) and counts what the cache\n"
-    "would have reused, and how much of it wrongly.\n"
-    "  --threshold T  cut on the similarity, 0 to 1 (default: the one shipped for the embedder)\n"
-    "  --sweep        every cut from 0.5 to 1; the best for 1, 2 and 5 % wrong per request\n"
-    "  --no-guards    similarity alone\n"
-    "  --embedder E   transformer where its model is found, else lexical\n"
-    "  --model DIR    folder with config.json, vocab.txt and model.safetensors\n";
-
 struct eval_options {
     bool is_json;
     bool is_sweep;
     bool has_guards;
-    double threshold; /* < 0: the shipped one */
+    bool has_no_guards; /* as the flag says it */
+    double threshold;   /* < 0: the shipped one */
+    const char *threshold_text;
     const char *embedder;
     const char *model;
-    char **files; /* borrowed from argv */
-    int file_count;
+    struct dj_words files;
+};
+
+/* clang-format off: a table is read by its columns */
+static const struct dj_command_option rows[] = {
+    {"--threshold", DJ_COMMAND_TEXT, "0..1",
+     "Cut on the similarity; else the one shipped for the embedder",
+     offsetof(struct eval_options, threshold_text)},
+    {"--sweep", DJ_COMMAND_SWITCH, NULL,
+     "Every cut from 0.5 to 1; the best for 1, 2 and 5 % wrong per request",
+     offsetof(struct eval_options, is_sweep)},
+    {"--no-guards", DJ_COMMAND_SWITCH, NULL, "Similarity alone",
+     offsetof(struct eval_options, has_no_guards)},
+    {"--embedder", DJ_COMMAND_TEXT, "transformer|lexical",
+     "The transformer where its model is found, else lexical",
+     offsetof(struct eval_options, embedder)},
+    {"--model", DJ_COMMAND_TEXT, "DIR", "Folder with config.json, vocab.txt and model.safetensors",
+     offsetof(struct eval_options, model)},
+    {"--json", DJ_COMMAND_SWITCH, NULL, "Print JSON", offsetof(struct eval_options, is_json)},
+};
+/* clang-format on */
+
+const struct dj_command dj_eval_command = {
+    .name = "eval",
+    .summary = "replay labelled streams and count wrong hits",
+    .synopsis = "[--threshold 0..1 | --sweep] [--no-guards] FILE...",
+    .examples = "deja eval my-questions.jsonl\n"
+                "deja eval --sweep my-questions.jsonl\twhat each threshold would give",
+    .description = "Replays streams of requests, one {\"prompt\", \"answer_class\"} a line, and "
+                   "counts what the cache would have reused, and how much of it wrongly.",
+    .options = {{rows, sizeof rows / sizeof *rows}},
+    .takes_settings = true,
 };
 
 /* ---- options ---- */
 
-static int complain(const char *what, const char *about)
+static int complain(const char *what)
 {
-    fprintf(stderr, "deja eval: %s%s%s\n%s", what, about ? ": " : "", about ? about : "", usage);
-    return EXIT_USAGE;
+    return dj_command_misused(&dj_eval_command, what);
 }
 
-/* Takes the value behind an option; NULL when there is none. */
-static const char *value_of(int argc, char **argv, int *at)
+static int read_options(struct eval_options *options, int argc, char *const *argv)
 {
-    return *at + 1 < argc ? argv[++*at] : NULL;
-}
-
-static int read_threshold(const char *text, double *out_threshold)
-{
-    double value = 0;
-    if (dj_num_parse_double(deja_slice_text(text), &value) != DEJA_OK || value < 0 || value > 1)
-        return complain("--threshold wants a number from 0 to 1", text);
-    *out_threshold = value;
-    return 0;
-}
-
-static int read_option(struct eval_options *options, int argc, char **argv, int *at)
-{
-    const char *name = argv[*at];
-    if (strcmp(name, "--json") == 0) {
-        options->is_json = true;
-        return 0;
-    }
-    if (strcmp(name, "--sweep") == 0) {
-        options->is_sweep = true;
-        return 0;
-    }
-    if (strcmp(name, "--no-guards") == 0) {
-        options->has_guards = false;
-        return 0;
-    }
-    bool is_threshold = strcmp(name, "--threshold") == 0;
-    bool is_embedder = strcmp(name, "--embedder") == 0;
-    if (!is_threshold && !is_embedder && strcmp(name, "--model") != 0)
-        return complain("unknown option", name);
-    const char *value = value_of(argc, argv, at);
-    if (!value)
-        return complain("a value is missing", name);
-    if (is_threshold)
-        return read_threshold(value, &options->threshold);
-    if (is_embedder && strcmp(value, "transformer") != 0 && strcmp(value, "lexical") != 0)
-        return complain("--embedder is transformer or lexical", value);
-    if (is_embedder)
-        options->embedder = value;
-    else
-        options->model = value;
-    return 0;
-}
-
-/* Files may stand between options: they are moved to the front of argv. */
-static int read_options(struct eval_options *options, int argc, char **argv)
-{
-    *options = (struct eval_options){.has_guards = true, .threshold = -1, .files = argv + 1};
-    bool is_options_end = false;
-    for (int i = 1; i < argc; i++) {
-        if (!is_options_end && strcmp(argv[i], "--") == 0) {
-            is_options_end = true;
-            continue;
-        }
-        if (is_options_end || argv[i][0] != '-') {
-            options->files[options->file_count++] = argv[i];
-            continue;
-        }
-        int code = read_option(options, argc, argv, &i);
-        if (code)
-            return code;
-    }
-    if (!options->file_count)
-        return complain("no file given", NULL);
-    if (options->is_sweep && options->threshold >= 0)
-        return complain("--threshold and --sweep exclude each other", NULL);
+    struct deja_error error;
+    *options = (struct eval_options){.threshold = -1};
+    if (dj_command_parse(&dj_eval_command, argc - 1, argv + 1, options, &options->files, &error) !=
+        DEJA_OK)
+        return complain(error.message);
+    options->has_guards = !options->has_no_guards;
+    if (options->threshold_text && (dj_num_parse_double(deja_slice_text(options->threshold_text),
+                                                        &options->threshold) != DEJA_OK ||
+                                    options->threshold < 0 || options->threshold > 1))
+        return complain("--threshold expects a number from 0 to 1");
+    if (options->embedder && strcmp(options->embedder, "transformer") != 0 &&
+        strcmp(options->embedder, "lexical") != 0)
+        return complain("--embedder expects transformer or lexical");
+    if (!options->files.count)
+        return complain("no file given");
+    if (options->is_sweep && options->threshold_text)
+        return complain("--threshold and --sweep exclude each other");
     return 0;
 }
 
@@ -372,8 +339,9 @@ static enum deja_status eval_files(struct report *report, struct dj_embedder *em
     } else {
         put_head(&report->out);
     }
-    for (int i = 0; i < options->file_count; i++) {
-        enum deja_status status = eval_file(report, embedder, options->files[i], threshold, error);
+    for (size_t i = 0; i < options->files.count; i++) {
+        enum deja_status status =
+            eval_file(report, embedder, options->files.items[i], threshold, error);
         if (status != DEJA_OK)
             return status;
     }
@@ -385,13 +353,9 @@ static enum deja_status eval_files(struct report *report, struct dj_embedder *em
     return report->out.status;
 }
 
-int dj_tool_eval(int argc, char **argv)
+int dj_tool_eval(int argc, char *const *argv)
 {
     struct eval_options options;
-    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        fputs(usage, stdout);
-        return EXIT_SUCCESS;
-    }
     int code = read_options(&options, argc, argv);
     if (code)
         return code;

@@ -9,6 +9,10 @@
 
 #include <deja/base.h>
 
+#include "config/command.h"
+
+extern const struct dj_command dj_model_command;
+
 /* argv: after "model". Results on stdout, messages on stderr. Returns the exit code: 0, 1, 2, and
  * 75 when nothing that has the model could be reached. */
 int dj_model_tool_run(const char *data_dir, int argc, char *const *argv);

@@ -1,4 +1,8 @@
-/* tools/model_internal.h - what the parts of `deja model` share: files, digests, sources. */
+/* tools/model_internal.h - what the parts of `deja model` share: files, digests, sources.
+ *
+ * model.c holds the words and the known models; model_files.c the files and the marker;
+ * model_pull.c, model_fetch.c and model_wheel.c get them; model_add.c takes local ones.
+ */
 #ifndef DJ_TOOLS_MODEL_INTERNAL_H
 #define DJ_TOOLS_MODEL_INTERNAL_H
 
@@ -21,6 +25,45 @@ struct dj_model {
     const char *folder;  /* inside its wheel, with "/" at the end */
     struct dj_model_file files[DJ_MODEL_FILES];
 };
+
+struct dj_model_tool {
+    const char *models_dir; /* borrowed, as all of it */
+    bool wants_json;
+    const char *from;
+    const char *name;
+};
+
+extern const struct dj_model dj_model_known[];
+extern const size_t dj_model_known_count;
+const struct dj_model *dj_model_find(const char *name); /* NULL: not known */
+bool dj_model_is_name(const char *name);
+
+/* Answers to a person; exit codes. */
+int dj_model_pull(const struct dj_model_tool *tool, const char *name);
+int dj_model_add(const struct dj_model_tool *tool, const char *source);
+void dj_model_tell_ready(const struct dj_model_tool *tool, const char *name, const char *directory);
+int dj_model_fail(const struct deja_error *error, int code);
+int dj_model_unknown(const char *name);
+
+/* Every folder above path, then path itself; ours alone to read. */
+enum deja_status dj_model_make_folders(const char *path) DEJA_NODISCARD;
+/* The marker: one line "sha256 bytes name" for each file, written when all were verified. */
+enum deja_status dj_model_write_marker(const char *directory,
+                                       const struct dj_model_file *files) DEJA_NODISCARD;
+enum deja_status dj_model_read_marker(const char *directory,
+                                      struct dj_model_file *out_files) DEJA_NODISCARD;
+/* Quick: the marker is there and the sizes agree with it. */
+bool dj_model_is_ready(const char *directory);
+/* Whole: the file is there with the size and the digest it should have. */
+bool dj_model_has_file(const char *directory, const struct dj_model_file *file);
+/* The .part becomes the file when its digest is right; otherwise it is removed. */
+enum deja_status dj_model_accept(const char *directory, const struct dj_model_file *file,
+                                 struct deja_error *error) DEJA_NODISCARD;
+enum deja_status dj_model_copy(const char *from, const char *to) DEJA_NODISCARD;
+/* Every file of the model out of a wheel, accepted one by one. */
+enum deja_status dj_model_unpack_all(const struct dj_model *model, const char *wheel,
+                                     const char *directory,
+                                     struct deja_error *error) DEJA_NODISCARD;
 
 /* Formats a path; DEJA_ERR_LIMIT: too long. */
 enum deja_status dj_model_path(char out_path[DJ_MODEL_PATH_MAX], const char *a, const char *b,

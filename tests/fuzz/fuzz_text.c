@@ -10,6 +10,7 @@
 #include "embed/lexical.h"
 #include "policy/guards.h"
 #include "text/normalise.h"
+#include "text/question.h"
 #include "text/utf8.h"
 #include "text/words.h"
 
@@ -127,6 +128,20 @@ static void check_vector(struct deja_slice text)
     dj_embedder_destroy(embedder);
 }
 
+/* What may be asked is text with ink, and its length is that of its code points. */
+static void check_question(struct deja_slice text)
+{
+    size_t chars = SIZE_MAX;
+    enum deja_status status = dj_question_check(text, 40, &chars);
+    if (status == DEJA_OK || status == DEJA_ERR_QUERY_TOO_LONG) {
+        FUZZ_CHECK(chars == dj_utf8_count(text) && (chars > 40) == (status != DEJA_OK));
+        FUZZ_CHECK(!memchr(text.data, 0, text.len) && !memchr(text.data, 0x1b, text.len));
+    } else {
+        FUZZ_CHECK(chars == SIZE_MAX);
+        FUZZ_CHECK(status == DEJA_ERR_QUERY_EMPTY || status == DEJA_ERR_QUERY_INVALID_CHARACTERS);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     if (!len || len > 16384)
@@ -135,6 +150,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     const char *cut = memchr(text.data, 0, len);
     size_t first = cut ? (size_t)(cut - text.data) : len / 2;
     bool is_valid = check_code_points(text);
+    check_question(text);
     check_words(text);
     check_guards(deja_slice(data, first), deja_slice(data + first, len - first));
     if (is_valid) {

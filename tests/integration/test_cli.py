@@ -1,5 +1,7 @@
 """The command line: exit codes, results on stdout, messages on stderr, --json."""
 import json
+import shutil
+import subprocess
 
 import pytest
 from conftest import shared_data
@@ -33,6 +35,57 @@ def test_wrong_use_is_exit_2_with_a_message_on_stderr(args):
 
 def test_misspelt_command_gets_a_suggestion():
     assert "explain" in run_cli("explian", "x").stderr
+
+
+def test_misspelt_words_and_flags_get_a_suggestion():
+    assert '"pull"' in run_cli("model", "pul", "x").stderr
+    assert "--threshold" in run_cli("get", "x", "--treshold", "1").stderr
+    assert '"print"' in run_cli("config", "prnit").stderr
+
+
+def complete(script, *words):
+    """What bash offers for the last of words."""
+    line = " ".join(f"'{word}'" for word in ("deja", *words))
+    code = f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words)}; _deja; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_bash_completes_commands_words_and_flags(tmp_path):
+    script = tmp_path / "deja.bash"
+    script.write_text(run_cli("completions", "bash").stdout)
+    assert complete(script, "exp") == ["explain"]
+    assert "manual" not in complete(script, "")
+    assert complete(script, "put", "--tt") == ["--ttl"]
+    assert complete(script, "model", "ver") == ["verify"]
+    assert complete(script, "serve", "--lis") == ["--listen"]
+    assert "l1.max_size=" in complete(script, "serve", "--set", "l1.max_s")
+    assert not any("secret" in word for word in complete(script, "serve", "--set", "security"))
+
+
+def test_completions_exist_for_each_shell_and_no_other():
+    for shell in ("bash", "zsh", "fish"):
+        assert "explain" in run_cli("completions", shell).stdout
+    assert run_cli("completions", "tcsh").returncode == 2
+
+
+@pytest.mark.parametrize("page", ["deja.1", "deja.conf.5", "deja.8"])
+def test_man_pages_are_sound_roff(page):
+    text = run_cli("manual", page).stdout
+    assert text.startswith(".\\\"") and ".SH NAME" in text
+    if shutil.which("groff"):
+        done = subprocess.run(["groff", "-man", "-ww", "-Tutf8"], input=text, capture_output=True, text=True, check=True)
+        assert not done.stderr
+
+
+def test_flush_off_a_terminal_needs_yes(daemon, word):
+    daemon.cli("put", word, "x", "--key", f"sk-{word}")
+    env = {"DEJA_KEY": f"sk-{word}"}
+    assert daemon.cli("flush", env=env, stdin="").returncode == 2
+    assert daemon.cli("flush", "--dry-run", env=env, stdin="").stdout.startswith("1 would")
+    assert daemon.cli("get", word, env=env).returncode == 0
+    assert daemon.cli("flush", "--yes", env=env, stdin="").returncode == 0
+    assert daemon.cli("get", word, env=env).returncode == 3
 
 
 def test_put_get_delete_round(daemon, word):

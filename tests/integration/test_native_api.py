@@ -159,7 +159,8 @@ def test_embedder_of_the_daemon_with_another_dimension_is_400(http, word):
 def test_ninth_index_of_a_tenant_is_refused(http, word):
     statuses = [put(http, f"{word} {dim}", embedding=unit(dim, 1), embedder="mine").status_code for dim in range(1, 10)]
     assert statuses[:8] == [201] * 8
-    assert 400 <= statuses[8] < 500
+    assert statuses[8] == 400
+    is_problem(http.put(ENTRIES, json={"embedding": unit(99, 1), "embedder": "mine"}), 400)
 
 
 def test_bare_vector_is_stored_replaced_found_and_deleted(http, word):
@@ -193,6 +194,15 @@ def test_name_of_a_vector_is_no_way_to_another_entry(http, word):
     assert asked != named
     assert lookup(http, word)["response"] == "asked"
     is_problem(put(http, word, name="n"), 400)
+
+
+@pytest.mark.parametrize("more", [{"tags": ["a\u0000"]}, {"tags": ["\u001b"]}, {"depends_on": ["a\u0007b"]},
+                                  {"namespace": "a\u0000"}, {"model": "\u0085"}, {"name": "x\u0001"}])
+def test_control_characters_are_refused_wherever_a_text_is_a_name(http, word, more):
+    is_problem(http.put(ENTRIES, json={"query": word, "response": 1, **more}), 400)
+    params = {"query": word, "namespace": "a\u0001"}
+    is_problem(http.delete(ENTRIES, params=params), 400)
+    is_problem(http.get("/api/v1/explain", params=params), 400)
 
 
 # -- find similar --

@@ -233,6 +233,8 @@ def test_undocumented_methods_are_405_with_allow(daemon, document, schemas, key)
                 continue
             for method in {"get", "put", "post", "delete", "patch"} - set(item):
                 answer = client.request(method.upper(), target_of(schemas, path, item.get("parameters", [])))
+                if path.endswith("/entries/search"):
+                    continue  # "search" may be an entry's id: that path has a method more
                 assert answer.status_code == 405, (method, path, answer.text)
                 assert {name.lower() for name in answer.headers["allow"].split(", ")} == \
                     {name for name in METHODS if name in item}

@@ -161,8 +161,9 @@ def test_connections_beyond_the_cap_of_an_address_are_refused(spawn):
         for _ in range(20):
             peers.append(connect(daemon, request))
             statuses.append(parse_response(peers[-1].recv(65536))[0])
-        assert statuses.count(200) >= 8  # the test's own polls for readiness may still be open
-        assert 503 in statuses and statuses == sorted(statuses)
+        # The fixture's own questions for readiness may still be open at first.
+        assert 8 <= statuses.count(200) <= 10
+        assert statuses[-1] == 503
     poll(daemon.is_ready, "room after they have left")
 
 

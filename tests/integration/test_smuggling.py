@@ -121,14 +121,21 @@ def ours(front):
 
 
 @pytest.fixture(scope="module")
-def theirs(tmp_path_factory):
+def nginx_front(tmp_path_factory):
+    """nginx in front of a recorder: (nginx, recorder)."""
     if find_nginx() is None:
         pytest.skip("no nginx: ./dev test fetches it into build/tools")
     recorder = Recorder().start()
     nginx = Nginx(tmp_path_factory.mktemp("nginx"), NGINX.replace("UPSTREAM", str(recorder.port))).start()
-    yield run_all(nginx.port, recorder, [(case.name, [case.data]) for case in all_cases()])
+    yield nginx, recorder
     nginx.stop()
     recorder.stop()
+
+
+@pytest.fixture(scope="module")
+def theirs(nginx_front):
+    nginx, recorder = nginx_front
+    return run_all(nginx.port, recorder, [(case.name, [case.data]) for case in all_cases()])
 
 
 def is_without_own_answers(deja, nginx):
@@ -153,14 +160,25 @@ def fault_of(case, deja, nginx):
     return "cut elsewhere"
 
 
-def test_boundaries_are_nginxs_or_the_request_is_refused(ours, theirs):
-    cases = all_cases()
-    assert len(cases) >= 500
-    rows = []
+def faults_of(cases, ours, theirs):
+    found = []
     for case, deja, nginx in zip(cases, ours, theirs, strict=True):
         fault = fault_of(case, deja, nginx)
         if fault:
-            rows.append(f"{case.name}: {fault}\n  sent  {case.data[:300]!r}\n  deja  {deja}\n  nginx {nginx}")
+            found.append((case, f"{case.name}: {fault}\n  sent  {case.data[:300]!r}\n  deja  {deja}\n  nginx {nginx}"))
+    return found
+
+
+def test_boundaries_are_nginxs_or_the_request_is_refused(front, nginx_front, ours, theirs):
+    cases = all_cases()
+    assert len(cases) >= 500
+    found = faults_of(cases, ours, theirs)
+    if found:
+        # Once more: on a machine that stood still, a server's timeout may have ended a good client.
+        again = [case for case, _ in found]
+        sends = [(case.name, [case.data]) for case in again]
+        found = faults_of(again, *(run_all(server.port, recorder, sends) for server, recorder in (front, nginx_front)))
+    rows = [row for _, row in found]
     assert not rows, f"{len(rows)} of {len(cases)} cases:\n" + "\n".join(rows[:60])
 
 

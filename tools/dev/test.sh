@@ -29,6 +29,7 @@ meson_test() {
         runner=(setarch "$(uname -m)" -R)
     fi
     ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:strict_string_checks=1} \
+        LSAN_OPTIONS=${LSAN_OPTIONS:-suppressions=$ROOT/tests/lsan.supp:print_suppressions=0} \
         UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1} \
         TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=1:second_deadlock_stack=1} \
         DEJA_SHARED=$(shared_folder) DEJA_TEST_MODEL=$(test_model) \
@@ -72,6 +73,7 @@ pytest_stage() {
     local junit=$RESULTS/$(tr -c 'a-z0-9\n' _ <<<"${name,,}").xml
     stage "$name" "$junit" env DEJA_BIN="$binary" DEJA_TOOLS="$TOOLS" DEJA_SHARED="$(shared_folder)" \
         ASAN_OPTIONS="${ASAN_OPTIONS:-detect_leaks=1:abort_on_error=0:exitcode=99:quarantine_size_mb=16}" \
+        LSAN_OPTIONS="${LSAN_OPTIONS:-suppressions=$ROOT/tests/lsan.supp:print_suppressions=0}" \
         UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}" \
         "$TOOLS/venv/bin/python" -m pytest -q --no-header -p no:cacheprovider --tb=short \
         --junitxml="$junit" -o junit_family=xunit2 -c tests/integration/pytest.ini \

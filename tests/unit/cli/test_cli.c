@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "cli/client.h"
+#include "net/client.h"
 #include "cli/output.h"
 
 static const char *const no_environment[] = {NULL};

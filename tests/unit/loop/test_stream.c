@@ -372,17 +372,24 @@ static void listener_survives_each_failed_allocation(void **state)
     assert_int_equal(dj_loop_create(0, &loop), DEJA_OK);
     for (size_t n = 1;; n++) {
         struct dj_listener *listener = NULL;
+        struct dj_listener *inherited = NULL;
         struct dj_poll *poll = NULL;
+        uint16_t port = 0;
+        int fd = bind_somewhere(true, &port);
         failing_malloc_arm(n);
         enum deja_status status =
             dj_listener_open(loop, "127.0.0.1", 0, loop, on_accept, &listener, NULL);
+        if (!status)
+            status = dj_listener_open_fd(loop, fd, loop, on_accept, &inherited, NULL);
         if (!status)
             status = dj_poll_open(loop, STDERR_FILENO, loop, on_ready, &poll);
         bool has_failed = failing_malloc_disarm();
         if (has_failed)
             assert_int_equal(status, DEJA_ERR_NOMEM);
         dj_listener_close(listener);
+        dj_listener_close(inherited);
         dj_poll_close(poll);
+        assert_int_equal(close(fd), 0); /* never taken */
         if (!has_failed)
             break;
     }

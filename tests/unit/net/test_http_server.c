@@ -395,12 +395,22 @@ static void server_survives_each_failed_allocation(void **state)
     assert_int_equal(dj_loop_create(0, &loop), DEJA_OK);
     for (size_t n = 1;; n++) {
         struct dj_http_server *server = NULL;
+        struct dj_http_server *inherited = NULL;
+        const struct sockaddr_in address = {.sin_family = AF_INET,
+                                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        assert_int_equal(bind(fd, (const struct sockaddr *)&address, sizeof address), 0);
         failing_malloc_arm(n);
         enum deja_status status =
             dj_http_server_open(loop, "127.0.0.1", 0, NULL, NULL, on_request, NULL, &server, NULL);
+        if (status == DEJA_OK)
+            status =
+                dj_http_server_open_fd(loop, fd, NULL, NULL, on_request, NULL, &inherited, NULL);
         bool has_failed = failing_malloc_disarm();
         assert_int_equal(status, has_failed ? DEJA_ERR_NOMEM : DEJA_OK);
         dj_http_server_destroy(server);
+        dj_http_server_destroy(inherited);
+        assert_int_equal(close(fd), 0); /* never taken */
         if (!has_failed)
             break;
     }

@@ -1,10 +1,10 @@
-/* cli/client.h - one HTTP call and its answer, blocking, over a loop of its own.
+/* net/client.h - one HTTP call and its answer, blocking, over a loop of its own: for commands.
  *
  * Trust: the answer is untrusted; at most DJ_CLIENT_BODY_MAX bytes of it are kept.
  * Threads: blocks the caller's.
  */
-#ifndef DJ_CLI_CLIENT_H
-#define DJ_CLI_CLIENT_H
+#ifndef DJ_NET_CLIENT_H
+#define DJ_NET_CLIENT_H
 
 #include <deja/base.h>
 
@@ -13,13 +13,15 @@
 #define DJ_CLIENT_BODY_MAX (64u << 20)
 
 struct dj_client {
-    const char *server; /* "http://127.0.0.1:7070", without trailing "/"; borrowed */
-    const char *key;    /* bearer credential or NULL; borrowed */
+    const char *server;  /* "http://127.0.0.1:7070", without trailing "/"; borrowed */
+    const char *key;     /* bearer credential or NULL; borrowed */
+    uint32_t timeout_ms; /* of the whole call; 0: a minute */
 };
 
 struct dj_client_answer {
     int http_status;
     struct dj_buf body; /* owned */
+    struct dj_buf head; /* owned: "name: value\n" of each header */
     char detail[200];   /* on failure */
 };
 
@@ -29,6 +31,8 @@ struct dj_client_answer {
 enum deja_status dj_client_call(const struct dj_client *client, const char *method,
                                 const char *path, struct deja_slice body,
                                 struct dj_client_answer *out_answer) DEJA_NODISCARD;
+/* First header of that name (any case), or a NULL slice; lives as long as the answer. */
+struct deja_slice dj_client_answer_header(const struct dj_client_answer *answer, const char *name);
 void dj_client_answer_fini(struct dj_client_answer *answer);
 
 #endif

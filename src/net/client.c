@@ -1,11 +1,12 @@
-/* cli/client.c - see client.h.
+/* net/client.c - see client.h.
  *
  * The loop ends when every handle on it is closed, so outbound is destroyed by a task posted from
  * on_done, not inside it.
  */
-#include "cli/client.h"
+#include "net/client.h"
 
 #include <stdio.h>
+#include <strings.h>
 
 #include "loop/loop.h"
 #include "net/outbound.h"
@@ -13,6 +14,7 @@
 #define URL_MAX 8192u
 #define AUTHORIZATION_MAX 1024u
 #define TOTAL_TIMEOUT_MS 60000u
+#define HEAD_BYTES_MAX 65536u
 
 struct call {
     struct dj_loop *loop;
@@ -25,8 +27,14 @@ struct call {
 static void on_head(void *ctx, int status, const struct dj_http_header *headers, size_t count)
 {
     struct call *call = ctx;
-    (void)headers;
-    (void)count;
+    struct dj_buf *head = &call->answer->head;
+    dj_buf_clear(head); /* of an interim answer */
+    for (size_t i = 0; i < count; i++) {
+        dj_buf_append_slice(head, headers[i].name);
+        dj_buf_append_text(head, ": ");
+        dj_buf_append_slice(head, headers[i].value);
+        dj_buf_append_byte(head, '\n');
+    }
     call->answer->http_status = status;
 }
 
@@ -71,12 +79,13 @@ static enum deja_status start(struct call *call, const struct dj_client *client,
         headers[count++] = (struct dj_http_header){deja_slice_text("Authorization"),
                                                    deja_slice_text(authorization)};
     }
-    struct dj_outbound_request request = {.method = method,
-                                          .url = url,
-                                          .headers = headers,
-                                          .header_count = count,
-                                          .body = body,
-                                          .total_timeout_ms = TOTAL_TIMEOUT_MS};
+    struct dj_outbound_request request = {
+        .method = method,
+        .url = url,
+        .headers = headers,
+        .header_count = count,
+        .body = body,
+        .total_timeout_ms = client->timeout_ms ? client->timeout_ms : TOTAL_TIMEOUT_MS};
     enum deja_status status = dj_outbound_start(call->outbound, &request, &events, call, &running);
     explicit_bzero(authorization, sizeof authorization);
     return status;
@@ -91,6 +100,7 @@ enum deja_status dj_client_call(const struct dj_client *client, const char *meth
     struct deja_error error = {.message = ""};
     *out_answer = (struct dj_client_answer){.http_status = 0};
     dj_buf_init(&out_answer->body, DJ_CLIENT_BODY_MAX);
+    dj_buf_init(&out_answer->head, HEAD_BYTES_MAX);
     int len = snprintf(url, sizeof url, "%s%s", client->server, path);
     if (len < 0 || (size_t)len >= sizeof url)
         return DEJA_ERR_LIMIT;
@@ -117,8 +127,25 @@ enum deja_status dj_client_call(const struct dj_client *client, const char *meth
     return status;
 }
 
+struct deja_slice dj_client_answer_header(const struct dj_client_answer *answer, const char *name)
+{
+    struct deja_slice rest = dj_buf_slice(&answer->head);
+    size_t name_len = strlen(name);
+    while (rest.len) {
+        const char *end = memchr(rest.data, '\n', rest.len);
+        size_t len = end ? (size_t)(end - rest.data) : rest.len;
+        if (len >= name_len + 2 && rest.data[name_len] == ':' &&
+            strncasecmp(rest.data, name, name_len) == 0)
+            return deja_slice(rest.data + name_len + 2, len - name_len - 2);
+        size_t used = end ? len + 1 : len;
+        rest = deja_slice(rest.data + used, rest.len - used);
+    }
+    return deja_slice(NULL, 0);
+}
+
 void dj_client_answer_fini(struct dj_client_answer *answer)
 {
     dj_buf_fini(&answer->body);
+    dj_buf_fini(&answer->head);
     *answer = (struct dj_client_answer){.http_status = 0};
 }

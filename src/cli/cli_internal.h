@@ -1,0 +1,65 @@
+/* cli/cli_internal.h - what the client commands share: the session, the call, the tables. */
+#ifndef DJ_CLI_CLI_INTERNAL_H
+#define DJ_CLI_CLI_INTERNAL_H
+
+#include "config/command.h"
+#include "net/client.h"
+#include "proto/json.h"
+
+#define DJ_CLI_PATH_MAX 8000u
+
+/* One command line: what the rows of commands.c were filled with, and the server it goes to. */
+struct dj_session {
+    const struct dj_command *command;
+    struct dj_client client;
+    char server[512];
+    struct dj_words words;
+    bool has_color; /* stdout takes colours */
+    bool wants_json, is_plain, has_no_color;
+    const char *flag_server, *flag_key;
+    const char *ttl, *threshold, *name_space, *query, *request;
+    struct dj_arg_values tags;
+    const char *key, *tag, *older_than, *reason; /* selectors */
+    bool is_all, is_dry_run, is_agreed;
+    const char *limit;
+    bool is_once;
+};
+
+/* One call. *out_doc (NULL for an empty answer): the caller's. Returns an exit code; problems are
+ * told on stderr. With --json the body goes to stdout as it came unless is_quiet. */
+int dj_session_call(const struct dj_session *session, const char *method, const char *path,
+                    struct deja_slice body, bool is_quiet, struct dj_json_doc **out_doc);
+int dj_session_misused(const struct dj_session *session, const char *message);
+
+/* "name": "text", unless text is NULL. */
+void dj_session_put_member(struct dj_json_writer *w, const char *name, const char *text);
+/* Whole milliseconds of a --ttl or --older-than; false: told on stderr. */
+bool dj_session_duration(const struct dj_session *session, const char *flag, const char *text,
+                         uint64_t *out_ms);
+/* --limit as a number from 1 to max; absent: fallback. False: told on stderr. */
+bool dj_session_limit(const struct dj_session *session, uint64_t fallback, uint64_t max,
+                      uint64_t *out_limit);
+void dj_percent_encode(struct dj_buf *out, const char *text);
+/* The whole of a file, or of stdin for "-"; failures are told on stderr. */
+enum deja_status dj_read_input(const char *path, struct dj_buf *out) DEJA_NODISCARD;
+
+/* Each takes a parsed session and returns an exit code. */
+int dj_cli_put(struct dj_session *session);        /* entries.c */
+int dj_cli_get(struct dj_session *session);        /* entries.c */
+int dj_cli_del(struct dj_session *session);        /* entries.c */
+int dj_cli_explain(struct dj_session *session);    /* explain.c */
+int dj_cli_invalidate(struct dj_session *session); /* invalidate.c */
+int dj_cli_flush(struct dj_session *session);      /* invalidate.c */
+int dj_cli_feedback(struct dj_session *session);   /* explain.c */
+int dj_cli_stats(struct dj_session *session);      /* watch.c */
+int dj_cli_top(struct dj_session *session);        /* watch.c */
+int dj_cli_tail(struct dj_session *session);       /* watch.c */
+
+struct dj_cli_command {
+    struct dj_command about;
+    int (*run)(struct dj_session *session);
+};
+extern const struct dj_cli_command dj_cli_table[]; /* commands.c */
+extern const size_t dj_cli_count;
+
+#endif

@@ -1,0 +1,165 @@
+/* cli/commands.c - the client commands as tables: to add one, add a row here and its function.
+ *
+ * The texts of --help, of the completions and of the man pages are these.
+ */
+#include "cli/cli.h"
+#include "cli/cli_internal.h"
+
+#define AT(member) offsetof(struct dj_session, member)
+#define ROWS(table)                              \
+    {                                            \
+        (table), sizeof(table) / sizeof *(table) \
+    }
+
+/* clang-format off: tables are read by their columns */
+static const struct dj_command_option common[] = {
+    {"--server", DJ_COMMAND_TEXT, "URL",
+     "The daemon; else $DEJA_SERVER, else http://127.0.0.1:7070", AT(flag_server)},
+    {"--key", DJ_COMMAND_TEXT, "KEY", "The credential that names the tenant; else $DEJA_KEY",
+     AT(flag_key)},
+    {"--json", DJ_COMMAND_SWITCH, NULL, "Print the server's answer as it came", AT(wants_json)},
+    {"--plain", DJ_COMMAND_SWITCH, NULL, "No colours, nothing meant for a terminal", AT(is_plain)},
+    {"--no-color", DJ_COMMAND_SWITCH, NULL, "No colours; as do NO_COLOR and TERM=dumb",
+     AT(has_no_color)},
+};
+static const struct dj_command_option put[] = {
+    {"--ttl", DJ_COMMAND_TEXT, "DURATION", "How long it may be served: 30s, 5m, 1h, 2d", AT(ttl)},
+    {"--tag", DJ_COMMAND_TEXTS, "TAG", "A name to invalidate it by; may be given again", AT(tags)},
+    {"--namespace", DJ_COMMAND_TEXT, "NAME", "Within this namespace of the tenant", AT(name_space)},
+};
+static const struct dj_command_option get[] = {
+    {"--threshold", DJ_COMMAND_TEXT, "0..1", "Similarity from which a rewording is a hit",
+     AT(threshold)},
+    {"--namespace", DJ_COMMAND_TEXT, "NAME", "Within this namespace of the tenant", AT(name_space)},
+};
+static const struct dj_command_option del[] = {
+    {"--query", DJ_COMMAND_TEXT, "PROMPT", "The entry that was stored under this very prompt",
+     AT(query)},
+    {"--namespace", DJ_COMMAND_TEXT, "NAME", "Within this namespace of the tenant", AT(name_space)},
+};
+static const struct dj_command_option explain[] = {
+    {"--request", DJ_COMMAND_TEXT, "FILE", "A whole chat request instead of a prompt; - is stdin",
+     AT(request)},
+    {"--namespace", DJ_COMMAND_TEXT, "NAME", "Within this namespace of the tenant", AT(name_space)},
+};
+static const struct dj_command_option selectors[] = {
+    {"--id", DJ_COMMAND_TEXT, "ID", "One entry, by its id", AT(key)},
+    {"--query", DJ_COMMAND_TEXT, "PROMPT", "The entry stored under this very prompt", AT(query)},
+    {"--tag", DJ_COMMAND_TEXT, "TAG", "Every entry that carries the tag", AT(tag)},
+    {"--namespace", DJ_COMMAND_TEXT, "NAME",
+     "Every entry of the namespace; with --query: its place", AT(name_space)},
+    {"--older-than", DJ_COMMAND_TEXT, "DURATION", "Every entry older than 30s, 5m, 1h, 2d",
+     AT(older_than)},
+    {"--all", DJ_COMMAND_SWITCH, NULL, "Everything of the tenant", AT(is_all)},
+};
+static const struct dj_command_option flush_scope[] = {
+    {"--namespace", DJ_COMMAND_TEXT, "NAME", "Only this namespace of the tenant", AT(name_space)},
+};
+static const struct dj_command_option destructive[] = {
+    {"--reason", DJ_COMMAND_TEXT, "TEXT", "Why, for the records", AT(reason)},
+    {"--dry-run", DJ_COMMAND_SWITCH, NULL, "Only count what would go", AT(is_dry_run)},
+    {"--yes", DJ_COMMAND_SWITCH, NULL, "Do not ask", AT(is_agreed)},
+};
+static const struct dj_command_option top[] = {
+    {"--limit", DJ_COMMAND_TEXT, "N", "So many, 1 to 100; 10", AT(limit)},
+};
+static const struct dj_command_option tail[] = {
+    {"--limit", DJ_COMMAND_TEXT, "N", "So many of the last requests first, 0 to 1000; 10",
+     AT(limit)},
+    {"--once", DJ_COMMAND_SWITCH, NULL, "Print those and end", AT(is_once)},
+};
+/* clang-format on */
+
+const struct dj_cli_command dj_cli_table[] = {
+    {{.name = "put",
+      .summary = "remember an answer",
+      .synopsis = "PROMPT RESPONSE [--ttl DURATION] [--tag TAG]... [--namespace NAME]",
+      .examples = "deja put \"capital of France\" \"Paris\" --ttl 1h --tag geo\n"
+                  "curl -s https://example.com/faq | deja put \"the faq\" -\tRESPONSE - is stdin",
+      .description = "Prints the entry's id. The same prompt again replaces the answer.",
+      .options = {ROWS(put), ROWS(common)}},
+     dj_cli_put},
+    {{.name = "get",
+      .summary = "ask the cache; exit 3 on a miss",
+      .synopsis = "PROMPT [--threshold 0..1] [--namespace NAME]",
+      .examples = "deja get \"France's capital?\" || call_llm\texit 3: not known\n"
+                  "deja get \"France's capital?\" --json\tsimilarity, age and where from",
+      .description = "Finds an answer stored under the same prompt, or under one that means the "
+                     "same.",
+      .options = {ROWS(get), ROWS(common)}},
+     dj_cli_get},
+    {{.name = "del",
+      .summary = "forget an entry",
+      .synopsis = "ID\n--query PROMPT [--namespace NAME]",
+      .examples = "deja del 6f1c09a2d0a94a6c8a3f5b7d9e1c2f30\n"
+                  "deja del --query \"capital of France\"\tnever a neighbour of it",
+      .description = "It is gone from every tier when the command returns.",
+      .options = {ROWS(del), ROWS(common)}},
+     dj_cli_del},
+    {{.name = "explain",
+      .summary = "why a prompt is a hit or a miss",
+      .synopsis = "PROMPT [--namespace NAME]\n--request FILE [--namespace NAME]",
+      .examples = "deja explain \"France's capital?\"\n"
+                  "deja explain --request body.json\ta whole chat request",
+      .description = "Shows the nearest entries, their similarity, the threshold, and which guard "
+                     "refused which.",
+      .options = {ROWS(explain), ROWS(common)}},
+     dj_cli_explain},
+    {{.name = "feedback",
+      .summary = "say that an answer was wrong or right",
+      .synopsis = "ID wrong|right",
+      .examples = "deja feedback 6f1c09a2d0a94a6c8a3f5b7d9e1c2f30 wrong\twithdrawn at once",
+      .description = "The id is the header X-Cache-Id of an answer, or what put, get --json and "
+                     "tail print. A wrong answer is withdrawn from every tier at once.",
+      .options = {ROWS(common)}},
+     dj_cli_feedback},
+    {{.name = "invalidate",
+      .summary = "remove entries by tag, age, namespace",
+      .synopsis = "--id ID | --query PROMPT | --tag TAG\n"
+                  "--namespace NAME | --older-than DURATION | --all",
+      .examples = "deja invalidate --tag geo --dry-run\thow many would go\n"
+                  "deja invalidate --older-than 7d --reason \"new prices\"\n"
+                  "deja invalidate --all --yes",
+      .description = "Prints how many entries were removed. On a terminal it counts first and "
+                     "asks; elsewhere --all needs --yes. A request that is under way cannot bring "
+                     "an entry back.",
+      .options = {ROWS(selectors), ROWS(destructive), ROWS(common)}},
+     dj_cli_invalidate},
+    {{.name = "flush",
+      .summary = "remove everything in the scope",
+      .synopsis = "[--namespace NAME]",
+      .examples = "deja flush --dry-run\nDEJA_KEY=sk-team-a deja flush --yes\tone tenant only",
+      .description = "The same as deja invalidate --all, for the tenant or for one of its "
+                     "namespaces.",
+      .options = {ROWS(flush_scope), ROWS(destructive), ROWS(common)}},
+     dj_cli_flush},
+    {{.name = "stats",
+      .summary = "figures of a running daemon",
+      .synopsis = "",
+      .examples = "deja stats\ndeja stats --json | jq .saved.cost_usd",
+      .description = "Requests, hits, what they saved, and what the tiers hold, for the tenant.",
+      .options = {ROWS(common)}},
+     dj_cli_stats},
+    {{.name = "top",
+      .summary = "the entries that are asked for most",
+      .synopsis = "[--limit N]",
+      .examples = "deja top\ndeja top --limit 50 --json",
+      .options = {ROWS(top), ROWS(common)}},
+     dj_cli_top},
+    {{.name = "tail",
+      .summary = "requests as they are answered",
+      .synopsis = "[--limit N] [--once]",
+      .examples = "deja tail\thit or miss, similarity, time; until Ctrl-C\n"
+                  "deja tail --json | grep hit_semantic\tone JSON object a line\n"
+                  "deja tail --once --limit 100",
+      .description = "Shows the tenant's own requests, without their text.",
+      .options = {ROWS(tail), ROWS(common)},
+      .is_hidden = true /* until the daemon has /api/v1/tail */},
+     dj_cli_tail},
+};
+const size_t dj_cli_count = sizeof dj_cli_table / sizeof *dj_cli_table;
+
+const struct dj_command *dj_cli_command_at(size_t index)
+{
+    return index < dj_cli_count ? &dj_cli_table[index].about : NULL;
+}
