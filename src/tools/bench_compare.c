@@ -35,6 +35,11 @@ static struct dj_bench_change not_compared(const char *why)
     return (struct dj_bench_change){.verdict = DJ_BENCH_NOT_COMPARED, .change = NAN, .why = why};
 }
 
+static bool is_known(const struct dj_bench_spread *spread)
+{
+    return isfinite(spread->median) && isfinite(spread->low) && isfinite(spread->high);
+}
+
 /* A run of one round has no spread but its one value. */
 static bool are_apart(const struct dj_bench_spread *a, const struct dj_bench_spread *b)
 {
@@ -58,7 +63,7 @@ struct dj_bench_change dj_bench_judge(const struct dj_bench_result *before,
         return (struct dj_bench_change){DJ_BENCH_WORSE, NAN, "fewer succeeded"};
     const struct dj_bench_spread *old = &before->figures.medians;
     const struct dj_bench_spread *new = &after->figures.medians;
-    if (!isfinite(old->median) || !isfinite(new->median))
+    if (!is_known(old) || !is_known(new))
         return not_compared("no figure");
     if (old->median == new->median)
         return (struct dj_bench_change){DJ_BENCH_SAME, 0, NULL};

@@ -125,12 +125,13 @@ static enum deja_status measure(struct dj_bench *bench, struct semantic *semanti
                                            .step = embed,
                                            .is_slow = true,
                                            .embedder = embedder};
-    const struct dj_bench_case storing = {.name = "semantic.put",
-                                          .ctx = semantic,
-                                          .step = put,
-                                          .steps_max = QUESTIONS_MAX,
-                                          .is_slow = true,
-                                          .embedder = embedder};
+    const struct dj_bench_case storing = {
+        .name = "semantic.put",
+        .ctx = semantic,
+        .step = put,
+        .steps_max = bench->entries < QUESTIONS_MAX ? bench->entries : QUESTIONS_MAX,
+        .is_slow = true,
+        .embedder = embedder};
     enum deja_status status = dj_bench_measure(bench, &encoding);
     if (status == DEJA_OK)
         status = dj_bench_measure(bench, &storing);
