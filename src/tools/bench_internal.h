@@ -97,6 +97,7 @@ dj_bench_group_fn dj_bench_memory_group;      /* bench_sizes.c */
 dj_bench_group_fn dj_bench_compression_group; /* bench_sizes.c */
 dj_bench_group_fn dj_bench_basic_group;       /* bench_basic.c */
 dj_bench_group_fn dj_bench_exact_group;       /* bench_basic.c */
+dj_bench_group_fn dj_bench_engine_group;      /* bench_engine.c */
 dj_bench_group_fn dj_bench_batch_group;       /* bench_basic.c */
 dj_bench_group_fn dj_bench_semantic_group;    /* bench_semantic.c */
 dj_bench_group_fn dj_bench_server_group;      /* bench_server.c */

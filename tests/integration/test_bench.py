@@ -3,16 +3,18 @@ how long anything took."""
 import copy
 import json
 import re
+import signal
+import subprocess
 
 import pytest
-from daemon import run_cli
+from daemon import BINARY, clean_environment, poll, run_cli
 
 PATIENCE_S = 300.0  # a sanitized build on a busy machine; bounds a hang
 NAMES = [
     "memory.entry", "memory.entry.vector384",
     "basic.put.memory", "basic.lookup.memory", "basic.remove.memory",
     "basic.put.lmdb", "basic.lookup.lmdb", "basic.remove.lmdb",
-    "exact.hit", "exact.miss", "batch.lookup100",
+    "exact.engine.key", "exact.engine.hit", "exact.hit", "exact.miss", "batch.lookup100",
     "semantic.embed", "semantic.put", "semantic.hit",
     *(f"compression.{kind}.{what}" for kind in ("prose", "json", "random") for what in ("ratio", "pack", "unpack")),
 ]
@@ -176,6 +178,29 @@ def test_only_runs_what_is_named_and_prints_a_table():
     assert done.returncode == 0, done.stderr
     assert "compression.json.ratio" in done.stdout
     assert "exact.hit" not in done.stdout
+
+
+def test_interrupted_run_leaves_no_folder(tmp_path):
+    running = subprocess.Popen([BINARY, "bench", "--only", "basic", "--data", tmp_path / "data"],
+                               env=clean_environment({"TMPDIR": str(tmp_path)}), stdout=subprocess.PIPE)
+    try:
+        poll(lambda: list(tmp_path.glob("deja-bench-*")),
+             "the temporary folder")
+        running.send_signal(signal.SIGTERM)
+        out, _ = running.communicate(timeout=PATIENCE_S)
+    finally:
+        if running.poll() is None:
+            running.kill()
+            running.wait()
+    assert running.returncode == -signal.SIGTERM
+    assert not out
+    assert not list(tmp_path.glob("deja-bench-*"))
+
+
+def test_temporary_folder_that_cannot_be_made_is_exit_1_and_named(tmp_path):
+    done = bench("--quick", "--only", "basic", "--data", tmp_path, env={"TMPDIR": str(tmp_path / "nowhere")})
+    assert done.returncode == 1
+    assert "nowhere" in done.stderr and "TMPDIR" in done.stderr
 
 
 def test_out_that_cannot_be_written_is_exit_1(tmp_path):
