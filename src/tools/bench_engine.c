@@ -19,6 +19,7 @@
 struct hit_path {
     struct dj_bench *bench;
     struct dj_loop *loop;
+    struct dj_loop *loops[1]; /* the same; the engine borrows the list */
     struct dj_pool *pool;
     struct dj_metrics *metrics;
     struct dj_engine *engine;
@@ -177,7 +178,6 @@ static void on_put(void *ctx, enum deja_status status, bool stored)
 
 static enum deja_status open_engine(struct hit_path *path)
 {
-    struct dj_loop *loops[1];
     struct dj_store *kept = NULL;
     bool is_discarded = false;
     enum deja_status status = dj_loop_create(0, &path->loop);
@@ -187,13 +187,16 @@ static enum deja_status open_engine(struct hit_path *path)
         status = dj_metrics_create(&path->metrics);
     if (status != DEJA_OK)
         return status;
-    loops[0] = path->loop;
+    path->loops[0] = path->loop;
     const struct dj_assembly assembly = {
         .memory = {.bytes_max = MEMORY_BYTES_MAX,
                    .entries_max = 2 * path->entries,
                    .tenant_entries_max = 2 * path->entries,
                    .loop_count = 1},
-        .engine = {.loops = loops, .loop_count = 1, .pool = path->pool, .metrics = path->metrics},
+        .engine = {.loops = path->loops,
+                   .loop_count = 1,
+                   .pool = path->pool,
+                   .metrics = path->metrics},
     };
     return dj_assemble(&assembly, &path->engine, &kept, &is_discarded, &path->bench->error);
 }
