@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
-from daemon import MODEL, TOOLS, Daemon, run_cli  # noqa: E402
+from daemon import BINARY, MODEL, TOOLS, Daemon, clean_environment, run_cli  # noqa: E402, F401
 
 RESULTS = ROOT / "build" / "bench"
 

@@ -116,7 +116,7 @@ static void fill_entry(const struct put_item *item, struct dj_entry *entry)
         .kind = DJ_ENTRY_API,
         .created_ms = dj_loop_now_ms(request->loop),
         .expires_ms = dj_engine_expiry(context->engine, request->loop, input->ttl_ms,
-                                       atomic_load(&context->policy)->response_ttl_ms),
+                                       atomic_load(&context->policy)->api_ttl_ms),
         .input_tokens = input->input_tokens,
         .output_tokens = input->output_tokens,
         .cost_usd = input->cost_usd,

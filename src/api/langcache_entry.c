@@ -210,7 +210,7 @@ enum deja_status dj_prompt_put(struct dj_request *request, const struct dj_promp
         .kind = DJ_ENTRY_API,
         .created_ms = dj_loop_now_ms(request->loop),
         .expires_ms = dj_engine_expiry(context->engine, request->loop, ttl_ms,
-                                       atomic_load(&context->policy)->response_ttl_ms),
+                                       atomic_load(&context->policy)->api_ttl_ms),
         .query = fingerprint.text,
         .name_space = prompt->name_space,
         .metadata = dj_buf_slice(&metadata),

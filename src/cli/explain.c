@@ -3,6 +3,55 @@
 
 #include "cli/cli_internal.h"
 #include "cli/output.h"
+#include "config/terminal.h"
+
+static struct deja_slice text_of(const struct dj_json *object, const char *name)
+{
+    return dj_json_string(dj_json_get(object, name));
+}
+
+/* "   0.765  guard:entities         2 m  e827dc8c…  What is the capital of France?" */
+static void write_candidate(const struct dj_session *session, const struct dj_json *candidate)
+{
+    struct deja_slice verdict = text_of(candidate, "verdict");
+    struct deja_slice id = text_of(candidate, "id");
+    long long age_s = (long long)dj_json_i64(dj_json_get(candidate, "age_s"), 0);
+    bool is_good = deja_slice_is_equal(verdict, deja_slice_text("ok"));
+    printf("%10.3f  %s%-24.*s%s  ", dj_json_double(dj_json_get(candidate, "similarity"), 0),
+           dj_terminal_color(session->has_color, is_good ? DJ_COLOR_GREEN : DJ_COLOR_YELLOW),
+           (int)verdict.len, verdict.len ? verdict.data : "",
+           dj_terminal_color(session->has_color, DJ_COLOR_NONE));
+    if (age_s < 120)
+        printf("%4lld s  ", age_s);
+    else if (age_s < 7200)
+        printf("%4lld m  ", age_s / 60);
+    else
+        printf("%4lld h  ", age_s / 3600);
+    printf("%-32.*s  ", (int)id.len, id.len ? id.data : "");
+    dj_output_line(stdout, text_of(candidate, "query"));
+}
+
+static void write_explanation(const struct dj_session *session, const struct dj_json *root)
+{
+    bool is_hit = dj_json_bool(dj_json_get(root, "hit"), false);
+    struct deja_slice why = text_of(root, is_hit ? "kind" : "reason");
+    const struct dj_json *candidates = dj_json_get(root, "candidates");
+    printf("%s%s%s: ",
+           dj_terminal_color(session->has_color, is_hit ? DJ_COLOR_GREEN : DJ_COLOR_YELLOW),
+           is_hit ? "hit" : "miss", dj_terminal_color(session->has_color, DJ_COLOR_NONE));
+    dj_output_text(stdout, why);
+    printf("threshold %.2f, embedder ", dj_json_double(dj_json_get(root, "threshold"), 0));
+    dj_output_text(stdout, text_of(root, "embedder"));
+    fputs("searched ", stdout);
+    dj_output_text(stdout, text_of(root, "searched"));
+    if (!dj_json_count(candidates)) {
+        puts("nothing stored is near it");
+        return;
+    }
+    printf("\n%10s  %-24s  %6s  %-32s  %s\n", "SIMILARITY", "VERDICT", "AGE", "ID", "PROMPT");
+    for (struct dj_json_walk walk = dj_json_walk(candidates); dj_json_walk_next(&walk);)
+        write_candidate(session, walk.value);
+}
 
 int dj_cli_explain(struct dj_session *session)
 {
@@ -31,8 +80,10 @@ int dj_cli_explain(struct dj_session *session)
     }
     code = dj_session_call(session, session->request ? "POST" : "GET", path.data,
                            dj_buf_slice(&body), false, &doc);
-    if (code == DJ_EXIT_OK && !session->wants_json)
-        dj_output_flat(stdout, dj_json_root(doc));
+    if (code == DJ_EXIT_OK && session->is_plain)
+        dj_output_flat(stdout, dj_json_root(doc)); /* every detail, a line each */
+    else if (code == DJ_EXIT_OK && !session->wants_json)
+        write_explanation(session, dj_json_root(doc));
 done:
     dj_json_doc_destroy(doc);
     dj_buf_fini(&path);

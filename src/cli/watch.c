@@ -10,14 +10,89 @@
 #define TAIL_LIMIT_MAX 1000u
 #define TOP_LIMIT_MAX 100u
 
+/* ---- stats ---- */
+
+static long long count_of(const struct dj_json *object, const char *name)
+{
+    return (long long)dj_json_i64(dj_json_get(object, name), 0);
+}
+
+static double number_of(const struct dj_json *object, const char *name)
+{
+    return dj_json_double(dj_json_get(object, name), 0);
+}
+
+/* "2.3 KiB" */
+static void write_bytes(double bytes)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    size_t unit = 0;
+    for (; bytes >= 1024 && unit + 1 < sizeof units / sizeof *units; unit++)
+        bytes /= 1024;
+    printf(unit ? "%.1f %s" : "%.0f %s", bytes, units[unit]);
+}
+
+static void write_requests_made(const struct dj_json *root)
+{
+    const struct dj_json *hits = dj_json_get(root, "hits");
+    const struct dj_json *saved = dj_json_get(root, "saved");
+    printf("requests    %lld\n", count_of(root, "requests"));
+    printf("  hits      %lld (%.1f %%): %lld exact, %lld by meaning\n", count_of(hits, "total"),
+           100 * number_of(root, "hit_rate"), count_of(hits, "exact"), count_of(hits, "semantic"));
+    printf("  misses    %lld\n", count_of(root, "misses"));
+    printf("  others    %lld joined a running call, %lld bypassed, %lld refreshed, %lld failed\n",
+           count_of(root, "collapsed"), count_of(root, "bypassed"), count_of(root, "refreshed"),
+           count_of(root, "errors"));
+    printf("saved       %lld tokens in, %lld out, $%.2f, %.1f s\n", count_of(saved, "input_tokens"),
+           count_of(saved, "output_tokens"), number_of(saved, "cost_usd"),
+           number_of(saved, "seconds"));
+}
+
+static void write_kept(const struct dj_json *root)
+{
+    struct dj_json_walk walk = dj_json_walk(dj_json_get(root, "levels"));
+    while (dj_json_walk_next(&walk)) {
+        printf("%-10.*s  %lld entries, ", (int)walk.key.len, walk.key.data,
+               count_of(walk.value, "entries"));
+        write_bytes(number_of(walk.value, "bytes"));
+        fputs(" of ", stdout);
+        write_bytes(number_of(walk.value, "bytes_max"));
+        printf(", %lld hits, %lld evicted, %lld expired\n", count_of(walk.value, "hits"),
+               count_of(walk.value, "evictions"), count_of(walk.value, "expired"));
+    }
+    printf("vectors     %lld, ", count_of(root, "vectors"));
+    write_bytes(number_of(root, "vector_bytes"));
+    puts(dj_json_bool(dj_json_get(root, "index_ready"), false) ? "" : ", still loading");
+}
+
+static void write_stats(const struct dj_json *root)
+{
+    const struct dj_json *feedback = dj_json_get(root, "feedback");
+    struct deja_slice version = dj_json_string(dj_json_get(root, "version"));
+    struct deja_slice tenant = dj_json_string(dj_json_get(root, "tenant"));
+    printf("Deja %.*s, up %lld s, tenant %.*s\n\n", (int)version.len,
+           version.len ? version.data : "", count_of(root, "uptime_s"), (int)tenant.len,
+           tenant.len ? tenant.data : "");
+    write_requests_made(root);
+    write_kept(root);
+    printf("feedback    %lld right, %lld wrong\n", count_of(feedback, "right"),
+           count_of(feedback, "wrong"));
+    printf("thresholds  %.3g for answers, %.3g for the cache API\n", number_of(root, "threshold"),
+           number_of(root, "api_threshold"));
+    fputs("embedder    ", stdout);
+    dj_output_text(stdout, dj_json_string(dj_json_get(dj_json_get(root, "embedder"), "id")));
+}
+
 int dj_cli_stats(struct dj_session *session)
 {
     struct dj_json_doc *doc = NULL;
     if (session->words.count)
         return dj_session_misused(session, "takes no words");
     int code = dj_session_call(session, "GET", "/api/v1/stats", deja_slice_text(""), false, &doc);
-    if (code == DJ_EXIT_OK && !session->wants_json)
-        dj_output_flat(stdout, dj_json_root(doc));
+    if (code == DJ_EXIT_OK && session->is_plain)
+        dj_output_flat(stdout, dj_json_root(doc)); /* every figure, a line each */
+    else if (code == DJ_EXIT_OK && !session->wants_json)
+        write_stats(dj_json_root(doc));
     dj_json_doc_destroy(doc);
     return code;
 }

@@ -5,6 +5,7 @@
 
 #include "cli/cli.h"
 #include "daemon/settings.h"
+#include "tools/bench.h"
 #include "tools/config_tool.h"
 #include "tools/doctor.h"
 #include "tools/eval.h"
@@ -124,6 +125,7 @@ void dj_parts_collect(struct dj_parts *parts)
         add(parts, client);
     add(parts, &dj_model_command);
     add(parts, &dj_eval_command);
+    add(parts, &dj_bench_command);
     add(parts, &dj_config_command);
     add(parts, &dj_doctor_command);
     add(parts, &dj_completions_command);

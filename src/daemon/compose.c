@@ -127,7 +127,9 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
     bool is_discarded = false;
     struct dj_assembly assembly = {
         .memory = {.bytes_max = settings->l1.bytes_max,
-                   .entries_max = settings->l1.entries_max,
+                   /* Off: only what has just been answered passes through. */
+                   .entries_max =
+                       settings->l1.is_enabled ? settings->l1.entries_max : daemon->loop_count,
                    .tenant_entries_max = settings->tenant.entries_max,
                    .loop_count = daemon->loop_count,
                    .gone = on_gone,
@@ -170,6 +172,7 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
     *policy = (struct dj_proxy_policy){
         .response_ttl_ms = settings->ttl.response_ms,
         .embedding_ttl_ms = settings->ttl.embedding_ms,
+        .api_ttl_ms = settings->ttl.api_ms,
         .refusal_ttl_ms = settings->ttl.refusal_ms,
         .record_bytes_max = settings->proxy.record_bytes_max,
         .followers_max = settings->proxy.followers_max,

@@ -17,6 +17,7 @@
 #include "daemon/demo.h"
 #include "daemon/serve.h"
 #include "daemon/settings.h"
+#include "tools/bench.h"
 #include "tools/config_tool.h"
 #include "tools/doctor.h"
 #include "tools/eval.h"
@@ -348,6 +349,21 @@ static int run_eval(struct invocation *invocation)
     return code;
 }
 
+static int run_bench(struct invocation *invocation)
+{
+    struct dj_settings_source source = source_of(invocation);
+    struct dj_diagnostics diagnostics = {.error_count = 0};
+    struct dj_settings settings = {.data_dir = NULL};
+    enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, NULL);
+    int code = DJ_EXIT_CONFIG;
+    write_diagnostics(&diagnostics);
+    dj_diagnostics_fini(&diagnostics);
+    if (status == DEJA_OK)
+        code = dj_tool_bench(settings.semantic.model_dir, invocation->argc, invocation->argv);
+    dj_settings_fini(&settings);
+    return code;
+}
+
 static int run_client(struct invocation *invocation)
 {
     return dj_cli_run(invocation->argc, invocation->argv, (const char *const *)environ);
@@ -403,15 +419,11 @@ static const struct runner {
     const struct dj_command *about;
     int (*run)(struct invocation *invocation);
 } runners[] = {
-    {&dj_serve_command, run_serve},
-    {&dj_demo_command, run_demo},
-    {&dj_model_command, run_model},
-    {&dj_eval_command, run_eval},
-    {&dj_config_command, run_config},
-    {&dj_doctor_command, run_doctor},
-    {&dj_completions_command, run_completions},
-    {&dj_version_command, run_version},
-    {&dj_help_command, run_help},
+    {&dj_serve_command, run_serve},     {&dj_demo_command, run_demo},
+    {&dj_model_command, run_model},     {&dj_eval_command, run_eval},
+    {&dj_bench_command, run_bench},     {&dj_config_command, run_config},
+    {&dj_doctor_command, run_doctor},   {&dj_completions_command, run_completions},
+    {&dj_version_command, run_version}, {&dj_help_command, run_help},
     {&dj_manual_command, run_manual},
 };
 /* clang-format on */

@@ -172,9 +172,14 @@ int64_t dj_clock_now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+uint64_t dj_clock_monotonic_ns(void)
+{
+    return uv_hrtime();
+}
+
 uint64_t dj_clock_monotonic_us(void)
 {
-    return uv_hrtime() / 1000;
+    return dj_clock_monotonic_ns() / 1000;
 }
 
 int64_t dj_loop_now_ms(const struct dj_loop *loop)

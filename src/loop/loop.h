@@ -39,6 +39,7 @@ uint64_t dj_loop_monotonic_us(const struct dj_loop *loop); /* fresh, for duratio
 /* The same clocks for threads that are not loops (workers, tools). */
 int64_t dj_clock_now_ms(void);
 uint64_t dj_clock_monotonic_us(void);
+uint64_t dj_clock_monotonic_ns(void);
 
 typedef void dj_timer_fn(void *ctx);
 enum deja_status dj_timer_create(struct dj_loop *loop, void *ctx, dj_timer_fn *on_timer,

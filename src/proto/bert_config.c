@@ -67,10 +67,11 @@ static enum deja_status read_config(yyjson_val *root, struct dj_bert_config *con
         memcpy((char *)config + sizes[i].offset, &value, sizeof value);
     }
     yyjson_val *epsilon = yyjson_obj_get(root, "layer_norm_eps");
-    double value = epsilon ? yyjson_get_num(epsilon) : 1e-12;
-    if (!(value >= 0.0 && value <= 1.0))
+    float value = (float)(epsilon ? yyjson_get_num(epsilon) : 1e-12);
+    /* Also what is only 0 as a float: a row of equal numbers would be divided by it. */
+    if (!(value > 0.0F && value <= 1.0F))
         return deja_error_set(error, DEJA_ERR_INVALID, "config.json: layer_norm_eps");
-    config->layer_norm_epsilon = (float)value;
+    config->layer_norm_epsilon = value;
     if (config->hidden % config->heads)
         return deja_error_set(error, DEJA_ERR_INVALID,
                               "config.json: hidden_size is no multiple of num_attention_heads");

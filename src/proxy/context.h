@@ -25,6 +25,7 @@
 struct dj_proxy_policy {
     uint64_t response_ttl_ms;
     uint64_t embedding_ttl_ms;
+    uint64_t api_ttl_ms; /* entries put without one */
     uint64_t refusal_ttl_ms;
     uint64_t record_bytes_max; /* 8 MiB */
     uint32_t followers_max;    /* 10,000 per flight */

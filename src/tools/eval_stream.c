@@ -10,7 +10,6 @@
  */
 #include "tools/eval_stream.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +22,7 @@
 #include "policy/reuse.h"
 #include "proto/json.h"
 #include "simd/simd.h"
+#include "tools/file.h"
 
 #define BATCH_MAX 32u
 #define VERDICT_UNKNOWN UINT32_MAX
@@ -66,31 +66,6 @@ static uint64_t hash_key(void *ctx, struct deja_slice key)
 {
     (void)ctx; /* a file the user chose to measure: no flooding to fear */
     return dj_hash64(key.data, key.len, 0);
-}
-
-static enum deja_status read_file(const char *path, struct dj_buf *out, struct deja_error *error)
-{
-    FILE *file = fopen(path, "rb");
-    if (!file)
-        return deja_error_set(error, DEJA_ERR_NOT_FOUND, "%s: %s", path, strerror(errno));
-    enum deja_status status = DEJA_OK;
-    for (;;) {
-        char *room = dj_buf_reserve(out, 1u << 16);
-        if (!room) {
-            status = deja_error_set(error, out->status, "%s: larger than memory or %llu bytes",
-                                    path, (unsigned long long)DJ_EVAL_FILE_BYTES_MAX);
-            break;
-        }
-        size_t len = fread(room, 1, 1u << 16, file);
-        out->len += len;
-        if (len == 0)
-            break;
-    }
-    if (status == DEJA_OK && ferror(file))
-        status = deja_error_set(error, DEJA_ERR_IO, "%s: cannot be read", path);
-    if (fclose(file) != 0 && status == DEJA_OK)
-        status = deja_error_set(error, DEJA_ERR_IO, "%s: cannot be read", path);
-    return status;
 }
 
 /* The number of key in map, a new one when it is not there. */
@@ -231,7 +206,7 @@ enum deja_status dj_eval_stream_create(const char *path, struct dj_eval_stream *
         status = dj_map_create(DJ_EVAL_TEXTS_MAX, hash_key, NULL, &stream->class_ids);
     if (status != DEJA_OK)
         goto done;
-    status = read_file(path, &text, error);
+    status = dj_tool_read_file(path, &text, error);
     if (status == DEJA_OK)
         status = read_lines(stream, dj_buf_slice(&text), path, error);
     dj_buf_fini(&text);

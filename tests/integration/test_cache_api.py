@@ -307,3 +307,25 @@ def test_entries_and_proxied_answers_do_not_mix(http, word):
 
 def test_unknown_tenant_id_shapes_are_harmless(http):
     assert http.get(f"{ENTRIES}/{uuid.uuid4()}").status_code == 404
+
+
+# -- settings --
+
+def test_entries_without_a_ttl_live_as_long_as_configured(spawn, key, word):
+    with make_http(spawn(config="ttl: {api: 100s, response: 1h, jitter: 0}\n"), key) as client:
+        put(client, word)
+        entry = put(client, word).json()["id"]
+        assert 90 <= client.get(f"{ENTRIES}/{entry}").json()["ttl_s"] <= 100
+        put(client, f"{word} proxied")
+        ask(client, word)
+        assert "ttl=3" in ask(client, word).headers["cache-status"]  # 3,600 s or a little less
+
+
+def test_memory_that_is_switched_off_answers_from_the_next_tier(spawn, key, word):
+    with make_http(spawn(config="l1: {enabled: false}\n"), key) as client:
+        for number in range(30):
+            put(client, f"{word} {number}")
+        found = [lookup(client, f"{word} {number}") for number in range(30)]
+        assert all(one["hit"] for one in found)
+        assert sum(one["tier"] == "lmdb" for one in found) >= 25
+        assert client.get("/api/v1/stats").json()["levels"]["memory"]["entries"] <= 8

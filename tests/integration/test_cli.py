@@ -1,5 +1,7 @@
 """The command line: exit codes, results on stdout, messages on stderr, --json."""
 import json
+import os
+import re
 import shutil
 import subprocess
 
@@ -122,6 +124,12 @@ def test_stats_and_explain_are_readable_and_json(daemon, word):
     for args in (["stats"], ["explain", word]):
         assert daemon.cli(*args).stdout.strip()
         json.loads(daemon.cli(*args, "--json").stdout)
+    assert "hits" in daemon.cli("stats").stdout
+    assert re.search(r"(?m)^levels\.memory\.entries\s+\d+$", daemon.cli("stats", "--plain").stdout)
+    assert re.match(r"hit: exact\n", daemon.cli("explain", word).stdout)
+    near = daemon.cli("explain", f"{word} 5 apples").stdout
+    assert re.match(r"miss: \S+\n", near) and word in near
+
 
 
 def test_bad_input_is_exit_1_with_the_conditions_name(daemon):
@@ -221,3 +229,29 @@ def test_eval_on_the_dev_streams_reaches_the_floor(models):
         print(f"\n{stream['stream']}: {stream['hits'] / stream['requests']:.1%} hits, "
               f"{wrong:.2%} wrong of requests, {stream['wrong_per_hit']:.1%} of hits {stream['interval']}")
         assert wrong <= 0.05
+
+
+def on_terminal(daemon, answer, *args):
+    """deja ARGS with a terminal as its input: (exit code, all it said)."""
+    from daemon import BINARY, clean_environment
+
+    ours, theirs = os.openpty()
+    process = subprocess.Popen([str(BINARY), *args], env=clean_environment({"DEJA_SERVER": daemon.url}), stdin=theirs,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    os.close(theirs)
+    os.write(ours, answer)
+    said, _ = process.communicate(timeout=60)
+    os.close(ours)
+    return process.returncode, said
+
+
+def test_a_terminal_is_asked_before_entries_go(daemon, word):
+    for number in range(3):
+        daemon.cli("put", f"{word} {number}", "x", "--namespace", word)
+    code, said = on_terminal(daemon, b"n\n", "invalidate", "--namespace", word)
+    assert code == 1
+    assert "3 entries would be removed" in said and "nothing was removed" in said
+    assert daemon.cli("get", f"{word} 0", "--namespace", word).returncode == 0
+    code, said = on_terminal(daemon, b"y\n", "invalidate", "--namespace", word)
+    assert code == 0, said
+    assert daemon.cli("get", f"{word} 0", "--namespace", word).returncode == 3

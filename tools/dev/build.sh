@@ -128,8 +128,12 @@ word_bench() {
     all | semantic)
         say "semantic hit with the embedding inside"
         python3 bench/semantic_hit.py "${@:2}"
+        ;;&
+    all | suite)
+        say "deja bench"
+        python3 bench/suite.py "${@:2}"
         ;;
-    exact) ;;
-    *) die "which one? ./dev bench [exact|semantic]" ;;
+    exact | semantic) ;;
+    *) die "which one? ./dev bench [exact|semantic|suite]" ;;
     esac
 }

@@ -160,7 +160,8 @@ static inline int set_up(void **state)
         assert_int_equal(dj_loop_create(i, &fixture->loops[i]), DEJA_OK);
     assert_int_equal(dj_pool_create("test", 2, 1024, &fixture->pool), DEJA_OK);
     assert_int_equal(dj_metrics_create(&fixture->metrics), DEJA_OK);
-    fixture->policy = (struct dj_proxy_policy){.response_ttl_ms = 3600000, .query_chars_max = 1000};
+    fixture->policy = (struct dj_proxy_policy){
+        .response_ttl_ms = 3600000, .api_ttl_ms = 3600000, .query_chars_max = 1000};
     identity_init(fixture);
     fixture->context.engine = engine_create(fixture);
     fixture->context.metrics = fixture->metrics;

@@ -48,6 +48,10 @@ static void what_cannot_be_computed_is_refused_with_a_reason(void **state)
          DEJA_ERR_UNSUPPORTED, "hidden_act"},
         {"{\"hidden_size\":384,\"num_attention_heads\":12,\"model_type\":\"gpt2\"," SIZES "}",
          DEJA_ERR_UNSUPPORTED, "model_type"},
+        {"{\"hidden_size\":384,\"num_attention_heads\":12,\"layer_norm_eps\":0," SIZES "}",
+         DEJA_ERR_INVALID, "layer_norm_eps"},
+        {"{\"hidden_size\":384,\"num_attention_heads\":12,\"layer_norm_eps\":1e-300," SIZES "}",
+         DEJA_ERR_INVALID, "layer_norm_eps"},
         {"{\"hidden_size\":384,\"num_attention_heads\":12,\"layer_norm_eps\":-1," SIZES "}",
          DEJA_ERR_INVALID, "layer_norm_eps"},
     };
