@@ -27,7 +27,7 @@ struct dj_bench {
     uint64_t fill_us;      /* at most, to fill a cache beforehand */
     uint64_t entries;      /* a full cache has */
     const char *model_dir; /* borrowed; NULL: none, lexical */
-    const char *server;    /* borrowed; NULL: no such group */
+    const char *server;    /* borrowed; a checked URL; NULL: no such group */
     const char *key;       /* borrowed; may be NULL */
     uint32_t clients;
     struct deja_error error; /* what went wrong, when a group fails */
