@@ -151,7 +151,16 @@ void dj_found_count(struct dj_request *request, const struct dj_found *found)
         result = DJ_RESULT_ERROR;
     else if (found->value)
         result = found->kind == DJ_HIT_SEMANTIC ? DJ_RESULT_HIT_SEMANTIC : DJ_RESULT_HIT_EXACT;
-    dj_telemetry_request(telemetry, request->tenant, "api", result, level, seconds);
+    dj_telemetry_request(
+        telemetry,
+        &(struct dj_finished){.tenant = request->tenant,
+                              .api = "api",
+                              .result = result,
+                              .level = level,
+                              .seconds = seconds,
+                              .similarity = found->similarity,
+                              .entry_id = found->value ? dj_value_entry(found->value)->id : NULL,
+                              .now_ms = dj_loop_now_ms(request->loop)});
     dj_telemetry_lookup(telemetry, &(struct dj_telemetry_lookup){
                                        .is_hit = found->value != NULL,
                                        .level = level,

@@ -10,6 +10,8 @@
  * there writes out what is only in memory and removes nothing; here an acknowledged put needs no
  * such thing, so it does nothing.
  */
+#include <math.h>
+
 #include "api/handlers.h"
 #include "api/langcache_entry.h"
 
@@ -91,9 +93,9 @@ void dj_gptcache_put(struct dj_request *request)
 
 /* ---- get ---- */
 
-/* value NULL: a miss. */
+/* value NULL: a miss; similarity NaN: none was measured. */
 static void answer_get(struct gptcache *call, const struct dj_value *value, enum dj_hit_kind kind,
-                       const char *level)
+                       const char *level, double similarity)
 {
     struct dj_request *request = call->request;
     struct dj_telemetry *telemetry = request->api->proxy->telemetry;
@@ -113,7 +115,15 @@ static void answer_get(struct gptcache *call, const struct dj_value *value, enum
     else
         dj_json_put_null(&w);
     dj_json_end_object(&w);
-    dj_telemetry_request(telemetry, request->tenant, "gptcache", result, level, seconds);
+    dj_telemetry_request(telemetry,
+                         &(struct dj_finished){.tenant = request->tenant,
+                                               .api = "gptcache",
+                                               .result = result,
+                                               .level = level,
+                                               .seconds = seconds,
+                                               .similarity = similarity,
+                                               .entry_id = value ? dj_value_entry(value)->id : NULL,
+                                               .now_ms = dj_loop_now_ms(request->loop)});
     dj_prompt_count(request, "lookup", level, value ? "hit" : "miss");
     if (value) {
         dj_telemetry_saved(telemetry, dj_value_entry(value));
@@ -125,7 +135,8 @@ static void answer_get(struct gptcache *call, const struct dj_value *value, enum
 
 static void on_found(void *ctx, const struct dj_lookup_result *result)
 {
-    answer_get(ctx, result->value, result->kind, result->value ? result->level : "none");
+    answer_get(ctx, result->value, result->kind, result->value ? result->level : "none",
+               result->similarity > 0 ? (double)result->similarity : NAN);
 }
 
 static void get_body(struct dj_request *request)
@@ -142,7 +153,7 @@ static void get_body(struct dj_request *request)
     }
     struct dj_value *value = dj_engine_find(engine, request->loop, &fingerprint.key, 0);
     if (value) {
-        answer_get(call, value, dj_engine_hit_kind(value, fingerprint.exact), "memory");
+        answer_get(call, value, dj_engine_hit_kind(value, fingerprint.exact), "memory", 1);
         dj_value_unref(value);
         return;
     }
@@ -152,7 +163,7 @@ static void get_body(struct dj_request *request)
                                               .is_threshold_free = true};
     if (dj_engine_lookup(engine, request->loop, &fingerprint, &options, NULL, call, on_found) !=
         DEJA_OK)
-        answer_get(call, NULL, DJ_HIT_NONE, "none"); /* out of memory: a miss (I4) */
+        answer_get(call, NULL, DJ_HIT_NONE, "none", NAN); /* out of memory: a miss (I4) */
 }
 
 void dj_gptcache_get(struct dj_request *request)

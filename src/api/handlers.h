@@ -19,6 +19,8 @@ void dj_invalidate_query(struct dj_request *request); /* DELETE /api/v1/entries?
 /* access.c */
 void dj_top(struct dj_request *request);      /* GET /api/v1/top */
 void dj_feedback(struct dj_request *request); /* POST /api/v1/feedback */
+/* tail.c */
+void dj_tail(struct dj_request *request); /* GET /api/v1/tail */
 /* explain.c */
 void dj_explain(struct dj_request *request); /* GET and POST /api/v1/explain */
 /* stats.c */

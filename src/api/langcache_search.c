@@ -232,7 +232,15 @@ static void count(struct search *search, const struct hit *best, enum strategy s
     if (best)
         result = strategy == STRATEGY_EXACT ? DJ_RESULT_HIT_EXACT : DJ_RESULT_HIT_SEMANTIC;
     const char *level = best && search->level ? search->level : "none";
-    dj_telemetry_request(telemetry, request->tenant, "langcache", result, level, seconds);
+    dj_telemetry_request(
+        telemetry, &(struct dj_finished){.tenant = request->tenant,
+                                         .api = "langcache",
+                                         .result = result,
+                                         .level = level,
+                                         .seconds = seconds,
+                                         .similarity = best ? best->similarity : NAN,
+                                         .entry_id = best ? dj_value_entry(best->value)->id : NULL,
+                                         .now_ms = dj_loop_now_ms(request->loop)});
     dj_prompt_count(request, "lookup", level, best ? "hit" : "miss");
     if (best)
         dj_telemetry_saved(telemetry, dj_value_entry(best->value));

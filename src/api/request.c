@@ -306,6 +306,12 @@ void dj_request_answer(struct dj_request *request, int status, const char *media
                     body ? dj_buf_slice(body) : deja_slice(NULL, 0));
 }
 
+void dj_request_abandon(struct dj_request *request)
+{
+    end_once(request, 0, NULL);
+    release(request, 0);
+}
+
 static void end_with(struct dj_request *request, int status, const char *type, const char *detail)
 {
     struct dj_problem problem = {.status = status,

@@ -2,7 +2,8 @@
  *
  * A request lives in its exchange's arena and ends with exactly one of dj_request_answer,
  * dj_request_problem, dj_request_refuse; after that neither it nor the exchange may be touched. The
- * exchange is not watched, so it stays valid until answered even if the client has left.
+ * exchange is not watched, so it stays valid until answered even if the client has left; who waits
+ * for long does watch it, and ends with dj_request_abandon then.
  * Trust: everything of the request is untrusted. Threads: the exchange's loop.
  */
 #ifndef DJ_API_REQUEST_H
@@ -69,6 +70,8 @@ void dj_request_answer(struct dj_request *request, int status, const char *media
                        const struct dj_buf *body);
 void dj_request_problem(struct dj_request *request, int status, const char *type,
                         const char *detail);
+/* Ends the request without an answer: from a watcher of its exchange whose client has left. */
+void dj_request_abandon(struct dj_request *request);
 /* A status of the engine as a problem. */
 void dj_request_refuse(struct dj_request *request, enum deja_status status);
 

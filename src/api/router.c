@@ -46,6 +46,7 @@ static const struct route routes[] = {
     {"POST", "/api/v1/explain", ACCESS_TENANT, true, dj_explain},
     {"GET", "/api/v1/stats", ACCESS_TENANT, false, dj_stats},
     {"GET", "/api/v1/top", ACCESS_TENANT, false, dj_top},
+    {"GET", "/api/v1/tail", ACCESS_TENANT, false, dj_tail},
     {"POST", "/api/v1/feedback", ACCESS_TENANT, true, dj_feedback},
     {"POST", "/v1/caches/*/entries", ACCESS_TENANT, true, dj_langcache_set},
     {"DELETE", "/v1/caches/*/entries", ACCESS_TENANT, true, dj_langcache_remove_matching},

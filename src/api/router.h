@@ -32,7 +32,8 @@ struct dj_api {
     struct dj_idempotency *idempotency; /* NULL: Idempotency-Key is not obeyed */
     void (*reload)(void *ctx);          /* starts what SIGHUP does; any loop; NULL: 501 */
     void *reload_ctx;
-    _Atomic bool is_draining; /* /readyz answers 503 */
+    _Atomic bool is_draining;      /* /readyz answers 503 */
+    _Atomic uint32_t tail_waiters; /* clients that wait at /api/v1/tail */
     int64_t started_ms;
     _Atomic uint64_t request_seed; /* of made-up request ids; drawn at the first one */
     _Atomic uint64_t request_count;

@@ -153,8 +153,7 @@ const struct dj_cli_command dj_cli_table[] = {
                   "deja tail --json | grep hit_semantic\tone JSON object a line\n"
                   "deja tail --once --limit 100",
       .description = "Shows the tenant's own requests, without their text.",
-      .options = {ROWS(tail), ROWS(common)},
-      .is_hidden = true /* until the daemon has /api/v1/tail */},
+      .options = {ROWS(tail), ROWS(common)}},
      dj_cli_tail},
 };
 const size_t dj_cli_count = sizeof dj_cli_table / sizeof *dj_cli_table;

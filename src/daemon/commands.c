@@ -28,6 +28,27 @@ const struct dj_command dj_serve_command = {
     .takes_settings = true,
 };
 
+static const struct dj_command_option demo_options[] = {
+    {"--json", DJ_COMMAND_SWITCH, NULL, "One JSON object with the steps and what they saved",
+     offsetof(struct dj_demo_flags, wants_json)},
+    {"--plain", DJ_COMMAND_SWITCH, NULL, "No colours", offsetof(struct dj_demo_flags, is_plain)},
+    {"--no-color", DJ_COMMAND_SWITCH, NULL, "No colours; as do NO_COLOR and TERM=dumb",
+     offsetof(struct dj_demo_flags, has_no_color)},
+};
+
+const struct dj_command dj_demo_command = {
+    .name = "demo",
+    .summary = "see it work, in seconds, without a key",
+    .synopsis = "[--json]",
+    .examples = "deja demo\ta miss, hits, a refused hit, and what they save\n"
+                "deja demo --json | jq .saved",
+    .description = "Runs a cache and a small built-in model on free ports of this machine, asks it "
+                   "questions, shows what became of each, and removes everything again. No key, "
+                   "account or network is needed. Exit 1: a step did not show what it claims.",
+    .options = {{demo_options, sizeof demo_options / sizeof *demo_options}},
+    .takes_settings = true,
+};
+
 const struct dj_command dj_completions_command = {
     .name = "completions",
     .summary = "completion of commands and flags for a shell",
@@ -65,6 +86,7 @@ static const char overview[] =
     "Deja answers repeated and reworded AI requests from its memory.\n"
     "\n"
     "examples:\n"
+    "  deja demo                                    see it work: no key, no network\n"
     "  deja serve                                   start on http://127.0.0.1:7070\n"
     "  OPENAI_BASE_URL=http://127.0.0.1:7070/v1 python app.py\n"
     "  deja put \"capital of France\" \"Paris\"         remember an answer\n"
@@ -97,6 +119,7 @@ void dj_parts_collect(struct dj_parts *parts)
     parts->manual.commands = parts->commands;
     parts->manual.settings = dj_settings_table(&parts->manual.setting_count);
     add(parts, &dj_serve_command);
+    add(parts, &dj_demo_command);
     for (size_t i = 0; (client = dj_cli_command_at(i)) != NULL; i++)
         add(parts, client);
     add(parts, &dj_model_command);

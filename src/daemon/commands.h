@@ -14,6 +14,11 @@ struct dj_serve_flags {
     bool is_check_only;
 };
 
+struct dj_demo_flags {
+    bool wants_json, is_plain, has_no_color;
+};
+
+extern const struct dj_command dj_demo_command;  /* parsed into struct dj_demo_flags */
 extern const struct dj_command dj_serve_command; /* parsed into struct dj_serve_flags */
 extern const struct dj_command dj_completions_command;
 extern const struct dj_command dj_version_command;

@@ -36,6 +36,7 @@ struct dj_daemon {
     const struct dj_settings *settings; /* of the start, as are options */
     const struct dj_options *options;
     const struct dj_settings_source *source;
+    const struct dj_serve_hooks *hooks; /* NULL: none */
     struct dj_log *log;
     struct dj_metrics *metrics;
     struct dj_telemetry *telemetry;
@@ -71,6 +72,7 @@ struct dj_daemon {
     struct dj_timer *settle;   /* loop 0: waits until nothing is under way */
     uint32_t settle_turns;
     struct dj_task reload_task;
+    struct dj_task stop_task;
     _Atomic bool is_reload_posted;
     bool is_stopping; /* loop 0 */
     bool is_settled;  /* nothing was under way when the loops ended */

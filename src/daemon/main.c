@@ -13,6 +13,7 @@
 #include "cli/manual.h"
 #include "config/suggest.h"
 #include "daemon/commands.h"
+#include "daemon/demo.h"
 #include "daemon/serve.h"
 #include "daemon/settings.h"
 #include "tools/bench.h"
@@ -158,7 +159,7 @@ static int serve_with(struct invocation *invocation, bool is_check_only)
     if (is_check_only)
         puts("configuration is valid");
     else
-        code = dj_daemon_serve(&settings, options, &source);
+        code = dj_daemon_serve(&settings, options, &source, NULL);
     dj_settings_fini(&settings);
     dj_options_destroy(options);
     return code;
@@ -194,6 +195,30 @@ static int run_serve(struct invocation *invocation)
     if (words.count)
         return usage_error("serve", "takes flags only, not ", words.items[0]);
     return serve_with(invocation, flags.is_check_only);
+}
+
+/* What the settings say of the model holds for the demo too; the rest is its own. */
+static int run_demo(struct invocation *invocation)
+{
+    struct dj_settings_source source = source_of(invocation);
+    struct dj_demo_flags flags = {.wants_json = false};
+    struct dj_words words;
+    struct deja_error error;
+    struct dj_diagnostics diagnostics = {.error_count = 0};
+    struct dj_settings settings = {.data_dir = NULL};
+    if (dj_command_parse(&dj_demo_command, invocation->argc - 1, invocation->argv + 1, &flags,
+                         &words, &error) != DEJA_OK)
+        return dj_command_misused(&dj_demo_command, error.message);
+    if (words.count)
+        return dj_command_misused(&dj_demo_command, "takes no words");
+    enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, NULL);
+    write_diagnostics(&diagnostics);
+    dj_diagnostics_fini(&diagnostics);
+    if (status != DEJA_OK)
+        return DJ_EXIT_CONFIG;
+    int code = dj_demo_run(&settings, &flags, (const char *const *)environ);
+    dj_settings_fini(&settings);
+    return code;
 }
 
 static int run_config(struct invocation *invocation)
@@ -325,10 +350,15 @@ static const struct runner {
     const struct dj_command *about;
     int (*run)(struct invocation *invocation);
 } runners[] = {
-    {&dj_serve_command, run_serve},     {&dj_model_command, run_model},
-    {&dj_eval_command, run_eval},       {&dj_bench_command, run_bench},
-    {&dj_config_command, run_config},   {&dj_completions_command, run_completions},
-    {&dj_version_command, run_version}, {&dj_help_command, run_help},
+    {&dj_serve_command, run_serve},
+    {&dj_demo_command, run_demo},
+    {&dj_model_command, run_model},
+    {&dj_eval_command, run_eval},
+    {&dj_bench_command, run_bench},
+    {&dj_config_command, run_config},
+    {&dj_completions_command, run_completions},
+    {&dj_version_command, run_version},
+    {&dj_help_command, run_help},
     {&dj_manual_command, run_manual},
 };
 

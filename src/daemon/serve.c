@@ -103,6 +103,9 @@ static void on_drain_delay(void *ctx)
 /* Not ready first, closed later: who balances by /readyz must not send to a closed port. */
 static void start_drain(struct dj_daemon *daemon)
 {
+    daemon->is_stopping = true;
+    if (daemon->hooks)
+        daemon->hooks->on_stopping(daemon->hooks->ctx);
     atomic_store(&daemon->api.is_draining, true);
     dj_notify("STOPPING=1\nSTATUS=Running requests are finished");
     dj_log_write(daemon->log, DJ_LOG_INFO, "stopping: running requests are finished first", NULL);
@@ -186,8 +189,20 @@ static void on_signal(void *ctx, int signal_number)
     }
     if (daemon->is_stopping)
         _exit(EXIT_FORCED); /* asked twice: end at once */
-    daemon->is_stopping = true;
     start_drain(daemon);
+}
+
+static void run_stop(void *ctx)
+{
+    struct dj_daemon *daemon = ctx;
+    if (!daemon->is_stopping)
+        start_drain(daemon);
+}
+
+void dj_daemon_stop(struct dj_daemon *daemon)
+{
+    daemon->stop_task = (struct dj_task){.run = run_stop, .ctx = daemon};
+    dj_loop_post(daemon->loops[0], &daemon->stop_task);
 }
 
 static enum deja_status watch_signals(struct dj_daemon *daemon)
@@ -283,7 +298,11 @@ static enum deja_status run(struct dj_daemon *daemon)
     if (dj_pool_submit(daemon->work, &daemon->load) != DEJA_OK)
         load_vectors(daemon);
     dj_telemetry_reloaded(daemon->telemetry, true, dj_clock_now_ms());
-    print_welcome(daemon);
+    if (daemon->hooks)
+        daemon->hooks->on_ready(daemon->hooks->ctx, daemon,
+                                dj_http_server_port(daemon->nodes[0].servers[0]));
+    else
+        print_welcome(daemon);
     dj_notify("READY=1\nSTATUS=Serving");
     dj_loop_run(daemon->loops[0]);
     for (uint32_t i = 1; i < daemon->loop_count; i++)
@@ -325,7 +344,7 @@ static void abandon(struct dj_daemon *daemon)
 }
 
 int dj_daemon_serve(const struct dj_settings *settings, const struct dj_options *options,
-                    const struct dj_settings_source *source)
+                    const struct dj_settings_source *source, const struct dj_serve_hooks *hooks)
 {
     struct deja_error error = {""};
     struct dj_telemetry_totals totals = {0};
@@ -337,6 +356,7 @@ int dj_daemon_serve(const struct dj_settings *settings, const struct dj_options 
     }
     daemon->source = source;
     daemon->options = options;
+    daemon->hooks = hooks;
     dj_admin_token_make(&token);
     dj_admin_token_text(&token, daemon->admin_token);
     dj_admin_token_fini(&token);
@@ -354,7 +374,8 @@ int dj_daemon_serve(const struct dj_settings *settings, const struct dj_options 
         return 1;
     }
     dj_telemetry_totals(daemon->telemetry, NULL, &totals);
-    print_summary(&totals);
+    if (!hooks)
+        print_summary(&totals);
     if (!daemon->is_settled) {
         fputs("deja serve: some work did not end in time; its results are lost\n", stderr);
         _exit(1); /* it still uses what would be freed now */

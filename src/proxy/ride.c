@@ -69,12 +69,19 @@ static const char *reason_of(const struct ride *ride)
     return call && call->is_lookup ? call->why : NULL;
 }
 
+/* The similarity of the hit, else of the nearest candidate; NaN: none was met. */
+static double nearest_of(const struct ride *ride, bool is_hit)
+{
+    const struct dj_call *call = settled_call(ride);
+    return is_hit                         ? (double)ride->similarity
+           : call && call->nearest > 0.0F ? (double)call->nearest
+                                          : NAN;
+}
+
 /* Hits at debug, what went upstream at info, failures as warnings; never a word of the content. */
 static void log_end(const struct ride *ride, enum dj_result result, const char *level,
                     double seconds)
 {
-    static const char *const texts[DJ_RESULT_COUNT] = {
-        "hit_exact", "hit_semantic", "miss", "bypass", "refresh", "error", "collapsed"};
     char tenant[DJ_TENANT_TEXT_BYTES];
     bool is_hit = result == DJ_RESULT_HIT_EXACT || result == DJ_RESULT_HIT_SEMANTIC;
     enum dj_log_level severity = result == DJ_RESULT_ERROR ? DJ_LOG_WARN
@@ -82,21 +89,17 @@ static void log_end(const struct ride *ride, enum dj_result result, const char *
                                                            : DJ_LOG_INFO;
     if (!dj_log_is_on(ride->context->log, severity))
         return;
-    const struct dj_call *call = settled_call(ride);
     const char *reason = is_hit ? NULL : reason_of(ride);
-    double nearest = is_hit                         ? (double)ride->similarity
-                     : call && call->nearest > 0.0F ? (double)call->nearest
-                                                    : NAN;
     dj_tenant_text(ride->tenant, tenant);
     const struct dj_log_field fields[] = {
         DJ_LOG_TEXT("tenant", tenant),
         DJ_LOG_TEXT("req_id", ride->request_id_text),
         DJ_LOG_TEXT("trace_id", dj_trace_id(&ride->trace)),
         DJ_LOG_TEXT("api", ride->ops->api),
-        DJ_LOG_TEXT("result", texts[result]),
+        DJ_LOG_TEXT("result", dj_result_text(result)),
         DJ_LOG_TEXT("reason", reason || is_hit ? reason : ride->knobs.rule),
         DJ_LOG_TEXT("tier", level),
-        DJ_LOG_DOUBLE("similarity", nearest), /* NaN reads null */
+        DJ_LOG_DOUBLE("similarity", nearest_of(ride, is_hit)), /* NaN reads null */
         DJ_LOG_I64("body_bytes", (int64_t)ride->body.len),
         DJ_LOG_I64("code", ride->code),
         DJ_LOG_DOUBLE("dur_ms", seconds * 1000),
@@ -127,10 +130,19 @@ static void count_slow(const struct ride *ride, enum dj_result result, const cha
 
 void ride_end(struct ride *ride, enum dj_result result, const char *level)
 {
+    bool is_hit = result == DJ_RESULT_HIT_EXACT || result == DJ_RESULT_HIT_SEMANTIC;
     uint64_t now_us = dj_loop_monotonic_us(ride->loop);
     double seconds = (double)(now_us - ride->started_us) / 1e6;
-    dj_telemetry_request(ride->context->telemetry, ride->tenant, ride->ops->api, result, level,
-                         seconds);
+    dj_telemetry_request(ride->context->telemetry, &(struct dj_finished){
+                                                       .tenant = ride->tenant,
+                                                       .api = ride->ops->api,
+                                                       .result = result,
+                                                       .level = level,
+                                                       .seconds = seconds,
+                                                       .similarity = nearest_of(ride, is_hit),
+                                                       .entry_id = is_hit ? ride->entry_id : NULL,
+                                                       .now_ms = dj_loop_now_ms(ride->loop),
+                                                   });
     if (ride->trace.id[0])
         dj_telemetry_exemplar(ride->context->telemetry, ride->ops->api, result, seconds,
                               ride->trace.id);
@@ -240,6 +252,8 @@ void ride_answer(struct ride *ride, const struct dj_outcome *outcome, struct dej
     dj_http_exchange_watch(ride->exchange, NULL, NULL);
     ride->code = 200;
     ride->similarity = outcome->similarity;
+    if (outcome->entry)
+        memcpy(ride->entry_id, outcome->entry->id, sizeof ride->entry_id);
     dj_http_respond(ride->exchange, 200, headers.items, headers.count, body);
 }
 

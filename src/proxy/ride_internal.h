@@ -56,11 +56,12 @@ struct ride {
     bool is_stream;
     bool has_usage; /* the client asked for the usage chunk */
     bool is_cacheable;
-    const char *detail; /* for Cache-Status: constant */
-    int code;           /* of the answer, for the log; 0: there was none */
-    float similarity;   /* of a hit, for the log */
-    bool is_partial;    /* the flight's answer is only part of this one's */
-    void *extra;        /* of the surface */
+    const char *detail;            /* for Cache-Status: constant */
+    int code;                      /* of the answer, for the log; 0: there was none */
+    float similarity;              /* of a hit, for the log */
+    uint8_t entry_id[DJ_ID_BYTES]; /* of a hit; of several the first */
+    bool is_partial;               /* the flight's answer is only part of this one's */
+    void *extra;                   /* of the surface */
 
     struct dj_job job;
     struct dj_join join;

@@ -213,6 +213,7 @@ enum deja_status dj_telemetry_create(struct dj_metrics *metrics,
         status = DEJA_ERR_NOMEM;
         goto done;
     }
+    status = dj_recent_create(&telemetry->recent);
     for (size_t i = 0; i < FAMILY_COUNT && status == DEJA_OK; i++)
         status = dj_metrics_declare(metrics, &dj_telemetry_families[i], &telemetry->families[i]);
     if (status != DEJA_OK)
@@ -249,6 +250,7 @@ void dj_telemetry_destroy(struct dj_telemetry *telemetry)
     }
     for (size_t i = 0; telemetry->labelled && i < LABELLED_SLOTS; i++)
         dj_free(atomic_load_explicit(&telemetry->labelled[i], memory_order_relaxed));
+    dj_recent_destroy(telemetry->recent);
     dj_free(telemetry->tenants);
     dj_free(telemetry->labelled);
     pthread_mutex_destroy(&telemetry->lock);
@@ -258,15 +260,25 @@ void dj_telemetry_destroy(struct dj_telemetry *telemetry)
 
 /* ---- counting ---- */
 
-void dj_telemetry_request(struct dj_telemetry *telemetry, const uint8_t tenant_id[DJ_ID_BYTES],
-                          const char *api_name, enum dj_result result, const char *level_name,
-                          double seconds)
+const char *dj_result_text(enum dj_result result)
 {
-    enum api api = (enum api)index_of(api_names, API_COUNT, api_name, API_OTHER);
-    enum level level = (enum level)index_of(level_names, LEVEL_COUNT, level_name, LEVEL_NONE);
-    struct tenant *tenant = tenant_of(telemetry, tenant_id, result != DJ_RESULT_ERROR);
+    return result < DJ_RESULT_COUNT ? result_names[result] : "error";
+}
+
+const struct dj_recent *dj_telemetry_recent(const struct dj_telemetry *telemetry)
+{
+    return telemetry->recent;
+}
+
+void dj_telemetry_request(struct dj_telemetry *telemetry, const struct dj_finished *finished)
+{
+    enum dj_result result = finished->result;
+    enum api api = (enum api)index_of(api_names, API_COUNT, finished->api, API_OTHER);
+    enum level level = (enum level)index_of(level_names, LEVEL_COUNT, finished->level, LEVEL_NONE);
+    struct tenant *tenant = tenant_of(telemetry, finished->tenant, result != DJ_RESULT_ERROR);
     struct labels *labels = tenant->labels;
     atomic_fetch_add_explicit(&tenant->results[result], 1, memory_order_relaxed);
+    dj_recent_put(telemetry->recent, finished);
 
     const char *const values[] = {labels->tenant, api_names[api], result_names[result],
                                   level_names[level]};
@@ -274,7 +286,7 @@ void dj_telemetry_request(struct dj_telemetry *telemetry, const uint8_t tenant_i
         slot_series(telemetry, &labels->requests[api][result][level], FAMILY_REQUESTS, values), 1);
     dj_series_observe(slot_series(telemetry, &telemetry->durations[api][result],
                                   FAMILY_REQUEST_DURATION, values + 1),
-                      seconds);
+                      finished->seconds);
     const char *const looked[] = {labels->tenant, dj_telemetry_cache_types[api],
                                   level_names[level]};
     if (!dj_telemetry_cache_types[api])
@@ -286,7 +298,7 @@ void dj_telemetry_request(struct dj_telemetry *telemetry, const uint8_t tenant_i
                                       1, memory_order_relaxed);
         dj_series_add(slot_series(telemetry, &labels->hits[api][level], FAMILY_HITS, looked), 1);
         if (level == LEVEL_MEMORY && api != API_API) /* what lies below tells itself */
-            dj_series_observe(telemetry->memory_hits, seconds);
+            dj_series_observe(telemetry->memory_hits, finished->seconds);
     } else if (result == DJ_RESULT_MISS)
         dj_series_add(slot_series(telemetry, &labels->misses[api], FAMILY_MISSES, looked), 1);
 }

@@ -20,6 +20,7 @@
 
 struct dj_telemetry;
 struct dj_engine;
+struct dj_recent;
 
 enum dj_result {
     DJ_RESULT_HIT_EXACT,
@@ -47,11 +48,23 @@ enum deja_status dj_telemetry_create(struct dj_metrics *metrics,
                                      struct dj_telemetry **out_telemetry) DEJA_NODISCARD;
 void dj_telemetry_destroy(struct dj_telemetry *telemetry); /* accepts NULL */
 
-/* One answered request. api: "chat", "embeddings", "api", "passthrough". level: "memory", "lmdb",
- * "none". */
-void dj_telemetry_request(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
-                          const char *api, enum dj_result result, const char *level,
-                          double seconds);
+const char *dj_result_text(enum dj_result result); /* "hit_exact", ...: constant */
+
+/* One request that was answered; all of it borrowed for the call. */
+struct dj_finished {
+    const uint8_t *tenant; /* DJ_ID_BYTES */
+    const char *api;       /* "chat", "embeddings", "api", "passthrough", "langcache", "gptcache" */
+    enum dj_result result;
+    const char *level; /* "memory", "lmdb", "none" */
+    double seconds;
+    double similarity;       /* of the hit, else of the nearest; NaN: none was measured */
+    const uint8_t *entry_id; /* DJ_ID_BYTES of the entry that was served; NULL: none was */
+    int64_t now_ms;
+};
+/* Counts it and puts it among the recent ones. */
+void dj_telemetry_request(struct dj_telemetry *telemetry, const struct dj_finished *finished);
+/* The last ones, borrowed from the telemetry. */
+const struct dj_recent *dj_telemetry_recent(const struct dj_telemetry *telemetry);
 /* The request just counted belonged to that trace: kept as example of its duration. */
 void dj_telemetry_exemplar(struct dj_telemetry *telemetry, const char *api, enum dj_result result,
                            double seconds, const char *trace_id);

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "proxy/recent.h"
 #include "proxy/telemetry.h"
 #include "security/tenant.h"
 
@@ -108,6 +109,7 @@ struct dj_telemetry {
     _Atomic uint64_t slow_unsaid; /* slow operations since the last line that had none */
     uint64_t recovered_seen[2];   /* gauges_lock: corrupt and dropped records already added */
     uint64_t volatile_seen;       /* gauges_lock */
+    struct dj_recent *recent;     /* owned */
     struct tenant other;
     struct labels other_labels;
     pthread_mutex_t lock; /* inserts into both tables; innermost but for the registry's own */

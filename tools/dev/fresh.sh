@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # ./dev fresh SUITE: "works on a machine with nothing installed", tried instead of believed. A
 # minimal Debian root is made from the machine's own apt source, the last commit is cloned into it,
-# and "./dev run" and "./dev test" run there. Sourced by ./dev.
+# and "./dev run", "./dev test" and the commands of the README run there. Sourced by ./dev.
 #
 # Mounts live in a mount namespace of their own and processes in a process namespace, so that both
 # are gone when the command ends, however it ends.
@@ -58,7 +58,8 @@ fresh_root() {
     say "a bare $suite in $((SECONDS - began)) s"
 }
 
-# What happens inside the root: run as a script there. $1.. : the steps, run and test by default.
+# What happens inside the root: run as a script there. $1.. : the steps; run, test and readme by
+# default.
 fresh_script() {
     cat <<'INSIDE'
 set -u
@@ -83,6 +84,10 @@ rc=0
 for what in $FRESH_STEPS; do
     case "$what" in
     run) { try_run first && try_run second; } || rc=1 ;;
+    readme)
+        step "the README, followed to the letter (its ./dev test is a step of its own)"
+        python3 tools/readme_walk.py --skip "./dev test" || rc=1
+        ;;
     *)
         step "./dev $what"
         ./dev "$what" || rc=1
@@ -113,7 +118,7 @@ word_fresh() {
     fresh_script >"$root/home/deja/steps"
     local keep=()
     mapfile -t keep < <(fresh_environment)
-    say "the last commit, cloned into it; now: ${*:-run test}"
+    say "the last commit, cloned into it; now: ${*:-run test readme}"
     local rc=0
     # shellcheck disable=SC2016
     unshare --mount --pid --fork --kill-child --propagation private bash -ec '
@@ -126,7 +131,7 @@ word_fresh() {
         mount -t tmpfs tmp "$root/tmp"
         exec chroot "$root" env -i "$@" bash /home/deja/steps
     ' fresh "$root" PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
-        LANG=C.UTF-8 TERM=dumb "${keep[@]}" FRESH_STEPS="${*:-run test}" \
+        LANG=C.UTF-8 TERM=dumb "${keep[@]}" FRESH_STEPS="${*:-run test readme}" \
         FRESH_PORT="${FRESH_PORT:-7070}" || rc=$?
     say "fresh $suite: exit code $rc after $((SECONDS - began)) s (the root stays in $root)"
     exit "$rc"

@@ -36,6 +36,15 @@ static void tenant_of(unsigned index, uint8_t out_tenant[DJ_ID_BYTES])
     out_tenant[15] = 1;
 }
 
+static void finish(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
+                   const char *api, enum dj_result result, const char *level, double seconds)
+{
+    dj_telemetry_request(
+        telemetry,
+        &(struct dj_finished){
+            .tenant = tenant, .api = api, .result = result, .level = level, .seconds = seconds});
+}
+
 static bool is_written(struct fixture *fixture, const char *line)
 {
     struct dj_buf text = {0};
@@ -54,9 +63,8 @@ static void a_hit_counts_as_request_and_hit_of_its_tenant(void **state)
     struct dj_telemetry_totals totals;
     tenant_of(0x42, tenant);
     for (int i = 0; i < 3; i++)
-        dj_telemetry_request(fixture->telemetry, tenant, "chat", DJ_RESULT_HIT_SEMANTIC, "lmdb",
-                             0.001);
-    dj_telemetry_request(fixture->telemetry, tenant, "chat", DJ_RESULT_MISS, "none", 0.5);
+        finish(fixture->telemetry, tenant, "chat", DJ_RESULT_HIT_SEMANTIC, "lmdb", 0.001);
+    finish(fixture->telemetry, tenant, "chat", DJ_RESULT_MISS, "none", 0.5);
     assert_true(is_written(fixture, "semantic_cache_hits_total{tenant_id=\"42000000-0000-0000-0000-"
                                     "000000000001\",cache_type=\"response\",level=\"lmdb\"} 3"));
     assert_true(is_written(fixture,
@@ -76,7 +84,7 @@ static void a_tenant_never_sees_another_tenants_totals(void **state)
     struct dj_telemetry_totals totals;
     tenant_of(1, a);
     tenant_of(2, b);
-    dj_telemetry_request(fixture->telemetry, a, "api", DJ_RESULT_MISS, "none", 0.001);
+    finish(fixture->telemetry, a, "api", DJ_RESULT_MISS, "none", 0.001);
     dj_telemetry_totals(fixture->telemetry, b, &totals);
     assert_int_equal(totals.requests, 0);
     dj_telemetry_totals(fixture->telemetry, NULL, &totals);
@@ -89,7 +97,7 @@ static void an_error_makes_no_tenant_known(void **state)
     uint8_t tenant[DJ_ID_BYTES];
     struct dj_telemetry_totals totals;
     tenant_of(3, tenant);
-    dj_telemetry_request(fixture->telemetry, tenant, "chat", DJ_RESULT_ERROR, "none", 0.001);
+    finish(fixture->telemetry, tenant, "chat", DJ_RESULT_ERROR, "none", 0.001);
     dj_telemetry_totals(fixture->telemetry, tenant, &totals);
     assert_int_equal(totals.requests, 0);
     assert_true(is_written(fixture, "tenant_id=\"other\",api=\"chat\",result=\"error\""));
@@ -103,7 +111,7 @@ static void tenants_beyond_the_bounds_share_a_label_and_count_in_the_sum(void **
     for (unsigned i = 0; i < count; i++) {
         uint8_t tenant[DJ_ID_BYTES];
         tenant_of(i, tenant);
-        dj_telemetry_request(fixture->telemetry, tenant, "api", DJ_RESULT_MISS, "none", 0.001);
+        finish(fixture->telemetry, tenant, "api", DJ_RESULT_MISS, "none", 0.001);
     }
     dj_telemetry_totals(fixture->telemetry, NULL, &totals);
     assert_int_equal(totals.requests, count);
@@ -233,8 +241,7 @@ static void *count_a_thousand(void *ctx)
     for (unsigned i = 0; i < 1000; i++) {
         uint8_t tenant[DJ_ID_BYTES];
         tenant_of(i % 10, tenant);
-        dj_telemetry_request(fixture->telemetry, tenant, "chat", DJ_RESULT_HIT_EXACT, "memory",
-                             0.0001);
+        finish(fixture->telemetry, tenant, "chat", DJ_RESULT_HIT_EXACT, "memory", 0.0001);
         dj_telemetry_operation(fixture->telemetry, i % 2 ? "get" : "set", "memory", "ok", 0.0001);
     }
     return NULL;
@@ -269,8 +276,7 @@ static void counting_what_was_met_before_allocates_nothing(void **state)
         dj_telemetry_stage(fixture->telemetry, DJ_STAGE_AUTH, 0.000001);
         dj_telemetry_stage(fixture->telemetry, DJ_STAGE_CANON, 0.00001);
         dj_telemetry_key(fixture->telemetry, 0.00001);
-        dj_telemetry_request(fixture->telemetry, entry.tenant, "chat", DJ_RESULT_HIT_EXACT,
-                             "memory", 0.0001);
+        finish(fixture->telemetry, entry.tenant, "chat", DJ_RESULT_HIT_EXACT, "memory", 0.0001);
         dj_telemetry_exemplar(fixture->telemetry, "chat", DJ_RESULT_HIT_EXACT, 0.0001,
                               "4bf92f3577b34da6a3ce929d0e0e4736");
         dj_telemetry_saved(fixture->telemetry, &entry);
@@ -293,7 +299,7 @@ static void telemetry_survives_each_failed_allocation(void **state)
         failing_malloc_arm(n);
         bool is_ok = dj_telemetry_create(metrics, &telemetry) == DEJA_OK;
         if (is_ok) /* counting cannot fail, only go uncounted */
-            dj_telemetry_request(telemetry, tenant, "chat", DJ_RESULT_MISS, "none", 0.1);
+            finish(telemetry, tenant, "chat", DJ_RESULT_MISS, "none", 0.1);
         bool has_failed = failing_malloc_disarm();
         dj_telemetry_destroy(telemetry);
         dj_metrics_destroy(metrics);

@@ -1,0 +1,268 @@
+/* api/tail.c - GET /api/v1/tail: the tenant's requests as they are answered, by long polling.
+ *
+ *   last=N             its last N requests that are still known
+ *   after=NEXT         those since the answer that told this `next`
+ *   wait=DURATION      with nothing to tell, asks again every POLL_MS until there is something, the
+ *                      time is over, the daemon drains or the client leaves
+ *
+ * The place in the ring is told scrambled (a permutation keyed by the tenant's secret and this
+ * start): plain numbers would tell a tenant how busy the others are, and one of an earlier daemon
+ * could not be told from one of this.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "api/handlers.h"
+#include "api/query.h"
+#include "base/num.h"
+#include "proxy/recent.h"
+
+#define LAST_DEFAULT 10u
+#define REQUESTS_MAX 1000u /* of one answer */
+#define WAIT_MAX_MS 30000u
+#define POLL_MS 100u
+#define WAITERS_MAX 64u /* over all loops and tenants */
+#define CHUNK 16u
+#define HALF_BITS 26u
+#define HALF_MASK ((1u << HALF_BITS) - 1u)
+#define ROUNDS 4u
+
+/* In the request's arena. */
+struct tail {
+    struct dj_request *request;
+    struct dj_timer *timer; /* owned; NULL: it does not wait */
+    uint64_t from;
+    uint64_t lost;
+    uint64_t end_us; /* monotonic: answered then at the latest */
+};
+
+/* ---- places ---- */
+
+static uint32_t round_of(const struct dj_request *request, uint32_t half, uint32_t round)
+{
+    static const char purpose[] = "tail";
+    uint8_t digest[DJ_SHA256_BYTES];
+    uint32_t out = 0;
+    const struct {
+        uint64_t start;
+        uint32_t half;
+        uint32_t round;
+    } parts = {(uint64_t)request->api->started_ms, half, round};
+    const struct deja_slice slices[] = {deja_slice(purpose, sizeof purpose),
+                                        deja_slice(&parts, sizeof parts)};
+    dj_hmac(request->fingerprint_key.bytes, slices, 2, digest);
+    memcpy(&out, digest, sizeof out);
+    return out & HALF_MASK;
+}
+
+/* A Feistel network over 52 bits, which every JSON number can hold. */
+static uint64_t scramble(const struct dj_request *request, uint64_t number)
+{
+    uint32_t left = (uint32_t)(number >> HALF_BITS) & HALF_MASK;
+    uint32_t right = (uint32_t)number & HALF_MASK;
+    for (uint32_t i = 0; i < ROUNDS; i++) {
+        uint32_t next = left ^ round_of(request, right, i);
+        left = right;
+        right = next;
+    }
+    return (uint64_t)left << HALF_BITS | right;
+}
+
+static uint64_t unscramble(const struct dj_request *request, uint64_t place)
+{
+    uint32_t left = (uint32_t)(place >> HALF_BITS) & HALF_MASK;
+    uint32_t right = (uint32_t)place & HALF_MASK;
+    for (uint32_t i = ROUNDS; i > 0; i--) {
+        uint32_t before = right ^ round_of(request, left, i - 1);
+        right = left;
+        left = before;
+    }
+    return (uint64_t)left << HALF_BITS | right;
+}
+
+/* ---- answering ---- */
+
+static const struct dj_recent *recent_of(const struct tail *tail)
+{
+    return dj_telemetry_recent(tail->request->api->proxy->telemetry);
+}
+
+static void write_request(struct dj_json_writer *w, const struct dj_recent_request *recent)
+{
+    dj_json_begin_object(w);
+    dj_request_put_time(w, "time", recent->time_ms);
+    dj_json_key(w, "api");
+    dj_json_put_text(w, recent->api);
+    dj_json_key(w, "result");
+    dj_json_put_text(w, recent->result);
+    dj_json_key(w, "level");
+    dj_json_put_text(w, recent->level);
+    dj_json_key(w, "similarity");
+    if (isnan(recent->similarity))
+        dj_json_put_null(w);
+    else
+        dj_json_put_double(w, round(recent->similarity * 1e6) / 1e6);
+    dj_json_key(w, "duration_ms");
+    dj_json_put_double(w, (double)recent->duration_us / 1e3);
+    if (recent->has_id) {
+        dj_request_put_id(w, "id", recent->id);
+    } else {
+        dj_json_key(w, "id");
+        dj_json_put_null(w);
+    }
+    dj_json_end_object(w);
+}
+
+/* Of what was overwritten, at most so many can have been this tenant's. */
+static uint64_t own_lost(const struct tail *tail)
+{
+    struct dj_telemetry_totals totals = {0};
+    if (!tail->lost)
+        return 0;
+    dj_telemetry_totals(tail->request->api->proxy->telemetry, tail->request->tenant, &totals);
+    return tail->lost < totals.requests ? tail->lost : totals.requests;
+}
+
+static void stop_waiting(struct tail *tail)
+{
+    if (!tail->timer)
+        return;
+    dj_timer_destroy(tail->timer);
+    tail->timer = NULL;
+    atomic_fetch_sub(&tail->request->api->tail_waiters, 1);
+}
+
+/* chunk: what was read already. */
+static void answer(struct tail *tail, struct dj_recent_request chunk[CHUNK], uint32_t count)
+{
+    struct dj_request *request = tail->request;
+    struct dj_buf body = {0};
+    struct dj_json_writer w = dj_json_writer(&body);
+    uint32_t told = 0;
+    dj_json_begin_object(&w);
+    dj_json_key(&w, "requests");
+    dj_json_begin_array(&w);
+    while (count) {
+        for (uint32_t i = 0; i < count; i++)
+            write_request(&w, &chunk[i]);
+        told += count;
+        uint32_t max = REQUESTS_MAX - told < CHUNK ? REQUESTS_MAX - told : CHUNK;
+        count = max ? dj_recent_read(recent_of(tail), request->tenant, &tail->from, &tail->lost,
+                                     chunk, max)
+                    : 0;
+    }
+    dj_json_end_array(&w);
+    dj_json_key(&w, "next");
+    dj_json_put_u64(&w, scramble(request, tail->from));
+    dj_json_key(&w, "lost");
+    dj_json_put_u64(&w, own_lost(tail));
+    dj_json_end_object(&w);
+    if (tail->timer) /* waiting was wished for: no slow operation */
+        request->handled_us = dj_clock_monotonic_us();
+    stop_waiting(tail);
+    dj_request_answer(request, 200, NULL, &body);
+    dj_buf_fini(&body);
+}
+
+/* Answers when there is something to tell, or no time left to wait for it. */
+static bool try_answer(struct tail *tail)
+{
+    struct dj_request *request = tail->request;
+    struct dj_recent_request chunk[CHUNK];
+    uint32_t count =
+        dj_recent_read(recent_of(tail), request->tenant, &tail->from, &tail->lost, chunk, CHUNK);
+    bool is_over = atomic_load(&request->api->is_draining) ||
+                   dj_loop_monotonic_us(request->loop) >= tail->end_us;
+    if (!count && !is_over && !own_lost(tail))
+        return false;
+    answer(tail, chunk, count);
+    return true;
+}
+
+/* ---- waiting ---- */
+
+static void on_poll(void *ctx)
+{
+    struct tail *tail = ctx;
+    (void)try_answer(tail);
+}
+
+static void on_event(void *ctx, struct dj_http_exchange *exchange, enum dj_http_event event)
+{
+    struct tail *tail = ctx;
+    (void)exchange;
+    if (event != DJ_HTTP_GONE)
+        return;
+    tail->request->handled_us = dj_clock_monotonic_us();
+    stop_waiting(tail);
+    dj_request_abandon(tail->request);
+}
+
+static void wait_on(struct tail *tail)
+{
+    struct dj_request *request = tail->request;
+    if (atomic_fetch_add(&request->api->tail_waiters, 1) >= WAITERS_MAX) {
+        atomic_fetch_sub(&request->api->tail_waiters, 1);
+        dj_request_problem(request, 429, "overloaded",
+                           "too many clients wait here: ask again later, or without wait");
+        return;
+    }
+    if (dj_timer_create(request->loop, tail, on_poll, &tail->timer) != DEJA_OK) {
+        atomic_fetch_sub(&request->api->tail_waiters, 1);
+        dj_request_refuse(request, DEJA_ERR_NOMEM);
+        return;
+    }
+    dj_http_exchange_watch(request->exchange, tail, on_event);
+    dj_timer_start(tail->timer, POLL_MS, POLL_MS);
+}
+
+/* ---- asking ---- */
+
+static void read_places(struct dj_request *request, struct tail *tail)
+{
+    const struct dj_recent *recent = recent_of(tail);
+    struct deja_slice last = {0};
+    struct deja_slice after = {0};
+    uint64_t count = LAST_DEFAULT;
+    uint64_t place = 0;
+    if (!dj_query_url_member(request, "last", &last) ||
+        !dj_query_url_member(request, "after", &after))
+        return;
+    if (last.data && after.data)
+        dj_request_complain(request, "invalid_request", "after", "exclusive",
+                            "goes without last: say one of the two");
+    else if (last.data && (dj_num_parse_u64(last, &count) != DEJA_OK || count > REQUESTS_MAX))
+        dj_request_complain(request, "invalid_request", "last", "range",
+                            dj_request_text(request, "must be from 0 to %u", REQUESTS_MAX));
+    else if (after.data && (dj_num_parse_u64(after, &place) != DEJA_OK || place >> (2 * HALF_BITS)))
+        dj_request_complain(request, "invalid_request", "after", "format",
+                            "must be the next of an answer before");
+    else if (!after.data)
+        tail->from = dj_recent_last(recent, request->tenant, (uint32_t)count);
+    else
+        tail->from = unscramble(request, place);
+    if (tail->from > dj_recent_next(recent))
+        tail->from = 0; /* of a daemon before this one: all that is known is news */
+}
+
+void dj_tail(struct dj_request *request)
+{
+    struct deja_slice wait = {0};
+    uint64_t wait_ms = 0;
+    struct tail *tail = dj_arena_alloc(request->arena, sizeof *tail);
+    if (!tail) {
+        dj_request_refuse(request, DEJA_ERR_NOMEM);
+        return;
+    }
+    *tail = (struct tail){.request = request};
+    read_places(request, tail);
+    if (dj_query_url_member(request, "wait", &wait) && wait.data &&
+        (dj_num_parse_duration(wait, &wait_ms) != DEJA_OK || wait_ms > WAIT_MAX_MS))
+        dj_request_complain(request, "invalid_request", "wait", "range",
+                            "must be a duration of up to 30s");
+    if (dj_request_has_complaints(request))
+        return;
+    tail->end_us = dj_loop_monotonic_us(request->loop) + wait_ms * 1000;
+    if (!try_answer(tail))
+        wait_on(tail);
+}
