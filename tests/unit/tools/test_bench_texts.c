@@ -1,4 +1,4 @@
-#include "tools/bench_internal.h"
+#include "tools/bench_texts.h"
 
 #include "check.h"
 
