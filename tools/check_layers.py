@@ -23,7 +23,7 @@ SYSTEM = set(
     spawn.h stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h stdlib.h
     stdnoreturn.h string.h strings.h sys/auxv.h sys/eventfd.h sys/file.h sys/ioctl.h sys/mman.h
     sys/prctl.h sys/random.h sys/resource.h sys/select.h sys/socket.h sys/stat.h sys/statvfs.h
-    sys/syscall.h sys/sysinfo.h sys/time.h sys/types.h sys/uio.h sys/un.h sys/utsname.h sys/wait.h syslog.h
+    sys/syscall.h sys/sysinfo.h sys/time.h sys/types.h sys/uio.h sys/un.h sys/utsname.h sys/vfs.h sys/wait.h syslog.h
     termios.h time.h unistd.h utime.h wchar.h wctype.h""".split()
 )
 

@@ -7,6 +7,7 @@
 #include "daemon/settings.h"
 #include "tools/bench.h"
 #include "tools/config_tool.h"
+#include "tools/doctor.h"
 #include "tools/eval.h"
 #include "tools/model.h"
 
@@ -126,6 +127,7 @@ void dj_parts_collect(struct dj_parts *parts)
     add(parts, &dj_eval_command);
     add(parts, &dj_bench_command);
     add(parts, &dj_config_command);
+    add(parts, &dj_doctor_command);
     add(parts, &dj_completions_command);
     add(parts, &dj_version_command);
     add(parts, &dj_help_command);

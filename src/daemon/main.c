@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "cli/cli.h"
 #include "cli/manual.h"
+#include "config/expand.h"
 #include "config/suggest.h"
 #include "daemon/commands.h"
 #include "daemon/demo.h"
@@ -18,6 +19,7 @@
 #include "daemon/settings.h"
 #include "tools/bench.h"
 #include "tools/config_tool.h"
+#include "tools/doctor.h"
 #include "tools/eval.h"
 #include "tools/model.h"
 
@@ -221,6 +223,72 @@ static int run_demo(struct invocation *invocation)
     return code;
 }
 
+/* NULL: neither a flag nor the environment names it. */
+static const char *named(const char *flag, const char *variable)
+{
+    const char *value =
+        flag ? flag : dj_environment_find((const char *const *)environ, deja_slice_text(variable));
+    return value && *value ? value : NULL;
+}
+
+/* Without trailing "/". Every address is answered on the loopback one too. */
+static void find_server(const char *name, const struct dj_settings *settings, char out_url[512])
+{
+    const struct dj_settings_address *first = settings->server.listen;
+    const char *host = settings->server.listen_count ? first->host : "127.0.0.1";
+    unsigned port = settings->server.listen_count && first->port ? first->port : 7070;
+    bool is_v6 = strchr(host, ':') != NULL;
+    if (name)
+        snprintf(out_url, 512, "%s", name);
+    else if (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0)
+        snprintf(out_url, 512, "http://127.0.0.1:%u", port);
+    else
+        snprintf(out_url, 512, "http://%s%s%s:%u", is_v6 ? "[" : "", host, is_v6 ? "]" : "", port);
+    for (size_t len = strlen(out_url); len && out_url[len - 1] == '/'; len--)
+        out_url[len - 1] = '\0';
+}
+
+static int run_doctor(struct invocation *invocation)
+{
+    static const char *const embedders[] = {[DJ_EMBEDDER_AUTO] = "auto",
+                                            [DJ_EMBEDDER_TRANSFORMER] = "transformer",
+                                            [DJ_EMBEDDER_LEXICAL] = "lexical"};
+    struct dj_settings_source source = source_of(invocation);
+    struct dj_doctor_flags flags = {.server = NULL};
+    struct dj_words words;
+    struct deja_error error;
+    struct dj_diagnostics diagnostics = {.error_count = 0};
+    struct dj_settings settings = {.data_dir = NULL};
+    char server[512];
+    if (dj_command_parse(&dj_doctor_command, invocation->argc - 1, invocation->argv + 1, &flags,
+                         &words, &error) != DEJA_OK)
+        return dj_command_misused(&dj_doctor_command, error.message);
+    if (words.count)
+        return dj_command_misused(&dj_doctor_command, "takes no words");
+    enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, NULL);
+    const char *name = named(flags.server, "DEJA_SERVER");
+    find_server(name, &settings, server);
+    const struct dj_doctor_facts facts = {
+        .diagnostics = &diagnostics,
+        .is_config_valid = status == DEJA_OK,
+        .data_dir = settings.data_dir,
+        .model = settings.semantic.model,
+        .model_dir = settings.semantic.model_dir,
+        .upstream_url = settings.upstream.url,
+        .embedder = settings.semantic.is_enabled ? embedders[settings.semantic.embedder] : NULL,
+        .ca_file = settings.upstream.ca_file,
+        .is_secret_configured = settings.secret != NULL,
+        .connections_max = settings.server.connections_max,
+        .server = server,
+        .is_server_named = name != NULL,
+        .key = named(flags.key, "DEJA_KEY"),
+    };
+    int code = dj_doctor_run(&facts, &flags, (const char *const *)environ);
+    dj_settings_fini(&settings);
+    dj_diagnostics_fini(&diagnostics);
+    return code;
+}
+
 static int run_config(struct invocation *invocation)
 {
     struct dj_settings_source source = source_of(invocation);
@@ -345,22 +413,20 @@ static int run_manual(struct invocation *invocation)
 
 static int run_help(struct invocation *invocation);
 
+/* clang-format off: a table is read by its columns */
 /* Who runs what commands.c describes; the rest are client commands. */
 static const struct runner {
     const struct dj_command *about;
     int (*run)(struct invocation *invocation);
 } runners[] = {
-    {&dj_serve_command, run_serve},
-    {&dj_demo_command, run_demo},
-    {&dj_model_command, run_model},
-    {&dj_eval_command, run_eval},
-    {&dj_bench_command, run_bench},
-    {&dj_config_command, run_config},
-    {&dj_completions_command, run_completions},
-    {&dj_version_command, run_version},
-    {&dj_help_command, run_help},
+    {&dj_serve_command, run_serve},     {&dj_demo_command, run_demo},
+    {&dj_model_command, run_model},     {&dj_eval_command, run_eval},
+    {&dj_bench_command, run_bench},     {&dj_config_command, run_config},
+    {&dj_doctor_command, run_doctor},   {&dj_completions_command, run_completions},
+    {&dj_version_command, run_version}, {&dj_help_command, run_help},
     {&dj_manual_command, run_manual},
 };
+/* clang-format on */
 
 static int run(const struct dj_command *command, struct invocation *invocation)
 {

@@ -98,6 +98,8 @@ enum deja_status dj_client_call(const struct dj_client *client, const char *meth
     struct call call = {.answer = out_answer, .status = DEJA_ERR_CANCELLED};
     char url[URL_MAX];
     struct deja_error error = {.message = ""};
+    struct dj_outbound_options options = dj_outbound_options_default;
+    options.ca_file = client->ca_file;
     *out_answer = (struct dj_client_answer){.http_status = 0};
     dj_buf_init(&out_answer->body, DJ_CLIENT_BODY_MAX);
     dj_buf_init(&out_answer->head, HEAD_BYTES_MAX);
@@ -113,7 +115,7 @@ enum deja_status dj_client_call(const struct dj_client *client, const char *meth
     status = dj_loop_create(0, &call.loop);
     if (status != DEJA_OK)
         return status;
-    status = dj_outbound_create(call.loop, &dj_outbound_options_default, &call.outbound);
+    status = dj_outbound_create(call.loop, &options, &call.outbound);
     if (status == DEJA_OK)
         status = start(&call, client, method, url, body);
     if (status != DEJA_OK)

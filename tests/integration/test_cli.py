@@ -20,7 +20,7 @@ def test_version_is_on_stdout():
 def test_help_begins_with_examples_and_lists_commands():
     done = run_cli("--help")
     assert done.returncode == 0
-    for name in ("serve", "demo", "put", "get", "del", "explain", "stats", "model", "eval", "config"):
+    for name in ("serve", "demo", "put", "get", "del", "explain", "stats", "model", "eval", "config", "doctor"):
         assert name in done.stdout
     for name in ("serve", "demo", "put", "get", "eval"):
         assert run_cli(name, "--help").returncode == 0

@@ -1,0 +1,38 @@
+/* tools/doctor.h - `deja doctor`: looks at an installation and says what to do about what is wrong.
+ *
+ * Local: configuration, data directory, secret, model, limits. Over the network: the daemon and the
+ * upstream. It changes nothing; --smoke writes into a namespace of its own and removes it again.
+ */
+#ifndef DJ_TOOLS_DOCTOR_H
+#define DJ_TOOLS_DOCTOR_H
+
+#include <deja/base.h>
+
+#include "config/command.h"
+
+struct dj_doctor_flags {
+    const char *server, *key, *smoke;
+    bool is_offline, wants_json, is_plain, has_no_color;
+};
+
+extern const struct dj_command dj_doctor_command; /* parsed into struct dj_doctor_flags */
+
+/* What the settings say, from daemon, which alone knows them. Everything is borrowed. */
+struct dj_doctor_facts {
+    const struct dj_diagnostics *diagnostics; /* what loading said */
+    bool is_config_valid;                     /* else nothing below counts but server and key */
+    const char *data_dir, *model, *model_dir, *upstream_url;
+    const char *embedder; /* "auto", "transformer", "lexical"; NULL: semantic hits are off */
+    const char *ca_file;  /* NULL: the system's */
+    bool is_secret_configured;
+    uint32_t connections_max;
+    const char *server;   /* "http://127.0.0.1:7070", without trailing "/" */
+    bool is_server_named; /* by a flag or the environment: then a daemon must answer there */
+    const char *key;      /* or NULL */
+};
+
+/* Findings on stdout; 0: nothing failed, 1: something did. Blocks for seconds at most. */
+int dj_doctor_run(const struct dj_doctor_facts *facts, const struct dj_doctor_flags *flags,
+                  const char *const *environment);
+
+#endif
