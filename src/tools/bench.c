@@ -12,6 +12,7 @@
 #include "base/num.h"
 #include "config/suggest.h"
 #include "loop/loop.h"
+#include "net/outbound.h"
 #include "tools/bench_compare.h"
 #include "tools/bench_internal.h"
 #include "tools/file.h"
@@ -20,22 +21,19 @@
 #define LIMIT_PERCENT 10.0
 #define CPUINFO_LINES_MAX 64u
 
-/* In the order they run; two parts of one name are one to --only. */
+/* In the order they run: memory while the process is fresh, then what may not be reachable, so that
+ * nobody waits for that news. Two parts of one name are one to --only. */
 static const struct group {
     const char *name;
     dj_bench_group_fn *run;
 } groups[] = {
-    {"memory", dj_bench_memory_group},
-    {"basic", dj_bench_basic_group},
-    {"exact", dj_bench_engine_group},
-    {"exact", dj_bench_exact_group},
-    {"batch", dj_bench_batch_group},
-    {"semantic", dj_bench_semantic_group},
-    {"compression", dj_bench_compression_group},
-    {"server", dj_bench_server_group},
+    {"memory", dj_bench_memory_group},     {"server", dj_bench_server_group},
+    {"basic", dj_bench_basic_group},       {"exact", dj_bench_engine_group},
+    {"exact", dj_bench_exact_group},       {"batch", dj_bench_batch_group},
+    {"semantic", dj_bench_semantic_group}, {"compression", dj_bench_compression_group},
 };
 #define GROUP_COUNT (sizeof groups / sizeof *groups)
-#define GROUP_SERVER (GROUP_COUNT - 1)
+#define GROUP_SERVER 1u
 
 /* As the command line says it; texts are borrowed from argv. */
 struct flags {
@@ -224,6 +222,11 @@ static int read_bench(const struct flags *flags, struct dj_bench *bench, unsigne
         return DJ_EXIT_USAGE;
     if (!flags->server && flags->only && *out_chosen & 1u << GROUP_SERVER)
         return complain("--only server needs --server URL");
+    struct deja_error error;
+    if (flags->server && dj_outbound_check_url(flags->server, &error) != DEJA_OK) {
+        fprintf(stderr, "deja bench: --server: %s\n", error.message);
+        return DJ_EXIT_USAGE;
+    }
     if (!flags->server)
         *out_chosen &= ~(1u << GROUP_SERVER);
     bench->is_quick = flags->is_quick;

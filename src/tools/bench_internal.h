@@ -11,10 +11,8 @@
 
 #include "base/buf.h"
 #include "tools/bench_report.h"
+#include "tools/bench_texts.h"
 
-#define DJ_BENCH_ANSWER_BYTES 1024u
-#define DJ_BENCH_TEXT_BYTES 160u
-#define DJ_BENCH_QUESTIONS_MAX 10000u /* that are all different */
 #define DJ_BENCH_SERIES_CAP 131072u
 #define DJ_BENCH_BATCH 100u
 
@@ -27,7 +25,7 @@ struct dj_bench {
     uint64_t fill_us;      /* at most, to fill a cache beforehand */
     uint64_t entries;      /* a full cache has */
     const char *model_dir; /* borrowed; NULL: none, lexical */
-    const char *server;    /* borrowed; NULL: no such group */
+    const char *server;    /* borrowed; a checked URL; NULL: no such group */
     const char *key;       /* borrowed; may be NULL */
     uint32_t clients;
     struct deja_error error; /* what went wrong, when a group fails */
@@ -67,20 +65,6 @@ double dj_bench_memory(void);
 #define DJ_BENCH_PATH_BYTES 256u
 enum deja_status dj_bench_folder_make(char *out_path, struct deja_error *error) DEJA_NODISCARD;
 void dj_bench_folder_remove(const char *path); /* with what is in it */
-
-/* ---- bench_texts.c: the same texts in every run ---- */
-
-/* The index-th question (index below DJ_BENCH_QUESTIONS_MAX: all different), terminated;
- * is_reworded: in other words. */
-struct deja_slice dj_bench_question(uint64_t index, bool is_reworded,
-                                    char out_text[DJ_BENCH_TEXT_BYTES]);
-/* DJ_BENCH_ANSWER_BYTES of prose that begin with the index: its answer. */
-void dj_bench_answer(uint64_t index, char out_body[DJ_BENCH_ANSWER_BYTES]);
-bool dj_bench_is_answer(uint64_t index, struct deja_slice body);
-/* A vector of length 1, near no other. */
-void dj_bench_vector(uint64_t index, float *out, uint32_t dim);
-enum dj_bench_text_kind { DJ_BENCH_PROSE, DJ_BENCH_JSON, DJ_BENCH_RANDOM };
-void dj_bench_text(enum dj_bench_text_kind kind, uint64_t index, size_t len, struct dj_buf *out);
 
 /* ---- bench_basic.c ---- */
 

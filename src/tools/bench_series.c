@@ -23,11 +23,6 @@ void dj_bench_series_fini(struct dj_bench_series *series)
     *series = (struct dj_bench_series){.values = NULL};
 }
 
-bool dj_bench_series_is_full(const struct dj_bench_series *series)
-{
-    return series->count == series->cap;
-}
-
 static const struct dj_bench_round *last_round(const struct dj_bench_series *series)
 {
     return series->round_count ? &series->rounds[series->round_count - 1] : NULL;

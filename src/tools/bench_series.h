@@ -33,9 +33,8 @@ struct dj_bench_series {
 enum deja_status dj_bench_series_init(struct dj_bench_series *series, size_t cap) DEJA_NODISCARD;
 void dj_bench_series_fini(struct dj_bench_series *series);
 /* A failed operation counts as failed and its value is not kept. When the room is taken nothing is
- * kept (dj_bench_series_is_full). */
+ * kept. */
 void dj_bench_series_add(struct dj_bench_series *series, double value, bool is_ok);
-bool dj_bench_series_is_full(const struct dj_bench_series *series);
 /* What was added since the last round is one. wall_us: how long it took where operations ran side
  * by side; 0: the sum of its values. A round without anything is none. */
 void dj_bench_series_end_round(struct dj_bench_series *series, double wall_us);

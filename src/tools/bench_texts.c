@@ -1,11 +1,10 @@
-/* tools/bench_texts.c - questions, answers and vectors to measure with: made, not stored, and the
- * same in every run.
- */
+/* tools/bench_texts.c - see bench_texts.h. Made, not stored. */
+#include "tools/bench_texts.h"
+
 #include <math.h>
 #include <stdio.h>
 
 #include "base/hash.h"
-#include "tools/bench_internal.h"
 
 #define CHOICES 10u
 

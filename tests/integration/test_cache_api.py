@@ -171,7 +171,7 @@ def test_unknown_or_odd_id_is_404_or_400(http, entry):
 def test_statistics_count_entries_hits_and_misses(http, word):
     put(http, word)
     lookup(http, word)
-    lookup(http, f"{word} other")
+    lookup(http, f"How far away is the moon in miles, {word}?")
     body = http.get("/api/v1/stats").json()
     assert body["levels"]["memory"]["entries"] >= 1
     assert {"requests", "hits", "misses", "hit_rate", "saved", "embedder", "threshold", "version"} <= set(body)

@@ -405,7 +405,7 @@ def test_bad_feedback_is_a_problem_document(http, body):
 def test_statistics_tell_levels_hits_and_verdicts_of_the_tenant_alone(daemon, http, word):
     put(http, word)
     lookup(http, word)
-    lookup(http, f"{word} other")
+    lookup(http, f"How far away is the moon in miles, {word}?")
     with make_http(daemon, f"sk-other-{word}") as other:
         lookup(other, word)
         body = poll(lambda: (lambda b: b if b["served"] else None)(http.get("/api/v1/stats").json()), "the hit")
