@@ -69,6 +69,7 @@ struct dj_daemon {
     uint64_t drain_delay_ms;      /* in force, as is the next */
     uint64_t drain_timeout_ms;
     _Atomic uint32_t draining; /* nodes */
+    _Atomic uint32_t quieting; /* nodes whose calls upstream are not given up yet */
     struct dj_timer *settle;   /* loop 0: waits until nothing is under way */
     uint32_t settle_turns;
     struct dj_task reload_task;

@@ -53,6 +53,8 @@ static void post_to_nodes(struct dj_daemon *daemon, dj_task_fn *run)
 static void on_settle(void *ctx)
 {
     struct dj_daemon *daemon = ctx;
+    if (atomic_load(&daemon->quieting))
+        return; /* a loop has its message still, and the next would be the same one */
     bool is_quiet = !dj_engine_pending(daemon->engine) && !atomic_load(&daemon->proxy.calls);
     if (!is_quiet && ++daemon->settle_turns < SETTLE_TURNS_MAX)
         return;
@@ -69,6 +71,7 @@ static void quiet_node(void *ctx)
     node->outbound = NULL;
     if (dj_loop_index(node->loop) == 0)
         dj_timer_start(node->daemon->settle, SETTLE_TURN_MS, SETTLE_TURN_MS);
+    atomic_fetch_sub(&node->daemon->quieting, 1);
 }
 
 static void on_node_drained(void *ctx)
@@ -81,6 +84,7 @@ static void on_node_drained(void *ctx)
         return;
     /* Only when all are drained: a flight's home may be another loop than its riders'. */
     atomic_store(&daemon->proxy.is_stopping, true);
+    atomic_store(&daemon->quieting, daemon->loop_count);
     post_to_nodes(daemon, quiet_node);
 }
 

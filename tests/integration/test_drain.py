@@ -106,3 +106,10 @@ def test_second_signal_ends_it_at_once(spawn, upstream, word):
             code = daemon.wait()
     assert code in (0, 1, 130, 143, -signal.SIGTERM)
     daemon.process = None
+
+
+def test_many_loops_end_together(spawn):
+    """More than half of the cores: each loop is told to be quiet before any is told to end."""
+    for _ in range(3):
+        daemon = spawn(args=["--set", "server.loops=6"])
+        daemon.stop()
