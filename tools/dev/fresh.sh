@@ -126,6 +126,8 @@ word_fresh() {
         shift
         mount -t proc proc "$root/proc"
         mount --bind /dev "$root/dev"
+        mkdir -p "$root/dev/pts"
+        mount --bind /dev/pts "$root/dev/pts"
         mkdir -p "$root/dev/shm"
         mount -t tmpfs shm "$root/dev/shm"
         mount -t tmpfs tmp "$root/tmp"
