@@ -4,6 +4,7 @@
 #ifndef API_FIXTURE_H
 #define API_FIXTURE_H
 
+#include <errno.h>
 #include <math.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -225,6 +226,10 @@ static inline int send_raw(struct fixture *fixture, const char *text, size_t len
     for (;;) {
         ssize_t count =
             recv(fd, fixture->reply + read_len, sizeof fixture->reply - 1 - read_len, 0);
+        /* With a timeout set, newer libuv's work for this thread interrupts it without any signal.
+         */
+        if (count < 0 && errno == EINTR)
+            continue;
         if (count <= 0)
             break;
         read_len += (size_t)count;
