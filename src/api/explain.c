@@ -35,15 +35,6 @@ struct explain {
     uint32_t search_us;
 };
 
-static void put_text(struct dj_json_writer *w, const char *name, const char *text)
-{
-    dj_json_key(w, name);
-    if (text)
-        dj_json_put_text(w, text);
-    else
-        dj_json_put_null(w);
-}
-
 static void put_similarity(struct dj_json_writer *w, float similarity)
 {
     dj_json_key(w, "similarity");
@@ -59,15 +50,16 @@ static void write_verdict(struct dj_json_writer *w, const struct explain *explai
     bool is_hit = kind != DJ_HIT_NONE;
     dj_json_key(w, "hit");
     dj_json_put_bool(w, is_hit);
-    put_text(w, "kind", is_hit ? dj_hit_kind_text(kind) : NULL);
-    put_text(w, "reason", is_hit ? dj_hit_kind_text(kind) : reason);
-    put_text(w, "tier", is_hit ? level : NULL);
+    dj_json_member_text(w, "kind", is_hit ? dj_hit_kind_text(kind) : NULL);
+    dj_json_member_text(w, "reason", is_hit ? dj_hit_kind_text(kind) : reason);
+    dj_json_member_text(w, "tier", is_hit ? level : NULL);
     if (value)
         dj_request_put_id(w, "id", dj_value_entry(value)->id);
     dj_json_key(w, "threshold");
     dj_json_put_double(w, explain->threshold);
-    put_text(w, "surface", explain->surface);
-    put_text(w, "searched", explain->is_all_scopes ? "all scopes of the tenant" : "this scope");
+    dj_json_member_text(w, "surface", explain->surface);
+    dj_json_member_text(w, "searched",
+                        explain->is_all_scopes ? "all scopes of the tenant" : "this scope");
 }
 
 static void answer(struct explain *explain, enum dj_hit_kind kind, const struct dj_value *value,
@@ -88,7 +80,7 @@ static void answer(struct explain *explain, enum dj_hit_kind kind, const struct 
     dj_request_put_id(&w, "key", fingerprint->key.id);
     if (fingerprint->text.data)
         dj_request_put_id(&w, "scope", fingerprint->scope);
-    put_text(&w, "embedder", embedder ? embedder->id : NULL);
+    dj_json_member_text(&w, "embedder", embedder ? embedder->id : NULL);
     dj_json_key(&w, "candidates");
     dj_json_begin_array(&w);
     if (explain->near.len)
@@ -139,7 +131,8 @@ static void write_guards(struct dj_json_writer *w, uint32_t refused)
     dj_json_key(w, "guards");
     dj_json_begin_object(w);
     for (unsigned guard = 0; guard < DJ_GUARD_COUNT; guard++)
-        put_text(w, dj_guard_name((enum dj_guard)guard), refused >> guard & 1 ? "refused" : "ok");
+        dj_json_member_text(w, dj_guard_name((enum dj_guard)guard),
+                            refused >> guard & 1 ? "refused" : "ok");
     dj_json_end_object(w);
     dj_json_key(w, "refused_by");
     dj_json_begin_array(w);
@@ -171,17 +164,17 @@ static void write_candidate(struct dj_json_writer *w, const struct explain *expl
     dj_json_key(w, "above_threshold");
     dj_json_put_bool(w, is_above);
     if (!candidate->is_fetched) {
-        put_text(w, "verdict", "gone");
+        dj_json_member_text(w, "verdict", "gone");
         dj_json_end_object(w);
         return;
     }
     const struct dj_entry *entry = dj_value_entry(candidate->value);
-    put_text(w, "verdict",
-             candidate->is_other_scope ? "other-scope"
-             : candidate->guards_refused
-                 ? dj_guard_reason(dj_guard_first(candidate->guards_refused))
-             : is_above ? "ok"
-                        : "below-threshold");
+    dj_json_member_text(w, "verdict",
+                        candidate->is_other_scope ? "other-scope"
+                        : candidate->guards_refused
+                            ? dj_guard_reason(dj_guard_first(candidate->guards_refused))
+                        : is_above ? "ok"
+                                   : "below-threshold");
     write_guards(w, candidate->guards_refused);
     dj_json_key(w, "query");
     dj_json_put_string(w, shown(entry->query));

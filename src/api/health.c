@@ -48,17 +48,11 @@ static void fill(const struct dj_probe *probe, struct component out[COMPONENTS])
         out[count++] = component(absent[i], DJ_HEALTH_DISABLED, -1, NULL);
 }
 
-static void put_count(struct dj_json_writer *w, const char *name, uint64_t value)
-{
-    dj_json_key(w, name);
-    dj_json_put_u64(w, value);
-}
-
 static void write_store(struct dj_json_writer *w, const struct dj_store_stats *stats)
 {
-    put_count(w, "entries", stats->entries);
-    put_count(w, "bytes", stats->bytes);
-    put_count(w, "bytes_max", stats->bytes_max);
+    dj_json_member_u64(w, "entries", stats->entries);
+    dj_json_member_u64(w, "bytes", stats->bytes);
+    dj_json_member_u64(w, "bytes_max", stats->bytes_max);
 }
 
 static void write_figures(struct dj_json_writer *w, const struct health *health, const char *name,
@@ -70,19 +64,19 @@ static void write_figures(struct dj_json_writer *w, const struct health *health,
         write_store(w, &stats->memory);
     } else if (strcmp(name, "lmdb") == 0) {
         write_store(w, &stats->lmdb);
-        put_count(w, "queued_writes", stats->lmdb.queued);
+        dj_json_member_u64(w, "queued_writes", stats->lmdb.queued);
     } else if (strcmp(name, "vector_store") == 0) {
-        put_count(w, "vectors", stats->vectors);
-        put_count(w, "bytes", stats->vector_bytes);
+        dj_json_member_u64(w, "vectors", stats->vectors);
+        dj_json_member_u64(w, "bytes", stats->vector_bytes);
     } else if (strcmp(name, "embedder") == 0) {
         dj_json_key(w, "id");
         dj_json_put_text(w, embedder->id);
-        put_count(w, "dimension", embedder->dim);
+        dj_json_member_u64(w, "dimension", embedder->dim);
     } else if (strcmp(name, "lru_manager") == 0) {
         dj_json_key(w, "tracking_enabled");
         dj_json_put_bool(w, true);
-        put_count(w, "tenants_tracked", dj_telemetry_tenant_count(context->telemetry));
-        put_count(w, "evictions", stats->memory.evictions);
+        dj_json_member_u64(w, "tenants_tracked", dj_telemetry_tenant_count(context->telemetry));
+        dj_json_member_u64(w, "evictions", stats->memory.evictions);
     }
 }
 

@@ -2,43 +2,31 @@
 #include "api/handlers.h"
 #include "security/tenant.h"
 
-static void put_count(struct dj_json_writer *w, const char *name, uint64_t value)
-{
-    dj_json_key(w, name);
-    dj_json_put_u64(w, value);
-}
-
-static void put_number(struct dj_json_writer *w, const char *name, double value)
-{
-    dj_json_key(w, name);
-    dj_json_put_double(w, value);
-}
-
 static void write_requests(struct dj_json_writer *w, const struct dj_telemetry_totals *totals)
 {
     uint64_t exact = totals->results[DJ_RESULT_HIT_EXACT];
     uint64_t semantic = totals->results[DJ_RESULT_HIT_SEMANTIC];
     uint64_t misses = totals->results[DJ_RESULT_MISS];
     uint64_t asked = exact + semantic + misses;
-    put_count(w, "requests", totals->requests);
+    dj_json_member_u64(w, "requests", totals->requests);
     dj_json_key(w, "hits");
     dj_json_begin_object(w);
-    put_count(w, "exact", exact);
-    put_count(w, "semantic", semantic);
-    put_count(w, "total", exact + semantic);
+    dj_json_member_u64(w, "exact", exact);
+    dj_json_member_u64(w, "semantic", semantic);
+    dj_json_member_u64(w, "total", exact + semantic);
     dj_json_end_object(w);
-    put_count(w, "misses", misses);
-    put_count(w, "collapsed", totals->results[DJ_RESULT_COLLAPSED]);
-    put_count(w, "bypassed", totals->results[DJ_RESULT_BYPASS]);
-    put_count(w, "refreshed", totals->results[DJ_RESULT_REFRESH]);
-    put_count(w, "errors", totals->results[DJ_RESULT_ERROR]);
-    put_number(w, "hit_rate", asked ? (double)(exact + semantic) / (double)asked : 0);
+    dj_json_member_u64(w, "misses", misses);
+    dj_json_member_u64(w, "collapsed", totals->results[DJ_RESULT_COLLAPSED]);
+    dj_json_member_u64(w, "bypassed", totals->results[DJ_RESULT_BYPASS]);
+    dj_json_member_u64(w, "refreshed", totals->results[DJ_RESULT_REFRESH]);
+    dj_json_member_u64(w, "errors", totals->results[DJ_RESULT_ERROR]);
+    dj_json_member_double(w, "hit_rate", asked ? (double)(exact + semantic) / (double)asked : 0);
     dj_json_key(w, "saved");
     dj_json_begin_object(w);
-    put_count(w, "input_tokens", totals->saved_input_tokens);
-    put_count(w, "output_tokens", totals->saved_output_tokens);
-    put_number(w, "seconds", totals->saved_seconds);
-    put_number(w, "cost_usd", totals->saved_cost_usd);
+    dj_json_member_u64(w, "input_tokens", totals->saved_input_tokens);
+    dj_json_member_u64(w, "output_tokens", totals->saved_output_tokens);
+    dj_json_member_double(w, "seconds", totals->saved_seconds);
+    dj_json_member_double(w, "cost_usd", totals->saved_cost_usd);
     dj_json_end_object(w);
 }
 
@@ -48,14 +36,14 @@ static void write_level(struct dj_json_writer *w, const char *name,
 {
     dj_json_key(w, name);
     dj_json_begin_object(w);
-    put_count(w, "entries", stats->entries);
-    put_count(w, "bytes", stats->bytes);
-    put_count(w, "bytes_max", stats->bytes_max);
-    put_count(w, "evictions", stats->evictions);
-    put_count(w, "expired", stats->expired);
-    put_count(w, "hits", hits);
-    put_count(w, "misses", asked > hits ? asked - hits : 0);
-    put_number(w, "hit_rate", asked ? (double)hits / (double)asked : 0);
+    dj_json_member_u64(w, "entries", stats->entries);
+    dj_json_member_u64(w, "bytes", stats->bytes);
+    dj_json_member_u64(w, "bytes_max", stats->bytes_max);
+    dj_json_member_u64(w, "evictions", stats->evictions);
+    dj_json_member_u64(w, "expired", stats->expired);
+    dj_json_member_u64(w, "hits", hits);
+    dj_json_member_u64(w, "misses", asked > hits ? asked - hits : 0);
+    dj_json_member_double(w, "hit_rate", asked ? (double)hits / (double)asked : 0);
     dj_json_end_object(w);
 }
 
@@ -75,13 +63,14 @@ static void write_levels(struct dj_json_writer *w, const struct dj_telemetry_tot
 
 static void write_feedback(struct dj_json_writer *w, const struct dj_engine_stats *stats)
 {
-    put_count(w, "served", stats->hits); /* kept over restarts, as `hits` of an entry are */
+    dj_json_member_u64(w, "served",
+                       stats->hits); /* kept over restarts, as `hits` of an entry are */
     dj_json_key(w, "feedback");
     dj_json_begin_object(w);
-    put_count(w, "right",
-              stats->verdicts > stats->verdicts_wrong ? stats->verdicts - stats->verdicts_wrong
-                                                      : 0);
-    put_count(w, "wrong", stats->verdicts_wrong);
+    dj_json_member_u64(
+        w, "right",
+        stats->verdicts > stats->verdicts_wrong ? stats->verdicts - stats->verdicts_wrong : 0);
+    dj_json_member_u64(w, "wrong", stats->verdicts_wrong);
     dj_json_end_object(w);
 }
 
@@ -98,7 +87,7 @@ static void write_embedder(struct dj_json_writer *w, const struct dj_engine *eng
     dj_json_put_text(w, embedder->id);
     dj_json_key(w, "kind");
     dj_json_put_text(w, embedder->kind);
-    put_count(w, "dimension", embedder->dim);
+    dj_json_member_u64(w, "dimension", embedder->dim);
     dj_json_end_object(w);
 }
 
@@ -120,13 +109,13 @@ void dj_stats(struct dj_request *request)
     write_requests(&w, &totals);
     write_levels(&w, &totals, &stats);
     write_feedback(&w, &stats);
-    put_count(&w, "vectors", stats.vectors);
-    put_count(&w, "vector_bytes", stats.vector_bytes);
+    dj_json_member_u64(&w, "vectors", stats.vectors);
+    dj_json_member_u64(&w, "vector_bytes", stats.vector_bytes);
     dj_json_key(&w, "index_ready");
     dj_json_put_bool(&w, stats.is_index_ready);
     write_embedder(&w, context->engine);
-    put_number(&w, "threshold", dj_engine_threshold(context->engine, false));
-    put_number(&w, "api_threshold", dj_engine_threshold(context->engine, true));
+    dj_json_member_double(&w, "threshold", dj_engine_threshold(context->engine, false));
+    dj_json_member_double(&w, "api_threshold", dj_engine_threshold(context->engine, true));
     dj_json_key(&w, "version");
     dj_json_put_text(&w, DEJA_VERSION);
     dj_json_key(&w, "uptime_s");

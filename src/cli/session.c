@@ -135,10 +135,8 @@ enum deja_status dj_read_input(const char *path, struct dj_buf *out)
 
 void dj_session_put_member(struct dj_json_writer *w, const char *name, const char *text)
 {
-    if (!text)
-        return;
-    dj_json_key(w, name);
-    dj_json_put_text(w, text);
+    if (text)
+        dj_json_member_text(w, name, text);
 }
 
 bool dj_session_duration(const struct dj_session *session, const char *flag, const char *text,

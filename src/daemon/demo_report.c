@@ -113,25 +113,9 @@ static void tell_saved(const struct dj_demo_report *report, bool is_ok)
                : "A step did not show what it should; the lines above say which.");
 }
 
-static void put_count(struct dj_json_writer *w, const char *name, uint64_t value)
-{
-    dj_json_key(w, name);
-    dj_json_put_u64(w, value);
-}
-
 static void put_text(struct dj_json_writer *w, const char *name, const char *text)
 {
-    dj_json_key(w, name);
-    if (text && *text)
-        dj_json_put_text(w, text);
-    else
-        dj_json_put_null(w);
-}
-
-static void put_number(struct dj_json_writer *w, const char *name, double value)
-{
-    dj_json_key(w, name);
-    dj_json_put_double(w, value);
+    dj_json_member_text(w, name, text && *text ? text : NULL);
 }
 
 static void put_ok(struct dj_json_writer *w, bool is_ok)
@@ -156,11 +140,11 @@ static void write_step(struct dj_json_writer *w, const struct dj_demo_step *step
         dj_json_put_double(w, step->similarity);
     else
         dj_json_put_null(w);
-    put_number(w, "took_ms", step->took_ms);
-    put_count(w, "requests", step->requests);
-    put_count(w, "upstream_calls", step->upstream_calls);
-    put_count(w, "joined", step->joined);
-    put_count(w, "events", step->events);
+    dj_json_member_double(w, "took_ms", step->took_ms);
+    dj_json_member_u64(w, "requests", step->requests);
+    dj_json_member_u64(w, "upstream_calls", step->upstream_calls);
+    dj_json_member_u64(w, "joined", step->joined);
+    dj_json_member_u64(w, "events", step->events);
     dj_json_end_object(w);
 }
 
@@ -169,14 +153,14 @@ static void write_saved(struct dj_json_writer *w, const struct dj_demo_saved *sa
     dj_json_begin_object(w);
     put_ok(w, saved->is_ok);
     put_text(w, "fault", saved->fault);
-    put_count(w, "requests", saved->requests);
-    put_count(w, "upstream_calls", saved->upstream_calls);
-    put_count(w, "hits_exact", saved->hits_exact);
-    put_count(w, "hits_semantic", saved->hits_semantic);
-    put_count(w, "joined", saved->joined);
-    put_count(w, "tokens", saved->tokens);
-    put_number(w, "cost_usd", saved->cost_usd);
-    put_number(w, "seconds", saved->seconds);
+    dj_json_member_u64(w, "requests", saved->requests);
+    dj_json_member_u64(w, "upstream_calls", saved->upstream_calls);
+    dj_json_member_u64(w, "hits_exact", saved->hits_exact);
+    dj_json_member_u64(w, "hits_semantic", saved->hits_semantic);
+    dj_json_member_u64(w, "joined", saved->joined);
+    dj_json_member_u64(w, "tokens", saved->tokens);
+    dj_json_member_double(w, "cost_usd", saved->cost_usd);
+    dj_json_member_double(w, "seconds", saved->seconds);
     dj_json_end_object(w);
 }
 
@@ -188,7 +172,7 @@ static bool write_json(const struct dj_demo_report *report, bool is_ok)
     put_ok(&w, is_ok);
     put_text(&w, "version", DEJA_VERSION);
     put_text(&w, "embedder", report->embedder);
-    put_count(&w, "upstream_delay_ms", DJ_DEMO_DELAY_MS);
+    dj_json_member_u64(&w, "upstream_delay_ms", DJ_DEMO_DELAY_MS);
     dj_json_key(&w, "steps");
     dj_json_begin_array(&w);
     for (size_t i = 0; i < report->step_count; i++)

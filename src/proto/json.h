@@ -83,6 +83,11 @@ void dj_json_put_null(struct dj_json_writer *w);
 void dj_json_put_raw(struct dj_json_writer *w, struct deja_slice json);        /* already JSON */
 void dj_json_put_value(struct dj_json_writer *w, const struct dj_json *value); /* numbers as sent */
 
+/* A key and its value. text NULL: null. */
+void dj_json_member_text(struct dj_json_writer *w, const char *name, const char *text);
+void dj_json_member_u64(struct dj_json_writer *w, const char *name, uint64_t value);
+void dj_json_member_double(struct dj_json_writer *w, const char *name, double value);
+
 /* Appends text as the inside of a JSON string (no quotes). */
 void dj_json_escape(struct dj_buf *buf, struct deja_slice text);
 

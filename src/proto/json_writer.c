@@ -255,3 +255,24 @@ void dj_json_put_value(struct dj_json_writer *w, const struct dj_json *value)
     begin_item(w);
     dj_json_append(w->buf, dj_json_val(value));
 }
+
+void dj_json_member_text(struct dj_json_writer *w, const char *name, const char *text)
+{
+    dj_json_key(w, name);
+    if (text)
+        dj_json_put_text(w, text);
+    else
+        dj_json_put_null(w);
+}
+
+void dj_json_member_u64(struct dj_json_writer *w, const char *name, uint64_t value)
+{
+    dj_json_key(w, name);
+    dj_json_put_u64(w, value);
+}
+
+void dj_json_member_double(struct dj_json_writer *w, const char *name, double value)
+{
+    dj_json_key(w, name);
+    dj_json_put_double(w, value);
+}

@@ -82,30 +82,12 @@ void dj_bench_report_write_text(const struct dj_bench_report *report, struct dj_
 
 /* ---- JSON ---- */
 
-static void put_text(struct dj_json_writer *w, const char *name, const char *text)
-{
-    dj_json_key(w, name);
-    dj_json_put_text(w, text);
-}
-
-static void put_double(struct dj_json_writer *w, const char *name, double value)
-{
-    dj_json_key(w, name);
-    dj_json_put_double(w, value);
-}
-
-static void put_u64(struct dj_json_writer *w, const char *name, uint64_t value)
-{
-    dj_json_key(w, name);
-    dj_json_put_u64(w, value);
-}
-
 static void put_spread(struct dj_json_writer *w, const char *name,
                        const struct dj_bench_spread *spread)
 {
     dj_json_key(w, name);
     dj_json_begin_object(w);
-    put_double(w, "median", spread->median);
+    dj_json_member_double(w, "median", spread->median);
     dj_json_key(w, "quartiles");
     dj_json_begin_array(w);
     dj_json_put_double(w, spread->low);
@@ -118,26 +100,26 @@ static void put_result(struct dj_json_writer *w, const struct dj_bench_result *r
 {
     const struct dj_bench_figures *figures = &result->figures;
     dj_json_begin_object(w);
-    put_text(w, "name", result->name);
-    put_text(w, "unit", result->unit);
-    put_text(w, "better", result->is_higher_better ? "higher" : "lower");
-    put_u64(w, "runs", figures->runs);
-    put_double(w, "mean", figures->mean);
-    put_double(w, "p50", figures->p50);
-    put_double(w, "p95", figures->p95);
-    put_double(w, "p99", figures->p99);
-    put_u64(w, "round_count", figures->rounds);
+    dj_json_member_text(w, "name", result->name);
+    dj_json_member_text(w, "unit", result->unit);
+    dj_json_member_text(w, "better", result->is_higher_better ? "higher" : "lower");
+    dj_json_member_u64(w, "runs", figures->runs);
+    dj_json_member_double(w, "mean", figures->mean);
+    dj_json_member_double(w, "p50", figures->p50);
+    dj_json_member_double(w, "p95", figures->p95);
+    dj_json_member_double(w, "p99", figures->p99);
+    dj_json_member_u64(w, "round_count", figures->rounds);
     put_spread(w, "rounds", &figures->medians);
     if (dj_bench_result_is_time(result))
         put_spread(w, "ops_per_s", &figures->rates);
-    put_double(w, "success_rate", figures->success_rate);
-    put_double(w, "memory_bytes", result->memory_bytes);
+    dj_json_member_double(w, "success_rate", figures->success_rate);
+    dj_json_member_double(w, "memory_bytes", result->memory_bytes);
     if (result->entries)
-        put_u64(w, "entries", result->entries);
+        dj_json_member_u64(w, "entries", result->entries);
     if (result->clients)
-        put_u64(w, "clients", result->clients);
+        dj_json_member_u64(w, "clients", result->clients);
     if (result->embedder[0])
-        put_text(w, "embedder", result->embedder);
+        dj_json_member_text(w, "embedder", result->embedder);
     dj_json_end_object(w);
 }
 
@@ -145,17 +127,17 @@ void dj_bench_report_write_json(const struct dj_bench_report *report, struct dj_
 {
     struct dj_json_writer w = dj_json_writer(out);
     dj_json_begin_object(&w);
-    put_u64(&w, "format", FORMAT);
-    put_text(&w, "deja", report->version);
-    put_text(&w, "taken_at", report->taken_at);
+    dj_json_member_u64(&w, "format", FORMAT);
+    dj_json_member_text(&w, "deja", report->version);
+    dj_json_member_text(&w, "taken_at", report->taken_at);
     dj_json_key(&w, "quick");
     dj_json_put_bool(&w, report->is_quick);
     dj_json_key(&w, "machine");
     dj_json_begin_object(&w);
-    put_text(&w, "cpu", report->machine.cpu);
-    put_text(&w, "system", report->machine.system);
-    put_u64(&w, "cores", report->machine.cores);
-    put_double(&w, "load", report->machine.load);
+    dj_json_member_text(&w, "cpu", report->machine.cpu);
+    dj_json_member_text(&w, "system", report->machine.system);
+    dj_json_member_u64(&w, "cores", report->machine.cores);
+    dj_json_member_double(&w, "load", report->machine.load);
     dj_json_end_object(&w);
     dj_json_key(&w, "results");
     dj_json_begin_array(&w);

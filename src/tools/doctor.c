@@ -111,11 +111,7 @@ static void tell(const struct dj_findings *findings, bool has_color)
 
 static void put_text(struct dj_json_writer *w, const char *name, const char *text)
 {
-    dj_json_key(w, name);
-    if (*text)
-        dj_json_put_text(w, text);
-    else
-        dj_json_put_null(w);
+    dj_json_member_text(w, name, *text ? text : NULL);
 }
 
 static void tell_json(const struct dj_findings *findings)

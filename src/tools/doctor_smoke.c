@@ -51,20 +51,14 @@ static struct dj_json_doc *call(struct smoke *smoke, const char *step, const cha
     return doc;
 }
 
-static void put_member(struct dj_json_writer *w, const char *name, const char *text)
-{
-    dj_json_key(w, name);
-    dj_json_put_text(w, text);
-}
-
 static bool put(struct smoke *smoke)
 {
     struct dj_buf body = {0};
     struct dj_json_writer w = dj_json_writer(&body);
     dj_json_begin_object(&w);
-    put_member(&w, "query", QUESTION);
-    put_member(&w, "response", ANSWER);
-    put_member(&w, "namespace", smoke->name_space);
+    dj_json_member_text(&w, "query", QUESTION);
+    dj_json_member_text(&w, "response", ANSWER);
+    dj_json_member_text(&w, "namespace", smoke->name_space);
     dj_json_key(&w, "ttl");
     dj_json_put_u64(&w, 60);
     dj_json_end_object(&w);
@@ -87,8 +81,8 @@ static struct dj_json_doc *look_up(struct smoke *smoke, const char *step, const 
     struct dj_buf body = {0};
     struct dj_json_writer w = dj_json_writer(&body);
     dj_json_begin_object(&w);
-    put_member(&w, "query", query);
-    put_member(&w, "namespace", smoke->name_space);
+    dj_json_member_text(&w, "query", query);
+    dj_json_member_text(&w, "namespace", smoke->name_space);
     dj_json_key(&w, "threshold");
     dj_json_put_double(&w, THRESHOLD);
     dj_json_end_object(&w);
