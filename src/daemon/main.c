@@ -142,6 +142,19 @@ static void write_diagnostics(const struct dj_diagnostics *diagnostics)
         fwrite(diagnostics->text.data, 1, diagnostics->text.len, stderr);
 }
 
+/* The settings of a command that needs nothing else of them; what is wrong was told on stderr. They
+ * are to be finished, also when it says false. */
+static bool load_settings(const struct invocation *invocation, struct dj_settings *out_settings)
+{
+    struct dj_settings_source source = source_of(invocation);
+    struct dj_diagnostics diagnostics = {.error_count = 0};
+    *out_settings = (struct dj_settings){.data_dir = NULL};
+    enum deja_status status = dj_settings_load(&source, &diagnostics, out_settings, NULL);
+    write_diagnostics(&diagnostics);
+    dj_diagnostics_fini(&diagnostics);
+    return status == DEJA_OK;
+}
+
 static int serve_with(struct invocation *invocation, bool is_check_only)
 {
     struct dj_settings_source source = source_of(invocation);
@@ -202,23 +215,18 @@ static int run_serve(struct invocation *invocation)
 /* What the settings say of the model holds for the demo too; the rest is its own. */
 static int run_demo(struct invocation *invocation)
 {
-    struct dj_settings_source source = source_of(invocation);
     struct dj_demo_flags flags = {.wants_json = false};
     struct dj_words words;
     struct deja_error error;
-    struct dj_diagnostics diagnostics = {.error_count = 0};
-    struct dj_settings settings = {.data_dir = NULL};
+    struct dj_settings settings;
     if (dj_command_parse(&dj_demo_command, invocation->argc - 1, invocation->argv + 1, &flags,
                          &words, &error) != DEJA_OK)
         return dj_command_misused(&dj_demo_command, error.message);
     if (words.count)
         return dj_command_misused(&dj_demo_command, "takes no words");
-    enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, NULL);
-    write_diagnostics(&diagnostics);
-    dj_diagnostics_fini(&diagnostics);
-    if (status != DEJA_OK)
-        return DJ_EXIT_CONFIG;
-    int code = dj_demo_run(&settings, &flags, (const char *const *)environ);
+    int code = DJ_EXIT_CONFIG;
+    if (load_settings(invocation, &settings))
+        code = dj_demo_run(&settings, &flags, (const char *const *)environ);
     dj_settings_fini(&settings);
     return code;
 }
@@ -311,14 +319,9 @@ static int run_config(struct invocation *invocation)
 
 static int run_model(struct invocation *invocation)
 {
-    struct dj_settings_source source = source_of(invocation);
-    struct dj_diagnostics diagnostics = {.error_count = 0};
-    struct dj_settings settings = {.data_dir = NULL};
-    enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, NULL);
+    struct dj_settings settings;
     int code = DJ_EXIT_CONFIG;
-    write_diagnostics(&diagnostics);
-    dj_diagnostics_fini(&diagnostics);
-    if (status == DEJA_OK)
+    if (load_settings(invocation, &settings))
         code = dj_model_tool_run(settings.data_dir, invocation->argc - 1, invocation->argv + 1);
     dj_settings_fini(&settings);
     return code;
@@ -327,17 +330,13 @@ static int run_model(struct invocation *invocation)
 /* The model is that of the settings unless --model says otherwise. */
 static int run_eval(struct invocation *invocation)
 {
-    struct dj_settings_source source = source_of(invocation);
-    struct dj_diagnostics diagnostics = {.error_count = 0};
-    struct dj_settings settings = {.data_dir = NULL};
+    struct dj_settings settings;
     char model[] = "--model";
     size_t count = (size_t)invocation->argc;
-    enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, NULL);
+    bool is_loaded = load_settings(invocation, &settings);
     char **argv = dj_alloc_zeroed(count + 3, sizeof *argv);
     int code = DJ_EXIT_CONFIG;
-    write_diagnostics(&diagnostics);
-    dj_diagnostics_fini(&diagnostics);
-    if (status == DEJA_OK && argv) {
+    if (is_loaded && argv) {
         argv[0] = invocation->argv[0];
         argv[1] = model;
         argv[2] = settings.semantic.model_dir;
@@ -351,14 +350,9 @@ static int run_eval(struct invocation *invocation)
 
 static int run_bench(struct invocation *invocation)
 {
-    struct dj_settings_source source = source_of(invocation);
-    struct dj_diagnostics diagnostics = {.error_count = 0};
-    struct dj_settings settings = {.data_dir = NULL};
-    enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, NULL);
+    struct dj_settings settings;
     int code = DJ_EXIT_CONFIG;
-    write_diagnostics(&diagnostics);
-    dj_diagnostics_fini(&diagnostics);
-    if (status == DEJA_OK)
+    if (load_settings(invocation, &settings))
         code = dj_tool_bench(settings.semantic.model_dir, invocation->argc, invocation->argv);
     dj_settings_fini(&settings);
     return code;
