@@ -8,7 +8,7 @@
  *   │     │                                                           FLUSHING: bytes queued
  *   └─────┼─── keep-alive ────────────────────────────────────────────────┤
  *         ▼                                                               ▼ close
- *       CLOSED ◀───────────────────────────────────────── LINGERING (after a fault)
+ *       CLOSED ◀───────────────────────────────────────── LINGERING (until the client closes)
  *
  * (1) One exchange at a time. While it lasts the client is read on, to notice that it left, until
  *     DJ_HTTP_INPUT_BYTES_MAX wait in `input`; then the kernel's window holds it back.
@@ -17,8 +17,9 @@
  *     late waits for a task.
  * (4) Nobody is called back inside a call of his own: a write that fails is told by task.
  *
- * LINGERING: a refused client may still be sending. Closing at once would answer with a reset that
- * can destroy the answer before it is read, so our side is ended, and what comes is thrown away.
+ * LINGERING: a client that is refused, or that sent more behind a last request, may still be
+ * sending. Closing at once would meet that with a reset, which can destroy the answer before it is
+ * read (RFC 9112 9.6), so our side is ended, and what comes is thrown away.
  */
 #include <assert.h>
 
@@ -138,7 +139,7 @@ static void lose_client(struct dj_http_connection *connection, bool must_reset)
 static void after_flush(struct dj_http_connection *connection)
 {
     bool has_all_ended = connection->has_ended && connection->input.len == 0;
-    if (connection->must_close && connection->exchange.is_error && !connection->has_ended) {
+    if (connection->must_close && !connection->has_ended) {
         dj_stream_finish(connection->stream);
         set_state(connection, DJ_HTTP_LINGERING);
         connection->input.len = 0;

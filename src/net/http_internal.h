@@ -61,7 +61,6 @@ struct dj_http_exchange {
     struct dj_http_request request;
     struct dj_arena arena;
     bool is_active; /* the handler has it */
-    bool is_error;  /* the server's own answer: the request was not read to its end */
     bool is_head_request;
     bool is_begun;
     bool is_chunked;

@@ -277,7 +277,6 @@ void dj_http_answer_error(struct dj_http_connection *connection, int status, con
                     .started_us = exchange->request.started_us,
                     .arena = &exchange->arena},
         .is_active = true,
-        .is_error = true,
         .body_bytes_left = -1,
     };
     connection->minor_version = 1;

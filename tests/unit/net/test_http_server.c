@@ -47,6 +47,24 @@ static void request_beyond_a_limit_is_refused_and_the_answer_is_read(void **stat
     fixture_close(fixture);
 }
 
+static void who_sends_more_behind_a_last_request_is_not_reset(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create();
+    fixture_open(fixture);
+    int fd = connect_client(fixture);
+    assert_true(send_text(fd, "GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"));
+    assert_true(read_to_end(fixture, fd) > 0);
+    assert_non_null(strstr(fixture->reply, "GET /a \n"));
+    /* A reset would answer the first and fail the second. */
+    for (int i = 0; i < 3; i++)
+        assert_true(send_text(fd, GET("/behind")));
+    assert_int_equal(read_to_end(fixture, fd), 0);
+    close(fd);
+    fixture_close(fixture);
+    assert_int_equal(count_of(fixture->reply, "behind"), 0);
+}
+
 static void bytes_in_flight_and_connections_are_bounded(void **state)
 {
     (void)state;
@@ -453,6 +471,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(request_beyond_a_limit_is_refused_and_the_answer_is_read),
+        cmocka_unit_test(who_sends_more_behind_a_last_request_is_not_reset),
         cmocka_unit_test(bytes_in_flight_and_connections_are_bounded),
         cmocka_unit_test(bytes_of_unfinished_heads_are_in_flight_too),
         cmocka_unit_test(answer_that_finds_no_room_is_a_503),
