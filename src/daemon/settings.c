@@ -104,6 +104,11 @@ static const struct dj_option table[] = {
      .help = "Bytes on disk; 0 takes 10 GB or a fifth of the disk, whichever is less."},
     {"lmdb.max_queue", DJ_OPTION_INT, "65536", 16, 10000000, AT(lmdb.queue_max),
      .help = "Writes that may wait for the disk."},
+#include "daemon/settings_redis.def"
+#include "daemon/settings_postgres.def"
+#include "daemon/settings_s3.def"
+#include "daemon/settings_paths.def"
+#include "daemon/settings_guard.def"
     {"store.durability", DJ_OPTION_ENUM, "everysec", .choices = "os|everysec|always",
      AT(durability), .help = "When a write is confirmed: written, synced each second, or synced."},
     {"semantic.enabled", DJ_OPTION_BOOL, "true", AT(semantic.is_enabled),
@@ -164,6 +169,7 @@ static const struct dj_option table[] = {
      RELOADS, .help = "Least severe lines that are written."},
     {"log.format", DJ_OPTION_ENUM, "auto", .choices = "auto|json|pretty", AT(log.format),
      .help = "auto is pretty on a terminal and JSON elsewhere."},
+#include "daemon/settings_upkeep.def"
     {"monitoring.slow_operation", DJ_OPTION_DURATION, "100ms", 1, DAY_MS, AT(slow_operation_ms),
      RELOADS, .help = "Operations that take longer are logged and counted."},
     {"monitoring.snapshot", DJ_OPTION_DURATION, "30s", 10, DAY_MS, AT(snapshot_ms), RELOADS,

@@ -1,4 +1,4 @@
-/* store/store.h - the one table every tier is behind: memory, LMDB, later Valkey, PostgreSQL, S3.
+/* store/store.h - the one table every tier is behind: memory, LMDB, Valkey/Redis, PostgreSQL, S3.
  *
  * Asynchronous from the first day: a call returns DEJA_OK and its callback runs exactly once on the
  * given loop, not before the call has returned; any other status: the callback never runs.
@@ -73,10 +73,47 @@ struct dj_store_access {
 };
 typedef bool dj_store_access_fn(void *ctx, const struct dj_store_access *row); /* false: stop */
 
+/* One neighbour of a search, best first. */
+struct dj_store_match {
+    uint8_t id[DJ_ID_BYTES];
+    uint8_t scope[DJ_ID_BYTES];
+    float similarity; /* cosine */
+};
+#define DJ_STORE_MATCHES_MAX 100u
+
+/* Neighbours are asked for in one scope of one tenant, among vectors of one embedder and dimension.
+ * Everything is copied during the call. */
+struct dj_store_search {
+    uint8_t tenant[DJ_ID_BYTES];
+    const uint8_t *scope; /* NULL: every scope of the tenant */
+    struct deja_slice embedder_id;
+    const float *vector; /* dim of them */
+    uint32_t dim;
+    uint32_t limit;   /* 1 … DJ_STORE_MATCHES_MAX */
+    double threshold; /* matches below are left out */
+};
+/* matches: borrowed until return. */
+typedef void dj_store_searched_fn(void *ctx, enum deja_status status,
+                                  const struct dj_store_match *matches, uint32_t count);
+
+/* A counter of generations that all programs of a shared store keep together. */
+struct dj_store_generation {
+    uint8_t tenant[DJ_ID_BYTES];
+    struct deja_slice tag; /* as cache/generations.h names counters: empty: the tenant's own */
+    uint64_t generation;
+};
+typedef void dj_store_raised_fn(void *ctx, enum deja_status status, uint64_t generation);
+typedef void dj_store_generation_fn(void *ctx, const struct dj_store_generation *counter);
+/* sequence: hand it to the next pull. */
+typedef void dj_store_pulled_fn(void *ctx, enum deja_status status, uint64_t sequence);
+
+/* is_held: the caller has it now. */
+typedef void dj_store_locked_fn(void *ctx, enum deja_status status, bool is_held);
+
 struct dj_store;
 
 struct dj_store_ops {
-    const char *level; /* "memory", "lmdb", … as in metrics */
+    const char *level; /* "memory", "lmdb", "redis", "postgres", "s3": as in metrics */
     enum deja_status (*get)(struct dj_store *store, struct dj_loop *loop,
                             const struct dj_store_key *key, void *ctx, dj_store_got_fn *got);
     /* Takes its own reference of value. vector: NULL or dim floats, copied. Overwrites only if
@@ -109,6 +146,30 @@ struct dj_store_ops {
                                     size_t count);
     /* Every row kept; blocking, worker or start-up only. */
     enum deja_status (*scan_access)(struct dj_store *store, void *ctx, dj_store_access_fn *each);
+    /* Optional (NULL): nearest neighbours in the store itself. */
+    enum deja_status (*search)(struct dj_store *store, struct dj_loop *loop,
+                               const struct dj_store_search *search, void *ctx,
+                               dj_store_searched_fn *searched);
+    /* Optional, both or none: the authority for generations where programs share the store. raise
+     * adds one and tells what it is now; pull gives every counter raised after `since` (0: all)
+     * to `each`, then `pulled`. */
+    enum deja_status (*raise)(struct dj_store *store, struct dj_loop *loop,
+                              const uint8_t tenant[DJ_ID_BYTES], struct deja_slice tag, void *ctx,
+                              dj_store_raised_fn *raised);
+    enum deja_status (*pull)(struct dj_store *store, struct dj_loop *loop, uint64_t since,
+                             void *ctx, dj_store_generation_fn *each, dj_store_pulled_fn *pulled);
+    /* Optional, both or none: a lock that ends by itself after lease_ms. token: 16 bytes that only
+     * the holder knows; unlock with another one frees nothing. */
+    enum deja_status (*lock)(struct dj_store *store, struct dj_loop *loop,
+                             const struct dj_store_key *key, const uint8_t token[16],
+                             uint32_t lease_ms, void *ctx, dj_store_locked_fn *locked);
+    enum deja_status (*unlock)(struct dj_store *store, struct dj_loop *loop,
+                               const struct dj_store_key *key, const uint8_t token[16], void *ctx,
+                               dj_store_done_fn *done);
+    /* Optional (NULL): least recently used entries go until `bytes` are free; tenant NULL: of all
+     * tenants. */
+    enum deja_status (*evict)(struct dj_store *store, struct dj_loop *loop, const uint8_t *tenant,
+                              uint64_t bytes, void *ctx, dj_store_done_fn *done);
     /* Queued writes are finished; then the store is gone. Blocking; after the loops have ended. */
     void (*close)(struct dj_store *store);
 };
