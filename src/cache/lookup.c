@@ -94,8 +94,9 @@ static void finish_exact(struct lookup *lookup, struct dj_value *value, const ch
     finish(lookup);
 }
 
-static bool is_exact_usable(void *ctx, const struct dj_value *value)
+static bool is_exact_usable(void *ctx, struct dj_value *value, const char *level)
 {
+    (void)level;
     return is_usable(ctx, value);
 }
 
@@ -273,8 +274,9 @@ static void leave_fetching(struct lookup *lookup)
         on_fetched(lookup);
 }
 
-static bool is_fetch_usable(void *ctx, const struct dj_value *value)
+static bool is_fetch_usable(void *ctx, struct dj_value *value, const char *level)
 {
+    (void)level;
     const struct fetch *fetch = ctx;
     return is_candidate(fetch->lookup, value);
 }
