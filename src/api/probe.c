@@ -31,8 +31,28 @@ static enum dj_health rate(enum deja_status status, double latency_ms)
 enum dj_health dj_probe_verdict(const struct dj_probe *probe)
 {
     bool is_well = probe->lmdb <= DJ_HEALTH_HEALTHY && probe->embedder <= DJ_HEALTH_HEALTHY &&
-                   probe->index <= DJ_HEALTH_HEALTHY;
+                   probe->index <= DJ_HEALTH_HEALTHY && probe->dependencies <= DJ_HEALTH_HEALTHY;
     return is_well ? DJ_HEALTH_HEALTHY : DJ_HEALTH_DEGRADED;
+}
+
+enum dj_health dj_probe_rate_state(const char *state)
+{
+    if (strcmp(state, "up") == 0)
+        return DJ_HEALTH_HEALTHY;
+    bool is_coming = strcmp(state, "half_open") == 0 || strcmp(state, "behind") == 0;
+    return is_coming ? DJ_HEALTH_DEGRADED : DJ_HEALTH_UNHEALTHY;
+}
+
+static enum dj_health worst_of(const struct dj_sentry_board *board)
+{
+    enum dj_health worst = DJ_HEALTH_DISABLED;
+    for (uint32_t i = 0; board && i < board->count; i++) {
+        struct dj_sentry_sight sight;
+        board->rows[i].look(board->rows[i].ctx, &sight);
+        enum dj_health health = dj_probe_rate_state(sight.state);
+        worst = health > worst ? health : worst;
+    }
+    return worst;
 }
 
 static void finish(struct asking *asking)
@@ -43,6 +63,7 @@ static void finish(struct asking *asking)
     asking->probe.index = !has_embedder                         ? DJ_HEALTH_DISABLED
                           : !asking->probe.stats.is_index_ready ? DJ_HEALTH_DEGRADED
                                                                 : DJ_HEALTH_HEALTHY;
+    asking->probe.dependencies = worst_of(asking->request->api->proxy->dependencies);
     asking->done(asking->ctx, &asking->probe);
 }
 

@@ -28,6 +28,7 @@ struct dj_probe {
     enum dj_health embedder;
     double embedder_ms; /* < 0: not asked */
     enum dj_health index;
+    enum dj_health dependencies;  /* the worst of what is asked behind a breaker */
     struct dj_engine_stats stats; /* all tenants */
 };
 
@@ -36,6 +37,9 @@ typedef void dj_probe_done_fn(void *ctx, const struct dj_probe *probe);
 /* done runs exactly once, or the request was refused (out of memory). */
 void dj_probe_start(struct dj_request *request, bool is_embedder_asked, void *ctx,
                     dj_probe_done_fn *done);
+
+/* Of a dependency in that state: "up", "half_open", … (guarded/board.h). */
+enum dj_health dj_probe_rate_state(const char *state);
 
 /* The worst of the parts: never unhealthy. */
 enum dj_health dj_probe_verdict(const struct dj_probe *probe);

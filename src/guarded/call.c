@@ -1,4 +1,4 @@
-/* guarded/call.c - calls on their loops: bulkhead, deadlines, pauses, late answers; see guard.h.
+/* guarded/call.c - calls on their loops: bulkhead, deadlines, pauses, late answers; see sentry.h.
  *
  *   queued --place free--> running --ended--> done
  *      | deadline             | attempt's or whole deadline, failure
@@ -14,13 +14,13 @@
 #include <assert.h>
 
 #include "base/alloc.h"
-#include "guarded/guard_internal.h"
+#include "guarded/sentry_internal.h"
 
 static void on_timer(void *ctx);
 
-static struct dj_guard_lane *lane_create(struct dj_guard *guard, struct dj_loop *loop)
+static struct dj_sentry_lane *lane_create(struct dj_sentry *sentry, struct dj_loop *loop)
 {
-    struct dj_guard_lane *lane = dj_alloc_zeroed(1, sizeof *lane);
+    struct dj_sentry_lane *lane = dj_alloc_zeroed(1, sizeof *lane);
     if (!lane)
         return NULL;
     if (dj_timer_create(loop, lane, on_timer, &lane->timer) != DEJA_OK) {
@@ -28,39 +28,39 @@ static struct dj_guard_lane *lane_create(struct dj_guard *guard, struct dj_loop 
         return NULL;
     }
     dj_timer_set_background(lane->timer);
-    lane->guard = guard;
+    lane->sentry = sentry;
     lane->loop = loop;
     dj_list_init(&lane->queue);
-    for (size_t i = 0; i < GUARD_ROWS; i++)
+    for (size_t i = 0; i < SENTRY_ROWS; i++)
         dj_list_init(&lane->rows[i].timed);
     return lane;
 }
 
 /* NULL: out of memory. */
-static struct dj_guard_lane *lane_of(struct dj_guard *guard, struct dj_loop *loop)
+static struct dj_sentry_lane *lane_of(struct dj_sentry *sentry, struct dj_loop *loop)
 {
     uint32_t index = dj_loop_index(loop);
-    assert(index < DJ_GUARD_LOOPS_MAX && dj_loop_is_current(loop));
-    struct dj_guard_lane *lane = atomic_load(&guard->lanes[index]);
+    assert(index < DJ_SENTRY_LOOPS_MAX && dj_loop_is_current(loop));
+    struct dj_sentry_lane *lane = atomic_load(&sentry->lanes[index]);
     if (lane)
         return lane;
-    lane = lane_create(guard, loop);
+    lane = lane_create(sentry, loop);
     if (lane)
-        atomic_store(&guard->lanes[index], lane);
+        atomic_store(&sentry->lanes[index], lane);
     return lane;
 }
 
 /* ---- time ---- */
 
-static struct dj_guard_call *timed_call(struct dj_list *node)
+static struct dj_sentry_call *timed_call(struct dj_list *node)
 {
-    return DJ_CONTAINER(node, struct dj_guard_call, timed);
+    return DJ_CONTAINER(node, struct dj_sentry_call, timed);
 }
 
-static void arm(struct dj_guard_lane *lane, uint64_t now_us)
+static void arm(struct dj_sentry_lane *lane, uint64_t now_us)
 {
     uint64_t first_us = UINT64_MAX;
-    for (size_t i = 0; i < GUARD_ROWS; i++) {
+    for (size_t i = 0; i < SENTRY_ROWS; i++) {
         struct dj_list *timed = &lane->rows[i].timed;
         if (!dj_list_is_empty(timed) && timed_call(timed->next)->due_us < first_us)
             first_us = timed_call(timed->next)->due_us;
@@ -72,24 +72,24 @@ static void arm(struct dj_guard_lane *lane, uint64_t now_us)
     dj_timer_start(lane->timer, first_us > now_us ? (first_us - now_us + 999) / 1000 : 0, 0);
 }
 
-static struct guard_row *row_of(struct dj_guard_lane *lane, uint64_t after_us)
+static struct sentry_row *row_of(struct dj_sentry_lane *lane, uint64_t after_us)
 {
-    struct guard_row *row = NULL;
-    for (size_t i = 0; i + 1 < GUARD_ROWS; i++) {
+    struct sentry_row *row = NULL;
+    for (size_t i = 0; i + 1 < SENTRY_ROWS; i++) {
         if (!dj_list_is_empty(&lane->rows[i].timed) && lane->rows[i].after_us == after_us)
             return &lane->rows[i];
         if (!row && dj_list_is_empty(&lane->rows[i].timed))
             row = &lane->rows[i];
     }
     if (!row)
-        row = &lane->rows[GUARD_ROWS - 1];
+        row = &lane->rows[SENTRY_ROWS - 1];
     row->after_us = after_us;
     return row;
 }
 
-static void time_call(struct dj_guard_call *call, uint64_t now_us, uint64_t after_us)
+static void time_call(struct dj_sentry_call *call, uint64_t now_us, uint64_t after_us)
 {
-    struct guard_row *row = row_of(call->lane, after_us);
+    struct sentry_row *row = row_of(call->lane, after_us);
     struct dj_list *at = &row->timed;
     call->due_us = now_us + after_us;
     while (at->prev != &row->timed && timed_call(at->prev)->due_us > call->due_us)
@@ -100,14 +100,14 @@ static void time_call(struct dj_guard_call *call, uint64_t now_us, uint64_t afte
 
 /* ---- the life of a call ---- */
 
-static void release(struct dj_guard_call *call)
+static void release(struct dj_sentry_call *call)
 {
-    struct dj_guard *guard = call->guard;
+    struct dj_sentry *sentry = call->sentry;
     call->work->release(call);
-    guard_unref(guard);
+    sentry_unref(sentry);
 }
 
-static void finish(struct dj_guard_call *call, enum deja_status status)
+static void finish(struct dj_sentry_call *call, enum deja_status status)
 {
     call->is_done = true;
     call->wanted = NULL;
@@ -119,13 +119,13 @@ static void finish(struct dj_guard_call *call, enum deja_status status)
         release(call);
 }
 
-static bool is_full(const struct dj_guard_lane *lane)
+static bool is_full(const struct dj_sentry_lane *lane)
 {
     return atomic_load_explicit(&lane->running, memory_order_relaxed) >=
-           atomic_load_explicit(&lane->guard->calls_max, memory_order_relaxed);
+           atomic_load_explicit(&lane->sentry->calls_max, memory_order_relaxed);
 }
 
-static void leave_queue(struct dj_guard_call *call)
+static void leave_queue(struct dj_sentry_call *call)
 {
     dj_list_remove(&call->queued);
     dj_list_remove(&call->timed);
@@ -133,11 +133,11 @@ static void leave_queue(struct dj_guard_call *call)
     atomic_fetch_sub_explicit(&call->lane->queued, 1, memory_order_relaxed);
 }
 
-static enum deja_status join_queue(struct dj_guard_call *call, uint64_t now_us)
+static enum deja_status join_queue(struct dj_sentry_call *call, uint64_t now_us)
 {
-    struct dj_guard_lane *lane = call->lane;
-    if (atomic_load(&lane->queued) >= atomic_load(&lane->guard->queue_max)) {
-        guard_count(call->guard, GUARD_OVERFLOWED);
+    struct dj_sentry_lane *lane = call->lane;
+    if (atomic_load(&lane->queued) >= atomic_load(&lane->sentry->queue_max)) {
+        sentry_count(call->sentry, SENTRY_OVERFLOWED);
         return DEJA_ERR_BUSY;
     }
     if (now_us >= call->ends_us)
@@ -150,26 +150,26 @@ static enum deja_status join_queue(struct dj_guard_call *call, uint64_t now_us)
 }
 
 /* After a failed attempt. DEJA_OK: there will be another. */
-static enum deja_status pause_call(struct dj_guard_call *call, enum deja_status status)
+static enum deja_status pause_call(struct dj_sentry_call *call, enum deja_status status)
 {
     uint64_t pause_ms = 0;
     uint64_t now_us = dj_clock_monotonic_us();
     if (status == DEJA_OK || call->is_once || call->is_probe || !call->lane->timer)
         return status;
-    const struct dj_guard_again again = {
+    const struct dj_sentry_again again = {
         .status = status,
         .attempts = call->attempts,
         .elapsed_ms = (now_us - call->began_us) / 1000,
         .remaining_ms = call->ends_us > now_us ? (call->ends_us - now_us) / 1000 : 0,
     };
-    if (call->attempts >= DJ_GUARD_ATTEMPTS_MAX ||
-        !dj_guard_may_retry(call->guard, &again, &pause_ms))
+    if (call->attempts >= DJ_SENTRY_ATTEMPTS_MAX ||
+        !dj_sentry_may_retry(call->sentry, &again, &pause_ms))
         return status;
     time_call(call, now_us, pause_ms * 1000);
     return DEJA_OK;
 }
 
-static void take_place(struct dj_guard_call *call, struct dj_guard_attempt *attempt)
+static void take_place(struct dj_sentry_call *call, struct dj_sentry_attempt *attempt)
 {
     attempt->call = call;
     attempt->is_running = true;
@@ -179,7 +179,7 @@ static void take_place(struct dj_guard_call *call, struct dj_guard_attempt *atte
         atomic_fetch_add_explicit(&call->lane->running, 1, memory_order_relaxed);
 }
 
-static void leave_place(struct dj_guard_call *call, struct dj_guard_attempt *attempt)
+static void leave_place(struct dj_sentry_call *call, struct dj_sentry_attempt *attempt)
 {
     attempt->is_running = false;
     call->running--;
@@ -187,30 +187,30 @@ static void leave_place(struct dj_guard_call *call, struct dj_guard_attempt *att
         atomic_fetch_sub_explicit(&call->lane->running, 1, memory_order_relaxed);
 }
 
-static void tell(struct dj_guard_call *call, const struct dj_guard_attempt *attempt,
+static void tell(struct dj_sentry_call *call, const struct dj_sentry_attempt *attempt,
                  enum deja_status status)
 {
-    const struct guard_told told = {.ticket = call->is_probe ? NULL : &attempt->ticket,
-                                    .started_us = attempt->ticket.started_us,
-                                    .operation = call->operation,
-                                    .status = status,
-                                    .is_long = call->is_long};
-    guard_tell(call->guard, &told);
+    const struct sentry_told told = {.ticket = call->is_probe ? NULL : &attempt->ticket,
+                                     .started_us = attempt->ticket.started_us,
+                                     .operation = call->operation,
+                                     .status = status,
+                                     .is_long = call->is_long};
+    sentry_tell(call->sentry, &told);
 }
 
-static enum deja_status begin(struct dj_guard_call *call)
+static enum deja_status begin(struct dj_sentry_call *call)
 {
     uint64_t now_us = dj_clock_monotonic_us();
-    struct dj_guard_attempt *attempt = &call->attempt[call->attempts];
+    struct dj_sentry_attempt *attempt = &call->attempt[call->attempts];
     if (now_us >= call->ends_us) {
-        guard_count(call->guard, GUARD_EXPIRED);
+        sentry_count(call->sentry, SENTRY_EXPIRED);
         return DEJA_ERR_TIMEOUT;
     }
     attempt->ticket.started_us = now_us;
-    if (!call->is_probe && !dj_guard_admit(call->guard, &attempt->ticket, NULL))
+    if (!call->is_probe && !dj_sentry_admit(call->sentry, &attempt->ticket, NULL))
         return DEJA_ERR_CIRCUIT_OPEN;
     if (call->attempts == 0 && !call->is_probe)
-        dj_guard_earn(call->guard);
+        dj_sentry_earn(call->sentry);
     call->attempts++;
     take_place(call, attempt);
     uint64_t left_us = call->ends_us - now_us;
@@ -226,10 +226,10 @@ static enum deja_status begin(struct dj_guard_call *call)
     return pause_call(call, status);
 }
 
-static void serve_queue(struct dj_guard_lane *lane)
+static void serve_queue(struct dj_sentry_lane *lane)
 {
     while (!dj_list_is_empty(&lane->queue) && !is_full(lane)) {
-        struct dj_guard_call *call = DJ_CONTAINER(lane->queue.next, struct dj_guard_call, queued);
+        struct dj_sentry_call *call = DJ_CONTAINER(lane->queue.next, struct dj_sentry_call, queued);
         leave_queue(call);
         enum deja_status status = begin(call);
         if (status != DEJA_OK)
@@ -237,17 +237,17 @@ static void serve_queue(struct dj_guard_lane *lane)
     }
 }
 
-enum deja_status dj_guard_run(struct dj_guard *guard, struct dj_loop *loop,
-                              struct dj_guard_call *call)
+enum deja_status dj_sentry_run(struct dj_sentry *sentry, struct dj_loop *loop,
+                               struct dj_sentry_call *call)
 {
     assert(call->work && call->deadline_ms > 0);
-    call->guard = guard;
-    atomic_fetch_add(&guard->refs, 1);
+    call->sentry = sentry;
+    atomic_fetch_add(&sentry->refs, 1);
     dj_list_init(&call->timed);
     dj_list_init(&call->queued);
     call->began_us = dj_clock_monotonic_us();
     call->ends_us = call->began_us + (uint64_t)call->deadline_ms * 1000;
-    call->lane = lane_of(guard, loop);
+    call->lane = lane_of(sentry, loop);
     enum deja_status status = !call->lane          ? DEJA_ERR_NOMEM
                               : !call->lane->timer ? DEJA_ERR_CANCELLED
                               : is_full(call->lane) && !call->is_probe
@@ -258,18 +258,18 @@ enum deja_status dj_guard_run(struct dj_guard *guard, struct dj_loop *loop,
     return status;
 }
 
-bool dj_guard_is_wanted(const struct dj_guard_attempt *attempt)
+bool dj_sentry_is_wanted(const struct dj_sentry_attempt *attempt)
 {
     return attempt->call->wanted == attempt;
 }
 
-void dj_guard_end(struct dj_guard_attempt *attempt, enum deja_status status)
+void dj_sentry_end(struct dj_sentry_attempt *attempt, enum deja_status status)
 {
-    struct dj_guard_call *call = attempt->call;
-    struct dj_guard_lane *lane = call->lane;
-    struct dj_guard *guard = call->guard;
+    struct dj_sentry_call *call = attempt->call;
+    struct dj_sentry_lane *lane = call->lane;
+    struct dj_sentry *sentry = call->sentry;
     assert(attempt->is_running && dj_loop_is_current(lane->loop));
-    atomic_fetch_add(&guard->refs, 1); /* the lane outlives the call here */
+    atomic_fetch_add(&sentry->refs, 1); /* the lane outlives the call here */
     leave_place(call, attempt);
     if (call->wanted == attempt) {
         call->wanted = NULL;
@@ -279,24 +279,24 @@ void dj_guard_end(struct dj_guard_attempt *attempt, enum deja_status status)
         if (end != DEJA_OK || status == DEJA_OK)
             finish(call, end);
     } else {
-        guard_count(guard, GUARD_LATE);
+        sentry_count(sentry, SENTRY_LATE);
         if (call->is_done && call->running == 0)
             release(call);
     }
     serve_queue(lane);
-    guard_unref(guard);
+    sentry_unref(sentry);
 }
 
 /* ---- what comes due ---- */
 
-static void on_due(struct dj_guard_call *call)
+static void on_due(struct dj_sentry_call *call)
 {
     enum deja_status status = DEJA_ERR_TIMEOUT;
-    struct dj_guard_attempt *attempt = call->wanted;
+    struct dj_sentry_attempt *attempt = call->wanted;
     dj_list_remove(&call->timed);
     if (call->is_queued) {
         leave_queue(call);
-        guard_count(call->guard, GUARD_EXPIRED);
+        sentry_count(call->sentry, SENTRY_EXPIRED);
     } else if (attempt) { /* given up */
         call->wanted = NULL;
         tell(call, attempt, DEJA_ERR_TIMEOUT);
@@ -311,10 +311,10 @@ static void on_due(struct dj_guard_call *call)
 
 static void on_timer(void *ctx)
 {
-    struct dj_guard_lane *lane = ctx;
+    struct dj_sentry_lane *lane = ctx;
     uint64_t now_us = dj_clock_monotonic_us();
     lane->armed_us = 0;
-    for (size_t i = 0; i < GUARD_ROWS; i++) {
+    for (size_t i = 0; i < SENTRY_ROWS; i++) {
         struct dj_list *timed = &lane->rows[i].timed;
         while (!dj_list_is_empty(timed) && timed_call(timed->next)->due_us <= now_us)
             on_due(timed_call(timed->next));
@@ -322,14 +322,14 @@ static void on_timer(void *ctx)
     arm(lane, dj_clock_monotonic_us());
 }
 
-static void end_lane(struct dj_guard_lane *lane)
+static void end_lane(struct dj_sentry_lane *lane)
 {
     dj_timer_destroy(lane->timer);
     lane->timer = NULL;
-    for (size_t i = 0; i < GUARD_ROWS; i++) {
+    for (size_t i = 0; i < SENTRY_ROWS; i++) {
         struct dj_list *timed = &lane->rows[i].timed;
         while (!dj_list_is_empty(timed)) {
-            struct dj_guard_call *call = timed_call(timed->next);
+            struct dj_sentry_call *call = timed_call(timed->next);
             dj_list_remove(&call->timed);
             if (call->is_queued)
                 leave_queue(call);
@@ -339,10 +339,10 @@ static void end_lane(struct dj_guard_lane *lane)
     }
 }
 
-void guard_lanes_end(struct dj_guard *guard)
+void sentry_lanes_end(struct dj_sentry *sentry)
 {
-    for (size_t i = 0; i < DJ_GUARD_LOOPS_MAX; i++) {
-        struct dj_guard_lane *lane = atomic_load(&guard->lanes[i]);
+    for (size_t i = 0; i < DJ_SENTRY_LOOPS_MAX; i++) {
+        struct dj_sentry_lane *lane = atomic_load(&sentry->lanes[i]);
         if (lane)
             end_lane(lane);
     }

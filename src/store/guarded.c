@@ -9,7 +9,7 @@
 struct dj_guarded_options dj_guarded_options_of(bool is_low_latency)
 {
     return (struct dj_guarded_options){
-        .guard = dj_guard_options_of(is_low_latency),
+        .sentry = dj_sentry_options_of(is_low_latency),
         .get_ms = is_low_latency ? 500 : 1000,
         .put_ms = is_low_latency ? 1000 : 2000,
         .remove_ms = 1000,
@@ -290,7 +290,7 @@ static enum deja_status guarded_keep_access(struct dj_store *store,
                                             const struct dj_store_access *rows, size_t count)
 {
     struct guarded *guarded = (struct guarded *)store;
-    if (dj_guard_is_open(guarded->guard))
+    if (dj_sentry_is_open(guarded->sentry))
         return DEJA_ERR_CIRCUIT_OPEN;
     return guarded->inner->ops->keep_access(guarded->inner, rows, count);
 }
@@ -304,13 +304,19 @@ static enum deja_status guarded_scan_access(struct dj_store *store, void *ctx,
 
 /* ---- opening and ending ---- */
 
+static void guarded_leave(struct dj_store *store, struct dj_loop *loop)
+{
+    struct guarded *guarded = (struct guarded *)store;
+    guarded->inner->ops->leave(guarded->inner, loop);
+}
+
 static void guarded_close(struct dj_store *store)
 {
     struct guarded *guarded = (struct guarded *)store;
     dj_timer_destroy(guarded->timer);
     guarded->timer = NULL;
-    guarded->events = NULL;           /* late answers come when the loops are destroyed */
-    dj_guard_destroy(guarded->guard); /* first: nothing new is asked of a store that ends */
+    guarded->events = NULL;             /* late answers come when the loops are destroyed */
+    dj_sentry_destroy(guarded->sentry); /* first: nothing new is asked of a store that ends */
     guarded->inner->ops->close(guarded->inner);
     guarded_unref(guarded);
 }
@@ -335,6 +341,7 @@ static struct dj_store_ops ops_around(const struct dj_store_ops *inner)
         .lock = inner->lock ? guarded_lock : NULL,
         .unlock = inner->unlock ? guarded_unlock : NULL,
         .evict = inner->evict ? guarded_evict : NULL,
+        .leave = inner->leave ? guarded_leave : NULL,
         .close = guarded_close,
     };
 }
@@ -358,7 +365,7 @@ void dj_guarded_store_set_options(struct dj_store *store, const struct dj_guarde
 {
     struct guarded *guarded = (struct guarded *)store;
     assert(dj_store_is_guarded(store));
-    dj_guard_set_options(guarded->guard, &options->guard);
+    dj_sentry_set_options(guarded->sentry, &options->sentry);
     atomic_store(&guarded->get_ms, options->get_ms);
     atomic_store(&guarded->put_ms, options->put_ms);
     atomic_store(&guarded->remove_ms, options->remove_ms);
@@ -373,8 +380,8 @@ enum deja_status dj_guarded_store_open(struct dj_store *inner, struct dj_loop *l
                                        const struct dj_guarded_events *events, void *ctx,
                                        struct dj_store **out_store)
 {
-    static const struct dj_guard_events guard_events = {.attempted = on_attempted,
-                                                        .changed = on_changed};
+    static const struct dj_sentry_events sentry_events = {.attempted = on_attempted,
+                                                          .changed = on_changed};
     const struct dj_store_ops *ops = inner->ops;
     assert(ops->get && ops->put && ops->remove && ops->clear && ops->stats && ops->close);
     assert(!ops->raise == !ops->pull && !ops->lock == !ops->unlock);
@@ -394,12 +401,12 @@ enum deja_status dj_guarded_store_open(struct dj_store *inner, struct dj_loop *l
     guarded->pause_ms = GUARDED_PAUSE_MS_MIN;
     enum deja_status status = dj_journal_create(&options->journal, &guarded->journal);
     if (status == DEJA_OK)
-        status =
-            dj_guard_create(ops->level, &options->guard, &guard_events, guarded, &guarded->guard);
+        status = dj_sentry_create(ops->level, &options->sentry, &sentry_events, guarded,
+                                  &guarded->sentry);
     if (status == DEJA_OK)
         status = dj_timer_create(loop, guarded, guarded_on_timer, &guarded->timer);
     if (status != DEJA_OK) {
-        dj_guard_destroy(guarded->guard);
+        dj_sentry_destroy(guarded->sentry);
         guarded_unref(guarded);
         return status;
     }
@@ -425,15 +432,34 @@ void dj_guarded_store_report(struct dj_store *store, struct dj_guarded_report *o
     struct guarded *guarded = (struct guarded *)store;
     assert(dj_store_is_guarded(store));
     struct dj_guarded_report report = {.missed_reads = atomic_load(&guarded->missed_reads)};
-    dj_guard_look(guarded->guard, &report.guard);
+    dj_sentry_look(guarded->sentry, &report.sentry);
     pthread_mutex_lock(&guarded->mutex);
     dj_journal_look(guarded->journal, &report.journal);
     report.replayed = guarded->replayed;
     report.replay_dropped = guarded->replay_dropped;
     pthread_mutex_unlock(&guarded->mutex);
-    report.state = report.journal.is_lost                  ? DJ_TIER_LOST
-                   : report.guard.state == DJ_BREAKER_OPEN ? DJ_TIER_DOWN
-                   : report.journal.records                ? DJ_TIER_BEHIND
-                                                           : DJ_TIER_UP;
+    report.state = report.journal.is_lost                   ? DJ_TIER_LOST
+                   : report.sentry.state == DJ_BREAKER_OPEN ? DJ_TIER_DOWN
+                   : report.journal.records                 ? DJ_TIER_BEHIND
+                                                            : DJ_TIER_UP;
     *out_report = report;
+}
+
+void dj_guarded_store_look(void *store, struct dj_sentry_sight *out_sight)
+{
+    struct dj_guarded_report report;
+    dj_guarded_store_report(store, &report);
+    bool is_tried = report.state == DJ_TIER_UP && report.sentry.state == DJ_BREAKER_HALF_OPEN;
+    *out_sight = (struct dj_sentry_sight){
+        .sentry = report.sentry,
+        .state = is_tried ? dj_breaker_state_text(DJ_BREAKER_HALF_OPEN)
+                          : dj_tier_state_text(report.state),
+        .is_tier = true,
+        .missed_puts = report.journal.puts,
+        .missed_removes = report.journal.removes,
+        .missed_bytes = report.journal.bytes,
+        .missed_reads = report.missed_reads,
+        .replayed = report.replayed,
+        .dropped = report.journal.puts_dropped + report.replay_dropped,
+    };
 }

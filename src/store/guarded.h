@@ -1,7 +1,7 @@
 /* store/guarded.h - a store that may fail, made safe to ask: the same table around another one.
  *
  * Each call has a deadline, retries within a budget, a circuit breaker and a bulkhead
- * (guarded/guard.h). While the store is down or behind:
+ * (guarded/sentry.h). While the store is down or behind:
  *
  *   get, list, search, pull, lock   answered at once with DEJA_ERR_CIRCUIT_OPEN: a miss (I4)
  *   put, remove, clear, raise       kept in a journal (store/journal.h), and answered with why the
@@ -20,7 +20,8 @@
 #ifndef DJ_STORE_GUARDED_H
 #define DJ_STORE_GUARDED_H
 
-#include "guarded/guard.h"
+#include "guarded/board.h"
+#include "guarded/sentry.h"
 #include "store/journal.h"
 #include "store/store.h"
 
@@ -39,7 +40,7 @@ struct dj_guarded_events {
 };
 
 struct dj_guarded_options {
-    struct dj_guard_options guard;
+    struct dj_sentry_options sentry;
     uint32_t get_ms;     /* deadlines: get, search, pull, lock */
     uint32_t put_ms;     /* put, raise, list */
     uint32_t remove_ms;  /* remove, unlock */
@@ -78,12 +79,14 @@ const char *dj_tier_state_text(enum dj_tier_state state); /* "up", "behind", "do
 
 struct dj_guarded_report {
     enum dj_tier_state state;
-    struct dj_guard_report guard;
+    struct dj_sentry_report sentry;
     struct dj_journal_figures journal;
     uint64_t replayed;       /* records, since open */
     uint64_t replay_dropped; /* records the store does not want: too large, … */
     uint64_t missed_reads;   /* answered without asking */
 };
 void dj_guarded_store_report(struct dj_store *store, struct dj_guarded_report *out_report);
+/* The same for a board; store: a struct dj_store. */
+void dj_guarded_store_look(void *store, struct dj_sentry_sight *out_sight);
 
 #endif

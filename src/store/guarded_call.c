@@ -16,7 +16,7 @@ static const char *const operations[] = {
     [OP_PULL] = "pull", [OP_LOCK] = "lock",    [OP_UNLOCK] = "unlock", [OP_EVICT] = "evict",
 };
 
-static struct op *op_of(const struct dj_guard_attempt *attempt)
+static struct op *op_of(const struct dj_sentry_attempt *attempt)
 {
     return (struct op *)(void *)attempt->call; /* first member */
 }
@@ -36,17 +36,17 @@ void guarded_op_unref(struct op *op)
 
 static void on_got(void *ctx, enum deja_status status, struct dj_value *value)
 {
-    struct dj_guard_attempt *attempt = ctx;
+    struct dj_sentry_attempt *attempt = ctx;
     struct op *op = op_of(attempt);
     const struct dj_guarded_events *events = op->owner->events;
-    if (dj_guard_is_wanted(attempt)) {
+    if (dj_sentry_is_wanted(attempt)) {
         op->value = value;
     } else { /* (2) */
         if (value && op->kind == OP_GET && events && events->late)
             events->late(op->owner->ctx, op->loop, value);
         dj_value_unref(value);
     }
-    dj_guard_end(attempt, status);
+    dj_sentry_end(attempt, status);
 }
 
 static void free_page(struct dj_store_page *page)
@@ -58,24 +58,24 @@ static void free_page(struct dj_store_page *page)
 
 static void on_done(void *ctx, enum deja_status status, uint64_t removed)
 {
-    struct dj_guard_attempt *attempt = ctx;
+    struct dj_sentry_attempt *attempt = ctx;
     struct op *op = op_of(attempt);
-    bool is_wanted = dj_guard_is_wanted(attempt);
+    bool is_wanted = dj_sentry_is_wanted(attempt);
     if (is_wanted)
         op->result = removed;
     if (op->kind == OP_LIST && is_wanted && status == DEJA_OK)
         *op->page = *op->own_page;
     else if (op->kind == OP_LIST && status == DEJA_OK)
         free_page(op->own_page);
-    dj_guard_end(attempt, status);
+    dj_sentry_end(attempt, status);
 }
 
 static void on_searched(void *ctx, enum deja_status status, const struct dj_store_match *matches,
                         uint32_t count)
 {
-    struct dj_guard_attempt *attempt = ctx;
+    struct dj_sentry_attempt *attempt = ctx;
     struct op *op = op_of(attempt);
-    if (status == DEJA_OK && count && dj_guard_is_wanted(attempt)) {
+    if (status == DEJA_OK && count && dj_sentry_is_wanted(attempt)) {
         assert(count <= DJ_STORE_MATCHES_MAX);
         op->matches = dj_alloc(sizeof *matches * count);
         op->match_count = op->matches ? count : 0;
@@ -84,36 +84,36 @@ static void on_searched(void *ctx, enum deja_status status, const struct dj_stor
         else
             status = DEJA_ERR_NOMEM;
     }
-    dj_guard_end(attempt, status);
+    dj_sentry_end(attempt, status);
 }
 
 static void on_number(void *ctx, enum deja_status status, uint64_t number)
 {
-    struct dj_guard_attempt *attempt = ctx;
-    if (dj_guard_is_wanted(attempt))
+    struct dj_sentry_attempt *attempt = ctx;
+    if (dj_sentry_is_wanted(attempt))
         op_of(attempt)->result = number;
-    dj_guard_end(attempt, status);
+    dj_sentry_end(attempt, status);
 }
 
 static void on_each(void *ctx, const struct dj_store_generation *counter)
 {
-    struct dj_guard_attempt *attempt = ctx;
+    struct dj_sentry_attempt *attempt = ctx;
     struct op *op = op_of(attempt);
-    if (dj_guard_is_wanted(attempt))
+    if (dj_sentry_is_wanted(attempt))
         op->each(op->ctx, counter);
 }
 
 static void on_locked(void *ctx, enum deja_status status, bool is_held)
 {
-    struct dj_guard_attempt *attempt = ctx;
-    if (dj_guard_is_wanted(attempt))
+    struct dj_sentry_attempt *attempt = ctx;
+    if (dj_sentry_is_wanted(attempt))
         op_of(attempt)->is_held = is_held;
-    dj_guard_end(attempt, status);
+    dj_sentry_end(attempt, status);
 }
 
 /* ---- asking it ---- */
 
-static enum deja_status ask_search(struct op *op, struct dj_guard_attempt *attempt)
+static enum deja_status ask_search(struct op *op, struct dj_sentry_attempt *attempt)
 {
     struct dj_store_search search = {.scope = op->scope,
                                      .embedder_id = op->text,
@@ -126,7 +126,7 @@ static enum deja_status ask_search(struct op *op, struct dj_guard_attempt *attem
     return inner->ops->search(inner, op->loop, &search, attempt, on_searched);
 }
 
-static enum deja_status on_start(struct dj_guard_call *call, struct dj_guard_attempt *attempt)
+static enum deja_status on_start(struct dj_sentry_call *call, struct dj_sentry_attempt *attempt)
 {
     struct op *op = (struct op *)(void *)call;
     struct dj_store *inner = op->owner->inner;
@@ -214,19 +214,19 @@ static void tell(struct op *op, enum deja_status status)
     }
 }
 
-static void on_over(struct dj_guard_call *call, enum deja_status status)
+static void on_over(struct dj_sentry_call *call, enum deja_status status)
 {
     struct op *op = (struct op *)(void *)call;
-    bool is_missed = status == DEJA_ERR_CIRCUIT_OPEN || dj_guard_is_failure(status);
+    bool is_missed = status == DEJA_ERR_CIRCUIT_OPEN || dj_sentry_is_failure(status);
     if (is_missed && is_write(op) && !op->record)
         guarded_keep(op->owner, op);
-    else if (dj_guard_is_failure(status))
+    else if (dj_sentry_is_failure(status))
         guarded_wake(op->owner); /* the breaker may have opened: somebody has to probe */
     tell(op, status);
     guarded_op_unref(op);
 }
 
-static void on_release(struct dj_guard_call *call)
+static void on_release(struct dj_sentry_call *call)
 {
     guarded_op_unref((struct op *)(void *)call);
 }
@@ -248,13 +248,13 @@ void guarded_op_answer(struct op *op, enum deja_status status)
 void guarded_op_run(struct op *op)
 {
     op->refs++;
-    enum deja_status status = dj_guard_run(op->owner->guard, op->loop, &op->call);
+    enum deja_status status = dj_sentry_run(op->owner->sentry, op->loop, &op->call);
     if (status == DEJA_OK)
         return;
-    bool is_missed = status == DEJA_ERR_CIRCUIT_OPEN || dj_guard_is_failure(status);
+    bool is_missed = status == DEJA_ERR_CIRCUIT_OPEN || dj_sentry_is_failure(status);
     if (is_missed && is_write(op) && !op->record)
         guarded_keep(op->owner, op);
-    else if (dj_guard_is_failure(status))
+    else if (dj_sentry_is_failure(status))
         guarded_wake(op->owner);
     guarded_op_answer(op, status);
 }
@@ -288,7 +288,7 @@ static uint32_t deadline_of(const struct guarded *guarded, enum op_kind kind)
 struct op *guarded_op_create(struct guarded *guarded, struct dj_loop *loop, enum op_kind kind,
                              size_t extra, void **out_extra)
 {
-    static const struct dj_guard_work work = {
+    static const struct dj_sentry_work work = {
         .start = on_start, .done = on_over, .release = on_release};
     struct op *op = dj_alloc(sizeof *op + extra);
     if (!op)

@@ -18,7 +18,7 @@ struct guarded {
     struct dj_store store;   /* first */
     struct dj_store_ops ops; /* of this one: members of the inner store */
     struct dj_store *inner;
-    struct dj_guard *guard;
+    struct dj_sentry *sentry;
     const struct dj_guarded_events *events;
     void *ctx;
     _Atomic uint32_t refs; /* the owner and every call */
@@ -68,7 +68,7 @@ enum op_kind {
 
 /* One call. Owned by its loop; ended by whoever counts it down last. */
 struct op {
-    struct dj_guard_call call; /* first */
+    struct dj_sentry_call call; /* first */
     struct guarded *owner;
     struct dj_loop *loop;
     enum op_kind kind;

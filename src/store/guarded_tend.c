@@ -116,7 +116,7 @@ void guarded_on_timer(void *ctx)
 {
     struct guarded *guarded = ctx;
     guarded->is_armed = false;
-    if (dj_guard_state(guarded->guard) == DJ_BREAKER_OPEN)
+    if (dj_sentry_state(guarded->sentry) == DJ_BREAKER_OPEN)
         probe(guarded);
     else
         tend(guarded);
@@ -131,7 +131,7 @@ static void end_batch(struct guarded *guarded)
     if (!guarded->has_replay_failed) {
         guarded->pause_ms = GUARDED_PAUSE_MS_MIN;
         tend(guarded);
-    } else if (dj_guard_state(guarded->guard) == DJ_BREAKER_OPEN) {
+    } else if (dj_sentry_state(guarded->sentry) == DJ_BREAKER_OPEN) {
         arm(guarded, atomic_load(&guarded->probe_ms));
     } else {
         arm(guarded, guarded->pause_ms);
@@ -144,7 +144,7 @@ static void end_record(struct guarded *guarded, struct dj_journal_record *record
                        enum deja_status status)
 {
     bool is_later = status == DEJA_ERR_CIRCUIT_OPEN || status == DEJA_ERR_NOMEM ||
-                    status == DEJA_ERR_CANCELLED || dj_guard_is_failure(status);
+                    status == DEJA_ERR_CANCELLED || dj_sentry_is_failure(status);
     pthread_mutex_lock(&guarded->mutex);
     dj_journal_give_back(guarded->journal, record, !is_later);
     guarded->replayed += status == DEJA_OK;
@@ -225,7 +225,7 @@ static void tend(struct guarded *guarded)
 {
     if (!guarded->timer || guarded->is_probing || guarded->replaying || guarded->is_armed)
         return;
-    if (dj_guard_state(guarded->guard) == DJ_BREAKER_OPEN)
+    if (dj_sentry_state(guarded->sentry) == DJ_BREAKER_OPEN)
         arm(guarded, atomic_load(&guarded->probe_ms));
     else if (atomic_load(&guarded->is_behind))
         replay_batch(guarded);

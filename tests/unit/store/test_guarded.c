@@ -65,9 +65,9 @@ static const struct dj_guarded_events events = {
 static struct dj_guarded_options quick(void)
 {
     struct dj_guarded_options options = dj_guarded_options_of(false);
-    options.guard.retry.initial_ms = 1;
-    options.guard.breaker.open_ms = 60000;
-    options.guard.breaker.open_ms_max = 60000;
+    options.sentry.retry.initial_ms = 1;
+    options.sentry.breaker.open_ms = 60000;
+    options.sentry.breaker.open_ms_max = 60000;
     options.probe_ms = 5;
     return options;
 }
@@ -130,7 +130,7 @@ static struct dj_guarded_report report_of(struct rig *rig)
 static void open_breaker(struct rig *rig)
 {
     uint64_t version;
-    while (report_of(rig).guard.state != DJ_BREAKER_OPEN)
+    while (report_of(rig).sentry.state != DJ_BREAKER_OPEN)
         assert_int_not_equal(get_status(rig, 0, key_of(9, 9), &version), DEJA_OK);
 }
 
@@ -175,7 +175,7 @@ static void one_failure_is_tried_again_and_nobody_notices(void **state)
     atomic_store(&rig.inner->fail_next, 2);
     assert_int_equal(get_status(&rig, 0, key_of(1, 1), &version), DEJA_OK);
     assert_int_equal(version, 7);
-    assert_int_equal(report_of(&rig).guard.retries, 2);
+    assert_int_equal(report_of(&rig).sentry.retries, 2);
     rig_close(&rig);
 }
 
