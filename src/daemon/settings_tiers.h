@@ -24,4 +24,40 @@ struct dj_settings_paths {
     struct dj_settings_path s3;
 };
 
+/* circuit_breaker, retry, performance: how what is outside the process is asked. */
+struct dj_settings_guard {
+    bool is_breaker_enabled;
+    uint32_t failures_max;
+    double failure_ratio;
+    uint32_t ratio_requests_min;
+    uint64_t window_ms;
+    uint64_t open_ms;
+    uint64_t open_ms_max;
+    double open_growth;
+    double open_jitter;
+    uint32_t half_open_first;
+    uint32_t half_open_max;
+    uint32_t successes_min;
+    uint64_t slow_ms;
+    bool is_retry_enabled;
+    uint32_t attempts_max;
+    uint64_t retry_initial_ms;
+    double retry_growth;
+    uint64_t retry_pause_ms_max;
+    uint64_t retry_elapsed_ms_max;
+    double retry_budget;
+    double throttle_k; /* 0: off */
+    uint64_t get_ms;
+    uint64_t set_ms;
+    uint64_t delete_ms;
+    uint64_t health_ms;
+    uint64_t clear_ms;
+    uint64_t attempt_ms; /* 0: the deadline alone */
+    uint32_t calls_max;
+    uint32_t queue_max;
+    uint64_t probe_ms;
+    uint32_t journal_records_max;
+    uint64_t journal_bytes_max;
+};
+
 #endif

@@ -1,6 +1,6 @@
 /* daemon/tiers.c - which tiers there are below memory, and what may go through each.
  *
- *   settings ── tier_<name>.c: the store, if it is configured ──> struct dj_tier ──> the engine
+ *   settings ── tier_<name>.c: the store, if it is configured ── guards.c ──> the engine
  *
  * Beside a shared tier the embedded one is off unless the settings say otherwise, and begins anew:
  * nothing tells this program yet what others have deleted while it did not run. The same holds the
@@ -54,8 +54,14 @@ enum deja_status dj_daemon_open_tiers(struct dj_daemon *daemon, struct dj_engine
             return status;
         if (!store)
             continue;
+        status = dj_guards_wrap(daemon, store, &store);
+        if (status != DEJA_OK) {
+            store->ops->close(store);
+            return deja_error_set(error, status, "a tier's breaker: %s", deja_status_text(status));
+        }
         options->tiers[options->tier_count++] =
             (struct dj_tier){.store = store,
+                             .is_journaled = true,
                              .is_read_only = tiers[i].path->is_read_only,
                              .is_behind = tiers[i].path->write == DJ_TIER_WRITE_BEHIND,
                              .soft_timeout_ms = (uint32_t)tiers[i].path->soft_timeout_ms,
