@@ -88,6 +88,10 @@ void dj_daemon_fini(struct dj_daemon *daemon); /* after the loops have ended; ha
 enum deja_status dj_daemon_watch(struct dj_daemon *daemon) DEJA_NODISCARD;
 void dj_daemon_set_snapshot(struct dj_daemon *daemon, uint64_t every_ms);
 void dj_daemon_unwatch(struct dj_daemon *daemon);
+/* The tier as its settings say; *out_store NULL with DEJA_OK: not configured. A server that is down
+ * or has not the schema is told in the log and no error: the tier tries again by itself. */
+enum deja_status dj_tier_open_postgres(struct dj_daemon *daemon, struct dj_store **out_store,
+                                       struct deja_error *error) DEJA_NODISCARD;
 /* A policy of these settings becomes the one in force. */
 enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon,
                                       const struct dj_settings *settings) DEJA_NODISCARD;

@@ -79,6 +79,11 @@ void dj_postgres_disconnect(struct dj_postgres *postgres); /* accepts NULL */
 enum deja_status dj_postgres_look(struct dj_postgres *postgres, struct dj_postgres_state *out_state,
                                   struct deja_error *error) DEJA_NODISCARD;
 
+/* DEJA_OK: the schema is what this program works with. Else error says what to run:
+ * DEJA_ERR_CONFIG (none, old), DEJA_ERR_MISMATCH (newer). */
+enum deja_status dj_postgres_check(const struct dj_postgres_state *state,
+                                   struct deja_error *error) DEJA_NODISCARD;
+
 /* ---- migrations ---- */
 
 struct dj_postgres_migration {

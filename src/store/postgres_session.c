@@ -78,6 +78,11 @@ enum dj_postgres_schema dj_pg_schema_of(const PGresult *result, uint32_t *out_ve
                                              : DJ_POSTGRES_SCHEMA_CURRENT;
 }
 
+enum deja_status dj_postgres_check(const struct dj_postgres_state *state, struct deja_error *error)
+{
+    return dj_pg_check_schema(state->schema, state->schema_version, error);
+}
+
 enum deja_status dj_pg_check_schema(enum dj_postgres_schema schema, uint32_t version,
                                     struct deja_error *error)
 {
@@ -98,6 +103,6 @@ enum deja_status dj_pg_check_schema(enum dj_postgres_schema schema, uint32_t ver
     }
     return deja_error_set(error, DEJA_ERR_MISMATCH,
                           "PostgreSQL: the schema is at version %u and this program knows %u; "
-                          "install a newer Deja here, or run there: deja migrate down --to %u",
+                          "install a newer Deja here, or run with the newer one: deja migrate down --to %u",
                           version, dj_pg_migration_count, dj_pg_migration_count);
 }

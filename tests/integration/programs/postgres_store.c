@@ -309,6 +309,12 @@ static void make_vector(const float *centre, float *out_vector)
         out_vector[i] = (float)((double)out_vector[i] / sqrt(sum));
 }
 
+/* 1 … 3, independent of the tenant. */
+static uint32_t scope_of(uint32_t i)
+{
+    return i / (2 * (TENANTS - 1)) % 3 + 1;
+}
+
 struct corpus {
     float *centres, *vectors;
     uint32_t *tenants;
@@ -369,7 +375,7 @@ static void put_more(void *ctx)
         uint32_t i = putting->next++;
         struct dj_value *value = NULL;
         struct dj_entry entry = entry_of(putting->corpus->tenants[i] + 1, i, 1, "x");
-        memset(entry.scope, (int)(i % 3 + 1), sizeof entry.scope);
+        memset(entry.scope, (int)scope_of(i), sizeof entry.scope);
         entry.embedder_id = deja_slice_text("it's-an-embedder");
         assert_int_equal(dj_value_create(&entry, &value), DEJA_OK);
         putting->under_way++;
@@ -451,7 +457,7 @@ static float floor_of(const struct corpus *corpus, const float *query, uint32_t 
     uint32_t count = 0;
     for (uint32_t i = 0; i < VECTORS; i++) {
         float dot = 0;
-        if (corpus->tenants[i] != tenant || (scope && i % 3 + 1 != scope))
+        if (corpus->tenants[i] != tenant || (scope && scope_of(i) != scope))
             continue;
         for (int j = 0; j < DIM; j++)
             dot += corpus->vectors[i * DIM + (uint32_t)j] * query[j];
