@@ -189,7 +189,6 @@ static const struct dj_option table[] = {
 #define NOT_YET "not part of this version; remove it or say enabled: false"
 static const struct dj_reserved reserved[] = {
     {"l2", NOT_YET},
-    {"l3", NOT_YET},
     {"connection_pool", NOT_YET},
     {"warmup", NOT_YET},
     {"monitoring", NOT_YET},

@@ -83,7 +83,8 @@ struct dj_settings {
         uint32_t queue_max;
     } lmdb;
     struct dj_settings_guard guard; /* circuit_breaker, retry, performance */
-    enum dj_durability durability;  /* store.durability */
+    struct dj_settings_postgres postgres;
+    enum dj_durability durability; /* store.durability */
     struct {
         bool is_enabled;
         double threshold;     /* proxy; 0: the one shipped for the embedder */

@@ -60,4 +60,22 @@ struct dj_settings_guard {
     uint64_t journal_bytes_max;
 };
 
+/* In the order of the option's choices. */
+enum dj_postgres_migrate { DJ_POSTGRES_MANUAL, DJ_POSTGRES_CREATE, DJ_POSTGRES_AUTO };
+
+struct dj_settings_postgres {
+    char *url; /* NULL: no such tier */
+    char *password;
+    char *schema;
+    enum dj_postgres_migrate migrate;
+    uint32_t connections_max;
+    uint64_t ttl_ms; /* 0: as long as an entry lives */
+    struct dj_text_list kinds;
+    uint32_t history_max;
+    uint64_t record_bytes_max;
+    uint32_t exact_rows_max;
+    uint64_t connect_timeout_ms;
+    uint64_t timeout_ms;
+};
+
 #endif

@@ -28,7 +28,8 @@ static uint32_t kinds_of(const struct dj_text_list *texts)
         uint32_t bits;
     } kinds[] = {{"chat", DJ_TIER_KIND(DJ_ENTRY_CHAT)},
                  {"embedding", DJ_TIER_KIND(DJ_ENTRY_EMBEDDING)},
-                 {"api", DJ_TIER_KIND(DJ_ENTRY_API) | DJ_TIER_KIND(DJ_ENTRY_BYTES)}};
+                 {"api", DJ_TIER_KIND(DJ_ENTRY_API)},
+                 {"bytes", DJ_TIER_KIND(DJ_ENTRY_BYTES)}};
     uint32_t bits = 0;
     for (size_t i = 0; i < texts->count; i++)
         for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
@@ -44,9 +45,10 @@ enum deja_status dj_daemon_open_tiers(struct dj_daemon *daemon, struct dj_engine
     const struct {
         open_fn *open;
         const struct dj_settings_path *path;
-    } tiers[] = {{dj_tier_open_redis, &paths->redis},
-                 {dj_tier_open_postgres, &paths->postgres},
-                 {dj_tier_open_s3, &paths->s3}};
+        const struct dj_text_list *kinds;
+    } tiers[] = {{dj_tier_open_redis, &paths->redis, &paths->redis.kind_texts},
+                 {dj_tier_open_postgres, &paths->postgres, &daemon->settings->postgres.kinds},
+                 {dj_tier_open_s3, &paths->s3, &paths->s3.kind_texts}};
     for (size_t i = 0; i < sizeof tiers / sizeof *tiers; i++) {
         struct dj_store *store = NULL;
         enum deja_status status = tiers[i].open(daemon, &store, error);
@@ -65,7 +67,7 @@ enum deja_status dj_daemon_open_tiers(struct dj_daemon *daemon, struct dj_engine
                              .is_read_only = tiers[i].path->is_read_only,
                              .is_behind = tiers[i].path->write == DJ_TIER_WRITE_BEHIND,
                              .soft_timeout_ms = (uint32_t)tiers[i].path->soft_timeout_ms,
-                             .kinds = kinds_of(&tiers[i].path->kind_texts)};
+                             .kinds = kinds_of(tiers[i].kinds)};
     }
     return DEJA_OK;
 }
