@@ -110,7 +110,6 @@ static const struct dj_option table[] = {
 #include "daemon/settings_redis.def"
 #include "daemon/settings_postgres.def"
 #include "daemon/settings_s3.def"
-#include "daemon/settings_paths.def"
 #include "daemon/settings_guard.def"
     {"store.durability", DJ_OPTION_ENUM, "everysec", .choices = "os|everysec|always",
      AT(durability), .help = "When a write is confirmed: written, synced each second, or synced."},

@@ -10,7 +10,7 @@
 
 #include "config/options.h"
 
-/* settings_paths.def: how reads and writes go through one tier. */
+/* l2.redis, l3.postgres, l3.s3: how reads and writes go through one tier. */
 enum dj_tier_write { DJ_TIER_WRITE_THROUGH, DJ_TIER_WRITE_BEHIND };
 struct dj_settings_path {
     bool is_read_only;
