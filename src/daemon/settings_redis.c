@@ -206,7 +206,8 @@ enum deja_status dj_settings_work_out_redis(const struct dj_options *options,
     size_t enabled = dj_options_find(options, "l2.enabled");
     if (redis->address_count > 0)
         check_parts(place_of(options, "l2.redis.mode"), diagnostics, redis);
-    else if (dj_options_origin(options, enabled) != DJ_ORIGIN_DEFAULT && !redis->url)
+    else if (dj_options_origin(options, enabled) > DJ_ORIGIN_FILE && !redis->url)
+        /* In a file it may stand among all defaults. */
         dj_diagnostics_error(diagnostics, dj_options_where(options, enabled),
                              "l2.enabled is true and no server is named: set l2.redis.url "
                              "(REDIS_URL), for example redis://127.0.0.1:6379");
