@@ -66,6 +66,22 @@ static bool is_added(const struct dj_http_exchange *exchange, struct deja_slice 
     return false;
 }
 
+/* Room is asked for once a line. */
+static void append_header(struct dj_buf *head, struct deja_slice name, struct deja_slice value)
+{
+    size_t len = name.len + 2 + value.len + 2; /* both are in memory: no overflow */
+    char *at = dj_buf_reserve(head, len);
+    if (!at)
+        return;
+    memcpy(at, name.data, name.len);
+    memcpy(at + name.len, ": ", 2);
+    at += name.len + 2;
+    if (value.len)
+        memcpy(at, value.data, value.len);
+    memcpy(at + value.len, "\r\n", 2);
+    head->len += len;
+}
+
 static void append_headers(struct dj_buf *head, const struct dj_http_exchange *exchange,
                            const struct dj_http_header *headers, size_t count)
 {
@@ -76,10 +92,7 @@ static void append_headers(struct dj_buf *head, const struct dj_http_exchange *e
         if (is_ours(headers[i].name) || !dj_http_is_token(headers[i].name) ||
             !dj_http_is_value(headers[i].value))
             continue;
-        dj_buf_append_slice(head, headers[i].name);
-        dj_buf_append(head, ": ", 2);
-        dj_buf_append_slice(head, headers[i].value);
-        dj_buf_append(head, "\r\n", 2);
+        append_header(head, headers[i].name, headers[i].value);
     }
 }
 
