@@ -20,11 +20,6 @@ struct dj_loop *dj_http_exchange_loop(const struct dj_http_exchange *exchange)
     return ((const struct dj_http_connection *)(const void *)base)->loop;
 }
 
-struct deja_slice dj_http_find_header(const struct dj_http_request *request, const char *name)
-{
-    return dj_http_find(request->headers, request->header_count, name);
-}
-
 void dj_http_exchange_watch(struct dj_http_exchange *exchange, void *ctx,
                             dj_http_event_fn *on_event)
 {

@@ -24,15 +24,22 @@ static bool is_one_of(char c, const char *set)
     return c && strchr(set, c);
 }
 
-/* A bit per character of a token (RFC 9110 5.6.2), 64 to a word: !#$%&'*+-. and digits, letters,
- * ^_`|~. Looked up for each byte of each header's name, of requests and of answers. */
-static const uint64_t token_chars[4] = {0x03ff6cfa00000000u, 0x57ffffffc7fffffeu, 0, 0};
+/* RFC 9110 5.6.2, a sign for each ASCII character: every byte of every header's name is looked up,
+ * of requests and of answers. */
+static const char token_chars[128 + 1] = "________________"
+                                         "________________"
+                                         "_x_xxxxx__xx_xx_" /*  !"#$%&'()*+,-./ */
+                                         "xxxxxxxxxx______" /* 0-9 :;<=>? */
+                                         "_xxxxxxxxxxxxxxx" /* @ A-O */
+                                         "xxxxxxxxxxx___xx" /* P-Z [\]^_ */
+                                         "xxxxxxxxxxxxxxxx" /* ` a-o */
+                                         "xxxxxxxxxxx_x_x_" /* p-z {|}~ and delete */;
 
 bool dj_http_is_token(struct deja_slice text)
 {
     for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.data[i];
-        if (!(token_chars[c >> 6] >> (c & 63) & 1))
+        if (c >= 128 || token_chars[c] != 'x')
             return false;
     }
     return text.len > 0;
@@ -53,12 +60,13 @@ static bool may_hold_control(const char *bytes)
 bool dj_http_is_value(struct deja_slice text)
 {
     size_t i = 0;
-    while (i < text.len) {
-        if (text.len - i >= 8 && !may_hold_control(text.data + i)) {
-            i += 8;
-            continue;
-        }
-        unsigned char c = (unsigned char)text.data[i++];
+    while (text.len - i >= 8 && !may_hold_control(text.data + i))
+        i += 8;
+    /* The last eight again rather than what is left one by one. */
+    if (text.len >= 8 && text.len - i < 8 && !may_hold_control(text.data + text.len - 8))
+        return true;
+    for (; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.data[i];
         if ((c < 0x20 && c != '\t') || c == 0x7f)
             return false;
     }
