@@ -85,8 +85,9 @@ void dj_sha256_destroy(struct dj_sha256_state *state)
     dj_free(state);
 }
 
-void dj_hmac(const uint8_t key[DJ_SHA256_BYTES], const struct deja_slice *parts, size_t count,
-             uint8_t out_digest[DJ_SHA256_BYTES])
+/* key_len <= BLOCK_BYTES */
+static void hmac(const uint8_t *key, size_t key_len, const struct deja_slice *parts, size_t count,
+                 uint8_t out_digest[DJ_SHA256_BYTES])
 {
     uint8_t inner_pad[BLOCK_BYTES];
     uint8_t outer_pad[BLOCK_BYTES];
@@ -94,7 +95,7 @@ void dj_hmac(const uint8_t key[DJ_SHA256_BYTES], const struct deja_slice *parts,
     SHA256_CTX context;
     memset(inner_pad, 0x36, sizeof inner_pad);
     memset(outer_pad, 0x5c, sizeof outer_pad);
-    for (size_t i = 0; i < DJ_SHA256_BYTES; i++) {
+    for (size_t i = 0; i < key_len; i++) {
         inner_pad[i] ^= key[i];
         outer_pad[i] ^= key[i];
     }
@@ -110,6 +111,27 @@ void dj_hmac(const uint8_t key[DJ_SHA256_BYTES], const struct deja_slice *parts,
     dj_wipe(inner_pad, sizeof inner_pad);
     dj_wipe(outer_pad, sizeof outer_pad);
     dj_wipe(&context, sizeof context);
+}
+
+void dj_hmac(const uint8_t key[DJ_SHA256_BYTES], const struct deja_slice *parts, size_t count,
+             uint8_t out_digest[DJ_SHA256_BYTES])
+{
+    hmac(key, DJ_SHA256_BYTES, parts, count, out_digest);
+}
+
+void dj_hmac_any(struct deja_slice key, const struct deja_slice *parts, size_t count,
+                 uint8_t out_digest[DJ_SHA256_BYTES])
+{
+    uint8_t short_key[BLOCK_BYTES] = {0};
+    size_t len = key.len;
+    if (len > BLOCK_BYTES) {
+        dj_sha256(key, short_key);
+        len = DJ_SHA256_BYTES;
+    } else if (len) {
+        memcpy(short_key, key.data, len);
+    }
+    hmac(short_key, len, parts, count, out_digest);
+    dj_wipe(short_key, sizeof short_key);
 }
 
 void dj_hkdf(const uint8_t key[DJ_SHA256_BYTES], struct deja_slice info,

@@ -22,6 +22,9 @@ void dj_sha256_destroy(struct dj_sha256_state *state); /* accepts NULL */
  * on the hit path (no context allocation per call beyond what OpenSSL's one-shot needs). */
 void dj_hmac(const uint8_t key[DJ_SHA256_BYTES], const struct deja_slice *parts, size_t count,
              uint8_t out_digest[DJ_SHA256_BYTES]);
+/* The same under a key of any length. */
+void dj_hmac_any(struct deja_slice key, const struct deja_slice *parts, size_t count,
+                 uint8_t out_digest[DJ_SHA256_BYTES]);
 
 /* HKDF-SHA-256 (RFC 5869), salt empty, to 32 bytes. */
 void dj_hkdf(const uint8_t key[DJ_SHA256_BYTES], struct deja_slice info,
