@@ -24,7 +24,7 @@ enum {
     DJ_S3_PAGE_BYTES_MAX = 64 * 1024 * 1024, /* of the values of one list piece */
     DJ_S3_GETS_AT_ONCE = 8,
     DJ_S3_DELETES_AT_ONCE = 16,
-    DJ_S3_ROUNDS_MAX = 5, /* of look and conditional write */
+    DJ_S3_ROUNDS_MAX = 8, /* of look and conditional write */
     DJ_S3_ETAG_BYTES = 128,
     DJ_S3_NAME_BYTES = 200 + 2 * 2 * DJ_ID_BYTES + 2,
     DJ_S3_HEADERS_MAX = 12,

@@ -75,7 +75,6 @@ static enum deja_status explain_denied(const struct dj_s3_fault *fault,
                                        const struct dj_s3_place *place, struct deja_error *error)
 {
     static const char *const skew[] = {"RequestTimeTooSkewed", NULL};
-    static const char *const unknown[] = {"InvalidAccessKeyId", NULL};
     static const char *const wrong[] = {"SignatureDoesNotMatch", NULL};
     static const char *const expired[] = {"ExpiredToken", "TokenRefreshRequired", "InvalidToken",
                                           NULL};
@@ -84,10 +83,6 @@ static enum deja_status explain_denied(const struct dj_s3_fault *fault,
                               "S3 refuses the request's time: the clocks of this machine and of %s "
                               "differ by more than 15 minutes; set this machine's clock",
                               place->endpoint);
-    if (is_code(fault, unknown))
-        return deja_error_set(error, DEJA_ERR_DENIED,
-                              "S3 does not know the access key: correct l3.s3.access_key_id, "
-                              "AWS_ACCESS_KEY_ID or the credentials file");
     if (is_code(fault, wrong))
         return deja_error_set(error, DEJA_ERR_DENIED,
                               "S3 refuses the signature: the secret key does not belong to the "
@@ -116,9 +111,15 @@ static enum deja_status explain_code(int http_status, const struct dj_s3_fault *
                                             "AuthorizationQueryParametersError",
                                             "CredentialsScopeMismatch",
                                             NULL};
+    /* The second with a 404, from versitygw. */
+    static const char *const unknown[] = {"InvalidAccessKeyId", "XAdminUserNotFound", NULL};
     static const char *const large[] = {"EntityTooLarge", NULL};
     static const char *const slow[] = {"SlowDown", "ServiceUnavailable", "Throttling",
                                        "RequestLimitExceeded", NULL};
+    if (is_code(fault, unknown))
+        return deja_error_set(error, DEJA_ERR_DENIED,
+                              "S3 does not know the access key: correct l3.s3.access_key_id, "
+                              "AWS_ACCESS_KEY_ID or the credentials file");
     if (is_code(fault, no_bucket))
         return deja_error_set(error, DEJA_ERR_NOT_FOUND,
                               "bucket %s does not exist: create it or correct l3.s3.bucket",

@@ -64,7 +64,8 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
             DEJA_OK &&
         until_ms <= INT64_MAX)
         head->until_ms = (int64_t)until_ms;
-    head->is_deleted = dj_http_find(headers, count, "x-amz-meta-deja-deleted").len > 0;
+    head->is_deleted = deja_slice_is_equal(dj_http_find(headers, count, "x-amz-meta-deja-deleted"),
+                                           deja_slice("1", 1));
     /* Told early, nothing of it is read. HEAD tells lengths of bodies that do not come. */
     if (call->body_bytes_max &&
         dj_num_parse_u64(dj_http_find(headers, count, "content-length"), &length) == DEJA_OK &&

@@ -106,7 +106,9 @@ static void on_written(void *ctx, enum deja_status status)
         finish(write, status);
         return;
     }
-    if (http_status >= 200 && http_status < 300) {
+    /* Every S3 names what it keeps; parts are named in the body of the last answer. */
+    bool is_named = write->op.call.head.etag[0] || part_count(write->record.len) > 1;
+    if (http_status >= 200 && http_status < 300 && is_named) {
         finish(write, DEJA_OK);
         return;
     }
@@ -148,6 +150,8 @@ static void add_headers(struct write *write, struct dj_s3_request *request)
     if (write->op.value) {
         const char *kind = kind_text(dj_value_entry(write->op.value)->kind);
         add(request, "x-amz-meta-deja-kind", kind);
+        add(request, "x-amz-meta-deja-deleted",
+            "0"); /* some keep headers of what was there before */
         snprintf(write->kind_tag, sizeof write->kind_tag, "deja-kind=%s", kind);
     } else {
         add(request, "x-amz-meta-deja-deleted", "1");
@@ -218,7 +222,8 @@ static void on_looked(void *ctx, enum deja_status status)
 {
     struct write *write = ctx;
     const struct dj_s3_head found = write->op.call.head;
-    if (status == DEJA_OK && found.http_status != 200 && found.http_status != 404)
+    bool is_answer = found.http_status == 404 || (found.http_status == 200 && found.etag[0]);
+    if (status == DEJA_OK && !is_answer)
         status = dj_s3_call_fault(&write->op.call, NULL);
     if (status != DEJA_OK) {
         finish(write, status);

@@ -7,6 +7,7 @@
  *   list T (every piece)                 fill T COUNT    race T ID COUNT            probe   stats
  *   leave (the loop's client ends)
  *
+ * clock_offset_s=SECONDS: this program's clock is wrong by that much (linked with --wrap).
  * T and ID are small numbers. A body is BYTES of noise made from ID and VERSION, so that get can
  * say whether it is the right one.
  */
@@ -14,6 +15,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/alloc.h"
 #include "base/num.h"
@@ -21,6 +23,18 @@
 #include "store/s3.h"
 
 enum { WORDS_MAX = 8, LINE_BYTES = 4096, FILL_AT_ONCE = 64 };
+
+int __real_clock_gettime(clockid_t clock, struct timespec *out_time);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *out_time);
+static time_t clock_offset_s;
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *out_time)
+{
+    int code = __real_clock_gettime(clock, out_time);
+    if (clock == CLOCK_REALTIME)
+        out_time->tv_sec += clock_offset_s;
+    return code;
+}
 
 struct driver {
     struct dj_loop *loop;
@@ -332,6 +346,10 @@ static bool take_option(struct dj_s3_options *options, const char *name, const c
         options->ttl_ms = amount;
     else if (strcmp(name, "tombstone_ttl_ms") == 0)
         options->tombstone_ttl_ms = amount;
+    else if (strcmp(name, "clock_offset_s") == 0)
+        clock_offset_s = (time_t)amount;
+    else if (strcmp(name, "bytes_max") == 0)
+        options->bytes_max = amount;
     else if (strcmp(name, "timeout_ms") == 0)
         options->timeout_ms = (uint32_t)amount;
     else
@@ -404,6 +422,9 @@ int main(int argc, char **argv)
         pthread_join(thread, NULL);
         driver.store->ops->close(driver.store);
     } else {
+        for (char *at = error.message; *at; at++)
+            if (*at == '"')
+                *at = '\'';
         printf("{\"status\": \"%s\", \"fault\": \"%s\"}\n", deja_status_name(status),
                error.message);
         dj_outbound_destroy(driver.client);
