@@ -28,6 +28,9 @@ const struct dj_s3_options dj_s3_options_default = {
     .total_timeout_ms = 60000,
     .calls_max = 1024,
     .bytes_max = UINT64_C(256) << 20,
+    .loop_count = 1,
+    .connections_max = 32,
+    .connect_timeout_ms = 2000,
 };
 
 static void unref(struct dj_s3 *s3)
@@ -36,6 +39,8 @@ static void unref(struct dj_s3 *s3)
         return;
     dj_s3_credentials_close(s3->credentials);
     pthread_mutex_destroy(&s3->fault_mutex);
+    dj_free(s3->clients);
+    dj_free(s3->ca_file);
     dj_free(s3->origin);
     dj_free(s3->host);
     dj_free(s3->base);
@@ -180,6 +185,7 @@ static const struct dj_store_ops ops = {
     .list = dj_s3_list,
     .stats = stats,
     .probe = dj_s3_probe,
+    .leave = dj_s3_leave,
     .close = close_store,
 };
 
@@ -310,7 +316,7 @@ static struct dj_s3 *create(const struct dj_s3_options *options)
     atomic_init(&s3->ref_count, 1);
     pthread_mutex_init(&s3->fault_mutex, NULL);
     s3->pool = options->pool;
-    s3->clients = options->clients;
+    s3->loop_count = options->loop_count;
     s3->has_kind_tags = options->has_kind_tags;
     s3->kinds = options->kinds ? options->kinds : UINT32_MAX;
     s3->ttl_ms = options->ttl_ms;
@@ -319,7 +325,9 @@ static struct dj_s3 *create(const struct dj_s3_options *options)
     s3->total_timeout_ms = options->total_timeout_ms;
     s3->calls_max = options->calls_max;
     s3->bytes_max = options->bytes_max;
-    if (!set_text(&s3->bucket, options->bucket, NULL) ||
+    s3->clients = dj_alloc_zeroed(options->loop_count, sizeof *s3->clients);
+    if (!s3->clients || !set_text(&s3->ca_file, options->ca_file, NULL) ||
+        !set_text(&s3->bucket, options->bucket, NULL) ||
         !set_text(&s3->region, options->region, "us-east-1") ||
         !set_text(&s3->prefix, options->prefix, "cache/") ||
         !set_text(&s3->encryption, options->encryption, NULL) ||
@@ -328,14 +336,20 @@ static struct dj_s3 *create(const struct dj_s3_options *options)
         unref(s3);
         return NULL;
     }
+    s3->client_options = (struct dj_outbound_options){
+        .connections_max = options->connections_max,
+        .connect_timeout_ms = options->connect_timeout_ms,
+        .ca_file = s3->ca_file,
+    };
     return s3;
 }
 
 enum deja_status dj_s3_open(const struct dj_s3_options *options, struct dj_store **out_store,
                             struct deja_error *error)
 {
-    assert(options->pool && options->clients && options->calls_max && options->timeout_ms &&
-           options->ttl_ms && options->tombstone_ttl_ms && options->bytes_max);
+    assert(options->pool && options->loop_count && options->connections_max && options->calls_max &&
+           options->timeout_ms && options->ttl_ms && options->tombstone_ttl_ms &&
+           options->bytes_max);
     const char *fault = find_fault(options);
     if (!fault && options->endpoint)
         fault = find_endpoint_fault(options->endpoint);

@@ -16,9 +16,11 @@
  * Statuses: DEJA_ERR_DENIED (keys, signature, clock, rights), DEJA_ERR_NOT_FOUND (no such bucket),
  * DEJA_ERR_CONFIG (another region), DEJA_ERR_BUSY (the service or we are at a bound),
  * DEJA_ERR_CORRUPT (not an answer of S3), DEJA_ERR_IO, DEJA_ERR_TIMEOUT, DEJA_ERR_CANCELLED (the
- * loop's client was ended). dj_s3_fault has the words.
+ * loop has left). dj_s3_fault has the words.
  *
  * No retries and no breaker: whoever wraps the store has them.
+ * Threads: the table's functions on the loop that is named (index below loop_count); a loop's
+ * client is made with its first call and ended by `leave`; the others say.
  */
 #ifndef DJ_STORE_S3_H
 #define DJ_STORE_S3_H
@@ -56,10 +58,10 @@ struct dj_s3_options {
     uint32_t calls_max;             /* operations under way; 1,024 */
     uint64_t bytes_max;             /* of bodies under way; 256 MiB */
     struct dj_pool *pool;           /* packing, unpacking, hashing; the credentials file */
-    /* The client of each loop, by its index. Borrowed, read at each call: whoever ends a client (on
-     * its loop, before the loop ends) sets its place to NULL; calls under way then end with
-     * DEJA_ERR_CANCELLED, as do later ones. */
-    struct dj_outbound *const *clients;
+    uint32_t loop_count;
+    uint32_t connections_max;    /* of each loop; 32 */
+    uint32_t connect_timeout_ms; /* 2 s */
+    const char *ca_file;         /* PEM; NULL: the system's */
 };
 extern const struct dj_s3_options dj_s3_options_default;
 

@@ -31,6 +31,12 @@ enum {
     DJ_S3_HASH_BYTES = 65,
 };
 
+/* What a loop has open; touched by that loop alone. */
+struct dj_s3_client {
+    struct dj_outbound *outbound; /* NULL: none was needed yet */
+    bool has_left;
+};
+
 struct dj_s3 {
     struct dj_store store; /* first */
     atomic_uint ref_count; /* the owner's and one for each op */
@@ -38,10 +44,13 @@ struct dj_s3 {
     atomic_bool has_no_conditions; /* the service said so */
     struct dj_s3_credentials *credentials;
     struct dj_pool *pool;
-    struct dj_outbound *const *clients;
-    char *origin; /* "https://host[:port]" as called; owned, as are the next */
-    char *host;   /* as the header Host has it */
-    char *base;   /* "/bucket" or "" */
+    struct dj_s3_client *clients; /* loop_count of them, owned */
+    uint32_t loop_count;
+    struct dj_outbound_options client_options;
+    char *ca_file; /* owned, as are the next; client_options points to it */
+    char *origin;  /* "https://host[:port]" as called */
+    char *host;    /* as the header Host has it */
+    char *base;    /* "/bucket" or "" */
     char *bucket, *region, *prefix, *encryption, *encryption_key_id, *storage_class;
     bool has_kind_tags;
     uint32_t kinds;
@@ -144,7 +153,9 @@ void dj_s3_name_folder(const struct dj_s3 *s3, const uint8_t tenant[DJ_ID_BYTES]
 void dj_s3_name_object(const struct dj_s3 *s3, const struct dj_store_key *key,
                        char out_name[DJ_S3_NAME_BYTES]);
 
-/* The table. s3_read.c */
+/* The table. s3_request.c */
+void dj_s3_leave(struct dj_store *store, struct dj_loop *loop);
+/* s3_read.c */
 enum deja_status dj_s3_get(struct dj_store *store, struct dj_loop *loop,
                            const struct dj_store_key *key, void *ctx,
                            dj_store_got_fn *got) DEJA_NODISCARD;

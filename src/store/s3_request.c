@@ -179,15 +179,41 @@ static enum deja_status build(struct built *built, const struct dj_s3 *s3, int64
     return status;
 }
 
+static enum deja_status find_client(struct dj_s3 *s3, struct dj_loop *loop,
+                                    struct dj_outbound **out_client)
+{
+    assert(dj_loop_is_current(loop) && dj_loop_index(loop) < s3->loop_count);
+    struct dj_s3_client *client = &s3->clients[dj_loop_index(loop)];
+    if (atomic_load(&s3->is_closed) || client->has_left)
+        return DEJA_ERR_CANCELLED;
+    if (!client->outbound) {
+        enum deja_status status = dj_outbound_create(loop, &s3->client_options, &client->outbound);
+        if (status != DEJA_OK)
+            return status;
+    }
+    *out_client = client->outbound;
+    return DEJA_OK;
+}
+
+void dj_s3_leave(struct dj_store *store, struct dj_loop *loop)
+{
+    struct dj_s3 *s3 = (struct dj_s3 *)(void *)store;
+    struct dj_s3_client *client = &s3->clients[dj_loop_index(loop)];
+    struct dj_outbound *outbound = client->outbound;
+    client->has_left = true; /* first: what is under way ends now and may want to go on */
+    client->outbound = NULL;
+    dj_outbound_destroy(outbound);
+}
+
 enum deja_status dj_s3_call_start(struct dj_s3_call *call, struct dj_s3 *s3, struct dj_loop *loop,
                                   const struct dj_s3_request *request, void *ctx,
                                   dj_s3_called_fn *called)
 {
     static const struct dj_outbound_events events = {on_head, on_data, on_done};
-    struct dj_outbound *client =
-        atomic_load(&s3->is_closed) ? NULL : s3->clients[dj_loop_index(loop)];
-    if (!client)
-        return DEJA_ERR_CANCELLED;
+    struct dj_outbound *client = NULL;
+    enum deja_status status = find_client(s3, loop, &client);
+    if (status != DEJA_OK)
+        return status;
     dj_s3_call_fini(call);
     *call = (struct dj_s3_call){.s3 = s3,
                                 .loop = loop,
@@ -198,7 +224,7 @@ enum deja_status dj_s3_call_start(struct dj_s3_call *call, struct dj_s3 *s3, str
     struct dj_s3_keys *keys = dj_s3_credentials_keys(s3->credentials);
     const struct dj_s3_identity identity = dj_s3_keys_identity(keys);
     struct built built = {.count = 0};
-    enum deja_status status = build(&built, s3, dj_loop_now_ms(loop), request, &identity);
+    status = build(&built, s3, dj_loop_now_ms(loop), request, &identity);
     if (status == DEJA_OK) {
         uint32_t timeout_ms =
             s3->timeout_ms + (uint32_t)(request->body.len / UPLOAD_BYTES_PER_MS_MIN);

@@ -5,7 +5,7 @@
  *
  *   put T ID VERSION KIND BYTES TTL_MS   get T ID        remove T ID VERSION|any    clear T
  *   list T (every piece)                 fill T COUNT    race T ID COUNT            probe   stats
- *   leave (the loop's client ends)
+ *   leave (the loop does)
  *
  * clock_offset_s=SECONDS: this program's clock is wrong by that much (linked with --wrap).
  * T and ID are small numbers. A body is BYTES of noise made from ID and VERSION, so that get can
@@ -39,7 +39,6 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *out_time)
 struct driver {
     struct dj_loop *loop;
     struct dj_pool *pool;
-    struct dj_outbound *client;
     struct dj_store *store;
     pthread_mutex_t mutex;
     pthread_cond_t cond;
@@ -274,9 +273,7 @@ static enum deja_status begin(struct driver *driver)
         return DEJA_OK;
     }
     if (strcmp(word, "leave") == 0) {
-        struct dj_outbound *client = driver->client;
-        driver->client = NULL;
-        dj_outbound_destroy(client);
+        store->ops->leave(store, loop);
         print_result(driver, DEJA_OK, "");
         return DEJA_OK;
     }
@@ -300,12 +297,10 @@ static void *run_loop(void *ctx)
     return NULL;
 }
 
-static void end_client(void *ctx)
+static void leave(void *ctx)
 {
     struct driver *driver = ctx;
-    struct dj_outbound *client = driver->client;
-    driver->client = NULL;
-    dj_outbound_destroy(client);
+    driver->store->ops->leave(driver->store, driver->loop);
 }
 
 static bool take_option(struct dj_s3_options *options, const char *name, const char *value)
@@ -406,17 +401,14 @@ int main(int argc, char **argv)
     assert(status == DEJA_OK);
     status = dj_pool_create("pool", 2, 256, &driver.pool);
     assert(status == DEJA_OK);
-    status = dj_outbound_create(driver.loop, NULL, &driver.client);
-    assert(status == DEJA_OK);
     options.pool = driver.pool;
-    options.clients = &driver.client;
     status = dj_s3_open(&options, &driver.store, &error);
     if (status == DEJA_OK) {
         pthread_t thread;
         int code = pthread_create(&thread, NULL, run_loop, driver.loop);
         assert(code == 0);
         serve(&driver);
-        struct dj_task task = {.run = end_client, .ctx = &driver};
+        struct dj_task task = {.run = leave, .ctx = &driver};
         dj_loop_post(driver.loop, &task);
         dj_loop_stop(driver.loop);
         pthread_join(thread, NULL);
@@ -427,7 +419,6 @@ int main(int argc, char **argv)
                 *at = '\'';
         printf("{\"status\": \"%s\", \"fault\": \"%s\"}\n", deja_status_name(status),
                error.message);
-        dj_outbound_destroy(driver.client);
     }
     dj_loop_destroy(driver.loop);
     dj_pool_destroy(driver.pool);
