@@ -88,6 +88,9 @@ void dj_daemon_fini(struct dj_daemon *daemon); /* after the loops have ended; ha
 enum deja_status dj_daemon_watch(struct dj_daemon *daemon) DEJA_NODISCARD;
 void dj_daemon_set_snapshot(struct dj_daemon *daemon, uint64_t every_ms);
 void dj_daemon_unwatch(struct dj_daemon *daemon);
+/* Each shared tier the settings name: DEJA_OK with NULL: none. The caller's to close. */
+enum deja_status dj_tier_open_s3(struct dj_daemon *daemon, struct dj_store **out_store,
+                                 struct deja_error *error) DEJA_NODISCARD;
 /* A policy of these settings becomes the one in force. */
 enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon,
                                       const struct dj_settings *settings) DEJA_NODISCARD;

@@ -17,6 +17,7 @@
 #include "daemon/demo.h"
 #include "daemon/serve.h"
 #include "daemon/settings.h"
+#include "daemon/tier_s3.h"
 #include "tools/bench.h"
 #include "tools/config_tool.h"
 #include "tools/doctor.h"
@@ -256,6 +257,11 @@ static void find_server(const char *name, const struct dj_settings *settings, ch
         out_url[len - 1] = '\0';
 }
 
+static enum deja_status look_at_s3(const void *ctx, struct deja_error *text)
+{
+    return dj_tier_s3_try(ctx, text);
+}
+
 static int run_doctor(struct invocation *invocation)
 {
     static const char *const embedders[] = {[DJ_EMBEDDER_AUTO] = "auto",
@@ -276,6 +282,10 @@ static int run_doctor(struct invocation *invocation)
     enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, NULL);
     const char *name = named(flags.server, "DEJA_SERVER");
     find_server(name, &settings, server);
+    struct dj_doctor_tier tiers[1];
+    size_t tier_count = 0;
+    if (settings.s3.is_enabled)
+        tiers[tier_count++] = (struct dj_doctor_tier){"s3 bucket", &settings.s3, look_at_s3};
     const struct dj_doctor_facts facts = {
         .diagnostics = &diagnostics,
         .is_config_valid = status == DEJA_OK,
@@ -290,6 +300,8 @@ static int run_doctor(struct invocation *invocation)
         .server = server,
         .is_server_named = name != NULL,
         .key = named(flags.key, "DEJA_KEY"),
+        .tiers = tiers,
+        .tier_count = tier_count,
     };
     int code = dj_doctor_run(&facts, &flags, (const char *const *)environ);
     dj_settings_fini(&settings);

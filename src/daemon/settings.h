@@ -14,6 +14,7 @@
 #include "cache/key.h" /* dj_fold */
 #include "config/diagnostics.h"
 #include "config/options.h"
+#include "daemon/settings_tiers.h"
 #include "obs/log.h"    /* dj_log_level, dj_log_format */
 #include "store/lmdb.h" /* dj_durability */
 
@@ -80,6 +81,7 @@ struct dj_settings {
         uint64_t bytes_max; /* 0: 10 GB or 20 % of the disk */
         uint32_t queue_max;
     } lmdb;
+    struct dj_settings_s3 s3;
     enum dj_durability durability; /* store.durability */
     struct {
         bool is_enabled;

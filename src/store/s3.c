@@ -229,7 +229,8 @@ static const char *find_fault(const struct dj_s3_options *options)
         return "l3.s3.region expects a name like us-east-1";
     if (*encryption && strcmp(encryption, "AES256") != 0 && strcmp(encryption, "aws:kms") != 0)
         return "l3.s3.encryption expects AES256 or aws:kms";
-    if (options->encryption_key_id && strcmp(encryption, "aws:kms") != 0)
+    if (options->encryption_key_id && *options->encryption_key_id &&
+        strcmp(encryption, "aws:kms") != 0)
         return "l3.s3.kms_key_id is of use with l3.s3.encryption aws:kms only";
     if (options->encryption_key_id && (strlen(options->encryption_key_id) > 300 ||
                                        !has_only(options->encryption_key_id, ":/_-", true)))
@@ -274,7 +275,7 @@ static char *take(struct dj_buf *buf)
 
 static bool set_place(struct dj_s3 *s3, const struct dj_s3_options *options)
 {
-    const char *given = options->endpoint;
+    const char *given = options->endpoint && *options->endpoint ? options->endpoint : NULL;
     bool is_https = !given || strncasecmp(given, "https://", 8) == 0;
     bool is_virtual =
         options->style == DJ_S3_STYLE_VIRTUAL || (options->style == DJ_S3_STYLE_AUTO && !given);
@@ -344,21 +345,27 @@ static struct dj_s3 *create(const struct dj_s3_options *options)
     return s3;
 }
 
+enum deja_status dj_s3_check(const struct dj_s3_options *options, struct deja_error *error)
+{
+    const char *fault = find_fault(options);
+    if (!fault && options->endpoint && *options->endpoint)
+        fault = find_endpoint_fault(options->endpoint);
+    return fault ? deja_error_set(error, DEJA_ERR_CONFIG, "%s", fault) : DEJA_OK;
+}
+
 enum deja_status dj_s3_open(const struct dj_s3_options *options, struct dj_store **out_store,
                             struct deja_error *error)
 {
     assert(options->pool && options->loop_count && options->connections_max && options->calls_max &&
            options->timeout_ms && options->ttl_ms && options->tombstone_ttl_ms &&
            options->bytes_max);
-    const char *fault = find_fault(options);
-    if (!fault && options->endpoint)
-        fault = find_endpoint_fault(options->endpoint);
-    if (fault)
-        return deja_error_set(error, DEJA_ERR_CONFIG, "%s", fault);
+    enum deja_status status = dj_s3_check(options, error);
+    if (status != DEJA_OK)
+        return status;
     struct dj_s3 *s3 = create(options);
     if (!s3)
         return DEJA_ERR_NOMEM;
-    enum deja_status status = dj_s3_credentials_open(
+    status = dj_s3_credentials_open(
         &options->identity, options->credentials_file ? options->credentials_file : "",
         options->profile && *options->profile ? options->profile : "default", &s3->credentials,
         error);

@@ -65,6 +65,11 @@ struct dj_s3_options {
 };
 extern const struct dj_s3_options dj_s3_options_default;
 
+/* Can the options be used, credentials, pool and loops left aside? DEJA_ERR_CONFIG with a text that
+ * names the setting. */
+enum deja_status dj_s3_check(const struct dj_s3_options *options,
+                             struct deja_error *error) DEJA_NODISCARD;
+
 /* Opens no connection. DEJA_ERR_CONFIG with a text: an option cannot be used, no credentials. */
 enum deja_status dj_s3_open(const struct dj_s3_options *options, struct dj_store **out_store,
                             struct deja_error *error) DEJA_NODISCARD;
