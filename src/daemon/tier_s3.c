@@ -26,7 +26,6 @@ static struct dj_s3_options options_of(const struct dj_settings_s3 *settings)
     options.encryption_key_id = settings->kms_key_id;
     options.storage_class = settings->storage_class;
     options.has_kind_tags = settings->has_kind_tags;
-    options.kinds = settings->kinds;
     options.ttl_ms = settings->ttl_ms;
     options.tombstone_ttl_ms = settings->tombstone_ttl_ms;
     options.timeout_ms = (uint32_t)settings->timeout_ms;
@@ -39,17 +38,6 @@ static struct dj_s3_options options_of(const struct dj_settings_s3 *settings)
 enum deja_status dj_tier_s3_complete(struct dj_settings_s3 *settings,
                                      const char *const *environment)
 {
-    static const struct {
-        const char *name;
-        enum dj_entry_kind kind;
-    } kinds[] = {{"chat", DJ_ENTRY_CHAT},
-                 {"embedding", DJ_ENTRY_EMBEDDING},
-                 {"api", DJ_ENTRY_API},
-                 {"bytes", DJ_ENTRY_BYTES}};
-    for (size_t i = 0; i < settings->kind_texts.count; i++)
-        for (size_t j = 0; j < sizeof kinds / sizeof *kinds; j++)
-            if (strcmp(settings->kind_texts.items[i], kinds[j].name) == 0)
-                settings->kinds |= 1u << kinds[j].kind;
     const char *home = dj_environment_find(environment, deja_slice_text("HOME"));
     if (settings->credentials_file || !home || home[0] != '/')
         return DEJA_OK;

@@ -6,7 +6,7 @@
 
 #include "daemon/settings_tiers.h"
 
-/* What is worked out: kinds, and where the credentials file is. environment: "NAME=value",
+/* Where the credentials file is, if that was not said. environment: "NAME=value",
  * NULL-terminated, or NULL. */
 enum deja_status dj_tier_s3_complete(struct dj_settings_s3 *settings,
                                      const char *const *environment) DEJA_NODISCARD;
