@@ -13,8 +13,8 @@
  * same moment the older may then win until the next write. A delete leaves a tombstone with the
  * version it was made at; where it names none (any version), with that of what it found.
  *
- * Statuses: DEJA_ERR_DENIED (keys, signature, clock, rights), DEJA_ERR_NOT_FOUND (no such bucket),
- * DEJA_ERR_CONFIG (another region), DEJA_ERR_BUSY (the service or we are at a bound),
+ * Statuses: DEJA_ERR_DENIED (keys, signature, clock, rights), DEJA_ERR_CACHE_UNAVAILABLE (no such
+ * bucket, another region), DEJA_ERR_BUSY (the service or we are at a bound),
  * DEJA_ERR_CORRUPT (not an answer of S3), DEJA_ERR_IO, DEJA_ERR_TIMEOUT, DEJA_ERR_CANCELLED (the
  * loop has left). dj_s3_fault has the words.
  *

@@ -121,11 +121,11 @@ static enum deja_status explain_code(int http_status, const struct dj_s3_fault *
                               "S3 does not know the access key: correct l3.s3.access_key_id, "
                               "AWS_ACCESS_KEY_ID or the credentials file");
     if (is_code(fault, no_bucket))
-        return deja_error_set(error, DEJA_ERR_NOT_FOUND,
+        return deja_error_set(error, DEJA_ERR_CACHE_UNAVAILABLE,
                               "bucket %s does not exist: create it or correct l3.s3.bucket",
                               place->bucket);
     if (is_code(fault, elsewhere) || http_status == 301 || http_status == 307 || http_status == 308)
-        return deja_error_set(error, DEJA_ERR_CONFIG,
+        return deja_error_set(error, DEJA_ERR_CACHE_UNAVAILABLE,
                               "bucket %s is not in region %s%s%s: correct l3.s3.region and "
                               "l3.s3.endpoint",
                               place->bucket, place->region,
@@ -147,7 +147,7 @@ enum deja_status dj_s3_explain(int http_status, const struct dj_s3_fault *fault,
     if (http_status == 401 || http_status == 403)
         return explain_denied(fault, place, error);
     if (http_status == 404)
-        return deja_error_set(error, DEJA_ERR_NOT_FOUND,
+        return deja_error_set(error, DEJA_ERR_CACHE_UNAVAILABLE,
                               "S3 at %s has no such thing in bucket %s: create the bucket or "
                               "correct l3.s3.bucket",
                               place->endpoint, place->bucket);

@@ -284,7 +284,7 @@ def test_only_kinds_that_were_asked_for_go_there(opened):
 @pytest.mark.parametrize("options, status, words", [
     ({"access_key": "nobody"}, "denied", "does not know the access key"),
     ({"secret_key": "wrong"}, "denied", "refuses the signature"),
-    ({"bucket": "no-such-bucket"}, "not_found", "does not exist: create it or correct l3.s3.bucket"),
+    ({"bucket": "no-such-bucket"}, "cache_unavailable", "does not exist: create it or correct l3.s3.bucket"),
     ({"region": "eu-north-1"}, None, "l3.s3.region"),
     ({"clock_offset_s": 4000}, "denied", "set this machine's clock"),
 ])
@@ -326,11 +326,11 @@ def test_answer_cut_in_the_middle_is_an_error_and_recovers(opened, relay):
     (b"+OK\r\n", "io_failed"),
     (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "corrupt"),
     (b"HTTP/1.1 200 OK\r\nContent-Length: 900000000000\r\n\r\nhello", None),
-    (b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nhello", "not_found"),
+    (b"HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nhello", "cache_unavailable"),
     (b"HTTP/1.1 500 Oops\r\nContent-Length: 9\r\n\r\n<a><b></a", "io_failed"),
     (b"HTTP/1.1 503 Slow\r\nContent-Length: 60\r\n\r\n<Error><Code>SlowDown</Code><Message>m</Message></Error>    ",
      "busy"),
-    (b"HTTP/1.1 301 Moved\r\nx-amz-bucket-region: eu-west-3\r\nContent-Length: 0\r\n\r\n", "configuration"),
+    (b"HTTP/1.1 301 Moved\r\nx-amz-bucket-region: eu-west-3\r\nContent-Length: 0\r\n\r\n", "cache_unavailable"),
 ])
 def test_garbage_is_no_answer(opened, relay, garbage, status):
     store = opened(url=relay.url, timeout_ms=2000)
