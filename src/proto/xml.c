@@ -79,6 +79,17 @@ static struct deja_slice take_name(struct reader *reader)
     return deja_slice(data, len);
 }
 
+/* "name" or "prefix:name". */
+static bool is_element_name(struct deja_slice name)
+{
+    const char *colon = name.len ? memchr(name.data, ':', name.len) : NULL;
+    if (!colon)
+        return name.len > 0;
+    size_t before = (size_t)(colon - name.data);
+    size_t behind = name.len - before - 1;
+    return before && behind && !memchr(colon + 1, ':', behind) && is_name_byte(colon[1], true);
+}
+
 static struct deja_slice without_prefix(struct deja_slice name)
 {
     const char *colon = name.len ? memchr(name.data, ':', name.len) : NULL;
@@ -89,6 +100,8 @@ static struct deja_slice without_prefix(struct deja_slice name)
 
 static enum deja_status append(struct reader *reader, const void *bytes, size_t len)
 {
+    if (len && memchr(bytes, '\0', len))
+        return DEJA_ERR_INVALID;
     size_t used = reader->scratch->len - reader->frames[reader->depth - 1].start;
     if (len > reader->text_bytes_max - used)
         return DEJA_ERR_LIMIT;
@@ -96,10 +109,11 @@ static enum deja_status append(struct reader *reader, const void *bytes, size_t 
     return reader->scratch->status;
 }
 
-/* 0: not a character that a document may have. */
+/* 0: not a character. Control characters are let through as XML 1.1 does: names of objects may have
+ * them, and services write them so in documents that say 1.0. */
 static size_t encode_utf8(uint32_t code, char out[4])
 {
-    if (code < 0x20 && code != '\t' && code != '\n' && code != '\r')
+    if (!code)
         return 0;
     if (code < 0x80) {
         out[0] = (char)code;
@@ -207,7 +221,7 @@ static enum deja_status read_begin(struct reader *reader)
 {
     skip(reader, 1);
     struct deja_slice name = take_name(reader);
-    if (!name.len || (reader->depth == 0 && reader->had_root))
+    if (!is_element_name(name) || (reader->depth == 0 && reader->had_root))
         return DEJA_ERR_INVALID;
     if (reader->depth == DJ_XML_DEPTH_MAX)
         return DEJA_ERR_LIMIT;

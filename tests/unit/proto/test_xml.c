@@ -71,6 +71,7 @@ static void text_is_decoded(void **state)
     assert_reads("<a>&lt;&amp;&gt;&quot;&apos;</a>", "(aa:<&>\"')");
     assert_reads("<a>&#65;&#x42;&#xe9;&#x20ac;&#x1f600;</a>",
                  "(aa:AB\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80)");
+    assert_reads("<a>\x04&#4;&#x1f;</a>", "(aa:\x04\x04\x1f)"); /* a name of an object may be so */
     assert_reads("<a><![CDATA[<b>&amp;]]]]></a>", "(aa:<b>&amp;]])");
 }
 
@@ -113,10 +114,38 @@ static void what_is_not_well_formed_is_refused(void **state)
         "<![CDATA[x]]><a/>",
         "<?xml",
         "<1a/>",
+        "<a:/>",
+        "<:a/>",
+        "<a:b:c/>",
+        "<a:1/>",
         "<a><?x</a>",
     };
     for (size_t i = 0; i < sizeof documents / sizeof *documents; i++)
         assert_refused(documents[i], DEJA_ERR_INVALID);
+}
+
+static bool ignore(void *ctx, enum dj_xml_event event, uint32_t depth, struct deja_slice name,
+                   struct deja_slice text)
+{
+    (void)ctx, (void)event, (void)depth, (void)name, (void)text;
+    return true;
+}
+
+static void zero_byte_is_refused_wherever_it_is(void **state)
+{
+    (void)state;
+    static const char *const documents[] = {"<a>x?y</a>", "<a><![CDATA[?]]></a>", "<a?/>", "?<a/>",
+                                            "<a/>?"};
+    for (size_t i = 0; i < sizeof documents / sizeof *documents; i++) {
+        char copy[64];
+        size_t len = strlen(documents[i]);
+        struct dj_buf scratch = {0};
+        memcpy(copy, documents[i], len);
+        *(char *)memchr(copy, '?', len) = '\0';
+        assert_int_equal(dj_xml_read(deja_slice(copy, len), 64, &scratch, NULL, ignore),
+                         DEJA_ERR_INVALID);
+        dj_buf_fini(&scratch);
+    }
 }
 
 static void document_types_and_with_them_entities_are_refused(void **state)
@@ -183,13 +212,6 @@ static void escaped_text_is_read_back(void **state)
     dj_buf_fini(&log.text);
 }
 
-static bool ignore(void *ctx, enum dj_xml_event event, uint32_t depth, struct deja_slice name,
-                   struct deja_slice text)
-{
-    (void)ctx, (void)event, (void)depth, (void)name, (void)text;
-    return true;
-}
-
 static void read_survives_each_failed_allocation(void **state)
 {
     (void)state;
@@ -212,6 +234,7 @@ int main(void)
         cmocka_unit_test(elements_and_their_text_are_told_in_order),
         cmocka_unit_test(text_is_decoded),
         cmocka_unit_test(what_is_not_well_formed_is_refused),
+        cmocka_unit_test(zero_byte_is_refused_wherever_it_is),
         cmocka_unit_test(document_types_and_with_them_entities_are_refused),
         cmocka_unit_test(depth_and_text_are_bounded),
         cmocka_unit_test(reader_stops_when_told_to),
