@@ -1,12 +1,16 @@
 """The S3 tier against a real S3 server, with botocore as a second reader of what it writes."""
 import json
 import os
+import re
 import subprocess
 import uuid
+from urllib.parse import parse_qsl
 
 import boto3
+import botocore.auth
+import botocore.awsrequest
 import botocore.config
-import botocore.exceptions
+import botocore.credentials
 import pytest
 from daemon import BINARY, clean_environment, poll
 from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, Relay, S3Server
@@ -246,15 +250,101 @@ def test_too_large_values_are_refused_in_bounded_memory(opened, aws):
     assert tight.version(1, 5) == 1, "nothing stays reserved"
 
 
-def test_failed_parts_leave_no_upload(opened, relay, aws, server):
-    store = opened(url=relay.url, timeout_ms=2000)
-    relay.cut_after = 1200  # the look and the opening of the upload pass on some connections
-    got = store.ask("put", 1, 1, 1, API, 40 * MB, 0)
-    assert got["status"] in ("io_failed", "ok"), got
-    relay.cut_after = None
-    assert store.ask("probe")["status"] == "ok"
-    if got["status"] != "ok":
-        assert store.version(1, 1) is None
+@pytest.mark.parametrize("mark", ["partNumber=2", "POST /answers/", "content-type: application/xml"])
+def test_failed_upload_leaves_nothing(opened, relay, aws, mark):
+    """A part, the beginning, the end."""
+    store = opened(url=relay.url)
+    relay.refuse(mark, 500, "InternalError")
+    assert store.ask("put", 1, 1, 1, API, 20 * MB, 0)["status"] == "io_failed"
+    assert "by the relay" in store.ask("stats")["fault"] or mark != "POST /answers/"
+    assert not aws.list_multipart_uploads(Bucket=BUCKET).get("Uploads")
+    assert store.version(1, 1) is None
+    store.put(1, 1, 1, size=20 * MB)
+    assert store.version(1, 1) == 1
+
+
+def test_overtaken_write_looks_again(opened, relay):
+    store = opened(url=relay.url)
+    relay.refuse("if-none-match: *", 412, "PreconditionFailed")
+    store.put(1, 1, 5)
+    relay.refuse("if-match:", 409, "ConditionalRequestConflict", 3)
+    store.put(1, 1, 6)
+    assert store.version(1, 1) == 6
+    relay.refuse("if-match:", 412, "PreconditionFailed", 1000)
+    assert store.ask("put", 1, 1, 7, API, 10, 0)["status"] == "busy", "rounds are bounded"
+    assert store.version(1, 1) == 6
+
+
+def test_service_without_conditions_is_written_all_the_same(opened, relay):
+    store = opened(url=relay.url)
+    relay.refuse("if-none-match", 501, "NotImplemented", 1000)
+    relay.refuse("if-match", 501, "NotImplemented", 1000)
+    store.put(1, 1, 5)
+    store.put(1, 1, 4)
+    assert store.version(1, 1) == 5
+    store.put(1, 1, 6)
+    store.put(1, 2, 6, size=9 * MB)
+    assert store.version(1, 1) == 6 and store.version(1, 2) == 6
+    assert store.ask("remove", 1, 1, 7)["removed"] == 1
+    assert store.version(1, 1) is None
+
+
+def signature_of(head, secret, region):
+    """The same request signed by botocore: (ours, its)."""
+    lines = head.split("\r\n")
+    method, target, _ = lines[0].split(" ")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines[1:])}
+    signed = re.search("SignedHeaders=([^,]*),", headers["authorization"]).group(1).split(";")
+    request = botocore.awsrequest.AWSRequest(method, f"http://{headers['host']}{target}",
+                                             headers={name: headers[name] for name in signed})
+    request.context["timestamp"] = headers["x-amz-date"]
+    url = request.url.split("?")
+    request.url, request.params = url[0], dict(parse_qsl(url[1], keep_blank_values=True)) if url[1:] else {}
+    keys = botocore.credentials.Credentials(ACCESS_KEY, secret, headers.get("x-amz-security-token"))
+    auth = botocore.auth.S3SigV4Auth(keys, "s3", region)
+    text = auth.string_to_sign(request, auth.canonical_request(request))
+    return headers["authorization"].rpartition("Signature=")[2], auth.signature(text, request)
+
+
+def test_botocore_signs_every_request_as_we_do(opened, relay):
+    relay.is_recording = True
+    plain = opened(url=relay.url, encryption="AES256", storage_class="STANDARD", tags=1)
+    plain.put(1, 1, 1)
+    plain.put(1, 1, 2)
+    plain.put(1, 2, 1, size=9 * MB)
+    plain.version(1, 1)
+    plain.ask("list", 1)
+    plain.ask("probe")
+    plain.ask("remove", 1, 1, 9)
+    plain.ask("clear", 1)
+    token = opened(url=relay.url, token="a/long+token==")
+    token.ask("get", 1, 1)
+    relay.is_recording = False
+    seen = {(head.split(" ")[0], "?" in head.split(" ")[1]) for head in relay.heads}
+    assert seen >= {("PUT", False), ("PUT", True), ("POST", True), ("GET", False), ("GET", True),
+                    ("HEAD", False), ("DELETE", False)}
+    for head in relay.heads:
+        ours, theirs = signature_of(head, SECRET_KEY, "us-east-1")
+        assert ours == theirs, head
+    whole = "\n".join(relay.heads).lower()
+    for words in ("x-amz-server-side-encryption: aes256", "x-amz-storage-class: standard",
+                  "x-amz-tagging: deja-kind=api", "x-amz-security-token: a/long+token=="):
+        assert words in whole
+    assert len([head for head in relay.heads if "if-match" in head.lower()]) >= 2
+
+
+def test_bucket_may_stand_before_the_host(tmp_path):
+    server = S3Server(tmp_path, domain="localhost").start()
+    store = Store(f"http://localhost:{server.port}", style=2)
+    try:
+        store.put(1, 1, 1)
+        assert store.version(1, 1) == 1
+        assert store.ask("probe")["status"] == "ok"
+        assert store.ask("list", 1)["count"] == 1
+        assert (server.data / BUCKET / store.name(1, 1)).exists()
+    finally:
+        store.close()
+        server.stop()
 
 
 def test_tenants_are_listed_in_pieces_and_cleared_alone(opened, aws):

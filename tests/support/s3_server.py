@@ -25,13 +25,14 @@ def has_attributes(folder):
 class S3Server:
     """Objects are files under folder/data/<bucket>; one bucket is made, BUCKET."""
 
-    def __init__(self, folder, region="us-east-1"):
+    def __init__(self, folder, region="us-east-1", domain=None):
         assert VERSITYGW.exists(), f"no S3 server at {VERSITYGW}: ./dev test makes it"
         self.folder = Path(folder)
         self.region = region
         self.data = self.folder / "data"
         self.log = self.folder / "server.log"
         self.port = free_port()
+        self.domain = f"{domain}:{self.port}" if domain else None  # of bucket.domain
         self.process = None
         (self.data / BUCKET).mkdir(parents=True, exist_ok=True)
         self.where = [str(self.data)]
@@ -47,7 +48,7 @@ class S3Server:
         environment = clean_environment({"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY})
         self.process = subprocess.Popen(
             [str(VERSITYGW), "--port", f"127.0.0.1:{self.port}", "--region", self.region, "--quiet",
-             "posix", *self.where],
+             *(["--virtual-domain", self.domain] if self.domain else []), "posix", *self.where],
             env=environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=self.log.open("ab"),
             stderr=subprocess.STDOUT)
         poll(self._listens, "the S3 server to listen")
@@ -74,7 +75,9 @@ class Relay:
     """A TCP relay in front of a server: what comes back is passed on, cut, kept back or replaced.
 
     cut_after: that many bytes of answers are passed on a connection, then it is reset.
-    hold(): nothing is passed back until release(). garbage: sent in place of any answer.
+    hold(): nothing is passed back until release(). garbage: sent in place of any answer. refuse(mark,
+    answer, times): so often a request that has mark in its head gets that answer, and the server never
+    hears of it. heads: of all requests, when is_recording.
     """
 
     def __init__(self, port):
@@ -83,6 +86,10 @@ class Relay:
         self.released = threading.Event()
         self.released.set()
         self.garbage = None
+        self.refusals = []  # [mark, answer, times left]
+        self.lock = threading.Lock()
+        self.is_recording = False
+        self.heads = []
         self.connections = 0
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port = self.listener.getsockname()[1]
@@ -145,9 +152,30 @@ class Relay:
                 if not data:
                     server.shutdown(socket.SHUT_WR)
                     return
+                if self.is_recording and b" HTTP/1.1\r\n" in data:
+                    self.heads.append(data.partition(b"\r\n\r\n")[0].decode())
+                answer = self._refusal(data)
+                if answer is not None:
+                    client.sendall(answer)
+                    server.shutdown(socket.SHUT_RDWR)
+                    return
                 server.sendall(data)
             except OSError:
                 return
+
+    def refuse(self, mark, status, code, times=1):
+        body = f"<Error><Code>{code}</Code><Message>by the relay</Message></Error>".encode()
+        answer = f"HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        self.refusals.append([mark.encode().lower(), answer.encode() + body, times])
+
+    def _refusal(self, data):
+        head = data.partition(b"\r\n\r\n")[0].lower()
+        with self.lock:
+            for refusal in self.refusals:
+                if refusal[0] in head and refusal[2]:
+                    refusal[2] -= 1
+                    return refusal[1]
+        return None
 
     def hold(self):
         self.released.clear()
