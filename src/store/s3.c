@@ -134,9 +134,11 @@ void dj_s3_op_work(struct dj_s3_op *op, size_t bytes, dj_work_fn *work, dj_s3_st
         return;
     }
     op->job = (struct dj_job){.work = work, .done = on_worked, .ctx = op, .loop = op->loop};
-    op->status = dj_pool_submit(op->s3->pool, &op->job);
-    if (op->status != DEJA_OK)
-        step(op);
+    enum deja_status status = dj_pool_submit(op->s3->pool, &op->job);
+    if (status == DEJA_OK) /* the op is the job's now */
+        return;
+    op->status = status;
+    step(op);
 }
 
 void dj_s3_name_folder(const struct dj_s3 *s3, const uint8_t tenant[DJ_ID_BYTES],
