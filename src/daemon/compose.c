@@ -154,7 +154,7 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                    .ttl_jitter = settings->ttl.jitter},
     };
     enum deja_status status = dj_daemon_open_tiers(daemon, &assembly.engine, error);
-    bool is_shared = assembly.engine.tier_count > 0;
+    bool is_shared = dj_daemon_is_shared(&assembly.engine);
     if (is_shared)
         assembly.memory.ttl_ms = settings->l1.default_ttl_ms;
     if (status == DEJA_OK)
@@ -325,6 +325,9 @@ static enum deja_status start_timers(struct dj_node *node)
 
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
+    enum deja_status status = dj_guards_make(daemon);
+    if (status != DEJA_OK)
+        return status;
     daemon->proxy = (struct dj_proxy_context){
         .engine = daemon->engine,
         .registry = daemon->registry,
@@ -337,6 +340,8 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .reads = daemon->reads,
         .outbounds = daemon->outbounds,
         .flights = daemon->flights,
+        .upstream = daemon->upstream,
+        .dependencies = &daemon->dependencies,
         .upstream_url = daemon->settings->upstream.url,
         .upstream_id = daemon->settings->upstream.url,
         .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
@@ -347,7 +352,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
     daemon->api.allowed_origins =
         (const char *const *)daemon->settings->server.allowed_origins.items;
     daemon->api.started_ms = dj_clock_now_ms();
-    enum deja_status status = dj_daemon_set_policy(daemon, daemon->settings);
+    status = dj_daemon_set_policy(daemon, daemon->settings);
     if (status == DEJA_OK)
         status = dj_idempotency_create(IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_BYTES_MAX,
                                        &daemon->api.idempotency);
@@ -405,6 +410,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
         dj_flights_destroy(daemon->nodes[i].flights);
         dj_loop_destroy(daemon->nodes[i].loop);
     }
+    dj_guards_end(daemon);
     dj_http_addresses_destroy(daemon->addresses);
     dj_idempotency_destroy(daemon->api.idempotency);
     dj_registry_destroy(daemon->registry);
