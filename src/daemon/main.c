@@ -18,6 +18,7 @@
 #include "daemon/serve.h"
 #include "daemon/settings.h"
 #include "daemon/tier_postgres.h"
+#include "daemon/tier_redis.h"
 #include "tools/bench.h"
 #include "tools/config_tool.h"
 #include "tools/doctor.h"
@@ -271,6 +272,7 @@ static int run_doctor(struct invocation *invocation)
     struct dj_settings settings = {.data_dir = NULL};
     char server[512];
     struct dj_postgres_options postgres;
+    struct dj_redis_options redis;
     if (dj_command_parse(&dj_doctor_command, invocation->argc - 1, invocation->argv + 1, &flags,
                          &words, &error) != DEJA_OK)
         return dj_command_misused(&dj_doctor_command, error.message);
@@ -280,6 +282,7 @@ static int run_doctor(struct invocation *invocation)
     const char *name = named(flags.server, "DEJA_SERVER");
     find_server(name, &settings, server);
     postgres = dj_tier_postgres_options(&settings);
+    redis = dj_tier_redis_options(&settings);
     const struct dj_doctor_facts facts = {
         .diagnostics = &diagnostics,
         .is_config_valid = status == DEJA_OK,
@@ -292,6 +295,7 @@ static int run_doctor(struct invocation *invocation)
         .is_secret_configured = settings.secret != NULL,
         .connections_max = settings.server.connections_max,
         .postgres = postgres.url ? &postgres : NULL,
+        .redis = redis.address_count > 0 ? &redis : NULL,
         .server = server,
         .is_server_named = name != NULL,
         .key = named(flags.key, "DEJA_KEY"),

@@ -345,7 +345,7 @@ static void look(struct driver *driver)
     dj_buf_append_format(&driver->answer, " tls=%d auth=%d user=%s software=%s", security.is_tls,
                          security.is_authenticated, security.user, security.software);
     for (size_t i = 0; i < security.advice_count; i++)
-        dj_buf_append_format(&driver->answer, " | %s", security.advice[i]);
+        dj_buf_append_format(&driver->answer, " | %s", security.advice[i].fault);
 }
 
 static void secret(struct driver *driver)
