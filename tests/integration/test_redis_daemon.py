@@ -79,15 +79,15 @@ def doctor(tmp_path, url, *args):
 
 def test_doctor_compares_the_server_with_what_is_recommended(tmp_path, server):
     checks = doctor(tmp_path, f"redis://127.0.0.1:{server.port}")
-    assert checks[0]["status"] == "ok" and "valkey 8" in checks[0]["text"]
-    told = " ".join(check["text"] for check in checks)
+    assert checks[0]["status"] == "ok" and "valkey 8" in checks[0]["message"]
+    told = " ".join(check["message"] for check in checks)
     for what in ("no password", "maxmemory is 0", "appendonly is not yes"):
         assert what in told
     for setting in ("maxmemory 4gb", "maxmemory-policy volatile-lru", "appendonly yes",
                     "appendfsync everysec", "tcp-keepalive 60", "timeout 300",
                     "notify-keyspace-events Ex"):
         server.call("CONFIG", "SET", *setting.split(" ", 1))
-    told = " ".join(check["text"] for check in doctor(tmp_path, f"redis://127.0.0.1:{server.port}"))
+    told = " ".join(check["message"] for check in doctor(tmp_path, f"redis://127.0.0.1:{server.port}"))
     assert "no password" in told and "is not" not in told and "maxmemory" not in told
 
 
@@ -95,7 +95,7 @@ def test_doctor_says_why_the_tier_cannot_be_used(tmp_path):
     server = Server(tmp_path / "s", options=["requirepass sesame"]).start()
     try:
         (check,) = doctor(tmp_path, f"redis://:wrong@127.0.0.1:{server.port}")
-        assert check["status"] == "fail" and "l2.redis.password" in check["text"]
+        assert check["status"] == "fail" and "l2.redis.password" in check["message"]
         assert "wrong" not in json.dumps(check)
     finally:
         server.stop()
