@@ -114,3 +114,20 @@ def test_a_daemon_over_tls_with_an_acl_user(spawn, tmp_path):
             assert client("DBSIZE") >= 2
     finally:
         server.stop()
+
+
+def test_health_tells_how_the_tier_is_secured_and_filled(spawn, server):
+    daemon = spawn(env={"REDIS_URL": f"redis://127.0.0.1:{server.port}"})
+    put(daemon, "q", "a")
+    with make_http(daemon) as http:
+        found = http.get("/health/detailed").json()["components"]["redis"]["details"]
+        assert found["server"].startswith("valkey 8")
+        security = found["security"]
+        assert (security["tls"], security["authenticated"]) == (False, False)
+        assert any("l2.redis.password" in cure for cure in security["recommendations"])
+        poll(lambda: http.get("/health/detailed").json()["components"]["redis"]["details"]["keys"] >= 2,
+             "the figures to come")
+        server.kill()
+        make_http(daemon).put(ENTRIES, json={"query": "other", "response": "b"})
+        poll(lambda: "trouble" in http.get("/health/detailed").json()["components"]["redis"]["details"],
+             "the trouble to be told")
