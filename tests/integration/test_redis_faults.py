@@ -4,7 +4,7 @@ import struct
 import threading
 
 import pytest
-from daemon import free_port
+from daemon import ROOT, free_port
 from valkey import Driver, Server, TlsServer
 
 
@@ -251,3 +251,25 @@ def test_the_tier_ends_with_calls_under_way(tmp_path):
         driver.close()
     finally:
         server.stop()
+
+
+def test_the_shipped_configuration_serves_with_no_more_rights_than_it_gives(tmp_path):
+    shipped = (ROOT / "deploy" / "valkey.conf").read_text().splitlines()
+    user = next(line[2:] for line in shipped if line.startswith("# user deja "))
+    options = [line for line in shipped
+               if line and not line.startswith(("#", "bind", "port", "save"))]
+    server = Server(tmp_path / "s", options=[*options, user, "user default off"]).start()
+    try:
+        with Driver(address=f"127.0.0.1:{server.port}", user="deja", password="CHANGE-ME") as driver:
+            for command in ("put 1 1 1 a", "get 1 1", "gets 1 1 3", "probe", "list 1 0", "raise 1 t",
+                            "pull 0", "lock 1 1 me 1000", "unlock 1 1 me", "remove 1 1 any", "clear 1",
+                            "secret a"):
+                answer = driver(command)
+                assert "error" not in answer.replace("errors 0", ""), (command, answer)
+            assert driver("look").endswith(f"auth=1 user=deja software=valkey {version(driver)}")
+    finally:
+        server.stop()
+
+
+def version(driver):
+    return driver("look").split("software=valkey ")[1].split()[0]
