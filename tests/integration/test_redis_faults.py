@@ -4,7 +4,7 @@ import struct
 import threading
 
 import pytest
-from daemon import ROOT, free_port
+from daemon import ROOT, free_port, poll
 from valkey import Driver, Server, TlsServer
 
 
@@ -113,6 +113,30 @@ def test_a_server_that_hangs_costs_the_read_timeout(tmp_path):
             driver.until("get 1 1", "miss", timeout=10)
     finally:
         server.resume()
+        server.stop()
+
+
+def test_an_idle_connection_the_server_closes_is_no_trouble(tmp_path):
+    server = Server(tmp_path / "s").start()
+    try:
+        with Driver(address=f"127.0.0.1:{server.port}") as driver:
+            assert driver("get 1 1") == "miss"
+            with server.client() as client:
+                client("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+                poll(lambda: b"name=deja" not in client("CLIENT", "LIST"), "the connection to go")
+                assert driver("trouble") == "ok "
+                assert driver("get 1 1") == "miss"
+    finally:
+        server.stop()
+
+
+def test_a_crowd_of_calls_opens_more_connections_and_no_more_than_allowed(tmp_path):
+    server = Server(tmp_path / "s").start()
+    try:
+        with Driver(address=f"127.0.0.1:{server.port}", connections_max=3) as driver:
+            assert driver("gets 1 1 10000") == "ok hits 0 errors 0"
+            assert server.call("CLIENT", "LIST").count(b"name=deja") == 3
+    finally:
         server.stop()
 
 
