@@ -167,7 +167,8 @@ void dj_pg_dispatch(struct dj_pg_store *pg)
     if (!dj_list_is_empty(&pg->waiting) || (least && least->in_flight_count > BUSY_IN_FLIGHT))
         open_another(pg);
     if (!is_coming(pg))
-        fail_waiting(pg, DEJA_ERR_IO); /* promptly: the next call after the pause tries again */
+        fail_waiting(pg,
+                     pg->last_failure); /* promptly: the next call after the pause tries again */
     pg->is_dispatching = false;
 }
 
@@ -363,6 +364,7 @@ enum deja_status dj_postgres_open(const struct dj_postgres_options *options,
         return deja_error_set(error, DEJA_ERR_NOMEM, "out of memory");
     pthread_mutex_init(&pg->trouble_mutex, NULL);
     pg->store.ops = &dj_pg_ops;
+    pg->last_failure = DEJA_ERR_IO;
     pg->options = *options;
     fill_defaults(&pg->options);
     memcpy(pg->schema, schema, sizeof schema);

@@ -11,9 +11,10 @@ import pytest
 from daemon import BINARY, ROOT, poll, run_cli
 from postgres import PASSWORD, Postgres, environment
 
-SOURCE = ROOT / "tests/integration/programs/postgres_store.c"
-PROGRAM = BINARY.parent / "tests/integration/programs/postgres_store"
-TESTS = re.findall(r"cmocka_unit_test\((\w+)\)", SOURCE.read_text())
+PROGRAMS = BINARY.parent / "tests/integration/programs"
+# Name of a C test: the program it is in.
+TESTS = {name: PROGRAMS / source.stem for source in sorted((ROOT / "tests/integration/programs").glob("postgres_*.c"))
+         for name in re.findall(r"cmocka_unit_test\((\w+)\)", source.read_text())}
 # They bring a server, or what passes for one, of their own.
 APART = {name for name in TESTS if name.startswith("server_")}
 NEWEST = 3
@@ -43,7 +44,7 @@ def migrate(url, *words, **env):
 
 def program(url, name, patience=300):
     """The C test of that name; its output when it fails."""
-    ended = subprocess.run([str(PROGRAM), name], env={**environment(), **sanitizers(), "DEJA_TEST_POSTGRES": url},
+    ended = subprocess.run([str(TESTS[name]), name], env={**environment(), **sanitizers(), "DEJA_TEST_POSTGRES": url},
                            capture_output=True, text=True, timeout=patience, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert f"[       OK ] {name}" in ended.stdout + ended.stderr, "no such test"
@@ -186,7 +187,7 @@ def test_server_that_dies_fails_what_is_under_way_and_is_found_again():
 
 def run_with(url, name, steps):
     """The C test writes a word when it wants something to happen, and reads a line when it has."""
-    child = subprocess.Popen([str(PROGRAM), name], env={**environment(), **sanitizers(), "DEJA_TEST_POSTGRES": url},
+    child = subprocess.Popen([str(TESTS[name]), name], env={**environment(), **sanitizers(), "DEJA_TEST_POSTGRES": url},
                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     seen = []
     for line in child.stdout:
