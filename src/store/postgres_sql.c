@@ -112,12 +112,16 @@ const char *const dj_pg_sql[DJ_PG_STATEMENT_COUNT] = {
         " $5::bigint[]) ON CONFLICT (tenant) DO UPDATE SET hit_count = excluded.hit_count,"
         " last_access = excluded.last_access, verdicts = excluded.verdicts,"
         " verdicts_wrong = excluded.verdicts_wrong",
-    /* tenant, tag; under one lock for all, so that sequences become visible in their order */
+    /* tenant, tag; under one lock for all, so that sequences become visible in their order. Counter
+     * and place begin at the time in us: a database that lost them gives none out again. */
     [DJ_PG_RAISE] =
         "WITH durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true) AS v)"
         " INSERT INTO generations AS g (tenant, tag, generation, sequence)"
-        " SELECT $1::uuid, $2::bytea, 1, nextval('generation_sequence') FROM durable WHERE v = 'on'"
-        " ON CONFLICT (tenant, tag) DO UPDATE SET generation = g.generation + 1,"
+        " SELECT $1::uuid, $2::bytea, n.us, greatest(n.us, n.place + 1) FROM durable,"
+        " (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us,"
+        " (SELECT coalesce(max(sequence), 0) FROM generations) AS place) n WHERE v = 'on'"
+        " ON CONFLICT (tenant, tag) DO UPDATE SET generation ="
+        " greatest(g.generation + 1, excluded.generation),"
         " sequence = excluded.sequence RETURNING generation",
     /* sequence after which, rows at most */
     [DJ_PG_PULL] =
