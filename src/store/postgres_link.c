@@ -20,6 +20,8 @@
 /* libpq reads ahead; what it may do beyond one reply. */
 #define READ_AHEAD_BYTES ((size_t)1 << 20)
 
+static_assert(DJ_PG_STATEMENT_COUNT <= 26, "a letter names each prepared statement");
+
 static void on_ready(void *ctx, int events);
 
 static uint64_t now_us(const struct dj_pg_link *link)

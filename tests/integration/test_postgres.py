@@ -9,7 +9,7 @@ import threading
 
 import pytest
 from daemon import BINARY, ROOT, poll, run_cli
-from postgres import PASSWORD, Postgres, environment
+from postgres import NOBODY, PASSWORD, Postgres, environment
 
 PROGRAMS = BINARY.parent / "tests/integration/programs"
 # Name of a C test: the program it is in.
@@ -170,6 +170,41 @@ def test_password_is_taken_from_its_own_setting_and_from_the_file(postgres, tmp_
     file.write_text(f"*:*:*:*:{PASSWORD}\n")
     file.chmod(0o600)
     assert migrate(url, "status", PGPASSFILE=str(file)).returncode == 0
+
+
+def test_connection_is_encrypted_and_the_certificate_checked(tmp_path):
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", str(key),
+                    "-out", str(certificate), "-subj", "/CN=localhost",
+                    "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    own = Postgres()
+    own.init()
+    try:
+        for file in (certificate, key):  # the server wants its key to be its own
+            copy = own.folder / file.name
+            copy.write_bytes(file.read_bytes())
+            copy.chmod(0o600)
+            if os.geteuid() == 0:
+                os.chown(copy, NOBODY, NOBODY)
+        own.settings.update({"ssl": "on", "ssl_cert_file": str(own.folder / "cert.pem"),
+                             "ssl_key_file": str(own.folder / "key.pem")})
+        own.start()
+        own.create_database("deja")
+        trusting = own.url(sslmode="verify-full", sslrootcert=certificate)
+        assert migrate(trusting, "up").returncode == 0
+        program(trusting, "large_values_are_kept_up_to_the_bound")
+        doctor = run_cli("doctor", "--offline", "--json", env={"DEJA_L3__POSTGRES__URL": trusting})
+        told = {check["name"]: check["message"] for check in json.loads(doctor.stdout)["checks"]}
+        assert told["postgres security"] == "encrypted with TLS"
+        other = tmp_path / "other.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout",
+                        str(tmp_path / "other.key"), "-out", str(other), "-subj", "/CN=other"], check=True,
+                       capture_output=True)
+        refused = migrate(own.url(sslmode="verify-full", sslrootcert=other), "status")
+        assert refused.returncode == 77
+        assert "sslrootcert" in refused.stderr
+    finally:
+        own.remove()
 
 
 def test_server_that_dies_fails_what_is_under_way_and_is_found_again():
