@@ -214,12 +214,16 @@ enum deja_status dj_pg_submit(struct dj_pg_call *call)
 
 void dj_pg_set_trouble(struct dj_pg_store *pg, const struct deja_error *error)
 {
+    bool is_new;
     pthread_mutex_lock(&pg->trouble_mutex);
+    is_new = strcmp(pg->trouble.message, error ? error->message : "") != 0;
     if (error)
         pg->trouble = *error;
     else
         pg->trouble.message[0] = '\0';
     pthread_mutex_unlock(&pg->trouble_mutex);
+    if (is_new && pg->options.told)
+        pg->options.told(pg->options.told_ctx, error);
 }
 
 void dj_postgres_trouble(struct dj_store *store, struct deja_error *out_trouble)
