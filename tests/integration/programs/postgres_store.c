@@ -191,6 +191,37 @@ static void large_values_are_kept_up_to_the_bound(void **state)
     destroy(&fixture);
 }
 
+static void list_of_large_entries_comes_in_pages_of_bounded_bytes(void **state)
+{
+    struct fixture fixture;
+    struct dj_store_page page = {.count = 0};
+    uint32_t pages = 0;
+    uint32_t count = 0;
+    (void)state;
+    create(&fixture);
+    for (uint32_t id = 0; id < 12; id++)
+        assert_int_equal(put(&fixture, big_value(id, 1 << 20)), DEJA_OK);
+    for (; !page.is_last; pages++) {
+        size_t bytes = 0;
+        struct call call = {.store = fixture.store,
+                            .loop = loop_of(&fixture),
+                            .kind = CALL_LIST,
+                            .key = key_of(1, 0),
+                            .page = &page};
+        call_wait(&call);
+        assert_int_equal(call.status, DEJA_OK);
+        count += page.count;
+        for (uint32_t i = 0; i < page.count; i++) {
+            bytes += dj_value_bytes(page.values[i]);
+            dj_value_unref(page.values[i]);
+        }
+        assert_true(bytes <= 12 << 20);
+    }
+    assert_int_equal(count, 12);
+    assert_true(pages > 1);
+    destroy(&fixture);
+}
+
 /* ---- access, eviction, tenants ---- */
 
 static struct dj_store_access access_of(uint32_t tenant, uint32_t id, uint64_t hits,
@@ -393,6 +424,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(all_fields_come_back),
         cmocka_unit_test(list_meets_each_entry_of_the_tenant_once),
         cmocka_unit_test(large_values_are_kept_up_to_the_bound),
+        cmocka_unit_test(list_of_large_entries_comes_in_pages_of_bounded_bytes),
         cmocka_unit_test(access_statistics_are_kept_and_added_to),
         cmocka_unit_test(eviction_takes_the_least_recently_used_of_the_tenant),
         cmocka_unit_test(statistics_and_the_sweep_come_by_themselves),
