@@ -59,7 +59,7 @@ static void adopt_secret(struct dj_daemon *daemon, const struct dj_redis_options
 {
     struct dj_secret shared;
     struct deja_error error = {.message = ""};
-    uint8_t *mine = daemon->root.secret.bytes;
+    uint8_t *mine = daemon->secret.bytes;
     enum deja_status status =
         dj_redis_adopt_secret(options, START_TIMEOUT_MS, mine, shared.bytes, &error);
     if (status != DEJA_OK) {
