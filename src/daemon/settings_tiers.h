@@ -133,7 +133,7 @@ struct dj_settings_s3 {
     char *session_token;
     char *credentials_file; /* resolved; NULL: no home directory */
     char *profile;
-    int encryption;                 /* none, AES256, aws:kms */
+    int encryption; /* none, AES256, aws:kms */
     char *kms_key_id;
     char *storage_class;
     char *ca_file;
