@@ -320,6 +320,9 @@ static void keep_pace(struct dj_call *call)
 {
     if (dj_flight_is_recorded(call->flight) || !call->outbound)
         return;
+    /* The breaker does not wait for slow readers. */
+    dj_upstream_tell(call->context->upstream, &call->leave, call->fingerprint.key.tenant,
+                     call->head.status, DEJA_OK);
     if (!dj_flight_is_wanted(call->flight))
         dj_outbound_cancel(call->outbound);
     else if (dj_flight_must_pause(call->flight, call, on_drained))

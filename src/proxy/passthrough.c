@@ -46,8 +46,8 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
     struct ride *ride = p->ride;
     p->status = status;
     ride->code = status;
-    if (status >= 500)
-        dj_upstream_tell(ride->context->upstream, &p->leave, ride->tenant, status, DEJA_OK);
+    /* Now, not at its end: from here on the client sets the pace. */
+    dj_upstream_tell(ride->context->upstream, &p->leave, ride->tenant, status, DEJA_OK);
     dj_registry_on_upstream_status(ride->context->registry, ride->tenant, status,
                                    dj_loop_now_ms(ride->loop));
     dj_telemetry_upstream(ride->context->telemetry, ride->context->upstream_id, status);
@@ -84,8 +84,7 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
     (void)detail;
     struct passthrough *p = ctx;
     struct ride *ride = p->ride;
-    dj_upstream_tell(ride->context->upstream, &p->leave, ride->tenant,
-                     status == DEJA_OK ? p->status : 0, status);
+    dj_upstream_tell(ride->context->upstream, &p->leave, ride->tenant, 0, status);
     if (p->is_gone) {
         end(p, DJ_RESULT_ERROR);
         return;
