@@ -355,6 +355,28 @@ static void clears_and_raises_are_replayed_too(void **state)
     rig_close(&rig);
 }
 
+static void a_put_that_never_gets_through_does_not_keep_the_tier_unread(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct dj_guarded_options options = quick();
+    uint64_t version;
+    options.sentry.breaker.failures_max = 1000;
+    options.sentry.breaker.ratio = 2;
+    rig_open(&rig, 1, &options);
+    assert_int_equal(put(&rig, 1, 1, 7), DEJA_OK);
+    assert_int_equal(put(&rig, 1, 2, 7), DEJA_OK);
+    atomic_store(&rig.inner->fails_puts, true);
+    assert_int_equal(put(&rig, 1, 1, 8), DEJA_ERR_TIMEOUT);
+    wait_for(&rig, &rig.caught_up, 1);
+    assert_int_equal(get_status(&rig, 0, key_of(1, 1), &version), DEJA_OK);
+    assert_int_equal(version, 0); /* what it was to replace is gone */
+    assert_int_equal(get_status(&rig, 0, key_of(1, 2), &version), DEJA_OK);
+    assert_int_equal(version, 7);
+    assert_int_equal(report_of(&rig).journal.puts_dropped, 1);
+    rig_close(&rig);
+}
+
 static void what_is_missed_at_the_end_is_told(void **state)
 {
     (void)state;
@@ -677,6 +699,7 @@ int main(void)
         cmocka_unit_test(a_list_that_comes_late_does_not_touch_the_callers_page),
         cmocka_unit_test(one_failed_removal_holds_reads_back_until_it_is_done),
         cmocka_unit_test(clears_and_raises_are_replayed_too),
+        cmocka_unit_test(a_put_that_never_gets_through_does_not_keep_the_tier_unread),
         cmocka_unit_test(what_is_missed_at_the_end_is_told),
         cmocka_unit_test(a_tier_that_is_down_at_the_start_is_found_when_it_comes),
         cmocka_unit_test(a_full_bulkhead_refuses_and_what_waits_too_long_is_dropped),
