@@ -194,8 +194,13 @@ static void embed_batch(struct drain *drain, struct dj_semantic_job **batch, uin
     uint32_t dim = semantic->embedder->dim;
     uint64_t started = dj_clock_monotonic_us();
     enum deja_status status = dj_embedder_embed(semantic->embedder, texts, wanted, drain->vectors);
+    /* One text that the embedder refuses must not cost the others theirs: each is asked alone. */
+    bool is_apart = status == DEJA_ERR_INVALID && wanted > 1;
     uint32_t took = (uint32_t)(dj_clock_monotonic_us() - started);
     for (uint32_t i = 0; i < wanted; i++) {
+        if (is_apart)
+            status = dj_embedder_embed(semantic->embedder, &texts[i], 1,
+                                       drain->vectors + (size_t)i * dim);
         wanting[i]->status = status;
         wanting[i]->embed_us = took;
         wanting[i]->has_vector = status == DEJA_OK;

@@ -18,6 +18,7 @@
 #include "security/secret.h"
 #include "loop/stream.h"
 #include "net/http_addresses.h"
+#include "proxy/embedder_http.h"
 #include "simd/simd.h"
 #include "store/data_dir.h"
 
@@ -90,6 +91,32 @@ static enum deja_status make_loops(struct dj_daemon *daemon)
                              : status;
 }
 
+/* An endpoint that does not answer must not keep the daemon from starting: exact hits only then. */
+static enum deja_status make_http_embedder(struct dj_daemon *daemon,
+                                           struct dj_embedder **out_embedder,
+                                           struct deja_error *error)
+{
+    const struct dj_settings_http_embedder *http = &daemon->settings->http_embedder;
+    const struct dj_embedder_http_options options = {.url = http->url,
+                                                     .model = http->model,
+                                                     .key = http->key,
+                                                     .ca_file = http->ca_file,
+                                                     .timeout_ms = (uint32_t)http->timeout_ms,
+                                                     .dim = http->dimensions,
+                                                     .is_dim_sent = http->send_dimensions,
+                                                     .batch_max = http->batch,
+                                                     .hold_max_ms = (uint32_t)http->hold_max_ms,
+                                                     .price_per_1k = http->price_per_1k,
+                                                     .telemetry = daemon->telemetry};
+    enum deja_status status = dj_embedder_http_open(&options, out_embedder, error);
+    if (status == DEJA_OK || status == DEJA_ERR_CONFIG || status == DEJA_ERR_NOMEM)
+        return status;
+    const struct dj_log_field fields[] = {DJ_LOG_TEXT("reason", error->message), {.name = NULL}};
+    dj_log_write(daemon->log, DJ_LOG_WARN, "no embedder: exact hits only until the next start",
+                 fields);
+    return DEJA_OK;
+}
+
 static enum deja_status make_embedder(struct dj_daemon *daemon, struct dj_embedder **out_embedder,
                                       struct deja_error *error)
 {
@@ -98,6 +125,8 @@ static enum deja_status make_embedder(struct dj_daemon *daemon, struct dj_embedd
     *out_embedder = NULL;
     if (!settings->semantic.is_enabled)
         return DEJA_OK;
+    if (choice == DJ_EMBEDDER_HTTP)
+        return make_http_embedder(daemon, out_embedder, error);
     if (choice != DJ_EMBEDDER_LEXICAL) {
         enum deja_status status =
             dj_transformer_open(settings->semantic.model_dir, out_embedder, error);

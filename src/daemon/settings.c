@@ -119,8 +119,10 @@ static const struct dj_option table[] = {
     {"semantic.api_threshold", DJ_OPTION_DOUBLE, "0.95", 0, 1, AT(semantic.api_threshold), RELOADS,
      .old_names = "semantic.similarity_threshold similarity_threshold",
      .help = "Similarity for the cache API where a call names none."},
-    {"semantic.embedder", DJ_OPTION_ENUM, "auto", .choices = "auto|transformer|lexical",
-     AT(semantic.embedder), .help = "auto takes the transformer when its model is there."},
+    {"semantic.embedder", DJ_OPTION_ENUM, "auto", .choices = "auto|transformer|lexical|http",
+     AT(semantic.embedder),
+     .help = "auto takes the transformer when its model is there; http asks "
+             "semantic.http.url."},
     {"semantic.model", DJ_OPTION_TEXT, "all-minilm-l6-v2", AT(semantic.model),
      .help = "Model of the transformer."},
     {"semantic.model_dir", DJ_OPTION_TEXT, "", AT(semantic.model_dir),
@@ -129,6 +131,7 @@ static const struct dj_option table[] = {
      .help = "Nearest neighbours that are judged."},
     {"semantic.max_vectors", DJ_OPTION_INT, "100000", 1, 10000000, AT(semantic.vectors_max),
      .help = "Vectors held in memory."},
+#include "daemon/settings_embedder.def"
     {"ttl.response", DJ_OPTION_DURATION, "24h", 1000, 3650 * DAY_MS, AT(ttl.response_ms), RELOADS,
      .help = "Life of an answer."},
     {"ttl.embedding", DJ_OPTION_DURATION, "24h", 1000, 3650 * DAY_MS, AT(ttl.embedding_ms), RELOADS,
@@ -391,6 +394,29 @@ static enum deja_status find_model_dir(struct checker *checker)
     return take_text(&path, &settings->semantic.model_dir);
 }
 
+static void check_embedder(struct checker *checker)
+{
+    const struct dj_settings *settings = checker->settings;
+    const struct dj_settings_http_embedder *http = &settings->http_embedder;
+    const char *where = place_of(checker->options, "semantic.embedder");
+    if (settings->semantic.embedder != DJ_EMBEDDER_HTTP)
+        return;
+    if (!http->url || !is_url(http->url))
+        dj_diagnostics_error(checker->diagnostics,
+                             http->url ? place_of(checker->options, "semantic.http.url") : where,
+                             "semantic.embedder http needs semantic.http.url as http://HOST or "
+                             "https://HOST without user, query and fragment, not \"%s\"",
+                             http->url ? http->url : "");
+    if (!http->model)
+        dj_diagnostics_error(checker->diagnostics, where,
+                             "semantic.embedder http needs semantic.http.model, the name of the "
+                             "model there");
+    if (http->send_dimensions && !http->dimensions)
+        dj_diagnostics_error(checker->diagnostics,
+                             place_of(checker->options, "semantic.http.send_dimensions"),
+                             "semantic.http.send_dimensions needs semantic.http.dimensions");
+}
+
 static void check_secret(struct checker *checker)
 {
     uint8_t bytes[32];
@@ -443,6 +469,7 @@ static enum deja_status work_out(struct checker *checker)
         status = find_data_dir(checker);
     if (status == DEJA_OK)
         status = find_model_dir(checker);
+    check_embedder(checker);
     check_secret(checker);
     check_rest(checker);
     return status;

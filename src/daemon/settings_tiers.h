@@ -8,4 +8,18 @@
 
 #include <deja/base.h>
 
+/* semantic.http: the embedder behind an address. */
+struct dj_settings_http_embedder {
+    char *url;
+    char *model;
+    char *key;
+    char *ca_file;
+    uint64_t timeout_ms;
+    uint32_t dimensions; /* 0: asked for at start */
+    bool send_dimensions;
+    uint32_t batch;
+    uint64_t hold_max_ms;
+    double price_per_1k;
+};
+
 #endif

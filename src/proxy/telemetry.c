@@ -362,6 +362,22 @@ void dj_telemetry_saved(struct dj_telemetry *telemetry, const struct dj_entry *e
     }
 }
 
+void dj_telemetry_embedding(struct dj_telemetry *telemetry,
+                            const struct dj_telemetry_embedding *embedding)
+{
+    char text[65];
+    const char *const values[] = {model_label(embedding->model, text), embedding->status};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_EMBEDDER_CALLS, values), 1);
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_EMBEDDER_TEXTS, values),
+                  (double)embedding->texts);
+    if (embedding->tokens)
+        dj_series_add(dj_telemetry_series(telemetry, FAMILY_EMBEDDER_TOKENS, values),
+                      (double)embedding->tokens);
+    if (embedding->cost_usd > 0)
+        dj_series_add(dj_telemetry_series(telemetry, FAMILY_EMBEDDER_COST, values),
+                      embedding->cost_usd);
+}
+
 void dj_telemetry_stage(struct dj_telemetry *telemetry, enum dj_stage stage, double seconds)
 {
     dj_series_observe(telemetry->stages[stage], seconds);

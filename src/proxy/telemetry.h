@@ -88,6 +88,16 @@ struct dj_telemetry_lookup {
     double seconds;
 };
 void dj_telemetry_lookup(struct dj_telemetry *telemetry, const struct dj_telemetry_lookup *lookup);
+/* One call to the endpoint of a remote embedder. */
+struct dj_telemetry_embedding {
+    struct deja_slice model;
+    const char *status; /* constant: "ok", "timeout", "refused", … */
+    uint64_t texts;
+    uint64_t tokens; /* as the endpoint counted; 0: it did not */
+    double cost_usd;
+};
+void dj_telemetry_embedding(struct dj_telemetry *telemetry,
+                            const struct dj_telemetry_embedding *embedding);
 /* Making the canonical form and the keys of one request. */
 void dj_telemetry_key(struct dj_telemetry *telemetry, double seconds);
 /* A fault that cost one request or one background step, not the process. operation: constant. */
