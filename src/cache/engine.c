@@ -72,11 +72,14 @@ enum deja_status dj_engine_create(const struct dj_engine_options *options,
     if (status != DEJA_OK) {
         /* On failure stores and embedder stay the caller's. */
         engine->options.memory = NULL;
-        engine->options.lmdb = NULL;
         engine->options.embedder = NULL;
         dj_engine_destroy(engine);
         return status;
     }
+    if (options->lmdb)
+        dj_engine_add_tier(engine, &(struct dj_tier){.store = options->lmdb});
+    for (uint32_t i = 0; i < options->tier_count; i++)
+        dj_engine_add_tier(engine, &options->tiers[i]);
     atomic_store(&engine->is_index_ready, !options->lmdb);
     *out_engine = engine;
     return DEJA_OK;
@@ -90,8 +93,8 @@ void dj_engine_destroy(struct dj_engine *engine)
         dj_access_keep(engine->access);
     if (engine->options.memory)
         engine->options.memory->ops->close(engine->options.memory);
-    if (engine->options.lmdb)
-        engine->options.lmdb->ops->close(engine->options.lmdb);
+    for (uint32_t i = 0; i < engine->tier_count; i++)
+        engine->tiers[i].tier.store->ops->close(engine->tiers[i].tier.store);
     dj_access_destroy(engine->access);
     dj_semantic_destroy(engine->semantic);
     dj_embedder_destroy(engine->options.embedder);
@@ -361,14 +364,28 @@ uint32_t dj_engine_pending(const struct dj_engine *engine)
 
 /* ---- inspect ---- */
 
+static void tier_stats(struct dj_tier_slot *slot, const uint8_t *tenant,
+                       struct dj_tier_stats *out_stats)
+{
+    *out_stats = (struct dj_tier_stats){.level = slot->tier.store->ops->level,
+                                        .is_read_only = slot->tier.is_read_only,
+                                        .behind = atomic_load(&slot->behind),
+                                        .dropped = atomic_load(&slot->dropped),
+                                        .late = atomic_load(&slot->late)};
+    slot->tier.store->ops->stats(slot->tier.store, tenant, &out_stats->store);
+}
+
 void dj_engine_stats(struct dj_engine *engine, const uint8_t *tenant,
                      struct dj_engine_stats *out_stats)
 {
     *out_stats = (struct dj_engine_stats){0};
     engine->options.memory->ops->stats(engine->options.memory, tenant, &out_stats->memory);
+    for (uint32_t i = 0; i < engine->tier_count; i++)
+        tier_stats(&engine->tiers[i], tenant, &out_stats->tiers[i]);
+    out_stats->tier_count = engine->tier_count;
     if (engine->options.lmdb) {
         out_stats->has_lmdb = true;
-        engine->options.lmdb->ops->stats(engine->options.lmdb, tenant, &out_stats->lmdb);
+        out_stats->lmdb = out_stats->tiers[0].store;
     }
     dj_indexes_stats(dj_semantic_indexes(engine->semantic), tenant, &out_stats->vectors,
                      &out_stats->vector_bytes);

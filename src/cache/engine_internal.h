@@ -12,8 +12,20 @@
 #include "cache/semantic.h"
 #include "cache/tombstones.h"
 
+/* A tier and what became of its calls. */
+struct dj_tier_slot {
+    struct dj_tier tier;
+    uint32_t bit;             /* of its level */
+    _Atomic bool is_doubtful; /* a removal did not reach it */
+    _Atomic uint32_t behind;  /* puts under way that nobody waits for */
+    _Atomic uint64_t dropped; /* of those that nobody waits for: not kept */
+    _Atomic uint64_t late;    /* reads that took longer than its soft timeout */
+};
+
 struct dj_engine {
     struct dj_engine_options options;
+    struct dj_tier_slot tiers[DJ_TIERS_MAX]; /* below memory, top down */
+    uint32_t tier_count;
     struct dj_generations *generations;
     struct dj_tombstones **tombstones; /* one per loop, loop-bound */
     struct dj_semantic *semantic;
@@ -75,12 +87,51 @@ static inline void dj_engine_leave(struct dj_engine *engine)
 {
     atomic_fetch_sub(&engine->pending, 1);
 }
+static inline struct dj_store_key dj_engine_key_of(const struct dj_entry *entry)
+{
+    struct dj_store_key key;
+    memcpy(key.tenant, entry->tenant, sizeof key.tenant);
+    memcpy(key.id, entry->id, sizeof key.id);
+    return key;
+}
+
+/* ---- tiers.c ---- */
+
+/* At creation; at most DJ_TIERS_MAX. */
+void dj_engine_add_tier(struct dj_engine *engine, const struct dj_tier *tier);
+/* May entries of its kind go there, in a call that skips those levels? */
+bool dj_tier_is_written(const struct dj_tier_slot *slot, const struct dj_entry *entry,
+                        uint32_t skip);
+struct dj_tier_vector {
+    const float *floats;
+    uint32_t dim;
+};
+/* Nobody waits for it; false: it found no room. vector: NULL: none. On the key's home loop. */
+bool dj_tier_put_behind(struct dj_engine *engine, struct dj_loop *loop, struct dj_tier_slot *slot,
+                        struct dj_value *value, const struct dj_tier_vector *vector);
+
+struct dj_walk_options {
+    struct dj_store_key key;
+    uint32_t skip;
+    bool is_no_promotion;
+};
+/* What the caller asks beyond validity; not called any more once he was told. */
+typedef bool dj_walk_usable_fn(void *ctx, const struct dj_value *value);
+/* The tiers below memory, top down (I4: none of their failures is told). got runs once, later, on
+ * loop. DEJA_ERR_NOT_FOUND: there is none to be asked; DEJA_ERR_NOMEM. */
+enum deja_status dj_engine_walk(struct dj_engine *engine, struct dj_loop *loop,
+                                const struct dj_walk_options *options, void *ctx,
+                                dj_walk_usable_fn *is_usable, dj_engine_got_fn *got) DEJA_NODISCARD;
+/* False: there are none, or what others made void is not known well enough. */
+bool dj_engine_may_read_tiers(const struct dj_engine *engine, int64_t now_ms);
+/* Puts a value into memory and the first `below` tiers, but for the levels to skip, on its home
+ * loop, unless it was deleted since. Takes its own reference. Any loop; best effort. */
+void dj_engine_promote(struct dj_engine *engine, struct dj_value *value, uint32_t below,
+                       uint32_t skip);
+
 /* Once a minute, from loop 0: access statistics go to the embedded tier. */
 void dj_engine_keep_access(struct dj_engine *engine, struct dj_loop *loop);
 /* A version above all before it. */
 uint64_t dj_engine_next_version(struct dj_engine *engine);
-/* Puts a value read from a lower tier into memory, on its home loop, unless it was deleted since.
- * Takes its own reference. Any loop; best effort. */
-void dj_engine_promote(struct dj_engine *engine, struct dj_value *value);
 
 #endif
