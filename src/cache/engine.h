@@ -48,6 +48,7 @@ struct dj_engine_options {
     double api_threshold;         /* cache API default, 0.95 */
     uint64_t ttl_max_ms;          /* cap of every TTL; 0: 30 days */
     double ttl_jitter;            /* 0.1 */
+    uint64_t evict_check_ms;      /* between two looks at the low-water mark; 0: 300,000 */
 };
 
 enum deja_status dj_engine_create(const struct dj_engine_options *options,
