@@ -65,8 +65,15 @@ enum deja_status dj_engine_create(const struct dj_engine_options *options,
     if (status == DEJA_OK)
         status = dj_semantic_create(options->pool, options->embedder, engine->options.vectors_max,
                                     &engine->semantic);
-    const struct dj_access_options access = {
-        .loop_count = options->loop_count, .pool = options->pool, .lmdb = options->lmdb};
+    struct dj_access_options access = {.loop_count = options->loop_count,
+                                       .pool = options->pool,
+                                       .size = options->tracker_size,
+                                       .batch = options->tracker_batch};
+    if (options->lmdb)
+        access.stores[access.store_count++] = options->lmdb;
+    for (uint32_t i = 0; i < options->tier_count; i++)
+        if (!options->tiers[i].is_read_only)
+            access.stores[access.store_count++] = options->tiers[i].store;
     if (status == DEJA_OK)
         status = dj_access_create(&access, &engine->access);
     if (status == DEJA_OK)

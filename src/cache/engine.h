@@ -48,7 +48,10 @@ struct dj_engine_options {
     double api_threshold;         /* cache API default, 0.95 */
     uint64_t ttl_max_ms;          /* cap of every TTL; 0: 30 days */
     double ttl_jitter;            /* 0.1 */
-    uint64_t evict_check_ms;      /* between two looks at the low-water mark; 0: 300,000 */
+    uint32_t tracker_size;        /* as in cache/access.h, as is the next */
+    uint32_t tracker_batch;
+    uint64_t
+        evict_check_ms; /* between two looks at the low-water mark; 0: 300,000; UINT64_MAX: never */
 };
 
 enum deja_status dj_engine_create(const struct dj_engine_options *options,

@@ -29,6 +29,7 @@ struct tender {
 struct dj_upkeep {
     struct dj_engine *engine;
     struct tender *tenders; /* one per loop */
+    int64_t kept_ms;        /* loop 0's: when access statistics were handed on */
     pthread_mutex_t lock;   /* a leaf */
     struct dj_optimise_progress progress;
     struct dj_job job;
@@ -77,7 +78,7 @@ static void tend(void *ctx)
     if (tender->sweeps_left > 0) {
         tender->sweeps_left--;
         dj_memory_sweep(memory, index, now_ms);
-    } else {
+    } else if (tender->is_trimming) {
         tender->is_trimming = dj_memory_trim(memory, index, now_ms);
     }
     if (tender->sweeps_left > 0 || tender->is_trimming) {
@@ -94,19 +95,30 @@ void dj_upkeep_tend(struct dj_upkeep *upkeep, struct dj_loop *loop)
     struct tender *tender = &upkeep->tenders[dj_loop_index(loop)];
     const struct dj_engine_options *options = &upkeep->engine->options;
     int64_t now_ms = dj_loop_now_ms(loop);
-    int64_t check_ms =
-        (int64_t)(options->evict_check_ms ? options->evict_check_ms : CHECK_MS_DEFAULT);
+    uint64_t check_ms = options->evict_check_ms ? options->evict_check_ms : CHECK_MS_DEFAULT;
     if (tender->is_running)
         return; /* (1) */
     tender->is_running = true;
     tender->sweeps_left = dj_memory_sweep_turns(options->memory);
     if (!tender->checked_ms)
         tender->checked_ms = now_ms;
-    tender->is_trimming = now_ms - tender->checked_ms >= check_ms;
+    tender->is_trimming =
+        now_ms - tender->checked_ms >= 0 && (uint64_t)(now_ms - tender->checked_ms) >= check_ms;
     if (tender->is_trimming)
         tender->checked_ms = now_ms;
     dj_engine_enter(upkeep->engine);
     tend(tender);
+}
+
+void dj_engine_flush(struct dj_engine *engine, struct dj_loop *loop)
+{
+    struct dj_upkeep *upkeep = engine->upkeep;
+    int64_t now_ms = dj_loop_now_ms(loop);
+    dj_access_flush(engine->access);
+    if (now_ms - upkeep->kept_ms < DJ_KEEP_MS && now_ms >= upkeep->kept_ms)
+        return;
+    upkeep->kept_ms = now_ms;
+    dj_engine_keep_access(engine, loop);
 }
 
 /* ---- indexes ---- */

@@ -85,6 +85,14 @@ void dj_engine_optimise_progress(struct dj_engine *engine,
 enum deja_status dj_engine_optimise(struct dj_engine *engine, struct dj_loop *loop,
                                     const uint8_t *tenant) DEJA_NODISCARD;
 
+/* ---- access statistics ---- */
+
+#define DJ_KEEP_MS 10000 /* at least so often the tiers are handed what changed */
+
+/* From a timer of loop 0, each flush interval: workers take the notes that wait, and hand them on
+ * to the tiers when that is due. */
+void dj_engine_flush(struct dj_engine *engine, struct dj_loop *loop);
+
 /* ---- for the engine itself ---- */
 
 struct dj_upkeep;

@@ -161,6 +161,9 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                        settings->l1.is_enabled ? settings->l1.entries_max : daemon->loop_count,
                    .tenant_entries_max = settings->tenant.entries_max,
                    .loop_count = daemon->loop_count,
+                   .strategy = settings->eviction.strategy,
+                   .low_water_percent = (uint32_t)(settings->eviction.low_water * 100 + 0.5),
+                   .batch = settings->eviction.batch,
                    .gone = on_gone,
                    .gone_ctx = daemon->telemetry},
         .lmdb = {.directory = settings->lmdb.is_enabled ? settings->data_dir : NULL,
@@ -179,7 +182,11 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                    .threshold = settings->semantic.threshold,
                    .api_threshold = settings->semantic.api_threshold,
                    .ttl_max_ms = settings->ttl.max_ms,
-                   .ttl_jitter = settings->ttl.jitter},
+                   .ttl_jitter = settings->ttl.jitter,
+                   .tracker_size = settings->performance.tracker_size,
+                   .tracker_batch = settings->performance.tracker_batch,
+                   .evict_check_ms =
+                       settings->eviction.is_enabled ? settings->eviction.check_ms : UINT64_MAX},
     };
     enum deja_status status = make_embedder(daemon, &assembly.engine.embedder, error);
     if (status == DEJA_OK)
@@ -352,7 +359,8 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         struct dj_node *node = &daemon->nodes[i];
         status = dj_timer_create(node->loop, node, on_sweep, &node->sweep);
         if (status == DEJA_OK)
-            dj_timer_start(node->sweep, 60000, 60000);
+            dj_timer_start(node->sweep, daemon->settings->eviction.sweep_ms,
+                           daemon->settings->eviction.sweep_ms);
     }
     return status;
 }

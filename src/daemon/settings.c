@@ -21,7 +21,9 @@
 #define DAY_MS 86400000.0
 #define GB 1073741824.0
 
-static_assert(sizeof(enum dj_durability) == sizeof(int), "choices are stored as int");
+static_assert(sizeof(enum dj_durability) == sizeof(int) &&
+                  sizeof(enum dj_evict_strategy) == sizeof(int),
+              "choices are stored as int");
 
 /* clang-format off: a table is read by its columns */
 static const struct dj_option table[] = {
@@ -109,6 +111,7 @@ static const struct dj_option table[] = {
 #include "daemon/settings_s3.def"
 #include "daemon/settings_paths.def"
 #include "daemon/settings_guard.def"
+#include "daemon/settings_upkeep.def"
     {"store.durability", DJ_OPTION_ENUM, "everysec", .choices = "os|everysec|always",
      AT(durability), .help = "When a write is confirmed: written, synced each second, or synced."},
     {"semantic.enabled", DJ_OPTION_BOOL, "true", AT(semantic.is_enabled),
@@ -172,7 +175,6 @@ static const struct dj_option table[] = {
      RELOADS, .help = "Least severe lines that are written."},
     {"log.format", DJ_OPTION_ENUM, "auto", .choices = "auto|json|pretty", AT(log.format),
      .help = "auto is pretty on a terminal and JSON elsewhere."},
-#include "daemon/settings_upkeep.def"
     {"monitoring.slow_operation", DJ_OPTION_DURATION, "100ms", 1, DAY_MS, AT(slow_operation_ms),
      RELOADS, .help = "Operations that take longer are logged and counted."},
     {"monitoring.snapshot", DJ_OPTION_DURATION, "30s", 10, DAY_MS, AT(snapshot_ms), RELOADS,
@@ -184,6 +186,21 @@ static const struct dj_option table[] = {
 /* clang-format on */
 #define TABLE_COUNT (sizeof table / sizeof *table)
 
+/* performance.profile; balanced is the defaults. docs/operations.md shows it as a table. */
+#define PROFILE "performance.profile"
+static const struct dj_preset presets[] = {
+    {"performance.tracker_size", "low-latency", "1000"},
+    {"performance.tracker_batch", "low-latency", "10"},
+    {"performance.tracker_flush", "low-latency", "10ms"},
+    {"performance.get_timeout", "low-latency", "500ms"},
+    {"performance.set_timeout", "low-latency", "1s"},
+    {"performance.tracker_size", "high-throughput", "100000"},
+    {"performance.tracker_batch", "high-throughput", "1000"},
+    {"performance.tracker_flush", "high-throughput", "500ms"},
+    {"performance.get_timeout", "high-throughput", "5s"},
+    {"performance.set_timeout", "high-throughput", "10s"},
+};
+
 /* Named in the documents, part of later versions: refused rather than ignored, since somebody who
  * asks for encryption or a shared tier must not believe to have it. `enabled: false` is fine. */
 #define NOT_YET "not part of this version; remove it or say enabled: false"
@@ -191,12 +208,10 @@ static const struct dj_reserved reserved[] = {
     {"l2", NOT_YET},
     {"l3", NOT_YET},
     {"connection_pool", NOT_YET},
-    {"performance", NOT_YET},
     {"circuit_breaker", NOT_YET},
     {"retry", NOT_YET},
     {"warmup", NOT_YET},
     {"monitoring", NOT_YET},
-    {"eviction", NOT_YET},
     {"compression", NOT_YET},
     {"encryption", NOT_YET},
     {"audit", NOT_YET},
@@ -501,6 +516,9 @@ enum deja_status dj_settings_load(const struct dj_settings_source *source,
         goto done;
     struct dj_options_input input = {.table = table,
                                      .count = TABLE_COUNT,
+                                     .profile = PROFILE,
+                                     .presets = presets,
+                                     .preset_count = sizeof presets / sizeof *presets,
                                      .reserved = reserved,
                                      .reserved_count = sizeof reserved / sizeof *reserved,
                                      .reserved_env = reserved_env,

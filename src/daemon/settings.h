@@ -98,6 +98,8 @@ struct dj_settings {
         uint32_t vectors_max;
     } semantic;
     struct dj_settings_http_embedder http_embedder; /* semantic.http */
+    struct dj_settings_performance performance;
+    struct dj_settings_eviction eviction;
     struct {
         uint64_t response_ms;
         uint64_t embedding_ms;

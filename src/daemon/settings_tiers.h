@@ -8,6 +8,8 @@
 
 #include <deja/base.h>
 
+#include "policy/evict.h"
+
 /* semantic.http: the embedder behind an address. */
 struct dj_settings_http_embedder {
     char *url;
@@ -20,6 +22,24 @@ struct dj_settings_http_embedder {
     uint32_t batch;
     uint64_t hold_max_ms;
     double price_per_1k;
+};
+
+/* performance. */
+struct dj_settings_performance {
+    int profile; /* what it chose is in the other values */
+    uint32_t tracker_size;
+    uint32_t tracker_batch;
+    uint64_t tracker_flush_ms;
+};
+
+/* eviction. */
+struct dj_settings_eviction {
+    bool is_enabled;
+    enum dj_evict_strategy strategy;
+    double low_water; /* part, 0.1 … 1 */
+    uint32_t batch;
+    uint64_t sweep_ms;
+    uint64_t check_ms;
 };
 
 #endif
