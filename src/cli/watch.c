@@ -47,8 +47,11 @@ static void write_kept(const struct dj_json *root)
         dj_session_write_bytes(number_of(walk.value, "bytes"));
         fputs(" of ", stdout);
         dj_session_write_bytes(number_of(walk.value, "bytes_max"));
-        printf(", %lld hits, %lld evicted, %lld expired\n", count_of(walk.value, "hits"),
-               count_of(walk.value, "evictions"), count_of(walk.value, "expired"));
+        printf(", %lld evicted, %lld expired\n", count_of(walk.value, "evictions"),
+               count_of(walk.value, "expired"));
+        printf("            %lld hits, %lld misses (%.1f %%), %.3f ms\n",
+               count_of(walk.value, "hits"), count_of(walk.value, "misses"),
+               100 * number_of(walk.value, "hit_rate"), number_of(walk.value, "latency_ms"));
     }
     printf("vectors     %lld, ", count_of(root, "vectors"));
     dj_session_write_bytes(number_of(root, "vector_bytes"));

@@ -142,12 +142,24 @@ static enum deja_status make_embedder(struct dj_daemon *daemon, struct dj_embedd
     return dj_lexical_create(out_embedder);
 }
 
-/* Of a loop or the embedded tier's writer. */
-static void on_gone(void *ctx, const uint8_t tenant[DJ_ID_BYTES], enum dj_gone_reason reason)
+static const char *reason_text(enum dj_gone_reason reason)
 {
     static const char *const names[DJ_GONE_REASON_COUNT] = {
         [DJ_GONE_TTL] = "ttl", [DJ_GONE_SIZE] = "size", [DJ_GONE_TENANT_LIMIT] = "tenant_limit"};
-    dj_telemetry_evicted(ctx, tenant, names[reason]);
+    return names[reason];
+}
+
+static void on_gone_from_memory(void *ctx, const uint8_t tenant[DJ_ID_BYTES],
+                                enum dj_gone_reason reason)
+{
+    dj_telemetry_evicted(ctx, tenant, "memory", reason_text(reason));
+}
+
+/* Of its writer. */
+static void on_gone_from_lmdb(void *ctx, const uint8_t tenant[DJ_ID_BYTES],
+                              enum dj_gone_reason reason)
+{
+    dj_telemetry_evicted(ctx, tenant, "lmdb", reason_text(reason));
 }
 
 static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error *error)
@@ -164,14 +176,14 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                    .strategy = settings->eviction.strategy,
                    .low_water_percent = (uint32_t)(settings->eviction.low_water * 100 + 0.5),
                    .batch = settings->eviction.batch,
-                   .gone = on_gone,
+                   .gone = on_gone_from_memory,
                    .gone_ctx = daemon->telemetry},
         .lmdb = {.directory = settings->lmdb.is_enabled ? settings->data_dir : NULL,
                  .bytes_max = settings->lmdb.bytes_max,
                  .durability = settings->durability,
                  .queue_max = settings->lmdb.queue_max,
                  .pool = daemon->reads,
-                 .gone = on_gone,
+                 .gone = on_gone_from_lmdb,
                  .gone_ctx = daemon->telemetry},
         .engine = {.loops = daemon->loops,
                    .loop_count = daemon->loop_count,

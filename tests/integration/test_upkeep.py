@@ -155,6 +155,39 @@ def test_cli_evicts_and_tells(spawn, word, key):
         assert run_cli("index", "break", *common).returncode == 2
 
 
+def test_levels_say_the_same_everywhere(spawn, word, key):
+    daemon = spawn(config="l1:\n  max_size: 40\n")
+    with make_http(daemon, key) as client:
+        fill(client, word, 100)
+        client.post("/api/v1/evict", json={"bytes": 1 << 40})
+        for i in range(10):
+            for _ in range(2):  # from the embedded tier, then from memory
+                assert lookup(client, f"{word} {i}", threshold=1)["hit"] is True
+        assert lookup(client, f"{word} none such", threshold=1)["hit"] is False
+        told = levels(client)
+        assert (told["memory"]["hits"], told["memory"]["misses"]) == (10, 11)
+        assert (told["lmdb"]["hits"], told["lmdb"]["misses"]) == (10, 1)
+        assert told["lmdb"]["hit_rate"] == pytest.approx(10 / 11)
+        assert told["memory"]["evictions"] >= 100 and told["lmdb"]["evictions"] == 0
+        assert told["memory"]["latency_ms"] > 0 and told["lmdb"]["latency_ms"] > 0
+        text = client.get("/metrics").text
+        for level, figures in told.items():
+            def metric(name):
+                return float(re.search(rf'^semantic_cache_{name}{{[^}}]*level="{level}"[^}}]*}} (\S+)', text, re.M)[1])
+
+            assert metric("hits_total") == figures["hits"]
+            assert metric("level_misses_total") == figures["misses"]
+            assert metric("level_evictions_total") == figures["evictions"]
+            assert metric("level_hit_rate") == pytest.approx(figures["hit_rate"])
+            assert metric("level_latency_seconds") * 1000 == pytest.approx(figures["latency_ms"])
+            assert metric("entries") == figures["entries"]
+            assert metric("level_bytes") == figures["bytes"]
+        shown = run_cli("stats", "--plain", "--server", daemon.url, "--key", key).stdout
+        for level, figures in told.items():
+            for name in ("hits", "misses", "evictions", "entries", "bytes"):
+                assert re.search(rf"^levels\.{level}\.{name}\W+{figures[name]}$", shown, re.M), (level, name, shown)
+
+
 def test_profile_is_where_a_value_came_from():
     done = run_cli("config", "print", "--origin", "--set", "performance.profile=high-throughput",
                    "--set", "performance.tracker_batch=9")
