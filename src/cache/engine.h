@@ -289,7 +289,8 @@ enum deja_status dj_engine_feedback(struct dj_engine *engine, struct dj_loop *lo
                                     const struct dj_store_key *key, bool is_wrong, void *ctx,
                                     dj_remove_done_fn *done) DEJA_NODISCARD;
 
-/* Nothing of that tenant is served any more; its entries go as they expire. Blocking: worker. */
+/* Nothing of that tenant is served any more; its entries go as they expire. Blocking: worker. With
+ * a shared authority it counts here at once and there with the next pull. */
 enum deja_status dj_engine_forget(struct dj_engine *engine,
                                   const uint8_t tenant[DJ_ID_BYTES]) DEJA_NODISCARD;
 
@@ -297,8 +298,16 @@ enum deja_status dj_engine_forget(struct dj_engine *engine,
 int64_t dj_engine_expiry(const struct dj_engine *engine, struct dj_loop *loop, uint64_t ttl_ms,
                          uint64_t fallback_ms);
 
+/* Takes over what other programs made void, and raises what could not be raised before. On loop 0,
+ * once a second, the first time when the loops begin to run; does nothing where no tier is shared.
+ */
+void dj_engine_pull(struct dj_engine *engine);
+
 /* Drops expired entries of that loop's part of memory; loop-bound, about once a minute. */
 void dj_engine_sweep(struct dj_engine *engine, struct dj_loop *loop);
+
+/* The loop is about to end: what tiers have open on it is closed. On that loop, once. */
+void dj_engine_leave_loop(struct dj_engine *engine, struct dj_loop *loop);
 
 /* Lookups, writes and promotions that have begun and not ended. Before loops may be stopped this
  * must have come to 0: what is under way holds the engine. Any thread. */
@@ -315,10 +324,20 @@ struct dj_tier_stats {
     struct dj_store_stats store;
 };
 
+/* Of the generations that all programs of a shared tier keep together. */
+struct dj_authority_stats {
+    const char *level; /* NULL: this program keeps its own */
+    bool is_failing;   /* the last pull brought nothing */
+    int64_t age_ms;    /* of the last one that did; -1: there was none */
+    uint64_t held;     /* counters raised here that the authority has not confirmed */
+    uint64_t losses;   /* times it had lost what it counted */
+};
+
 struct dj_engine_stats {
     struct dj_store_stats memory;
     struct dj_tier_stats tiers[DJ_TIERS_MAX]; /* below it, top down */
     uint32_t tier_count;
+    struct dj_authority_stats authority;
     struct dj_store_stats lmdb; /* that of the embedded tier once more */
     bool has_lmdb;
     bool is_index_ready;

@@ -32,7 +32,7 @@ struct selection {
     const struct dj_selector *selector; /* the caller's */
     bool is_removing;
     enum raised raised;
-    uint64_t generation; /* what was raised has this value now */
+    uint64_t before; /* the value of what was raised, until then */
     uint64_t version_max;
     uint32_t place; /* being listed: 0: memory, then the tiers */
     struct dj_store_page page;
@@ -100,7 +100,7 @@ static bool is_live(const struct selection *selection, const struct dj_entry *en
                              .is_entry = selection->raised == RAISED_NAMESPACE ||
                                          selection->raised == RAISED_TENANT,
                              .tag = selection->selector->tag,
-                             .generation = selection->generation,
+                             .before = selection->before,
                              .is_tenant = selection->raised == RAISED_TENANT};
     return dj_engine_was_current(selection->engine, entry, &raise);
 }
@@ -136,8 +136,9 @@ static void on_removed(void *ctx, enum deja_status status, uint64_t removed)
 {
     (void)removed; /* may have gone by itself: it is counted all the same */
     struct selection *selection = ctx;
+    bool is_void = selection->raised != RAISED_NOTHING && selection->engine->authority; /* (5) */
     selection->removals--;
-    if (status != DEJA_OK)
+    if (status != DEJA_OK && !is_void)
         fail(selection, status);
     if (selection->is_foreign_left)
         clear_foreign(selection);
@@ -289,20 +290,35 @@ static void start(void *ctx)
 /* ---- beginning ---- */
 
 /* Worker. */
-static void raise_generation(void *ctx)
+static void clear_indexes(void *ctx)
 {
     struct selection *selection = ctx;
-    struct dj_engine *engine = selection->engine;
+    dj_indexes_clear(dj_semantic_indexes(selection->engine->semantic), selection->tenant);
+}
+
+static void on_raised(void *ctx, enum deja_status status, uint64_t before)
+{
+    struct selection *selection = ctx;
+    selection->before = before;
+    selection->status = status;
+    selection->job = (struct dj_job){
+        .work = clear_indexes, .done = start, .ctx = selection, .loop = selection->loop};
+    if (status != DEJA_OK || selection->raised != RAISED_TENANT)
+        start(selection);
+    else if (dj_pool_submit(selection->engine->options.pool, &selection->job) != DEJA_OK)
+        start(selection); /* the index may lag */
+}
+
+/* Only what is void where all can see it is then swept. */
+static enum deja_status raise_generation(struct selection *selection)
+{
+    char bytes[DJ_NAMESPACE_TAG_BYTES];
     const struct dj_selector *selector = selection->selector;
     struct deja_slice tag = selection->raised == RAISED_TAG ? selector->tag : deja_slice(NULL, 0);
     if (selection->raised == RAISED_NAMESPACE)
-        selection->status = dj_engine_raise_namespace(engine, selection->tenant,
-                                                      selector->name_space, &selection->generation);
-    else
-        selection->status = dj_generations_raise(engine->generations, selection->tenant, tag,
-                                                 &selection->generation);
-    if (selection->status == DEJA_OK && selection->raised == RAISED_TENANT)
-        dj_indexes_clear(dj_semantic_indexes(engine->semantic), selection->tenant);
+        tag = dj_engine_namespace_tag(selector->name_space, bytes);
+    return dj_engine_raise(selection->engine, selection->loop, selection->tenant, tag, selection,
+                           on_raised);
 }
 
 static enum raised what_to_raise(const struct dj_selector *selector)
@@ -337,9 +353,7 @@ static enum deja_status begin(struct dj_engine *engine, struct dj_loop *loop,
         selection->task = (struct dj_task){.run = start, .ctx = selection};
         dj_loop_post(loop, &selection->task);
     } else if (status == DEJA_OK) {
-        selection->job = (struct dj_job){
-            .work = raise_generation, .done = start, .ctx = selection, .loop = loop};
-        status = dj_pool_submit(engine->options.pool, &selection->job);
+        status = raise_generation(selection);
     }
     if (status != DEJA_OK)
         destroy(selection);

@@ -6,8 +6,7 @@
  *
  * (1) The caller is told once: of the first valid answer, or of none when every tier has answered
  *     or was left behind.
- * (2) Before the first pull of shared generations, and when the last one is too old, no tier is
- *     read: what others made void could not be told (I10).
+ * (2) A tier is not read while what others made void is not known well enough (raise.c, I10).
  * (3) A tier that may still hold what was removed (it is never written, or a removal failed) is
  *     believed only after the key's home loop has been asked for a tombstone.
  * (4) What is put behind the answer is counted; beyond BEHIND_MAX under way it is dropped.
@@ -68,6 +67,26 @@ bool dj_tier_is_written(const struct dj_tier_slot *slot, const struct dj_entry *
 {
     return !slot->tier.is_read_only && !(skip & slot->bit) &&
            (slot->tier.kinds & DJ_TIER_KIND(entry->kind));
+}
+
+struct dj_tier_slot *dj_engine_searcher(struct dj_engine *engine, uint32_t skip, int64_t now_ms)
+{
+    for (uint32_t i = 0; i < engine->tier_count; i++) {
+        struct dj_tier_slot *slot = &engine->tiers[i];
+        if (slot->tier.store->ops->search && !(skip & slot->bit) &&
+            dj_engine_may_read(engine, slot, now_ms))
+            return slot;
+    }
+    return NULL;
+}
+
+void dj_engine_leave_loop(struct dj_engine *engine, struct dj_loop *loop)
+{
+    for (uint32_t i = 0; i < engine->tier_count; i++) {
+        struct dj_store *store = engine->tiers[i].tier.store;
+        if (store->ops->leave)
+            store->ops->leave(store, loop);
+    }
 }
 
 /* ---- behind the answer ---- */
@@ -226,12 +245,13 @@ static void watch(struct walk *walk, uint32_t timeout_ms)
 static bool step(struct walk *walk)
 {
     struct dj_engine *engine = walk->engine;
+    int64_t now_ms = dj_loop_now_ms(walk->loop);
     while (walk->next < engine->tier_count) {
         uint32_t index = walk->next++;
         struct dj_tier_slot *slot = &engine->tiers[index];
         struct dj_store *store = slot->tier.store;
         walk->visits[index] = (struct visit){.walk = walk, .index = index};
-        if ((walk->options.skip & slot->bit) ||
+        if ((walk->options.skip & slot->bit) || !dj_engine_may_read(engine, slot, now_ms) ||
             store->ops->get(store, walk->loop, &walk->options.key, &walk->visits[index],
                             on_visited) != DEJA_OK)
             continue;
@@ -290,14 +310,17 @@ static void observe(struct dj_engine *engine, uint64_t version, int64_t now_ms)
     }
 }
 
-/* Valid and what the caller can use, or, after he was told, worth promoting. */
-static bool is_taken(const struct walk *walk, const struct dj_value *value)
+/* What the caller can use, or, after he was told, what is worth promoting. */
+static bool is_taken(const struct walk *walk, struct dj_value *value, uint32_t index)
 {
     const struct dj_entry *entry = dj_value_entry(value);
-    if (!dj_engine_is_valid(walk->engine, walk->options.key.tenant, entry,
-                            dj_loop_now_ms(walk->loop), 0))
-        return false;
-    return walk->is_over || !walk->is_usable || walk->is_usable(walk->ctx, value);
+    const char *level = walk->engine->tiers[index].tier.store->ops->level;
+    if (!walk->is_over && walk->is_usable)
+        return memcmp(entry->tenant, walk->options.key.tenant, DJ_ID_BYTES) == 0 &&
+               dj_engine_is_current(walk->engine, entry) &&
+               walk->is_usable(walk->ctx, value, level);
+    return dj_engine_is_valid(walk->engine, walk->options.key.tenant, entry,
+                              dj_loop_now_ms(walk->loop), 0);
 }
 
 static void take(struct walk *walk, struct dj_value *value, uint32_t index)
@@ -329,7 +352,7 @@ static void on_visited(void *ctx, enum deja_status status, struct dj_value *valu
     struct walk *walk = visit->walk;
     uint32_t index = visit->index;
     walk->asked--;
-    if (status == DEJA_OK && value && is_taken(walk, value)) {
+    if (status == DEJA_OK && value && is_taken(walk, value, index)) {
         take(walk, value, index);
     } else {
         dj_value_unref(value);
@@ -339,17 +362,11 @@ static void on_visited(void *ctx, enum deja_status status, struct dj_value *valu
     release(walk);
 }
 
-bool dj_engine_may_read_tiers(const struct dj_engine *engine, int64_t now_ms)
-{
-    (void)now_ms;
-    return engine->tier_count > 0;
-}
-
 enum deja_status dj_engine_walk(struct dj_engine *engine, struct dj_loop *loop,
                                 const struct dj_walk_options *options, void *ctx,
                                 dj_walk_usable_fn *is_usable, dj_engine_got_fn *got)
 {
-    if (!dj_engine_may_read_tiers(engine, dj_loop_now_ms(loop)))
+    if (engine->tier_count == 0)
         return DEJA_ERR_NOT_FOUND;
     struct walk *walk = dj_alloc_zeroed(1, sizeof *walk);
     if (!walk)

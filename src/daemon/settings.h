@@ -75,7 +75,7 @@ struct dj_settings {
         bool is_enabled;
         uint32_t entries_max;
         uint64_t bytes_max;
-        uint64_t default_ttl_ms; /* longest stay in memory of an entry that names no ttl */
+        uint64_t default_ttl_ms; /* longest stay in memory beside a shared tier */
     } l1;
     struct {
         uint32_t entries_max; /* fair share in memory under pressure */
@@ -83,9 +83,12 @@ struct dj_settings {
     } tenant;
     struct {
         bool is_enabled;
+        bool is_chosen;     /* somebody said so: it stays on beside a shared tier */
         uint64_t bytes_max; /* 0: 10 GB or 20 % of the disk */
         uint32_t queue_max;
     } lmdb;
+    struct dj_settings_guard guard; /* circuit_breaker, retry, performance */
+    struct dj_settings_postgres postgres;
     enum dj_durability durability; /* store.durability */
     struct {
         bool is_enabled;
@@ -126,6 +129,7 @@ struct dj_settings {
         enum dj_log_level level;
         enum dj_log_format format;
     } log;
+    struct dj_settings_paths paths;
     char *secret; /* security.secret: 64 hex digits; NULL: the file in the data directory */
     uint64_t slow_operation_ms; /* monitoring.slow_operation */
     uint64_t snapshot_ms;       /* monitoring.snapshot */

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "guarded/board.h"
 #include "proxy/recent.h"
 #include "proxy/telemetry.h"
 #include "security/tenant.h"
@@ -45,6 +46,13 @@ enum family {
     FAMILY_LEVEL_EXPIRED,
     FAMILY_LEVEL_HIT_RATE,
     FAMILY_LEVEL_LATENCY,
+    FAMILY_CIRCUIT,
+    FAMILY_CALLS_REFUSED,
+    FAMILY_RETRIES,
+    FAMILY_CALLS_LATE,
+    FAMILY_MISSED,
+    FAMILY_REPLAYED,
+    FAMILY_MISSED_DROPPED,
     FAMILY_FALSE_HITS,
     FAMILY_RECOVERED,
     FAMILY_SLOW,
@@ -129,6 +137,13 @@ struct dj_telemetry {
         uint64_t evictions;
         uint64_t expired;
     } level_seen[LEVEL_COUNT];
+    struct {
+        uint64_t refused;
+        uint64_t retries;
+        uint64_t late;
+        uint64_t replayed;
+        uint64_t dropped;
+    } sentries_seen[DJ_SENTRY_BOARD_MAX];
     struct dj_recent *recent; /* owned */
     struct tenant other;
     struct labels other_labels;
