@@ -98,18 +98,21 @@ static enum deja_status make_http_embedder(struct dj_daemon *daemon,
                                            struct deja_error *error)
 {
     const struct dj_settings_http_embedder *http = &daemon->settings->http_embedder;
-    const struct dj_embedder_http_options options = {.url = http->url,
-                                                     .model = http->model,
-                                                     .key = http->key,
-                                                     .ca_file = http->ca_file,
-                                                     .timeout_ms = (uint32_t)http->timeout_ms,
-                                                     .dim = http->dimensions,
-                                                     .is_dim_sent = http->send_dimensions,
-                                                     .batch_max = http->batch,
-                                                     .hold_max_ms = (uint32_t)http->hold_max_ms,
-                                                     .price_per_1k = http->price_per_1k,
-                                                     .telemetry = daemon->telemetry};
-    enum deja_status status = dj_embedder_http_open(&options, out_embedder, error);
+    struct dj_embedder_http_options options = {.url = http->url,
+                                               .model = http->model,
+                                               .key = http->key,
+                                               .ca_file = http->ca_file,
+                                               .timeout_ms = (uint32_t)http->timeout_ms,
+                                               .dim = http->dimensions,
+                                               .is_dim_sent = http->send_dimensions,
+                                               .batch_max = http->batch,
+                                               .price_per_1k = http->price_per_1k,
+                                               .telemetry = daemon->telemetry};
+    enum deja_status status = dj_guards_make_embedder(daemon);
+    if (status != DEJA_OK)
+        return deja_error_set(error, status, "start: %s", deja_status_text(status));
+    options.sentry = daemon->embedder_sentry;
+    status = dj_embedder_http_open(&options, out_embedder, error);
     if (status == DEJA_OK || status == DEJA_ERR_CONFIG || status == DEJA_ERR_NOMEM)
         return status;
     const struct dj_log_field fields[] = {DJ_LOG_TEXT("reason", error->message), {.name = NULL}};

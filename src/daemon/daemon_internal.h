@@ -55,6 +55,7 @@ struct dj_daemon {
     struct dj_store *lmdb; /* the engine's, as are the next */
     struct dj_store *guarded[DJ_GUARDS_TIERS_MAX];
     uint32_t guarded_count;
+    struct dj_sentry *embedder_sentry; /* NULL: no embedder behind an address */
     struct dj_upstream *upstream;
     struct dj_sentry_board dependencies; /* all of these, to look at */
     struct dj_engine *engine;

@@ -2,14 +2,10 @@
  *
  * One call is on the stack of the worker that waits for it. The loop ends each call it was handed
  * exactly once (outbound's own deadline sees to it), so waiting needs no second clock.
- *
- * quiet_until_us: 0 while the endpoint is well. Who finds it in the past moves it on by compare and
- * exchange and is the one that tries.
  */
 #include "proxy/embedder_http.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/alloc.h"
@@ -22,8 +18,6 @@
 #include "proxy/wire_vector.h"
 
 #define TIMEOUT_MS_DEFAULT 2000u
-#define HOLD_MS_MIN 250u
-#define HOLD_MS_DEFAULT 5000u
 #define CONNECTIONS_MAX 8u
 #define URL_MAX 2048u
 #define MODEL_BYTES_MAX 256u
@@ -38,7 +32,7 @@ struct http_embedder {
     char *model;
     char *authorization; /* NULL: none; wiped */
     uint32_t timeout_ms;
-    uint32_t hold_max_ms;
+    struct dj_sentry *sentry; /* NULL: none */
     bool is_dim_sent;
     double price_per_1k;
     struct dj_telemetry *telemetry;
@@ -47,8 +41,6 @@ struct http_embedder {
     struct dj_task stop;
     pthread_t thread;
     bool is_thread_started;
-    _Atomic uint64_t quiet_until_us;
-    _Atomic uint32_t failures; /* in a row */
 };
 
 struct call {
@@ -222,15 +214,16 @@ static void count_call(const struct http_embedder *embedder, enum deja_status st
 {
     if (!embedder->telemetry)
         return;
-    const char *name = status == DEJA_OK             ? "ok"
-                       : status == DEJA_ERR_TIMEOUT  ? "timeout"
-                       : status == DEJA_ERR_IO       ? "unreachable"
-                       : status == DEJA_ERR_DENIED   ? "denied"
-                       : status == DEJA_ERR_BUSY     ? "busy"
-                       : status == DEJA_ERR_INVALID  ? "rejected"
-                       : status == DEJA_ERR_MISMATCH ? "dimension"
-                       : status == DEJA_ERR_CORRUPT  ? "garbage"
-                                                     : "error";
+    const char *name = status == DEJA_OK                 ? "ok"
+                       : status == DEJA_ERR_TIMEOUT      ? "timeout"
+                       : status == DEJA_ERR_IO           ? "unreachable"
+                       : status == DEJA_ERR_DENIED       ? "denied"
+                       : status == DEJA_ERR_BUSY         ? "busy"
+                       : status == DEJA_ERR_INVALID      ? "rejected"
+                       : status == DEJA_ERR_MISMATCH     ? "dimension"
+                       : status == DEJA_ERR_CORRUPT      ? "garbage"
+                       : status == DEJA_ERR_CIRCUIT_OPEN ? "circuit_open"
+                                                         : "error";
     dj_telemetry_embedding(embedder->telemetry,
                            &(struct dj_telemetry_embedding){
                                .model = deja_slice_text(embedder->model),
@@ -238,36 +231,6 @@ static void count_call(const struct http_embedder *embedder, enum deja_status st
                                .texts = texts,
                                .tokens = tokens,
                                .cost_usd = (double)tokens / 1000 * embedder->price_per_1k});
-}
-
-/* ---- leaving it alone ---- */
-
-static bool may_ask(struct http_embedder *embedder)
-{
-    uint64_t until = atomic_load(&embedder->quiet_until_us);
-    uint64_t now = dj_clock_monotonic_us();
-    if (!until)
-        return true;
-    return now >= until &&
-           atomic_compare_exchange_strong(&embedder->quiet_until_us, &until,
-                                          now + (uint64_t)embedder->timeout_ms * 1000);
-}
-
-/* Texts it will not have and memory of our own say nothing about the endpoint. */
-static void note_end(struct http_embedder *embedder, enum deja_status status)
-{
-    if (status == DEJA_OK || status == DEJA_ERR_INVALID) {
-        atomic_store(&embedder->failures, 0);
-        atomic_store(&embedder->quiet_until_us, 0);
-        return;
-    }
-    if (status == DEJA_ERR_NOMEM)
-        return;
-    uint32_t failures = atomic_fetch_add(&embedder->failures, 1);
-    uint64_t hold_ms = (uint64_t)HOLD_MS_MIN << (failures < 16 ? failures : 16);
-    if (hold_ms > embedder->hold_max_ms)
-        hold_ms = embedder->hold_max_ms;
-    atomic_store(&embedder->quiet_until_us, dj_clock_monotonic_us() + hold_ms * 1000);
 }
 
 /* ---- one call ---- */
@@ -305,13 +268,29 @@ static enum deja_status ask(struct http_embedder *embedder, const struct deja_sl
         if (status == DEJA_OK)
             status = read_answer(&call, count, dim, out, &tokens);
         count_call(embedder, status, count, tokens);
-        note_end(embedder, status);
     }
     dj_buf_fini(&call.body);
     dj_buf_fini(&call.answer);
     pthread_cond_destroy(&call.changed);
     pthread_mutex_destroy(&call.mutex);
+    if (status == DEJA_ERR_MISMATCH) /* vectors of another length: of no more use than garbage */
+        return DEJA_ERR_CORRUPT;
     return status == DEJA_ERR_LIMIT ? DEJA_ERR_INVALID : status;
+}
+
+static enum deja_status ask_guarded(struct http_embedder *embedder, const struct deja_slice *texts,
+                                    size_t count, float *out)
+{
+    struct dj_sentry_ticket ticket;
+    uint32_t dim = embedder->base.dim;
+    if (embedder->sentry && !dj_sentry_admit(embedder->sentry, &ticket, NULL)) {
+        count_call(embedder, DEJA_ERR_CIRCUIT_OPEN, 0, 0);
+        return DEJA_ERR_CIRCUIT_OPEN;
+    }
+    enum deja_status status = ask(embedder, texts, count, &dim, out);
+    if (embedder->sentry)
+        dj_sentry_tell(embedder->sentry, &ticket, "embed", status);
+    return status;
 }
 
 static enum deja_status embed(struct dj_embedder *base, const struct deja_slice *texts,
@@ -320,11 +299,8 @@ static enum deja_status embed(struct dj_embedder *base, const struct deja_slice 
     struct http_embedder *embedder = (struct http_embedder *)base;
     for (size_t done = 0; done < count;) {
         size_t piece = count - done < base->batch_max ? count - done : base->batch_max;
-        uint32_t dim = base->dim;
-        if (!may_ask(embedder))
-            return DEJA_ERR_BUSY;
         enum deja_status status =
-            ask(embedder, texts + done, piece, &dim, out + done * (size_t)base->dim);
+            ask_guarded(embedder, texts + done, piece, out + done * (size_t)base->dim);
         if (status != DEJA_OK)
             return status;
         done += piece;
@@ -430,10 +406,10 @@ static enum deja_status copy_options(struct http_embedder *embedder,
     embedder->base.dim = options->dim;
     embedder->base.batch_max = options->batch_max ? options->batch_max : DJ_EMBEDDER_HTTP_BATCH_MAX;
     embedder->timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS_DEFAULT;
-    embedder->hold_max_ms = options->hold_max_ms ? options->hold_max_ms : HOLD_MS_DEFAULT;
     embedder->is_dim_sent = options->is_dim_sent;
     embedder->price_per_1k = options->price_per_1k;
     embedder->telemetry = options->telemetry;
+    embedder->sentry = options->sentry;
     return embedder->model && (!key_len || embedder->authorization) ? DEJA_OK : DEJA_ERR_NOMEM;
 }
 

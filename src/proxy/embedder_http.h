@@ -5,8 +5,7 @@
  *
  * Vectors are brought to unit length. id is model@hash of the address, so vectors of two models or
  * two endpoints never meet. What was embedded before is the caller's memo (cache/semantic.c).
- * An endpoint that failed is left alone for a while, 250 ms doubling to hold_max_ms: until then
- * embed() fails at once, and then one call tries.
+ * An endpoint that fails is left alone by its sentry's breaker: then embed() fails at once.
  *
  * Trust: what comes back is untrusted: bounded, its count, indexes, dimension and numbers checked.
  * Threads: embed() on workers, several at once; open and destroy block.
@@ -17,6 +16,7 @@
 #include <deja/base.h>
 
 #include "embed/embedder.h"
+#include "guarded/sentry.h"
 #include "proxy/telemetry.h"
 
 #define DJ_EMBEDDER_HTTP_DIM_MAX 4096u
@@ -24,16 +24,16 @@
 
 /* Texts are copied. */
 struct dj_embedder_http_options {
-    const char *url;      /* https://HOST, with or without /v1 or /v1/embeddings */
-    const char *model;    /* as the endpoint calls it */
-    const char *key;      /* bearer credential; NULL: none */
-    const char *ca_file;  /* NULL: the system's */
-    uint32_t timeout_ms;  /* of one call; 0: 2,000 */
-    uint32_t dim;         /* 0: one text is embedded at once to learn it */
-    bool is_dim_sent;     /* `dimensions` is part of the request */
-    uint32_t batch_max;   /* texts of one call, 1 … DJ_EMBEDDER_HTTP_BATCH_MAX; 0: that */
-    uint32_t hold_max_ms; /* 0: 5,000 */
-    double price_per_1k;  /* US dollars for 1,000 tokens */
+    const char *url;          /* https://HOST, with or without /v1 or /v1/embeddings */
+    const char *model;        /* as the endpoint calls it */
+    const char *key;          /* bearer credential; NULL: none */
+    const char *ca_file;      /* NULL: the system's */
+    uint32_t timeout_ms;      /* of one call; 0: 2,000 */
+    uint32_t dim;             /* 0: one text is embedded at once to learn it */
+    bool is_dim_sent;         /* `dimensions` is part of the request */
+    uint32_t batch_max;       /* texts of one call, 1 … DJ_EMBEDDER_HTTP_BATCH_MAX; 0: that */
+    struct dj_sentry *sentry; /* borrowed; NULL: it is asked always */
+    double price_per_1k;      /* US dollars for 1,000 tokens */
     struct dj_telemetry *telemetry; /* borrowed; NULL: nothing is counted */
 };
 
@@ -44,7 +44,7 @@ enum deja_status dj_embedder_http_open(const struct dj_embedder_http_options *op
                                        struct deja_error *error) DEJA_NODISCARD;
 
 /* embed(): DEJA_ERR_TIMEOUT; DEJA_ERR_IO (no connection, broken off); DEJA_ERR_DENIED (TLS, or the
- * credential); DEJA_ERR_BUSY (429, 5xx, or left alone for now); DEJA_ERR_INVALID: it will not embed
- * these texts; DEJA_ERR_MISMATCH: another dimension; DEJA_ERR_CORRUPT: no such answer. */
+ * credential); DEJA_ERR_BUSY (429, 5xx); DEJA_ERR_CIRCUIT_OPEN; DEJA_ERR_INVALID: it will not embed
+ * these texts; DEJA_ERR_CORRUPT: no such answer, or vectors of another dimension. */
 
 #endif

@@ -96,9 +96,10 @@ def endpoint():
 
 def config_of(url, **more):
     rows = {"url": url, "model": "tiny-embed", "key": "sk-embed-1", "timeout": "500ms", "dimensions": DIM,
-            "max_hold": "250ms", "price_per_1k": 0.5, **more}
+            "price_per_1k": 0.5, **more}
     lines = "".join(f"    {name}: {value}\n" for name, value in rows.items())
-    return f"semantic:\n  embedder: http\n  threshold: 0.9\n  http:\n{lines}"
+    return (f"semantic:\n  embedder: http\n  threshold: 0.9\n  http:\n{lines}"
+            "circuit_breaker:\n  max_failures: 3\n  timeout: 300ms\n  max_timeout: 300ms\n")
 
 
 def metric(client, name, **labels):
@@ -151,9 +152,16 @@ def test_sick_endpoint_means_exact_hits_only_and_it_comes_back(spawn, endpoint, 
         assert time.monotonic() - began < 30, "a bound on a hang, no promise"
         assert status_of(missed) == "MISS"
         assert "embedder-failed" in missed.headers["cache-status"], missed.headers
+        put(client, f"what is {word}", "kept all the same")
+        assert lookup(client, f"what is {word}", threshold=1)["response"] == "kept all the same"
+
+        def is_open():
+            return "embedder-circuit-open" in ask(client, f"tell me of {word} {time.monotonic()}").headers["cache-status"]
+
+        poll(is_open, "the breaker to open")
         poll(lambda: metric(client, "semantic_cache_embedder_calls_total", status=told) > 0, f"{told} is counted")
-        endpoint.release.set()
         endpoint.mode = "ok"
+        endpoint.release.set()
         wait_for_semantic(client, f"quickly tell me about {word}")
 
 

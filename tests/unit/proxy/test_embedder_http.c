@@ -145,7 +145,7 @@ static void what_is_no_such_answer_is_told_apart(void **state)
          DEJA_ERR_CORRUPT},
         {200, "{\"data\":[{\"index\":0,\"embedding\":[1,2]},{\"index\":7,\"embedding\":[1,2]}]}",
          DEJA_ERR_CORRUPT},
-        {200, "{\"data\":[{\"embedding\":[1,2,3]},{\"embedding\":[1,2,3]}]}", DEJA_ERR_MISMATCH},
+        {200, "{\"data\":[{\"embedding\":[1,2,3]},{\"embedding\":[1,2,3]}]}", DEJA_ERR_CORRUPT},
         {400, "{}", DEJA_ERR_INVALID},
         {401, "{}", DEJA_ERR_DENIED},
         {404, "{}", DEJA_ERR_CORRUPT},
@@ -189,27 +189,30 @@ static void dimension_is_learned_at_start(void **state)
     server_close(&server);
 }
 
-static void failed_endpoint_is_left_alone(void **state)
+static void failed_endpoint_is_left_alone_by_its_breaker(void **state)
 {
     (void)state;
     const struct deja_slice text = deja_slice_text("a");
     struct server server = {.status = 500, .body = "{}"};
     struct dj_embedder *embedder = NULL;
+    struct dj_sentry *sentry = NULL;
     struct deja_error error = {.message = ""};
+    struct dj_sentry_options guard = dj_sentry_options_of(false);
+    guard.breaker.failures_max = 3;
     float out[2];
     char url[64];
     server_open(&server);
     snprintf(url, sizeof url, "http://127.0.0.1:%u", server.port);
+    assert_int_equal(dj_sentry_create("embedder", &guard, NULL, NULL, &sentry), DEJA_OK);
     const struct dj_embedder_http_options options = {
-        .url = url, .model = "tiny", .dim = 2, .timeout_ms = 600000, .hold_max_ms = 600000};
+        .url = url, .model = "tiny", .dim = 2, .timeout_ms = 600000, .sentry = sentry};
     assert_int_equal(dj_embedder_http_open(&options, &embedder, &error), DEJA_OK);
-    /* 250 ms, doubled each time: before long a call falls into the pause, and is not sent. */
-    int sent = 0;
-    for (int asked = 0; asked == sent; asked++) {
-        assert_int_equal(dj_embedder_embed(embedder, &text, 1, out), DEJA_ERR_BUSY);
-        sent = server.requests;
-    }
+    for (int asked = 0; asked < 10; asked++)
+        assert_int_equal(dj_embedder_embed(embedder, &text, 1, out),
+                         asked < 3 ? DEJA_ERR_BUSY : DEJA_ERR_CIRCUIT_OPEN);
+    assert_int_equal(server.requests, 3);
     dj_embedder_destroy(embedder);
+    dj_sentry_destroy(sentry);
     server_close(&server);
 }
 
@@ -269,7 +272,7 @@ int main(void)
         cmocka_unit_test(what_is_no_such_answer_is_told_apart),
         cmocka_unit_test(answer_without_end_is_cut),
         cmocka_unit_test(dimension_is_learned_at_start),
-        cmocka_unit_test(failed_endpoint_is_left_alone),
+        cmocka_unit_test(failed_endpoint_is_left_alone_by_its_breaker),
         cmocka_unit_test(two_endpoints_have_two_ids),
         cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(open_survives_each_failed_allocation),
