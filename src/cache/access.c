@@ -64,9 +64,9 @@ struct tenant {
 
 struct dj_access {
     struct dj_access_options options;
-    uint64_t ring_mask; /* notes of a ring, a power of two, less one */
-    uint64_t eager;     /* so many in a ring make a worker look before the interval is over */
-    struct ring *rings; /* loop_count */
+    uint64_t ring_mask;  /* notes of a ring, a power of two, less one */
+    uint64_t eager_mask; /* so many in a ring, less one, make a worker look before its time */
+    struct ring *rings;  /* loop_count */
     struct shard shards[SHARDS];
     pthread_mutex_t tenants_lock; /* a leaf */
     struct dj_map *tenants;       /* id -> struct tenant, owned */
@@ -116,7 +116,7 @@ static void size_rings(struct dj_access *access)
     while (cap * options->loop_count < size)
         cap *= 2;
     access->ring_mask = cap - 1;
-    access->eager = cap / 10;
+    access->eager_mask = cap / 8 - 1;
     if (!options->batch)
         options->batch = BATCH_DEFAULT;
     if (options->batch > DJ_ACCESS_BATCH_MAX)
@@ -355,7 +355,7 @@ void dj_access_note(struct dj_access *access, uint32_t loop_index, const struct 
     }
     ring->notes[tail & access->ring_mask] = (struct note){.key = *key, .at_ms = now_ms};
     atomic_store_explicit(&ring->tail, tail + 1, memory_order_release);
-    if ((tail + 1) % access->eager == 0)
+    if (((tail + 1) & access->eager_mask) == 0)
         post_drain(ring);
 }
 

@@ -1,6 +1,6 @@
 /* cache/access.h - how often and when an entry was served, without making anybody wait.
  *
- *   note ── ring of its loop ──(a worker: each flush interval, or when a tenth of it is full;
+ *   note ── ring of its loop ──(a worker: each flush interval, or when an eighth of it is full;
  *                                or whoever asks)──> rows ──> tiers that keep them
  *
  * A ring has one writer, its loop, and one reader at a time. Whoever asks for figures empties the
