@@ -417,6 +417,8 @@ static enum deja_status make_tenants(struct dj_daemon *daemon, struct deja_error
     enum deja_status status = dj_tenants_create(daemon->engine, daemon->lmdb, daemon->work,
                                                 daemon->settings->tenant.derived_max,
                                                 &daemon->tenants, &daemon->registry);
+    if (status == DEJA_OK)
+        dj_tenants_set_telemetry(daemon->tenants, daemon->telemetry);
     return status == DEJA_OK ? status
                              : deja_error_set(error, status, "the table of tenants: %s",
                                               deja_status_text(status));

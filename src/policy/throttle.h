@@ -15,6 +15,7 @@
 struct dj_throttle_options {
     double k;           /* 2: half of what is asked may be turned away before calls are held back */
     uint64_t window_ms; /* 2 min; at least DJ_THROTTLE_SLICES */
+    uint32_t requests_min; /* 10: fewer say nothing, and the first refusal is the client's to see */
 };
 extern const struct dj_throttle_options dj_throttle_options_default;
 

@@ -177,8 +177,8 @@ static void on_stored(void *ctx, enum deja_status status, const struct dj_put_ou
                            : outcome->is_stored ? "ok"
                                                 : "outrun",
                            seconds);
-    if (status != DEJA_OK) /* the client has its answer; only the next one asks again */
-        dj_telemetry_recovered(storing->telemetry, "store", 1);
+    /* The client has its answer; only the next one asks again. */
+    dj_telemetry_contained(storing->telemetry, "store", status);
     dj_telemetry_slow(storing->telemetry,
                       &(struct dj_slow){.operation = "store", .level = "all", .seconds = seconds});
     dj_free(storing);

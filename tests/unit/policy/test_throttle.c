@@ -63,6 +63,15 @@ static void overload_is_held_to_twice_what_is_accepted_and_ends_with_it(void **s
     assert_int_equal(sent, 12000);
 }
 
+static void a_few_refusals_hold_nothing_back(void **state)
+{
+    (void)state;
+    struct dj_throttle throttle = {.slices = {{0}}};
+    for (size_t i = 0; i < 10; i++)
+        assert_true(dj_throttle_admit(&throttle, &dj_throttle_options_default, 5000, 0));
+    assert_false(dj_throttle_admit(&throttle, &dj_throttle_options_default, 5000, 0));
+}
+
 static void what_was_asked_two_minutes_ago_is_forgotten(void **state)
 {
     (void)state;
@@ -79,6 +88,7 @@ int main(void)
         cmocka_unit_test(chance_is_that_of_the_formula),
         cmocka_unit_test(a_healthy_dependency_is_never_held_back),
         cmocka_unit_test(overload_is_held_to_twice_what_is_accepted_and_ends_with_it),
+        cmocka_unit_test(a_few_refusals_hold_nothing_back),
         cmocka_unit_test(what_was_asked_two_minutes_ago_is_forgotten),
     };
     return RUN_TESTS(tests);
