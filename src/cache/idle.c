@@ -52,7 +52,9 @@ static bool goes_before(const struct idle *idle, const struct dj_idle_entry *a,
 {
     if (idle->order == DJ_IDLE_SCORE && (a->score < b->score || a->score > b->score))
         return a->score < b->score;
-    return last_of(a) < last_of(b);
+    if (last_of(a) != last_of(b))
+        return last_of(a) < last_of(b);
+    return dj_value_entry(a->value)->version < dj_value_entry(b->value)->version;
 }
 
 static bool is_known(const struct idle *idle, const struct dj_entry *entry)
