@@ -120,6 +120,7 @@ static void write_progress(struct dj_json_writer *w, const struct dj_request *re
     dj_json_member_text(w, "status", progress.is_running ? "running" : "done");
     dj_json_member_u64(w, "indexes_done", progress.done);
     dj_json_member_u64(w, "indexes_total", progress.total);
+    dj_json_member_text(w, "running", progress.what[0] ? progress.what : NULL);
     dj_json_member_u64(w, "expired", progress.expired);
     dj_json_member_u64(w, "freed_bytes", progress.bytes);
     dj_request_put_time(w, "started_at", progress.started_ms);

@@ -8,6 +8,8 @@
 #include "cache/upkeep.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
 
 #include "base/alloc.h"
 #include "cache/engine_internal.h"
@@ -33,6 +35,7 @@ struct dj_upkeep {
     pthread_mutex_t lock;   /* a leaf */
     struct dj_optimise_progress progress;
     struct dj_job job;
+    atomic_bool is_stopping;
     struct dj_flat **flats; /* of the run; owned */
     size_t flat_count;
 };
@@ -167,15 +170,56 @@ static void note_one(struct dj_upkeep *upkeep, enum deja_status status,
     pthread_mutex_unlock(&upkeep->lock);
 }
 
+static void note_status(struct dj_upkeep *upkeep, enum deja_status status)
+{
+    pthread_mutex_lock(&upkeep->lock);
+    if (upkeep->progress.status == DEJA_OK)
+        upkeep->progress.status = status;
+    pthread_mutex_unlock(&upkeep->lock);
+}
+
+static bool on_step(void *ctx, uint32_t step, uint32_t step_count, const char *what)
+{
+    struct dj_upkeep *upkeep = ctx;
+    pthread_mutex_lock(&upkeep->lock);
+    upkeep->progress.done = upkeep->flat_count + step - 1;
+    upkeep->progress.total = upkeep->flat_count + step_count;
+    snprintf(upkeep->progress.what, sizeof upkeep->progress.what, "%s", what);
+    pthread_mutex_unlock(&upkeep->lock);
+    return !atomic_load(&upkeep->is_stopping);
+}
+
+static void optimise_tier(struct dj_upkeep *upkeep)
+{
+    const struct dj_engine_options *options = &upkeep->engine->options;
+    enum deja_status status = options->optimise_tier(options->optimise_ctx, upkeep, on_step);
+    note_status(upkeep, status);
+    pthread_mutex_lock(&upkeep->lock);
+    upkeep->progress.what[0] = '\0';
+    if (status == DEJA_OK)
+        upkeep->progress.done = upkeep->progress.total;
+    pthread_mutex_unlock(&upkeep->lock);
+}
+
 /* Worker. */
 static void optimise(void *ctx)
 {
     struct dj_upkeep *upkeep = ctx;
-    for (size_t i = 0; i < upkeep->flat_count; i++) {
+    bool is_all = !upkeep->progress.has_tenant; /* written before this ran */
+    for (size_t i = 0; i < upkeep->flat_count && !atomic_load(&upkeep->is_stopping); i++) {
         struct dj_flat_compacted compacted = {0};
         enum deja_status status = dj_flat_compact(upkeep->flats[i], dj_clock_now_ms(), &compacted);
         note_one(upkeep, status, &compacted);
     }
+    if (is_all && upkeep->engine->options.optimise_tier && !atomic_load(&upkeep->is_stopping))
+        optimise_tier(upkeep);
+    if (atomic_load(&upkeep->is_stopping))
+        note_status(upkeep, DEJA_ERR_CANCELLED);
+}
+
+void dj_engine_stop_upkeep(struct dj_engine *engine)
+{
+    atomic_store(&engine->upkeep->is_stopping, true);
 }
 
 static void end_run(struct dj_upkeep *upkeep, int64_t now_ms)

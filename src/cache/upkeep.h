@@ -71,8 +71,9 @@ struct dj_optimise_progress {
     bool has_tenant; /* of one only */
     uint8_t tenant[DJ_ID_BYTES];
     enum deja_status status; /* the first failure; goes on with the next index */
-    uint64_t done;           /* indexes */
+    uint64_t done;           /* indexes, and steps of a tier that keeps its own */
     uint64_t total;
+    char what[64];    /* that runs now, of a tier's; "" */
     uint64_t expired; /* vectors that went */
     uint64_t bytes;   /* freed */
     int64_t started_ms;
@@ -81,9 +82,13 @@ struct dj_optimise_progress {
 void dj_engine_optimise_progress(struct dj_engine *engine,
                                  struct dj_optimise_progress *out_progress); /* any thread */
 /* Starts making the indexes anew (vector/flat.h) on a worker, one after the other; nobody is told
- * but by the progress. tenant NULL: of all. DEJA_ERR_BUSY: one runs. */
+ * but by the progress. tenant NULL: of all, and then those that a tier keeps. DEJA_ERR_BUSY: one
+ * runs. */
 enum deja_status dj_engine_optimise(struct dj_engine *engine, struct dj_loop *loop,
                                     const uint8_t *tenant) DEJA_NODISCARD;
+
+/* The process ends: an optimisation stops after the step it is at. Any thread. */
+void dj_engine_stop_upkeep(struct dj_engine *engine);
 
 /* ---- access statistics ---- */
 

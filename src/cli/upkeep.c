@@ -106,9 +106,11 @@ static int follow(struct dj_session *session)
         const struct dj_json *optimise = dj_json_get(dj_json_root(doc), "optimise");
         bool is_running = deja_slice_is_equal(dj_json_string(dj_json_get(optimise, "status")),
                                               deja_slice_text("running"));
-        if (code == DJ_EXIT_OK && is_running)
-            fprintf(stderr, "%lld of %lld indexes\n", count_of(optimise, "indexes_done"),
+        if (code == DJ_EXIT_OK && is_running) {
+            fprintf(stderr, "%lld of %lld ", count_of(optimise, "indexes_done"),
                     count_of(optimise, "indexes_total"));
+            dj_output_text(stderr, dj_json_string(dj_json_get(optimise, "running")));
+        }
         bool is_failed = dj_json_is(dj_json_get(optimise, "error"), DJ_JSON_STRING);
         if (code == DJ_EXIT_OK && !is_running && session->wants_json) {
             dj_json_doc_destroy(doc);

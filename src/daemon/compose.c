@@ -12,6 +12,7 @@
 #include "base/num.h"
 #include "daemon/daemon_internal.h"
 #include "daemon/notify.h"
+#include "daemon/tier_postgres.h"
 #include "embed/lexical.h"
 #include "embed/transformer.h"
 #include "lib/assemble.h"
@@ -189,6 +190,8 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                  .gone = on_gone_from_lmdb,
                  .gone_ctx = daemon->telemetry},
         .engine = {.loops = daemon->loops,
+                   .optimise_tier = settings->postgres.url ? dj_tier_optimise_postgres : NULL,
+                   .optimise_ctx = daemon,
                    .loop_count = daemon->loop_count,
                    .pool = daemon->work,
                    .metrics = daemon->metrics,

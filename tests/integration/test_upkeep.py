@@ -5,6 +5,7 @@ import re
 import pytest
 from conftest import make_http
 from daemon import poll, run_cli
+from postgres import Postgres
 from test_cache_api import lookup, put
 
 STRATEGIES = ["s3fifo", "lru", "lfu", "ttl"]
@@ -211,3 +212,39 @@ def test_hits_are_counted_in_every_profile(spawn, word, key, profile):
     daemon.start()
     with make_http(daemon, key) as client:
         assert client.get("/api/v1/top").json()["entries"][0]["hits"] == 250
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    server = Postgres().start()
+    yield server
+    server.remove()
+
+
+def test_indexes_of_postgres_are_made_anew_with_progress(spawn, postgres, word, key):
+    daemon = spawn(config=f"l3:\n  postgres:\n    url: {postgres.create_database('upkeep')}\n")
+    with make_http(daemon, key) as client:
+        fill(client, word, 20)
+        common = ["--server", daemon.url, "--key", key, "--token", admin_token(daemon)]
+        own = run_cli("index", "optimise", *common)
+        assert own.returncode == 0 and "1 of 1 indexes" in own.stdout
+        done = run_cli("index", "optimise", "--all", *common)
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        told = client.get("/api/v1/index?all=true", headers={"X-Deja-Token": admin_token(daemon)}).json()["optimise"]
+        assert told["indexes_done"] == told["indexes_total"] > 3
+        assert told["error"] is None and told["running"] is None
+        for i in range(20):
+            assert lookup(client, f"{word} {i}", threshold=1)["hit"] is True
+        postgres.stop()
+        failed = run_cli("index", "optimise", "--all", *common)
+        assert failed.returncode == 1 and "failed" in failed.stdout
+
+
+def test_evict_asks_every_tier_that_can(spawn, postgres, word, key):
+    postgres.start()
+    daemon = spawn(config=f"l3:\n  postgres:\n    url: {postgres.create_database('evicted')}\n")
+    with make_http(daemon, key) as client:
+        fill(client, word, 30)
+        told = client.post("/api/v1/evict", json={"bytes": 1 << 40}).json()["levels"]
+        assert told["memory"]["removed"] == 30 and told["memory"]["error"] is None
+        assert told["postgres"]["removed"] == 30 and told["postgres"]["error"] is None, told
