@@ -161,7 +161,10 @@ static struct deja_slice memo_key(struct dj_buf *buf, const struct dj_semantic_j
 static bool recall(struct dj_semantic *semantic, struct dj_buf *buf, struct dj_semantic_job *job)
 {
     struct deja_slice key = memo_key(buf, job);
-    return key.data && dj_memo_get(semantic->memo, key, job->vector);
+    uint64_t ttl_ms = semantic->embedder->memo_ttl_ms;
+    uint64_t now_ms = dj_clock_monotonic_us() / 1000;
+    uint64_t since_ms = ttl_ms && now_ms > ttl_ms ? now_ms - ttl_ms : 0;
+    return key.data && dj_memo_get(semantic->memo, key, since_ms, job->vector);
 }
 
 static void remember(struct dj_semantic *semantic, struct dj_buf *buf,
@@ -169,7 +172,7 @@ static void remember(struct dj_semantic *semantic, struct dj_buf *buf,
 {
     struct deja_slice key = memo_key(buf, job);
     if (key.data)
-        dj_memo_put(semantic->memo, key, job->vector);
+        dj_memo_put(semantic->memo, key, dj_clock_monotonic_us() / 1000, job->vector);
 }
 
 /* Fills the vectors of those jobs of the batch that have none. */

@@ -107,6 +107,7 @@ static enum deja_status make_http_embedder(struct dj_daemon *daemon,
                                                .dim = http->dimensions,
                                                .is_dim_sent = http->send_dimensions,
                                                .batch_max = http->batch,
+                                               .memo_ttl_ms = http->memo_ttl_ms,
                                                .price_per_1k = http->price_per_1k,
                                                .telemetry = daemon->telemetry};
     enum deja_status status = dj_guards_make_embedder(daemon);

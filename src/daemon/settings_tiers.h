@@ -89,6 +89,7 @@ struct dj_settings_http_embedder {
     uint32_t dimensions; /* 0: asked for at start */
     bool send_dimensions;
     uint32_t batch;
+    uint64_t memo_ttl_ms;
     double price_per_1k;
 };
 

@@ -404,6 +404,7 @@ static enum deja_status copy_options(struct http_embedder *embedder,
                      options->key);
     }
     embedder->base.dim = options->dim;
+    embedder->base.memo_ttl_ms = options->memo_ttl_ms;
     embedder->base.batch_max = options->batch_max ? options->batch_max : DJ_EMBEDDER_HTTP_BATCH_MAX;
     embedder->timeout_ms = options->timeout_ms ? options->timeout_ms : TIMEOUT_MS_DEFAULT;
     embedder->is_dim_sent = options->is_dim_sent;

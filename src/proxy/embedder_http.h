@@ -33,7 +33,8 @@ struct dj_embedder_http_options {
     bool is_dim_sent;         /* `dimensions` is part of the request */
     uint32_t batch_max;       /* texts of one call, 1 … DJ_EMBEDDER_HTTP_BATCH_MAX; 0: that */
     struct dj_sentry *sentry; /* borrowed; NULL: it is asked always */
-    double price_per_1k;      /* US dollars for 1,000 tokens */
+    uint64_t memo_ttl_ms; /* its vectors may be remembered so long; 0: as long as there is room */
+    double price_per_1k;  /* US dollars for 1,000 tokens */
     struct dj_telemetry *telemetry; /* borrowed; NULL: nothing is counted */
 };
 

@@ -130,6 +130,18 @@ def test_rewording_is_found_and_each_text_is_embedded_once(spawn, endpoint, word
         assert client.get("/health/detailed").json()["components"]["embedder"]["status"] == "healthy"
 
 
+def test_vector_is_asked_for_again_when_its_time_is_over(spawn, endpoint, word, key):
+    daemon = spawn(config=config_of(endpoint.url, memo_ttl="1ms"))
+    with make_http(daemon, key) as client:
+        put(client, f"what is {word}", "kept")
+
+        def is_asked_again():
+            assert lookup(client, f"what exactly is {word}")["hit"] is True
+            return endpoint.texts().count(f"what exactly is {word}") > 1
+
+        poll(is_asked_again, "the endpoint to be asked again")
+
+
 def test_dimension_is_learned_at_start(spawn, endpoint, word, key):
     daemon = spawn(config=config_of(endpoint.url, dimensions=0))
     with make_http(daemon, key) as client:
