@@ -208,7 +208,7 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                        settings->eviction.is_enabled ? settings->eviction.check_ms : UINT64_MAX},
     };
     enum deja_status status = dj_daemon_open_tiers(daemon, &assembly.engine, error);
-    bool is_shared = assembly.engine.tier_count > 0;
+    bool is_shared = dj_daemon_is_shared(&assembly.engine);
     if (is_shared)
         assembly.memory.ttl_ms = settings->l1.default_ttl_ms;
     if (status == DEJA_OK)
@@ -428,16 +428,17 @@ static enum deja_status make_tenants(struct dj_daemon *daemon, struct deja_error
                                               deja_status_text(status));
 }
 
-static enum deja_status make_root(struct dj_daemon *daemon, struct deja_error *error)
+static enum deja_status load_secret(struct dj_daemon *daemon, struct deja_error *error)
 {
-    const struct dj_settings *settings = daemon->settings;
-    struct dj_secret secret;
-    enum deja_status status = dj_secret_load(settings->secret, settings->data_dir, &secret, error);
-    if (status != DEJA_OK)
-        return status;
-    dj_tenant_root_init(&daemon->root, secret.bytes);
-    dj_secret_fini(&secret);
-    return DEJA_OK;
+    return dj_secret_load(daemon->settings->secret, daemon->settings->data_dir, &daemon->secret,
+                          error);
+}
+
+/* A shared tier may have brought another secret while it was opened. */
+static void make_root(struct dj_daemon *daemon)
+{
+    dj_tenant_root_init(&daemon->root, daemon->secret.bytes);
+    dj_secret_fini(&daemon->secret);
 }
 
 int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
@@ -448,7 +449,7 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
     dj_simd_init();
     enum deja_status status = dj_data_dir_make(settings->data_dir, error);
     if (status == DEJA_OK)
-        status = make_root(daemon, error);
+        status = load_secret(daemon, error);
     if (status != DEJA_OK)
         return exit_code(status);
     status = make_observers(daemon);
@@ -461,6 +462,7 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
         return exit_code(status);
     }
     status = make_engine(daemon, error);
+    make_root(daemon);
     if (status == DEJA_OK)
         status = make_tenants(daemon, error);
     if (status == DEJA_OK)
@@ -490,5 +492,6 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_telemetry_destroy(daemon->telemetry);
     dj_metrics_destroy(daemon->metrics);
     dj_log_destroy(daemon->log);
+    dj_secret_fini(&daemon->secret);
     dj_tenant_root_fini(&daemon->root);
 }

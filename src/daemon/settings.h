@@ -89,6 +89,7 @@ struct dj_settings {
     } lmdb;
     struct dj_settings_guard guard; /* circuit_breaker, retry, performance */
     struct dj_settings_postgres postgres;
+    struct dj_settings_s3 s3;
     enum dj_durability durability; /* store.durability */
     struct {
         bool is_enabled;
@@ -129,6 +130,7 @@ struct dj_settings {
         enum dj_log_level level;
         enum dj_log_format format;
     } log;
+    struct dj_settings_redis redis;
     struct dj_settings_paths paths;
     char *secret; /* security.secret: 64 hex digits; NULL: the file in the data directory */
     uint64_t slow_operation_ms; /* monitoring.slow_operation */

@@ -53,3 +53,15 @@ void dj_throttle_accepted(struct dj_throttle *throttle, const struct dj_throttle
     uint64_t number;
     throttle->slices[turn(throttle, options, now_ms, &number)].accepts++;
 }
+
+void dj_throttle_turned_away(struct dj_throttle *throttle)
+{
+    uint32_t newest = 0;
+    for (uint32_t i = 1; i < DJ_THROTTLE_SLICES; i++)
+        if (throttle->slices[i].accepts &&
+            (!throttle->slices[newest].accepts ||
+             throttle->slices[i].number > throttle->slices[newest].number))
+            newest = i;
+    if (throttle->slices[newest].accepts)
+        throttle->slices[newest].accepts--;
+}

@@ -11,6 +11,7 @@
  */
 #include "proxy/telemetry.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #include "base/alloc.h"

@@ -10,6 +10,7 @@
 
 #include <deja/base.h>
 
+#include "cache/tiers.h"
 #include "obs/log.h"
 #include "obs/metrics.h"
 #include "proto/record.h"

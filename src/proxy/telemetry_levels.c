@@ -7,19 +7,12 @@
 #include "cache/engine.h"
 #include "proxy/telemetry_internal.h"
 
-static unsigned level_of(const char *name)
-{
-    unsigned level = LEVEL_MEMORY;
-    while (level < LEVEL_COUNT && strcmp(dj_telemetry_level_names[level], name) != 0)
-        level++;
-    return level < LEVEL_COUNT ? level : LEVEL_LMDB; /* a store in its place */
-}
+static_assert(LEVEL_COUNT == DJ_LEVEL_COUNT + 1, "the same levels, after \"none\"");
 
 static void fill(struct dj_level_figures *figures, const char *name,
-                 const struct dj_store_stats *stats, const struct dj_telemetry_totals *totals,
+                 const struct dj_store_stats *stats, const struct dj_level_totals *level,
                  uint64_t *asked)
 {
-    const struct dj_level_totals *level = &totals->levels[level_of(name)];
     uint64_t evictions = level->evictions > stats->evictions ? level->evictions : stats->evictions;
     uint64_t expired = level->expired > stats->expired ? level->expired : stats->expired;
     uint64_t misses = *asked > level->hits ? *asked - level->hits : 0;
@@ -49,8 +42,9 @@ uint32_t dj_telemetry_levels(struct dj_telemetry *telemetry, struct dj_engine *e
     dj_engine_stats(engine, tenant, &stats);
     uint64_t asked = totals.results[DJ_RESULT_HIT_EXACT] + totals.results[DJ_RESULT_HIT_SEMANTIC] +
                      totals.results[DJ_RESULT_MISS];
-    fill(&out_levels[count++], "memory", &stats.memory, &totals, &asked);
+    fill(&out_levels[count++], "memory", &stats.memory, &totals.levels[LEVEL_MEMORY], &asked);
     for (uint32_t i = 0; i < stats.tier_count && count < DJ_TELEMETRY_LEVELS; i++)
-        fill(&out_levels[count++], stats.tiers[i].level, &stats.tiers[i].store, &totals, &asked);
+        fill(&out_levels[count++], stats.tiers[i].level, &stats.tiers[i].store,
+             &totals.levels[stats.tiers[i].place + 1], &asked);
     return count;
 }

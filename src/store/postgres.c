@@ -47,6 +47,7 @@ void dj_pg_call_destroy(struct dj_pg_call *call)
     dj_free(call->embedder_id);
     dj_buf_fini(&call->params.bytes);
     dj_buf_fini(&call->sql);
+    dj_buf_fini(&call->counters);
     dj_free(call);
 }
 
@@ -55,7 +56,9 @@ static void tell(void *ctx)
 {
     struct dj_pg_call *call = ctx;
     struct dj_value *value = call->value;
-    if (call->got) {
+    if (call->tell) {
+        call->tell(call);
+    } else if (call->got) {
         call->value = NULL; /* the callee's now */
         call->got(call->ctx, call->status, value);
     } else if (call->searched) {
