@@ -33,4 +33,14 @@ int64_t dj_ttl_expiry(const struct dj_ttl_input *input);
  * analysis doubles. Not finite: as if not given. Saturates at DJ_TTL_MAX_MS. */
 uint64_t dj_ttl_dynamic(uint64_t base_ms, double confidence, double cost_usd, bool is_analysis);
 
+/* Early refresh (Vattani, Chierichetti, Lowenstein 2015): who is served an answer makes it anew
+ * before its end, the likelier the nearer the end and the longer its making takes, so that the
+ * many who ask for it at its end find a new one. */
+
+/* -beta * make_ms * ln(u), u in (0, 1]: so long before its end an answer is made anew. */
+double dj_ttl_early_ms(uint64_t make_ms, double beta, double u);
+/* random: uniform over all 64 bits. Says no at once, without a logarithm, when left_ms is beyond
+ * what any draw could give. */
+bool dj_ttl_is_early(int64_t left_ms, uint64_t make_ms, double beta, uint64_t random);
+
 #endif
