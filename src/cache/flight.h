@@ -55,6 +55,8 @@ struct dj_flight_end {
     struct dj_value **items; /* embeddings: one per input; NULL otherwise */
     size_t item_count;
     enum dj_hit_kind hit; /* DJ_HIT_NONE: came from upstream */
+    bool is_stale;        /* the hit has expired */
+    bool is_if_error;     /* and is served because the upstream failed */
     const char *level;    /* of a hit */
     const char *reason;   /* why there was no hit: constant */
     float similarity;

@@ -98,6 +98,8 @@ struct dj_settings {
         uint64_t api_ms; /* cache API, when the caller names none */
         uint64_t max_ms; /* no entry lives longer */
         double jitter;   /* part of the ttl that is drawn at random and taken off, 0 … 0.5 */
+        uint64_t stale_revalidate_ms; /* windows after an answer's end */
+        uint64_t stale_error_ms;
     } ttl;
     struct {
         enum dj_usage_on_hit usage_on_hit;
@@ -106,6 +108,8 @@ struct dj_settings {
         uint64_t record_bytes_max;
         uint32_t followers_max;
         bool cache_tool_calls;
+        bool early_refresh;
+        uint32_t refreshes_max;
     } proxy;
     struct dj_text_list compat_texts;         /* as written */
     uint32_t compat;                          /* bits of enum dj_compat */

@@ -55,10 +55,13 @@ double dj_ttl_early_ms(uint64_t make_ms, double beta, double u)
     return -beta * (double)least(make_ms, DJ_TTL_MAX_MS) * log(u);
 }
 
+bool dj_ttl_may_be_early(int64_t left_ms, uint64_t make_ms, double beta)
+{
+    return (double)left_ms <= EARLY_MAX * beta * (double)make_ms;
+}
+
 bool dj_ttl_is_early(int64_t left_ms, uint64_t make_ms, double beta, uint64_t random)
 {
-    if ((double)left_ms > EARLY_MAX * beta * (double)make_ms)
-        return false;
     /* 53 bits, in (0, 1]: the logarithm is finite */
     double u = (double)((random >> 11) + 1) / (double)(UINT64_C(1) << 53);
     return dj_ttl_early_ms(make_ms, beta, u) >= (double)left_ms;

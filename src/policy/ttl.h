@@ -39,8 +39,9 @@ uint64_t dj_ttl_dynamic(uint64_t base_ms, double confidence, double cost_usd, bo
 
 /* -beta * make_ms * ln(u), u in (0, 1]: so long before its end an answer is made anew. */
 double dj_ttl_early_ms(uint64_t make_ms, double beta, double u);
-/* random: uniform over all 64 bits. Says no at once, without a logarithm, when left_ms is beyond
- * what any draw could give. */
+/* Could any draw be early? Without a logarithm: for every hit. */
+bool dj_ttl_may_be_early(int64_t left_ms, uint64_t make_ms, double beta);
+/* random: uniform over all 64 bits. */
 bool dj_ttl_is_early(int64_t left_ms, uint64_t make_ms, double beta, uint64_t random);
 
 #endif

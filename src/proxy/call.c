@@ -38,11 +38,41 @@ void dj_call_destroy(struct dj_call *call)
         return;
     atomic_fetch_sub(&call->context->calls, 1);
     atomic_fetch_sub(&call->context->call_bytes, call->charged_bytes);
+    dj_value_unref(call->stale);
     dj_buf_fini(&call->pending);
     dj_buf_fini(&call->whole);
     dj_buf_fini(&call->made);
     dj_arena_fini(&call->arena);
     dj_free(call);
+}
+
+/* Before the flight ends, and with it perhaps the call. outcome: of a refresh. */
+static void settle(struct dj_call *call, const char *outcome)
+{
+    struct dj_proxy_context *context = call->context;
+    if (call->is_refresh) {
+        bool is_made = strcmp(outcome, "failed") != 0;
+        dj_refreshes_end(&context->refreshes, call->refresh_place, is_made,
+                         dj_loop_now_ms(call->home));
+        dj_telemetry_refreshed(context->telemetry, call->is_early ? "early" : "stale", outcome);
+        call->is_refresh = false;
+    }
+    if (call->stale && !dj_engine_may_serve(context->engine, call->home, call->stale)) {
+        dj_value_unref(call->stale);
+        call->stale = NULL;
+    }
+}
+
+static void land(struct dj_call *call, const struct dj_flight_end *end)
+{
+    settle(call, end->is_stored ? "stored" : end->hit != DJ_HIT_NONE ? "found" : "failed");
+    dj_flight_land(call->flight, end);
+}
+
+static void fail(struct dj_call *call, enum deja_status status, const char *detail)
+{
+    settle(call, "failed");
+    dj_flight_fail(call->flight, status, detail);
 }
 
 static void free_call(void *call)
@@ -107,6 +137,16 @@ enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http
     return DEJA_OK;
 }
 
+int64_t dj_call_stale_until(const struct dj_proxy_policy *policy, int64_t expires_ms)
+{
+    uint64_t window_ms = policy->stale_revalidate_ms > policy->stale_error_ms
+                             ? policy->stale_revalidate_ms
+                             : policy->stale_error_ms;
+    if (!window_ms || expires_ms == 0 || (uint64_t)(INT64_MAX - expires_ms) < window_ms)
+        return 0;
+    return expires_ms + (int64_t)window_ms;
+}
+
 /* ---- joining ---- */
 
 static void on_looked_up(void *ctx, const struct dj_lookup_result *result);
@@ -120,6 +160,7 @@ static void start_lookup(struct dj_call *call)
         .is_semantic = call->is_semantic && !call->knobs.is_exact_only,
         .threshold = call->knobs.threshold,
         .max_age_ms = call->knobs.max_age_ms,
+        .fresh = call->fresh,
     };
     dj_engine_begin_fill(engine, &call->entry, &fill);
     call->lookup_started_us = dj_loop_monotonic_us(call->home);
@@ -213,6 +254,33 @@ void dj_call_join(struct dj_join *join)
     dj_loop_post(call->home, &join->task);
 }
 
+/* On home. */
+static void refresh_home(void *ctx)
+{
+    struct dj_call *call = ctx;
+    struct dj_proxy_context *context = call->context;
+    struct dj_flights *flights = context->flights[dj_loop_index(call->home)];
+    const struct dj_proxy_policy *policy = atomic_load(&context->policy);
+    struct dj_flight *running = dj_flights_find(flights, call->flight_key, UINT32_MAX);
+    if (running || !charge(call) ||
+        dj_flights_open(flights, call->flight_key, policy->record_bytes_max, call, free_call,
+                        &call->flight) != DEJA_OK) {
+        settle(call, running ? "found" : "failed");
+        dj_flight_unref(running);
+        dj_call_destroy(call);
+        return;
+    }
+    start_lookup(call);
+}
+
+void dj_call_refresh(struct dj_call *call)
+{
+    struct dj_engine *engine = call->context->engine;
+    call->home = dj_engine_loop(engine, dj_engine_home(engine, &call->fingerprint.key));
+    call->task = (struct dj_task){.run = refresh_home, .ctx = call};
+    dj_loop_post(call->home, &call->task);
+}
+
 static void count_lookup(struct dj_call *call, const struct dj_lookup_result *result)
 {
     bool is_hit = result->kind != DJ_HIT_NONE;
@@ -241,16 +309,22 @@ static void on_looked_up(void *ctx, const struct dj_lookup_result *result)
     call->why = result->reason;
     call->nearest = result->similarity;
     if (result->kind != DJ_HIT_NONE) {
-        dj_flight_land(call->flight, &(struct dj_flight_end){.value = dj_value_ref(result->value),
-                                                             .hit = result->kind,
-                                                             .level = result->level,
-                                                             .similarity = result->similarity,
-                                                             .threshold = result->threshold});
+        land(call, &(struct dj_flight_end){.value = dj_value_ref(result->value),
+                                           .hit = result->kind,
+                                           .is_stale = result->is_stale,
+                                           .level = result->level,
+                                           .similarity = result->similarity,
+                                           .threshold = result->threshold});
         return;
     }
     if (call->knobs.is_only_if_cached) {
-        dj_flight_fail(call->flight, DEJA_ERR_NOT_FOUND, "only-if-cached");
+        fail(call, DEJA_ERR_NOT_FOUND, "only-if-cached");
         return;
+    }
+    if (result->stale) {
+        call->had_stale = true;
+        call->stale = dj_value_ref(result->stale);
+        call->stale_level = result->stale_level;
     }
     if (result->has_vector) {
         call->vector = dj_arena_alloc(&call->arena, sizeof(float) * result->dim);
@@ -418,7 +492,7 @@ static void on_made(void *ctx)
     struct dj_call *call = ctx;
     struct dj_flight_end end = {.reason = call->refused};
     call->store(call, &end);
-    dj_flight_land(call->flight, &end);
+    land(call, &end);
 }
 
 /* The answer arrived whole. */
@@ -436,7 +510,7 @@ static void finish_whole(struct dj_call *call)
             dj_pool_submit(call->context->pool, &call->job) == DEJA_OK)
             return;
     }
-    dj_flight_land(call->flight, &(struct dj_flight_end){.reason = "not-recorded"});
+    land(call, &(struct dj_flight_end){.reason = "not-recorded"});
 }
 
 static void on_done(void *ctx, enum deja_status status, const char *detail)
@@ -457,15 +531,14 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
         dj_flight_run(call->flight, &call->head);
     }
     if (call->is_store_lost)
-        dj_flight_fail(call->flight, DEJA_ERR_NOMEM, "out of memory");
+        fail(call, DEJA_ERR_NOMEM, "out of memory");
     else if (status == DEJA_OK)
         finish_whole(call);
     else
-        dj_flight_fail(call->flight, status,
-                       status == DEJA_ERR_TIMEOUT ? "the upstream did not answer in time"
-                       : status == DEJA_ERR_DENIED
-                           ? "the upstream's certificate could not be verified"
-                           : "the upstream could not be reached or broke off");
+        fail(call, status,
+             status == DEJA_ERR_TIMEOUT  ? "the upstream did not answer in time"
+             : status == DEJA_ERR_DENIED ? "the upstream's certificate could not be verified"
+                                         : "the upstream could not be reached or broke off");
 }
 
 static void start_upstream(struct dj_call *call)
@@ -488,5 +561,5 @@ static void start_upstream(struct dj_call *call)
     if (atomic_load(&context->is_stopping) ||
         dj_outbound_start(context->outbounds[dj_loop_index(call->home)], &request, &events, call,
                           &call->outbound) != DEJA_OK)
-        dj_flight_fail(call->flight, DEJA_ERR_BUSY, "no upstream connection can be made now");
+        fail(call, DEJA_ERR_BUSY, "no upstream connection can be made now");
 }

@@ -55,6 +55,13 @@ static int64_t seconds_left(const struct dj_outcome *outcome)
     return left > 0 ? left : 0;
 }
 
+/* As RFC 9211 has it: below zero for so long as it has been stale. */
+static int64_t seconds_fresh(const struct dj_outcome *outcome)
+{
+    int64_t left_ms = outcome->entry->expires_ms - outcome->now_ms;
+    return left_ms > 0 ? left_ms / 1000 : (left_ms - 999) / 1000;
+}
+
 /* The parts of `detail` (docs/operations.md lists them): a token if there is one, else a string. */
 static void write_detail(const struct dj_outcome *outcome, const char *first,
                          char out_text[DETAIL_LEN_MAX])
@@ -63,6 +70,7 @@ static void write_detail(const struct dj_outcome *outcome, const char *first,
         const char *prefix;
         const char *text;
     } parts[] = {{"", first},
+                 {"", outcome->stale},
                  {"asked:", first ? NULL : outcome->rule},
                  {"not-kept:", outcome->refused},
                  {"", outcome->cut}};
@@ -85,11 +93,36 @@ static void write_detail(const struct dj_outcome *outcome, const char *first,
         out_text[0] = '\0';
 }
 
+/* "; fwd-status=503", or nothing when the upstream was not asked or did not answer. */
+static void write_forwarded(const struct dj_outcome *outcome, char out_text[32])
+{
+    if (!outcome->upstream_status ||
+        snprintf(out_text, 32, "; fwd-status=%d", outcome->upstream_status) < 0)
+        out_text[0] = '\0';
+}
+
+/* Served after its end: at once, or because the upstream, which was asked, failed. */
+static void add_stale_status(struct dj_answer_headers *headers, const struct dj_outcome *outcome,
+                             const char *id)
+{
+    char detail[DETAIL_LEN_MAX];
+    char status[32];
+    write_detail(outcome, dj_hit_kind_text(outcome->kind), detail);
+    write_forwarded(outcome, status);
+    dj_answer_add_format(headers, "Cache-Status", "deja; %s%s; ttl=%lld; key=\"%s\"%s",
+                         outcome->is_if_error ? "fwd=stale" : "hit", status,
+                         (long long)seconds_fresh(outcome), id, detail);
+}
+
 static void add_hit_status(struct dj_answer_headers *headers, const struct dj_outcome *outcome,
                            const char *id)
 {
     char detail[DETAIL_LEN_MAX];
     const char *kind = dj_hit_kind_text(outcome->kind);
+    if (outcome->stale) {
+        add_stale_status(headers, outcome, id);
+        return;
+    }
     if (!outcome->cut && outcome->entry->expires_ms) { /* nearly all: one pass */
         dj_answer_add_format(headers, "Cache-Status", "deja; hit; ttl=%lld; key=\"%s\"; detail=%s",
                              (long long)seconds_left(outcome), id, kind);
@@ -106,12 +139,13 @@ static void add_hit_status(struct dj_answer_headers *headers, const struct dj_ou
 static void add_miss_status(struct dj_answer_headers *headers, const struct dj_outcome *outcome)
 {
     char detail[DETAIL_LEN_MAX];
-    char status[32] = "";
-    const char *fwd = outcome->is_bypass ? "bypass" : outcome->is_refresh ? "request" : "miss";
+    char status[32];
+    const char *fwd = outcome->is_bypass      ? "bypass"
+                      : outcome->is_refresh   ? "request"
+                      : outcome->is_stale_met ? "stale"
+                                              : "miss";
     write_detail(outcome, outcome->detail, detail);
-    if (outcome->upstream_status &&
-        snprintf(status, sizeof status, "; fwd-status=%d", outcome->upstream_status) < 0)
-        status[0] = '\0';
+    write_forwarded(outcome, status);
     dj_answer_add_format(headers, "Cache-Status", "deja; fwd=%s%s%s%s%s", fwd, status,
                          outcome->is_stored ? "; stored" : "",
                          outcome->is_collapsed ? "; collapsed" : "", detail);

@@ -95,6 +95,12 @@ void dj_telemetry_recovered(struct dj_telemetry *telemetry, const char *operatio
 /* An answer that should not have been given. source: "user", "verifier", "shadow". */
 void dj_telemetry_false_hit(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
                             const char *source);
+/* An answer was made anew behind the scenes. reason: "stale", "early"; outcome: "stored", "found"
+ * (somebody else had made it), "failed". */
+void dj_telemetry_refreshed(struct dj_telemetry *telemetry, const char *reason,
+                            const char *outcome);
+/* An answer was served after its end. reason: "stale-while-revalidate", "stale-if-error". */
+void dj_telemetry_stale(struct dj_telemetry *telemetry, const char *reason);
 void dj_telemetry_inflight(struct dj_telemetry *telemetry, int change);
 
 /* kind: "tag", "all", "query", "entry". */

@@ -83,6 +83,8 @@ static void refresh_is_early_when_no_more_than_the_drawn_time_is_left(void **sta
     assert_false(dj_ttl_is_early(74000, 2000, 1, 0));      /* beyond every draw */
     assert_false(dj_ttl_is_early(1, 0, 1, 0));             /* what costs nothing to make */
     assert_false(dj_ttl_is_early(INT64_MAX, UINT32_MAX, 1, 0));
+    assert_true(dj_ttl_may_be_early(73000, 2000, 1));
+    assert_false(dj_ttl_may_be_early(74000, 2000, 1));
 }
 
 int main(void)
