@@ -34,18 +34,18 @@ static struct component component(const char *name, enum dj_health health, doubl
 
 static void fill(const struct dj_probe *probe, struct component out[COMPONENTS])
 {
-    static const char *const absent[] = {"circuit_breaker", "redis", "postgres", "s3"};
     size_t count = 0;
     out[count++] = component("l1", DJ_HEALTH_HEALTHY, probe->memory_ms, NULL);
-    out[count++] = component("lmdb", probe->lmdb, probe->lmdb_ms, "does not answer");
+    for (enum dj_level level = DJ_LEVEL_LMDB; level < DJ_LEVEL_COUNT; level++)
+        out[count++] = component(dj_level_text(level), probe->levels[level].health,
+                                 probe->levels[level].ms, "does not answer");
     out[count++] = component("embedder", probe->embedder, probe->embedder_ms, "cannot embed");
     out[count] = component("vector_store", probe->index, -1, NULL);
     if (probe->index == DJ_HEALTH_DEGRADED)
         out[count].message = "still loading";
     count++;
     out[count++] = component("lru_manager", DJ_HEALTH_HEALTHY, -1, NULL);
-    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
-        out[count++] = component(absent[i], DJ_HEALTH_DISABLED, -1, NULL);
+    out[count++] = component("circuit_breaker", DJ_HEALTH_DISABLED, -1, NULL);
 }
 
 static void write_store(struct dj_json_writer *w, const struct dj_store_stats *stats)
@@ -53,6 +53,22 @@ static void write_store(struct dj_json_writer *w, const struct dj_store_stats *s
     dj_json_member_u64(w, "entries", stats->entries);
     dj_json_member_u64(w, "bytes", stats->bytes);
     dj_json_member_u64(w, "bytes_max", stats->bytes_max);
+}
+
+static void write_shared(struct dj_json_writer *w, const char *name,
+                         const struct dj_engine_stats *stats)
+{
+    for (uint32_t i = 0; i < stats->tier_count; i++) {
+        const struct dj_tier_stats *tier = &stats->tiers[i];
+        if (strcmp(tier->level, name) != 0)
+            continue;
+        write_store(w, &tier->store);
+        dj_json_key(w, "read_only");
+        dj_json_put_bool(w, tier->is_read_only);
+        dj_json_member_u64(w, "writes_behind", tier->behind);
+        dj_json_member_u64(w, "writes_dropped", tier->dropped);
+        dj_json_member_u64(w, "late_reads", tier->late);
+    }
 }
 
 static void write_figures(struct dj_json_writer *w, const struct health *health, const char *name,
@@ -65,6 +81,8 @@ static void write_figures(struct dj_json_writer *w, const struct health *health,
     } else if (strcmp(name, "lmdb") == 0) {
         write_store(w, &stats->lmdb);
         dj_json_member_u64(w, "queued_writes", stats->lmdb.queued);
+    } else if (dj_level_bit(deja_slice_text(name)) & DJ_LEVELS_SHARED) {
+        write_shared(w, name, stats);
     } else if (strcmp(name, "vector_store") == 0) {
         dj_json_member_u64(w, "vectors", stats->vectors);
         dj_json_member_u64(w, "bytes", stats->vector_bytes);

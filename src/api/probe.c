@@ -3,8 +3,17 @@
 
 #include "loop/pool.h"
 
+struct asking;
+
+struct asking_tier {
+    struct asking *asking;
+    enum dj_level level;
+};
+
 struct asking {
     struct dj_probe probe;
+    struct asking_tier tiers[DJ_TIERS_MAX];
+    uint32_t left; /* tiers under way, and one for the start */
     struct dj_request *request;
     bool is_embedder_asked;
     void *ctx;
@@ -30,8 +39,9 @@ static enum dj_health rate(enum deja_status status, double latency_ms)
 
 enum dj_health dj_probe_verdict(const struct dj_probe *probe)
 {
-    bool is_well = probe->lmdb <= DJ_HEALTH_HEALTHY && probe->embedder <= DJ_HEALTH_HEALTHY &&
-                   probe->index <= DJ_HEALTH_HEALTHY;
+    bool is_well = probe->embedder <= DJ_HEALTH_HEALTHY && probe->index <= DJ_HEALTH_HEALTHY;
+    for (size_t i = 0; i < DJ_LEVEL_COUNT; i++)
+        is_well = is_well && probe->levels[i].health <= DJ_HEALTH_HEALTHY;
     return is_well ? DJ_HEALTH_HEALTHY : DJ_HEALTH_DEGRADED;
 }
 
@@ -86,18 +96,43 @@ static void ask_embedder(struct asking *asking)
     }
 }
 
-static void take_lmdb(struct asking *asking, enum deja_status status)
+static void leave_tiers(struct asking *asking)
 {
-    asking->probe.lmdb_ms =
-        (double)(dj_loop_monotonic_us(asking->request->loop) - asking->started_us) / 1e3;
-    asking->probe.lmdb = rate(status, asking->probe.lmdb_ms);
-    ask_embedder(asking);
+    if (--asking->left == 0)
+        ask_embedder(asking);
+}
+
+static void take_tier(struct asking_tier *tier, enum deja_status status)
+{
+    struct asking *asking = tier->asking;
+    double ms = (double)(dj_loop_monotonic_us(asking->request->loop) - asking->started_us) / 1e3;
+    asking->probe.levels[tier->level].ms = ms;
+    asking->probe.levels[tier->level].health = rate(status, ms);
 }
 
 static void on_probed(void *ctx, enum deja_status status, struct dj_value *value)
 {
+    struct asking_tier *tier = ctx;
     dj_value_unref(value);
-    take_lmdb(ctx, status);
+    take_tier(tier, status);
+    leave_tiers(tier->asking);
+}
+
+static void ask_tiers(struct asking *asking)
+{
+    struct dj_engine *engine = asking->request->api->proxy->engine;
+    enum deja_status status = DEJA_OK;
+    asking->left = 1;
+    for (uint32_t i = 0; i < DJ_TIERS_MAX && status != DEJA_ERR_NOT_FOUND; i++) {
+        struct asking_tier *tier = &asking->tiers[i];
+        *tier = (struct asking_tier){.asking = asking, .level = dj_engine_level(engine, i)};
+        status = dj_engine_probe(engine, asking->request->loop, i, tier, on_probed);
+        if (status == DEJA_OK)
+            asking->left++;
+        else if (status != DEJA_ERR_NOT_FOUND)
+            take_tier(tier, status);
+    }
+    leave_tiers(asking);
 }
 
 void dj_probe_start(struct dj_request *request, bool is_embedder_asked, void *ctx,
@@ -110,7 +145,7 @@ void dj_probe_start(struct dj_request *request, bool is_embedder_asked, void *ct
         dj_request_refuse(request, DEJA_ERR_NOMEM);
         return;
     }
-    *asking = (struct asking){.probe = {.lmdb_ms = -1, .embedder_ms = -1},
+    *asking = (struct asking){.probe = {.embedder_ms = -1},
                               .request = request,
                               .is_embedder_asked = is_embedder_asked,
                               .ctx = ctx,
@@ -119,9 +154,7 @@ void dj_probe_start(struct dj_request *request, bool is_embedder_asked, void *ct
     dj_value_unref(dj_engine_find(engine, request->loop, &nobody, 0));
     asking->probe.memory_ms =
         (double)(dj_loop_monotonic_us(request->loop) - asking->started_us) / 1e3;
-    enum deja_status status = dj_engine_probe(engine, request->loop, asking, on_probed);
-    if (status == DEJA_ERR_UNSUPPORTED)
-        ask_embedder(asking); /* there is none */
-    else if (status != DEJA_OK)
-        take_lmdb(asking, status);
+    for (size_t i = 0; i < DJ_LEVEL_COUNT; i++)
+        asking->probe.levels[i].ms = -1;
+    ask_tiers(asking);
 }

@@ -1,7 +1,7 @@
 /* api/probe.h - asks the parts that a daemon serves with, and says how they are.
  *
  *   memory          a look-up of a key that nobody has, timed
- *   embedded tier   the same, past its filter
+ *   each tier       the same, all the way down, at once
  *   embedder        (only if asked for) a word embedded on a worker, timed
  *   index           still loading: semantic hits are not whole yet
  *
@@ -23,8 +23,10 @@ const char *dj_health_text(enum dj_health health); /* "disabled", "healthy", …
 /* Plain data, in the request's arena. */
 struct dj_probe {
     double memory_ms; /* of a look-up there; it cannot fail */
-    enum dj_health lmdb;
-    double lmdb_ms; /* < 0: not asked */
+    struct {
+        enum dj_health health; /* a shared tier that does not answer is degraded: the rest serves */
+        double ms;             /* < 0: not asked */
+    } levels[DJ_LEVEL_COUNT];  /* below memory */
     enum dj_health embedder;
     double embedder_ms; /* < 0: not asked */
     enum dj_health index;

@@ -1,6 +1,6 @@
-/* cache/lookup.c - what happens after a miss in memory: embedded tier, then meaning.
+/* cache/lookup.c - what happens after a miss in memory: the tiers below, then meaning.
  *
- *   start -> [embedded get] -> hit? done
+ *   start -> [walk down the tiers] -> hit? done
  *         -> scope empty? done, without embedding
  *         -> [embed + search, one job] -> [fetch the candidates] -> decide -> done
  *
@@ -91,8 +91,9 @@ static bool is_usable(struct lookup *lookup, const struct dj_value *value)
 }
 
 /* May what was found by its key be served? What is for the upstream's failure is kept aside. */
-static bool is_exact_usable(struct lookup *lookup, struct dj_value *value, const char *level)
+static bool is_exact_usable(void *ctx, struct dj_value *value, const char *level)
 {
+    struct lookup *lookup = ctx;
     const struct dj_entry *entry = dj_value_entry(value);
     struct dj_fresh_rules rules = lookup->options.fresh;
     rules.max_age_ms = lookup->options.max_age_ms;
@@ -119,19 +120,15 @@ static void finish_exact(struct lookup *lookup, struct dj_value *value, const ch
     finish(lookup);
 }
 
-static void on_embedded(void *ctx, enum deja_status status, struct dj_value *value)
+static void on_walked(void *ctx, struct dj_value *value, const char *level)
 {
     struct lookup *lookup = ctx;
     lookup->result.fetch_us =
         (uint32_t)(dj_loop_monotonic_us(lookup->loop) - lookup->fetch_started_us);
-    const char *level = lookup->engine->options.lmdb->ops->level;
-    if (status != DEJA_OK || !value || !is_exact_usable(lookup, value, level)) {
-        dj_value_unref(value);
+    if (value)
+        finish_exact(lookup, value, level);
+    else
         start_semantic(lookup);
-        return;
-    }
-    dj_engine_promote(lookup->engine, value);
-    finish_exact(lookup, value, level);
 }
 
 static void start(void *ctx)
@@ -142,17 +139,20 @@ static void start(void *ctx)
         start_semantic(lookup);
         return;
     }
-    struct dj_value *value = dj_memory_find(engine->options.memory, dj_loop_index(lookup->loop),
-                                            &lookup->fingerprint.key, dj_loop_now_ms(lookup->loop));
+    bool is_memory_asked = !(lookup->options.skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY));
+    struct dj_value *value =
+        is_memory_asked ? dj_memory_find(engine->options.memory, dj_loop_index(lookup->loop),
+                                         &lookup->fingerprint.key, dj_loop_now_ms(lookup->loop))
+                        : NULL;
     if (value && is_exact_usable(lookup, value, "memory")) {
         finish_exact(lookup, value, "memory");
         return;
     }
     dj_value_unref(value);
     lookup->fetch_started_us = dj_loop_monotonic_us(lookup->loop);
-    struct dj_store *lmdb = engine->options.lmdb;
-    if (!lmdb || lmdb->ops->get(lmdb, lookup->loop, &lookup->fingerprint.key, lookup,
-                                on_embedded) != DEJA_OK)
+    const struct dj_walk_options walk = {.key = lookup->fingerprint.key,
+                                         .skip = lookup->options.skip};
+    if (dj_engine_walk(engine, lookup->loop, &walk, lookup, is_exact_usable, on_walked) != DEJA_OK)
         start_semantic(lookup);
 }
 
@@ -261,19 +261,28 @@ static void on_fetched(struct lookup *lookup)
         decide(lookup);
 }
 
+static bool is_in_scope(const struct lookup *lookup, const struct dj_value *value)
+{
+    return memcmp(dj_value_entry(value)->scope, lookup->fingerprint.scope, DJ_ID_BYTES) == 0;
+}
+
 /* The record behind a vector: of this tenant, in this scope, still valid? */
+static bool is_candidate(struct lookup *lookup, const struct dj_value *value)
+{
+    return (lookup->options.is_all_scopes || is_in_scope(lookup, value)) &&
+           is_usable(lookup, value);
+}
+
 static void take_candidate(struct lookup *lookup, uint32_t index, struct dj_value *value,
                            const char *level)
 {
     struct dj_candidate *c = &lookup->candidates[index];
-    const struct dj_entry *entry = value ? dj_value_entry(value) : NULL;
-    bool is_scope = entry && memcmp(entry->scope, lookup->fingerprint.scope, DJ_ID_BYTES) == 0;
-    if (!entry || (!is_scope && !lookup->options.is_all_scopes) || !is_usable(lookup, value)) {
+    if (!value || !is_candidate(lookup, value)) {
         dj_value_unref(value);
         return;
     }
-    memcpy(c->scope, entry->scope, DJ_ID_BYTES);
-    c->is_other_scope = !is_scope;
+    memcpy(c->scope, dj_value_entry(value)->scope, DJ_ID_BYTES);
+    c->is_other_scope = !is_in_scope(lookup, value);
     c->is_fetched = true;
     c->value = value;
     c->level = level;
@@ -285,33 +294,41 @@ static void leave_fetching(struct lookup *lookup)
         on_fetched(lookup);
 }
 
-static void on_candidate(void *ctx, enum deja_status status, struct dj_value *value)
+static bool is_fetch_usable(void *ctx, struct dj_value *value, const char *level)
+{
+    (void)level;
+    const struct fetch *fetch = ctx;
+    return is_candidate(fetch->lookup, value);
+}
+
+static void on_candidate(void *ctx, struct dj_value *value, const char *level)
 {
     struct fetch *fetch = ctx;
     struct lookup *lookup = fetch->lookup;
-    take_candidate(lookup, fetch->index, status == DEJA_OK ? value : NULL,
-                   lookup->engine->options.lmdb->ops->level);
-    const struct dj_candidate *c = &lookup->candidates[fetch->index];
-    if (c->value && !lookup->options.is_find) /* a search for its own sake warms nothing */
-        dj_engine_promote(lookup->engine, c->value);
+    take_candidate(lookup, fetch->index, value, level);
     leave_fetching(lookup);
 }
 
-/* All at once: the embedded tier reads what comes together in one transaction. */
+/* All at once: a tier reads what comes together in one transaction, or one round trip. */
 static void fetch_all(struct lookup *lookup)
 {
     struct dj_engine *engine = lookup->engine;
-    struct dj_store *lmdb = engine->options.lmdb;
+    bool is_memory_asked = !(lookup->options.skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY));
     lookup->fetch_started_us = dj_loop_monotonic_us(lookup->loop);
     lookup->fetching = 1;
     for (uint32_t i = 0; i < lookup->result.candidate_count; i++) {
         struct dj_store_key key = lookup->fingerprint.key;
         memcpy(key.id, lookup->candidates[i].id, sizeof key.id);
-        struct dj_value *value = dj_memory_find(engine->options.memory, dj_loop_index(lookup->loop),
-                                                &key, dj_loop_now_ms(lookup->loop));
+        struct dj_value *value =
+            is_memory_asked ? dj_memory_find(engine->options.memory, dj_loop_index(lookup->loop),
+                                             &key, dj_loop_now_ms(lookup->loop))
+                            : NULL;
+        /* A search for its own sake warms nothing. */
+        const struct dj_walk_options walk = {
+            .key = key, .skip = lookup->options.skip, .is_no_promotion = lookup->options.is_find};
         lookup->fetches[i] = (struct fetch){.lookup = lookup, .index = i};
-        if (!value && lmdb &&
-            lmdb->ops->get(lmdb, lookup->loop, &key, &lookup->fetches[i], on_candidate) == DEJA_OK)
+        if (!value && dj_engine_walk(engine, lookup->loop, &walk, &lookup->fetches[i],
+                                     is_fetch_usable, on_candidate) == DEJA_OK)
             lookup->fetching++;
         else
             take_candidate(lookup, i, value, "memory");

@@ -87,11 +87,13 @@ struct call {
     struct dj_store_key key;
     struct deja_slice tag;
     uint64_t max_age_ms;
+    uint32_t skip;
     const struct dj_fingerprint *fingerprint;
     struct dj_lookup_options options;
     /* results */
     enum deja_status status;
     bool is_stored;
+    uint32_t missed;
     uint64_t removed;
     struct dj_value *value;
     enum dj_hit_kind kind;
@@ -113,21 +115,24 @@ static inline void run_call(struct call *call, dj_task_fn *start)
     event_wait(&call->ended);
 }
 
-static inline void on_put(void *ctx, enum deja_status status, bool stored)
+static inline void on_put(void *ctx, enum deja_status status, const struct dj_put_outcome *outcome)
 {
     struct call *call = ctx;
     assert_true(dj_loop_is_current(caller(call)));
     call->status = status;
-    call->is_stored = stored;
+    call->is_stored = outcome->is_stored;
+    call->missed = outcome->missed;
     event_set(&call->ended);
 }
 
 static inline void start_put(void *ctx)
 {
     struct call *call = ctx;
-    assert_int_equal(dj_engine_put(call->fixture->engine, caller(call), call->entry,
-                                   call->is_semantic, call->vector, call, on_put),
-                     DEJA_OK);
+    const struct dj_put_options options = {
+        .is_semantic = call->is_semantic, .vector = call->vector, .skip = call->skip};
+    assert_int_equal(
+        dj_engine_put(call->fixture->engine, caller(call), call->entry, &options, call, on_put),
+        DEJA_OK);
 }
 
 static inline bool put(struct fixture *fixture, struct dj_entry *entry)
