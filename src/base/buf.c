@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/num.h"
 
 #define BUF_CAP_FIRST 256u
 
@@ -25,13 +26,10 @@ void dj_buf_clear(struct dj_buf *buf)
     buf->status = DEJA_OK;
 }
 
-char *dj_buf_reserve(struct dj_buf *buf, size_t len)
+char *dj_buf_grow(struct dj_buf *buf, size_t len)
 {
     if (buf->status != DEJA_OK)
         return NULL;
-    if (len <= buf->cap - buf->len && buf->data)
-        if (!buf->bytes_max || len <= buf->bytes_max - buf->len)
-            return buf->data + buf->len;
     if (len > SIZE_MAX / 2 - buf->len || (buf->bytes_max && len > buf->bytes_max - buf->len)) {
         buf->status = DEJA_ERR_LIMIT;
         return NULL;
@@ -47,32 +45,6 @@ char *dj_buf_reserve(struct dj_buf *buf, size_t len)
     buf->data = data;
     buf->cap = cap;
     return data + buf->len;
-}
-
-void dj_buf_append(struct dj_buf *buf, const void *data, size_t len)
-{
-    if (!len)
-        return;
-    char *room = dj_buf_reserve(buf, len);
-    if (!room)
-        return;
-    memcpy(room, data, len);
-    buf->len += len;
-}
-
-void dj_buf_append_slice(struct dj_buf *buf, struct deja_slice slice)
-{
-    dj_buf_append(buf, slice.data, slice.len);
-}
-
-void dj_buf_append_text(struct dj_buf *buf, const char *text)
-{
-    dj_buf_append(buf, text, strlen(text));
-}
-
-void dj_buf_append_byte(struct dj_buf *buf, char byte)
-{
-    dj_buf_append(buf, &byte, 1);
 }
 
 void dj_buf_append_format(struct dj_buf *buf, const char *format, ...)
@@ -91,13 +63,8 @@ void dj_buf_append_format(struct dj_buf *buf, const char *format, ...)
 
 void dj_buf_append_u64(struct dj_buf *buf, uint64_t value)
 {
-    char digits[20];
-    size_t at = sizeof digits;
-    do {
-        digits[--at] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value);
-    dj_buf_append(buf, digits + at, sizeof digits - at);
+    char digits[DJ_NUM_U64_DIGITS_MAX];
+    dj_buf_append(buf, digits, dj_num_write_u64(value, digits));
 }
 
 void dj_buf_consume(struct dj_buf *buf, size_t len)

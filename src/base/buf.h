@@ -21,16 +21,46 @@ void dj_buf_init(struct dj_buf *buf, size_t bytes_max);
 void dj_buf_fini(struct dj_buf *buf);  /* frees and zeroes */
 void dj_buf_clear(struct dj_buf *buf); /* keeps the memory, forgets bytes and status */
 
-void dj_buf_append(struct dj_buf *buf, const void *data, size_t len);
-void dj_buf_append_slice(struct dj_buf *buf, struct deja_slice slice);
-void dj_buf_append_text(struct dj_buf *buf, const char *text); /* terminated */
-void dj_buf_append_byte(struct dj_buf *buf, char byte);
 void dj_buf_append_format(struct dj_buf *buf, const char *format, ...) DEJA_PRINTF(2, 3);
 void dj_buf_append_u64(struct dj_buf *buf, uint64_t value); /* decimal */
 
 /* Room for at least len more bytes at data + len; the caller then adds what it wrote to len.
  * NULL (status set) when there is none. */
-char *dj_buf_reserve(struct dj_buf *buf, size_t len) DEJA_NODISCARD;
+static inline char *dj_buf_reserve(struct dj_buf *buf, size_t len) DEJA_NODISCARD;
+/* Its way where memory must come first. */
+char *dj_buf_grow(struct dj_buf *buf, size_t len) DEJA_NODISCARD;
+
+/* Inline down to the copy, as most appends are of a few bytes and find room. */
+static inline char *dj_buf_reserve(struct dj_buf *buf, size_t len)
+{
+    bool has_room = buf->data && buf->status == DEJA_OK && len <= buf->cap - buf->len &&
+                    (!buf->bytes_max || len <= buf->bytes_max - buf->len);
+    return has_room ? buf->data + buf->len : dj_buf_grow(buf, len);
+}
+
+static inline void dj_buf_append(struct dj_buf *buf, const void *data, size_t len)
+{
+    char *room = len ? dj_buf_reserve(buf, len) : NULL;
+    if (!room)
+        return;
+    memcpy(room, data, len);
+    buf->len += len;
+}
+
+static inline void dj_buf_append_slice(struct dj_buf *buf, struct deja_slice slice)
+{
+    dj_buf_append(buf, slice.data, slice.len);
+}
+
+static inline void dj_buf_append_text(struct dj_buf *buf, const char *text) /* terminated */
+{
+    dj_buf_append(buf, text, strlen(text));
+}
+
+static inline void dj_buf_append_byte(struct dj_buf *buf, char byte)
+{
+    dj_buf_append(buf, &byte, 1);
+}
 
 /* Drops the first len bytes (at most all). */
 void dj_buf_consume(struct dj_buf *buf, size_t len);

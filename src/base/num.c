@@ -126,6 +126,18 @@ enum deja_status dj_num_parse_size(struct deja_slice text, uint64_t *out_bytes)
     return parse_with_unit(text, units, sizeof units / sizeof *units, out_bytes);
 }
 
+size_t dj_num_write_u64(uint64_t value, char out_text[DJ_NUM_U64_DIGITS_MAX])
+{
+    char digits[DJ_NUM_U64_DIGITS_MAX];
+    size_t at = sizeof digits;
+    do {
+        digits[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value);
+    memcpy(out_text, digits + at, sizeof digits - at);
+    return sizeof digits - at;
+}
+
 void dj_hex_encode(const uint8_t *bytes, size_t len, char *out_text)
 {
     static const char digits[] = "0123456789abcdef";

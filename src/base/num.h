@@ -17,6 +17,10 @@ enum deja_status dj_num_parse_duration(struct deja_slice text, uint64_t *out_ms)
 /* "512", "64kb", "100mb", "2gb" (powers of 1024, any case, the b may be left out); to bytes. */
 enum deja_status dj_num_parse_size(struct deja_slice text, uint64_t *out_bytes) DEJA_NODISCARD;
 
+/* Decimal digits of value into out_text, not terminated; how many. */
+#define DJ_NUM_U64_DIGITS_MAX 20u
+size_t dj_num_write_u64(uint64_t value, char out_text[DJ_NUM_U64_DIGITS_MAX]);
+
 /* Lower-case hex of bytes into out_text (2 * len + 1 bytes, terminated). */
 void dj_hex_encode(const uint8_t *bytes, size_t len, char *out_text);
 /* Exactly 2 * len hex digits of either case. */

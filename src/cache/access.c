@@ -20,7 +20,7 @@
 #define SHARDS 64u
 #define ROWS_MAX_DEFAULT 262144u
 #define TENANTS_MAX 20000u
-#define BATCH 100u      /* notes that make a worker look */
+#define BATCH 1000u     /* notes that make a worker look; so many share its wake-up */
 #define PIECE_MAX 1024u /* notes taken in one go by a loop; rows handed over in one */
 
 struct note {
@@ -320,7 +320,7 @@ void dj_access_note(struct dj_access *access, uint32_t loop_index, const struct 
     /* The job is free again once is_posted is false: a pool is done with it before it works. */
     ring->job = (struct dj_job){.work = run_drain, .ctx = ring};
     if (dj_pool_submit(access->options.pool, &ring->job) != DEJA_OK)
-        atomic_store(&ring->is_posted, false); /* the next hundred */
+        atomic_store(&ring->is_posted, false); /* the next batch */
 }
 
 /* ---- asking ---- */

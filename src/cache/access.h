@@ -1,6 +1,7 @@
 /* cache/access.h - how often and when an entry was served, without making anybody wait.
  *
- *   note ── ring of its loop ──(100 are there: a worker; or whoever asks)──> rows ──> embedded tier
+ *   note ── ring of its loop ──(1,000 are there: a worker; or whoever asks)──> rows ──> embedded
+ * tier
  *
  * A ring has one writer, its loop, and one reader at a time. Whoever asks for figures empties the
  * rings first, so they are exact, and nothing has to wake up for their sake. Nothing is lost: a

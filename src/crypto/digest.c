@@ -23,6 +23,8 @@
 #define BLOCK_BYTES 64u
 
 static_assert(DJ_SHA256_BYTES == SHA256_DIGEST_LENGTH, "one idea of a digest");
+static_assert(sizeof((SHA256_CTX *)0)->h == sizeof((struct dj_hmac_key *)0)->inner,
+              "one idea of a state");
 
 struct dj_sha256_state {
     SHA256_CTX context;
@@ -85,44 +87,89 @@ void dj_sha256_destroy(struct dj_sha256_state *state)
     dj_free(state);
 }
 
-void dj_hmac(const uint8_t key[DJ_SHA256_BYTES], const struct deja_slice *parts, size_t count,
-             uint8_t out_digest[DJ_SHA256_BYTES])
+/* The state after one block: the key, padded with zeroes, with each byte xored. */
+static void absorb(const uint8_t key[DJ_SHA256_BYTES], uint8_t pad, uint32_t out_state[8])
 {
-    uint8_t inner_pad[BLOCK_BYTES];
-    uint8_t outer_pad[BLOCK_BYTES];
+    uint8_t block[BLOCK_BYTES];
+    SHA256_CTX context;
+    memset(block, pad, sizeof block);
+    for (size_t i = 0; i < DJ_SHA256_BYTES; i++)
+        block[i] ^= key[i];
+    begin(&context);
+    update(&context, block, sizeof block);
+    memcpy(out_state, context.h, sizeof context.h);
+    dj_wipe(block, sizeof block);
+    dj_wipe(&context, sizeof context);
+}
+
+/* Goes on after that block. */
+static void resume(SHA256_CTX *context, const uint32_t state[8])
+{
+    begin(context);
+    memcpy(context->h, state, sizeof context->h);
+    context->Nl = BLOCK_BYTES * 8; /* bits so far */
+}
+
+void dj_hmac_key_init(struct dj_hmac_key *ready, const uint8_t key[DJ_SHA256_BYTES])
+{
+    absorb(key, 0x36, ready->inner);
+    absorb(key, 0x5c, ready->outer);
+}
+
+void dj_hmac_key_fini(struct dj_hmac_key *ready)
+{
+    dj_wipe(ready, sizeof *ready);
+}
+
+void dj_hmac_ready(const struct dj_hmac_key *ready, const struct deja_slice *parts, size_t count,
+                   uint8_t out_digest[DJ_SHA256_BYTES])
+{
     uint8_t inner[DJ_SHA256_BYTES];
     SHA256_CTX context;
-    memset(inner_pad, 0x36, sizeof inner_pad);
-    memset(outer_pad, 0x5c, sizeof outer_pad);
-    for (size_t i = 0; i < DJ_SHA256_BYTES; i++) {
-        inner_pad[i] ^= key[i];
-        outer_pad[i] ^= key[i];
-    }
-    begin(&context);
-    update(&context, inner_pad, sizeof inner_pad);
+    resume(&context, ready->inner);
     for (size_t i = 0; i < count; i++)
         update(&context, parts[i].data, parts[i].len);
     finish(&context, inner);
-    begin(&context);
-    update(&context, outer_pad, sizeof outer_pad);
+    resume(&context, ready->outer);
     update(&context, inner, sizeof inner);
     finish(&context, out_digest);
-    dj_wipe(inner_pad, sizeof inner_pad);
-    dj_wipe(outer_pad, sizeof outer_pad);
     dj_wipe(&context, sizeof context);
+}
+
+void dj_hmac(const uint8_t key[DJ_SHA256_BYTES], const struct deja_slice *parts, size_t count,
+             uint8_t out_digest[DJ_SHA256_BYTES])
+{
+    struct dj_hmac_key ready;
+    dj_hmac_key_init(&ready, key);
+    dj_hmac_ready(&ready, parts, count, out_digest);
+    dj_hmac_key_fini(&ready);
+}
+
+void dj_hkdf_extract(const uint8_t key[DJ_SHA256_BYTES], struct dj_hmac_key *out_extracted)
+{
+    static const uint8_t salt[DJ_SHA256_BYTES] = {0};
+    uint8_t extracted[DJ_SHA256_BYTES];
+    const struct deja_slice input = deja_slice(key, DJ_SHA256_BYTES);
+    dj_hmac(salt, &input, 1, extracted);
+    dj_hmac_key_init(out_extracted, extracted);
+    dj_wipe(extracted, sizeof extracted);
+}
+
+void dj_hkdf_expand(const struct dj_hmac_key *extracted, struct deja_slice info,
+                    uint8_t out_key[DJ_SHA256_BYTES])
+{
+    static const uint8_t one = 1;
+    const struct deja_slice block[] = {info, deja_slice(&one, 1)};
+    dj_hmac_ready(extracted, block, 2, out_key);
 }
 
 void dj_hkdf(const uint8_t key[DJ_SHA256_BYTES], struct deja_slice info,
              uint8_t out_key[DJ_SHA256_BYTES])
 {
-    static const uint8_t salt[DJ_SHA256_BYTES] = {0};
-    static const uint8_t one = 1;
-    uint8_t extracted[DJ_SHA256_BYTES];
-    const struct deja_slice input = deja_slice(key, DJ_SHA256_BYTES);
-    dj_hmac(salt, &input, 1, extracted);
-    const struct deja_slice block[] = {info, deja_slice(&one, 1)};
-    dj_hmac(extracted, block, 2, out_key);
-    dj_wipe(extracted, sizeof extracted);
+    struct dj_hmac_key extracted;
+    dj_hkdf_extract(key, &extracted);
+    dj_hkdf_expand(&extracted, info, out_key);
+    dj_hmac_key_fini(&extracted);
 }
 
 void dj_random_bytes(void *out, size_t len)

@@ -23,9 +23,24 @@ void dj_sha256_destroy(struct dj_sha256_state *state); /* accepts NULL */
 void dj_hmac(const uint8_t key[DJ_SHA256_BYTES], const struct deja_slice *parts, size_t count,
              uint8_t out_digest[DJ_SHA256_BYTES]);
 
-/* HKDF-SHA-256 (RFC 5869), salt empty, to 32 bytes. */
+/* A key made ready, for many HMACs: the states of SHA-256 after its two padded forms, which are two
+ * of the four blocks of a short one. As secret as the key: wipe it after use. */
+struct dj_hmac_key {
+    uint32_t inner[8];
+    uint32_t outer[8];
+};
+void dj_hmac_key_init(struct dj_hmac_key *ready, const uint8_t key[DJ_SHA256_BYTES]);
+void dj_hmac_key_fini(struct dj_hmac_key *ready);
+/* As dj_hmac. */
+void dj_hmac_ready(const struct dj_hmac_key *ready, const struct deja_slice *parts, size_t count,
+                   uint8_t out_digest[DJ_SHA256_BYTES]);
+
+/* HKDF-SHA-256 (RFC 5869), salt empty, to 32 bytes; its two steps, where one key gives many. */
 void dj_hkdf(const uint8_t key[DJ_SHA256_BYTES], struct deja_slice info,
              uint8_t out_key[DJ_SHA256_BYTES]);
+void dj_hkdf_extract(const uint8_t key[DJ_SHA256_BYTES], struct dj_hmac_key *out_extracted);
+void dj_hkdf_expand(const struct dj_hmac_key *extracted, struct deja_slice info,
+                    uint8_t out_key[DJ_SHA256_BYTES]);
 
 /* From the kernel; aborts the process if the kernel cannot (never seen after boot). */
 void dj_random_bytes(void *out, size_t len);

@@ -342,6 +342,18 @@ static enum deja_status make_tenants(struct dj_daemon *daemon, struct deja_error
                                               deja_status_text(status));
 }
 
+static enum deja_status make_root(struct dj_daemon *daemon, struct deja_error *error)
+{
+    const struct dj_settings *settings = daemon->settings;
+    struct dj_secret secret;
+    enum deja_status status = dj_secret_load(settings->secret, settings->data_dir, &secret, error);
+    if (status != DEJA_OK)
+        return status;
+    dj_tenant_root_init(&daemon->root, secret.bytes);
+    dj_secret_fini(&secret);
+    return DEJA_OK;
+}
+
 int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
                    struct deja_error *error)
 {
@@ -350,7 +362,7 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
     dj_simd_init();
     enum deja_status status = dj_data_dir_make(settings->data_dir, error);
     if (status == DEJA_OK)
-        status = dj_secret_load(settings->secret, settings->data_dir, &daemon->root.secret, error);
+        status = make_root(daemon, error);
     if (status != DEJA_OK)
         return exit_code(status);
     status = make_observers(daemon);

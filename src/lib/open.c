@@ -107,14 +107,17 @@ static enum deja_status make_secret(struct deja *deja, struct deja_error *error)
         status = dj_data_dir_make(options->data_dir, error);
     if (status != DEJA_OK)
         return status;
+    struct dj_secret secret;
     if (options->secret)
-        memcpy(deja->root.secret.bytes, options->secret, DEJA_SECRET_BYTES);
+        memcpy(secret.bytes, options->secret, DEJA_SECRET_BYTES);
     else if (options->data_dir)
-        status = dj_secret_load(NULL, options->data_dir, &deja->root.secret, error);
+        status = dj_secret_load(NULL, options->data_dir, &secret, error);
     else
-        dj_random_bytes(deja->root.secret.bytes, sizeof deja->root.secret.bytes);
+        dj_random_bytes(secret.bytes, sizeof secret.bytes);
     if (status != DEJA_OK)
         return status;
+    dj_tenant_root_init(&deja->root, secret.bytes);
+    dj_secret_fini(&secret);
     dj_tenant_derive(&deja->root, deja_slice(NULL, 0), deja->local_tenant);
     dj_tenant_fingerprint_key(&deja->root, deja->local_tenant, &deja->local_key);
     return DEJA_OK;

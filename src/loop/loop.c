@@ -193,6 +193,11 @@ int64_t dj_loop_now_ms(const struct dj_loop *loop)
     return loop->wall->now_ms;
 }
 
+uint64_t dj_loop_turn_us(const struct dj_loop *loop)
+{
+    return uv_now(&loop->uv) * 1000; /* libuv reads the same clock for it */
+}
+
 uint64_t dj_loop_monotonic_us(const struct dj_loop *loop)
 {
     (void)loop;

@@ -36,6 +36,9 @@ void dj_loop_post(struct dj_loop *loop, struct dj_task *task);
 
 int64_t dj_loop_now_ms(const struct dj_loop *loop); /* wall clock, ms since 1970, cached per turn */
 uint64_t dj_loop_monotonic_us(const struct dj_loop *loop); /* fresh, for durations */
+/* The same clock when this turn began, in whole milliseconds: for timeouts, which it may bring
+ * nearer by the length of a turn, and costs nothing. */
+uint64_t dj_loop_turn_us(const struct dj_loop *loop);
 /* The same clocks for threads that are not loops (workers, tools). */
 int64_t dj_clock_now_ms(void);
 uint64_t dj_clock_monotonic_us(void);

@@ -40,7 +40,7 @@ struct dj_http_connection *dj_http_connection_of(struct dj_http_exchange *exchan
 static void set_state(struct dj_http_connection *connection, enum dj_http_state state)
 {
     connection->state = state;
-    connection->state_since_us = dj_loop_monotonic_us(connection->loop);
+    connection->state_since_us = dj_loop_turn_us(connection->loop);
     if (state == DJ_HTTP_IDLE) {
         connection->waits_since_us = connection->state_since_us;
         dj_list_push_back(&connection->server->waiting, &connection->waiting);
@@ -356,7 +356,7 @@ static size_t process(struct dj_http_connection *connection, struct deja_slice b
         total += taken;
         if (connection->state == DJ_HTTP_IDLE && dj_http_parser_has_begun(connection->parser)) {
             set_state(connection, DJ_HTTP_HEAD);
-            connection->exchange.request.started_us = connection->state_since_us;
+            connection->exchange.request.started_us = dj_loop_monotonic_us(connection->loop);
         }
         if (step == DJ_HTTP_STEP_MORE && connection->state == DJ_HTTP_HEAD)
             charge_head(connection);

@@ -3,10 +3,11 @@
 
 #include "proto/http_text.h"
 
-struct deja_slice dj_http_find(const struct dj_http_header *headers, size_t count, const char *name)
+struct deja_slice dj_http_find_slice(const struct dj_http_header *headers, size_t count,
+                                     struct deja_slice name)
 {
     for (size_t i = 0; i < count; i++)
-        if (dj_http_is_same(headers[i].name, name))
+        if (dj_http_is_same_slice(headers[i].name, name))
             return headers[i].value;
     return deja_slice(NULL, 0);
 }

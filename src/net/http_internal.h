@@ -98,8 +98,8 @@ struct dj_http_connection {
     bool must_close; /* after this answer */
     uint8_t minor_version;
     uint32_t pending_writes;
-    uint64_t charged_bytes; /* our part of the server's bytes_in_flight */
-    uint64_t state_since_us;
+    uint64_t charged_bytes;   /* our part of the server's bytes_in_flight */
+    uint64_t state_since_us;  /* when the turn began that changed it */
     uint64_t waits_since_us;  /* when it last became IDLE */
     uint64_t window_since_us; /* of the body's rate, */
     uint64_t window_bytes;    /* and how many had come then */

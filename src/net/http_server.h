@@ -95,7 +95,13 @@ void dj_http_exchange_add_headers(struct dj_http_exchange *exchange,
                                   const struct dj_http_header *headers, size_t count);
 
 /* First header of that name (any case), or a NULL slice. */
-struct deja_slice dj_http_find_header(const struct dj_http_request *request, const char *name);
+struct deja_slice dj_http_find_slice(const struct dj_http_header *headers, size_t count,
+                                     struct deja_slice name);
+static inline struct deja_slice dj_http_find_header(const struct dj_http_request *request,
+                                                    const char *name)
+{
+    return dj_http_find_slice(request->headers, request->header_count, deja_slice_text(name));
+}
 
 /* Whole answer; where it is large and does not fit into bytes_in_flight_max beside what other
  * clients have not read yet, a 503 goes out instead. headers: without Content-Length,

@@ -24,11 +24,22 @@ static bool is_one_of(char c, const char *set)
     return c && strchr(set, c);
 }
 
+/* RFC 9110 5.6.2, a sign for each ASCII character: every byte of every header's name is looked up,
+ * of requests and of answers. */
+static const char token_chars[128 + 1] = "________________"
+                                         "________________"
+                                         "_x_xxxxx__xx_xx_" /*  !"#$%&'()*+,-./ */
+                                         "xxxxxxxxxx______" /* 0-9 :;<=>? */
+                                         "_xxxxxxxxxxxxxxx" /* @ A-O */
+                                         "xxxxxxxxxxx___xx" /* P-Z [\]^_ */
+                                         "xxxxxxxxxxxxxxxx" /* ` a-o */
+                                         "xxxxxxxxxxx_x_x_" /* p-z {|}~ and delete */;
+
 bool dj_http_is_token(struct deja_slice text)
 {
     for (size_t i = 0; i < text.len; i++) {
-        char c = text.data[i];
-        if (!is_alnum(c) && c != '-' && !is_one_of(c, "!#$%&'*+.^_`|~"))
+        unsigned char c = (unsigned char)text.data[i];
+        if (c >= 128 || token_chars[c] != 'x')
             return false;
     }
     return text.len > 0;
@@ -49,12 +60,13 @@ static bool may_hold_control(const char *bytes)
 bool dj_http_is_value(struct deja_slice text)
 {
     size_t i = 0;
-    while (i < text.len) {
-        if (text.len - i >= 8 && !may_hold_control(text.data + i)) {
-            i += 8;
-            continue;
-        }
-        unsigned char c = (unsigned char)text.data[i++];
+    while (text.len - i >= 8 && !may_hold_control(text.data + i))
+        i += 8;
+    /* The last eight again rather than what is left one by one. */
+    if (text.len >= 8 && text.len - i < 8 && !may_hold_control(text.data + text.len - 8))
+        return true;
+    for (; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.data[i];
         if ((c < 0x20 && c != '\t') || c == 0x7f)
             return false;
     }
@@ -93,23 +105,12 @@ bool dj_http_is_host(struct deja_slice text)
     return at > 0 && is_port(deja_slice(text.data + at, text.len - at));
 }
 
-bool dj_http_is_same_slice(struct deja_slice a, struct deja_slice b)
+bool dj_http_is_same_bytes(const char *a, const char *b, size_t len)
 {
-    if (a.len != b.len)
-        return false;
-    for (size_t i = 0; i < a.len; i++)
-        if (to_lower(a.data[i]) != to_lower(b.data[i]))
+    for (size_t i = 0; i < len; i++)
+        if (to_lower(a[i]) != to_lower(b[i]))
             return false;
     return true;
-}
-
-/* Without the length of b: most comparisons end at their first letter. */
-bool dj_http_is_same(struct deja_slice a, const char *b)
-{
-    for (size_t i = 0; i < a.len; i++)
-        if (!b[i] || to_lower(a.data[i]) != to_lower(b[i]))
-            return false;
-    return !b[a.len];
 }
 
 static bool is_blank(char c)

@@ -16,8 +16,23 @@ bool dj_http_is_value(struct deja_slice text);
 bool dj_http_is_host(struct deja_slice text);
 
 /* Header names, codings, tokens: ASCII letters compare without case. */
-bool dj_http_is_same(struct deja_slice a, const char *b);
-bool dj_http_is_same_slice(struct deja_slice a, struct deja_slice b);
+bool dj_http_is_same_bytes(const char *a, const char *b, size_t len);
+
+/* Inline, as nearly all pairs differ in their length, which of a constant is known to the compiler,
+ * or in their last letter. */
+static inline bool dj_http_is_same_slice(struct deja_slice a, struct deja_slice b)
+{
+    if (a.len != b.len || !a.len)
+        return a.len == b.len;
+    return !((a.data[a.len - 1] ^ b.data[b.len - 1]) & ~0x20) &&
+           dj_http_is_same_bytes(a.data, b.data, a.len);
+}
+
+static inline bool dj_http_is_same(struct deja_slice a, const char *b)
+{
+    return dj_http_is_same_slice(a, deja_slice_text(b));
+}
+
 /* Without blanks and tabs at both ends. */
 struct deja_slice dj_http_trim(struct deja_slice text);
 

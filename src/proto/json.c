@@ -287,9 +287,9 @@ struct deja_slice dj_json_string(const struct dj_json *value)
     return deja_slice(unsafe_yyjson_get_str(val), unsafe_yyjson_get_len(val));
 }
 
-const struct dj_json *dj_json_get(const struct dj_json *object, const char *name)
+const struct dj_json *dj_json_get_slice(const struct dj_json *object, struct deja_slice name)
 {
-    return dj_json_of(yyjson_obj_getn(dj_json_val(object), name, strlen(name)));
+    return dj_json_of(yyjson_obj_getn(dj_json_val(object), name.data, name.len));
 }
 
 size_t dj_json_count(const struct dj_json *container)

@@ -41,7 +41,11 @@ double dj_json_double(const struct dj_json *value, double fallback);
 int64_t dj_json_i64(const struct dj_json *value, int64_t fallback); /* integers only */
 struct deja_slice dj_json_string(const struct dj_json *value);      /* NULL slice if not a string */
 struct deja_slice dj_json_number_text(const struct dj_json *value); /* as sent */
-const struct dj_json *dj_json_get(const struct dj_json *object, const char *name);
+const struct dj_json *dj_json_get_slice(const struct dj_json *object, struct deja_slice name);
+static inline const struct dj_json *dj_json_get(const struct dj_json *object, const char *name)
+{
+    return dj_json_get_slice(object, deja_slice_text(name));
+}
 size_t dj_json_count(const struct dj_json *container);
 const struct dj_json *dj_json_at(const struct dj_json *array, size_t index); /* O(1)? use walk */
 

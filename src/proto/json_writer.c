@@ -33,6 +33,12 @@ static size_t plain_run(const char *data, size_t len)
         if (find_special(word))
             break;
     }
+    if (len >= sizeof(uint64_t) && len - i < sizeof(uint64_t)) { /* the last eight again */
+        uint64_t word;
+        memcpy(&word, data + len - sizeof word, sizeof word);
+        if (!find_special(word))
+            return len;
+    }
     while (i < len && !is_special((unsigned char)data[i]))
         i++;
     return i;

@@ -50,9 +50,10 @@ struct dj_answer_headers {
     struct dj_arena *arena;
 };
 
+/* Instead of an initialiser, which would write zeroes over the whole array for each answer. */
+void dj_answer_init(struct dj_answer_headers *headers, struct dj_arena *arena);
+/* A value without data, for want of memory, is left out with its name. */
 void dj_answer_add(struct dj_answer_headers *headers, const char *name, struct deja_slice value);
-void dj_answer_add_format(struct dj_answer_headers *headers, const char *name, const char *format,
-                          ...) DEJA_PRINTF(3, 4);
 void dj_answer_add_outcome(struct dj_answer_headers *headers, const struct dj_outcome *outcome);
 
 /* {"error":{message,type,param,code}}; type by status; code is also why there was no hit. Below 500

@@ -251,7 +251,8 @@ void ride_answer(struct ride *ride, const struct dj_outcome *outcome, struct dej
                  bool is_stream)
 {
     const struct dj_http_request *request = dj_http_exchange_request(ride->exchange);
-    struct dj_answer_headers headers = {.arena = request->arena};
+    struct dj_answer_headers headers;
+    dj_answer_init(&headers, request->arena);
     dj_answer_add(
         &headers, "Content-Type",
         deja_slice_text(is_stream ? "text/event-stream; charset=utf-8" : "application/json"));
@@ -310,9 +311,10 @@ void ride_answer_whole(struct ride *ride)
 {
     const struct dj_http_request *request = dj_http_exchange_request(ride->exchange);
     const struct dj_flight_head *head = dj_flight_head(ride->rider.flight);
-    struct dj_answer_headers headers = {.arena = request->arena};
+    struct dj_answer_headers headers;
     struct dj_buf body = {0};
     const struct dj_chunk *chunk = NULL;
+    dj_answer_init(&headers, request->arena);
     while ((chunk = dj_rider_next(&ride->rider)))
         dj_buf_append(&body, chunk->bytes, chunk->len);
     fill_miss_headers(ride, &headers, dj_flight_end(ride->rider.flight));
@@ -332,7 +334,8 @@ static void begin_stream(struct ride *ride)
 {
     const struct dj_http_request *request = dj_http_exchange_request(ride->exchange);
     const struct dj_flight_head *head = dj_flight_head(ride->rider.flight);
-    struct dj_answer_headers headers = {.arena = request->arena};
+    struct dj_answer_headers headers;
+    dj_answer_init(&headers, request->arena);
     fill_miss_headers(ride, &headers, NULL);
     ride->is_begun = true;
     dj_http_respond_begin(ride->exchange, head->status, headers.items, headers.count, -1);

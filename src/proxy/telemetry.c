@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/hash.h"
 #include "proxy/telemetry_internal.h"
 
 /* A token costs this much when nobody says better (REQUIREMENTS C7). */
@@ -47,20 +48,12 @@ static unsigned index_of(const char *const *names, unsigned count, const char *n
 
 /* ---- label sets ---- */
 
-/* FNV-1a: label values are few and their table is bounded, so nobody gains by choosing them. */
-static uint64_t hash_of(const char *key, size_t len)
-{
-    uint64_t hash = 1469598103934665603u;
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ (uint8_t)key[i]) * 1099511628211u;
-    return hash ^ (hash >> 32);
-}
-
 /* Found, or NULL with *out_slot at the empty slot where it would go. */
 static struct labelled *find_labelled(const struct dj_telemetry *telemetry, const char *key,
                                       size_t len, size_t *out_slot)
 {
-    size_t slot = hash_of(key, len) & (LABELLED_SLOTS - 1);
+    /* Label values are few and their table is bounded, so nobody gains by choosing them. */
+    size_t slot = dj_hash64(key, len, 0) & (LABELLED_SLOTS - 1);
     for (;;) {
         struct labelled *at =
             atomic_load_explicit(&telemetry->labelled[slot], memory_order_acquire);

@@ -15,12 +15,14 @@ static const char fingerprint_label[] = "deja fingerprint 1";
 
 void dj_tenant_root_init(struct dj_tenant_root *root, const uint8_t secret[DJ_SHA256_BYTES])
 {
-    memcpy(root->secret.bytes, secret, DJ_SHA256_BYTES);
+    dj_hmac_key_init(&root->credentials, secret);
+    dj_hkdf_extract(secret, &root->fingerprints);
 }
 
 void dj_tenant_root_fini(struct dj_tenant_root *root)
 {
-    dj_secret_fini(&root->secret);
+    dj_hmac_key_fini(&root->credentials);
+    dj_hmac_key_fini(&root->fingerprints);
 }
 
 void dj_tenant_derive(const struct dj_tenant_root *root, struct deja_slice credential,
@@ -28,7 +30,7 @@ void dj_tenant_derive(const struct dj_tenant_root *root, struct deja_slice crede
 {
     uint8_t digest[DJ_SHA256_BYTES];
     const struct deja_slice parts[] = {deja_slice(tenant_label, sizeof tenant_label), credential};
-    dj_hmac(root->secret.bytes, parts, 2, digest);
+    dj_hmac_ready(&root->credentials, parts, 2, digest);
     digest[6] = (uint8_t)((digest[6] & 0x0f) | 0x80); /* version 8 */
     digest[8] = (uint8_t)((digest[8] & 0x3f) | 0x80); /* variant of RFC 9562 */
     memcpy(out_tenant, digest, DJ_TENANT_BYTES);
@@ -40,7 +42,7 @@ void dj_tenant_fingerprint_key(const struct dj_tenant_root *root,
     char info[sizeof fingerprint_label + DJ_TENANT_BYTES];
     memcpy(info, fingerprint_label, sizeof fingerprint_label);
     memcpy(info + sizeof fingerprint_label, tenant, DJ_TENANT_BYTES);
-    dj_hkdf(root->secret.bytes, deja_slice(info, sizeof info), out_key->bytes);
+    dj_hkdf_expand(&root->fingerprints, deja_slice(info, sizeof info), out_key->bytes);
 }
 
 static bool is_hyphen_at(size_t byte)

@@ -16,8 +16,10 @@
 #define DJ_TENANT_BYTES 16u
 #define DJ_TENANT_TEXT_BYTES 37u /* with its end */
 
+/* Made by init only: what every request needs of the secret, worked out once. */
 struct dj_tenant_root {
-    struct dj_secret secret;
+    struct dj_hmac_key credentials;  /* keyed by the secret itself */
+    struct dj_hmac_key fingerprints; /* by what HKDF extracts from it */
 };
 
 /* The secret is copied; wipe yours. */

@@ -1,4 +1,7 @@
 #include "base/num.h"
+
+#include <stdio.h>
+
 #include "check.h"
 
 static void whole_numbers_are_read_whole_or_not_at_all(void **state)
@@ -69,6 +72,19 @@ static void doubles_are_finite_and_decimal(void **state)
     assert_true(value == 0.95);
 }
 
+static void decimal_digits_are_as_printf_writes_them(void **state)
+{
+    (void)state;
+    const uint64_t values[] = {0, 9, 10, 1234567890, UINT64_MAX - 1, UINT64_MAX};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        char printed[32];
+        char digits[DJ_NUM_U64_DIGITS_MAX];
+        int len = snprintf(printed, sizeof printed, "%llu", (unsigned long long)values[i]);
+        assert_int_equal(dj_num_write_u64(values[i], digits), len);
+        assert_memory_equal(digits, printed, (size_t)len);
+    }
+}
+
 static void hex_goes_there_and_back(void **state)
 {
     (void)state;
@@ -90,6 +106,7 @@ int main(void)
         cmocka_unit_test(signed_numbers_reach_both_ends),
         cmocka_unit_test(durations_and_sizes_know_their_units),
         cmocka_unit_test(doubles_are_finite_and_decimal),
+        cmocka_unit_test(decimal_digits_are_as_printf_writes_them),
         cmocka_unit_test(hex_goes_there_and_back),
     };
     return RUN_TESTS(tests);

@@ -61,8 +61,8 @@ static void who_sends_more_behind_a_last_request_is_not_reset(void **state)
         assert_true(send_text(fd, GET("/behind")));
     assert_int_equal(read_to_end(fixture, fd), 0);
     close(fd);
-    fixture_close(fixture);
     assert_int_equal(count_of(fixture->reply, "behind"), 0);
+    fixture_close(fixture);
 }
 
 static void bytes_in_flight_and_connections_are_bounded(void **state)

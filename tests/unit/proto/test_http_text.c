@@ -19,6 +19,13 @@ static void tokens_and_values_know_their_characters(void **state)
     assert_false(dj_http_is_token(deja_slice_text("a:")));
     assert_false(dj_http_is_token(deja_slice("a\0", 2)));
     assert_false(dj_http_is_token(deja_slice_text("\xc3\xa9")));
+    static const char of_tokens[] = "!#$%&'*+-.^_`|~0123456789"
+                                    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    for (int c = 0; c < 256; c++) {
+        char byte = (char)c;
+        bool is_known = memchr(of_tokens, byte, sizeof of_tokens - 1) != NULL;
+        assert_int_equal(dj_http_is_token(deja_slice(&byte, 1)), is_known);
+    }
     assert_true(dj_http_is_value(deja_slice_text("a\tb \xc3\xa9")));
     assert_true(dj_http_is_value(deja_slice_text("")));
     assert_false(dj_http_is_value(deja_slice_text("a\r\nb")));

@@ -3,7 +3,7 @@
 
 #include "proxy/identity.h"
 
-static const struct dj_tenant_root root = {.secret = {{1, 2, 3}}};
+static struct dj_tenant_root root; /* made by main */
 static const struct dj_proxy_context context = {.root = &root, .upstream_id = "up"};
 
 static struct dj_http_request request_of(const struct dj_http_header *headers, size_t count)
@@ -84,8 +84,10 @@ static void each_credential_is_its_own_tenant(void **state)
 static void another_deployment_has_other_tenants(void **state)
 {
     (void)state;
-    static const struct dj_tenant_root other_root = {.secret = {{9}}};
-    static const struct dj_proxy_context other = {.root = &other_root, .upstream_id = "up"};
+    static const uint8_t other_secret[DJ_SHA256_BYTES] = {9};
+    struct dj_tenant_root other_root;
+    const struct dj_proxy_context other = {.root = &other_root, .upstream_id = "up"};
+    dj_tenant_root_init(&other_root, other_secret);
     uint8_t a[DJ_ID_BYTES];
     uint8_t b[DJ_ID_BYTES];
     tenant(&context, "Bearer sk-1", a);
@@ -188,6 +190,8 @@ static void each_variant_is_met_and_has_its_own_namespace(void **state)
 
 int main(void)
 {
+    static const uint8_t secret[DJ_SHA256_BYTES] = {1, 2, 3};
+    dj_tenant_root_init(&root, secret);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(credential_is_taken_out_of_its_header),
         cmocka_unit_test(authorization_is_stronger_than_x_api_key),
