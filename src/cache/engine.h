@@ -216,6 +216,19 @@ enum deja_status dj_engine_put(struct dj_engine *engine, struct dj_loop *loop,
 bool dj_engine_is_worth_indexing(struct dj_engine *engine,
                                  const struct dj_fingerprint *fingerprint);
 
+/* A lock of the first tier that has locks, for one answer that programs would make at the same
+ * time; it ends by itself after lease_ms. token: 16 bytes nobody else knows; who asks again with
+ * the token that holds it holds it for lease_ms anew. locked runs once, later, on loop; a status
+ * that is not DEJA_OK: nobody can tell. DEJA_ERR_UNSUPPORTED: no tier has locks. */
+bool dj_engine_has_lock(const struct dj_engine *engine);
+enum deja_status dj_engine_lock(struct dj_engine *engine, struct dj_loop *loop,
+                                const struct dj_store_key *key, const uint8_t token[16],
+                                uint32_t lease_ms, void *ctx,
+                                dj_store_locked_fn *locked) DEJA_NODISCARD;
+/* Best effort. */
+void dj_engine_unlock(struct dj_engine *engine, struct dj_loop *loop,
+                      const struct dj_store_key *key, const uint8_t token[16]);
+
 typedef void dj_remove_done_fn(void *ctx, enum deja_status status, uint64_t removed);
 /* By key, everywhere; fills of it that are running will not be stored. */
 enum deja_status dj_engine_remove(struct dj_engine *engine, struct dj_loop *loop,

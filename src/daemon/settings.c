@@ -171,6 +171,9 @@ static const struct dj_option table[] = {
              "waits for it."},
     {"proxy.max_refreshes", DJ_OPTION_INT, "32", 0, 1024, AT(proxy.refreshes_max), RELOADS,
      .help = "Answers made anew behind the scenes at the same time; 0: none."},
+    {"proxy.peer_wait", DJ_OPTION_DURATION, "30s", 0, DAY_MS, AT(proxy.peer_wait_ms), RELOADS,
+     .help = "Time to wait for another program of the shared tier that makes the same answer; "
+             "0: everybody asks upstream."},
     {"langcache.similarity_scale", DJ_OPTION_ENUM, "normalized", .choices = "normalized|cosine",
      AT(langcache_scale), RELOADS,
      .help = "Similarities and thresholds of the LangCache API: (1 + cosine) / 2, or the cosine."},

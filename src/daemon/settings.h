@@ -110,6 +110,7 @@ struct dj_settings {
         bool cache_tool_calls;
         bool early_refresh;
         uint32_t refreshes_max;
+        uint64_t peer_wait_ms;
     } proxy;
     struct dj_text_list compat_texts;         /* as written */
     uint32_t compat;                          /* bits of enum dj_compat */

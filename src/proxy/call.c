@@ -4,7 +4,7 @@
  * (2) An outbound call runs exactly as long as `outbound` is set; its on_done comes once.
  * (3) A stream is published event by event, so that a rider never holds half of one.
  */
-#include "proxy/call.h"
+#include "proxy/call_internal.h"
 
 #include "base/alloc.h"
 #include "base/slice.h"
@@ -16,8 +16,6 @@
 #define PENDING_BYTES_MAX (16u << 20)
 #define HELD_BYTES_MAX (64u << 10)
 #define HEADERS_MAX 100u
-
-static void start_upstream(struct dj_call *call);
 
 struct dj_call *dj_call_create(struct dj_proxy_context *context)
 {
@@ -57,19 +55,21 @@ static void settle(struct dj_call *call, const char *outcome)
         dj_telemetry_refreshed(context->telemetry, call->is_early ? "early" : "stale", outcome);
         call->is_refresh = false;
     }
+    dj_turn_end(call->turn);
+    call->turn = NULL;
     if (call->stale && !dj_engine_may_serve(context->engine, call->home, call->stale)) {
         dj_value_unref(call->stale);
         call->stale = NULL;
     }
 }
 
-static void land(struct dj_call *call, const struct dj_flight_end *end)
+void dj_call_land(struct dj_call *call, const struct dj_flight_end *end)
 {
     settle(call, end->is_stored ? "stored" : end->hit != DJ_HIT_NONE ? "found" : "failed");
     dj_flight_land(call->flight, end);
 }
 
-static void fail(struct dj_call *call, enum deja_status status, const char *detail)
+void dj_call_fail(struct dj_call *call, enum deja_status status, const char *detail)
 {
     settle(call, "failed");
     dj_flight_fail(call->flight, status, detail);
@@ -149,30 +149,6 @@ int64_t dj_call_stale_until(const struct dj_proxy_policy *policy, int64_t expire
 
 /* ---- joining ---- */
 
-static void on_looked_up(void *ctx, const struct dj_lookup_result *result);
-
-static void start_lookup(struct dj_call *call)
-{
-    struct dj_engine *engine = call->context->engine;
-    struct dj_fill fill;
-    const struct dj_lookup_options options = {
-        .is_exact = true,
-        .is_semantic = call->is_semantic && !call->knobs.is_exact_only,
-        .threshold = call->knobs.threshold,
-        .max_age_ms = call->knobs.max_age_ms,
-        .fresh = call->fresh,
-    };
-    dj_engine_begin_fill(engine, &call->entry, &fill);
-    call->lookup_started_us = dj_loop_monotonic_us(call->home);
-    if (!call->is_lookup) {
-        start_upstream(call);
-        return;
-    }
-    if (dj_engine_lookup(engine, call->home, &call->fingerprint, &options, NULL, call,
-                         on_looked_up) != DEJA_OK)
-        start_upstream(call);
-}
-
 static void reply_joined(void *ctx)
 {
     struct dj_join *join = ctx;
@@ -242,7 +218,7 @@ static void join_home(void *ctx)
     dj_flight_ref(flight); /* the rider's */
     struct dj_chunk *start = dj_flight_expect(flight, join->origin);
     reply(join, DEJA_OK, flight, start, true);
-    start_lookup(call);
+    dj_call_look_up(call);
 }
 
 void dj_call_join(struct dj_join *join)
@@ -270,7 +246,7 @@ static void refresh_home(void *ctx)
         dj_call_destroy(call);
         return;
     }
-    start_lookup(call);
+    dj_call_look_up(call);
 }
 
 void dj_call_refresh(struct dj_call *call)
@@ -279,60 +255,6 @@ void dj_call_refresh(struct dj_call *call)
     call->home = dj_engine_loop(engine, dj_engine_home(engine, &call->fingerprint.key));
     call->task = (struct dj_task){.run = refresh_home, .ctx = call};
     dj_loop_post(call->home, &call->task);
-}
-
-static void count_lookup(struct dj_call *call, const struct dj_lookup_result *result)
-{
-    bool is_hit = result->kind != DJ_HIT_NONE;
-    call->lookup_us = (uint32_t)(dj_loop_monotonic_us(call->home) - call->lookup_started_us);
-    dj_telemetry_lookup(call->context->telemetry, &(struct dj_telemetry_lookup){
-                                                      .is_hit = is_hit,
-                                                      .level = is_hit ? result->level : "none",
-                                                      .embed_us = result->embed_us,
-                                                      .search_us = result->search_us,
-                                                      .fetch_us = result->fetch_us,
-                                                      .verify_us = result->verify_us,
-                                                      .similarity = (double)result->similarity,
-                                                      .threshold = result->threshold,
-                                                      .seconds = call->lookup_us / 1e6,
-                                                  });
-    if (result->status != DEJA_OK) /* a sick embedder: the request goes on as a miss (I4) */
-        dj_telemetry_recovered(call->context->telemetry, "lookup", 1);
-}
-
-static void on_looked_up(void *ctx, const struct dj_lookup_result *result)
-{
-    struct dj_call *call = ctx;
-    count_lookup(call, result);
-    call->embed_us = result->embed_us;
-    call->search_us = result->search_us;
-    call->why = result->reason;
-    call->nearest = result->similarity;
-    if (result->kind != DJ_HIT_NONE) {
-        land(call, &(struct dj_flight_end){.value = dj_value_ref(result->value),
-                                           .hit = result->kind,
-                                           .is_stale = result->is_stale,
-                                           .level = result->level,
-                                           .similarity = result->similarity,
-                                           .threshold = result->threshold});
-        return;
-    }
-    if (call->knobs.is_only_if_cached) {
-        fail(call, DEJA_ERR_NOT_FOUND, "only-if-cached");
-        return;
-    }
-    if (result->stale) {
-        call->had_stale = true;
-        call->stale = dj_value_ref(result->stale);
-        call->stale_level = result->stale_level;
-    }
-    if (result->has_vector) {
-        call->vector = dj_arena_alloc(&call->arena, sizeof(float) * result->dim);
-        call->vector_dim = result->dim;
-        if (call->vector)
-            memcpy(call->vector, result->vector, sizeof(float) * result->dim);
-    }
-    start_upstream(call);
 }
 
 /* ---- the upstream's answer ---- */
@@ -492,7 +414,7 @@ static void on_made(void *ctx)
     struct dj_call *call = ctx;
     struct dj_flight_end end = {.reason = call->refused};
     call->store(call, &end);
-    land(call, &end);
+    dj_call_land(call, &end);
 }
 
 /* The answer arrived whole. */
@@ -510,7 +432,7 @@ static void finish_whole(struct dj_call *call)
             dj_pool_submit(call->context->pool, &call->job) == DEJA_OK)
             return;
     }
-    land(call, &(struct dj_flight_end){.reason = "not-recorded"});
+    dj_call_land(call, &(struct dj_flight_end){.reason = "not-recorded"});
 }
 
 static void on_done(void *ctx, enum deja_status status, const char *detail)
@@ -525,23 +447,24 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
             call->is_usage_added = false;
             call->body = call->body_plain;
             dj_buf_clear(&call->pending);
-            start_upstream(call);
+            dj_call_ask_upstream(call);
             return;
         }
         dj_flight_run(call->flight, &call->head);
     }
     if (call->is_store_lost)
-        fail(call, DEJA_ERR_NOMEM, "out of memory");
+        dj_call_fail(call, DEJA_ERR_NOMEM, "out of memory");
     else if (status == DEJA_OK)
         finish_whole(call);
     else
-        fail(call, status,
-             status == DEJA_ERR_TIMEOUT  ? "the upstream did not answer in time"
-             : status == DEJA_ERR_DENIED ? "the upstream's certificate could not be verified"
-                                         : "the upstream could not be reached or broke off");
+        dj_call_fail(call, status,
+                     status == DEJA_ERR_TIMEOUT ? "the upstream did not answer in time"
+                     : status == DEJA_ERR_DENIED
+                         ? "the upstream's certificate could not be verified"
+                         : "the upstream could not be reached or broke off");
 }
 
-static void start_upstream(struct dj_call *call)
+void dj_call_ask_upstream(struct dj_call *call)
 {
     static const struct dj_outbound_events events = {
         .on_head = on_head, .on_data = on_data, .on_done = on_done};
@@ -561,5 +484,5 @@ static void start_upstream(struct dj_call *call)
     if (atomic_load(&context->is_stopping) ||
         dj_outbound_start(context->outbounds[dj_loop_index(call->home)], &request, &events, call,
                           &call->outbound) != DEJA_OK)
-        fail(call, DEJA_ERR_BUSY, "no upstream connection can be made now");
+        dj_call_fail(call, DEJA_ERR_BUSY, "no upstream connection can be made now");
 }

@@ -19,6 +19,7 @@
 #include "proxy/context.h"
 #include "proxy/knobs.h"
 #include "proxy/trace.h"
+#include "proxy/turn.h"
 
 struct dj_call;
 
@@ -49,6 +50,12 @@ struct dj_call {
     uint32_t refresh_place;            /* of a refresh, in context->refreshes */
     bool is_stream;                    /* asked upstream as a stream */
     uint8_t flight_key[DJ_SHA256_BYTES];
+
+    /* among programs of a shared tier */
+    struct dj_turn *turn; /* owned; NULL: none */
+    enum dj_turn_state turn_state;
+    uint32_t turn_asks; /* again, after the first time */
+    uint32_t asking;    /* answers that are awaited: of the look-up, of the turn */
 
     /* to upstream */
     const char *method;

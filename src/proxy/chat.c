@@ -185,6 +185,7 @@ struct storing {
     struct dj_telemetry *telemetry;
     struct dj_loop *home;
     uint64_t started_us;
+    struct dj_turn *turn; /* owned: others are let in once they can find it */
 };
 
 static void on_stored(void *ctx, enum deja_status status, const struct dj_put_outcome *outcome)
@@ -201,6 +202,7 @@ static void on_stored(void *ctx, enum deja_status status, const struct dj_put_ou
         dj_telemetry_recovered(storing->telemetry, "store", 1);
     dj_telemetry_slow(storing->telemetry,
                       &(struct dj_slow){.operation = "store", .level = "all", .seconds = seconds});
+    dj_turn_end(storing->turn);
     dj_free(storing);
 }
 
@@ -215,10 +217,15 @@ static bool store_entry(struct dj_call *call, bool is_indexed)
     const struct dj_put_options options = {.is_semantic = is_indexed,
                                            .vector = call->vector ? &vector : NULL};
     if (dj_engine_put(call->context->engine, call->home, &call->entry, &options, storing,
-                      storing ? on_stored : NULL) == DEJA_OK)
-        return true;
-    dj_free(storing);
-    return false;
+                      storing ? on_stored : NULL) != DEJA_OK) {
+        dj_free(storing);
+        return false;
+    }
+    if (storing) {
+        storing->turn = call->turn;
+        call->turn = NULL;
+    }
+    return true;
 }
 
 /* On home. */

@@ -32,6 +32,7 @@ struct dj_proxy_policy {
     uint64_t stale_error_ms;      /* after its end: served when the upstream fails */
     uint32_t refreshes_max;       /* answers made anew at the same time; 0: none */
     uint64_t record_bytes_max;    /* 8 MiB */
+    uint32_t peer_wait_ms;        /* for another program that makes the same answer; 0: never */
     uint32_t followers_max;       /* 10,000 per flight */
     uint32_t first_byte_timeout_ms;
     uint32_t idle_timeout_ms;

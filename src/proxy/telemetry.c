@@ -419,6 +419,12 @@ void dj_telemetry_refreshed(struct dj_telemetry *telemetry, const char *reason, 
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_REFRESHES, values), 1);
 }
 
+void dj_telemetry_turn(struct dj_telemetry *telemetry, const char *outcome)
+{
+    const char *const values[] = {outcome};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_TURNS, values), 1);
+}
+
 void dj_telemetry_stale(struct dj_telemetry *telemetry, const char *reason)
 {
     const char *const values[] = {reason};
