@@ -215,8 +215,9 @@ bool dj_engine_was_current(struct dj_engine *engine, const struct dj_entry *entr
                            const struct dj_raise *raise)
 {
     const uint8_t *tenant = entry->tenant;
-    if (dj_generations_are_all_zero(engine->generations))
-        return true; /* generations only grow: what was noted was 0 too */
+    /* Generations only grow: what this program noted was 0 too. Others may have noted more. */
+    if (!engine->authority && dj_generations_are_all_zero(engine->generations))
+        return true;
     uint64_t noted = 0;
     if (raise->is_entry) {
         char bytes[DJ_NAMESPACE_TAG_BYTES];

@@ -136,8 +136,9 @@ static void on_removed(void *ctx, enum deja_status status, uint64_t removed)
 {
     (void)removed; /* may have gone by itself: it is counted all the same */
     struct selection *selection = ctx;
+    bool is_void = selection->raised != RAISED_NOTHING && selection->engine->authority; /* (5) */
     selection->removals--;
-    if (status != DEJA_OK)
+    if (status != DEJA_OK && !is_void)
         fail(selection, status);
     if (selection->is_foreign_left)
         clear_foreign(selection);

@@ -69,6 +69,15 @@ bool dj_tier_is_written(const struct dj_tier_slot *slot, const struct dj_entry *
            (slot->tier.kinds & DJ_TIER_KIND(entry->kind));
 }
 
+void dj_engine_leave_loop(struct dj_engine *engine, struct dj_loop *loop)
+{
+    for (uint32_t i = 0; i < engine->tier_count; i++) {
+        struct dj_store *store = engine->tiers[i].tier.store;
+        if (store->ops->leave)
+            store->ops->leave(store, loop);
+    }
+}
+
 /* ---- behind the answer ---- */
 
 struct behind {

@@ -8,6 +8,8 @@
  * (3) Each tier is written in the order in which home asked for it (its queue).
  * (4) A put waits for the tiers that are not written behind; a remove for all that are written: it
  *     is done when nobody can be served the entry any more.
+ * (5) After a delete a shared tier has a tombstone of at least its version: a fill that began
+ * before it is older, on whatever program it runs.
  */
 #include "base/alloc.h"
 #include "cache/engine_internal.h"
@@ -303,6 +305,9 @@ static void on_removed_below(void *ctx, enum deja_status status, uint64_t remove
     end_removal_call(removal);
 }
 
+/* A shared tier is asked twice, in whatever order it does that: any version goes, even of a clock
+ * that is ahead of ours; and a tombstone of ours refuses what other programs began to make before
+ * (5). */
 static void remove_tier(struct removal *removal, uint32_t index)
 {
     struct dj_tier_slot *slot = &removal->engine->tiers[index];
@@ -310,13 +315,17 @@ static void remove_tier(struct removal *removal, uint32_t index)
     if (slot->tier.is_read_only)
         return;
     removal->calls[index] = (struct removal_call){.removal = removal, .slot = slot};
-    enum deja_status status =
-        store->ops->remove(store, removal->home, &removal->key, removal->options.version_max,
-                           &removal->calls[index], on_removed_below);
-    if (status == DEJA_OK)
-        removal->calling++;
-    else
-        note_removal(removal, slot, status);
+    uint64_t versions[2] = {removal->options.version_max, removal->version};
+    bool is_twice = (slot->bit & DJ_LEVELS_SHARED) && removal->options.version_max == UINT64_MAX;
+    for (uint32_t i = 0; i < (is_twice ? 2 : 1); i++) {
+        enum deja_status status =
+            store->ops->remove(store, removal->home, &removal->key, versions[i],
+                               &removal->calls[index], on_removed_below);
+        if (status == DEJA_OK)
+            removal->calling++;
+        else
+            note_removal(removal, slot, status);
+    }
 }
 
 static void remove_home(void *ctx)

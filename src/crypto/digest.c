@@ -59,6 +59,14 @@ void dj_sha256(struct deja_slice bytes, uint8_t out_digest[DJ_SHA256_BYTES])
     finish(&context, out_digest);
 }
 
+void dj_sha1(struct deja_slice bytes, uint8_t out_digest[DJ_SHA1_BYTES])
+{
+    SHA_CTX context;
+    int done = SHA1_Init(&context) == 1 && SHA1_Update(&context, bytes.data, bytes.len) == 1 &&
+               SHA1_Final(out_digest, &context) == 1;
+    assert(done);
+}
+
 enum deja_status dj_sha256_create(struct dj_sha256_state **out_state)
 {
     struct dj_sha256_state *state = dj_alloc(sizeof *state);

@@ -25,6 +25,8 @@
 #define JOBS_MAX 65536u
 #define IDEMPOTENCY_KEYS_MAX 10000u
 #define IDEMPOTENCY_BYTES_MAX (32u << 20)
+#define SWEEP_MS 60000u
+#define PULL_MS 1000u /* how late another program may see an invalidation */
 #define EXIT_UNABLE 1
 #define EXIT_BUSY 75
 #define EXIT_BAD_CONFIG 78
@@ -134,8 +136,7 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                    .loop_count = daemon->loop_count,
                    .gone = on_gone,
                    .gone_ctx = daemon->telemetry},
-        .lmdb = {.directory = settings->lmdb.is_enabled ? settings->data_dir : NULL,
-                 .bytes_max = settings->lmdb.bytes_max,
+        .lmdb = {.bytes_max = settings->lmdb.bytes_max,
                  .durability = settings->durability,
                  .queue_max = settings->lmdb.queue_max,
                  .pool = daemon->reads,
@@ -152,9 +153,22 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                    .ttl_max_ms = settings->ttl.max_ms,
                    .ttl_jitter = settings->ttl.jitter},
     };
-    enum deja_status status = make_embedder(daemon, &assembly.engine.embedder, error);
+    enum deja_status status = dj_daemon_open_tiers(daemon, &assembly.engine, error);
+    bool is_shared = assembly.engine.tier_count > 0;
+    if (is_shared)
+        assembly.memory.ttl_ms = settings->l1.default_ttl_ms;
     if (status == DEJA_OK)
-        status = dj_assemble(&assembly, &daemon->engine, &daemon->lmdb, &is_discarded, error);
+        status = dj_daemon_place_lmdb(daemon, is_shared, &assembly.lmdb, error);
+    if (status == DEJA_OK)
+        status = make_embedder(daemon, &assembly.engine.embedder, error);
+    if (status != DEJA_OK) {
+        for (uint32_t i = 0; i < assembly.engine.tier_count; i++)
+            assembly.engine.tiers[i].store->ops->close(assembly.engine.tiers[i].store);
+        return status;
+    }
+    status = dj_assemble(&assembly, &daemon->engine, &daemon->lmdb, &is_discarded, error);
+    if (status == DEJA_OK && assembly.lmdb.directory)
+        dj_daemon_lmdb_begun(daemon, is_shared);
     if (status == DEJA_OK && is_discarded)
         dj_log_write(daemon->log, DJ_LOG_WARN,
                      "stored entries were damaged by an unclean stop and have been discarded",
@@ -296,6 +310,24 @@ static void on_sweep(void *ctx)
     dj_engine_sweep(daemon->engine, node->loop);
 }
 
+static void on_pull(void *ctx)
+{
+    const struct dj_node *node = ctx;
+    dj_engine_pull(node->daemon->engine);
+}
+
+static enum deja_status start_timers(struct dj_node *node)
+{
+    enum deja_status status = dj_timer_create(node->loop, node, on_sweep, &node->sweep);
+    if (status == DEJA_OK)
+        dj_timer_start(node->sweep, SWEEP_MS, SWEEP_MS);
+    if (status == DEJA_OK && dj_loop_index(node->loop) == 0)
+        status = dj_timer_create(node->loop, node, on_pull, &node->pull);
+    if (status == DEJA_OK && node->pull)
+        dj_timer_start(node->pull, 0, PULL_MS);
+    return status;
+}
+
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
     daemon->proxy = (struct dj_proxy_context){
@@ -324,12 +356,8 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
     if (status == DEJA_OK)
         status = dj_idempotency_create(IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_BYTES_MAX,
                                        &daemon->api.idempotency);
-    for (uint32_t i = 0; i < daemon->loop_count && status == DEJA_OK; i++) {
-        struct dj_node *node = &daemon->nodes[i];
-        status = dj_timer_create(node->loop, node, on_sweep, &node->sweep);
-        if (status == DEJA_OK)
-            dj_timer_start(node->sweep, 60000, 60000);
-    }
+    for (uint32_t i = 0; i < daemon->loop_count && status == DEJA_OK; i++)
+        status = start_timers(&daemon->nodes[i]);
     return status;
 }
 

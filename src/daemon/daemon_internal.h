@@ -26,6 +26,7 @@ struct dj_node {
     uint32_t server_count;
     uint32_t draining; /* servers not drained yet */
     struct dj_timer *sweep;
+    struct dj_timer *pull; /* loop 0 */
     struct dj_task stop;
     struct dj_task watch; /* the watchdog's question */
     pthread_t thread;
@@ -88,6 +89,24 @@ void dj_daemon_fini(struct dj_daemon *daemon); /* after the loops have ended; ha
 enum deja_status dj_daemon_watch(struct dj_daemon *daemon) DEJA_NODISCARD;
 void dj_daemon_set_snapshot(struct dj_daemon *daemon, uint64_t every_ms);
 void dj_daemon_unwatch(struct dj_daemon *daemon);
+/* The store of that tier; DEJA_OK with *out_store NULL: it is not configured. Blocking: start. */
+enum deja_status dj_tier_open_redis(struct dj_daemon *daemon, struct dj_store **out_store,
+                                    struct deja_error *error) DEJA_NODISCARD;
+enum deja_status dj_tier_open_postgres(struct dj_daemon *daemon, struct dj_store **out_store,
+                                       struct deja_error *error) DEJA_NODISCARD;
+enum deja_status dj_tier_open_s3(struct dj_daemon *daemon, struct dj_store **out_store,
+                                 struct deja_error *error) DEJA_NODISCARD;
+/* Fills options' tiers; on failure those that were opened are there too, for the caller to close.
+ */
+enum deja_status dj_daemon_open_tiers(struct dj_daemon *daemon, struct dj_engine_options *options,
+                                      struct deja_error *error) DEJA_NODISCARD;
+/* Is there an embedded tier beside them, and may what it kept be believed? */
+enum deja_status dj_daemon_place_lmdb(struct dj_daemon *daemon, bool is_shared,
+                                      struct dj_lmdb_options *options,
+                                      struct deja_error *error) DEJA_NODISCARD;
+/* It is open, and as new as it was to be. */
+void dj_daemon_lmdb_begun(struct dj_daemon *daemon, bool is_shared);
+
 /* A policy of these settings becomes the one in force. */
 enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon,
                                       const struct dj_settings *settings) DEJA_NODISCARD;

@@ -93,13 +93,16 @@ static const struct dj_option table[] = {
      .help = "Bytes in memory."},
     {"l1.default_ttl", DJ_OPTION_DURATION, "5m", 1000, 365 * DAY_MS, AT(l1.default_ttl_ms),
      .env_names = "CACHE_L1_DEFAULT_TTL",
-     .help = "Time in memory of an entry for which no ttl was decided."},
+     .help =
+         "Longest stay in memory beside a shared tier: so long a change made by another program "
+         "may go unseen. Without one, entries stay until they end."},
     {"tenant.max_entries", DJ_OPTION_INT, "1000", 1, 100000000, AT(tenant.entries_max),
      .help = "A tenant's fair share of the memory tier once it is full."},
     {"tenant.max_derived", DJ_OPTION_INT, "10000", 1, 1000000, AT(tenant.derived_max),
      .help = "Tenants made from upstream credentials."},
     {"lmdb.enabled", DJ_OPTION_BOOL, "true", AT(lmdb.is_enabled),
-     .help = "The embedded tier on disk; survives a restart."},
+     .help = "The embedded tier on disk; survives a restart. Beside a shared tier it is off unless "
+             "this is said, and then begins anew at each start."},
     {"lmdb.max_bytes", DJ_OPTION_SIZE, "0", 0, 65536 * GB, AT(lmdb.bytes_max),
      .help = "Bytes on disk; 0 takes 10 GB or a fifth of the disk, whichever is less."},
     {"lmdb.max_queue", DJ_OPTION_INT, "65536", 16, 10000000, AT(lmdb.queue_max),
@@ -435,6 +438,9 @@ static void check_rest(struct checker *checker)
         for (size_t j = 0; dj_compat_names[j]; j++)
             if (strcmp(settings->compat_texts.items[i], dj_compat_names[j]) == 0)
                 settings->compat |= 1u << j;
+    settings->lmdb.is_chosen =
+        dj_options_origin(checker->options, dj_options_find(checker->options, "lmdb.enabled")) !=
+        DJ_ORIGIN_DEFAULT;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     uint32_t half = cores > 1 ? (uint32_t)cores / 2 : 1;
     if (!settings->server.loops)

@@ -23,7 +23,9 @@ struct fixture {
     struct loops loops;
     struct dj_pool *pool;
     struct dj_engine *engine;
-    const char *directory; /* NULL: no embedded tier */
+    const char *directory;                  /* NULL: no embedded tier */
+    struct dj_tier tiers[DJ_TIERS_MAX - 1]; /* below it; opened by the test */
+    uint32_t tier_count;
 };
 
 static inline enum deja_status try_create(struct fixture *fixture)
@@ -42,6 +44,8 @@ static inline enum deja_status try_create(struct fixture *fixture)
         status = dj_lmdb_open(&lmdb, &options.lmdb, NULL, NULL);
     if (status == DEJA_OK)
         status = dj_lexical_create(&options.embedder);
+    options.tier_count = fixture->tier_count;
+    memcpy(options.tiers, fixture->tiers, sizeof options.tiers);
     if (status == DEJA_OK)
         status = dj_engine_create(&options, &fixture->engine);
     if (status != DEJA_OK) {
