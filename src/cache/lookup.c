@@ -269,7 +269,8 @@ static bool is_in_scope(const struct lookup *lookup, const struct dj_value *valu
 /* The record behind a vector: of this tenant, in this scope, still valid? */
 static bool is_candidate(struct lookup *lookup, const struct dj_value *value)
 {
-    return (lookup->options.is_all_scopes || is_in_scope(lookup, value)) &&
+    return dj_value_entry(value)->kind != DJ_ENTRY_NEGATIVE && /* its vector is an older answer's */
+           (lookup->options.is_all_scopes || is_in_scope(lookup, value)) &&
            is_usable(lookup, value);
 }
 

@@ -188,6 +188,7 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
         .embedding_ttl_ms = settings->ttl.embedding_ms,
         .api_ttl_ms = settings->ttl.api_ms,
         .refusal_ttl_ms = settings->ttl.refusal_ms,
+        .negative_ttl_ms = settings->ttl.negative_ms,
         .stale_revalidate_ms = settings->ttl.stale_revalidate_ms,
         .stale_error_ms = settings->ttl.stale_error_ms,
         .is_early_refresh = settings->proxy.early_refresh,

@@ -153,6 +153,9 @@ static const struct dj_option table[] = {
      RELOADS,
      .help = "Time after its end in which a proxied answer is served when the upstream fails; "
              "0: never."},
+    {"ttl.negative", DJ_OPTION_DURATION, "0s", 0, DAY_MS, AT(ttl.negative_ms), RELOADS,
+     .help = "Life of a refusal that speaks of the request itself (400, 404, 405, 410, 413, 414, "
+             "415, 422); 0: not stored."},
     {"proxy.usage_on_hit", DJ_OPTION_ENUM, "original", .choices = "original|zero",
      AT(proxy.usage_on_hit), RELOADS, .help = "Token usage shown in an answer from the cache."},
     {"proxy.id_on_hit", DJ_OPTION_ENUM, "original", .choices = "original|new", AT(proxy.id_on_hit),

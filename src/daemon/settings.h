@@ -102,6 +102,7 @@ struct dj_settings {
         double jitter;   /* part of the ttl that is drawn at random and taken off, 0 … 0.5 */
         uint64_t stale_revalidate_ms; /* windows after an answer's end */
         uint64_t stale_error_ms;
+        uint64_t negative_ms; /* 0: not stored */
     } ttl;
     struct {
         enum dj_usage_on_hit usage_on_hit;

@@ -432,7 +432,9 @@ static void finish_whole(struct dj_call *call)
             dj_pool_submit(call->context->pool, &call->job) == DEJA_OK)
             return;
     }
-    dj_call_land(call, &(struct dj_flight_end){.reason = "not-recorded"});
+    struct dj_flight_end end = {.reason = "not-recorded"};
+    dj_call_keep_negative(call, &end);
+    dj_call_land(call, &end);
 }
 
 static void on_done(void *ctx, enum deja_status status, const char *detail)

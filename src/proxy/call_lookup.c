@@ -6,12 +6,14 @@
  *    the turn first)                └─ missed; another program has the turn:
  *                                      wait, ask for both again; in the end > upstream
  *
- * (1) Who holds the turn looked up behind it: what the holder before stored has been found.
+ * (1) Who holds the turn looked up behind it: what the holder before stored has been found. Who got
+ *     it after waiting looks once more, as two connections of the tier know no order.
  * (2) Waiting ends with the policy's peer_wait_ms: a holder that is slow or dead keeps nobody.
  */
 #include "proxy/call_internal.h"
 
 static void ask_again(void *ctx);
+static void look_again(struct dj_call *call);
 
 static bool wants_turn(const struct dj_call *call)
 {
@@ -42,6 +44,12 @@ static void decide(struct dj_call *call)
             dj_turn_wait(call->turn, dj_turn_pause_ms(call->turn_asks++), call, ask_again);
             return;
         }
+    }
+    if (call->turn && call->turn_state == DJ_TURN_HELD && call->turn_asks && !call->is_turn_taken) {
+        call->is_turn_taken = true;
+        call->asking = 1;
+        look_again(call);
+        return;
     }
     count_turn(call, call->turn_state == DJ_TURN_OTHERS    ? "overdue"
                      : call->turn_state == DJ_TURN_UNKNOWN ? "unknown"
@@ -172,14 +180,19 @@ static void on_looked_again(void *ctx, const struct dj_lookup_result *result)
     leave_asking(call);
 }
 
-static void ask_again(void *ctx)
+static void look_again(struct dj_call *call)
 {
-    struct dj_call *call = ctx;
     const struct dj_lookup_options options = {
         .is_exact = true, .max_age_ms = call->knobs.max_age_ms, .fresh = call->fresh};
-    call->asking = 1;
-    ask_turn(call);
     if (!call->is_lookup || dj_engine_lookup(call->context->engine, call->home, &call->fingerprint,
                                              &options, NULL, call, on_looked_again) != DEJA_OK)
         leave_asking(call);
+}
+
+static void ask_again(void *ctx)
+{
+    struct dj_call *call = ctx;
+    call->asking = 1;
+    ask_turn(call);
+    look_again(call);
 }

@@ -101,6 +101,10 @@ static void answer_value(struct ride *ride, const struct dj_flight_end *end)
     if (end->hit != DJ_HIT_NONE) {
         fill_hit(ride, end, &outcome);
         result = end->hit == DJ_HIT_SEMANTIC ? DJ_RESULT_HIT_SEMANTIC : DJ_RESULT_HIT_EXACT;
+        if (entry->kind == DJ_ENTRY_NEGATIVE) {
+            ride_answer_negative(ride, &outcome);
+            return;
+        }
         refresh(ride, end);
     } else if (ride->is_leader) {
         result = DJ_RESULT_MISS;

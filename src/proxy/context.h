@@ -28,6 +28,7 @@ struct dj_proxy_policy {
     uint64_t embedding_ttl_ms;
     uint64_t api_ttl_ms; /* entries put without one */
     uint64_t refusal_ttl_ms;
+    uint64_t negative_ttl_ms;     /* of what the upstream refuses; 0: not kept */
     uint64_t stale_revalidate_ms; /* after its end: served, and made anew behind */
     uint64_t stale_error_ms;      /* after its end: served when the upstream fails */
     uint32_t refreshes_max;       /* answers made anew at the same time; 0: none */

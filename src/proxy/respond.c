@@ -116,6 +116,7 @@ static void put_detail(struct text *text, const struct dj_outcome *outcome, cons
         const char *text;
     } parts[] = {{"", first},
                  {"", outcome->stale},
+                 {"", outcome->is_negative ? "negative" : NULL},
                  {"asked:", first ? NULL : outcome->rule},
                  {"not-kept:", outcome->refused},
                  {"", outcome->cut}};

@@ -96,6 +96,8 @@ struct dj_outcome ride_outcome(const struct ride *ride);
 /* Whole answer with body, media type JSON or event stream. */
 void ride_answer(struct ride *ride, const struct dj_outcome *outcome, struct deja_slice body,
                  bool is_stream);
+/* A refusal out of the cache: outcome->entry, which the caller holds. Ends. */
+void ride_answer_negative(struct ride *ride, struct dj_outcome *outcome);
 /* As the upstream wrote it; the flight has landed. */
 void ride_answer_whole(struct ride *ride);
 /* Fills the flight key from the fingerprint and those knobs that may change the outcome. */

@@ -26,6 +26,7 @@ enum dj_redis_script {
     DJ_REDIS_REMOVE, /* key; version_max, ms of the tombstone: 1 removed, 0 nothing there */
     DJ_REDIS_RAISE,  /* values, order, place; field: {generation, place} */
     DJ_REDIS_PULL, /* values, order, place; since, count: {place, field, generation, place, …} */
+    DJ_REDIS_LOCK,   /* key; token, lease ms: 1 held from now, 0 another token's */
     DJ_REDIS_UNLOCK, /* key; token: 1 freed */
     DJ_REDIS_SCRIPT_COUNT
 };
