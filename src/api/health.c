@@ -32,20 +32,52 @@ static struct component component(const char *name, enum dj_health health, doubl
 
 #define COMPONENTS 9u
 
-static void fill(const struct dj_probe *probe, struct component out[COMPONENTS])
+static enum dj_level level_of(const char *name)
+{
+    uint32_t level = 0;
+    while (level < DJ_LEVEL_COUNT - 1 && strcmp(dj_level_text((enum dj_level)level), name) != 0)
+        level++;
+    return (enum dj_level)level;
+}
+
+/* A tier that is asked behind a breaker, by what the breaker says; disabled if there is none. */
+static struct component tier_component(const struct dj_probe *probe,
+                                       const struct dj_sentry_board *board, const char *name)
+{
+    struct dj_sentry_sight sight;
+    enum dj_level level = level_of(name);
+    struct component found =
+        component(name, probe->levels[level].health, probe->levels[level].ms, "does not answer");
+    if (!dj_probe_find_tier(board, name, &sight))
+        return found;
+    if (strcmp(sight.state, "up") != 0) {
+        found = component(name, dj_probe_rate_state(sight.state), -1,
+                          "not asked for now: it failed too often");
+        if (found.health == DJ_HEALTH_DEGRADED)
+            found.message = "recovering";
+    }
+    return found;
+}
+
+static void fill(const struct dj_probe *probe, const struct dj_sentry_board *board,
+                 struct component out[COMPONENTS])
 {
     size_t count = 0;
     out[count++] = component("l1", DJ_HEALTH_HEALTHY, probe->memory_ms, NULL);
-    for (enum dj_level level = DJ_LEVEL_LMDB; level < DJ_LEVEL_COUNT; level++)
-        out[count++] = component(dj_level_text(level), probe->levels[level].health,
-                                 probe->levels[level].ms, "does not answer");
+    out[count++] = component("lmdb", probe->levels[DJ_LEVEL_LMDB].health,
+                             probe->levels[DJ_LEVEL_LMDB].ms, "does not answer");
+    for (enum dj_level level = DJ_LEVEL_REDIS; level < DJ_LEVEL_COUNT; level++)
+        out[count++] = tier_component(probe, board, dj_level_text(level));
     out[count++] = component("embedder", probe->embedder, probe->embedder_ms, "cannot embed");
     out[count] = component("vector_store", probe->index, -1, NULL);
     if (probe->index == DJ_HEALTH_DEGRADED)
         out[count].message = "still loading";
     count++;
     out[count++] = component("lru_manager", DJ_HEALTH_HEALTHY, -1, NULL);
-    out[count++] = component("circuit_breaker", DJ_HEALTH_DISABLED, -1, NULL);
+    out[count] = component("circuit_breaker", probe->dependencies, -1, "open: see details");
+    if (probe->dependencies == DJ_HEALTH_DEGRADED)
+        out[count].message = "recovering: see details";
+    count++;
 }
 
 static void write_store(struct dj_json_writer *w, const struct dj_store_stats *stats)
@@ -71,6 +103,47 @@ static void write_shared(struct dj_json_writer *w, const char *name,
     }
 }
 
+static void write_sight(struct dj_json_writer *w, const struct dj_sentry_sight *sight)
+{
+    const struct dj_sentry_report *sentry = &sight->sentry;
+    dj_json_key(w, sentry->name);
+    dj_json_begin_object(w);
+    dj_json_key(w, "state");
+    dj_json_put_text(w, dj_breaker_state_text(sentry->state));
+    dj_json_member_u64(w, "since_ms", sentry->since_ms);
+    dj_json_member_u64(w, "calls", sentry->calls);
+    dj_json_member_u64(w, "failures", sentry->failures);
+    dj_json_member_u64(w, "refused", sentry->refused);
+    dj_json_member_u64(w, "retries", sentry->retries);
+    dj_json_member_u64(w, "opened", sentry->opened);
+    if (sentry->last_error[0]) {
+        dj_json_key(w, "last_error");
+        dj_json_put_text(w, sentry->last_error);
+    }
+    if (sight->is_tier) {
+        dj_json_key(w, "tier");
+        dj_json_put_text(w, sight->state);
+        dj_json_member_u64(w, "missed_puts", sight->missed_puts);
+        dj_json_member_u64(w, "missed_removes", sight->missed_removes);
+        dj_json_member_u64(w, "missed_reads", sight->missed_reads);
+        dj_json_member_u64(w, "replayed", sight->replayed);
+        dj_json_member_u64(w, "dropped", sight->dropped);
+    }
+    dj_json_end_object(w);
+}
+
+/* Of every dependency, or of the one that is named. */
+static void write_sights(struct dj_json_writer *w, const struct dj_sentry_board *board,
+                         const char *name)
+{
+    for (uint32_t i = 0; board && i < board->count; i++) {
+        struct dj_sentry_sight sight;
+        board->rows[i].look(board->rows[i].ctx, &sight);
+        if (!name || strcmp(sight.sentry.name, name) == 0)
+            write_sight(w, &sight);
+    }
+}
+
 static void write_figures(struct dj_json_writer *w, const struct health *health, const char *name,
                           const struct dj_engine_stats *stats)
 {
@@ -81,8 +154,6 @@ static void write_figures(struct dj_json_writer *w, const struct health *health,
     } else if (strcmp(name, "lmdb") == 0) {
         write_store(w, &stats->lmdb);
         dj_json_member_u64(w, "queued_writes", stats->lmdb.queued);
-    } else if (dj_level_bit(deja_slice_text(name)) & DJ_LEVELS_SHARED) {
-        write_shared(w, name, stats);
     } else if (strcmp(name, "vector_store") == 0) {
         dj_json_member_u64(w, "vectors", stats->vectors);
         dj_json_member_u64(w, "bytes", stats->vector_bytes);
@@ -95,6 +166,11 @@ static void write_figures(struct dj_json_writer *w, const struct health *health,
         dj_json_put_bool(w, true);
         dj_json_member_u64(w, "tenants_tracked", dj_telemetry_tenant_count(context->telemetry));
         dj_json_member_u64(w, "evictions", stats->memory.evictions);
+    } else if (strcmp(name, "circuit_breaker") == 0) {
+        write_sights(w, context->dependencies, NULL);
+    } else {
+        write_shared(w, name, stats);
+        write_sights(w, context->dependencies, name);
     }
 }
 
@@ -128,7 +204,7 @@ static void on_probed(void *ctx, const struct dj_probe *probe)
     struct dj_json_writer w = dj_json_writer(&body);
     enum dj_health verdict =
         atomic_load(&request->api->is_draining) ? DJ_HEALTH_UNHEALTHY : dj_probe_verdict(probe);
-    fill(probe, components);
+    fill(probe, request->api->proxy->dependencies, components);
     dj_json_begin_object(&w);
     dj_json_key(&w, "status");
     dj_json_put_text(&w, dj_health_text(verdict));

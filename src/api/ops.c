@@ -24,6 +24,7 @@ static void write_metrics(void *ctx, const struct dj_probe *probe)
             .volatile_met = context->volatiles ? dj_volatile_count(context->volatiles) : 0,
             .started_ms = request->api->started_ms,
             .is_lmdb_up = probe->levels[DJ_LEVEL_LMDB].health != DJ_HEALTH_UNHEALTHY,
+            .dependencies = context->dependencies,
             .is_degraded = dj_probe_verdict(probe) != DJ_HEALTH_HEALTHY,
         });
     dj_metrics_write(context->metrics, is_openmetrics, &body);

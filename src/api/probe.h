@@ -1,7 +1,8 @@
 /* api/probe.h - asks the parts that a daemon serves with, and says how they are.
  *
  *   memory          a look-up of a key that nobody has, timed
- *   each tier       the same, all the way down, at once
+ *   embedded tier   the same, past its filter
+ *   shared tiers    what their breakers say; and (only if asked for) the same look-up, at once
  *   embedder        (only if asked for) a word embedded on a worker, timed
  *   index           still loading: semantic hits are not whole yet
  *
@@ -30,14 +31,21 @@ struct dj_probe {
     enum dj_health embedder;
     double embedder_ms; /* < 0: not asked */
     enum dj_health index;
+    enum dj_health dependencies;  /* the worst of what is asked behind a breaker */
     struct dj_engine_stats stats; /* all tenants */
 };
 
 /* probe: borrowed until done returns. */
 typedef void dj_probe_done_fn(void *ctx, const struct dj_probe *probe);
 /* done runs exactly once, or the request was refused (out of memory). */
-void dj_probe_start(struct dj_request *request, bool is_embedder_asked, void *ctx,
+void dj_probe_start(struct dj_request *request, bool is_detailed, void *ctx,
                     dj_probe_done_fn *done);
+
+/* The tier of that name, as it is behind its breaker; false: it is not behind one. */
+bool dj_probe_find_tier(const struct dj_sentry_board *board, const char *name,
+                        struct dj_sentry_sight *out_sight);
+/* Of a dependency in that state: "up", "half_open", … (guarded/board.h). */
+enum dj_health dj_probe_rate_state(const char *state);
 
 /* The worst of the parts: never unhealthy. */
 enum dj_health dj_probe_verdict(const struct dj_probe *probe);

@@ -154,6 +154,9 @@ struct dj_tier_vector {
 bool dj_tier_put_behind(struct dj_engine *engine, struct dj_loop *loop, struct dj_tier_slot *slot,
                         struct dj_value *value, const struct dj_tier_vector *vector);
 
+/* The first tier that finds by meaning, and may be read now; NULL: none. */
+struct dj_tier_slot *dj_engine_searcher(struct dj_engine *engine, uint32_t skip, int64_t now_ms);
+
 struct dj_walk_options {
     struct dj_store_key key;
     uint32_t skip;

@@ -69,6 +69,17 @@ bool dj_tier_is_written(const struct dj_tier_slot *slot, const struct dj_entry *
            (slot->tier.kinds & DJ_TIER_KIND(entry->kind));
 }
 
+struct dj_tier_slot *dj_engine_searcher(struct dj_engine *engine, uint32_t skip, int64_t now_ms)
+{
+    for (uint32_t i = 0; i < engine->tier_count; i++) {
+        struct dj_tier_slot *slot = &engine->tiers[i];
+        if (slot->tier.store->ops->search && !(skip & slot->bit) &&
+            dj_engine_may_read(engine, slot, now_ms))
+            return slot;
+    }
+    return NULL;
+}
+
 void dj_engine_leave_loop(struct dj_engine *engine, struct dj_loop *loop)
 {
     for (uint32_t i = 0; i < engine->tier_count; i++) {

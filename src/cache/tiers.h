@@ -43,6 +43,7 @@ struct dj_tier {
     bool is_behind;           /* puts are not waited for */
     uint32_t soft_timeout_ms; /* of a read; 0: none */
     uint32_t kinds;           /* that may be put there; 0: all */
+    bool is_journaled;        /* what it missed is made good before it is read (store/guarded.h) */
 };
 
 #endif

@@ -290,7 +290,8 @@ static void note_removal(struct removal *removal, struct dj_tier_slot *slot,
 {
     if (status == DEJA_OK)
         return;
-    atomic_store(&slot->is_doubtful, true);
+    if (!slot->tier.is_journaled)
+        atomic_store(&slot->is_doubtful, true);
     if (removal->status == DEJA_OK)
         removal->status = status;
 }

@@ -331,6 +331,9 @@ static enum deja_status start_timers(struct dj_node *node)
 
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
+    enum deja_status status = dj_guards_make(daemon);
+    if (status != DEJA_OK)
+        return status;
     daemon->proxy = (struct dj_proxy_context){
         .engine = daemon->engine,
         .registry = daemon->registry,
@@ -343,6 +346,8 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .reads = daemon->reads,
         .outbounds = daemon->outbounds,
         .flights = daemon->flights,
+        .upstream = daemon->upstream,
+        .dependencies = &daemon->dependencies,
         .upstream_url = daemon->settings->upstream.url,
         .upstream_id = daemon->settings->upstream.url,
         .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
@@ -353,7 +358,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
     daemon->api.allowed_origins =
         (const char *const *)daemon->settings->server.allowed_origins.items;
     daemon->api.started_ms = dj_clock_now_ms();
-    enum deja_status status = dj_daemon_set_policy(daemon, daemon->settings);
+    status = dj_daemon_set_policy(daemon, daemon->settings);
     if (status == DEJA_OK)
         status = dj_idempotency_create(IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_BYTES_MAX,
                                        &daemon->api.idempotency);
@@ -423,6 +428,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
         dj_flights_destroy(daemon->nodes[i].flights);
         dj_loop_destroy(daemon->nodes[i].loop);
     }
+    dj_guards_end(daemon);
     dj_http_addresses_destroy(daemon->addresses);
     dj_idempotency_destroy(daemon->api.idempotency);
     dj_registry_destroy(daemon->registry);

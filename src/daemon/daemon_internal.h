@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "api/router.h"
+#include "daemon/guards.h"
 #include "daemon/settings.h"
 #include "daemon/tenants.h"
 #include "net/http_server.h"
@@ -51,7 +52,11 @@ struct dj_daemon {
     struct dj_http_addresses *addresses; /* of clients, all loops */
     _Atomic uint64_t bytes_in_flight;    /* of clients, all loops */
     uint32_t loop_count;
-    struct dj_store *lmdb; /* the engine's */
+    struct dj_store *lmdb; /* the engine's, as are the next */
+    struct dj_store *guarded[DJ_GUARDS_TIERS_MAX];
+    uint32_t guarded_count;
+    struct dj_upstream *upstream;
+    struct dj_sentry_board dependencies; /* all of these, to look at */
     struct dj_engine *engine;
     struct dj_tenant_root root;
     struct dj_tenants *tenants;

@@ -157,6 +157,7 @@ static void reload(struct dj_daemon *daemon)
         status = dj_daemon_set_policy(daemon, &settings);
     if (status == DEJA_OK) {
         log_kept(daemon, options);
+        dj_guards_reload(daemon, &settings);
         dj_log_set_level(daemon->log, settings.log.level);
         dj_daemon_set_snapshot(daemon, settings.snapshot_ms);
     }

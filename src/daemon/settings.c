@@ -110,7 +110,6 @@ static const struct dj_option table[] = {
 #include "daemon/settings_redis.def"
 #include "daemon/settings_postgres.def"
 #include "daemon/settings_s3.def"
-#include "daemon/settings_paths.def"
 #include "daemon/settings_guard.def"
     {"store.durability", DJ_OPTION_ENUM, "everysec", .choices = "os|everysec|always",
      AT(durability), .help = "When a write is confirmed: written, synced each second, or synced."},
@@ -208,11 +207,7 @@ static const struct dj_option table[] = {
 #define NOT_YET "not part of this version; remove it or say enabled: false"
 static const struct dj_reserved reserved[] = {
     {"l2", NOT_YET},
-    {"l3", NOT_YET},
     {"connection_pool", NOT_YET},
-    {"performance", NOT_YET},
-    {"circuit_breaker", NOT_YET},
-    {"retry", NOT_YET},
     {"warmup", NOT_YET},
     {"monitoring", NOT_YET},
     {"eviction", NOT_YET},

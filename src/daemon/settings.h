@@ -14,8 +14,8 @@
 #include "cache/key.h" /* dj_fold */
 #include "config/diagnostics.h"
 #include "config/options.h"
-#include "obs/log.h" /* dj_log_level, dj_log_format */
 #include "daemon/settings_tiers.h"
+#include "obs/log.h"    /* dj_log_level, dj_log_format */
 #include "store/lmdb.h" /* dj_durability */
 
 /* In the order of the option's choices. */
@@ -82,6 +82,8 @@ struct dj_settings {
         uint64_t bytes_max; /* 0: 10 GB or 20 % of the disk */
         uint32_t queue_max;
     } lmdb;
+    struct dj_settings_guard guard; /* circuit_breaker, retry, performance */
+    struct dj_settings_postgres postgres;
     enum dj_durability durability; /* store.durability */
     struct {
         bool is_enabled;

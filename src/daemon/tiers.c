@@ -1,6 +1,6 @@
 /* daemon/tiers.c - which tiers there are below memory, and what may go through each.
  *
- *   settings ── tier_<name>.c: the store, if it is configured ──> struct dj_tier ──> the engine
+ *   settings ── tier_<name>.c: the store, if it is configured ── guards.c ──> the engine
  *
  * Beside a shared tier the embedded one is off unless the settings say otherwise, and begins anew:
  * nothing tells this program yet what others have deleted while it did not run. The same holds the
@@ -28,7 +28,8 @@ static uint32_t kinds_of(const struct dj_text_list *texts)
         uint32_t bits;
     } kinds[] = {{"chat", DJ_TIER_KIND(DJ_ENTRY_CHAT)},
                  {"embedding", DJ_TIER_KIND(DJ_ENTRY_EMBEDDING)},
-                 {"api", DJ_TIER_KIND(DJ_ENTRY_API) | DJ_TIER_KIND(DJ_ENTRY_BYTES)}};
+                 {"api", DJ_TIER_KIND(DJ_ENTRY_API)},
+                 {"bytes", DJ_TIER_KIND(DJ_ENTRY_BYTES)}};
     uint32_t bits = 0;
     for (size_t i = 0; i < texts->count; i++)
         for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
@@ -44,9 +45,10 @@ enum deja_status dj_daemon_open_tiers(struct dj_daemon *daemon, struct dj_engine
     const struct {
         open_fn *open;
         const struct dj_settings_path *path;
-    } tiers[] = {{dj_tier_open_redis, &paths->redis},
-                 {dj_tier_open_postgres, &paths->postgres},
-                 {dj_tier_open_s3, &paths->s3}};
+        const struct dj_text_list *kinds;
+    } tiers[] = {{dj_tier_open_redis, &paths->redis, &paths->redis.kind_texts},
+                 {dj_tier_open_postgres, &paths->postgres, &daemon->settings->postgres.kinds},
+                 {dj_tier_open_s3, &paths->s3, &paths->s3.kind_texts}};
     for (size_t i = 0; i < sizeof tiers / sizeof *tiers; i++) {
         struct dj_store *store = NULL;
         enum deja_status status = tiers[i].open(daemon, &store, error);
@@ -54,12 +56,18 @@ enum deja_status dj_daemon_open_tiers(struct dj_daemon *daemon, struct dj_engine
             return status;
         if (!store)
             continue;
+        status = dj_guards_wrap(daemon, store, &store);
+        if (status != DEJA_OK) {
+            store->ops->close(store);
+            return deja_error_set(error, status, "a tier's breaker: %s", deja_status_text(status));
+        }
         options->tiers[options->tier_count++] =
             (struct dj_tier){.store = store,
+                             .is_journaled = true,
                              .is_read_only = tiers[i].path->is_read_only,
                              .is_behind = tiers[i].path->write == DJ_TIER_WRITE_BEHIND,
                              .soft_timeout_ms = (uint32_t)tiers[i].path->soft_timeout_ms,
-                             .kinds = kinds_of(&tiers[i].path->kind_texts)};
+                             .kinds = kinds_of(tiers[i].kinds)};
     }
     return DEJA_OK;
 }

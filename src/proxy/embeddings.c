@@ -392,6 +392,8 @@ static void ask_upstream(struct inputs *inputs)
     else if (ride->is_cacheable && !ride->knobs.is_bypass && !ride->knobs.is_no_read)
         ride->detail = "not-stored";
     struct dj_call *call = dj_call_create(ride->context);
+    if (call)
+        call->family = DJ_UPSTREAM_EMBEDDINGS;
     if (!call || fill_call(inputs, call) != DEJA_OK) {
         dj_call_destroy(call);
         ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");

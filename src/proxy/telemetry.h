@@ -21,6 +21,7 @@
 struct dj_telemetry;
 struct dj_engine;
 struct dj_recent;
+struct dj_sentry_board;
 
 enum dj_result {
     DJ_RESULT_HIT_EXACT,
@@ -143,7 +144,8 @@ struct dj_telemetry_now {
     uint64_t volatile_met;   /* misses caused by a time, date or id in a system prompt */
     int64_t started_ms;
     bool is_lmdb_up;
-    bool is_degraded; /* as /health says */
+    bool is_degraded;                           /* as /health says */
+    const struct dj_sentry_board *dependencies; /* NULL: none */
 };
 /* Sets sizes, entries, evictions, tiers, queues and the process, right before the metrics are
  * written. */

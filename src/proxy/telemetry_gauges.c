@@ -111,6 +111,45 @@ static void set_tiers(struct dj_telemetry *telemetry, struct dj_engine *engine, 
                            more_than(&telemetry->recovered_seen[1], stats.lmdb.dropped));
 }
 
+static void add_one(struct dj_telemetry *telemetry, enum family family, const char *label,
+                    uint64_t *seen, uint64_t sum)
+{
+    const char *const values[] = {label};
+    dj_series_add(dj_telemetry_series(telemetry, family, values), more_than(seen, sum));
+}
+
+static void set_missed(struct dj_telemetry *telemetry, const char *level, const char *kind,
+                       uint64_t count)
+{
+    const char *const values[] = {level, kind};
+    set(telemetry, FAMILY_MISSED, values, (double)count);
+}
+
+static void set_dependencies(struct dj_telemetry *telemetry, const struct dj_sentry_board *board)
+{
+    for (uint32_t i = 0; board && i < board->count; i++) {
+        struct dj_sentry_sight sight;
+        board->rows[i].look(board->rows[i].ctx, &sight);
+        const struct dj_sentry_report *sentry = &sight.sentry;
+        set_one(telemetry, FAMILY_CIRCUIT, sentry->name, sentry->state);
+        add_one(telemetry, FAMILY_CALLS_REFUSED, sentry->name, &telemetry->sentries_seen[i].refused,
+                sentry->refused + sentry->overflowed + sentry->expired);
+        add_one(telemetry, FAMILY_RETRIES, sentry->name, &telemetry->sentries_seen[i].retries,
+                sentry->retries);
+        if (!sight.is_tier)
+            continue;
+        set_one(telemetry, FAMILY_LEVEL_UP, sentry->name, strcmp(sight.state, "up") == 0 ? 1 : 0);
+        add_one(telemetry, FAMILY_CALLS_LATE, sentry->name, &telemetry->sentries_seen[i].late,
+                sentry->late);
+        set_missed(telemetry, sentry->name, "put", sight.missed_puts);
+        set_missed(telemetry, sentry->name, "remove", sight.missed_removes);
+        add_one(telemetry, FAMILY_REPLAYED, sentry->name, &telemetry->sentries_seen[i].replayed,
+                sight.replayed);
+        add_one(telemetry, FAMILY_MISSED_DROPPED, sentry->name,
+                &telemetry->sentries_seen[i].dropped, sight.dropped);
+    }
+}
+
 static double sum_of(series_slot *slots, size_t count)
 {
     double sum = 0;
@@ -204,6 +243,7 @@ void dj_telemetry_gauges(struct dj_telemetry *telemetry, struct dj_engine *engin
     pthread_mutex_lock(&telemetry->gauges_lock);
     set_tenants(telemetry, engine);
     set_tiers(telemetry, engine, now->is_lmdb_up);
+    set_dependencies(telemetry, now->dependencies);
     set_hit_rates(telemetry);
     set_process(telemetry, now->started_ms);
     set(telemetry, FAMILY_BUILD_INFO, build, 1);

@@ -421,10 +421,15 @@ static void on_connected(struct dj_redis_connection *connection)
     }
     if (redis->tls) {
         struct ssl_st *session = dj_tls_session_create(redis->tls, connection->node->address.host);
-        if (!session || redisInitiateSSL(connection->wire, session) != REDIS_OK) {
-            dj_tls_session_destroy(session);
+        if (!session) {
+            dj_redis_connection_fail(connection, DEJA_ERR_NOMEM, "out of memory");
+            return;
+        }
+        if (redisInitiateSSL(connection->wire, session) != REDIS_OK) {
+            const char *doubt = dj_tls_session_doubt(session);
             dj_redis_connection_fail(connection, DEJA_ERR_IO,
-                                     session ? connection->wire->errstr : "out of memory");
+                                     doubt ? doubt : connection->wire->errstr);
+            dj_tls_session_destroy(session);
             return;
         }
         connection->session = session;

@@ -9,6 +9,7 @@
 #include <deja/base.h>
 
 #include "config/command.h"
+#include "store/postgres.h"
 
 struct dj_doctor_flags {
     const char *server, *key, *smoke;
@@ -26,7 +27,8 @@ struct dj_doctor_facts {
     const char *ca_file;  /* NULL: the system's */
     bool is_secret_configured;
     uint32_t connections_max;
-    const char *server;   /* "http://127.0.0.1:7070", without trailing "/" */
+    const struct dj_postgres_options *postgres; /* NULL: no such tier */
+    const char *server;                         /* "http://127.0.0.1:7070", without trailing "/" */
     bool is_server_named; /* by a flag or the environment: then a daemon must answer there */
     const char *key;      /* or NULL */
 };

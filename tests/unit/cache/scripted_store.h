@@ -450,6 +450,8 @@ static inline struct dj_store *scripted_open(struct scripted *s, const char *lev
                                       .lock = scripted_lock,
                                       .unlock = scripted_unlock,
                                       .close = scripted_close};
+    if (strcmp(level, "postgres") == 0)
+        port->ops.search = scripted_search;
     if (is_authority) {
         port->ops.raise = scripted_raise;
         port->ops.pull = scripted_pull;

@@ -240,6 +240,43 @@ static void authority_that_forgot_is_told_again(void **state)
     two_close(&two);
 }
 
+static void rewording_is_found_by_a_tier_that_searches(void **state)
+{
+    (void)state;
+    struct two two;
+    two_open(&two);
+    struct dj_entry entry = entry_of(&two.node[0], tenant_a, 1, STORED);
+    assert_true(put(&two.node[0], &entry));
+    struct dj_fingerprint asked = question(tenant_a, 2, REWORDED);
+    memcpy(two.postgres.match.id, entry.id, sizeof entry.id);
+    memcpy(two.postgres.match.scope, entry.scope, sizeof entry.scope);
+    two.postgres.match.similarity = 0.97f;
+    expect_lookup(&two.node[1], &asked, DJ_HIT_SEMANTIC, "served");
+    assert_int_equal(two.postgres.searches, 1);
+    expect_lookup(&two.node[0], &asked, DJ_HIT_SEMANTIC, "served"); /* its own index knows */
+    assert_int_equal(two.postgres.searches, 1);
+    two.postgres.match.similarity = 0.5f;
+    expect_lookup(&two.node[1], &asked, DJ_HIT_NONE, "scope-empty");
+    two.postgres.failure = DEJA_ERR_IO;
+    expect_lookup(&two.node[1], &asked, DJ_HIT_NONE, "scope-empty");
+    two_close(&two);
+}
+
+static void neighbour_that_others_deleted_is_not_served(void **state)
+{
+    (void)state;
+    struct two two;
+    two_open(&two);
+    struct dj_entry entry = entry_of(&two.node[0], tenant_a, 1, STORED);
+    assert_true(put(&two.node[0], &entry));
+    struct dj_fingerprint asked = question(tenant_a, 2, REWORDED);
+    memcpy(two.postgres.match.id, entry.id, sizeof entry.id);
+    two.postgres.match.similarity = 0.97f;
+    assert_int_equal(change(&two.node[0], &entry, NULL, start_remove), 1);
+    expect_lookup(&two.node[1], &asked, DJ_HIT_NONE, NULL);
+    two_close(&two);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +289,8 @@ int main(void)
         cmocka_unit_test(fill_that_began_before_a_raise_is_stored_nowhere),
         cmocka_unit_test(authority_is_not_believed_after_a_pull_that_failed),
         cmocka_unit_test(authority_that_forgot_is_told_again),
+        cmocka_unit_test(rewording_is_found_by_a_tier_that_searches),
+        cmocka_unit_test(neighbour_that_others_deleted_is_not_served),
     };
     return RUN_TESTS(tests);
 }
