@@ -461,7 +461,9 @@ static bool pause_upstream(struct dj_call *call, enum deja_status status)
             policy->total_timeout_ms > elapsed_ms ? policy->total_timeout_ms - elapsed_ms : 0,
     };
     uint64_t pause_ms = 0;
-    if (call->head.status || call->is_store_lost || atomic_load(&context->is_stopping) ||
+    bool has_stale = call->stale != NULL; /* nobody has to wait for another try */
+    if (has_stale || call->head.status || call->is_store_lost ||
+        atomic_load(&context->is_stopping) ||
         !dj_upstream_may_retry(context->upstream, call->family, &again, &pause_ms) ||
         dj_timer_create(call->home, call, on_paused, &call->pause) != DEJA_OK)
         return false;
