@@ -87,9 +87,28 @@ static void write_store(struct dj_json_writer *w, const struct dj_store_stats *s
     dj_json_member_u64(w, "bytes_max", stats->bytes_max);
 }
 
+/* What this program knows of what others made void. */
+static void write_generations(struct dj_json_writer *w, const struct dj_authority_stats *authority)
+{
+    dj_json_key(w, "generations");
+    dj_json_begin_object(w);
+    dj_json_key(w, "age_ms");
+    if (authority->age_ms >= 0)
+        dj_json_put_i64(w, authority->age_ms);
+    else
+        dj_json_put_null(w); /* nothing of any tier below memory is read yet */
+    dj_json_key(w, "failing");
+    dj_json_put_bool(w, authority->is_failing);
+    dj_json_member_u64(w, "unconfirmed", authority->held);
+    dj_json_member_u64(w, "losses", authority->losses);
+    dj_json_end_object(w);
+}
+
 static void write_shared(struct dj_json_writer *w, const char *name,
                          const struct dj_engine_stats *stats)
 {
+    if (stats->authority.level && strcmp(stats->authority.level, name) == 0)
+        write_generations(w, &stats->authority);
     for (uint32_t i = 0; i < stats->tier_count; i++) {
         const struct dj_tier_stats *tier = &stats->tiers[i];
         if (strcmp(tier->level, name) != 0)

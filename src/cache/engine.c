@@ -391,8 +391,10 @@ void dj_engine_stats(struct dj_engine *engine, const uint8_t *tenant,
 {
     *out_stats = (struct dj_engine_stats){0};
     engine->options.memory->ops->stats(engine->options.memory, tenant, &out_stats->memory);
-    for (uint32_t i = 0; i < engine->tier_count; i++)
+    for (uint32_t i = 0; i < engine->tier_count; i++) {
         tier_stats(&engine->tiers[i], tenant, &out_stats->tiers[i]);
+        out_stats->tiers[i].place = dj_engine_level(engine, i);
+    }
     out_stats->tier_count = engine->tier_count;
     authority_stats(engine, &out_stats->authority);
     if (engine->options.lmdb) {

@@ -343,6 +343,7 @@ uint32_t dj_engine_pending(const struct dj_engine *engine);
 
 struct dj_tier_stats {
     const char *level;
+    enum dj_level place;
     bool is_read_only;
     uint32_t behind;  /* puts under way that nobody waits for */
     uint64_t dropped; /* of those: not kept */

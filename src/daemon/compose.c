@@ -154,7 +154,7 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                    .ttl_jitter = settings->ttl.jitter},
     };
     enum deja_status status = dj_daemon_open_tiers(daemon, &assembly.engine, error);
-    bool is_shared = assembly.engine.tier_count > 0;
+    bool is_shared = dj_daemon_is_shared(&assembly.engine);
     if (is_shared)
         assembly.memory.ttl_ms = settings->l1.default_ttl_ms;
     if (status == DEJA_OK)

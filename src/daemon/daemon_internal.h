@@ -105,6 +105,8 @@ enum deja_status dj_tier_open_s3(struct dj_daemon *daemon, struct dj_store **out
  */
 enum deja_status dj_daemon_open_tiers(struct dj_daemon *daemon, struct dj_engine_options *options,
                                       struct deja_error *error) DEJA_NODISCARD;
+/* Do other programs see what is written there, and say what they made void? */
+bool dj_daemon_is_shared(const struct dj_engine_options *options);
 /* Is there an embedded tier beside them, and may what it kept be believed? */
 enum deja_status dj_daemon_place_lmdb(struct dj_daemon *daemon, bool is_shared,
                                       struct dj_lmdb_options *options,

@@ -2,6 +2,7 @@
  *
  *   settings ── tier_<name>.c: the store, if it is configured ── guards.c ──> the engine
  *
+ * A tier is shared if it keeps generations: a bucket alone is this program's own cold storage.
  * Beside a shared tier the embedded one is off unless the settings say otherwise, and begins anew:
  * nothing tells this program yet what others have deleted while it did not run. The same holds the
  * first time after it was alone again; a mark in the data directory remembers.
@@ -82,6 +83,14 @@ static char *mark_path(const struct dj_daemon *daemon)
         return path.data;
     dj_buf_fini(&path);
     return NULL;
+}
+
+bool dj_daemon_is_shared(const struct dj_engine_options *options)
+{
+    for (uint32_t i = 0; i < options->tier_count; i++)
+        if (options->tiers[i].store->ops->raise)
+            return true;
+    return false;
 }
 
 enum deja_status dj_daemon_place_lmdb(struct dj_daemon *daemon, bool is_shared,

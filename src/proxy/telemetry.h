@@ -10,6 +10,7 @@
 
 #include <deja/base.h>
 
+#include "cache/tiers.h"
 #include "obs/log.h"
 #include "obs/metrics.h"
 #include "proto/record.h"
@@ -159,8 +160,7 @@ uint32_t dj_telemetry_tenant_count(struct dj_telemetry *telemetry);
 struct dj_telemetry_totals {
     uint64_t requests;
     uint64_t results[DJ_RESULT_COUNT];
-    uint64_t memory_hits; /* of the hits: where the answer was */
-    uint64_t lmdb_hits;
+    uint64_t level_hits[DJ_LEVEL_COUNT]; /* of the hits: where the answer was */
     uint64_t saved_input_tokens;
     uint64_t saved_output_tokens;
     double saved_seconds;

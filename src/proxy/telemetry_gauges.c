@@ -35,10 +35,13 @@ static void set_tenant(struct dj_telemetry *telemetry, struct labels *labels,
                        const struct dj_engine_stats *stats)
 {
     const char *const values[] = {labels->tenant};
-    set(telemetry, FAMILY_SIZE, values, (double)(stats->memory.bytes + stats->lmdb.bytes));
+    uint64_t bytes = stats->memory.bytes;
     set_level(telemetry, labels->tenant, "memory", &stats->memory);
-    if (stats->has_lmdb)
-        set_level(telemetry, labels->tenant, "lmdb", &stats->lmdb);
+    for (uint32_t i = 0; i < stats->tier_count; i++) {
+        bytes += stats->tiers[i].store.bytes;
+        set_level(telemetry, labels->tenant, stats->tiers[i].level, &stats->tiers[i].store);
+    }
+    set(telemetry, FAMILY_SIZE, values, (double)bytes);
     /* A counter that only appears with its first event has no rate for it. */
     static const char *const reasons[] = {"size", "tenant_limit", "ttl"};
     for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {
@@ -70,7 +73,8 @@ static void set_tenants(struct dj_telemetry *telemetry, struct dj_engine *engine
         dj_engine_stats(engine, tenant->id, &stats);
         set_tenant(telemetry, tenant->labels, &stats);
         subtract(&rest.memory, &stats.memory);
-        subtract(&rest.lmdb, &stats.lmdb);
+        for (uint32_t k = 0; k < rest.tier_count; k++)
+            subtract(&rest.tiers[k].store, &stats.tiers[k].store);
     }
     set_tenant(telemetry, &telemetry->other_labels, &rest);
 }

@@ -92,8 +92,7 @@ struct tenant {
     uint8_t id[DJ_ID_BYTES];
     struct labels *labels; /* owned, or that of "other" */
     _Atomic uint64_t results[DJ_RESULT_COUNT];
-    _Atomic uint64_t memory_hits;
-    _Atomic uint64_t lmdb_hits;
+    _Atomic uint64_t level_hits[DJ_LEVEL_COUNT];
     _Atomic uint64_t saved_input_tokens;
     _Atomic uint64_t saved_output_tokens;
     _Atomic uint64_t saved_ms;

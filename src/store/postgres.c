@@ -47,6 +47,7 @@ void dj_pg_call_destroy(struct dj_pg_call *call)
     dj_free(call->embedder_id);
     dj_buf_fini(&call->params.bytes);
     dj_buf_fini(&call->sql);
+    dj_buf_fini(&call->counters);
     dj_free(call);
 }
 
@@ -60,6 +61,10 @@ static void tell(void *ctx)
         call->got(call->ctx, call->status, value);
     } else if (call->searched) {
         call->searched(call->ctx, call->status, call->matches, call->match_count);
+    } else if (call->raised) {
+        call->raised(call->ctx, call->status, call->status == DEJA_OK ? call->count : 0);
+    } else if (call->pulled) {
+        dj_pg_tell_pulled(call);
     } else {
         call->done(call->ctx, call->status, call->status == DEJA_OK ? call->count : 0);
     }

@@ -407,6 +407,8 @@ const struct dj_store_ops dj_pg_ops = {
     .keep_access = keep_access,
     .scan_access = dj_pg_scan_access,
     .search = search,
+    .raise = dj_pg_raise,
+    .pull = dj_pg_pull,
     .evict = evict,
     .close = dj_pg_close,
 };

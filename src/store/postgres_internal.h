@@ -4,6 +4,7 @@
  *   postgres_link.c    one connection in pipeline mode   postgres_replies.c  rows into answers
  *   postgres_sync.c    a connection for tools: blocking  postgres_upkeep.c   the second thread
  *   postgres_schema.c  migrations                        postgres_admin.c    lists, indexes
+ *   postgres_shared.c  generations
  *
  *   loop r --post--> pg loop: waiting --send--> link.in_flight --rows--> --post--> loop r: callback
  *
@@ -48,6 +49,8 @@ enum dj_pg_statement {
     DJ_PG_ADD_ACCESS,
     DJ_PG_KEEP_TENANTS,
     DJ_PG_EVICT,
+    DJ_PG_RAISE,
+    DJ_PG_PULL,
     DJ_PG_STATEMENT_COUNT,
     DJ_PG_ANN /* not prepared: the index's condition is part of its text */
 };
@@ -120,11 +123,16 @@ struct dj_pg_call {
     uint8_t scope[DJ_ID_BYTES];
     double threshold;
     uint64_t bytes_wanted; /* evict */
-    uint64_t count;        /* removed, or rows of a step */
+    uint64_t count; /* removed, or rows of a step; raise: the counter; pull: the last place */
+    uint64_t since; /* pull: the place seen last */
+    struct dj_buf counters; /* pull: what came */
     void *ctx;
     dj_store_got_fn *got;
     dj_store_done_fn *done;
     dj_store_searched_fn *searched;
+    dj_store_raised_fn *raised;
+    dj_store_generation_fn *each;
+    dj_store_pulled_fn *pulled;
 };
 
 enum dj_pg_link_state {
@@ -225,6 +233,15 @@ void dj_pg_params_evict(struct dj_pg_call *call);
 dj_pg_reply_fn dj_pg_on_got, dj_pg_on_probed, dj_pg_on_done, dj_pg_on_listed, dj_pg_on_exact,
     dj_pg_on_ann, dj_pg_on_cleared, dj_pg_on_evicted;
 struct dj_pg_field dj_pg_field(const PGresult *result, int row, int column);
+
+/* postgres_shared.c */
+enum deja_status dj_pg_raise(struct dj_store *store, struct dj_loop *loop,
+                             const uint8_t tenant[DJ_ID_BYTES], struct deja_slice tag, void *ctx,
+                             dj_store_raised_fn *raised) DEJA_NODISCARD;
+enum deja_status dj_pg_pull(struct dj_store *store, struct dj_loop *loop, uint64_t since, void *ctx,
+                            dj_store_generation_fn *each,
+                            dj_store_pulled_fn *pulled) DEJA_NODISCARD;
+void dj_pg_tell_pulled(struct dj_pg_call *call); /* the caller's loop */
 
 /* postgres_search.c */
 /* What an ANN index of so many dimensions is over: "vector", "halfvec"; NULL: there is none. */

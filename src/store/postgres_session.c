@@ -101,8 +101,9 @@ enum deja_status dj_pg_check_schema(enum dj_postgres_schema schema, uint32_t ver
     case DJ_POSTGRES_SCHEMA_NEWER:
         break;
     }
-    return deja_error_set(error, DEJA_ERR_MISMATCH,
-                          "PostgreSQL: the schema is at version %u and this program knows %u; "
-                          "install a newer Deja here, or run with the newer one: deja migrate down --to %u",
-                          version, dj_pg_migration_count, dj_pg_migration_count);
+    return deja_error_set(
+        error, DEJA_ERR_MISMATCH,
+        "PostgreSQL: the schema is at version %u and this program knows %u; "
+        "install a newer Deja here, or run with the newer one: deja migrate down --to %u",
+        version, dj_pg_migration_count, dj_pg_migration_count);
 }

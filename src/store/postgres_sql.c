@@ -120,5 +120,20 @@ const char *const dj_pg_sql[DJ_PG_STATEMENT_COUNT] = {
         " gone AS (DELETE FROM cache_metadata WHERE id = ANY (ARRAY(SELECT id FROM old"
         " WHERE before < $2::bigint)) RETURNING octets)"
         " SELECT count(*), coalesce(sum(octets), 0)::bigint FROM gone",
+    /* tenant, tag. The time in ms: a database that lost its counters gives none out again. */
+    [DJ_PG_RAISE] =
+        "INSERT INTO generations AS g (tenant, tag, generation, sequence) VALUES ($1::uuid,"
+        " $2::bytea, (extract(epoch FROM clock_timestamp()) * 1000)::bigint,"
+        " greatest((SELECT coalesce(max(sequence), 0) + 1 FROM generations),"
+        " (extract(epoch FROM clock_timestamp()) * 1000)::bigint))"
+        " ON CONFLICT (tenant, tag) DO UPDATE SET generation ="
+        " greatest(g.generation + 1, excluded.generation), sequence = excluded.sequence"
+        " RETURNING generation",
+    /* place seen last, rows at most. A place above the last one is of another life: all, then. */
+    [DJ_PG_PULL] =
+        "WITH last AS MATERIALIZED (SELECT coalesce(max(sequence), 0) AS s FROM generations)"
+        " SELECT last.s, g.tenant, g.tag, g.generation, g.sequence FROM last LEFT JOIN"
+        " (SELECT * FROM generations, last WHERE sequence > CASE WHEN $1::bigint > last.s THEN 0"
+        " ELSE $1::bigint END ORDER BY sequence LIMIT $2::bigint) g ON true ORDER BY g.sequence",
 };
 /* clang-format on */

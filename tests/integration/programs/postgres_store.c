@@ -573,19 +573,371 @@ static void recall_at_10_is_at_least_0_95_for_small_and_large_tenants(void **sta
     destroy(&fixture);
 }
 
-/* --migrate N: without the program's own command. */
-static int migrate(const char *text)
+/* ---- access, eviction, tenants ---- */
+
+static struct dj_store_access access_of(uint32_t tenant, uint32_t id, uint64_t hits,
+                                        int64_t last_ms)
 {
-    struct dj_postgres_options options = default_options();
-    struct dj_postgres *tool = NULL;
+    struct dj_store_access row = {.key = key_of(tenant, id), .hits = hits, .last_ms = last_ms};
+    return row;
+}
+
+struct seen {
+    uint64_t hits[10];
+    uint64_t tenant_hits, verdicts;
+    uint32_t rows;
+};
+
+static bool on_access(void *ctx, const struct dj_store_access *row)
+{
+    struct seen *seen = ctx;
+    uint32_t id;
+    memcpy(&id, row->key.id, sizeof id);
+    seen->rows++;
+    if (id == 0) {
+        seen->tenant_hits = row->hits;
+        seen->verdicts = row->verdicts;
+    } else if (id < 10) {
+        seen->hits[id] = row->hits;
+    }
+    return true;
+}
+
+/* Best effort and nobody is told: asked again until it is there. */
+static struct seen scan_until(struct fixture *fixture, uint64_t hits_of_1)
+{
+    for (;;) {
+        struct seen seen = {.rows = 0};
+        assert_int_equal(fixture->store->ops->scan_access(fixture->store, &seen, on_access),
+                         DEJA_OK);
+        if (seen.hits[1] == hits_of_1)
+            return seen;
+    }
+}
+
+static void access_statistics_are_kept_and_added_to(void **state)
+{
+    struct fixture fixture;
+    int64_t now_ms = dj_clock_now_ms();
+    (void)state;
+    create(&fixture);
+    assert_int_equal(put(&fixture, value_of(1, 1, 1, "one")), DEJA_OK);
+    assert_int_equal(put(&fixture, value_of(1, 2, 1, "two")), DEJA_OK);
+    struct dj_store_access tenant = access_of(1, 0, 12, now_ms);
+    tenant.verdicts = 3;
+    const struct dj_store_access rows[] = {tenant, access_of(1, 2, 2, now_ms),
+                                           access_of(1, 9, 9, now_ms), /* not there */
+                                           access_of(1, 1, 10, now_ms)};
+    assert_int_equal(fixture.store->ops->keep_access(fixture.store, rows, 4), DEJA_OK);
+    struct seen seen = scan_until(&fixture, 10);
+    assert_int_equal(seen.hits[2], 2);
+    const struct dj_store_access more[] = {access_of(1, 1, 5, now_ms), access_of(1, 1, 5, now_ms)};
+    assert_int_equal(dj_postgres_add_access(fixture.store, more, 2), DEJA_OK);
+    seen = scan_until(&fixture, 20);
+    assert_int_equal(seen.tenant_hits, 12);
+    assert_int_equal(seen.verdicts, 3);
+    assert_int_equal(seen.rows, 3);
+    destroy(&fixture);
+}
+
+struct evicting {
+    struct fixture *fixture;
+    const uint8_t *tenant;
+    uint64_t bytes, count;
+    struct dj_task task;
+    bool is_done;
+    enum deja_status status;
+    pthread_mutex_t mutex;
+    pthread_cond_t cond;
+};
+
+static void on_evicted(void *ctx, enum deja_status status, uint64_t count)
+{
+    struct evicting *evicting = ctx;
+    pthread_mutex_lock(&evicting->mutex);
+    evicting->status = status;
+    evicting->count = count;
+    evicting->is_done = true;
+    pthread_cond_signal(&evicting->cond);
+    pthread_mutex_unlock(&evicting->mutex);
+}
+
+static void run_evict(void *ctx)
+{
+    struct evicting *evicting = ctx;
+    struct dj_store *store = evicting->fixture->store;
+    assert_int_equal(store->ops->evict(store, loop_of(evicting->fixture), evicting->tenant,
+                                       evicting->bytes, evicting, on_evicted),
+                     DEJA_OK);
+}
+
+static uint64_t evict(struct fixture *fixture, const uint8_t *tenant, uint64_t bytes)
+{
+    struct evicting evicting = {.fixture = fixture, .tenant = tenant, .bytes = bytes};
+    pthread_mutex_init(&evicting.mutex, NULL);
+    pthread_cond_init(&evicting.cond, NULL);
+    evicting.task = (struct dj_task){.run = run_evict, .ctx = &evicting};
+    dj_loop_post(loop_of(fixture), &evicting.task);
+    pthread_mutex_lock(&evicting.mutex);
+    while (!evicting.is_done)
+        pthread_cond_wait(&evicting.cond, &evicting.mutex);
+    pthread_mutex_unlock(&evicting.mutex);
+    assert_int_equal(evicting.status, DEJA_OK);
+    return evicting.count;
+}
+
+struct listing {
+    uint32_t ids[16];
+    uint64_t bytes;
+    uint32_t count, tenants;
+};
+
+static bool on_lru(void *ctx, const struct dj_postgres_entry *row)
+{
+    struct listing *listing = ctx;
+    memcpy(&listing->ids[listing->count], row->key.id, sizeof listing->ids[0]);
+    listing->bytes = row->bytes;
+    return ++listing->count < 16;
+}
+
+static bool on_tenant(void *ctx, const struct dj_postgres_tenant *row)
+{
+    struct listing *listing = ctx;
+    listing->tenants++;
+    listing->count += (uint32_t)row->entries;
+    return true;
+}
+
+static void eviction_takes_the_least_recently_used_of_the_tenant(void **state)
+{
+    struct fixture fixture;
+    struct listing listing = {.count = 0};
+    struct deja_error error;
+    int64_t now_ms = dj_clock_now_ms();
+    const struct dj_store_key tenant = key_of(1, 0);
+    (void)state;
+    create(&fixture);
+    for (uint32_t id = 1; id <= 4; id++) {
+        assert_int_equal(put(&fixture, value_of(1, id, 1, "body")), DEJA_OK);
+        assert_int_equal(put(&fixture, value_of(2, id, 1, "body")), DEJA_OK);
+    }
+    const struct dj_store_access rows[] = {access_of(1, 1, 1, now_ms + 4000), /* the latest */
+                                           access_of(1, 3, 1, now_ms + 3000)};
+    assert_int_equal(fixture.store->ops->keep_access(fixture.store, rows, 2), DEJA_OK);
+    scan_until(&fixture, 1);
+    assert_int_equal(dj_postgres_lru(fixture.tool, tenant.tenant, 16, &listing, on_lru, &error),
+                     DEJA_OK);
+    assert_int_equal(listing.count, 4);
+    assert_int_equal(listing.ids[2], 3);
+    assert_int_equal(listing.ids[3], 1);
+    assert_int_equal(evict(&fixture, tenant.tenant, listing.bytes + 1), 2);
+    assert_true(is_miss(&fixture, 1, 2) && is_miss(&fixture, 1, 4));
+    assert_true(has(&fixture, 1, 1, "body") && has(&fixture, 1, 3, "body"));
+    assert_true(has(&fixture, 2, 1, "body"));
+    listing = (struct listing){.count = 0};
+    assert_int_equal(dj_postgres_tenants(fixture.tool, 100, &listing, on_tenant, &error), DEJA_OK);
+    assert_int_equal(listing.tenants, 2);
+    assert_int_equal(listing.count, 6);
+    assert_int_equal(evict(&fixture, NULL, UINT64_MAX), 6);
+    destroy(&fixture);
+}
+
+static void statistics_and_the_sweep_come_by_themselves(void **state)
+{
+    struct fixture fixture;
+    struct dj_store_stats stats;
+    const struct dj_store_key tenant = key_of(1, 0);
+    (void)state;
+    create(&fixture);
+    assert_int_equal(put(&fixture, value_of(1, 1, 1, "body")), DEJA_OK);
+    assert_int_equal(put(&fixture, value_until(1, 2, dj_clock_now_ms() + 1, 0)), DEJA_OK);
+    do { /* the upkeep of this test goes round five times a second */
+        usleep(10000);
+        fixture.store->ops->stats(fixture.store, tenant.tenant, &stats);
+    } while (stats.entries != 1);
+    assert_true(stats.bytes > 0);
+    do {
+        usleep(10000);
+        fixture.store->ops->stats(fixture.store, NULL, &stats);
+    } while (stats.expired != 1);
+    assert_int_equal(stats.queued, 0);
+    destroy(&fixture);
+}
+
+static bool on_vector(void *ctx, const struct dj_store_key *key, const uint8_t scope[DJ_ID_BYTES],
+                      struct deja_slice embedder_id, const float *vector, uint32_t dim,
+                      int64_t expires_ms)
+{
+    uint32_t *count = ctx;
+    (void)key;
+    (void)expires_ms;
+    assert_int_equal(scope[0], 1 + *count);
+    assert_true(deja_slice_is_equal(embedder_id, deja_slice_text("e")));
+    assert_int_equal(dim, 3 + *count);
+    assert_true(fabsf(vector[2] - 0.5F) < 1e-6F);
+    return ++*count < 3;
+}
+
+static void vectors_of_any_dimension_are_kept_and_scanned(void **state)
+{
+    struct fixture fixture;
+    float vector[4096] = {0.1F, -2.0F, 0.5F};
+    uint32_t count = 0;
+    (void)state;
+    create(&fixture);
+    for (uint32_t i = 0; i < 5; i++) {
+        struct dj_value *value = NULL;
+        struct dj_entry entry = entry_of(1, i + 1, 1, "body");
+        memset(entry.scope, (int)i + 1, sizeof entry.scope);
+        entry.embedder_id = deja_slice_text("e");
+        assert_int_equal(dj_value_create(&entry, &value), DEJA_OK);
+        struct call call = {.store = fixture.store,
+                            .loop = loop_of(&fixture),
+                            .kind = CALL_PUT,
+                            .value = value,
+                            .vector = vector,
+                            .dim = i == 4 ? 4096 : i + 3};
+        call_wait(&call);
+        assert_int_equal(call.status, DEJA_OK);
+        dj_value_unref(value);
+    }
+    assert_int_equal(fixture.store->ops->scan_vectors(fixture.store, &count, on_vector), DEJA_OK);
+    assert_int_equal(count, 3);
+    struct searching searching = {.fixture = &fixture,
+                                  .search = {.embedder_id = deja_slice_text("e"),
+                                             .vector = vector,
+                                             .dim = 4096,
+                                             .limit = 5,
+                                             .threshold = 0.9}};
+    memcpy(searching.search.tenant, key_of(1, 0).tenant, DJ_ID_BYTES);
+    search(&searching);
+    assert_int_equal(searching.count, 1);
+    assert_true(searching.matches[0].similarity > 0.9999F);
+    searching.search.embedder_id = deja_slice_text("another");
+    search(&searching);
+    assert_int_equal(searching.count, 0);
+    destroy(&fixture);
+}
+
+/* ---- servers that are not as they should be: each has what it needs around it ---- */
+
+static enum deja_status get_status(struct fixture *fixture, uint32_t id)
+{
+    struct call call = {
+        .store = fixture->store, .loop = loop_of(fixture), .kind = CALL_GET, .key = key_of(1, id)};
+    call_wait(&call);
+    assert_true(call.status != DEJA_OK || call.value == NULL ||
+                dj_value_entry(call.value)->version > 0);
+    if (call.status == DEJA_OK)
+        dj_value_unref(call.value);
+    return call.status;
+}
+
+static void create_alone(struct fixture *fixture, struct dj_postgres_options options)
+{
     struct deja_error error = {{0}};
-    enum deja_status status = dj_postgres_connect(&options, &tool, &error);
-    if (status == DEJA_OK)
-        status = dj_postgres_migrate(tool, (uint32_t)(text[0] - '0'), NULL, NULL, &error);
-    dj_postgres_disconnect(tool);
-    if (status != DEJA_OK)
-        fprintf(stderr, "%s\n", error.message);
-    return status == DEJA_OK ? 0 : 1;
+    *fixture = (struct fixture){.options = options};
+    loops_create(&fixture->loops, 2);
+    assert_int_equal(dj_postgres_open(&fixture->options, &fixture->store, &error), DEJA_OK);
+    loops_start(&fixture->loops);
+}
+
+static void want(const char *what)
+{
+    char line[16];
+    printf("want: %s\n", what);
+    fflush(stdout);
+    assert_non_null(fgets(line, sizeof line, stdin));
+}
+
+static void server_of_no_use_is_an_error_within_bounds(void **state)
+{
+    struct fixture fixture;
+    struct deja_error trouble;
+    struct dj_postgres_options options = default_options();
+    (void)state;
+    options.connect_timeout_ms = 1500;
+    options.timeout_ms = 1500;
+    options.record_bytes_max = 1 << 20;
+    create_alone(&fixture, options);
+    for (uint32_t i = 0; i < 5; i++)
+        assert_true(get_status(&fixture, i) != DEJA_OK);
+    assert_int_equal(put(&fixture, value_of(1, 1, 1, "body")) == DEJA_OK, false);
+    dj_postgres_trouble(fixture.store, &trouble);
+    assert_true(trouble.message[0] != '\0');
+    destroy(&fixture);
+}
+
+static void server_without_the_schema_is_told_with_what_to_run(void **state)
+{
+    struct fixture fixture;
+    struct deja_error trouble;
+    (void)state;
+    create_alone(&fixture, default_options());
+    assert_true(get_status(&fixture, 1) != DEJA_OK);
+    dj_postgres_trouble(fixture.store, &trouble);
+    assert_non_null(strstr(trouble.message, "deja migrate"));
+    destroy(&fixture);
+}
+
+static void server_with_damaged_records_gives_misses(void **state)
+{
+    struct fixture fixture;
+    struct dj_store_stats stats;
+    struct dj_store_page page = {.count = 0};
+    (void)state;
+    create(&fixture);
+    for (uint32_t id = 0; id < 3; id++)
+        assert_true(is_miss(&fixture, 2, id));
+    while (!page.is_last) {
+        struct call call = {.store = fixture.store,
+                            .loop = loop_of(&fixture),
+                            .kind = CALL_LIST,
+                            .key = key_of(2, 0),
+                            .page = &page};
+        call_wait(&call);
+        assert_int_equal(call.status, DEJA_OK);
+        assert_int_equal(page.count, 0);
+    }
+    fixture.store->ops->stats(fixture.store, NULL, &stats);
+    assert_true(stats.corrupt >= 300 - 3);
+    destroy(&fixture);
+}
+
+static void server_dies_and_comes_back(void **state)
+{
+    struct fixture fixture;
+    struct dj_postgres_options options = default_options();
+    (void)state;
+    options.is_sync = true;
+    create_alone(&fixture, options);
+    assert_int_equal(put(&fixture, value_of(1, 1, 1, "body")), DEJA_OK);
+    want("kill");
+    assert_true(get_status(&fixture, 1) != DEJA_OK);
+    want("start");
+    while (get_status(&fixture, 1) != DEJA_OK) /* the pause between attempts is 2 s at most */
+        usleep(20000);
+    assert_true(has(&fixture, 1, 1, "body"));
+    destroy(&fixture);
+}
+
+static void server_stands_still(void **state)
+{
+    struct fixture fixture;
+    struct dj_postgres_options options = default_options();
+    (void)state;
+    options.connect_timeout_ms = 500;
+    options.timeout_ms = 500;
+    create_alone(&fixture, options);
+    assert_int_equal(put(&fixture, value_of(1, 2, 1, "body")), DEJA_OK);
+    want("pause");
+    assert_int_equal(get_status(&fixture, 2), DEJA_ERR_TIMEOUT);
+    assert_true(get_status(&fixture, 2) != DEJA_OK);
+    want("resume");
+    while (get_status(&fixture, 2) != DEJA_OK)
+        usleep(20000);
+    assert_true(has(&fixture, 1, 2, "body"));
+    destroy(&fixture);
 }
 
 int main(int argc, char **argv)
@@ -599,10 +951,17 @@ int main(int argc, char **argv)
         cmocka_unit_test(all_fields_come_back),
         cmocka_unit_test(list_meets_each_entry_of_the_tenant_once),
         cmocka_unit_test(large_values_are_kept_up_to_the_bound),
+        cmocka_unit_test(access_statistics_are_kept_and_added_to),
+        cmocka_unit_test(eviction_takes_the_least_recently_used_of_the_tenant),
+        cmocka_unit_test(statistics_and_the_sweep_come_by_themselves),
+        cmocka_unit_test(vectors_of_any_dimension_are_kept_and_scanned),
+        cmocka_unit_test(server_of_no_use_is_an_error_within_bounds),
+        cmocka_unit_test(server_without_the_schema_is_told_with_what_to_run),
+        cmocka_unit_test(server_with_damaged_records_gives_misses),
+        cmocka_unit_test(server_dies_and_comes_back),
+        cmocka_unit_test(server_stands_still),
         cmocka_unit_test(recall_at_10_is_at_least_0_95_for_small_and_large_tenants),
     };
-    if (argc > 2)
-        return migrate(argv[2]);
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     return RUN_TESTS(tests);
