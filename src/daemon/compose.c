@@ -192,6 +192,8 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
         .stale_revalidate_ms = settings->ttl.stale_revalidate_ms,
         .stale_error_ms = settings->ttl.stale_error_ms,
         .is_early_refresh = settings->proxy.early_refresh,
+        .stores_max = settings->proxy.stores_max,
+        .store_bytes_max = settings->proxy.store_bytes_max,
         .peer_wait_ms = (uint32_t)settings->proxy.peer_wait_ms,
         .refreshes_max = settings->proxy.refreshes_max,
         .record_bytes_max = settings->proxy.record_bytes_max,

@@ -176,6 +176,10 @@ static const struct dj_option table[] = {
              "waits for it."},
     {"proxy.max_refreshes", DJ_OPTION_INT, "32", 0, 1024, AT(proxy.refreshes_max), RELOADS,
      .help = "Answers made anew behind the scenes at the same time; 0: none."},
+    {"proxy.max_stores", DJ_OPTION_INT, "16384", 1, 1000000, AT(proxy.stores_max), RELOADS,
+     .help = "Answers on their way into the tiers behind their clients; beyond, into memory only."},
+    {"proxy.max_store_bytes", DJ_OPTION_SIZE, "128mb", 65536, 64 * GB, AT(proxy.store_bytes_max),
+     RELOADS, .help = "Bytes of these."},
     {"proxy.peer_wait", DJ_OPTION_DURATION, "30s", 0, DAY_MS, AT(proxy.peer_wait_ms), RELOADS,
      .help = "Time to wait for another program of the shared tier that makes the same answer; "
              "0: everybody asks upstream."},

@@ -116,6 +116,8 @@ struct dj_settings {
         bool early_refresh;
         uint32_t refreshes_max;
         uint64_t peer_wait_ms;
+        uint32_t stores_max;
+        uint64_t store_bytes_max;
     } proxy;
     struct dj_text_list compat_texts;         /* as written */
     uint32_t compat;                          /* bits of enum dj_compat */

@@ -153,6 +153,7 @@ void dj_call_look_up(struct dj_call *call)
         .threshold = call->knobs.threshold,
         .max_age_ms = call->knobs.max_age_ms,
         .fresh = call->fresh,
+        .skip = call->knobs.skip,
     };
     dj_engine_begin_fill(engine, &call->entry, &fill);
     call->lookup_started_us = dj_loop_monotonic_us(call->home);
@@ -183,7 +184,11 @@ static void on_looked_again(void *ctx, const struct dj_lookup_result *result)
 static void look_again(struct dj_call *call)
 {
     const struct dj_lookup_options options = {
-        .is_exact = true, .max_age_ms = call->knobs.max_age_ms, .fresh = call->fresh};
+        .is_exact = true,
+        .max_age_ms = call->knobs.max_age_ms,
+        .fresh = call->fresh,
+        .skip = call->knobs.skip,
+    };
     if (!call->is_lookup || dj_engine_lookup(call->context->engine, call->home, &call->fingerprint,
                                              &options, NULL, call, on_looked_again) != DEJA_OK)
         leave_asking(call);

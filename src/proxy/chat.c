@@ -16,6 +16,7 @@
 #include "proxy/identity.h"
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
+#include "proxy/storing.h"
 
 #define INLINE_BODY_MAX (64u << 10)
 #define ID_RANDOM_BYTES 12u
@@ -184,54 +185,6 @@ static void make_chat(struct dj_call *call, struct deja_slice whole)
     dj_json_doc_destroy(doc);
 }
 
-/* Times the way of an entry into every tier; freed by its own end. */
-struct storing {
-    struct dj_telemetry *telemetry;
-    struct dj_loop *home;
-    uint64_t started_us;
-    struct dj_turn *turn; /* owned: others are let in once they can find it */
-};
-
-static void on_stored(void *ctx, enum deja_status status, const struct dj_put_outcome *outcome)
-{
-    struct storing *storing = ctx;
-    double seconds = (double)(dj_loop_monotonic_us(storing->home) - storing->started_us) / 1e6;
-    dj_telemetry_stage(storing->telemetry, DJ_STAGE_STORE, seconds);
-    dj_telemetry_operation(storing->telemetry, "set", "all",
-                           status != DEJA_OK    ? "error"
-                           : outcome->is_stored ? "ok"
-                                                : "outrun",
-                           seconds);
-    if (status != DEJA_OK) /* the client has its answer; only the next one asks again */
-        dj_telemetry_recovered(storing->telemetry, "store", 1);
-    dj_telemetry_slow(storing->telemetry,
-                      &(struct dj_slow){.operation = "store", .level = "all", .seconds = seconds});
-    dj_turn_end(storing->turn);
-    dj_free(storing);
-}
-
-static bool store_entry(struct dj_call *call, bool is_indexed)
-{
-    struct storing *storing = dj_alloc(sizeof *storing);
-    if (storing)
-        *storing = (struct storing){.telemetry = call->context->telemetry,
-                                    .home = call->home,
-                                    .started_us = dj_loop_monotonic_us(call->home)};
-    const struct dj_query_vector vector = {.floats = call->vector, .dim = call->vector_dim};
-    const struct dj_put_options options = {.is_semantic = is_indexed,
-                                           .vector = call->vector ? &vector : NULL};
-    if (dj_engine_put(call->context->engine, call->home, &call->entry, &options, storing,
-                      storing ? on_stored : NULL) != DEJA_OK) {
-        dj_free(storing);
-        return false;
-    }
-    if (storing) {
-        storing->turn = call->turn;
-        call->turn = NULL;
-    }
-    return true;
-}
-
 /* On home. */
 static void store_chat(struct dj_call *call, struct dj_flight_end *end)
 {
@@ -253,7 +206,11 @@ static void store_chat(struct dj_call *call, struct dj_flight_end *end)
         return;
     bool is_indexed = policy->is_semantic &&
                       (call->vector || dj_engine_is_worth_indexing(engine, &call->fingerprint));
-    end->is_stored = store_entry(call, is_indexed && call->fingerprint.is_semantic);
+    const struct dj_query_vector vector = {.floats = call->vector, .dim = call->vector_dim};
+    const struct dj_put_options options = {.is_semantic =
+                                               is_indexed && call->fingerprint.is_semantic,
+                                           .vector = call->vector ? &vector : NULL};
+    end->is_stored = dj_storing_begin(call, &call->entry, &options, true);
 }
 
 /* ---- the question ---- */
@@ -446,7 +403,7 @@ static void look_up(struct ride *ride)
     bool may_read = ride->is_cacheable && !ride->knobs.is_bypass && !ride->knobs.is_no_read;
     struct dj_value *value = NULL;
     enum dj_freshness freshness = DJ_FRESH_OVER;
-    if (may_read)
+    if (may_read && !(ride->knobs.skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)))
         value = dj_engine_find_stale(context->engine, ride->loop, &ride->fingerprint.key,
                                      &ride->fresh, &freshness);
     if (freshness == DJ_FRESH || freshness == DJ_FRESH_STALE) {

@@ -3,6 +3,7 @@
 #include "proxy/knobs.h"
 
 #include "base/num.h"
+#include "cache/tiers.h"
 #include "proto/http_text.h"
 
 #define NAME_SPACE_LEN_MAX 256u
@@ -27,6 +28,7 @@ enum knob {
     KNOB_DIRECTIVES, /* as Cache-Control */
     KNOB_PORTKEY,    /* JSON with cache.mode and cache.max_age */
     KNOB_VARIANTS,
+    KNOB_SKIP,
     KNOB_REFUSED, /* would widen what a hit is: ignored, and said so */
 };
 
@@ -72,6 +74,7 @@ static const struct row {
     {"x-deja-namespace", KNOB_NAME_SPACE, 0},
     {"x-deja-tags", KNOB_TAGS, 0},
     {"x-deja-variants", KNOB_VARIANTS, 0},
+    {"x-deja-skip-tiers", KNOB_SKIP, 0},
 };
 
 static bool is_text(struct deja_slice value, const char *text)
@@ -239,6 +242,18 @@ static void read_tags(struct deja_slice value, struct dj_knobs *knobs)
         knobs->detail = "tags-ignored";
 }
 
+/* Names with commas, as in metrics; "l1", "l2", "l3" too. */
+static void read_skip(struct deja_slice value, struct dj_knobs *knobs)
+{
+    struct deja_slice name;
+    while (dj_http_list_next(&value, &name)) {
+        uint32_t bit = dj_level_bit(name);
+        knobs->skip |= bit;
+        if (!bit)
+            knobs->detail = "skip-tiers-ignored";
+    }
+}
+
 static void read_variants(struct deja_slice value, struct dj_knobs *knobs)
 {
     uint64_t variants = 0;
@@ -336,6 +351,9 @@ static void read_row(const struct row *row, struct deja_slice value, struct dj_k
         break;
     case KNOB_VARIANTS:
         read_variants(value, knobs);
+        break;
+    case KNOB_SKIP:
+        read_skip(value, knobs);
         break;
     case KNOB_REFUSED:
         knobs->detail = "ignore-keys-not-allowed";

@@ -36,6 +36,7 @@ struct dj_knobs {
     /* max-stale, min-fresh, stale-while-revalidate, stale-if-error; its max_age_ms is not set */
     struct dj_fresh_wish wish;
     double threshold; /* 0: the policy's; only raises */
+    uint32_t skip;    /* levels neither read nor written: bits of cache/tiers.h */
     struct deja_slice name_space;
     struct deja_slice tags; /* comma separated */
     unsigned compat;        /* enum dj_compat */

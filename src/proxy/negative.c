@@ -6,6 +6,7 @@
 #include "proto/http_text.h"
 #include "proxy/call_internal.h"
 #include "proxy/ride_internal.h"
+#include "proxy/storing.h"
 
 #define BODY_BYTES_MAX (64u << 10)
 
@@ -41,7 +42,8 @@ void dj_call_keep_negative(struct dj_call *call, struct dj_flight_end *end)
     entry.body = dj_buf_slice(&call->whole);
     entry.created_ms = dj_loop_now_ms(call->home);
     entry.expires_ms = dj_engine_expiry(engine, call->home, ttl_ms, ttl_ms);
-    end->is_stored = dj_engine_put(engine, call->home, &entry, NULL, NULL, NULL) == DEJA_OK;
+    static const struct dj_put_options exact_only;
+    end->is_stored = dj_storing_begin(call, &entry, &exact_only, true);
 }
 
 /* 502 if it does not say. */

@@ -534,6 +534,7 @@ void ride_flight_key(const struct ride *ride, const struct dj_fingerprint *finge
         uint8_t tenant[DJ_ID_BYTES];
         uint64_t max_age_ms;
         uint64_t ttl_ms;
+        uint64_t skip;
         uint64_t min_fresh_ms;
         uint64_t serve_stale_ms;
         uint64_t error_stale_ms;
@@ -545,6 +546,7 @@ void ride_flight_key(const struct ride *ride, const struct dj_fingerprint *finge
     memcpy(parts.tenant, fingerprint->key.tenant, sizeof parts.tenant);
     parts.max_age_ms = ride->knobs.max_age_ms;
     parts.ttl_ms = ride->knobs.ttl_ms;
+    parts.skip = ride->knobs.skip;
     parts.min_fresh_ms = ride->fresh.min_fresh_ms;
     parts.serve_stale_ms = ride->fresh.serve_stale_ms;
     parts.error_stale_ms = ride->fresh.error_stale_ms;

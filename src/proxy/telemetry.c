@@ -425,6 +425,12 @@ void dj_telemetry_turn(struct dj_telemetry *telemetry, const char *outcome)
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_TURNS, values), 1);
 }
 
+void dj_telemetry_dropped(struct dj_telemetry *telemetry, const char *reason)
+{
+    const char *const values[] = {reason};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_DROPPED, values), 1);
+}
+
 void dj_telemetry_stale(struct dj_telemetry *telemetry, const char *reason)
 {
     const char *const values[] = {reason};

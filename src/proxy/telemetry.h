@@ -103,6 +103,8 @@ void dj_telemetry_refreshed(struct dj_telemetry *telemetry, const char *reason,
                             const char *outcome);
 /* An answer was served after its end. reason: "stale-while-revalidate", "stale-if-error". */
 void dj_telemetry_stale(struct dj_telemetry *telemetry, const char *reason);
+/* An answer was not stored, or in memory only. reason: "queue" (too much on its way), "memory". */
+void dj_telemetry_dropped(struct dj_telemetry *telemetry, const char *reason);
 /* How it ended that a call asked whether another program makes the same answer: "held" at once,
  * "taken" after waiting, "found", "left" (a refresh), "overdue", "unknown". */
 void dj_telemetry_turn(struct dj_telemetry *telemetry, const char *outcome);
