@@ -210,25 +210,20 @@ static const struct dj_option table[] = {
  * asks for encryption or a shared tier must not believe to have it. `enabled: false` is fine. */
 #define NOT_YET "not part of this version; remove it or say enabled: false"
 static const struct dj_reserved reserved[] = {
-    {"l2", NOT_YET},
-    {"connection_pool", NOT_YET},
     {"warmup", NOT_YET},
     {"monitoring", NOT_YET},
     {"eviction", NOT_YET},
     {"compression", NOT_YET},
     {"encryption", NOT_YET},
     {"audit", NOT_YET},
-    {"redis_url", NOT_YET},
     {"compression_threshold", NOT_YET},
     {"compression_level", NOT_YET},
     {"admin", NOT_YET},
     {"resp", NOT_YET},
 };
 static const char reserved_env[] =
-    "CACHE_L2_ENABLED CACHE_L2_DEFAULT_TTL CACHE_L3_ENABLED CACHE_L3_BUCKET CACHE_L3_PREFIX "
-    "CACHE_L3_DEFAULT_TTL CACHE_COMPRESSION_THRESHOLD REDIS_ADDR REDIS_PASSWORD REDIS_DB REDIS_URL "
-    "REDIS_HOST REDIS_PORT REDIS_AUTH REDIS_USE_TLS REDIS_TLS_CA_PATH REDIS_TLS_CERT_PATH "
-    "REDIS_TLS_KEY_PATH";
+    "CACHE_L3_ENABLED CACHE_L3_BUCKET CACHE_L3_PREFIX CACHE_L3_DEFAULT_TTL "
+    "CACHE_COMPRESSION_THRESHOLD";
 
 const struct dj_option *dj_settings_table(size_t *out_count)
 {
@@ -460,6 +455,7 @@ static void check_rest(struct checker *checker)
 
 static enum deja_status work_out(struct checker *checker)
 {
+    struct dj_settings *settings = checker->settings;
     enum deja_status status = check_listen(checker);
     if (status == DEJA_OK)
         status = check_upstream(checker);
@@ -467,6 +463,9 @@ static enum deja_status work_out(struct checker *checker)
         status = find_data_dir(checker);
     if (status == DEJA_OK)
         status = find_model_dir(checker);
+    if (status == DEJA_OK)
+        status = dj_settings_work_out_redis(checker->options, checker->diagnostics,
+                                            &settings->redis);
     check_secret(checker);
     check_rest(checker);
     return status;

@@ -129,6 +129,7 @@ struct dj_settings {
         enum dj_log_level level;
         enum dj_log_format format;
     } log;
+    struct dj_settings_redis redis;
     struct dj_settings_paths paths;
     char *secret; /* security.secret: 64 hex digits; NULL: the file in the data directory */
     uint64_t slow_operation_ms; /* monitoring.slow_operation */

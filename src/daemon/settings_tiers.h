@@ -8,7 +8,43 @@
 
 #include <deja/base.h>
 
+#include "config/diagnostics.h"
 #include "config/options.h"
+#include "store/redis.h"
+
+/* settings_redis.def. */
+struct dj_settings_redis {
+    bool is_enabled;
+    uint64_t ttl_ms;
+    char *url; /* its parts are in the members below once settings are loaded */
+    enum dj_redis_mode mode;
+    struct dj_text_list address_texts; /* as written */
+    char *host;
+    uint32_t port;
+    char *user;
+    char *password;
+    uint32_t db;
+    char *master_name;
+    char *sentinel_user;
+    char *sentinel_password;
+    char *prefix;
+    bool is_tls;
+    char *ca_file;
+    char *cert_file;
+    char *key_file;
+    char *server_name;
+    uint64_t record_bytes_max;
+    uint32_t queue_max;
+    uint64_t tombstone_ms;
+    uint32_t connections_max;
+    uint32_t idle_min;
+    uint64_t dial_ms;
+    uint64_t read_ms;
+    uint64_t write_ms;
+    uint64_t idle_ms;
+    struct dj_redis_address addresses[DJ_REDIS_SEEDS_MAX]; /* resolved */
+    size_t address_count;                                  /* 0: no such tier */
+};
 
 /* l2.redis, l3.postgres, l3.s3: how reads and writes go through one tier. */
 enum dj_tier_write { DJ_TIER_WRITE_THROUGH, DJ_TIER_WRITE_BEHIND };
@@ -77,5 +113,9 @@ struct dj_settings_postgres {
     uint64_t connect_timeout_ms;
     uint64_t timeout_ms;
 };
+/* Fills what is resolved from what was written; faults go to diagnostics. DEJA_ERR_NOMEM. */
+enum deja_status dj_settings_work_out_redis(const struct dj_options *options,
+                                            struct dj_diagnostics *diagnostics,
+                                            struct dj_settings_redis *redis) DEJA_NODISCARD;
 
 #endif

@@ -56,15 +56,13 @@ static void tell(void *ctx)
 {
     struct dj_pg_call *call = ctx;
     struct dj_value *value = call->value;
-    if (call->got) {
+    if (call->tell) {
+        call->tell(call);
+    } else if (call->got) {
         call->value = NULL; /* the callee's now */
         call->got(call->ctx, call->status, value);
     } else if (call->searched) {
         call->searched(call->ctx, call->status, call->matches, call->match_count);
-    } else if (call->raised) {
-        call->raised(call->ctx, call->status, call->status == DEJA_OK ? call->count : 0);
-    } else if (call->pulled) {
-        dj_pg_tell_pulled(call);
     } else {
         call->done(call->ctx, call->status, call->status == DEJA_OK ? call->count : 0);
     }

@@ -409,6 +409,8 @@ const struct dj_store_ops dj_pg_ops = {
     .search = search,
     .raise = dj_pg_raise,
     .pull = dj_pg_pull,
+    .lock = dj_pg_take_lease,
+    .unlock = dj_pg_end_lease,
     .evict = evict,
     .close = dj_pg_close,
 };

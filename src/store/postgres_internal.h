@@ -4,7 +4,7 @@
  *   postgres_link.c    one connection in pipeline mode   postgres_replies.c  rows into answers
  *   postgres_sync.c    a connection for tools: blocking  postgres_upkeep.c   the second thread
  *   postgres_schema.c  migrations                        postgres_admin.c    lists, indexes
- *   postgres_shared.c  generations
+ *   postgres_shared.c  counters and locks that programs share
  *
  *   loop r --post--> pg loop: waiting --send--> link.in_flight --rows--> --post--> loop r: callback
  *
@@ -48,9 +48,11 @@ enum dj_pg_statement {
     DJ_PG_KEEP_ACCESS,
     DJ_PG_ADD_ACCESS,
     DJ_PG_KEEP_TENANTS,
-    DJ_PG_EVICT,
     DJ_PG_RAISE,
     DJ_PG_PULL,
+    DJ_PG_TAKE_LEASE,
+    DJ_PG_END_LEASE,
+    DJ_PG_EVICT,
     DJ_PG_STATEMENT_COUNT,
     DJ_PG_ANN /* not prepared: the index's condition is part of its text */
 };
@@ -93,6 +95,8 @@ struct dj_pg_call;
  * when it is to be sent once more (with what call->statement says now). */
 typedef bool dj_pg_reply_fn(struct dj_pg_call *call, const PGresult *result);
 
+typedef void dj_pg_tell_fn(struct dj_pg_call *call); /* on the caller's loop */
+
 /* Owned by the way it is on (1). */
 struct dj_pg_call {
     struct dj_list node;
@@ -123,16 +127,17 @@ struct dj_pg_call {
     uint8_t scope[DJ_ID_BYTES];
     double threshold;
     uint64_t bytes_wanted; /* evict */
-    uint64_t count; /* removed, or rows of a step; raise: the counter; pull: the last place */
-    uint64_t since; /* pull: the place seen last */
-    struct dj_buf counters; /* pull: what came */
+    uint64_t count;        /* removed, or rows of a step */
     void *ctx;
     dj_store_got_fn *got;
     dj_store_done_fn *done;
     dj_store_searched_fn *searched;
+    dj_pg_tell_fn *tell; /* instead of these: postgres_shared.c */
     dj_store_raised_fn *raised;
     dj_store_generation_fn *each;
     dj_store_pulled_fn *pulled;
+    dj_store_locked_fn *locked;
+    struct dj_buf counters; /* pull: what is told at the end */
 };
 
 enum dj_pg_link_state {
@@ -237,11 +242,15 @@ struct dj_pg_field dj_pg_field(const PGresult *result, int row, int column);
 /* postgres_shared.c */
 enum deja_status dj_pg_raise(struct dj_store *store, struct dj_loop *loop,
                              const uint8_t tenant[DJ_ID_BYTES], struct deja_slice tag, void *ctx,
-                             dj_store_raised_fn *raised) DEJA_NODISCARD;
+                             dj_store_raised_fn *raised);
 enum deja_status dj_pg_pull(struct dj_store *store, struct dj_loop *loop, uint64_t since, void *ctx,
-                            dj_store_generation_fn *each,
-                            dj_store_pulled_fn *pulled) DEJA_NODISCARD;
-void dj_pg_tell_pulled(struct dj_pg_call *call); /* the caller's loop */
+                            dj_store_generation_fn *each, dj_store_pulled_fn *pulled);
+enum deja_status dj_pg_take_lease(struct dj_store *store, struct dj_loop *loop,
+                                  const struct dj_store_key *key, const uint8_t token[16],
+                                  uint32_t lease_ms, void *ctx, dj_store_locked_fn *locked);
+enum deja_status dj_pg_end_lease(struct dj_store *store, struct dj_loop *loop,
+                                 const struct dj_store_key *key, const uint8_t token[16], void *ctx,
+                                 dj_store_done_fn *done);
 
 /* postgres_search.c */
 /* What an ANN index of so many dimensions is over: "vector", "halfvec"; NULL: there is none. */

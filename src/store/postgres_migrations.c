@@ -114,9 +114,18 @@ static const char tenants_up[] =
     "    sequence bigint NOT NULL,\n"
     "    PRIMARY KEY (tenant, tag)\n"
     ");\n"
-    "CREATE INDEX generations_order ON generations (sequence);\n";
+    "CREATE INDEX generations_order ON generations (sequence);\n"
+    /* Locks that end by themselves; a crash of the server ends them all. */
+    "CREATE UNLOGGED TABLE leases (\n"
+    "    tenant uuid NOT NULL,\n"
+    "    key uuid NOT NULL,\n"
+    "    token uuid NOT NULL,\n"
+    "    expires_at timestamptz NOT NULL,\n"
+    "    PRIMARY KEY (tenant, key)\n"
+    ");\n";
 
-static const char tenants_down[] = "DROP TABLE generations;\n"
+static const char tenants_down[] = "DROP TABLE leases;\n"
+                                   "DROP TABLE generations;\n"
                                    "DROP SEQUENCE generation_sequence;\n"
                                    "DROP TABLE tenant_access;\n"
                                    "DROP TABLE tenant_keys;\n"
@@ -181,7 +190,7 @@ static const char history_down[] = "DROP TRIGGER cache_metadata_forget ON cache_
 
 const struct dj_pg_migration dj_pg_migrations[] = {
     {"entries, vectors and tombstones", entries_up, entries_down},
-    {"tenants: configuration, keys, access, generations", tenants_up, tenants_down},
+    {"tenants: configuration, keys, access, generations, leases", tenants_up, tenants_down},
     {"history of answers", history_up, history_down},
 };
 const uint32_t dj_pg_migration_count = sizeof dj_pg_migrations / sizeof *dj_pg_migrations;

@@ -112,6 +112,31 @@ const char *const dj_pg_sql[DJ_PG_STATEMENT_COUNT] = {
         " $5::bigint[]) ON CONFLICT (tenant) DO UPDATE SET hit_count = excluded.hit_count,"
         " last_access = excluded.last_access, verdicts = excluded.verdicts,"
         " verdicts_wrong = excluded.verdicts_wrong",
+    /* tenant, tag; under one lock for all, so that sequences become visible in their order. Counter
+     * and place begin at the time in ms: a database that lost them gives none out again. */
+    [DJ_PG_RAISE] =
+        "WITH durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true) AS v)"
+        " INSERT INTO generations AS g (tenant, tag, generation, sequence)"
+        " SELECT $1::uuid, $2::bytea, n.ms, greatest(n.ms, n.place + 1) FROM durable,"
+        " (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS ms,"
+        " (SELECT coalesce(max(sequence), 0) FROM generations) AS place) n WHERE v = 'on'"
+        " ON CONFLICT (tenant, tag) DO UPDATE SET generation ="
+        " greatest(g.generation + 1, excluded.generation),"
+        " sequence = excluded.sequence RETURNING generation",
+    /* sequence after which, rows at most */
+    [DJ_PG_PULL] =
+        "SELECT tenant, tag, generation, sequence FROM generations WHERE sequence > $1::bigint"
+        " ORDER BY sequence LIMIT $2::bigint",
+    /* tenant, key, token, milliseconds; the server's clock, which all programs share */
+    [DJ_PG_TAKE_LEASE] = "WITH held AS (INSERT INTO leases AS l (tenant, key, token, expires_at)"
+                         " VALUES ($1::uuid, $2::uuid, $3::uuid, clock_timestamp()"
+                         " + $4::bigint * interval '1 millisecond')"
+                         " ON CONFLICT (tenant, key) DO UPDATE SET token = excluded.token,"
+                         " expires_at = excluded.expires_at WHERE l.expires_at <= clock_timestamp()"
+                         " OR l.token = excluded.token RETURNING 1) SELECT count(*) FROM held",
+    [DJ_PG_END_LEASE] =
+        "WITH ended AS (DELETE FROM leases WHERE tenant = $1::uuid AND key = $2::uuid"
+        " AND token = $3::uuid RETURNING 1) SELECT count(*) FROM ended",
     /* tenant or NULL: all; octets to free */
     [DJ_PG_EVICT] =
         "WITH old AS (SELECT id, octets, sum(octets) OVER (ORDER BY last_access, id) - octets AS"
@@ -120,20 +145,5 @@ const char *const dj_pg_sql[DJ_PG_STATEMENT_COUNT] = {
         " gone AS (DELETE FROM cache_metadata WHERE id = ANY (ARRAY(SELECT id FROM old"
         " WHERE before < $2::bigint)) RETURNING octets)"
         " SELECT count(*), coalesce(sum(octets), 0)::bigint FROM gone",
-    /* tenant, tag. The time in ms: a database that lost its counters gives none out again. */
-    [DJ_PG_RAISE] =
-        "INSERT INTO generations AS g (tenant, tag, generation, sequence) VALUES ($1::uuid,"
-        " $2::bytea, (extract(epoch FROM clock_timestamp()) * 1000)::bigint,"
-        " greatest((SELECT coalesce(max(sequence), 0) + 1 FROM generations),"
-        " (extract(epoch FROM clock_timestamp()) * 1000)::bigint))"
-        " ON CONFLICT (tenant, tag) DO UPDATE SET generation ="
-        " greatest(g.generation + 1, excluded.generation), sequence = excluded.sequence"
-        " RETURNING generation",
-    /* place seen last, rows at most. A place above the last one is of another life: all, then. */
-    [DJ_PG_PULL] =
-        "WITH last AS MATERIALIZED (SELECT coalesce(max(sequence), 0) AS s FROM generations)"
-        " SELECT last.s, g.tenant, g.tag, g.generation, g.sequence FROM last LEFT JOIN"
-        " (SELECT * FROM generations, last WHERE sequence > CASE WHEN $1::bigint > last.s THEN 0"
-        " ELSE $1::bigint END ORDER BY sequence LIMIT $2::bigint) g ON true ORDER BY g.sequence",
 };
 /* clang-format on */

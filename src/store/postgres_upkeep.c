@@ -144,6 +144,10 @@ static enum deja_status tidy(struct dj_pg_upkeep *upkeep, struct dj_postgres *po
         "WITH gone AS (DELETE FROM answer_history WHERE (tenant, key, version) IN (SELECT tenant,"
         " key, version FROM answer_history WHERE replaced_at <= $1::timestamptz - interval"
         " '" HISTORY_DAYS " days' LIMIT 1000) RETURNING 1) SELECT count(*) FROM gone";
+    static const char leases_sql[] =
+        "WITH gone AS (DELETE FROM leases WHERE (tenant, key) IN (SELECT tenant, key FROM leases"
+        " WHERE expires_at <= $1::timestamptz - interval '1 hour' LIMIT 1000) RETURNING 1)"
+        " SELECT count(*) FROM gone";
     uint64_t expired = 0;
     uint64_t ignored = 0;
     enum deja_status status = sweep(postgres, expired_sql, &expired, error);
@@ -152,6 +156,8 @@ static enum deja_status tidy(struct dj_pg_upkeep *upkeep, struct dj_postgres *po
         status = sweep(postgres, tombstones_sql, &ignored, error);
     if (status == DEJA_OK)
         status = sweep(postgres, history_sql, &ignored, error);
+    if (status == DEJA_OK)
+        status = sweep(postgres, leases_sql, &ignored, error);
     if (status == DEJA_OK)
         status = dj_pg_make_indexes(postgres, upkeep->options.exact_rows_max, error);
     return status;

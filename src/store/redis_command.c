@@ -10,6 +10,7 @@
 #include "base/hash.h"
 #include "base/num.h"
 #include "crypto/digest.h"
+#include "security/tenant.h"
 #include "store/key_internal.h"
 
 /* newer(a, b): is version a newer than b? A value that is no version is older than all. */
@@ -30,6 +31,8 @@ static const char *const scripts[DJ_REDIS_SCRIPT_COUNT] = {
                               "if #v<8 and any then redis.call('DEL',KEYS[1]) return 0 end "
                               "local n=redis.call('STRLEN',KEYS[1])>8 and 1 or 0 "
                               "redis.call('SET',KEYS[1],any and v or m,'PX',ARGV[2]) return n",
+    [DJ_REDIS_CLEAR] = "if redis.call('STRLEN',KEYS[1])>8 then "
+                       "return redis.call('UNLINK',KEYS[1]) end return 0",
     /* Counter and place begin at the time in ms: a server that lost them gives none out again. */
     [DJ_REDIS_RAISE] =
         "local t=redis.call('TIME') local ms=tonumber(t[1])*1000+math.floor(tonumber(t[2])/1000) "
@@ -123,21 +126,12 @@ uint32_t dj_redis_shard(const struct dj_store_key *key)
     return (uint32_t)(dj_hash64(key, sizeof *key, 0) % DJ_REDIS_SHARDS);
 }
 
-static void tenant_text(const uint8_t tenant[DJ_ID_BYTES], char out_text[37])
-{
-    char hex[2 * DJ_ID_BYTES + 1];
-    dj_hex_encode(tenant, DJ_ID_BYTES, hex);
-    int len = snprintf(out_text, 37, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16,
-                       hex + 20);
-    (void)len; /* always 36 */
-}
-
 size_t dj_redis_key(const char *prefix, const struct dj_store_key *key, char kind,
                     char out_key[DJ_REDIS_KEY_BYTES])
 {
-    char tenant[37];
+    char tenant[DJ_TENANT_TEXT_BYTES];
     char id[2 * DJ_ID_BYTES + 1];
-    tenant_text(key->tenant, tenant);
+    dj_tenant_text(key->tenant, tenant);
     dj_hex_encode(key->id, DJ_ID_BYTES, id);
     int len = snprintf(out_key, DJ_REDIS_KEY_BYTES, "%s:{v:%u}:%s:%c:%s", prefix,
                        dj_redis_shard(key), tenant, kind, id);
@@ -147,8 +141,8 @@ size_t dj_redis_key(const char *prefix, const struct dj_store_key *key, char kin
 size_t dj_redis_tenant_glob(const char *prefix, const uint8_t tenant[DJ_ID_BYTES],
                             char out_glob[DJ_REDIS_KEY_BYTES])
 {
-    char text[37];
-    tenant_text(tenant, text);
+    char text[DJ_TENANT_TEXT_BYTES];
+    dj_tenant_text(tenant, text);
     int len = snprintf(out_glob, DJ_REDIS_KEY_BYTES, "%s:{v:*}:%s:q:*", prefix, text);
     return (size_t)len;
 }

@@ -24,6 +24,7 @@
 enum dj_redis_script {
     DJ_REDIS_PUT,    /* key; value with version, ttl ms: 1 stored, 0 it was not newer */
     DJ_REDIS_REMOVE, /* key; version_max, ms of the tombstone: 1 removed, 0 nothing there */
+    DJ_REDIS_CLEAR,  /* key: 1 it is gone, 0 it was none or a tombstone, which stays */
     DJ_REDIS_RAISE,  /* values, order, place; field: {generation, place} */
     DJ_REDIS_PULL, /* values, order, place; since, count: {place, field, generation, place, …} */
     DJ_REDIS_LOCK,   /* key; token, lease ms: 1 held from now, 0 another token's */

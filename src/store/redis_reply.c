@@ -129,8 +129,11 @@ enum deja_status dj_redis_reader_next(struct dj_redis_reader *reader,
 {
     redisReader *parser = reader->wire->reader;
     void *reply = NULL;
-    if (!parser->reply) /* between replies */
+    if (!parser->reply) { /* between replies */
+        size_t bytes_max = reader->arena.bytes_max;
         dj_arena_fini(&reader->arena);
+        dj_arena_init(&reader->arena, bytes_max);
+    }
     if (redisReaderGetReply(parser, &reply) != REDIS_OK) {
         if (parser->err == REDIS_ERR_PROTOCOL)
             return DEJA_ERR_CORRUPT;

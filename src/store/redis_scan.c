@@ -107,7 +107,6 @@ static void on_item(void *ctx, enum deja_status status, const struct dj_redis_re
 static void fill_item(struct scan *scan, struct item *item)
 {
     const struct dj_redis_options *options = &scan->link->redis->options;
-    static const char any[DJ_REDIS_VERSION_BYTES] = "\xff\xff\xff\xff\xff\xff\xff\xff";
     char name[DJ_REDIS_KEY_BYTES];
     size_t len = dj_redis_key(options->prefix, &item->key, 'q', name);
     struct dj_buf *bytes = &item->call.bytes;
@@ -118,11 +117,11 @@ static void fill_item(struct scan *scan, struct item *item)
         dj_redis_argument(bytes, deja_slice(name, len));
         return;
     }
-    item->call.script = DJ_REDIS_REMOVE;
-    dj_redis_command_script(bytes, DJ_REDIS_REMOVE, 1, 3);
+    /* No tombstones: a million of them would stay, and late fills are kept out by the tenant's
+     * generation, which is raised before its entries are cleared. */
+    item->call.script = DJ_REDIS_CLEAR;
+    dj_redis_command_script(bytes, DJ_REDIS_CLEAR, 1, 1);
     dj_redis_argument(bytes, deja_slice(name, len));
-    dj_redis_argument(bytes, deja_slice(any, sizeof any));
-    dj_redis_argument_u64(bytes, options->tombstone_ms);
 }
 
 static void send_items(struct scan *scan)

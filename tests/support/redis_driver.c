@@ -431,9 +431,9 @@ static void set_option(struct dj_redis_options *options, struct dj_redis_address
     uint64_t amount = 0;
     bool is_amount = dj_num_parse_u64(deja_slice_text(value), &amount) == DEJA_OK;
     if (strcmp(text, "mode") == 0)
-        options->mode = value[0] == 'c'   ? DJ_REDIS_CLUSTER
-                        : value[0] == 's' ? DJ_REDIS_SENTINEL
-                                          : DJ_REDIS_STANDALONE;
+        options->mode = value[0] == 'c'                  ? DJ_REDIS_CLUSTER
+                        : strcmp(value, "sentinel") == 0 ? DJ_REDIS_SENTINEL
+                                                         : DJ_REDIS_STANDALONE;
     else if (strcmp(text, "address") == 0) {
         enum deja_status status =
             dj_redis_address_read(deja_slice_text(value), 0, &addresses[options->address_count++]);
