@@ -44,20 +44,25 @@ void dj_call_destroy(struct dj_call *call)
     dj_free(call);
 }
 
+static void end_refresh(struct dj_call *call, const char *outcome)
+{
+    struct dj_proxy_context *context = call->context;
+    bool is_failed = strcmp(outcome, "failed") == 0;
+    int64_t rest_ms = call->is_left ? DJ_REFRESH_LEFT_MS : is_failed ? DJ_REFRESH_REST_MS : 0;
+    dj_refreshes_end(&context->refreshes, call->refresh_place, rest_ms, dj_loop_now_ms(call->home));
+    dj_telemetry_refreshed(context->telemetry, call->is_early ? "early" : "stale",
+                           call->is_left ? "left" : outcome);
+    call->is_refresh = false;
+}
+
 /* Before the flight ends, and with it perhaps the call. outcome: of a refresh. */
 static void settle(struct dj_call *call, const char *outcome)
 {
-    struct dj_proxy_context *context = call->context;
-    if (call->is_refresh) {
-        bool is_made = strcmp(outcome, "failed") != 0;
-        dj_refreshes_end(&context->refreshes, call->refresh_place, is_made,
-                         dj_loop_now_ms(call->home));
-        dj_telemetry_refreshed(context->telemetry, call->is_early ? "early" : "stale", outcome);
-        call->is_refresh = false;
-    }
+    if (call->is_refresh)
+        end_refresh(call, outcome);
     dj_turn_end(call->turn);
     call->turn = NULL;
-    if (call->stale && !dj_engine_may_serve(context->engine, call->home, call->stale)) {
+    if (call->stale && !dj_engine_may_serve(call->context->engine, call->home, call->stale)) {
         dj_value_unref(call->stale);
         call->stale = NULL;
     }

@@ -55,6 +55,7 @@ struct dj_call {
     struct dj_turn *turn; /* owned; NULL: none */
     enum dj_turn_state turn_state;
     uint32_t turn_asks; /* again, after the first time */
+    bool is_left;       /* a refresh that another program makes */
     bool is_turn_taken; /* after waiting: looked up once more */
     uint32_t asking;    /* answers that are awaited: of the look-up, of the turn */
 

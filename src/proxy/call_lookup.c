@@ -36,6 +36,7 @@ static void decide(struct dj_call *call)
     if (call->turn && call->turn_state == DJ_TURN_OTHERS) {
         if (call->is_refresh && !dj_flight_is_joined(call->flight)) {
             count_turn(call, "left");
+            call->is_left = true;
             dj_call_fail(call, DEJA_ERR_BUSY, "another program is at it");
             return;
         }

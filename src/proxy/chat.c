@@ -361,7 +361,7 @@ static void refresh(struct ride *ride, const struct dj_flight_end *end)
     dj_key_scope(&ride->prefix, &ride->fingerprint);
     if (!call || fill_call(ride, call) != DEJA_OK) {
         dj_call_destroy(call);
-        dj_refreshes_end(&context->refreshes, place, false, now_ms);
+        dj_refreshes_end(&context->refreshes, place, DJ_REFRESH_REST_MS, now_ms);
         return;
     }
     ride_flight_key(ride, &ride->fingerprint, call->flight_key);

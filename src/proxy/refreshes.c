@@ -30,9 +30,10 @@ bool dj_refreshes_begin(struct dj_refreshes *refreshes, const struct dj_store_ke
     return true;
 }
 
-void dj_refreshes_end(struct dj_refreshes *refreshes, uint32_t place, bool is_made, int64_t now_ms)
+void dj_refreshes_end(struct dj_refreshes *refreshes, uint32_t place, int64_t rest_ms,
+                      int64_t now_ms)
 {
-    atomic_store(&refreshes->rest_until_ms[place], is_made ? 0 : now_ms + DJ_REFRESH_REST_MS);
+    atomic_store(&refreshes->rest_until_ms[place], now_ms + rest_ms);
     atomic_fetch_and(&refreshes->claims[place], ~RUNNING);
     atomic_fetch_sub(&refreshes->running, 1);
 }

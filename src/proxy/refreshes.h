@@ -15,7 +15,8 @@
 #include "cache/engine.h" /* dj_store_key */
 
 #define DJ_REFRESHES_MAX 1024u
-#define DJ_REFRESH_REST_MS 5000
+#define DJ_REFRESH_REST_MS 5000 /* after a failure */
+#define DJ_REFRESH_LEFT_MS 250  /* when another program is at it */
 
 struct dj_refreshes {
     _Atomic uint32_t running;
@@ -27,7 +28,8 @@ struct dj_refreshes {
  * with dj_refreshes_end. */
 bool dj_refreshes_begin(struct dj_refreshes *refreshes, const struct dj_store_key *key,
                         uint32_t running_max, int64_t now_ms, uint32_t *out_place);
-/* is_made: false lets the key rest. */
-void dj_refreshes_end(struct dj_refreshes *refreshes, uint32_t place, bool is_made, int64_t now_ms);
+/* rest_ms: how long the key rests; 0: it was made. */
+void dj_refreshes_end(struct dj_refreshes *refreshes, uint32_t place, int64_t rest_ms,
+                      int64_t now_ms);
 
 #endif

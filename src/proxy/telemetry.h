@@ -98,7 +98,7 @@ void dj_telemetry_recovered(struct dj_telemetry *telemetry, const char *operatio
 void dj_telemetry_false_hit(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
                             const char *source);
 /* An answer was made anew behind the scenes. reason: "stale", "early"; outcome: "stored", "found"
- * (somebody else had made it), "failed". */
+ * (somebody else had made it), "left" (another program is at it), "failed". */
 void dj_telemetry_refreshed(struct dj_telemetry *telemetry, const char *reason,
                             const char *outcome);
 /* An answer was served after its end. reason: "stale-while-revalidate", "stale-if-error". */

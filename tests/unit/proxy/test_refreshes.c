@@ -20,7 +20,7 @@ static void key_is_made_anew_once_at_a_time(void **state)
     uint32_t unused = 0;
     assert_true(dj_refreshes_begin(&refreshes, &key, 9, 100, &place));
     assert_false(dj_refreshes_begin(&refreshes, &key, 9, 100, &unused));
-    dj_refreshes_end(&refreshes, place, true, 100);
+    dj_refreshes_end(&refreshes, place, 0, 100);
     assert_true(dj_refreshes_begin(&refreshes, &key, 9, 100, &place));
 }
 
@@ -32,7 +32,7 @@ static void key_rests_after_a_failure_and_others_do_not(void **state)
     const struct dj_store_key other = key_of(2);
     uint32_t place = 0;
     assert_true(dj_refreshes_begin(&refreshes, &key, 9, 100, &place));
-    dj_refreshes_end(&refreshes, place, false, 100);
+    dj_refreshes_end(&refreshes, place, DJ_REFRESH_REST_MS, 100);
     assert_false(dj_refreshes_begin(&refreshes, &key, 9, 100 + DJ_REFRESH_REST_MS - 1, &place));
     assert_true(dj_refreshes_begin(&refreshes, &other, 9, 100, &place));
     assert_true(dj_refreshes_begin(&refreshes, &key, 9, 100 + DJ_REFRESH_REST_MS, &place));
@@ -50,7 +50,7 @@ static void no_more_run_than_are_allowed(void **state)
     }
     const struct dj_store_key more = key_of(9);
     assert_false(dj_refreshes_begin(&refreshes, &more, 3, 0, &unused));
-    dj_refreshes_end(&refreshes, places[0], true, 0);
+    dj_refreshes_end(&refreshes, places[0], 0, 0);
     assert_true(dj_refreshes_begin(&refreshes, &more, 3, 0, &unused));
     assert_false(dj_refreshes_begin(&refreshes, &more, 0, 0, &unused));
 }
