@@ -374,21 +374,24 @@ static enum deja_status make_tenants(struct dj_daemon *daemon, struct deja_error
     enum deja_status status = dj_tenants_create(daemon->engine, daemon->lmdb, daemon->work,
                                                 daemon->settings->tenant.derived_max,
                                                 &daemon->tenants, &daemon->registry);
+    if (status == DEJA_OK)
+        dj_tenants_set_telemetry(daemon->tenants, daemon->telemetry);
     return status == DEJA_OK ? status
                              : deja_error_set(error, status, "the table of tenants: %s",
                                               deja_status_text(status));
 }
 
-static enum deja_status make_root(struct dj_daemon *daemon, struct deja_error *error)
+static enum deja_status load_secret(struct dj_daemon *daemon, struct deja_error *error)
 {
-    const struct dj_settings *settings = daemon->settings;
-    struct dj_secret secret;
-    enum deja_status status = dj_secret_load(settings->secret, settings->data_dir, &secret, error);
-    if (status != DEJA_OK)
-        return status;
-    dj_tenant_root_init(&daemon->root, secret.bytes);
-    dj_secret_fini(&secret);
-    return DEJA_OK;
+    return dj_secret_load(daemon->settings->secret, daemon->settings->data_dir, &daemon->secret,
+                          error);
+}
+
+/* A shared tier may have brought another secret while it was opened. */
+static void make_root(struct dj_daemon *daemon)
+{
+    dj_tenant_root_init(&daemon->root, daemon->secret.bytes);
+    dj_secret_fini(&daemon->secret);
 }
 
 int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
@@ -399,7 +402,7 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
     dj_simd_init();
     enum deja_status status = dj_data_dir_make(settings->data_dir, error);
     if (status == DEJA_OK)
-        status = make_root(daemon, error);
+        status = load_secret(daemon, error);
     if (status != DEJA_OK)
         return exit_code(status);
     status = make_observers(daemon);
@@ -412,6 +415,7 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
         return exit_code(status);
     }
     status = make_engine(daemon, error);
+    make_root(daemon);
     if (status == DEJA_OK)
         status = make_tenants(daemon, error);
     if (status == DEJA_OK)
@@ -441,5 +445,6 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_telemetry_destroy(daemon->telemetry);
     dj_metrics_destroy(daemon->metrics);
     dj_log_destroy(daemon->log);
+    dj_secret_fini(&daemon->secret);
     dj_tenant_root_fini(&daemon->root);
 }

@@ -58,6 +58,7 @@ struct dj_daemon {
     struct dj_upstream *upstream;
     struct dj_sentry_board dependencies; /* all of these, to look at */
     struct dj_engine *engine;
+    struct dj_secret secret; /* until the tiers are open: a shared one may bring another */
     struct dj_tenant_root root;
     struct dj_tenants *tenants;
     struct dj_registry *registry;

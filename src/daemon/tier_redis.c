@@ -57,33 +57,28 @@ static void warn(const struct dj_daemon *daemon, const char *what, const char *r
 
 static void adopt_secret(struct dj_daemon *daemon, const struct dj_redis_options *options)
 {
-    struct dj_secret mine = {.bytes = {0}};
     struct dj_secret shared;
     struct deja_error error = {.message = ""};
+    uint8_t *mine = daemon->secret.bytes;
     enum deja_status status =
-        dj_secret_load(daemon->settings->secret, daemon->settings->data_dir, &mine, &error);
-    if (status == DEJA_OK)
-        status = dj_redis_adopt_secret(options, START_TIMEOUT_MS, mine.bytes, shared.bytes, &error);
+        dj_redis_adopt_secret(options, START_TIMEOUT_MS, mine, shared.bytes, &error);
     if (status != DEJA_OK) {
         warn(daemon, "the shared tier cannot be used yet; it is tried again", error.message,
              "deja doctor looks closer");
-        dj_secret_fini(&mine);
         return;
     }
-    if (!dj_is_equal_constant_time(mine.bytes, shared.bytes, sizeof shared.bytes)) {
+    if (!dj_is_equal_constant_time(mine, shared.bytes, sizeof shared.bytes)) {
         if (daemon->settings->secret) {
             warn(daemon, "entries of other programs in the shared tier are not found",
                  "security.secret is not the secret that the tier's programs share",
                  "take security.secret out, or use a l2.redis.prefix of its own");
         } else {
-            dj_tenant_root_fini(&daemon->root);
-            dj_tenant_root_init(&daemon->root, shared.bytes);
+            memcpy(mine, shared.bytes, sizeof shared.bytes);
             if (dj_secret_keep(daemon->settings->data_dir, &shared, &error) != DEJA_OK)
                 warn(daemon, "the shared secret is not kept for the next start", error.message,
                      "see that the data directory can be written");
         }
     }
-    dj_secret_fini(&mine);
     dj_secret_fini(&shared);
 }
 

@@ -170,7 +170,7 @@ struct dj_sentry_report {
     uint64_t opened;         /* times the breaker opened */
     uint32_t running;
     uint32_t queued;
-    char last_error[DJ_SENTRY_TEXT_BYTES]; /* "get: the deadline passed"; "" if there was none */
+    char last_error[DJ_SENTRY_TEXT_BYTES]; /* "get: timed out"; "" if there was none */
 };
 void dj_sentry_look(struct dj_sentry *sentry, struct dj_sentry_report *out_report);
 /* What went wrong, in words, where a caller knows more than the status. Any thread; cut off. */

@@ -1,7 +1,8 @@
 /* policy/throttle.c - see throttle.h. */
 #include "policy/throttle.h"
 
-const struct dj_throttle_options dj_throttle_options_default = {.k = 2, .window_ms = 120000};
+const struct dj_throttle_options dj_throttle_options_default = {
+    .k = 2, .window_ms = 120000, .requests_min = 10};
 
 double dj_throttle_chance(uint64_t requests, uint64_t accepts, double k)
 {
@@ -39,6 +40,8 @@ bool dj_throttle_admit(struct dj_throttle *throttle, const struct dj_throttle_op
         accepts += throttle->slices[i].accepts;
     }
     throttle->slices[own].requests++;
+    if (requests < options->requests_min)
+        return true;
     /* 53 bits of it, in [0, 1) */
     double draw = (double)(random >> 11) / (double)(UINT64_C(1) << 53);
     return draw >= dj_throttle_chance(requests, accepts, options->k);
@@ -49,4 +52,16 @@ void dj_throttle_accepted(struct dj_throttle *throttle, const struct dj_throttle
 {
     uint64_t number;
     throttle->slices[turn(throttle, options, now_ms, &number)].accepts++;
+}
+
+void dj_throttle_turned_away(struct dj_throttle *throttle)
+{
+    uint32_t newest = 0;
+    for (uint32_t i = 1; i < DJ_THROTTLE_SLICES; i++)
+        if (throttle->slices[i].accepts &&
+            (!throttle->slices[newest].accepts ||
+             throttle->slices[i].number > throttle->slices[newest].number))
+            newest = i;
+    if (throttle->slices[newest].accepts)
+        throttle->slices[newest].accepts--;
 }

@@ -15,6 +15,7 @@
 struct dj_throttle_options {
     double k;           /* 2: half of what is asked may be turned away before calls are held back */
     uint64_t window_ms; /* 2 min; at least DJ_THROTTLE_SLICES */
+    uint32_t requests_min; /* 10: fewer say nothing, and the first refusal is the client's to see */
 };
 extern const struct dj_throttle_options dj_throttle_options_default;
 
@@ -34,8 +35,11 @@ double dj_throttle_chance(uint64_t requests, uint64_t accepts, double k); /* p, 
 /* Counts one that is asked; false: hold it back. random: uniform over all 64 bits. */
 bool dj_throttle_admit(struct dj_throttle *throttle, const struct dj_throttle_options *options,
                        uint64_t now_ms, uint64_t random);
-/* One that was asked was not turned away. */
+/* One that was asked was not turned away, or is under way: an answer may take longer than the next
+ * hundred questions, and would otherwise hold them back. */
 void dj_throttle_accepted(struct dj_throttle *throttle, const struct dj_throttle_options *options,
                           uint64_t now_ms);
+/* One that had been counted as accepted was turned away after all. */
+void dj_throttle_turned_away(struct dj_throttle *throttle);
 
 #endif

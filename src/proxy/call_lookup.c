@@ -95,8 +95,8 @@ static void count_lookup(struct dj_call *call, const struct dj_lookup_result *re
                                                       .threshold = result->threshold,
                                                       .seconds = call->lookup_us / 1e6,
                                                   });
-    if (result->status != DEJA_OK) /* a sick embedder: the request goes on as a miss (I4) */
-        dj_telemetry_recovered(call->context->telemetry, "lookup", 1);
+    /* A sick embedder: the request goes on as a miss (I4). */
+    dj_telemetry_contained(call->context->telemetry, "lookup", result->status);
 }
 
 static void land_hit(struct dj_call *call, const struct dj_lookup_result *result)

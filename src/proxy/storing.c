@@ -31,8 +31,8 @@ static void on_stored(void *ctx, enum deja_status status, const struct dj_put_ou
                            : outcome->is_stored ? "ok"
                                                 : "outrun",
                            seconds);
-    if (status != DEJA_OK) /* the client has its answer; only the next one asks again */
-        dj_telemetry_recovered(telemetry, "store", 1);
+    /* The client has its answer; only the next one asks again. */
+    dj_telemetry_contained(telemetry, "store", status);
     dj_telemetry_slow(telemetry,
                       &(struct dj_slow){.operation = "store", .level = "all", .seconds = seconds});
     release(storing);

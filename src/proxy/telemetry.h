@@ -94,6 +94,11 @@ void dj_telemetry_lookup(struct dj_telemetry *telemetry, const struct dj_telemet
 void dj_telemetry_key(struct dj_telemetry *telemetry, double seconds);
 /* A fault that cost one request or one background step, not the process. operation: constant. */
 void dj_telemetry_recovered(struct dj_telemetry *telemetry, const char *operation, double count);
+/* The one way a step in the background ends: DEJA_OK is nothing; a failure is counted as recovered,
+ * logged as a warning (as sparingly as slow operations are), and whoever calls goes on. operation:
+ * constant. Any thread. */
+void dj_telemetry_contained(struct dj_telemetry *telemetry, const char *operation,
+                            enum deja_status status);
 /* An answer that should not have been given. source: "user", "verifier", "shadow". */
 void dj_telemetry_false_hit(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
                             const char *source);

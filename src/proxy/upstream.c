@@ -119,17 +119,19 @@ static bool pass_throttle(struct dj_upstream *upstream, const uint8_t tenant[DJ_
     bool is_let = upstream->throttle.k <= 0 ||
                   dj_throttle_admit(&slot_of(upstream, tenant, now_ms)->throttle,
                                     &upstream->throttle, now_ms, upstream->random);
+    if (is_let && upstream->throttle.k > 0) /* until it is turned away */
+        dj_throttle_accepted(&slot_of(upstream, tenant, now_ms)->throttle, &upstream->throttle,
+                             now_ms);
     pthread_mutex_unlock(&upstream->mutex);
     return is_let;
 }
 
-static void count_accepted(struct dj_upstream *upstream, const uint8_t tenant[DJ_ID_BYTES])
+static void count_turned_away(struct dj_upstream *upstream, const uint8_t tenant[DJ_ID_BYTES])
 {
     uint64_t now_ms = dj_clock_monotonic_us() / 1000 + 1;
     pthread_mutex_lock(&upstream->mutex);
     if (upstream->throttle.k > 0)
-        dj_throttle_accepted(&slot_of(upstream, tenant, now_ms)->throttle, &upstream->throttle,
-                             now_ms);
+        dj_throttle_turned_away(&slot_of(upstream, tenant, now_ms)->throttle);
     pthread_mutex_unlock(&upstream->mutex);
 }
 
@@ -150,10 +152,8 @@ enum dj_upstream_verdict dj_upstream_admit(struct dj_upstream *upstream,
     }
     if (!pass_throttle(upstream, tenant))
         return DJ_UPSTREAM_THROTTLED;
-    if (!dj_sentry_admit(upstream->sentries[family], &out_leave->ticket, out_wait_ms)) {
-        count_accepted(upstream, tenant);
+    if (!dj_sentry_admit(upstream->sentries[family], &out_leave->ticket, out_wait_ms))
         return DJ_UPSTREAM_OPEN;
-    }
     if (is_first)
         dj_sentry_earn(upstream->sentries[family]);
     out_leave->is_taken = true;
@@ -174,8 +174,8 @@ void dj_upstream_tell(struct dj_upstream *upstream, struct dj_upstream_leave *le
     leave->is_taken = false;
     dj_sentry_tell(upstream->sentries[leave->family], &leave->ticket, "upstream",
                    http_status ? status_of(http_status) : status);
-    if (http_status != 429)
-        count_accepted(upstream, tenant);
+    if (http_status == 429)
+        count_turned_away(upstream, tenant);
 }
 
 bool dj_upstream_may_retry(struct dj_upstream *upstream, enum dj_upstream_family family,

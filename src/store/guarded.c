@@ -356,7 +356,9 @@ static void on_attempted(void *ctx, const char *operation, enum deja_status stat
 
 static void on_changed(void *ctx, enum dj_breaker_state state, const char *text)
 {
-    const struct guarded *guarded = ctx;
+    struct guarded *guarded = ctx;
+    if (state == DJ_BREAKER_OPEN)
+        guarded_wake(guarded); /* somebody has to probe, even if nobody asks any more */
     if (guarded->events && guarded->events->changed)
         guarded->events->changed(guarded->ctx, guarded->ops.level, state, text);
 }

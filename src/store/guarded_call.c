@@ -220,8 +220,6 @@ static void on_over(struct dj_sentry_call *call, enum deja_status status)
     bool is_missed = status == DEJA_ERR_CIRCUIT_OPEN || dj_sentry_is_failure(status);
     if (is_missed && is_write(op) && !op->record)
         guarded_keep(op->owner, op);
-    else if (dj_sentry_is_failure(status))
-        guarded_wake(op->owner); /* the breaker may have opened: somebody has to probe */
     tell(op, status);
     guarded_op_unref(op);
 }
@@ -254,8 +252,6 @@ void guarded_op_run(struct op *op)
     bool is_missed = status == DEJA_ERR_CIRCUIT_OPEN || dj_sentry_is_failure(status);
     if (is_missed && is_write(op) && !op->record)
         guarded_keep(op->owner, op);
-    else if (dj_sentry_is_failure(status))
-        guarded_wake(op->owner);
     guarded_op_answer(op, status);
 }
 

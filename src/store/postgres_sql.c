@@ -113,12 +113,12 @@ const char *const dj_pg_sql[DJ_PG_STATEMENT_COUNT] = {
         " last_access = excluded.last_access, verdicts = excluded.verdicts,"
         " verdicts_wrong = excluded.verdicts_wrong",
     /* tenant, tag; under one lock for all, so that sequences become visible in their order. Counter
-     * and place begin at the time in ms: a database that lost them gives none out again. */
+     * and place begin at the time in us: a database that lost them gives none out again. */
     [DJ_PG_RAISE] =
         "WITH durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true) AS v)"
         " INSERT INTO generations AS g (tenant, tag, generation, sequence)"
-        " SELECT $1::uuid, $2::bytea, n.ms, greatest(n.ms, n.place + 1) FROM durable,"
-        " (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS ms,"
+        " SELECT $1::uuid, $2::bytea, n.us, greatest(n.us, n.place + 1) FROM durable,"
+        " (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us,"
         " (SELECT coalesce(max(sequence), 0) FROM generations) AS place) n WHERE v = 'on'"
         " ON CONFLICT (tenant, tag) DO UPDATE SET generation ="
         " greatest(g.generation + 1, excluded.generation),"

@@ -33,14 +33,13 @@ static const char *const scripts[DJ_REDIS_SCRIPT_COUNT] = {
                               "redis.call('SET',KEYS[1],any and v or m,'PX',ARGV[2]) return n",
     [DJ_REDIS_CLEAR] = "if redis.call('STRLEN',KEYS[1])>8 then "
                        "return redis.call('UNLINK',KEYS[1]) end return 0",
-    /* Counter and place begin at the time in ms: a server that lost them gives none out again. */
-    [DJ_REDIS_RAISE] =
-        "local t=redis.call('TIME') local ms=tonumber(t[1])*1000+math.floor(tonumber(t[2])/1000) "
-        "local g=math.max(tonumber(redis.call('HGET',KEYS[1],ARGV[1]) or 0)+1,ms) "
-        "local s=math.max(tonumber(redis.call('GET',KEYS[3]) or 0)+1,ms) "
-        "g=string.format('%.0f',g) s=string.format('%.0f',s) "
-        "redis.call('HSET',KEYS[1],ARGV[1],g) redis.call('SET',KEYS[3],s) "
-        "redis.call('ZADD',KEYS[2],s,ARGV[1]) return {g,s}",
+    /* Counter and place begin at the time in us: a server that lost them gives none out again. */
+    [DJ_REDIS_RAISE] = "local t=redis.call('TIME') local us=tonumber(t[1])*1000000+tonumber(t[2]) "
+                       "local g=math.max(tonumber(redis.call('HGET',KEYS[1],ARGV[1]) or 0)+1,us) "
+                       "local s=math.max(tonumber(redis.call('GET',KEYS[3]) or 0)+1,us) "
+                       "g=string.format('%.0f',g) s=string.format('%.0f',s) "
+                       "redis.call('HSET',KEYS[1],ARGV[1],g) redis.call('SET',KEYS[3],s) "
+                       "redis.call('ZADD',KEYS[2],s,ARGV[1]) return {g,s}",
     [DJ_REDIS_PULL] =
         "local last=tonumber(redis.call('GET',KEYS[3]) or 0) local since=tonumber(ARGV[1]) "
         "if since>last then since=0 end local out={last} "
