@@ -75,6 +75,8 @@ static void on_locked(void *ctx, enum deja_status status, bool is_held)
     }
     if (turn->is_held)
         dj_timer_start(turn->timer, turn->lease_ms / 3, 0);
+    else if (told)
+        dj_timer_stop(turn->timer);
     if (told)
         told(turn->ctx, status != DEJA_OK ? DJ_TURN_UNKNOWN
                         : is_held         ? DJ_TURN_HELD
@@ -93,10 +95,14 @@ static void on_timer(void *ctx)
 {
     struct dj_turn *turn = ctx;
     dj_turn_waited_fn *waited = turn->waited;
+    dj_turn_told_fn *told = turn->told;
     turn->waited = NULL;
+    turn->told = NULL;
     if (waited)
         waited(turn->ctx);
-    else if (turn->is_held && ask(turn) != DEJA_OK)
+    else if (told)
+        told(turn->ctx, DJ_TURN_UNKNOWN); /* should it be ours all the same, it is until the end */
+    else if (turn->is_held && (turn->is_asking || ask(turn) != DEJA_OK))
         dj_timer_start(turn->timer, turn->lease_ms / 3, 0);
 }
 
@@ -105,7 +111,9 @@ enum deja_status dj_turn_ask(struct dj_turn *turn, void *ctx, dj_turn_told_fn *t
     turn->ctx = ctx;
     turn->told = told;
     enum deja_status status = ask(turn);
-    if (status != DEJA_OK)
+    if (status == DEJA_OK)
+        dj_timer_start(turn->timer, DJ_TURN_ANSWER_MS, 0);
+    else
         turn->told = NULL;
     return status;
 }

@@ -153,6 +153,20 @@ def test_sick_tier_keeps_nobody(spawn, tmp_path, upstream, key, word):
         assert {answer.status_code for answer in answers} == {200}
 
 
+def test_hung_tier_keeps_nobody(spawn, tmp_path, upstream, key, word):
+    server = Server(tmp_path / "valkey").start()
+    daemon = wait_for_tier(spawn(env=environment(server, DEJA_PERFORMANCE__GET_TIMEOUT="60s",
+                                                 DEJA_CONNECTION_POOL__READ_TIMEOUT="60s")))
+    with make_http(daemon, key) as client:
+        assert ask(client, word).status_code == 200
+        server.pause()
+        try:
+            assert ask(client, f"{word} hung").status_code == 200  # within the client's own timeout
+            assert turns(client, "unknown") == 1
+        finally:
+            server.resume()
+
+
 def test_expired_answer_is_made_anew_by_one_of_two_daemons(spawn, valkey, upstream, key, word):
     env = environment(valkey, DEJA_TTL__STALE_WHILE_REVALIDATE="1h", DEJA_PROXY__EARLY_REFRESH="false")
     pair = [wait_for_tier(spawn(env=env)) for _ in range(2)]

@@ -52,6 +52,7 @@ struct scripted {
     enum deja_status failure;    /* of every call, in its answer */
     bool is_refusing;            /* every call is refused with DEJA_ERR_BUSY */
     bool is_holding;             /* gets are answered by scripted_release */
+    bool is_holding_locks;       /* and so are questions for locks */
     bool is_losing_pulls;        /* pulls fail */
     struct dj_store_match match; /* of every search, if its id is not zero */
     struct scripted_answer *held;
@@ -154,7 +155,7 @@ static inline struct scripted_answer *scripted_answer(struct scripted *s, struct
 
 static inline enum deja_status scripted_send(struct scripted *s, struct scripted_answer *a)
 {
-    if (a && a->got && s->is_holding) {
+    if (a && ((a->got && s->is_holding) || (a->locked && s->is_holding_locks))) {
         a->next = s->held;
         s->held = a;
     } else if (a) {
@@ -176,6 +177,7 @@ static inline void scripted_release(struct scripted *s)
 {
     pthread_mutex_lock(&s->lock);
     s->is_holding = false;
+    s->is_holding_locks = false;
     while (s->held) {
         struct scripted_answer *a = s->held;
         s->held = a->next;

@@ -184,6 +184,22 @@ static void sick_tier_cannot_tell(void **state)
     pair_close(&pair);
 }
 
+static void tier_that_is_slow_cannot_tell_and_its_late_lock_is_given_back(void **state)
+{
+    (void)state;
+    static struct pair pair;
+    pair_open(&pair);
+    struct player one = join(&pair.one);
+    pair.tier.is_holding_locks = true;
+    assert_int_equal(ask(&one), DJ_TURN_UNKNOWN);
+    scripted_release(&pair.tier);
+    settle(&pair.one);
+    assert_int_equal(locks_held(&pair.tier), 1);
+    end(&one);
+    assert_int_equal(locks_held(&pair.tier), 0);
+    pair_close(&pair);
+}
+
 static void held_turn_is_renewed_until_it_ends(void **state)
 {
     (void)state;
@@ -275,6 +291,7 @@ int main(void)
         cmocka_unit_test(turn_that_is_ended_while_it_is_asked_for_gives_its_lock_back),
         cmocka_unit_test(turn_that_is_not_held_frees_nothing),
         cmocka_unit_test(sick_tier_cannot_tell),
+        cmocka_unit_test(tier_that_is_slow_cannot_tell_and_its_late_lock_is_given_back),
         cmocka_unit_test(held_turn_is_renewed_until_it_ends),
         cmocka_unit_test(wait_ends_once_or_not_at_all),
         cmocka_unit_test(without_locks_there_are_no_turns),
