@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/num.h"
 #include "config/expand.h"
+#include "daemon/tier_s3.h"
 #include "proxy/knobs.h"
 
 #define SYSTEM_CONFIG "/etc/deja/deja.yaml"
@@ -222,7 +223,6 @@ static const struct dj_reserved reserved[] = {
     {"resp", NOT_YET},
 };
 static const char reserved_env[] =
-    "CACHE_L3_ENABLED CACHE_L3_BUCKET CACHE_L3_PREFIX CACHE_L3_DEFAULT_TTL "
     "CACHE_COMPRESSION_THRESHOLD";
 
 const struct dj_option *dj_settings_table(size_t *out_count)
@@ -407,6 +407,19 @@ static enum deja_status find_model_dir(struct checker *checker)
     return take_text(&path, &settings->semantic.model_dir);
 }
 
+static enum deja_status check_s3(struct checker *checker)
+{
+    struct dj_settings *settings = checker->settings;
+    struct deja_error error;
+    enum deja_status status = dj_tier_s3_complete(&settings->s3, checker->environment);
+    if (status != DEJA_OK || !settings->s3.is_enabled)
+        return status;
+    if (dj_tier_s3_check(&settings->s3, &error) != DEJA_OK)
+        dj_diagnostics_error(checker->diagnostics, place_of(checker->options, "l3.s3.enabled"),
+                             "%s", error.message);
+    return DEJA_OK;
+}
+
 static void check_secret(struct checker *checker)
 {
     uint8_t bytes[32];
@@ -466,6 +479,8 @@ static enum deja_status work_out(struct checker *checker)
     if (status == DEJA_OK)
         status = dj_settings_work_out_redis(checker->options, checker->diagnostics,
                                             &settings->redis);
+    if (status == DEJA_OK)
+        status = check_s3(checker);
     check_secret(checker);
     check_rest(checker);
     return status;

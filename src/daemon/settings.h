@@ -84,6 +84,7 @@ struct dj_settings {
     } lmdb;
     struct dj_settings_guard guard; /* circuit_breaker, retry, performance */
     struct dj_settings_postgres postgres;
+    struct dj_settings_s3 s3;
     enum dj_durability durability; /* store.durability */
     struct {
         bool is_enabled;

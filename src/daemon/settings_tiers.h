@@ -118,4 +118,29 @@ enum deja_status dj_settings_work_out_redis(const struct dj_options *options,
                                             struct dj_diagnostics *diagnostics,
                                             struct dj_settings_redis *redis) DEJA_NODISCARD;
 
+/* l3.s3: the cold tier. */
+struct dj_settings_s3 {
+    bool is_enabled;
+    bool has_kind_tags;
+    char *bucket;
+    char *endpoint;
+    char *region;
+    char *prefix;
+    int style; /* enum dj_s3_style */
+    char *access_key_id;
+    char *secret_access_key;
+    char *session_token;
+    char *credentials_file; /* resolved; NULL: no home directory */
+    char *profile;
+    int encryption;                 /* none, AES256, aws:kms */
+    char *kms_key_id;
+    char *storage_class;
+    char *ca_file;
+    uint64_t ttl_ms;
+    uint64_t tombstone_ttl_ms;
+    uint64_t timeout_ms;
+    uint64_t connect_timeout_ms;
+    uint32_t connections_max;
+};
+
 #endif

@@ -18,6 +18,14 @@ struct dj_doctor_flags {
 
 extern const struct dj_command dj_doctor_command; /* parsed into struct dj_doctor_flags */
 
+/* A tier outside the machine that the settings name. */
+struct dj_doctor_tier {
+    const char *name; /* "s3 bucket" */
+    const void *ctx;
+    /* Asks it; blocks for seconds at most. text: how it stands, or what is wrong and what to do. */
+    enum deja_status (*look)(const void *ctx, struct deja_error *text);
+};
+
 /* What the settings say, from daemon, which alone knows them. Everything is borrowed. */
 struct dj_doctor_facts {
     const struct dj_diagnostics *diagnostics; /* what loading said */
@@ -31,6 +39,8 @@ struct dj_doctor_facts {
     const char *server;                         /* "http://127.0.0.1:7070", without trailing "/" */
     bool is_server_named; /* by a flag or the environment: then a daemon must answer there */
     const char *key;      /* or NULL */
+    const struct dj_doctor_tier *tiers;
+    size_t tier_count;
 };
 
 /* Findings on stdout; 0: nothing failed, 1: something did. Blocks for seconds at most. */
