@@ -37,7 +37,8 @@ def wait_for_tier(daemon):
 
 @pytest.fixture
 def pair(spawn, valkey):
-    return [wait_for_tier(spawn(env=environment(valkey))) for _ in range(2)]
+    patient = environment(valkey, DEJA_PROXY__PEER_WAIT="10m", DEJA_UPSTREAM__FIRST_BYTE_TIMEOUT="10m")
+    return [wait_for_tier(spawn(env=patient)) for _ in range(2)]
 
 
 @pytest.fixture
