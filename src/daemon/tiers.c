@@ -75,6 +75,7 @@ enum deja_status dj_daemon_open_tiers(struct dj_daemon *daemon, struct dj_engine
 
 void dj_daemon_describe_tier(void *daemon, const char *component, struct dj_json_writer *w)
 {
+    dj_tier_describe_redis(daemon, component, w);
     dj_tier_describe_s3(daemon, component, w);
 }
 
