@@ -42,7 +42,7 @@ class Shell:
         if line.startswith("deja serve"):
             self.serve(line)
         elif line.startswith("export "):
-            shown = subprocess.run(["bash", "-c", f"{line}; env -0"], env=self.environment, check=True,
+            shown = subprocess.run(["bash", "-c", f"{line}\nenv -0"], env=self.environment, check=True,
                                    capture_output=True, text=True, timeout=60).stdout
             self.environment = dict(pair.split("=", 1) for pair in shown.split("\0") if "=" in pair)
         else:
@@ -97,6 +97,7 @@ def test_two_daemons_share_postgresql(tmp_path, models):
     if models is None:
         pytest.skip("the embedding model could not be pulled")
     server = Postgres().start()
+    server.create_database("deja")
     try:
         said = run(block_with("POSTGRES"), tmp_path,
                    {"deja@127.0.0.1:5432/deja": server.url().split("//")[1]}, models)
