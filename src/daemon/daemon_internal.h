@@ -101,7 +101,7 @@ void dj_daemon_fini(struct dj_daemon *daemon); /* after the loops have ended; ha
 enum deja_status dj_daemon_watch(struct dj_daemon *daemon) DEJA_NODISCARD;
 void dj_daemon_set_snapshot(struct dj_daemon *daemon, uint64_t every_ms);
 void dj_daemon_unwatch(struct dj_daemon *daemon);
-/* What a tier knows of itself, for health; a dj_api_describe_fn. */
+/* What a tier knows of itself, for health; a dj_api_describe_fn, as are the next. */
 void dj_daemon_describe_tier(void *daemon, const char *component, struct dj_json_writer *w);
 void dj_tier_describe_redis(void *daemon, const char *component, struct dj_json_writer *w);
 void dj_tier_describe_s3(void *daemon, const char *component, struct dj_json_writer *w);
