@@ -8,6 +8,10 @@
 
 #define TOP_DEFAULT 10u
 
+enum { ORDER_HITS, ORDER_IDLE, ORDER_SCORE };
+static const char *const orders[] = {
+    [ORDER_HITS] = "hits", [ORDER_IDLE] = "idle", [ORDER_SCORE] = "score"};
+
 /* ---- top ---- */
 
 struct top_item {
@@ -50,14 +54,12 @@ static void answer_top(struct top *top)
     dj_buf_fini(&body);
 }
 
-static void on_top_entry(void *ctx, enum deja_status status, struct dj_value *value)
+static void on_top_entry(void *ctx, struct dj_value *value, const char *level)
 {
+    (void)level;
     struct top_item *item = ctx;
     struct top *top = item->top;
-    if (status == DEJA_OK)
-        item->value = value;
-    else
-        dj_value_unref(value);
+    item->value = value;
     if (--top->left == 0)
         answer_top(top);
 }
@@ -81,7 +83,7 @@ static void on_top(void *ctx, enum deja_status status, const struct dj_top_entry
         };
         memcpy(item->key.tenant, request->tenant, sizeof item->key.tenant);
         memcpy(item->key.id, entries[i].id, sizeof item->key.id);
-        if (dj_engine_get(request->api->proxy->engine, request->loop, &item->key, item,
+        if (dj_engine_get(request->api->proxy->engine, request->loop, &item->key, 0, item,
                           on_top_entry) != DEJA_OK)
             top->left--;
     }
@@ -89,16 +91,38 @@ static void on_top(void *ctx, enum deja_status status, const struct dj_top_entry
         answer_top(top);
 }
 
+/* *out_index: into orders. */
+static void read_order(struct dj_request *request, size_t *out_index)
+{
+    struct deja_slice text = {0};
+    if (!dj_query_url_member(request, "order", &text) || !text.data)
+        return;
+    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
+        if (!deja_slice_is_equal(text, deja_slice_text(orders[i])))
+            continue;
+        *out_index = i;
+        return;
+    }
+    dj_request_complain(request, "invalid_request", "order", "value",
+                        "must be hits, idle or score");
+}
+
 void dj_top(struct dj_request *request)
 {
     struct deja_slice text = {0};
     uint64_t k = TOP_DEFAULT;
+    size_t order = ORDER_HITS;
+    read_order(request, &order);
     if (dj_query_url_member(request, "k", &text) && text.data &&
         (dj_num_parse_u64(text, &k) != DEJA_OK || k < 1 || k > DJ_TOP_MAX))
         dj_request_complain(request, "invalid_request", "k", "range",
                             dj_request_text(request, "must be from 1 to %u", DJ_TOP_MAX));
     if (dj_request_has_complaints(request))
         return;
+    if (order != ORDER_HITS) {
+        dj_idle(request, order == ORDER_SCORE, (uint32_t)k);
+        return;
+    }
     struct top *top = dj_arena_alloc(request->arena, sizeof *top);
     struct top_item *items = dj_arena_alloc(request->arena, (size_t)k * sizeof *items);
     enum deja_status status = DEJA_ERR_NOMEM;
@@ -147,19 +171,20 @@ static void on_judged(void *ctx, enum deja_status status, uint64_t removed)
 }
 
 /* A verdict about what was never there is a mistake, not a statistic. */
-static void on_entry(void *ctx, enum deja_status status, struct dj_value *value)
+static void on_entry(void *ctx, struct dj_value *value, const char *level)
 {
     struct feedback *feedback = ctx;
     struct dj_request *request = feedback->request;
     bool is_there = value != NULL;
+    (void)level;
     dj_value_unref(value);
-    if (status == DEJA_OK && !is_there) {
+    if (!is_there) {
         dj_request_problem(request, 404, "not_found", "there is no such entry (any more)");
         return;
     }
-    if (status == DEJA_OK)
-        status = dj_engine_feedback(request->api->proxy->engine, request->loop, &feedback->key,
-                                    feedback->is_wrong, feedback, on_judged);
+    enum deja_status status =
+        dj_engine_feedback(request->api->proxy->engine, request->loop, &feedback->key,
+                           feedback->is_wrong, feedback, on_judged);
     if (status != DEJA_OK)
         dj_request_refuse(request, status);
 }
@@ -198,7 +223,7 @@ static void on_body(struct dj_request *request)
         return;
     }
     enum deja_status status = dj_engine_get(request->api->proxy->engine, request->loop,
-                                            &feedback->key, feedback, on_entry);
+                                            &feedback->key, 0, feedback, on_entry);
     if (status != DEJA_OK)
         dj_request_refuse(request, status);
 }

@@ -12,12 +12,14 @@
 #include "base/num.h"
 #include "daemon/daemon_internal.h"
 #include "daemon/notify.h"
+#include "daemon/tier_postgres.h"
 #include "embed/lexical.h"
 #include "embed/transformer.h"
 #include "lib/assemble.h"
 #include "security/secret.h"
 #include "loop/stream.h"
 #include "net/http_addresses.h"
+#include "proxy/embedder_http.h"
 #include "simd/simd.h"
 #include "store/data_dir.h"
 
@@ -25,6 +27,7 @@
 #define JOBS_MAX 65536u
 #define IDEMPOTENCY_KEYS_MAX 10000u
 #define IDEMPOTENCY_BYTES_MAX (32u << 20)
+#define PULL_MS 1000u /* how late another program may see an invalidation */
 #define EXIT_UNABLE 1
 #define EXIT_BUSY 75
 #define EXIT_BAD_CONFIG 78
@@ -90,6 +93,36 @@ static enum deja_status make_loops(struct dj_daemon *daemon)
                              : status;
 }
 
+/* An endpoint that does not answer must not keep the daemon from starting: exact hits only then. */
+static enum deja_status make_http_embedder(struct dj_daemon *daemon,
+                                           struct dj_embedder **out_embedder,
+                                           struct deja_error *error)
+{
+    const struct dj_settings_http_embedder *http = &daemon->settings->http_embedder;
+    struct dj_embedder_http_options options = {.url = http->url,
+                                               .model = http->model,
+                                               .key = http->key,
+                                               .ca_file = http->ca_file,
+                                               .timeout_ms = (uint32_t)http->timeout_ms,
+                                               .dim = http->dimensions,
+                                               .is_dim_sent = http->send_dimensions,
+                                               .batch_max = http->batch,
+                                               .memo_ttl_ms = http->memo_ttl_ms,
+                                               .price_per_1k = http->price_per_1k,
+                                               .telemetry = daemon->telemetry};
+    enum deja_status status = dj_guards_make_embedder(daemon);
+    if (status != DEJA_OK)
+        return deja_error_set(error, status, "start: %s", deja_status_text(status));
+    options.sentry = daemon->embedder_sentry;
+    status = dj_embedder_http_open(&options, out_embedder, error);
+    if (status == DEJA_OK || status == DEJA_ERR_CONFIG || status == DEJA_ERR_NOMEM)
+        return status;
+    const struct dj_log_field fields[] = {DJ_LOG_TEXT("reason", error->message), {.name = NULL}};
+    dj_log_write(daemon->log, DJ_LOG_WARN, "no embedder: exact hits only until the next start",
+                 fields);
+    return DEJA_OK;
+}
+
 static enum deja_status make_embedder(struct dj_daemon *daemon, struct dj_embedder **out_embedder,
                                       struct deja_error *error)
 {
@@ -98,6 +131,8 @@ static enum deja_status make_embedder(struct dj_daemon *daemon, struct dj_embedd
     *out_embedder = NULL;
     if (!settings->semantic.is_enabled)
         return DEJA_OK;
+    if (choice == DJ_EMBEDDER_HTTP)
+        return make_http_embedder(daemon, out_embedder, error);
     if (choice != DJ_EMBEDDER_LEXICAL) {
         enum deja_status status =
             dj_transformer_open(settings->semantic.model_dir, out_embedder, error);
@@ -113,12 +148,24 @@ static enum deja_status make_embedder(struct dj_daemon *daemon, struct dj_embedd
     return dj_lexical_create(out_embedder);
 }
 
-/* Of a loop or the embedded tier's writer. */
-static void on_gone(void *ctx, const uint8_t tenant[DJ_ID_BYTES], enum dj_gone_reason reason)
+static const char *reason_text(enum dj_gone_reason reason)
 {
     static const char *const names[DJ_GONE_REASON_COUNT] = {
         [DJ_GONE_TTL] = "ttl", [DJ_GONE_SIZE] = "size", [DJ_GONE_TENANT_LIMIT] = "tenant_limit"};
-    dj_telemetry_evicted(ctx, tenant, names[reason]);
+    return names[reason];
+}
+
+static void on_gone_from_memory(void *ctx, const uint8_t tenant[DJ_ID_BYTES],
+                                enum dj_gone_reason reason)
+{
+    dj_telemetry_evicted(ctx, tenant, "memory", reason_text(reason));
+}
+
+/* Of its writer. */
+static void on_gone_from_lmdb(void *ctx, const uint8_t tenant[DJ_ID_BYTES],
+                              enum dj_gone_reason reason)
+{
+    dj_telemetry_evicted(ctx, tenant, "lmdb", reason_text(reason));
 }
 
 static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error *error)
@@ -132,16 +179,20 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                        settings->l1.is_enabled ? settings->l1.entries_max : daemon->loop_count,
                    .tenant_entries_max = settings->tenant.entries_max,
                    .loop_count = daemon->loop_count,
-                   .gone = on_gone,
+                   .strategy = settings->eviction.strategy,
+                   .low_water_percent = (uint32_t)(settings->eviction.low_water * 100 + 0.5),
+                   .batch = settings->eviction.batch,
+                   .gone = on_gone_from_memory,
                    .gone_ctx = daemon->telemetry},
-        .lmdb = {.directory = settings->lmdb.is_enabled ? settings->data_dir : NULL,
-                 .bytes_max = settings->lmdb.bytes_max,
+        .lmdb = {.bytes_max = settings->lmdb.bytes_max,
                  .durability = settings->durability,
                  .queue_max = settings->lmdb.queue_max,
                  .pool = daemon->reads,
-                 .gone = on_gone,
+                 .gone = on_gone_from_lmdb,
                  .gone_ctx = daemon->telemetry},
         .engine = {.loops = daemon->loops,
+                   .optimise_tier = settings->postgres.url ? dj_tier_optimise_postgres : NULL,
+                   .optimise_ctx = daemon,
                    .loop_count = daemon->loop_count,
                    .pool = daemon->work,
                    .metrics = daemon->metrics,
@@ -150,11 +201,28 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                    .threshold = settings->semantic.threshold,
                    .api_threshold = settings->semantic.api_threshold,
                    .ttl_max_ms = settings->ttl.max_ms,
-                   .ttl_jitter = settings->ttl.jitter},
+                   .ttl_jitter = settings->ttl.jitter,
+                   .tracker_size = settings->performance.tracker_size,
+                   .tracker_batch = settings->performance.tracker_batch,
+                   .evict_check_ms =
+                       settings->eviction.is_enabled ? settings->eviction.check_ms : UINT64_MAX},
     };
-    enum deja_status status = make_embedder(daemon, &assembly.engine.embedder, error);
+    enum deja_status status = dj_daemon_open_tiers(daemon, &assembly.engine, error);
+    bool is_shared = dj_daemon_is_shared(&assembly.engine);
+    if (is_shared)
+        assembly.memory.ttl_ms = settings->l1.default_ttl_ms;
     if (status == DEJA_OK)
-        status = dj_assemble(&assembly, &daemon->engine, &daemon->lmdb, &is_discarded, error);
+        status = dj_daemon_place_lmdb(daemon, is_shared, &assembly.lmdb, error);
+    if (status == DEJA_OK)
+        status = make_embedder(daemon, &assembly.engine.embedder, error);
+    if (status != DEJA_OK) {
+        for (uint32_t i = 0; i < assembly.engine.tier_count; i++)
+            assembly.engine.tiers[i].store->ops->close(assembly.engine.tiers[i].store);
+        return status;
+    }
+    status = dj_assemble(&assembly, &daemon->engine, &daemon->lmdb, &is_discarded, error);
+    if (status == DEJA_OK && assembly.lmdb.directory)
+        dj_daemon_lmdb_begun(daemon, is_shared);
     if (status == DEJA_OK && is_discarded)
         dj_log_write(daemon->log, DJ_LOG_WARN,
                      "stored entries were damaged by an unclean stop and have been discarded",
@@ -291,8 +359,30 @@ static void on_sweep(void *ctx)
     dj_engine_sweep(daemon->engine, node->loop);
 }
 
+static void on_pull(void *ctx)
+{
+    const struct dj_node *node = ctx;
+    dj_engine_pull(node->daemon->engine);
+}
+
+static enum deja_status start_timers(struct dj_node *node)
+{
+    uint64_t sweep_ms = node->daemon->settings->eviction.sweep_ms;
+    enum deja_status status = dj_timer_create(node->loop, node, on_sweep, &node->sweep);
+    if (status == DEJA_OK)
+        dj_timer_start(node->sweep, sweep_ms, sweep_ms);
+    if (status == DEJA_OK && dj_loop_index(node->loop) == 0)
+        status = dj_timer_create(node->loop, node, on_pull, &node->pull);
+    if (status == DEJA_OK && node->pull)
+        dj_timer_start(node->pull, 0, PULL_MS);
+    return status;
+}
+
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
+    enum deja_status status = dj_guards_make(daemon);
+    if (status != DEJA_OK)
+        return status;
     daemon->proxy = (struct dj_proxy_context){
         .engine = daemon->engine,
         .registry = daemon->registry,
@@ -305,6 +395,8 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .reads = daemon->reads,
         .outbounds = daemon->outbounds,
         .flights = daemon->flights,
+        .upstream = daemon->upstream,
+        .dependencies = &daemon->dependencies,
         .upstream_url = daemon->settings->upstream.url,
         .upstream_id = daemon->settings->upstream.url,
         .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
@@ -315,16 +407,12 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
     daemon->api.allowed_origins =
         (const char *const *)daemon->settings->server.allowed_origins.items;
     daemon->api.started_ms = dj_clock_now_ms();
-    enum deja_status status = dj_daemon_set_policy(daemon, daemon->settings);
+    status = dj_daemon_set_policy(daemon, daemon->settings);
     if (status == DEJA_OK)
         status = dj_idempotency_create(IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_BYTES_MAX,
                                        &daemon->api.idempotency);
-    for (uint32_t i = 0; i < daemon->loop_count && status == DEJA_OK; i++) {
-        struct dj_node *node = &daemon->nodes[i];
-        status = dj_timer_create(node->loop, node, on_sweep, &node->sweep);
-        if (status == DEJA_OK)
-            dj_timer_start(node->sweep, 60000, 60000);
-    }
+    for (uint32_t i = 0; i < daemon->loop_count && status == DEJA_OK; i++)
+        status = start_timers(&daemon->nodes[i]);
     return status;
 }
 
@@ -333,21 +421,24 @@ static enum deja_status make_tenants(struct dj_daemon *daemon, struct deja_error
     enum deja_status status = dj_tenants_create(daemon->engine, daemon->lmdb, daemon->work,
                                                 daemon->settings->tenant.derived_max,
                                                 &daemon->tenants, &daemon->registry);
+    if (status == DEJA_OK)
+        dj_tenants_set_telemetry(daemon->tenants, daemon->telemetry);
     return status == DEJA_OK ? status
                              : deja_error_set(error, status, "the table of tenants: %s",
                                               deja_status_text(status));
 }
 
-static enum deja_status make_root(struct dj_daemon *daemon, struct deja_error *error)
+static enum deja_status load_secret(struct dj_daemon *daemon, struct deja_error *error)
 {
-    const struct dj_settings *settings = daemon->settings;
-    struct dj_secret secret;
-    enum deja_status status = dj_secret_load(settings->secret, settings->data_dir, &secret, error);
-    if (status != DEJA_OK)
-        return status;
-    dj_tenant_root_init(&daemon->root, secret.bytes);
-    dj_secret_fini(&secret);
-    return DEJA_OK;
+    return dj_secret_load(daemon->settings->secret, daemon->settings->data_dir, &daemon->secret,
+                          error);
+}
+
+/* A shared tier may have brought another secret while it was opened. */
+static void make_root(struct dj_daemon *daemon)
+{
+    dj_tenant_root_init(&daemon->root, daemon->secret.bytes);
+    dj_secret_fini(&daemon->secret);
 }
 
 int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
@@ -358,7 +449,7 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
     dj_simd_init();
     enum deja_status status = dj_data_dir_make(settings->data_dir, error);
     if (status == DEJA_OK)
-        status = make_root(daemon, error);
+        status = load_secret(daemon, error);
     if (status != DEJA_OK)
         return exit_code(status);
     status = make_observers(daemon);
@@ -371,6 +462,7 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
         return exit_code(status);
     }
     status = make_engine(daemon, error);
+    make_root(daemon);
     if (status == DEJA_OK)
         status = make_tenants(daemon, error);
     if (status == DEJA_OK)
@@ -389,6 +481,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
         dj_flights_destroy(daemon->nodes[i].flights);
         dj_loop_destroy(daemon->nodes[i].loop);
     }
+    dj_guards_end(daemon);
     dj_http_addresses_destroy(daemon->addresses);
     dj_idempotency_destroy(daemon->api.idempotency);
     dj_registry_destroy(daemon->registry);
@@ -399,5 +492,6 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_telemetry_destroy(daemon->telemetry);
     dj_metrics_destroy(daemon->metrics);
     dj_log_destroy(daemon->log);
+    dj_secret_fini(&daemon->secret);
     dj_tenant_root_fini(&daemon->root);
 }

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "api/router.h"
+#include "daemon/guards.h"
 #include "daemon/settings.h"
 #include "daemon/tenants.h"
 #include "net/http_server.h"
@@ -26,6 +27,7 @@ struct dj_node {
     uint32_t server_count;
     uint32_t draining; /* servers not drained yet */
     struct dj_timer *sweep;
+    struct dj_timer *pull; /* loop 0 */
     struct dj_task stop;
     struct dj_task watch; /* the watchdog's question */
     pthread_t thread;
@@ -50,8 +52,14 @@ struct dj_daemon {
     struct dj_http_addresses *addresses; /* of clients, all loops */
     _Atomic uint64_t bytes_in_flight;    /* of clients, all loops */
     uint32_t loop_count;
-    struct dj_store *lmdb; /* the engine's */
+    struct dj_store *lmdb; /* the engine's, as are the next */
+    struct dj_store *guarded[DJ_GUARDS_TIERS_MAX];
+    uint32_t guarded_count;
+    struct dj_sentry *embedder_sentry; /* NULL: no embedder behind an address */
+    struct dj_upstream *upstream;
+    struct dj_sentry_board dependencies; /* all of these, to look at */
     struct dj_engine *engine;
+    struct dj_secret secret; /* until the tiers are open: a shared one may bring another */
     struct dj_tenant_root root;
     struct dj_tenants *tenants;
     struct dj_registry *registry;
@@ -64,6 +72,7 @@ struct dj_daemon {
     struct dj_signal *signals[3];
     struct dj_timer *watchdog;    /* loop 0; NULL: no manager watches */
     struct dj_timer *snapshot;    /* loop 0 */
+    struct dj_timer *flush;       /* loop 0: hits that wait to be counted */
     struct dj_timer *drain_delay; /* loop 0 */
     _Atomic uint32_t watch_left;  /* loops that have not answered the watchdog's question */
     uint64_t drain_delay_ms;      /* in force, as is the next */
@@ -88,10 +97,26 @@ void dj_daemon_fini(struct dj_daemon *daemon); /* after the loops have ended; ha
 enum deja_status dj_daemon_watch(struct dj_daemon *daemon) DEJA_NODISCARD;
 void dj_daemon_set_snapshot(struct dj_daemon *daemon, uint64_t every_ms);
 void dj_daemon_unwatch(struct dj_daemon *daemon);
-/* The tier as its settings say; *out_store NULL with DEJA_OK: not configured. A server that is down
- * or has not the schema is told in the log and no error: the tier tries again by itself. */
+/* The store of that tier; DEJA_OK with *out_store NULL: it is not configured. Blocking: start. */
+enum deja_status dj_tier_open_redis(struct dj_daemon *daemon, struct dj_store **out_store,
+                                    struct deja_error *error) DEJA_NODISCARD;
 enum deja_status dj_tier_open_postgres(struct dj_daemon *daemon, struct dj_store **out_store,
                                        struct deja_error *error) DEJA_NODISCARD;
+enum deja_status dj_tier_open_s3(struct dj_daemon *daemon, struct dj_store **out_store,
+                                 struct deja_error *error) DEJA_NODISCARD;
+/* Fills options' tiers; on failure those that were opened are there too, for the caller to close.
+ */
+enum deja_status dj_daemon_open_tiers(struct dj_daemon *daemon, struct dj_engine_options *options,
+                                      struct deja_error *error) DEJA_NODISCARD;
+/* Do other programs see what is written there, and say what they made void? */
+bool dj_daemon_is_shared(const struct dj_engine_options *options);
+/* Is there an embedded tier beside them, and may what it kept be believed? */
+enum deja_status dj_daemon_place_lmdb(struct dj_daemon *daemon, bool is_shared,
+                                      struct dj_lmdb_options *options,
+                                      struct deja_error *error) DEJA_NODISCARD;
+/* It is open, and as new as it was to be. */
+void dj_daemon_lmdb_begun(struct dj_daemon *daemon, bool is_shared);
+
 /* A policy of these settings becomes the one in force. */
 enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon,
                                       const struct dj_settings *settings) DEJA_NODISCARD;

@@ -18,6 +18,7 @@
 #include "daemon/serve.h"
 #include "daemon/settings.h"
 #include "daemon/tier_postgres.h"
+#include "daemon/tier_s3.h"
 #include "tools/bench.h"
 #include "tools/config_tool.h"
 #include "tools/doctor.h"
@@ -258,11 +259,17 @@ static void find_server(const char *name, const struct dj_settings *settings, ch
         out_url[len - 1] = '\0';
 }
 
+static enum deja_status look_at_s3(const void *ctx, struct deja_error *text)
+{
+    return dj_tier_s3_try(ctx, text);
+}
+
 static int run_doctor(struct invocation *invocation)
 {
     static const char *const embedders[] = {[DJ_EMBEDDER_AUTO] = "auto",
                                             [DJ_EMBEDDER_TRANSFORMER] = "transformer",
-                                            [DJ_EMBEDDER_LEXICAL] = "lexical"};
+                                            [DJ_EMBEDDER_LEXICAL] = "lexical",
+                                            [DJ_EMBEDDER_HTTP] = "http"};
     struct dj_settings_source source = source_of(invocation);
     struct dj_doctor_flags flags = {.server = NULL};
     struct dj_words words;
@@ -280,6 +287,10 @@ static int run_doctor(struct invocation *invocation)
     const char *name = named(flags.server, "DEJA_SERVER");
     find_server(name, &settings, server);
     postgres = dj_tier_postgres_options(&settings);
+    struct dj_doctor_tier tiers[1];
+    size_t tier_count = 0;
+    if (settings.s3.is_enabled)
+        tiers[tier_count++] = (struct dj_doctor_tier){"s3 bucket", &settings.s3, look_at_s3};
     const struct dj_doctor_facts facts = {
         .diagnostics = &diagnostics,
         .is_config_valid = status == DEJA_OK,
@@ -295,6 +306,8 @@ static int run_doctor(struct invocation *invocation)
         .server = server,
         .is_server_named = name != NULL,
         .key = named(flags.key, "DEJA_KEY"),
+        .tiers = tiers,
+        .tier_count = tier_count,
     };
     int code = dj_doctor_run(&facts, &flags, (const char *const *)environ);
     dj_settings_fini(&settings);

@@ -19,7 +19,12 @@
 #include "store/lmdb.h" /* dj_durability */
 
 /* In the order of the option's choices. */
-enum dj_embedder_choice { DJ_EMBEDDER_AUTO, DJ_EMBEDDER_TRANSFORMER, DJ_EMBEDDER_LEXICAL };
+enum dj_embedder_choice {
+    DJ_EMBEDDER_AUTO,
+    DJ_EMBEDDER_TRANSFORMER,
+    DJ_EMBEDDER_LEXICAL,
+    DJ_EMBEDDER_HTTP
+};
 enum dj_usage_on_hit { DJ_USAGE_ORIGINAL, DJ_USAGE_ZERO };
 enum dj_similarity_scale { DJ_SCALE_NORMALIZED, DJ_SCALE_COSINE };
 enum dj_id_on_hit { DJ_HIT_ID_ORIGINAL, DJ_HIT_ID_NEW };
@@ -70,7 +75,7 @@ struct dj_settings {
         bool is_enabled;
         uint32_t entries_max;
         uint64_t bytes_max;
-        uint64_t default_ttl_ms; /* longest stay in memory of an entry that names no ttl */
+        uint64_t default_ttl_ms; /* longest stay in memory beside a shared tier */
     } l1;
     struct {
         uint32_t entries_max; /* fair share in memory under pressure */
@@ -78,10 +83,13 @@ struct dj_settings {
     } tenant;
     struct {
         bool is_enabled;
+        bool is_chosen;     /* somebody said so: it stays on beside a shared tier */
         uint64_t bytes_max; /* 0: 10 GB or 20 % of the disk */
         uint32_t queue_max;
     } lmdb;
+    struct dj_settings_guard guard; /* circuit_breaker, retry, performance */
     struct dj_settings_postgres postgres;
+    struct dj_settings_s3 s3;
     enum dj_durability durability; /* store.durability */
     struct {
         bool is_enabled;
@@ -93,6 +101,9 @@ struct dj_settings {
         uint32_t candidates;
         uint32_t vectors_max;
     } semantic;
+    struct dj_settings_http_embedder http_embedder; /* semantic.http */
+    struct dj_settings_performance performance;
+    struct dj_settings_eviction eviction;
     struct {
         uint64_t response_ms;
         uint64_t embedding_ms;
@@ -119,6 +130,8 @@ struct dj_settings {
         enum dj_log_level level;
         enum dj_log_format format;
     } log;
+    struct dj_settings_redis redis;
+    struct dj_settings_paths paths;
     char *secret; /* security.secret: 64 hex digits; NULL: the file in the data directory */
     uint64_t slow_operation_ms; /* monitoring.slow_operation */
     uint64_t snapshot_ms;       /* monitoring.snapshot */

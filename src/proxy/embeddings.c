@@ -12,9 +12,9 @@
 #include "proxy/identity.h"
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
+#include "proxy/wire_vector.h"
 
 #define ITEMS_MAX 2048u
-#define DIM_MAX 16384u
 
 /* One input. */
 struct item {
@@ -27,7 +27,8 @@ struct inputs {
     struct ride *ride;
     struct item *items;
     size_t count;
-    size_t waiting; /* gets under way */
+    size_t waiting;    /* gets under way */
+    const char *level; /* the lowest that one of them was found in; NULL: none was */
     bool is_array;
     bool is_base64;
     struct deja_slice rest; /* canonical body without the input */
@@ -170,25 +171,6 @@ static void answer_items(struct ride *ride, const struct dj_flight_end *end)
 
 /* ---- making entries (worker) ---- */
 
-static enum deja_status take_vector(struct dj_call *call, const struct dj_json *embedding)
-{
-    if (dj_json_is(embedding, DJ_JSON_STRING)) {
-        size_t before = call->made.len;
-        enum deja_status status = dj_base64_decode(dj_json_string(embedding), &call->made);
-        return status == DEJA_OK && (call->made.len - before) % sizeof(float) ? DEJA_ERR_INVALID
-                                                                              : status;
-    }
-    if (!dj_json_is(embedding, DJ_JSON_ARRAY) || dj_json_count(embedding) > DIM_MAX)
-        return DEJA_ERR_INVALID;
-    for (struct dj_json_walk walk = dj_json_walk(embedding); dj_json_walk_next(&walk);) {
-        if (!dj_json_is(walk.value, DJ_JSON_NUMBER))
-            return DEJA_ERR_INVALID;
-        float number = (float)dj_json_double(walk.value, 0);
-        dj_buf_append(&call->made, &number, sizeof number);
-    }
-    return call->made.status;
-}
-
 static enum deja_status take_vectors(struct dj_call *call, const struct dj_json *root)
 {
     struct wanted *wanted = call->extra;
@@ -202,8 +184,7 @@ static enum deja_status take_vectors(struct dj_call *call, const struct dj_json 
         if (index < 0 || (size_t)index >= wanted->count || wanted->offsets[index] != SIZE_MAX)
             return DEJA_ERR_INVALID;
         size_t offset = call->made.len;
-        enum deja_status status = take_vector(call, dj_json_get(walk.value, "embedding"));
-        if (status != DEJA_OK || call->made.len == offset)
+        if (dj_wire_vector_read(dj_json_get(walk.value, "embedding"), &call->made) != DEJA_OK)
             return DEJA_ERR_INVALID;
         wanted->offsets[index] = offset;
         wanted->vectors[index].len = call->made.len - offset;
@@ -262,7 +243,7 @@ static void store_embeddings(struct dj_call *call, struct dj_flight_end *end)
             break;
         end->item_count++;
         if (call->is_storable &&
-            dj_engine_put(engine, call->home, &entry, false, NULL, NULL, NULL) == DEJA_OK)
+            dj_engine_put(engine, call->home, &entry, NULL, NULL, NULL) == DEJA_OK)
             end->is_stored = true;
     }
     if (end->item_count == wanted->count)
@@ -391,6 +372,8 @@ static void ask_upstream(struct inputs *inputs)
     else if (ride->is_cacheable && !ride->knobs.is_bypass && !ride->knobs.is_no_read)
         ride->detail = "not-stored";
     struct dj_call *call = dj_call_create(ride->context);
+    if (call)
+        call->family = DJ_UPSTREAM_EMBEDDINGS;
     if (!call || fill_call(inputs, call) != DEJA_OK) {
         dj_call_destroy(call);
         ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");
@@ -408,13 +391,16 @@ struct fetch {
     size_t index;
 };
 
-static void on_fetched(void *ctx, enum deja_status status, struct dj_value *value)
+static void on_fetched(void *ctx, struct dj_value *value, const char *level)
 {
     struct fetch *fetch = ctx;
     struct inputs *inputs = fetch->inputs;
     struct item *item = &inputs->items[fetch->index];
-    if (status == DEJA_OK && value)
-        item->value = value;
+    item->value = value;
+    /* The lowest tier that was needed is where the whole came from. */
+    if (level && (!inputs->level || dj_level_bit(deja_slice_text(level)) >
+                                        dj_level_bit(deja_slice_text(inputs->level))))
+        inputs->level = level;
     if (--inputs->waiting)
         return;
     for (size_t i = 0; i < inputs->count; i++)
@@ -422,7 +408,7 @@ static void on_fetched(void *ctx, enum deja_status status, struct dj_value *valu
             ask_upstream(inputs);
             return;
         }
-    answer_all(inputs, true, "lmdb");
+    answer_all(inputs, true, inputs->level);
 }
 
 static void look_up(struct inputs *inputs)
@@ -448,7 +434,7 @@ static void look_up(struct inputs *inputs)
         if (inputs->items[i].value)
             continue;
         fetches[i] = (struct fetch){.inputs = inputs, .index = i};
-        if (dj_engine_get(engine, ride->loop, &inputs->items[i].fingerprint.key, &fetches[i],
+        if (dj_engine_get(engine, ride->loop, &inputs->items[i].fingerprint.key, 0, &fetches[i],
                           on_fetched) == DEJA_OK)
             inputs->waiting++;
     }

@@ -18,19 +18,30 @@ struct dj_doctor_flags {
 
 extern const struct dj_command dj_doctor_command; /* parsed into struct dj_doctor_flags */
 
+/* A tier outside the machine that the settings name. */
+struct dj_doctor_tier {
+    const char *name; /* "s3 bucket" */
+    const void *ctx;
+    /* Asks it; blocks for seconds at most. text: how it stands, or what is wrong and what to do. */
+    enum deja_status (*look)(const void *ctx, struct deja_error *text);
+};
+
 /* What the settings say, from daemon, which alone knows them. Everything is borrowed. */
 struct dj_doctor_facts {
     const struct dj_diagnostics *diagnostics; /* what loading said */
     bool is_config_valid;                     /* else nothing below counts but server and key */
     const char *data_dir, *model, *model_dir, *upstream_url;
-    const char *embedder; /* "auto", "transformer", "lexical"; NULL: semantic hits are off */
-    const char *ca_file;  /* NULL: the system's */
+    const char
+        *embedder;       /* "auto", "transformer", "lexical", "http"; NULL: semantic hits are off */
+    const char *ca_file; /* NULL: the system's */
     bool is_secret_configured;
     uint32_t connections_max;
     const struct dj_postgres_options *postgres; /* NULL: no such tier */
     const char *server;                         /* "http://127.0.0.1:7070", without trailing "/" */
     bool is_server_named; /* by a flag or the environment: then a daemon must answer there */
     const char *key;      /* or NULL */
+    const struct dj_doctor_tier *tiers;
+    size_t tier_count;
 };
 
 /* Findings on stdout; 0: nothing failed, 1: something did. Blocks for seconds at most. */
