@@ -59,6 +59,7 @@ struct dj_daemon {
     struct dj_store *lmdb; /* the engine's, as are the next */
     struct dj_store *guarded[DJ_GUARDS_TIERS_MAX];
     uint32_t guarded_count;
+    struct dj_sentry *embedder_sentry; /* NULL: no embedder behind an address */
     struct dj_upstream *upstream;
     struct dj_sentry_board dependencies; /* all of these, to look at */
     struct dj_engine *engine;
@@ -75,6 +76,7 @@ struct dj_daemon {
     struct dj_signal *signals[3];
     struct dj_timer *watchdog;    /* loop 0; NULL: no manager watches */
     struct dj_timer *snapshot;    /* loop 0 */
+    struct dj_timer *flush;       /* loop 0: hits that wait to be counted */
     struct dj_timer *drain_delay; /* loop 0 */
     _Atomic uint32_t watch_left;  /* loops that have not answered the watchdog's question */
     uint64_t drain_delay_ms;      /* in force, as is the next */
@@ -99,7 +101,7 @@ void dj_daemon_fini(struct dj_daemon *daemon); /* after the loops have ended; ha
 enum deja_status dj_daemon_watch(struct dj_daemon *daemon) DEJA_NODISCARD;
 void dj_daemon_set_snapshot(struct dj_daemon *daemon, uint64_t every_ms);
 void dj_daemon_unwatch(struct dj_daemon *daemon);
-/* What a tier knows of itself, for health; a dj_api_describe_fn. */
+/* What a tier knows of itself, for health; a dj_api_describe_fn, as are the next. */
 void dj_daemon_describe_tier(void *daemon, const char *component, struct dj_json_writer *w);
 void dj_tier_describe_redis(void *daemon, const char *component, struct dj_json_writer *w);
 void dj_tier_describe_s3(void *daemon, const char *component, struct dj_json_writer *w);
