@@ -21,6 +21,7 @@ struct dj_turn {
     uint32_t lease_ms;
     struct dj_timer *timer; /* of the next renewal, or of a wait */
     bool is_held;
+    bool is_late;   /* its time is over; what the loop has not read yet still counts */
     bool is_asking; /* an answer of the tier is under way */
     bool is_ended;
     void *ctx;
@@ -96,6 +97,11 @@ static void on_timer(void *ctx)
     struct dj_turn *turn = ctx;
     dj_turn_waited_fn *waited = turn->waited;
     dj_turn_told_fn *told = turn->told;
+    if (told && !turn->is_late) { /* a busy loop runs its timers before it reads */
+        turn->is_late = true;
+        dj_timer_start(turn->timer, 1, 0);
+        return;
+    }
     turn->waited = NULL;
     turn->told = NULL;
     if (waited)
@@ -110,6 +116,7 @@ enum deja_status dj_turn_ask(struct dj_turn *turn, void *ctx, dj_turn_told_fn *t
 {
     turn->ctx = ctx;
     turn->told = told;
+    turn->is_late = false;
     enum deja_status status = ask(turn);
     if (status == DEJA_OK)
         dj_timer_start(turn->timer, DJ_TURN_ANSWER_MS, 0);

@@ -17,7 +17,7 @@
 #include "cache/engine.h"
 
 #define DJ_TURN_LEASE_MS 30000u
-#define DJ_TURN_ANSWER_MS 200u /* a tier that takes longer to answer cannot say */
+#define DJ_TURN_ANSWER_MS 1000u /* a tier that takes longer to answer cannot say */
 
 struct dj_turn;
 
