@@ -50,14 +50,12 @@ static void answer_top(struct top *top)
     dj_buf_fini(&body);
 }
 
-static void on_top_entry(void *ctx, enum deja_status status, struct dj_value *value)
+static void on_top_entry(void *ctx, struct dj_value *value, const char *level)
 {
+    (void)level;
     struct top_item *item = ctx;
     struct top *top = item->top;
-    if (status == DEJA_OK)
-        item->value = value;
-    else
-        dj_value_unref(value);
+    item->value = value;
     if (--top->left == 0)
         answer_top(top);
 }
@@ -81,7 +79,7 @@ static void on_top(void *ctx, enum deja_status status, const struct dj_top_entry
         };
         memcpy(item->key.tenant, request->tenant, sizeof item->key.tenant);
         memcpy(item->key.id, entries[i].id, sizeof item->key.id);
-        if (dj_engine_get(request->api->proxy->engine, request->loop, &item->key, item,
+        if (dj_engine_get(request->api->proxy->engine, request->loop, &item->key, 0, item,
                           on_top_entry) != DEJA_OK)
             top->left--;
     }
@@ -147,19 +145,20 @@ static void on_judged(void *ctx, enum deja_status status, uint64_t removed)
 }
 
 /* A verdict about what was never there is a mistake, not a statistic. */
-static void on_entry(void *ctx, enum deja_status status, struct dj_value *value)
+static void on_entry(void *ctx, struct dj_value *value, const char *level)
 {
     struct feedback *feedback = ctx;
     struct dj_request *request = feedback->request;
     bool is_there = value != NULL;
+    (void)level;
     dj_value_unref(value);
-    if (status == DEJA_OK && !is_there) {
+    if (!is_there) {
         dj_request_problem(request, 404, "not_found", "there is no such entry (any more)");
         return;
     }
-    if (status == DEJA_OK)
-        status = dj_engine_feedback(request->api->proxy->engine, request->loop, &feedback->key,
-                                    feedback->is_wrong, feedback, on_judged);
+    enum deja_status status =
+        dj_engine_feedback(request->api->proxy->engine, request->loop, &feedback->key,
+                           feedback->is_wrong, feedback, on_judged);
     if (status != DEJA_OK)
         dj_request_refuse(request, status);
 }
@@ -198,7 +197,7 @@ static void on_body(struct dj_request *request)
         return;
     }
     enum deja_status status = dj_engine_get(request->api->proxy->engine, request->loop,
-                                            &feedback->key, feedback, on_entry);
+                                            &feedback->key, 0, feedback, on_entry);
     if (status != DEJA_OK)
         dj_request_refuse(request, status);
 }

@@ -22,6 +22,7 @@ struct put_item {
     uint64_t version;
     int64_t expires_ms;
     bool is_stored;
+    uint32_t missed; /* levels */
 };
 
 /* In the request's arena. */
@@ -45,6 +46,7 @@ static void write_item(struct dj_json_writer *w, const struct put_item *item)
         dj_json_key(w, "version");
         dj_json_put_u64(w, item->version);
         dj_request_put_time(w, "expires_at", item->expires_ms);
+        dj_request_put_levels(w, "tiers_missing", item->missed);
         if (!item->is_stored) { /* overtaken by a newer put or a delete before it was kept */
             dj_json_key(w, "stored");
             dj_json_put_bool(w, false);
@@ -95,13 +97,17 @@ static void answer_put(struct put *put)
     dj_buf_fini(&body);
 }
 
-static void on_put(void *ctx, enum deja_status status, bool stored)
+static void on_put(void *ctx, enum deja_status status, const struct dj_put_outcome *outcome)
 {
     struct put_item *item = ctx;
     struct put *put = item->put;
-    if (status != DEJA_OK)
-        item->fault.problem = dj_problem_of(status);
-    item->is_stored = stored;
+    bool is_kept = outcome->is_stored &&
+                   !(item->input.is_shared_required && (outcome->missed & DJ_LEVELS_SHARED));
+    if (status != DEJA_OK && !is_kept)
+        item->fault.problem =
+            dj_problem_of(item->input.is_shared_required ? DEJA_ERR_CIRCUIT_OPEN : status);
+    item->is_stored = outcome->is_stored;
+    item->missed = outcome->missed;
     if (--put->left == 0)
         answer_put(put);
 }
@@ -157,8 +163,11 @@ static enum deja_status store(struct put_item *item, const struct dj_query_vecto
     item->expires_ms = entry.expires_ms;
     enum deja_status status = body.status != DEJA_OK ? body.status : metadata.status;
     if (status == DEJA_OK)
-        status = dj_engine_put(engine, request->loop, &entry,
-                               vector || item->fingerprint.is_semantic, vector, item, on_put);
+        status = dj_engine_put(
+            engine, request->loop, &entry,
+            &(struct dj_put_options){.is_semantic = vector || item->fingerprint.is_semantic,
+                                     .vector = vector},
+            item, on_put);
     dj_buf_fini(&body);
     dj_buf_fini(&metadata);
     return status;
@@ -315,15 +324,11 @@ static void write_access(struct dj_json_writer *w, struct dj_request *request,
     dj_entry_write_access(w, &access);
 }
 
-static void on_got(void *ctx, enum deja_status status, struct dj_value *value)
+static void on_got(void *ctx, struct dj_value *value, const char *level)
 {
     struct dj_request *request = ctx;
-    finish_operation(request, "get", status != DEJA_OK ? "error" : value ? "ok" : "miss");
-    if (status != DEJA_OK) {
-        dj_value_unref(value);
-        dj_request_refuse(request, status);
-        return;
-    }
+    (void)level;
+    finish_operation(request, "get", value ? "ok" : "miss");
     if (!value) {
         dj_request_problem(request, 404, "not_found", "there is no such entry");
         return;
@@ -345,7 +350,7 @@ void dj_entries_get(struct dj_request *request)
     if (!read_id(request, &key))
         return;
     enum deja_status status =
-        dj_engine_get(request->api->proxy->engine, request->loop, &key, request, on_got);
+        dj_engine_get(request->api->proxy->engine, request->loop, &key, 0, request, on_got);
     if (status != DEJA_OK)
         dj_request_refuse(request, status);
 }

@@ -12,13 +12,27 @@
 static const char *const members[] = {
     "query",    "response", "ttl",     "tags",       "namespace", "metadata",  "model",
     "provider", "type",     "cost",    "confidence", "tokens",    "embedding", "embedder",
-    "name",     "kind",     "version", "depends_on", NULL};
+    "name",     "kind",     "version", "depends_on", "require",   NULL};
 
 static void complain(struct dj_request *request, const char *where, const char *name,
                      const char *rule, const char *message)
 {
     dj_request_complain(request, "invalid_request", dj_request_text(request, "%s%s", where, name),
                         rule, message);
+}
+
+static bool read_require(struct dj_request *request, const struct dj_json *object,
+                         const char *where, struct dj_entry_input *input)
+{
+    const struct dj_json *value = dj_json_get(object, "require");
+    if (!value || dj_json_is(value, DJ_JSON_NULL))
+        return true;
+    input->is_shared_required =
+        deja_slice_is_equal(dj_json_string(value), deja_slice_text("shared"));
+    if (!input->is_shared_required)
+        complain(request, where, "require", "value",
+                 "must be \"shared\": kept by every shared tier, or refused");
+    return input->is_shared_required;
 }
 
 static bool is_tag(struct deja_slice text)
@@ -163,6 +177,7 @@ bool dj_entry_read(struct dj_request *request, const struct dj_json *object, con
         !read_tags(request, object, where, &input) ||
         !read_depends_on(request, object, where, &input) ||
         !read_tokens(request, object, where, &input) ||
+        !read_require(request, object, where, &input) ||
         !dj_query_label(request, object, "namespace", where, DJ_NAMESPACE_BYTES_MAX,
                         &input.name_space) ||
         !dj_query_label(request, object, "model", where, DJ_LABEL_BYTES_MAX, &input.model) ||

@@ -37,6 +37,7 @@ struct dj_entry_input {
     uint32_t output_tokens;
     struct deja_slice tags[DJ_ENTRY_TAGS_MAX];
     size_t tag_count;
+    bool is_shared_required; /* `require: shared`: kept by every shared tier, or refused */
 };
 
 /* Checks one object of a put; false after complaining. */

@@ -59,10 +59,12 @@ static struct gptcache *begin(struct dj_request *request)
 
 /* ---- put ---- */
 
-static void on_put(void *ctx, enum deja_status status, bool stored)
+static void on_put(void *ctx, enum deja_status status, const struct dj_put_outcome *outcome)
 {
     struct gptcache *call = ctx;
-    (void)stored; /* overtaken by a newer one: nothing went wrong */
+    /* Overtaken by a newer one: nothing went wrong; and what one tier missed is found in another.
+     */
+    status = outcome->is_stored ? DEJA_OK : status;
     dj_prompt_count(call->request, "set", "none", status == DEJA_OK ? "ok" : "error");
     if (status != DEJA_OK) {
         dj_prompt_refuse(call->request, status);

@@ -32,20 +32,52 @@ static struct component component(const char *name, enum dj_health health, doubl
 
 #define COMPONENTS 9u
 
-static void fill(const struct dj_probe *probe, struct component out[COMPONENTS])
+static enum dj_level level_of(const char *name)
 {
-    static const char *const absent[] = {"circuit_breaker", "redis", "postgres", "s3"};
+    uint32_t level = 0;
+    while (level < DJ_LEVEL_COUNT - 1 && strcmp(dj_level_text((enum dj_level)level), name) != 0)
+        level++;
+    return (enum dj_level)level;
+}
+
+/* A tier that is asked behind a breaker, by what the breaker says; disabled if there is none. */
+static struct component tier_component(const struct dj_probe *probe,
+                                       const struct dj_sentry_board *board, const char *name)
+{
+    struct dj_sentry_sight sight;
+    enum dj_level level = level_of(name);
+    struct component found =
+        component(name, probe->levels[level].health, probe->levels[level].ms, "does not answer");
+    if (!dj_probe_find_tier(board, name, &sight))
+        return found;
+    if (strcmp(sight.state, "up") != 0) {
+        found = component(name, dj_probe_rate_state(sight.state), -1,
+                          "not asked for now: it failed too often");
+        if (found.health == DJ_HEALTH_DEGRADED)
+            found.message = "recovering";
+    }
+    return found;
+}
+
+static void fill(const struct dj_probe *probe, const struct dj_sentry_board *board,
+                 struct component out[COMPONENTS])
+{
     size_t count = 0;
     out[count++] = component("l1", DJ_HEALTH_HEALTHY, probe->memory_ms, NULL);
-    out[count++] = component("lmdb", probe->lmdb, probe->lmdb_ms, "does not answer");
+    out[count++] = component("lmdb", probe->levels[DJ_LEVEL_LMDB].health,
+                             probe->levels[DJ_LEVEL_LMDB].ms, "does not answer");
+    for (enum dj_level level = DJ_LEVEL_REDIS; level < DJ_LEVEL_COUNT; level++)
+        out[count++] = tier_component(probe, board, dj_level_text(level));
     out[count++] = component("embedder", probe->embedder, probe->embedder_ms, "cannot embed");
     out[count] = component("vector_store", probe->index, -1, NULL);
     if (probe->index == DJ_HEALTH_DEGRADED)
         out[count].message = "still loading";
     count++;
     out[count++] = component("lru_manager", DJ_HEALTH_HEALTHY, -1, NULL);
-    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++)
-        out[count++] = component(absent[i], DJ_HEALTH_DISABLED, -1, NULL);
+    out[count] = component("circuit_breaker", probe->dependencies, -1, "open: see details");
+    if (probe->dependencies == DJ_HEALTH_DEGRADED)
+        out[count].message = "recovering: see details";
+    count++;
 }
 
 static void write_store(struct dj_json_writer *w, const struct dj_store_stats *stats)
@@ -53,6 +85,82 @@ static void write_store(struct dj_json_writer *w, const struct dj_store_stats *s
     dj_json_member_u64(w, "entries", stats->entries);
     dj_json_member_u64(w, "bytes", stats->bytes);
     dj_json_member_u64(w, "bytes_max", stats->bytes_max);
+}
+
+/* What this program knows of what others made void. */
+static void write_generations(struct dj_json_writer *w, const struct dj_authority_stats *authority)
+{
+    dj_json_key(w, "generations");
+    dj_json_begin_object(w);
+    dj_json_key(w, "age_ms");
+    if (authority->age_ms >= 0)
+        dj_json_put_i64(w, authority->age_ms);
+    else
+        dj_json_put_null(w); /* nothing of any tier below memory is read yet */
+    dj_json_key(w, "failing");
+    dj_json_put_bool(w, authority->is_failing);
+    dj_json_member_u64(w, "unconfirmed", authority->held);
+    dj_json_member_u64(w, "losses", authority->losses);
+    dj_json_end_object(w);
+}
+
+static void write_shared(struct dj_json_writer *w, const char *name,
+                         const struct dj_engine_stats *stats)
+{
+    if (stats->authority.level && strcmp(stats->authority.level, name) == 0)
+        write_generations(w, &stats->authority);
+    for (uint32_t i = 0; i < stats->tier_count; i++) {
+        const struct dj_tier_stats *tier = &stats->tiers[i];
+        if (strcmp(tier->level, name) != 0)
+            continue;
+        write_store(w, &tier->store);
+        dj_json_key(w, "read_only");
+        dj_json_put_bool(w, tier->is_read_only);
+        dj_json_member_u64(w, "writes_behind", tier->behind);
+        dj_json_member_u64(w, "writes_dropped", tier->dropped);
+        dj_json_member_u64(w, "late_reads", tier->late);
+    }
+}
+
+static void write_sight(struct dj_json_writer *w, const struct dj_sentry_sight *sight)
+{
+    const struct dj_sentry_report *sentry = &sight->sentry;
+    dj_json_key(w, sentry->name);
+    dj_json_begin_object(w);
+    dj_json_key(w, "state");
+    dj_json_put_text(w, dj_breaker_state_text(sentry->state));
+    dj_json_member_u64(w, "since_ms", sentry->since_ms);
+    dj_json_member_u64(w, "calls", sentry->calls);
+    dj_json_member_u64(w, "failures", sentry->failures);
+    dj_json_member_u64(w, "refused", sentry->refused);
+    dj_json_member_u64(w, "retries", sentry->retries);
+    dj_json_member_u64(w, "opened", sentry->opened);
+    if (sentry->last_error[0]) {
+        dj_json_key(w, "last_error");
+        dj_json_put_text(w, sentry->last_error);
+    }
+    if (sight->is_tier) {
+        dj_json_key(w, "tier");
+        dj_json_put_text(w, sight->state);
+        dj_json_member_u64(w, "missed_puts", sight->missed_puts);
+        dj_json_member_u64(w, "missed_removes", sight->missed_removes);
+        dj_json_member_u64(w, "missed_reads", sight->missed_reads);
+        dj_json_member_u64(w, "replayed", sight->replayed);
+        dj_json_member_u64(w, "dropped", sight->dropped);
+    }
+    dj_json_end_object(w);
+}
+
+/* Of every dependency, or of the one that is named. */
+static void write_sights(struct dj_json_writer *w, const struct dj_sentry_board *board,
+                         const char *name)
+{
+    for (uint32_t i = 0; board && i < board->count; i++) {
+        struct dj_sentry_sight sight;
+        board->rows[i].look(board->rows[i].ctx, &sight);
+        if (!name || strcmp(sight.sentry.name, name) == 0)
+            write_sight(w, &sight);
+    }
 }
 
 static void write_figures(struct dj_json_writer *w, const struct health *health, const char *name,
@@ -77,6 +185,11 @@ static void write_figures(struct dj_json_writer *w, const struct health *health,
         dj_json_put_bool(w, true);
         dj_json_member_u64(w, "tenants_tracked", dj_telemetry_tenant_count(context->telemetry));
         dj_json_member_u64(w, "evictions", stats->memory.evictions);
+    } else if (strcmp(name, "circuit_breaker") == 0) {
+        write_sights(w, context->dependencies, NULL);
+    } else {
+        write_shared(w, name, stats);
+        write_sights(w, context->dependencies, name);
     }
 }
 
@@ -110,7 +223,7 @@ static void on_probed(void *ctx, const struct dj_probe *probe)
     struct dj_json_writer w = dj_json_writer(&body);
     enum dj_health verdict =
         atomic_load(&request->api->is_draining) ? DJ_HEALTH_UNHEALTHY : dj_probe_verdict(probe);
-    fill(probe, components);
+    fill(probe, request->api->proxy->dependencies, components);
     dj_json_begin_object(&w);
     dj_json_key(&w, "status");
     dj_json_put_text(&w, dj_health_text(verdict));

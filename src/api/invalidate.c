@@ -89,11 +89,12 @@ static void on_removed(void *ctx, enum deja_status status, uint64_t removed)
     answer(ctx, status, removed ? 1 : 0); /* however many tiers had it */
 }
 
-static void on_found(void *ctx, enum deja_status status, struct dj_value *value)
+static void on_found(void *ctx, struct dj_value *value, const char *level)
 {
     bool is_there = value != NULL;
+    (void)level;
     dj_value_unref(value);
-    answer(ctx, status, is_there ? 1 : 0);
+    answer(ctx, DEJA_OK, is_there ? 1 : 0);
 }
 
 /* ---- removing ---- */
@@ -111,7 +112,7 @@ static enum deja_status start_one(struct invalidation *invalidation)
         invalidation->key = fingerprint.key;
     }
     if (invalidation->is_dry_run)
-        return dj_engine_get(engine, request->loop, &invalidation->key, invalidation, on_found);
+        return dj_engine_get(engine, request->loop, &invalidation->key, 0, invalidation, on_found);
     return dj_engine_remove(engine, request->loop, &invalidation->key, invalidation, on_removed);
 }
 

@@ -72,11 +72,13 @@ struct set {
     uint8_t id[DJ_ID_BYTES];
 };
 
-static void on_set(void *ctx, enum deja_status status, bool stored)
+static void on_set(void *ctx, enum deja_status status, const struct dj_put_outcome *outcome)
 {
     struct set *set = ctx;
     struct dj_request *request = set->request;
-    (void)stored; /* overtaken by a newer one, which is what is found then: nothing went wrong */
+    /* Overtaken by a newer one, which is what is found then: nothing went wrong; and what one tier
+     * missed is found in another. */
+    status = outcome->is_stored ? DEJA_OK : status;
     dj_prompt_count(request, "set", "none", status == DEJA_OK ? "ok" : "error");
     if (status != DEJA_OK) {
         dj_prompt_refuse(request, status);
@@ -163,21 +165,21 @@ struct removal {
     struct deja_slice cache_id;
 };
 
-static void on_got(void *ctx, enum deja_status status, struct dj_value *value)
+static void on_got(void *ctx, struct dj_value *value, const char *level)
 {
     struct removal *removal = ctx;
     struct dj_request *request = removal->request;
     bool is_there =
         value && deja_slice_is_equal(dj_value_entry(value)->name_space, removal->cache_id);
+    (void)level;
     dj_value_unref(value);
-    if (status == DEJA_OK && !is_there) {
+    if (!is_there) {
         dj_prompt_count(request, "delete", "none", "miss");
         dj_request_problem(request, 404, "not_found", "this cache has no such entry");
         return;
     }
-    if (status == DEJA_OK)
-        status = dj_engine_remove(request->api->proxy->engine, request->loop, &removal->key,
-                                  request, on_removed);
+    enum deja_status status = dj_engine_remove(request->api->proxy->engine, request->loop,
+                                               &removal->key, request, on_removed);
     if (status != DEJA_OK)
         dj_prompt_refuse(request, status);
 }
@@ -201,8 +203,8 @@ void dj_langcache_remove(struct dj_request *request)
         dj_request_problem(request, 404, "not_found", "an entry's id is 32 hex digits");
         return;
     }
-    enum deja_status status =
-        dj_engine_get(request->api->proxy->engine, request->loop, &removal->key, removal, on_got);
+    enum deja_status status = dj_engine_get(request->api->proxy->engine, request->loop,
+                                            &removal->key, 0, removal, on_got);
     if (status != DEJA_OK)
         dj_prompt_refuse(request, status);
 }

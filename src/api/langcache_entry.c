@@ -223,8 +223,9 @@ enum deja_status dj_prompt_put(struct dj_request *request, const struct dj_promp
     dj_engine_begin_fill(context->engine, &entry, &fill);
     status = body.status != DEJA_OK ? body.status : metadata.status;
     if (status == DEJA_OK)
-        status = dj_engine_put(context->engine, request->loop, &entry, fingerprint.is_semantic,
-                               NULL, ctx, done);
+        status = dj_engine_put(context->engine, request->loop, &entry,
+                               &(struct dj_put_options){.is_semantic = fingerprint.is_semantic},
+                               ctx, done);
     if (status == DEJA_OK)
         memcpy(out_id, entry.id, sizeof entry.id);
     dj_buf_fini(&body);

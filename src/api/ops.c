@@ -23,7 +23,8 @@ static void write_metrics(void *ctx, const struct dj_probe *probe)
             .flights = atomic_load(&context->calls),
             .volatile_met = context->volatiles ? dj_volatile_count(context->volatiles) : 0,
             .started_ms = request->api->started_ms,
-            .is_lmdb_up = probe->lmdb != DJ_HEALTH_UNHEALTHY,
+            .is_lmdb_up = probe->levels[DJ_LEVEL_LMDB].health != DJ_HEALTH_UNHEALTHY,
+            .dependencies = context->dependencies,
             .is_degraded = dj_probe_verdict(probe) != DJ_HEALTH_HEALTHY,
         });
     dj_metrics_write(context->metrics, is_openmetrics, &body);
@@ -104,6 +105,13 @@ static bool is_excluded(const struct healthz *healthz, const char *name)
     return false;
 }
 
+/* The others serve while a shared tier is down: it must not take this daemon out of a balancer. */
+static enum dj_health shared(const struct dj_probe *probe, enum dj_level level)
+{
+    enum dj_health health = probe->levels[level].health;
+    return health == DJ_HEALTH_UNHEALTHY ? DJ_HEALTH_DEGRADED : health;
+}
+
 static void write_healthz(void *ctx, const struct dj_probe *probe)
 {
     const struct healthz *healthz = ctx;
@@ -113,7 +121,10 @@ static void write_healthz(void *ctx, const struct dj_probe *probe)
         enum dj_health health;
     } checks[] = {{"serving", is_draining ? DJ_HEALTH_UNHEALTHY : DJ_HEALTH_HEALTHY},
                   {"memory", DJ_HEALTH_HEALTHY},
-                  {"lmdb", probe->lmdb},
+                  {"lmdb", probe->levels[DJ_LEVEL_LMDB].health},
+                  {"redis", shared(probe, DJ_LEVEL_REDIS)},
+                  {"postgres", shared(probe, DJ_LEVEL_POSTGRES)},
+                  {"s3", shared(probe, DJ_LEVEL_S3)},
                   {"embedder", probe->embedder},
                   {"vector_store", probe->index}};
     struct dj_buf body = {0};

@@ -3,10 +3,19 @@
 
 #include "loop/pool.h"
 
+struct asking;
+
+struct asking_tier {
+    struct asking *asking;
+    enum dj_level level;
+};
+
 struct asking {
     struct dj_probe probe;
+    struct asking_tier tiers[DJ_TIERS_MAX];
+    uint32_t left; /* tiers under way, and one for the start */
     struct dj_request *request;
-    bool is_embedder_asked;
+    bool is_detailed;
     void *ctx;
     dj_probe_done_fn *done;
     struct dj_job job;
@@ -30,9 +39,31 @@ static enum dj_health rate(enum deja_status status, double latency_ms)
 
 enum dj_health dj_probe_verdict(const struct dj_probe *probe)
 {
-    bool is_well = probe->lmdb <= DJ_HEALTH_HEALTHY && probe->embedder <= DJ_HEALTH_HEALTHY &&
-                   probe->index <= DJ_HEALTH_HEALTHY;
+    bool is_well = probe->embedder <= DJ_HEALTH_HEALTHY && probe->index <= DJ_HEALTH_HEALTHY &&
+                   probe->dependencies <= DJ_HEALTH_HEALTHY;
+    for (size_t i = 0; i < DJ_LEVEL_COUNT; i++)
+        is_well = is_well && probe->levels[i].health <= DJ_HEALTH_HEALTHY;
     return is_well ? DJ_HEALTH_HEALTHY : DJ_HEALTH_DEGRADED;
+}
+
+enum dj_health dj_probe_rate_state(const char *state)
+{
+    if (strcmp(state, "up") == 0)
+        return DJ_HEALTH_HEALTHY;
+    bool is_coming = strcmp(state, "half_open") == 0 || strcmp(state, "behind") == 0;
+    return is_coming ? DJ_HEALTH_DEGRADED : DJ_HEALTH_UNHEALTHY;
+}
+
+static enum dj_health worst_of(const struct dj_sentry_board *board)
+{
+    enum dj_health worst = DJ_HEALTH_DISABLED;
+    for (uint32_t i = 0; board && i < board->count; i++) {
+        struct dj_sentry_sight sight;
+        board->rows[i].look(board->rows[i].ctx, &sight);
+        enum dj_health health = dj_probe_rate_state(sight.state);
+        worst = health > worst ? health : worst;
+    }
+    return worst;
 }
 
 static void finish(struct asking *asking)
@@ -43,6 +74,7 @@ static void finish(struct asking *asking)
     asking->probe.index = !has_embedder                         ? DJ_HEALTH_DISABLED
                           : !asking->probe.stats.is_index_ready ? DJ_HEALTH_DEGRADED
                                                                 : DJ_HEALTH_HEALTHY;
+    asking->probe.dependencies = worst_of(asking->request->api->proxy->dependencies);
     asking->done(asking->ctx, &asking->probe);
 }
 
@@ -71,7 +103,7 @@ static void ask_embedder(struct asking *asking)
     struct dj_request *request = asking->request;
     const struct dj_embedder *embedder = dj_engine_embedder(request->api->proxy->engine);
     asking->probe.embedder = embedder ? DJ_HEALTH_HEALTHY : DJ_HEALTH_DISABLED;
-    if (!asking->is_embedder_asked || !embedder) {
+    if (!asking->is_detailed || !embedder) {
         finish(asking);
         return;
     }
@@ -86,22 +118,74 @@ static void ask_embedder(struct asking *asking)
     }
 }
 
-static void take_lmdb(struct asking *asking, enum deja_status status)
+static void leave_tiers(struct asking *asking)
 {
-    asking->probe.lmdb_ms =
-        (double)(dj_loop_monotonic_us(asking->request->loop) - asking->started_us) / 1e3;
-    asking->probe.lmdb = rate(status, asking->probe.lmdb_ms);
-    ask_embedder(asking);
+    if (--asking->left == 0)
+        ask_embedder(asking);
+}
+
+static void take_tier(struct asking_tier *tier, enum deja_status status)
+{
+    struct asking *asking = tier->asking;
+    double ms = (double)(dj_loop_monotonic_us(asking->request->loop) - asking->started_us) / 1e3;
+    asking->probe.levels[tier->level].ms = ms;
+    asking->probe.levels[tier->level].health = rate(status, ms);
 }
 
 static void on_probed(void *ctx, enum deja_status status, struct dj_value *value)
 {
+    struct asking_tier *tier = ctx;
     dj_value_unref(value);
-    take_lmdb(ctx, status);
+    take_tier(tier, status);
+    leave_tiers(tier->asking);
 }
 
-void dj_probe_start(struct dj_request *request, bool is_embedder_asked, void *ctx,
-                    dj_probe_done_fn *done)
+bool dj_probe_find_tier(const struct dj_sentry_board *board, const char *name,
+                        struct dj_sentry_sight *out_sight)
+{
+    struct dj_sentry_sight sight;
+    for (uint32_t i = 0; board && i < board->count; i++) {
+        board->rows[i].look(board->rows[i].ctx, &sight);
+        if (!sight.is_tier || strcmp(sight.sentry.name, name) != 0)
+            continue;
+        *out_sight = sight;
+        return true;
+    }
+    return false;
+}
+
+/* What its breaker says is enough, or all there is to be had: nobody waits for a tier that is down,
+ * and a scrape for none. */
+static bool is_told(struct asking *asking, enum dj_level level)
+{
+    struct dj_sentry_sight sight;
+    if (!dj_probe_find_tier(asking->request->api->proxy->dependencies, dj_level_text(level),
+                            &sight))
+        return false;
+    asking->probe.levels[level].health = dj_probe_rate_state(sight.state);
+    return !asking->is_detailed || asking->probe.levels[level].health != DJ_HEALTH_HEALTHY;
+}
+
+static void ask_tiers(struct asking *asking)
+{
+    struct dj_engine *engine = asking->request->api->proxy->engine;
+    enum deja_status status = DEJA_OK;
+    asking->left = 1;
+    for (uint32_t i = 0; i < DJ_TIERS_MAX && status != DEJA_ERR_NOT_FOUND; i++) {
+        struct asking_tier *tier = &asking->tiers[i];
+        *tier = (struct asking_tier){.asking = asking, .level = dj_engine_level(engine, i)};
+        if (tier->level != DJ_LEVEL_COUNT && is_told(asking, tier->level))
+            continue;
+        status = dj_engine_probe(engine, asking->request->loop, i, tier, on_probed);
+        if (status == DEJA_OK)
+            asking->left++;
+        else if (status != DEJA_ERR_NOT_FOUND)
+            take_tier(tier, status);
+    }
+    leave_tiers(asking);
+}
+
+void dj_probe_start(struct dj_request *request, bool is_detailed, void *ctx, dj_probe_done_fn *done)
 {
     static const struct dj_store_key nobody = {{0}, {0}}; /* no tenant has this id */
     struct dj_engine *engine = request->api->proxy->engine;
@@ -110,18 +194,16 @@ void dj_probe_start(struct dj_request *request, bool is_embedder_asked, void *ct
         dj_request_refuse(request, DEJA_ERR_NOMEM);
         return;
     }
-    *asking = (struct asking){.probe = {.lmdb_ms = -1, .embedder_ms = -1},
+    *asking = (struct asking){.probe = {.embedder_ms = -1},
                               .request = request,
-                              .is_embedder_asked = is_embedder_asked,
+                              .is_detailed = is_detailed,
                               .ctx = ctx,
                               .done = done,
                               .started_us = dj_loop_monotonic_us(request->loop)};
     dj_value_unref(dj_engine_find(engine, request->loop, &nobody, 0));
     asking->probe.memory_ms =
         (double)(dj_loop_monotonic_us(request->loop) - asking->started_us) / 1e3;
-    enum deja_status status = dj_engine_probe(engine, request->loop, asking, on_probed);
-    if (status == DEJA_ERR_UNSUPPORTED)
-        ask_embedder(asking); /* there is none */
-    else if (status != DEJA_OK)
-        take_lmdb(asking, status);
+    for (size_t i = 0; i < DJ_LEVEL_COUNT; i++)
+        asking->probe.levels[i].ms = -1;
+    ask_tiers(asking);
 }

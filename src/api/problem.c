@@ -137,6 +137,11 @@ struct dj_problem dj_problem_of(enum deja_status status)
                                    .type = "embedding_mismatch",
                                    .detail =
                                        "no vector of that embedder and dimension is kept here"};
+    case DEJA_ERR_CIRCUIT_OPEN:
+        return (struct dj_problem){.status = 503,
+                                   .type = "circuit_open",
+                                   .detail = "circuit breaker is open: a tier that must keep this "
+                                             "is not asked for now"};
     case DEJA_ERR_DENIED:
         return (struct dj_problem){.status = 403, .type = "forbidden"};
     default:

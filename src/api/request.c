@@ -393,6 +393,18 @@ void dj_request_put_id(struct dj_json_writer *w, const char *name, const uint8_t
     dj_json_put_text(w, text);
 }
 
+void dj_request_put_levels(struct dj_json_writer *w, const char *name, uint32_t levels)
+{
+    if (!levels)
+        return;
+    dj_json_key(w, name);
+    dj_json_begin_array(w);
+    for (uint32_t i = 0; i < DJ_LEVEL_COUNT; i++)
+        if (levels & DJ_LEVEL_BIT(i))
+            dj_json_put_text(w, dj_level_text(i));
+    dj_json_end_array(w);
+}
+
 void dj_request_put_time(struct dj_json_writer *w, const char *name, int64_t ms)
 {
     char text[DJ_DATE_RFC3339_BYTES];

@@ -94,5 +94,7 @@ void dj_request_put_fault(struct dj_json_writer *w, const struct dj_fault *fault
 /* Members by name, as the answers write them. */
 void dj_request_put_id(struct dj_json_writer *w, const char *name, const uint8_t *id);
 void dj_request_put_time(struct dj_json_writer *w, const char *name, int64_t ms); /* 0: null */
+/* Their names in an array; none: no member. */
+void dj_request_put_levels(struct dj_json_writer *w, const char *name, uint32_t levels);
 
 #endif

@@ -52,12 +52,16 @@ static void write_levels(struct dj_json_writer *w, const struct dj_telemetry_tot
 {
     uint64_t asked = totals->results[DJ_RESULT_HIT_EXACT] +
                      totals->results[DJ_RESULT_HIT_SEMANTIC] + totals->results[DJ_RESULT_MISS];
-    uint64_t below = asked > totals->memory_hits ? asked - totals->memory_hits : 0;
+    uint64_t hits = totals->level_hits[DJ_LEVEL_MEMORY];
     dj_json_key(w, "levels");
     dj_json_begin_object(w);
-    write_level(w, "memory", &stats->memory, asked, totals->memory_hits);
-    if (stats->has_lmdb)
-        write_level(w, "lmdb", &stats->lmdb, below, totals->lmdb_hits);
+    write_level(w, "memory", &stats->memory, asked, hits);
+    for (uint32_t i = 0; i < stats->tier_count; i++) {
+        const struct dj_tier_stats *tier = &stats->tiers[i];
+        asked = asked > hits ? asked - hits : 0;
+        hits = totals->level_hits[tier->place];
+        write_level(w, tier->level, &tier->store, asked, hits);
+    }
     dj_json_end_object(w);
 }
 

@@ -15,7 +15,6 @@
 #define VECTORS_MAX_DEFAULT 100000u
 #define CANDIDATES_DEFAULT 4u
 #define API_THRESHOLD_DEFAULT 0.95
-#define NAMESPACE_TAG_BYTES 256u
 #define VECTOR_NORM_MIN 1e-30
 #define TTL_MAX_DEFAULT_MS (30ull * 24 * 3600 * 1000)
 
@@ -30,6 +29,12 @@ static enum deja_status keep_generation(void *ctx, struct deja_slice key, uint64
     struct dj_engine *engine = ctx;
     return dj_lmdb_meta_put(engine->options.lmdb, GENERATIONS_TABLE, key,
                             deja_slice(&value, sizeof value));
+}
+
+/* Is the meta environment of the embedded tier the authority? */
+static bool is_meta_kept(const struct dj_engine *engine)
+{
+    return engine->options.lmdb && !engine->options.is_lmdb_foreign && !engine->authority;
 }
 
 static void set_defaults(struct dj_engine_options *options)
@@ -54,9 +59,15 @@ enum deja_status dj_engine_create(const struct dj_engine_options *options,
         return DEJA_ERR_NOMEM;
     engine->options = *options;
     set_defaults(&engine->options);
-    enum deja_status status = dj_generations_create(
-        GENERATIONS_MAX, engine,
-        options->lmdb && !options->is_lmdb_foreign ? keep_generation : NULL, &engine->generations);
+    if (options->lmdb)
+        dj_engine_add_tier(engine, &(struct dj_tier){.store = options->lmdb});
+    for (uint32_t i = 0; i < options->tier_count; i++)
+        dj_engine_add_tier(engine, &options->tiers[i]);
+    enum deja_status status = dj_authority_create(engine);
+    if (status == DEJA_OK)
+        status = dj_generations_create(GENERATIONS_MAX, engine,
+                                       is_meta_kept(engine) ? keep_generation : NULL,
+                                       &engine->generations);
     engine->tombstones = dj_alloc_zeroed(options->loop_count, sizeof(struct dj_tombstones *));
     if (!engine->tombstones)
         status = DEJA_ERR_NOMEM;
@@ -72,7 +83,7 @@ enum deja_status dj_engine_create(const struct dj_engine_options *options,
     if (status != DEJA_OK) {
         /* On failure stores and embedder stay the caller's. */
         engine->options.memory = NULL;
-        engine->options.lmdb = NULL;
+        engine->tier_count = 0;
         engine->options.embedder = NULL;
         dj_engine_destroy(engine);
         return status;
@@ -90,8 +101,8 @@ void dj_engine_destroy(struct dj_engine *engine)
         dj_access_keep(engine->access);
     if (engine->options.memory)
         engine->options.memory->ops->close(engine->options.memory);
-    if (engine->options.lmdb)
-        engine->options.lmdb->ops->close(engine->options.lmdb);
+    for (uint32_t i = 0; i < engine->tier_count; i++)
+        engine->tiers[i].tier.store->ops->close(engine->tiers[i].tier.store);
     dj_access_destroy(engine->access);
     dj_semantic_destroy(engine->semantic);
     dj_embedder_destroy(engine->options.embedder);
@@ -99,6 +110,7 @@ void dj_engine_destroy(struct dj_engine *engine)
         dj_tombstones_destroy(engine->tombstones[i]);
     dj_free(engine->tombstones);
     dj_generations_destroy(engine->generations);
+    dj_authority_destroy(engine->authority);
     dj_free(engine);
 }
 
@@ -116,7 +128,7 @@ static bool on_generation(void *ctx, struct deja_slice key, struct deja_slice va
 
 enum deja_status dj_engine_load_generations(struct dj_engine *engine)
 {
-    if (!engine->options.lmdb || engine->options.is_lmdb_foreign)
+    if (!is_meta_kept(engine))
         return DEJA_OK;
     enum deja_status status =
         dj_lmdb_meta_walk(engine->options.lmdb, GENERATIONS_TABLE, engine, on_generation);
@@ -175,11 +187,11 @@ bool dj_engine_is_valid(struct dj_engine *engine, const uint8_t tenant[DJ_ID_BYT
 
 /* Tags have no control characters, so a namespace's counter cannot be a tag's. A longer name shares
  * its counter with those that begin like it: more is void, never less. */
-static struct deja_slice namespace_tag(struct deja_slice name_space,
-                                       char bytes[NAMESPACE_TAG_BYTES])
+struct deja_slice dj_engine_namespace_tag(struct deja_slice name_space,
+                                          char bytes[DJ_NAMESPACE_TAG_BYTES])
 {
     size_t len =
-        name_space.len < NAMESPACE_TAG_BYTES - 1 ? name_space.len : NAMESPACE_TAG_BYTES - 1;
+        name_space.len < DJ_NAMESPACE_TAG_BYTES - 1 ? name_space.len : DJ_NAMESPACE_TAG_BYTES - 1;
     bytes[0] = '\0';
     if (len)
         memcpy(bytes + 1, name_space.data, len);
@@ -192,43 +204,36 @@ static struct deja_slice namespace_tag(struct deja_slice name_space,
 static uint64_t entry_generation(struct dj_engine *engine, const uint8_t tenant[DJ_ID_BYTES],
                                  struct deja_slice name_space)
 {
-    char bytes[NAMESPACE_TAG_BYTES];
+    char bytes[DJ_NAMESPACE_TAG_BYTES];
     if (dj_generations_are_all_zero(engine->generations))
         return 0;
-    return dj_generations_get(engine->generations, tenant, deja_slice(NULL, 0)) +
-           dj_generations_get(engine->generations, tenant, namespace_tag(name_space, bytes));
-}
-
-enum deja_status dj_engine_raise_namespace(struct dj_engine *engine,
-                                           const uint8_t tenant[DJ_ID_BYTES],
-                                           struct deja_slice name_space, uint64_t *out_generation)
-{
-    char bytes[NAMESPACE_TAG_BYTES];
-    return dj_generations_raise(engine->generations, tenant, namespace_tag(name_space, bytes),
-                                out_generation);
+    return dj_generations_sum(engine->generations, tenant,
+                              dj_engine_namespace_tag(name_space, bytes));
 }
 
 bool dj_engine_was_current(struct dj_engine *engine, const struct dj_entry *entry,
                            const struct dj_raise *raise)
 {
     const uint8_t *tenant = entry->tenant;
-    if (dj_generations_are_all_zero(engine->generations))
-        return true; /* generations only grow: what was noted was 0 too */
-    uint64_t noted = entry_generation(engine, tenant, entry->name_space);
+    /* Generations only grow: what this program noted was 0 too. Others may have noted more. */
+    if (!engine->authority && dj_generations_are_all_zero(engine->generations))
+        return true;
+    uint64_t noted = 0;
     if (raise->is_entry) {
-        char bytes[NAMESPACE_TAG_BYTES];
-        struct deja_slice tag =
-            raise->is_tenant ? deja_slice(NULL, 0) : namespace_tag(entry->name_space, bytes);
-        /* Another raise may have come after this one. */
-        noted -= dj_generations_get(engine->generations, tenant, tag);
-        noted += raise->generation - 1;
+        char bytes[DJ_NAMESPACE_TAG_BYTES];
+        struct deja_slice own = deja_slice(NULL, 0);
+        struct deja_slice tag = dj_engine_namespace_tag(entry->name_space, bytes);
+        noted = raise->before +
+                dj_generations_get(engine->generations, tenant, raise->is_tenant ? tag : own);
+    } else {
+        noted = entry_generation(engine, tenant, entry->name_space);
     }
     if (noted != entry->tenant_generation)
         return false;
     for (size_t i = 0; i < entry->tag_count; i++) {
         uint64_t generation = dj_generations_get(engine->generations, tenant, entry->tags[i].name);
         if (raise->is_tag && deja_slice_is_equal(entry->tags[i].name, raise->tag))
-            generation = raise->generation - 1;
+            generation = raise->before;
         if (generation != entry->tags[i].generation)
             return false;
     }
@@ -285,11 +290,6 @@ void dj_engine_begin_fill(struct dj_engine *engine, struct dj_entry *entry,
             dj_generations_get(engine->generations, entry->tenant, entry->tags[i].name);
     entry->version = out_fill->version;
     entry->tenant_generation = out_fill->tenant_generation;
-}
-
-enum deja_status dj_engine_forget(struct dj_engine *engine, const uint8_t tenant[DJ_ID_BYTES])
-{
-    return dj_generations_raise(engine->generations, tenant, deja_slice(NULL, 0), NULL);
 }
 
 bool dj_engine_is_worth_indexing(struct dj_engine *engine, const struct dj_fingerprint *fingerprint)
@@ -361,14 +361,45 @@ uint32_t dj_engine_pending(const struct dj_engine *engine)
 
 /* ---- inspect ---- */
 
+static void authority_stats(const struct dj_engine *engine, struct dj_authority_stats *out_stats)
+{
+    struct dj_authority *authority = engine->authority;
+    if (!authority)
+        return;
+    int64_t pulled_ms = atomic_load(&authority->pulled_ms);
+    *out_stats =
+        (struct dj_authority_stats){.level = authority->slot->tier.store->ops->level,
+                                    .is_failing = atomic_load(&authority->is_failing),
+                                    .age_ms = pulled_ms ? dj_clock_now_ms() - pulled_ms : -1,
+                                    .held = dj_generations_held(engine->generations),
+                                    .losses = atomic_load(&authority->losses)};
+}
+
+static void tier_stats(struct dj_tier_slot *slot, const uint8_t *tenant,
+                       struct dj_tier_stats *out_stats)
+{
+    *out_stats = (struct dj_tier_stats){.level = slot->tier.store->ops->level,
+                                        .is_read_only = slot->tier.is_read_only,
+                                        .behind = atomic_load(&slot->behind),
+                                        .dropped = atomic_load(&slot->dropped),
+                                        .late = atomic_load(&slot->late)};
+    slot->tier.store->ops->stats(slot->tier.store, tenant, &out_stats->store);
+}
+
 void dj_engine_stats(struct dj_engine *engine, const uint8_t *tenant,
                      struct dj_engine_stats *out_stats)
 {
     *out_stats = (struct dj_engine_stats){0};
     engine->options.memory->ops->stats(engine->options.memory, tenant, &out_stats->memory);
+    for (uint32_t i = 0; i < engine->tier_count; i++) {
+        tier_stats(&engine->tiers[i], tenant, &out_stats->tiers[i]);
+        out_stats->tiers[i].place = dj_engine_level(engine, i);
+    }
+    out_stats->tier_count = engine->tier_count;
+    authority_stats(engine, &out_stats->authority);
     if (engine->options.lmdb) {
         out_stats->has_lmdb = true;
-        engine->options.lmdb->ops->stats(engine->options.lmdb, tenant, &out_stats->lmdb);
+        out_stats->lmdb = out_stats->tiers[0].store;
     }
     dj_indexes_stats(dj_semantic_indexes(engine->semantic), tenant, &out_stats->vectors,
                      &out_stats->vector_bytes);

@@ -17,6 +17,7 @@
 
 #include "cache/filter.h"
 #include "cache/key.h"
+#include "cache/tiers.h"
 #include "embed/embedder.h"
 #include "loop/pool.h"
 #include "obs/metrics.h"
@@ -33,9 +34,11 @@ struct dj_engine;
 struct dj_engine_options {
     struct dj_loop *const *loops; /* borrowed */
     uint32_t loop_count;
-    struct dj_store *memory;      /* taken: closed by dj_engine_destroy */
-    struct dj_store *lmdb;        /* taken; NULL: none */
-    bool is_lmdb_foreign;         /* lmdb is another store in its place: no generations are kept */
+    struct dj_store *memory; /* taken: closed by dj_engine_destroy */
+    struct dj_store *lmdb;   /* taken; NULL: none. The first tier below memory */
+    bool is_lmdb_foreign;    /* lmdb is another store in its place: no generations are kept */
+    struct dj_tier tiers[DJ_TIERS_MAX - 1]; /* below it, top down; their stores are taken */
+    uint32_t tier_count;
     struct dj_pool *pool;         /* borrowed: embedding and index work */
     struct dj_embedder *embedder; /* taken; NULL: exact only */
     struct dj_metrics *metrics;   /* borrowed */
@@ -105,6 +108,7 @@ struct dj_lookup_options {
                          * API's find (is_threshold_free) */
     bool is_threshold_free;
     uint32_t limit;      /* candidates, <= DJ_CANDIDATES_MAX; 0: engine default */
+    uint32_t skip;       /* levels not to be asked, and not promoted into */
     uint64_t max_age_ms; /* 0: any */
     /* NULL, or what an entry must match, also one found by its key; borrowed until done ran. The
      * nearest DJ_CANDIDATES_MAX are looked at, and the best `limit` of those that match kept. */
@@ -118,7 +122,7 @@ struct dj_lookup_result {
     enum deja_status status;
     enum dj_hit_kind kind;  /* DJ_HIT_NONE: miss */
     struct dj_value *value; /* of the hit; borrowed: ref it to keep it */
-    const char *level;      /* "memory", "lmdb" */
+    const char *level;      /* where it was: "memory", "lmdb", "redis", "postgres", "s3" */
     float similarity;       /* 1 for exact */
     double threshold;       /* in force */
     const char *reason;     /* why not: constant text, e.g. "scope-empty", "below-threshold",
@@ -168,16 +172,27 @@ struct dj_fill {
 void dj_engine_begin_fill(struct dj_engine *engine, struct dj_entry *entry,
                           struct dj_fill *out_fill);
 
-/* stored: false when it was outrun by a delete, an invalidation or a newer version. */
-typedef void dj_put_done_fn(void *ctx, enum deja_status status, bool stored);
-/* Stores entry (copied; version, generations from begin_fill). is_semantic: it is indexed under
- * entry->scope, by the vector given or by that of entry->query. Errors as dj_engine_lookup;
- * DEJA_ERR_LIMIT: too many indexes. done (may be NULL) runs once, on loop, when
- * every tier has it as durably as it promises. */
+struct dj_put_options {
+    bool is_semantic; /* indexed under entry->scope, by `vector` or that of entry->query */
+    const struct dj_query_vector *vector; /* NULL, or the caller's own; copied */
+    uint32_t skip;                        /* levels it shall not be put into */
+};
+struct dj_put_outcome {
+    bool is_stored;  /* false: outrun by a delete, an invalidation or a newer version, or no tier
+                      * took it */
+    uint32_t missed; /* levels that were to have it and have not; what is put behind the answer
+                      * counts only if it found no room */
+};
+/* status: the first failure of a tier that is waited for; the others may have it all the same.
+ * outcome: borrowed until return. */
+typedef void dj_put_done_fn(void *ctx, enum deja_status status,
+                            const struct dj_put_outcome *outcome);
+/* Stores entry (copied; version, generations from begin_fill). options NULL: none. Errors as
+ * dj_engine_lookup; DEJA_ERR_LIMIT: too many indexes. done (may be NULL) runs once, on loop, when
+ * every tier that is waited for has it as durably as it promises. */
 enum deja_status dj_engine_put(struct dj_engine *engine, struct dj_loop *loop,
-                               const struct dj_entry *entry, bool is_semantic,
-                               const struct dj_query_vector *vector, void *ctx,
-                               dj_put_done_fn *done) DEJA_NODISCARD;
+                               const struct dj_entry *entry, const struct dj_put_options *options,
+                               void *ctx, dj_put_done_fn *done) DEJA_NODISCARD;
 
 /* A first turn always; later turns of a conversation only once their scope is asked about a second
  * time (a conversation that is never repeated costs no embedding). Any thread. */
@@ -223,15 +238,20 @@ enum deja_status dj_engine_remove_selected(struct dj_engine *engine, struct dj_l
                                            const struct dj_selector *selector, void *ctx,
                                            dj_selected_fn *done) DEJA_NODISCARD;
 
-/* By id through all tiers (GET /api/v1/entries/{id}); value NULL: not there or not valid. */
+/* value: a reference the callee owns; NULL: not there or not valid. level: where it was, or NULL.
+ */
+typedef void dj_engine_got_fn(void *ctx, struct dj_value *value, const char *level);
+/* By id through all tiers but the levels to skip (GET /api/v1/entries/{id}). */
 enum deja_status dj_engine_get(struct dj_engine *engine, struct dj_loop *loop,
-                               const struct dj_store_key *key, void *ctx,
-                               dj_store_got_fn *got) DEJA_NODISCARD;
+                               const struct dj_store_key *key, uint32_t skip, void *ctx,
+                               dj_engine_got_fn *got) DEJA_NODISCARD;
 
-/* A read through the embedded tier, for health; DEJA_ERR_UNSUPPORTED: there is none. value is
- * always NULL. */
-enum deja_status dj_engine_probe(struct dj_engine *engine, struct dj_loop *loop, void *ctx,
-                                 dj_store_got_fn *got) DEJA_NODISCARD;
+/* Of the tier of that place; DJ_LEVEL_COUNT: there are not so many. */
+enum dj_level dj_engine_level(const struct dj_engine *engine, uint32_t index);
+/* A read through the tier of that place in dj_engine_stats().tiers, for health. value is always
+ * NULL. DEJA_ERR_NOT_FOUND: there are not so many. */
+enum deja_status dj_engine_probe(struct dj_engine *engine, struct dj_loop *loop, uint32_t index,
+                                 void *ctx, dj_store_got_fn *got) DEJA_NODISCARD;
 
 /* ---- access statistics, feedback ---- */
 
@@ -265,7 +285,8 @@ enum deja_status dj_engine_feedback(struct dj_engine *engine, struct dj_loop *lo
                                     const struct dj_store_key *key, bool is_wrong, void *ctx,
                                     dj_remove_done_fn *done) DEJA_NODISCARD;
 
-/* Nothing of that tenant is served any more; its entries go as they expire. Blocking: worker. */
+/* Nothing of that tenant is served any more; its entries go as they expire. Blocking: worker. With
+ * a shared authority it counts here at once and there with the next pull. */
 enum deja_status dj_engine_forget(struct dj_engine *engine,
                                   const uint8_t tenant[DJ_ID_BYTES]) DEJA_NODISCARD;
 
@@ -273,8 +294,16 @@ enum deja_status dj_engine_forget(struct dj_engine *engine,
 int64_t dj_engine_expiry(const struct dj_engine *engine, struct dj_loop *loop, uint64_t ttl_ms,
                          uint64_t fallback_ms);
 
+/* Takes over what other programs made void, and raises what could not be raised before. On loop 0,
+ * once a second, the first time when the loops begin to run; does nothing where no tier is shared.
+ */
+void dj_engine_pull(struct dj_engine *engine);
+
 /* Drops expired entries of that loop's part of memory; loop-bound, about once a minute. */
 void dj_engine_sweep(struct dj_engine *engine, struct dj_loop *loop);
+
+/* The loop is about to end: what tiers have open on it is closed. On that loop, once. */
+void dj_engine_leave_loop(struct dj_engine *engine, struct dj_loop *loop);
 
 /* Lookups, writes and promotions that have begun and not ended. Before loops may be stopped this
  * must have come to 0: what is under way holds the engine. Any thread. */
@@ -282,9 +311,31 @@ uint32_t dj_engine_pending(const struct dj_engine *engine);
 
 /* ---- inspect ---- */
 
+struct dj_tier_stats {
+    const char *level;
+    enum dj_level place;
+    bool is_read_only;
+    uint32_t behind;  /* puts under way that nobody waits for */
+    uint64_t dropped; /* of those: not kept */
+    uint64_t late;    /* reads that took longer than the soft timeout */
+    struct dj_store_stats store;
+};
+
+/* Of the generations that all programs of a shared tier keep together. */
+struct dj_authority_stats {
+    const char *level; /* NULL: this program keeps its own */
+    bool is_failing;   /* the last pull brought nothing */
+    int64_t age_ms;    /* of the last one that did; -1: there was none */
+    uint64_t held;     /* counters raised here that the authority has not confirmed */
+    uint64_t losses;   /* times it had lost what it counted */
+};
+
 struct dj_engine_stats {
     struct dj_store_stats memory;
-    struct dj_store_stats lmdb;
+    struct dj_tier_stats tiers[DJ_TIERS_MAX]; /* below it, top down */
+    uint32_t tier_count;
+    struct dj_authority_stats authority;
+    struct dj_store_stats lmdb; /* that of the embedded tier once more */
     bool has_lmdb;
     bool is_index_ready;
     uint64_t vectors;

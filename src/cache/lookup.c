@@ -1,8 +1,9 @@
-/* cache/lookup.c - what happens after a miss in memory: embedded tier, then meaning.
+/* cache/lookup.c - what happens after a miss in memory: the tiers below, then meaning.
  *
- *   start -> [embedded get] -> hit? done
- *         -> scope empty? done, without embedding
- *         -> [embed + search, one job] -> [fetch the candidates] -> decide -> done
+ *   start -> [walk down the tiers] -> hit? done
+ *         -> scope empty, and no tier that searches? done, without embedding
+ *         -> [embed + search, one job] -> nothing near enough? [search in a tier]
+ *         -> [fetch the candidates] -> decide -> done
  *
  * Steps in brackets leave the loop and come back by callback. A sick tier or embedder is a miss
  * (I4). Every fetched record is checked again: tenant, scope, generations, expiry (I1, I10).
@@ -36,6 +37,7 @@ struct lookup {
     uint32_t fetching; /* under way, and one for the start */
     float *vector;     /* owned; NULL: neither a vector nor an embedder */
     bool is_own;       /* the caller's vector */
+    bool is_near;      /* there are vectors in the scope, whether or not near enough */
     char label[DJ_INDEX_LABEL_BYTES];
     char *text;
     uint64_t fetch_started_us;
@@ -94,18 +96,21 @@ static void finish_exact(struct lookup *lookup, struct dj_value *value, const ch
     finish(lookup);
 }
 
-static void on_embedded(void *ctx, enum deja_status status, struct dj_value *value)
+static bool is_exact_usable(void *ctx, struct dj_value *value, const char *level)
+{
+    (void)level;
+    return is_usable(ctx, value);
+}
+
+static void on_walked(void *ctx, struct dj_value *value, const char *level)
 {
     struct lookup *lookup = ctx;
     lookup->result.fetch_us =
         (uint32_t)(dj_loop_monotonic_us(lookup->loop) - lookup->fetch_started_us);
-    if (status != DEJA_OK || !value || !is_usable(lookup, value)) {
-        dj_value_unref(value);
+    if (value)
+        finish_exact(lookup, value, level);
+    else
         start_semantic(lookup);
-        return;
-    }
-    dj_engine_promote(lookup->engine, value);
-    finish_exact(lookup, value, lookup->engine->options.lmdb->ops->level);
 }
 
 static void start(void *ctx)
@@ -116,17 +121,20 @@ static void start(void *ctx)
         start_semantic(lookup);
         return;
     }
-    struct dj_value *value =
-        dj_engine_find(engine, lookup->loop, &lookup->fingerprint.key, lookup->options.max_age_ms);
+    bool is_memory_asked = !(lookup->options.skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY));
+    struct dj_value *value = is_memory_asked
+                                 ? dj_engine_find(engine, lookup->loop, &lookup->fingerprint.key,
+                                                  lookup->options.max_age_ms)
+                                 : NULL;
     if (value && dj_filter_is_match(lookup->options.filter, dj_value_entry(value))) {
         finish_exact(lookup, value, "memory");
         return;
     }
     dj_value_unref(value);
     lookup->fetch_started_us = dj_loop_monotonic_us(lookup->loop);
-    struct dj_store *lmdb = engine->options.lmdb;
-    if (!lmdb || lmdb->ops->get(lmdb, lookup->loop, &lookup->fingerprint.key, lookup,
-                                on_embedded) != DEJA_OK)
+    const struct dj_walk_options walk = {.key = lookup->fingerprint.key,
+                                         .skip = lookup->options.skip};
+    if (dj_engine_walk(engine, lookup->loop, &walk, lookup, is_exact_usable, on_walked) != DEJA_OK)
         start_semantic(lookup);
 }
 
@@ -235,19 +243,28 @@ static void on_fetched(struct lookup *lookup)
         decide(lookup);
 }
 
+static bool is_in_scope(const struct lookup *lookup, const struct dj_value *value)
+{
+    return memcmp(dj_value_entry(value)->scope, lookup->fingerprint.scope, DJ_ID_BYTES) == 0;
+}
+
 /* The record behind a vector: of this tenant, in this scope, still valid? */
+static bool is_candidate(struct lookup *lookup, const struct dj_value *value)
+{
+    return (lookup->options.is_all_scopes || is_in_scope(lookup, value)) &&
+           is_usable(lookup, value);
+}
+
 static void take_candidate(struct lookup *lookup, uint32_t index, struct dj_value *value,
                            const char *level)
 {
     struct dj_candidate *c = &lookup->candidates[index];
-    const struct dj_entry *entry = value ? dj_value_entry(value) : NULL;
-    bool is_scope = entry && memcmp(entry->scope, lookup->fingerprint.scope, DJ_ID_BYTES) == 0;
-    if (!entry || (!is_scope && !lookup->options.is_all_scopes) || !is_usable(lookup, value)) {
+    if (!value || !is_candidate(lookup, value)) {
         dj_value_unref(value);
         return;
     }
-    memcpy(c->scope, entry->scope, DJ_ID_BYTES);
-    c->is_other_scope = !is_scope;
+    memcpy(c->scope, dj_value_entry(value)->scope, DJ_ID_BYTES);
+    c->is_other_scope = !is_in_scope(lookup, value);
     c->is_fetched = true;
     c->value = value;
     c->level = level;
@@ -259,33 +276,41 @@ static void leave_fetching(struct lookup *lookup)
         on_fetched(lookup);
 }
 
-static void on_candidate(void *ctx, enum deja_status status, struct dj_value *value)
+static bool is_fetch_usable(void *ctx, struct dj_value *value, const char *level)
+{
+    (void)level;
+    const struct fetch *fetch = ctx;
+    return is_candidate(fetch->lookup, value);
+}
+
+static void on_candidate(void *ctx, struct dj_value *value, const char *level)
 {
     struct fetch *fetch = ctx;
     struct lookup *lookup = fetch->lookup;
-    take_candidate(lookup, fetch->index, status == DEJA_OK ? value : NULL,
-                   lookup->engine->options.lmdb->ops->level);
-    const struct dj_candidate *c = &lookup->candidates[fetch->index];
-    if (c->value && !lookup->options.is_find) /* a search for its own sake warms nothing */
-        dj_engine_promote(lookup->engine, c->value);
+    take_candidate(lookup, fetch->index, value, level);
     leave_fetching(lookup);
 }
 
-/* All at once: the embedded tier reads what comes together in one transaction. */
+/* All at once: a tier reads what comes together in one transaction, or one round trip. */
 static void fetch_all(struct lookup *lookup)
 {
     struct dj_engine *engine = lookup->engine;
-    struct dj_store *lmdb = engine->options.lmdb;
+    bool is_memory_asked = !(lookup->options.skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY));
     lookup->fetch_started_us = dj_loop_monotonic_us(lookup->loop);
     lookup->fetching = 1;
     for (uint32_t i = 0; i < lookup->result.candidate_count; i++) {
         struct dj_store_key key = lookup->fingerprint.key;
         memcpy(key.id, lookup->candidates[i].id, sizeof key.id);
-        struct dj_value *value = dj_memory_find(engine->options.memory, dj_loop_index(lookup->loop),
-                                                &key, dj_loop_now_ms(lookup->loop));
+        struct dj_value *value =
+            is_memory_asked ? dj_memory_find(engine->options.memory, dj_loop_index(lookup->loop),
+                                             &key, dj_loop_now_ms(lookup->loop))
+                            : NULL;
+        /* A search for its own sake warms nothing. */
+        const struct dj_walk_options walk = {
+            .key = key, .skip = lookup->options.skip, .is_no_promotion = lookup->options.is_find};
         lookup->fetches[i] = (struct fetch){.lookup = lookup, .index = i};
-        if (!value && lmdb &&
-            lmdb->ops->get(lmdb, lookup->loop, &key, &lookup->fetches[i], on_candidate) == DEJA_OK)
+        if (!value && dj_engine_walk(engine, lookup->loop, &walk, &lookup->fetches[i],
+                                     is_fetch_usable, on_candidate) == DEJA_OK)
             lookup->fetching++;
         else
             take_candidate(lookup, i, value, "memory");
@@ -300,32 +325,103 @@ static const char *search_failure(const struct lookup *lookup)
     return lookup->is_own ? "search-failed" : "embedder-failed";
 }
 
+/* Best first; an id once. No more than there is room for. */
+static void add_candidate(struct lookup *lookup, const uint8_t id[DJ_ID_BYTES], float similarity)
+{
+    struct dj_lookup_result *result = &lookup->result;
+    uint32_t at = result->candidate_count;
+    for (uint32_t i = 0; i < result->candidate_count; i++)
+        if (memcmp(lookup->candidates[i].id, id, DJ_ID_BYTES) == 0)
+            return;
+    while (at > 0 && lookup->candidates[at - 1].similarity < similarity)
+        at--;
+    if (at == lookup->looked_at)
+        return;
+    uint32_t moved = result->candidate_count - at;
+    if (result->candidate_count == lookup->looked_at)
+        moved--;
+    else
+        result->candidate_count++;
+    memmove(&lookup->candidates[at + 1], &lookup->candidates[at],
+            moved * sizeof *lookup->candidates);
+    lookup->candidates[at] = (struct dj_candidate){.similarity = similarity};
+    memcpy(lookup->candidates[at].id, id, DJ_ID_BYTES);
+}
+
+/* Below the threshold nothing can be served: it is not fetched, but said how near it was. */
+static void offer(struct lookup *lookup, const uint8_t id[DJ_ID_BYTES], float similarity)
+{
+    struct dj_lookup_result *result = &lookup->result;
+    if (similarity > result->similarity)
+        result->similarity = similarity;
+    if (lookup->options.is_explain || (double)similarity >= result->threshold)
+        add_candidate(lookup, id, similarity);
+}
+
+static void fetch_or_miss(struct lookup *lookup)
+{
+    if (lookup->result.candidate_count > 0)
+        fetch_all(lookup);
+    else if (lookup->is_near)
+        finish_miss(lookup, "below-threshold");
+    else
+        finish_miss(lookup, lookup->result.status == DEJA_ERR_MISMATCH ? "vector-mismatch"
+                                                                       : search_failure(lookup));
+}
+
+static void on_tier_searched(void *ctx, enum deja_status status,
+                             const struct dj_store_match *matches, uint32_t count)
+{
+    struct lookup *lookup = ctx;
+    lookup->result.search_us +=
+        (uint32_t)(dj_loop_monotonic_us(lookup->loop) - lookup->fetch_started_us);
+    for (uint32_t i = 0; status == DEJA_OK && i < count; i++) {
+        offer(lookup, matches[i].id, matches[i].similarity);
+        lookup->is_near = true;
+        lookup->result.status = DEJA_OK; /* there are vectors of that kind, elsewhere */
+    }
+    fetch_or_miss(lookup);
+}
+
+/* Vectors of other programs: asked for where the own index has nothing to serve, and always where
+ * all that is near is wanted. */
+static bool search_tier(struct lookup *lookup)
+{
+    struct dj_engine *engine = lookup->engine;
+    const struct dj_semantic_job *job = &lookup->job;
+    struct dj_tier_slot *slot =
+        dj_engine_searcher(engine, lookup->options.skip, dj_loop_now_ms(lookup->loop));
+    bool is_all_wanted = lookup->options.is_find || lookup->options.is_explain;
+    if (!slot || (lookup->result.candidate_count > 0 && !is_all_wanted))
+        return false;
+    struct dj_store_search search = {
+        .scope = lookup->options.is_all_scopes ? NULL : lookup->fingerprint.scope,
+        .embedder_id =
+            job->name.label.len ? job->name.label : deja_slice_text(engine->options.embedder->id),
+        .vector = lookup->vector,
+        .dim = job->name.dim,
+        .limit = lookup->looked_at,
+        .threshold = lookup->options.is_explain ? -1 : lookup->result.threshold};
+    memcpy(search.tenant, lookup->fingerprint.key.tenant, sizeof search.tenant);
+    lookup->fetch_started_us = dj_loop_monotonic_us(lookup->loop);
+    struct dj_store *store = slot->tier.store;
+    return store->ops->search(store, lookup->loop, &search, lookup, on_tier_searched) == DEJA_OK;
+}
+
 static void on_searched(void *ctx)
 {
     struct lookup *lookup = ctx;
     struct dj_lookup_result *result = &lookup->result;
     const struct dj_semantic_job *job = &lookup->job;
-    result->status = job->status;
+    if (job->status != DEJA_OK)
+        result->status = job->status;
     result->embed_us = job->embed_us;
     result->search_us = job->search_us;
-    if (job->status != DEJA_OK || job->match_count == 0) {
-        finish_miss(lookup, search_failure(lookup));
-        return;
-    }
-    for (uint32_t i = 0; i < job->match_count; i++) {
-        /* Below the threshold nothing can be served: do not fetch it, but say how near it was. */
-        struct dj_candidate *c = &lookup->candidates[result->candidate_count];
-        memcpy(c->id, job->matches[i].id, sizeof c->id);
-        c->similarity = job->matches[i].similarity;
-        if (!lookup->options.is_explain && !((double)c->similarity >= result->threshold))
-            break;
-        result->candidate_count++;
-    }
-    result->similarity = job->matches[0].similarity;
-    if (result->candidate_count == 0)
-        finish_miss(lookup, "below-threshold");
-    else
-        fetch_all(lookup);
+    for (uint32_t i = 0; job->status == DEJA_OK && i < job->match_count; i++)
+        offer(lookup, job->matches[i].id, job->matches[i].similarity);
+    lookup->is_near = job->status == DEJA_OK && job->match_count > 0;
+    if (job->status != DEJA_OK || !search_tier(lookup))
+        fetch_or_miss(lookup);
 }
 
 static bool make_room(struct lookup *lookup)
@@ -370,7 +466,9 @@ static void start_semantic(struct lookup *lookup)
         finish_miss(lookup, "no-text");
         return;
     }
-    if (count_vectors(lookup) == 0) {
+    bool is_found_elsewhere =
+        dj_engine_searcher(engine, lookup->options.skip, dj_loop_now_ms(lookup->loop)) != NULL;
+    if (count_vectors(lookup) == 0 && !is_found_elsewhere) {
         bool is_mismatch = lookup->result.status == DEJA_ERR_MISMATCH;
         finish_miss(lookup, is_mismatch ? "vector-mismatch" : "scope-empty");
         return;

@@ -3,22 +3,24 @@
  *   start ──(only a tag, a namespace or nothing: raise its generation, durably, on a worker)──┐
  *     ┌───────────────────────────────────────────────────────────────────────────────────────┘
  *     v
- *   memory: piece by piece ──> embedded tier: piece by piece ──> all removals answered ──> done
+ *   memory: piece by piece ──> each tier: piece by piece ──> all removals answered ──> done
  *                each entry: selected? count; remove from all tiers
  *
- * (1) An entry is counted once: what memory has is noted with its version, and the embedded tier's
- *     twin of the same or a lower version is passed over.
+ * (1) An entry is counted once: what a tier has is noted with its version, and a lower tier's twin
+ *     of the same or a lower version is passed over. Beyond SEEN_MAX notes it may be counted again.
  * (2) Removing takes only versions given before it began: what is put meanwhile stays. Fills that
  *     began before meet the raised generation, or the tombstone of their key.
  * (3) After a raise nothing is current any more: what counts is what was so just before it.
  * (4) At most REMOVALS_MAX removals are under way, so the writer's queue is never filled by one
- * call.
+ *     call.
+ * (5) A shared tier that cannot be read fails a count and a removal by anything else; after a raise
+ *     it is passed over.
  */
 #include "base/alloc.h"
 #include "base/map.h"
 #include "cache/engine_internal.h"
 
-#define SEEN_MAX (1u << 30) /* the memory tier's own bound is far below */
+#define SEEN_MAX (1u << 24)
 #define REMOVALS_MAX 1024u
 
 enum raised { RAISED_NOTHING, RAISED_TAG, RAISED_NAMESPACE, RAISED_TENANT };
@@ -30,11 +32,11 @@ struct selection {
     const struct dj_selector *selector; /* the caller's */
     bool is_removing;
     enum raised raised;
-    uint64_t generation; /* what was raised has this value now */
+    uint64_t before; /* the value of what was raised, until then */
     uint64_t version_max;
-    struct dj_store *tier; /* being listed */
+    uint32_t place; /* being listed: 0: memory, then the tiers */
     struct dj_store_page page;
-    struct dj_map *seen;  /* id -> version << 1 | was counted; NULL: there is one tier only */
+    struct dj_map *seen;  /* id -> version << 1 | was counted; NULL: there is memory only */
     uint32_t removals;    /* under way */
     bool is_listing;      /* a piece is under way */
     bool is_listed;       /* there are no more pieces */
@@ -98,7 +100,7 @@ static bool is_live(const struct selection *selection, const struct dj_entry *en
                              .is_entry = selection->raised == RAISED_NAMESPACE ||
                                          selection->raised == RAISED_TENANT,
                              .tag = selection->selector->tag,
-                             .generation = selection->generation,
+                             .before = selection->before,
                              .is_tenant = selection->raised == RAISED_TENANT};
     return dj_engine_was_current(selection->engine, entry, &raise);
 }
@@ -134,8 +136,9 @@ static void on_removed(void *ctx, enum deja_status status, uint64_t removed)
 {
     (void)removed; /* may have gone by itself: it is counted all the same */
     struct selection *selection = ctx;
+    bool is_void = selection->raised != RAISED_NOTHING && selection->engine->authority; /* (5) */
     selection->removals--;
-    if (status != DEJA_OK)
+    if (status != DEJA_OK && !is_void)
         fail(selection, status);
     if (selection->is_foreign_left)
         clear_foreign(selection);
@@ -163,10 +166,15 @@ static void remove_entry(struct selection *selection, const struct dj_entry *ent
         fail(selection, status);
 }
 
-/* False: memory's twin has spoken for it (1). */
+static bool is_last_place(const struct selection *selection)
+{
+    return selection->place == selection->engine->tier_count;
+}
+
+/* False: a twin in a tier above has spoken for it (1). */
 static bool is_news(const struct selection *selection, const struct dj_entry *entry)
 {
-    if (!selection->seen || selection->tier == selection->engine->options.memory)
+    if (!selection->seen || selection->place == 0)
         return true;
     uint64_t noted =
         (uint64_t)(uintptr_t)dj_map_find(selection->seen, deja_slice(entry->id, sizeof entry->id));
@@ -179,11 +187,11 @@ static void take_entry(struct selection *selection, const struct dj_entry *entry
         return;
     bool is_wanted = entry->version <= selection->version_max && is_selected(selection, entry);
     bool is_counted = is_wanted && is_live(selection, entry);
-    if (selection->seen && selection->tier == selection->engine->options.memory) {
+    if (selection->seen && !is_last_place(selection)) {
         uintptr_t note = (uintptr_t)(entry->version << 1 | (is_counted ? 1 : 0));
         enum deja_status status = dj_map_put(
             selection->seen, deja_slice(entry->id, sizeof entry->id), (void *)note, NULL);
-        if (status != DEJA_OK) {
+        if (status != DEJA_OK && status != DEJA_ERR_LIMIT) {
             fail(selection, status);
             return;
         }
@@ -196,21 +204,51 @@ static void take_entry(struct selection *selection, const struct dj_entry *entry
 
 /* ---- pieces ---- */
 
+static struct dj_store *store_of(const struct selection *selection)
+{
+    const struct dj_engine *engine = selection->engine;
+    return selection->place == 0 ? engine->options.memory
+                                 : engine->tiers[selection->place - 1].tier.store;
+}
+
+static void enter_next_place(struct selection *selection)
+{
+    if (is_last_place(selection)) {
+        selection->is_listed = true;
+        return;
+    }
+    selection->place++;
+    selection->page = (struct dj_store_page){0};
+}
+
+/* What was raised is void wherever it lies, so a tier that cannot be read only misses its sweep and
+ * its count (5). */
+static void pass_over(struct selection *selection, enum deja_status status)
+{
+    bool is_shared = selection->place > 0 &&
+                     (selection->engine->tiers[selection->place - 1].bit & DJ_LEVELS_SHARED);
+    if (is_shared && selection->raised != RAISED_NOTHING)
+        enter_next_place(selection);
+    else
+        fail(selection, status);
+}
+
 static void on_page(void *ctx, enum deja_status status, uint64_t count)
 {
     (void)count;
     struct selection *selection = ctx;
     struct dj_store_page *page = &selection->page;
     selection->is_listing = false;
-    if (status != DEJA_OK)
-        fail(selection, status);
+    if (status != DEJA_OK) {
+        page->is_last = false;
+        pass_over(selection, status);
+    }
     for (uint32_t i = 0; i < page->count; i++) {
         if (selection->status == DEJA_OK)
             take_entry(selection, dj_value_entry(page->values[i]));
         dj_value_unref(page->values[i]);
     }
     page->count = 0;
-    struct dj_store *lmdb = selection->engine->options.lmdb;
     bool is_foreign = selection->engine->options.is_lmdb_foreign;
     if (page->is_last && is_foreign && selection->raised == RAISED_TENANT) {
         selection->is_foreign_left = true;
@@ -218,12 +256,8 @@ static void on_page(void *ctx, enum deja_status status, uint64_t count)
         finish_if_over(selection);
         return;
     }
-    if (page->is_last && lmdb && selection->tier != lmdb) {
-        *page = (struct dj_store_page){0};
-        selection->tier = lmdb;
-    } else if (page->is_last) {
-        selection->is_listed = true;
-    }
+    if (page->is_last)
+        enter_next_place(selection);
     if (!selection->is_listed && selection->removals <= REMOVALS_MAX - DJ_STORE_PAGE_MAX)
         list_next(selection);
     finish_if_over(selection);
@@ -231,15 +265,16 @@ static void on_page(void *ctx, enum deja_status status, uint64_t count)
 
 static void list_next(struct selection *selection)
 {
-    const struct dj_store_ops *ops = selection->tier->ops;
-    enum deja_status status = DEJA_ERR_UNSUPPORTED; /* what lists nothing cannot be counted */
-    if (ops->list)
-        status = ops->list(selection->tier, selection->loop, selection->tenant, &selection->page,
-                           selection, on_page);
-    if (status == DEJA_OK)
-        selection->is_listing = true;
-    else
-        fail(selection, status);
+    while (!selection->is_listed && !selection->is_listing) {
+        struct dj_store *store = store_of(selection);
+        enum deja_status status = DEJA_ERR_UNSUPPORTED; /* what lists nothing cannot be counted */
+        if (store->ops->list)
+            status = store->ops->list(store, selection->loop, selection->tenant, &selection->page,
+                                      selection, on_page);
+        selection->is_listing = status == DEJA_OK;
+        if (status != DEJA_OK)
+            pass_over(selection, status);
+    }
 }
 
 static void start(void *ctx)
@@ -255,20 +290,35 @@ static void start(void *ctx)
 /* ---- beginning ---- */
 
 /* Worker. */
-static void raise_generation(void *ctx)
+static void clear_indexes(void *ctx)
 {
     struct selection *selection = ctx;
-    struct dj_engine *engine = selection->engine;
+    dj_indexes_clear(dj_semantic_indexes(selection->engine->semantic), selection->tenant);
+}
+
+static void on_raised(void *ctx, enum deja_status status, uint64_t before)
+{
+    struct selection *selection = ctx;
+    selection->before = before;
+    selection->status = status;
+    selection->job = (struct dj_job){
+        .work = clear_indexes, .done = start, .ctx = selection, .loop = selection->loop};
+    if (status != DEJA_OK || selection->raised != RAISED_TENANT)
+        start(selection);
+    else if (dj_pool_submit(selection->engine->options.pool, &selection->job) != DEJA_OK)
+        start(selection); /* the index may lag */
+}
+
+/* Only what is void where all can see it is then swept. */
+static enum deja_status raise_generation(struct selection *selection)
+{
+    char bytes[DJ_NAMESPACE_TAG_BYTES];
     const struct dj_selector *selector = selection->selector;
     struct deja_slice tag = selection->raised == RAISED_TAG ? selector->tag : deja_slice(NULL, 0);
     if (selection->raised == RAISED_NAMESPACE)
-        selection->status = dj_engine_raise_namespace(engine, selection->tenant,
-                                                      selector->name_space, &selection->generation);
-    else
-        selection->status = dj_generations_raise(engine->generations, selection->tenant, tag,
-                                                 &selection->generation);
-    if (selection->status == DEJA_OK && selection->raised == RAISED_TENANT)
-        dj_indexes_clear(dj_semantic_indexes(engine->semantic), selection->tenant);
+        tag = dj_engine_namespace_tag(selector->name_space, bytes);
+    return dj_engine_raise(selection->engine, selection->loop, selection->tenant, tag, selection,
+                           on_raised);
 }
 
 static enum raised what_to_raise(const struct dj_selector *selector)
@@ -291,22 +341,19 @@ static enum deja_status begin(struct dj_engine *engine, struct dj_loop *loop,
                                     .loop = loop,
                                     .selector = selector,
                                     .is_removing = is_removing,
-                                    .tier = engine->options.memory,
                                     .version_max = dj_engine_next_version(engine),
                                     .ctx = ctx,
                                     .done = done};
     dj_engine_enter(engine);
     memcpy(selection->tenant, tenant, sizeof selection->tenant);
-    if (engine->options.lmdb)
+    if (engine->tier_count)
         status = dj_map_create(SEEN_MAX, NULL, NULL, &selection->seen);
     selection->raised = is_removing ? what_to_raise(selector) : RAISED_NOTHING;
     if (status == DEJA_OK && selection->raised == RAISED_NOTHING) {
         selection->task = (struct dj_task){.run = start, .ctx = selection};
         dj_loop_post(loop, &selection->task);
     } else if (status == DEJA_OK) {
-        selection->job = (struct dj_job){
-            .work = raise_generation, .done = start, .ctx = selection, .loop = loop};
-        status = dj_pool_submit(engine->options.pool, &selection->job);
+        status = raise_generation(selection);
     }
     if (status != DEJA_OK)
         destroy(selection);

@@ -1,15 +1,26 @@
-/* cache/write.c - put, remove, promote, get.
+/* cache/write.c - put, remove, get.
  *
- *   put     origin -> home: memory -> origin: embed, index -> home: embedded tier -> origin: done
- *   remove  origin -> home: tombstone, memory, embedded tier -> worker: index -> origin: done
+ *   put     origin -> home: memory -> origin: embed, index -> home: all tiers -> origin: done
+ *   remove  origin -> home: tombstone, memory, all tiers -> worker: index -> origin: done
  *
  * (1) Every write to a key runs on its home loop, so put and remove of one key have one order.
  * (2) A remove leaves a tombstone; a put whose fill began before it stops at the next home visit.
- * (3) The embedded tier is written in the order in which home asked for it (its queue).
+ * (3) Each tier is written in the order in which home asked for it (its queue).
+ * (4) A put waits for the tiers that are not written behind; a remove for all that are written: it
+ *     is done when nobody can be served the entry any more.
+ * (5) After a delete a shared tier has a tombstone of at least its version: a fill that began
+ * before it is older, on whatever program it runs.
  */
 #include "base/alloc.h"
 #include "cache/engine_internal.h"
 #include "store/memory.h"
+
+struct put;
+
+struct put_call {
+    struct put *put;
+    struct dj_tier_slot *slot;
+};
 
 struct put {
     struct dj_engine *engine;
@@ -21,7 +32,13 @@ struct put {
     struct dj_task task;
     float *vector; /* owned; NULL: not indexed */
     char label[DJ_INDEX_LABEL_BYTES];
-    bool is_stored;
+    uint32_t skip;
+    struct put_call calls[DJ_TIERS_MAX];
+    uint32_t calling; /* under way, and one for the start */
+    bool is_in_memory;
+    bool is_refused;
+    uint32_t kept; /* levels that have it, or will */
+    struct dj_put_outcome outcome;
     enum deja_status status;
     void *ctx;
     dj_put_done_fn *done;
@@ -44,17 +61,10 @@ static void post(struct dj_task *task, struct dj_loop *loop, dj_task_fn *run, vo
 static void on_put_finished(void *ctx)
 {
     struct put *put = ctx;
+    put->outcome.is_stored = !put->is_refused && (put->is_in_memory || put->kept);
     if (put->done)
-        put->done(put->ctx, put->status, put->is_stored);
+        put->done(put->ctx, put->status, &put->outcome);
     put_destroy(put);
-}
-
-static void on_put_kept(void *ctx, enum deja_status status, uint64_t removed)
-{
-    (void)removed;
-    struct put *put = ctx;
-    put->status = status;
-    post(&put->task, put->origin, on_put_finished, put);
 }
 
 /* Outrun by a delete, or by a clear or an invalidation: nobody could be served it. */
@@ -66,34 +76,71 @@ static bool is_refused(const struct put *put)
            !dj_engine_is_current(put->engine, entry);
 }
 
-/* On home, the second time. */
-static void put_embedded(void *ctx)
+static void end_call(struct put *put)
 {
-    struct put *put = ctx;
-    struct dj_store *lmdb = put->engine->options.lmdb;
-    bool has_vector = put->job.has_vector && put->vector;
-    if (is_refused(put)) {
-        /* Deleted meanwhile. The index may have it: harmless (its record is gone), and freed when
-         * the vector expires. */
-        put->is_stored = false;
-        post(&put->task, put->origin, on_put_finished, put);
-        return;
-    }
-    if (!lmdb) {
-        post(&put->task, put->origin, on_put_finished, put);
-        return;
-    }
-    uint32_t dim = has_vector ? put->job.name.dim : 0;
-    put->status = lmdb->ops->put(lmdb, put->home, put->value, has_vector ? put->vector : NULL, dim,
-                                 put, on_put_kept);
-    if (put->status != DEJA_OK)
+    if (--put->calling == 0)
         post(&put->task, put->origin, on_put_finished, put);
 }
 
-static void on_put_embedded(void *ctx)
+static void note_call(struct put *put, const struct dj_tier_slot *slot, enum deja_status status)
+{
+    if (status == DEJA_OK)
+        put->kept |= slot->bit;
+    else
+        put->outcome.missed |= slot->bit;
+    if (put->status == DEJA_OK && !slot->tier.is_behind)
+        put->status = status;
+}
+
+static void on_put_kept(void *ctx, enum deja_status status, uint64_t removed)
+{
+    const struct put_call *call = ctx;
+    struct put *put = call->put;
+    (void)removed;
+    note_call(put, call->slot, status);
+    end_call(put);
+}
+
+static void put_tier(struct put *put, uint32_t index)
+{
+    struct dj_tier_slot *slot = &put->engine->tiers[index];
+    struct dj_store *store = slot->tier.store;
+    bool has_vector = put->job.has_vector && put->vector;
+    const struct dj_tier_vector vector = {.floats = has_vector ? put->vector : NULL,
+                                          .dim = has_vector ? put->job.name.dim : 0};
+    if (!dj_tier_is_written(slot, dj_value_entry(put->value), put->skip))
+        return;
+    if (slot->tier.is_behind) {
+        bool is_taken = dj_tier_put_behind(put->engine, put->home, slot, put->value, &vector);
+        note_call(put, slot, is_taken ? DEJA_OK : DEJA_ERR_BUSY);
+        return;
+    }
+    put->calls[index] = (struct put_call){.put = put, .slot = slot};
+    enum deja_status status = store->ops->put(store, put->home, put->value, vector.floats,
+                                              vector.dim, &put->calls[index], on_put_kept);
+    if (status == DEJA_OK)
+        put->calling++;
+    else
+        note_call(put, slot, status);
+}
+
+/* On home, the second time. */
+static void put_tiers(void *ctx)
 {
     struct put *put = ctx;
-    post(&put->task, put->home, put_embedded, put);
+    put->calling = 1;
+    /* Deleted meanwhile? The index may have it: harmless (its record is gone), and freed when the
+     * vector expires. */
+    put->is_refused = is_refused(put);
+    for (uint32_t i = 0; i < put->engine->tier_count && !put->is_refused; i++)
+        put_tier(put, i);
+    end_call(put);
+}
+
+static void on_indexed(void *ctx)
+{
+    struct put *put = ctx;
+    post(&put->task, put->home, put_tiers, put);
 }
 
 /* Back on origin, so that the worker's result has a loop to come to. */
@@ -102,10 +149,9 @@ static void put_index(void *ctx)
     struct put *put = ctx;
     const struct dj_entry *entry = dj_value_entry(put->value);
     struct dj_semantic *semantic = put->engine->semantic;
-    bool is_wanted = put->is_stored && put->vector;
     put->job.loop = put->origin;
     put->job.ctx = put;
-    put->job.done = on_put_embedded;
+    put->job.done = on_indexed;
     put->job.text = entry->query;
     put->job.vector = put->vector;
     put->job.is_insert = true;
@@ -114,25 +160,22 @@ static void put_index(void *ctx)
     memcpy(put->job.tenant, entry->tenant, sizeof put->job.tenant);
     memcpy(put->job.scope, entry->scope, sizeof put->job.scope);
     memcpy(put->job.id, entry->id, sizeof put->job.id);
-    if (!put->is_stored)
+    if (put->is_refused)
         on_put_finished(put);
-    else if (!is_wanted || dj_semantic_submit(semantic, &put->job) != DEJA_OK)
-        on_put_embedded(put); /* found exactly, not by meaning (I4) */
+    else if (!put->vector || dj_semantic_submit(semantic, &put->job) != DEJA_OK)
+        on_indexed(put); /* found exactly, not by meaning (I4) */
 }
 
 /* On home, the first time: exact repeats hit from here on. */
 static void put_memory(void *ctx)
 {
     struct put *put = ctx;
-    struct dj_engine *engine = put->engine;
-    int64_t now_ms = dj_loop_now_ms(put->home);
-    if (!is_refused(put)) {
-        put->is_stored = true;
-        /* Too large for memory, or older than what is there: the embedded tier decides for itself.
-         */
-        bool is_in_memory = dj_memory_put(engine->options.memory, put->value, now_ms);
-        put->is_stored = is_in_memory || engine->options.lmdb;
-    }
+    struct dj_store *memory = put->engine->options.memory;
+    put->is_refused = is_refused(put);
+    /* Too large for memory, or older than what is there: the tiers decide for themselves. */
+    if (!put->is_refused && !(put->skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)))
+        put->is_in_memory = dj_memory_put(memory, put->value, dj_loop_now_ms(put->home));
+    put->is_refused = put->is_refused || (!put->is_in_memory && put->engine->tier_count == 0);
     post(&put->task, put->origin, put_index, put);
 }
 
@@ -155,22 +198,23 @@ static enum deja_status take_vector(struct put *put, const struct dj_query_vecto
 }
 
 enum deja_status dj_engine_put(struct dj_engine *engine, struct dj_loop *loop,
-                               const struct dj_entry *entry, bool is_semantic,
-                               const struct dj_query_vector *vector, void *ctx,
-                               dj_put_done_fn *done)
+                               const struct dj_entry *entry, const struct dj_put_options *options,
+                               void *ctx, dj_put_done_fn *done)
 {
+    static const struct dj_put_options none;
     struct put *put = dj_alloc_zeroed(1, sizeof *put);
     if (!put)
         return DEJA_ERR_NOMEM;
-    *put = (struct put){.engine = engine, .origin = loop, .ctx = ctx, .done = done};
+    options = options ? options : &none;
+    *put = (struct put){
+        .engine = engine, .origin = loop, .skip = options->skip, .ctx = ctx, .done = done};
     dj_engine_enter(engine);
-    memcpy(put->key.tenant, entry->tenant, sizeof put->key.tenant);
-    memcpy(put->key.id, entry->id, sizeof put->key.id);
+    put->key = dj_engine_key_of(entry);
     put->home = engine->options.loops[dj_engine_home(engine, &put->key)];
     struct dj_entry labelled = *entry;
     enum deja_status status = DEJA_OK;
-    if (is_semantic)
-        status = take_vector(put, vector, &labelled);
+    if (options->is_semantic)
+        status = take_vector(put, options->vector, &labelled);
     if (status == DEJA_OK)
         status = dj_value_create(&labelled, &put->value);
     if (status != DEJA_OK) {
@@ -181,51 +225,14 @@ enum deja_status dj_engine_put(struct dj_engine *engine, struct dj_loop *loop,
     return DEJA_OK;
 }
 
-/* ---- promote ---- */
-
-struct promotion {
-    struct dj_engine *engine;
-    struct dj_value *value;
-    struct dj_loop *home;
-    struct dj_task task;
-};
-
-static void promote(void *ctx)
-{
-    struct promotion *promotion = ctx;
-    struct dj_engine *engine = promotion->engine;
-    const struct dj_entry *entry = dj_value_entry(promotion->value);
-    struct dj_store_key key;
-    memcpy(key.tenant, entry->tenant, sizeof key.tenant);
-    memcpy(key.id, entry->id, sizeof key.id);
-    const struct dj_tombstones *tombstones = engine->tombstones[dj_loop_index(promotion->home)];
-    bool is_promoted =
-        !dj_tombstones_refuse(tombstones, &key, entry->version) &&
-        dj_engine_is_current(engine, entry) &&
-        dj_memory_put(engine->options.memory, promotion->value, dj_loop_now_ms(promotion->home));
-    (void)is_promoted; /* a value that does not fit stays in the tier it came from */
-    dj_value_unref(promotion->value);
-    dj_free(promotion);
-    dj_engine_leave(engine);
-}
-
-void dj_engine_promote(struct dj_engine *engine, struct dj_value *value)
-{
-    const struct dj_entry *entry = dj_value_entry(value);
-    struct dj_store_key key;
-    struct promotion *promotion = dj_alloc_zeroed(1, sizeof *promotion);
-    if (!promotion)
-        return; /* it stays where it is */
-    memcpy(key.tenant, entry->tenant, sizeof key.tenant);
-    memcpy(key.id, entry->id, sizeof key.id);
-    dj_engine_enter(engine);
-    promotion->engine = engine;
-    promotion->value = dj_value_ref(value);
-    promotion->home = engine->options.loops[dj_engine_home(engine, &key)];
-    post(&promotion->task, promotion->home, promote, promotion);
-}
-
 /* ---- remove, get ---- */
+
+struct removal;
+
+struct removal_call {
+    struct removal *removal;
+    struct dj_tier_slot *slot;
+};
 
 struct removal {
     struct dj_engine *engine;
@@ -236,6 +243,8 @@ struct removal {
     uint64_t version; /* of this removal: vectors and fills above it are newer */
     struct dj_task task;
     struct dj_job job;
+    struct removal_call calls[DJ_TIERS_MAX];
+    uint32_t calling; /* under way, and one for the start */
     uint64_t removed;
     enum deja_status status;
     void *ctx;
@@ -263,12 +272,10 @@ static void remove_vector(void *ctx)
                       removal->key.id, removal->version);
 }
 
-static void on_removed_embedded(void *ctx, enum deja_status status, uint64_t removed)
+static void end_removal_call(struct removal *removal)
 {
-    struct removal *removal = ctx;
-    removal->status = status;
-    if (removed)
-        removal->removed = 1;
+    if (--removal->calling > 0)
+        return;
     removal->job = (struct dj_job){
         .work = remove_vector, .done = on_removed, .ctx = removal, .loop = removal->origin};
     /* A full pool leaves the vector: its record is gone, so it serves nothing. */
@@ -277,11 +284,55 @@ static void on_removed_embedded(void *ctx, enum deja_status status, uint64_t rem
         post(&removal->task, removal->origin, on_removed, removal);
 }
 
+/* From then on that tier is believed only after a look at the tombstones (tiers.c). */
+static void note_removal(struct removal *removal, struct dj_tier_slot *slot,
+                         enum deja_status status)
+{
+    if (status == DEJA_OK)
+        return;
+    if (!slot->tier.is_journaled)
+        atomic_store(&slot->is_doubtful, true);
+    if (removal->status == DEJA_OK)
+        removal->status = status;
+}
+
+static void on_removed_below(void *ctx, enum deja_status status, uint64_t removed)
+{
+    const struct removal_call *call = ctx;
+    struct removal *removal = call->removal;
+    note_removal(removal, call->slot, status);
+    if (removed)
+        removal->removed = 1;
+    end_removal_call(removal);
+}
+
+/* A shared tier is asked twice, in whatever order it does that: any version goes, even of a clock
+ * that is ahead of ours; and a tombstone of ours refuses what other programs began to make before
+ * (5). */
+static void remove_tier(struct removal *removal, uint32_t index)
+{
+    struct dj_tier_slot *slot = &removal->engine->tiers[index];
+    struct dj_store *store = slot->tier.store;
+    if (slot->tier.is_read_only)
+        return;
+    removal->calls[index] = (struct removal_call){.removal = removal, .slot = slot};
+    uint64_t versions[2] = {removal->options.version_max, removal->version};
+    bool is_twice = (slot->bit & DJ_LEVELS_SHARED) && removal->options.version_max == UINT64_MAX;
+    for (uint32_t i = 0; i < (is_twice ? 2 : 1); i++) {
+        enum deja_status status =
+            store->ops->remove(store, removal->home, &removal->key, versions[i],
+                               &removal->calls[index], on_removed_below);
+        if (status == DEJA_OK)
+            removal->calling++;
+        else
+            note_removal(removal, slot, status);
+    }
+}
+
 static void remove_home(void *ctx)
 {
     struct removal *removal = ctx;
     struct dj_engine *engine = removal->engine;
-    struct dj_store *lmdb = engine->options.lmdb;
     removal->version = removal->options.version_max;
     if (removal->version == UINT64_MAX)
         removal->version =
@@ -293,15 +344,10 @@ static void remove_home(void *ctx)
     removal->removed =
         dj_memory_remove(engine->options.memory, &removal->key, removal->options.version_max) ? 1
                                                                                               : 0;
-    if (!lmdb) {
-        on_removed_embedded(removal, DEJA_OK, 0);
-        return;
-    }
-    enum deja_status status =
-        lmdb->ops->remove(lmdb, removal->home, &removal->key, removal->options.version_max, removal,
-                          on_removed_embedded);
-    if (status != DEJA_OK)
-        on_removed_embedded(removal, status, 0);
+    removal->calling = 1;
+    for (uint32_t i = 0; i < engine->tier_count; i++)
+        remove_tier(removal, i);
+    end_removal_call(removal);
 }
 
 enum deja_status dj_engine_remove_version(struct dj_engine *engine, struct dj_loop *loop,
@@ -335,77 +381,84 @@ enum deja_status dj_engine_remove(struct dj_engine *engine, struct dj_loop *loop
 
 struct get {
     struct dj_engine *engine;
-    struct dj_loop *loop;
-    uint8_t tenant[DJ_ID_BYTES];
     struct dj_value *value;
     struct dj_task task;
     void *ctx;
-    dj_store_got_fn *got;
+    dj_engine_got_fn *got;
 };
 
-static void on_got(void *ctx)
+static void get_end(struct get *get, struct dj_value *value, const char *level)
 {
-    struct get *get = ctx;
-    get->got(get->ctx, DEJA_OK, get->value);
+    get->got(get->ctx, value, level);
     dj_engine_leave(get->engine);
     dj_free(get);
 }
 
-static void on_got_embedded(void *ctx, enum deja_status status, struct dj_value *value)
+static void on_got_in_memory(void *ctx)
 {
     struct get *get = ctx;
-    if (value &&
-        (status != DEJA_OK || !dj_engine_is_valid(get->engine, get->tenant, dj_value_entry(value),
-                                                  dj_loop_now_ms(get->loop), 0))) {
-        dj_value_unref(value);
-        value = NULL;
-    }
-    get->value = value;
-    on_got(get);
+    get_end(get, get->value, get->value ? dj_level_text(DJ_LEVEL_MEMORY) : NULL);
 }
 
-static void on_probed(void *ctx, enum deja_status status, struct dj_value *value)
+static void on_got_below(void *ctx, struct dj_value *value, const char *level)
 {
-    struct get *get = ctx;
-    dj_store_got_fn *got = get->got;
-    void *told = get->ctx;
-    dj_value_unref(value);
-    dj_engine_leave(get->engine); /* first: who asks may be counting what is under way */
-    dj_free(get);
-    got(told, status, NULL);
-}
-
-enum deja_status dj_engine_probe(struct dj_engine *engine, struct dj_loop *loop, void *ctx,
-                                 dj_store_got_fn *got)
-{
-    struct dj_store *lmdb = engine->options.lmdb;
-    if (!lmdb || !lmdb->ops->probe)
-        return DEJA_ERR_UNSUPPORTED;
-    struct get *get = dj_alloc_zeroed(1, sizeof *get);
-    if (!get)
-        return DEJA_ERR_NOMEM;
-    *get = (struct get){.engine = engine, .loop = loop, .ctx = ctx, .got = got};
-    dj_engine_enter(engine);
-    enum deja_status status = lmdb->ops->probe(lmdb, loop, get, on_probed);
-    if (status != DEJA_OK) {
-        dj_engine_leave(engine);
-        dj_free(get);
-    }
-    return status;
+    get_end(ctx, value, level);
 }
 
 enum deja_status dj_engine_get(struct dj_engine *engine, struct dj_loop *loop,
-                               const struct dj_store_key *key, void *ctx, dj_store_got_fn *got)
+                               const struct dj_store_key *key, uint32_t skip, void *ctx,
+                               dj_engine_got_fn *got)
 {
     struct get *get = dj_alloc_zeroed(1, sizeof *get);
     if (!get)
         return DEJA_ERR_NOMEM;
-    *get = (struct get){.engine = engine, .loop = loop, .ctx = ctx, .got = got};
+    *get = (struct get){.engine = engine, .ctx = ctx, .got = got};
     dj_engine_enter(engine);
-    memcpy(get->tenant, key->tenant, sizeof get->tenant);
-    get->value = dj_engine_find(engine, loop, key, 0);
-    struct dj_store *lmdb = engine->options.lmdb;
-    if (get->value || !lmdb || lmdb->ops->get(lmdb, loop, key, get, on_got_embedded) != DEJA_OK)
-        post(&get->task, loop, on_got, get);
+    if (!(skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)))
+        get->value = dj_engine_find(engine, loop, key, 0);
+    const struct dj_walk_options walk = {.key = *key, .skip = skip};
+    if (get->value || dj_engine_walk(engine, loop, &walk, get, NULL, on_got_below) != DEJA_OK)
+        post(&get->task, loop, on_got_in_memory, get);
     return DEJA_OK;
+}
+
+/* ---- probe ---- */
+
+struct probe {
+    struct dj_engine *engine;
+    void *ctx;
+    dj_store_got_fn *got;
+};
+
+static void on_probed(void *ctx, enum deja_status status, struct dj_value *value)
+{
+    struct probe *probe = ctx;
+    dj_store_got_fn *got = probe->got;
+    void *told = probe->ctx;
+    dj_value_unref(value);
+    dj_engine_leave(probe->engine); /* first: who asks may be counting what is under way */
+    dj_free(probe);
+    got(told, status, NULL);
+}
+
+enum deja_status dj_engine_probe(struct dj_engine *engine, struct dj_loop *loop, uint32_t index,
+                                 void *ctx, dj_store_got_fn *got)
+{
+    static const struct dj_store_key nobody = {{0}, {0}}; /* no tenant has this id */
+    if (index >= engine->tier_count)
+        return DEJA_ERR_NOT_FOUND;
+    struct dj_store *store = engine->tiers[index].tier.store;
+    struct probe *probe = dj_alloc_zeroed(1, sizeof *probe);
+    if (!probe)
+        return DEJA_ERR_NOMEM;
+    *probe = (struct probe){.engine = engine, .ctx = ctx, .got = got};
+    dj_engine_enter(engine);
+    enum deja_status status = store->ops->probe
+                                  ? store->ops->probe(store, loop, probe, on_probed)
+                                  : store->ops->get(store, loop, &nobody, probe, on_probed);
+    if (status != DEJA_OK) {
+        dj_engine_leave(engine);
+        dj_free(probe);
+    }
+    return status;
 }

@@ -59,6 +59,14 @@ void dj_sha256(struct deja_slice bytes, uint8_t out_digest[DJ_SHA256_BYTES])
     finish(&context, out_digest);
 }
 
+void dj_sha1(struct deja_slice bytes, uint8_t out_digest[DJ_SHA1_BYTES])
+{
+    SHA_CTX context;
+    int done = SHA1_Init(&context) == 1 && SHA1_Update(&context, bytes.data, bytes.len) == 1 &&
+               SHA1_Final(out_digest, &context) == 1;
+    assert(done);
+}
+
 enum deja_status dj_sha256_create(struct dj_sha256_state **out_state)
 {
     struct dj_sha256_state *state = dj_alloc(sizeof *state);
@@ -88,12 +96,12 @@ void dj_sha256_destroy(struct dj_sha256_state *state)
 }
 
 /* The state after one block: the key, padded with zeroes, with each byte xored. */
-static void absorb(const uint8_t key[DJ_SHA256_BYTES], uint8_t pad, uint32_t out_state[8])
+static void absorb(const uint8_t *key, size_t key_len, uint8_t pad, uint32_t out_state[8])
 {
     uint8_t block[BLOCK_BYTES];
     SHA256_CTX context;
     memset(block, pad, sizeof block);
-    for (size_t i = 0; i < DJ_SHA256_BYTES; i++)
+    for (size_t i = 0; i < key_len; i++)
         block[i] ^= key[i];
     begin(&context);
     update(&context, block, sizeof block);
@@ -112,8 +120,8 @@ static void resume(SHA256_CTX *context, const uint32_t state[8])
 
 void dj_hmac_key_init(struct dj_hmac_key *ready, const uint8_t key[DJ_SHA256_BYTES])
 {
-    absorb(key, 0x36, ready->inner);
-    absorb(key, 0x5c, ready->outer);
+    absorb(key, DJ_SHA256_BYTES, 0x36, ready->inner);
+    absorb(key, DJ_SHA256_BYTES, 0x5c, ready->outer);
 }
 
 void dj_hmac_key_fini(struct dj_hmac_key *ready)
@@ -143,6 +151,25 @@ void dj_hmac(const uint8_t key[DJ_SHA256_BYTES], const struct deja_slice *parts,
     dj_hmac_key_init(&ready, key);
     dj_hmac_ready(&ready, parts, count, out_digest);
     dj_hmac_key_fini(&ready);
+}
+
+void dj_hmac_any(struct deja_slice key, const struct deja_slice *parts, size_t count,
+                 uint8_t out_digest[DJ_SHA256_BYTES])
+{
+    uint8_t short_key[BLOCK_BYTES] = {0};
+    struct dj_hmac_key ready;
+    size_t len = key.len;
+    if (len > BLOCK_BYTES) {
+        dj_sha256(key, short_key);
+        len = DJ_SHA256_BYTES;
+    } else if (len) {
+        memcpy(short_key, key.data, len);
+    }
+    absorb(short_key, len, 0x36, ready.inner);
+    absorb(short_key, len, 0x5c, ready.outer);
+    dj_hmac_ready(&ready, parts, count, out_digest);
+    dj_hmac_key_fini(&ready);
+    dj_wipe(short_key, sizeof short_key);
 }
 
 void dj_hkdf_extract(const uint8_t key[DJ_SHA256_BYTES], struct dj_hmac_key *out_extracted)

@@ -18,10 +18,17 @@ void dj_sha256_update(struct dj_sha256_state *state, struct deja_slice bytes);
 void dj_sha256_finish(struct dj_sha256_state *state, uint8_t out_digest[DJ_SHA256_BYTES]);
 void dj_sha256_destroy(struct dj_sha256_state *state); /* accepts NULL */
 
+/* SHA-1, only for names that others made so (scripts on a server); nothing may rest on it. */
+#define DJ_SHA1_BYTES 20u
+void dj_sha1(struct deja_slice bytes, uint8_t out_digest[DJ_SHA1_BYTES]);
+
 /* HMAC-SHA-256 of up to 16 slices one after another, without copying them together. Fast: this is
  * on the hit path (no context allocation per call beyond what OpenSSL's one-shot needs). */
 void dj_hmac(const uint8_t key[DJ_SHA256_BYTES], const struct deja_slice *parts, size_t count,
              uint8_t out_digest[DJ_SHA256_BYTES]);
+/* The same under a key of any length. */
+void dj_hmac_any(struct deja_slice key, const struct deja_slice *parts, size_t count,
+                 uint8_t out_digest[DJ_SHA256_BYTES]);
 
 /* A key made ready, for many HMACs: the states of SHA-256 after its two padded forms, which are two
  * of the four blocks of a short one. As secret as the key: wipe it after use. */

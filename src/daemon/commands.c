@@ -9,6 +9,7 @@
 #include "tools/config_tool.h"
 #include "tools/doctor.h"
 #include "tools/eval.h"
+#include "tools/migrate.h"
 #include "tools/model.h"
 
 static const struct dj_command_option serve_options[] = {
@@ -127,6 +128,7 @@ void dj_parts_collect(struct dj_parts *parts)
     add(parts, &dj_eval_command);
     add(parts, &dj_bench_command);
     add(parts, &dj_config_command);
+    add(parts, &dj_migrate_command);
     add(parts, &dj_doctor_command);
     add(parts, &dj_completions_command);
     add(parts, &dj_version_command);

@@ -24,6 +24,8 @@
 #define JOBS_MAX 65536u
 #define IDEMPOTENCY_KEYS_MAX 10000u
 #define IDEMPOTENCY_BYTES_MAX (32u << 20)
+#define SWEEP_MS 60000u
+#define PULL_MS 1000u /* how late another program may see an invalidation */
 #define EXIT_UNABLE 1
 #define EXIT_BUSY 75
 #define EXIT_BAD_CONFIG 78
@@ -123,8 +125,7 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                    .loop_count = daemon->loop_count,
                    .gone = on_gone,
                    .gone_ctx = daemon->telemetry},
-        .lmdb = {.directory = settings->lmdb.is_enabled ? settings->data_dir : NULL,
-                 .bytes_max = settings->lmdb.bytes_max,
+        .lmdb = {.bytes_max = settings->lmdb.bytes_max,
                  .durability = settings->durability,
                  .queue_max = settings->lmdb.queue_max,
                  .pool = daemon->reads,
@@ -141,9 +142,22 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                    .ttl_max_ms = settings->ttl.max_ms,
                    .ttl_jitter = settings->ttl.jitter},
     };
-    enum deja_status status = make_embedder(daemon, &assembly.engine.embedder, error);
+    enum deja_status status = dj_daemon_open_tiers(daemon, &assembly.engine, error);
+    bool is_shared = dj_daemon_is_shared(&assembly.engine);
+    if (is_shared)
+        assembly.memory.ttl_ms = settings->l1.default_ttl_ms;
     if (status == DEJA_OK)
-        status = dj_assemble(&assembly, &daemon->engine, &daemon->lmdb, &is_discarded, error);
+        status = dj_daemon_place_lmdb(daemon, is_shared, &assembly.lmdb, error);
+    if (status == DEJA_OK)
+        status = make_embedder(daemon, &assembly.engine.embedder, error);
+    if (status != DEJA_OK) {
+        for (uint32_t i = 0; i < assembly.engine.tier_count; i++)
+            assembly.engine.tiers[i].store->ops->close(assembly.engine.tiers[i].store);
+        return status;
+    }
+    status = dj_assemble(&assembly, &daemon->engine, &daemon->lmdb, &is_discarded, error);
+    if (status == DEJA_OK && assembly.lmdb.directory)
+        dj_daemon_lmdb_begun(daemon, is_shared);
     if (status == DEJA_OK && is_discarded)
         dj_log_write(daemon->log, DJ_LOG_WARN,
                      "stored entries were damaged by an unclean stop and have been discarded",
@@ -280,8 +294,29 @@ static void on_sweep(void *ctx)
     dj_engine_sweep(daemon->engine, node->loop);
 }
 
+static void on_pull(void *ctx)
+{
+    const struct dj_node *node = ctx;
+    dj_engine_pull(node->daemon->engine);
+}
+
+static enum deja_status start_timers(struct dj_node *node)
+{
+    enum deja_status status = dj_timer_create(node->loop, node, on_sweep, &node->sweep);
+    if (status == DEJA_OK)
+        dj_timer_start(node->sweep, SWEEP_MS, SWEEP_MS);
+    if (status == DEJA_OK && dj_loop_index(node->loop) == 0)
+        status = dj_timer_create(node->loop, node, on_pull, &node->pull);
+    if (status == DEJA_OK && node->pull)
+        dj_timer_start(node->pull, 0, PULL_MS);
+    return status;
+}
+
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
+    enum deja_status status = dj_guards_make(daemon);
+    if (status != DEJA_OK)
+        return status;
     daemon->proxy = (struct dj_proxy_context){
         .engine = daemon->engine,
         .registry = daemon->registry,
@@ -294,6 +329,8 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .reads = daemon->reads,
         .outbounds = daemon->outbounds,
         .flights = daemon->flights,
+        .upstream = daemon->upstream,
+        .dependencies = &daemon->dependencies,
         .upstream_url = daemon->settings->upstream.url,
         .upstream_id = daemon->settings->upstream.url,
         .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
@@ -304,16 +341,12 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
     daemon->api.allowed_origins =
         (const char *const *)daemon->settings->server.allowed_origins.items;
     daemon->api.started_ms = dj_clock_now_ms();
-    enum deja_status status = dj_daemon_set_policy(daemon, daemon->settings);
+    status = dj_daemon_set_policy(daemon, daemon->settings);
     if (status == DEJA_OK)
         status = dj_idempotency_create(IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_BYTES_MAX,
                                        &daemon->api.idempotency);
-    for (uint32_t i = 0; i < daemon->loop_count && status == DEJA_OK; i++) {
-        struct dj_node *node = &daemon->nodes[i];
-        status = dj_timer_create(node->loop, node, on_sweep, &node->sweep);
-        if (status == DEJA_OK)
-            dj_timer_start(node->sweep, 60000, 60000);
-    }
+    for (uint32_t i = 0; i < daemon->loop_count && status == DEJA_OK; i++)
+        status = start_timers(&daemon->nodes[i]);
     return status;
 }
 
@@ -322,21 +355,24 @@ static enum deja_status make_tenants(struct dj_daemon *daemon, struct deja_error
     enum deja_status status = dj_tenants_create(daemon->engine, daemon->lmdb, daemon->work,
                                                 daemon->settings->tenant.derived_max,
                                                 &daemon->tenants, &daemon->registry);
+    if (status == DEJA_OK)
+        dj_tenants_set_telemetry(daemon->tenants, daemon->telemetry);
     return status == DEJA_OK ? status
                              : deja_error_set(error, status, "the table of tenants: %s",
                                               deja_status_text(status));
 }
 
-static enum deja_status make_root(struct dj_daemon *daemon, struct deja_error *error)
+static enum deja_status load_secret(struct dj_daemon *daemon, struct deja_error *error)
 {
-    const struct dj_settings *settings = daemon->settings;
-    struct dj_secret secret;
-    enum deja_status status = dj_secret_load(settings->secret, settings->data_dir, &secret, error);
-    if (status != DEJA_OK)
-        return status;
-    dj_tenant_root_init(&daemon->root, secret.bytes);
-    dj_secret_fini(&secret);
-    return DEJA_OK;
+    return dj_secret_load(daemon->settings->secret, daemon->settings->data_dir, &daemon->secret,
+                          error);
+}
+
+/* A shared tier may have brought another secret while it was opened. */
+static void make_root(struct dj_daemon *daemon)
+{
+    dj_tenant_root_init(&daemon->root, daemon->secret.bytes);
+    dj_secret_fini(&daemon->secret);
 }
 
 int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
@@ -347,7 +383,7 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
     dj_simd_init();
     enum deja_status status = dj_data_dir_make(settings->data_dir, error);
     if (status == DEJA_OK)
-        status = make_root(daemon, error);
+        status = load_secret(daemon, error);
     if (status != DEJA_OK)
         return exit_code(status);
     status = make_observers(daemon);
@@ -360,6 +396,7 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
         return exit_code(status);
     }
     status = make_engine(daemon, error);
+    make_root(daemon);
     if (status == DEJA_OK)
         status = make_tenants(daemon, error);
     if (status == DEJA_OK)
@@ -378,6 +415,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
         dj_flights_destroy(daemon->nodes[i].flights);
         dj_loop_destroy(daemon->nodes[i].loop);
     }
+    dj_guards_end(daemon);
     dj_http_addresses_destroy(daemon->addresses);
     dj_idempotency_destroy(daemon->api.idempotency);
     dj_registry_destroy(daemon->registry);
@@ -388,5 +426,6 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_telemetry_destroy(daemon->telemetry);
     dj_metrics_destroy(daemon->metrics);
     dj_log_destroy(daemon->log);
+    dj_secret_fini(&daemon->secret);
     dj_tenant_root_fini(&daemon->root);
 }

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "api/router.h"
+#include "daemon/guards.h"
 #include "daemon/settings.h"
 #include "daemon/tenants.h"
 #include "net/http_server.h"
@@ -26,6 +27,7 @@ struct dj_node {
     uint32_t server_count;
     uint32_t draining; /* servers not drained yet */
     struct dj_timer *sweep;
+    struct dj_timer *pull; /* loop 0 */
     struct dj_task stop;
     struct dj_task watch; /* the watchdog's question */
     pthread_t thread;
@@ -50,8 +52,13 @@ struct dj_daemon {
     struct dj_http_addresses *addresses; /* of clients, all loops */
     _Atomic uint64_t bytes_in_flight;    /* of clients, all loops */
     uint32_t loop_count;
-    struct dj_store *lmdb; /* the engine's */
+    struct dj_store *lmdb; /* the engine's, as are the next */
+    struct dj_store *guarded[DJ_GUARDS_TIERS_MAX];
+    uint32_t guarded_count;
+    struct dj_upstream *upstream;
+    struct dj_sentry_board dependencies; /* all of these, to look at */
     struct dj_engine *engine;
+    struct dj_secret secret; /* until the tiers are open: a shared one may bring another */
     struct dj_tenant_root root;
     struct dj_tenants *tenants;
     struct dj_registry *registry;
@@ -88,6 +95,26 @@ void dj_daemon_fini(struct dj_daemon *daemon); /* after the loops have ended; ha
 enum deja_status dj_daemon_watch(struct dj_daemon *daemon) DEJA_NODISCARD;
 void dj_daemon_set_snapshot(struct dj_daemon *daemon, uint64_t every_ms);
 void dj_daemon_unwatch(struct dj_daemon *daemon);
+/* The store of that tier; DEJA_OK with *out_store NULL: it is not configured. Blocking: start. */
+enum deja_status dj_tier_open_redis(struct dj_daemon *daemon, struct dj_store **out_store,
+                                    struct deja_error *error) DEJA_NODISCARD;
+enum deja_status dj_tier_open_postgres(struct dj_daemon *daemon, struct dj_store **out_store,
+                                       struct deja_error *error) DEJA_NODISCARD;
+enum deja_status dj_tier_open_s3(struct dj_daemon *daemon, struct dj_store **out_store,
+                                 struct deja_error *error) DEJA_NODISCARD;
+/* Fills options' tiers; on failure those that were opened are there too, for the caller to close.
+ */
+enum deja_status dj_daemon_open_tiers(struct dj_daemon *daemon, struct dj_engine_options *options,
+                                      struct deja_error *error) DEJA_NODISCARD;
+/* Do other programs see what is written there, and say what they made void? */
+bool dj_daemon_is_shared(const struct dj_engine_options *options);
+/* Is there an embedded tier beside them, and may what it kept be believed? */
+enum deja_status dj_daemon_place_lmdb(struct dj_daemon *daemon, bool is_shared,
+                                      struct dj_lmdb_options *options,
+                                      struct deja_error *error) DEJA_NODISCARD;
+/* It is open, and as new as it was to be. */
+void dj_daemon_lmdb_begun(struct dj_daemon *daemon, bool is_shared);
+
 /* A policy of these settings becomes the one in force. */
 enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon,
                                       const struct dj_settings *settings) DEJA_NODISCARD;

@@ -17,10 +17,13 @@
 #include "daemon/demo.h"
 #include "daemon/serve.h"
 #include "daemon/settings.h"
+#include "daemon/tier_postgres.h"
+#include "daemon/tier_s3.h"
 #include "tools/bench.h"
 #include "tools/config_tool.h"
 #include "tools/doctor.h"
 #include "tools/eval.h"
+#include "tools/migrate.h"
 #include "tools/model.h"
 
 #define FLAGS_MAX 128u
@@ -256,6 +259,11 @@ static void find_server(const char *name, const struct dj_settings *settings, ch
         out_url[len - 1] = '\0';
 }
 
+static enum deja_status look_at_s3(const void *ctx, struct deja_error *text)
+{
+    return dj_tier_s3_try(ctx, text);
+}
+
 static int run_doctor(struct invocation *invocation)
 {
     static const char *const embedders[] = {[DJ_EMBEDDER_AUTO] = "auto",
@@ -268,6 +276,7 @@ static int run_doctor(struct invocation *invocation)
     struct dj_diagnostics diagnostics = {.error_count = 0};
     struct dj_settings settings = {.data_dir = NULL};
     char server[512];
+    struct dj_postgres_options postgres;
     if (dj_command_parse(&dj_doctor_command, invocation->argc - 1, invocation->argv + 1, &flags,
                          &words, &error) != DEJA_OK)
         return dj_command_misused(&dj_doctor_command, error.message);
@@ -276,6 +285,11 @@ static int run_doctor(struct invocation *invocation)
     enum deja_status status = dj_settings_load(&source, &diagnostics, &settings, NULL);
     const char *name = named(flags.server, "DEJA_SERVER");
     find_server(name, &settings, server);
+    postgres = dj_tier_postgres_options(&settings);
+    struct dj_doctor_tier tiers[1];
+    size_t tier_count = 0;
+    if (settings.s3.is_enabled)
+        tiers[tier_count++] = (struct dj_doctor_tier){"s3 bucket", &settings.s3, look_at_s3};
     const struct dj_doctor_facts facts = {
         .diagnostics = &diagnostics,
         .is_config_valid = status == DEJA_OK,
@@ -287,9 +301,12 @@ static int run_doctor(struct invocation *invocation)
         .ca_file = settings.upstream.ca_file,
         .is_secret_configured = settings.secret != NULL,
         .connections_max = settings.server.connections_max,
+        .postgres = postgres.url ? &postgres : NULL,
         .server = server,
         .is_server_named = name != NULL,
         .key = named(flags.key, "DEJA_KEY"),
+        .tiers = tiers,
+        .tier_count = tier_count,
     };
     int code = dj_doctor_run(&facts, &flags, (const char *const *)environ);
     dj_settings_fini(&settings);
@@ -358,6 +375,18 @@ static int run_bench(struct invocation *invocation)
     return code;
 }
 
+static int run_migrate(struct invocation *invocation)
+{
+    struct dj_settings settings;
+    int code = DJ_EXIT_CONFIG;
+    if (load_settings(invocation, &settings)) {
+        const struct dj_postgres_options options = dj_tier_postgres_options(&settings);
+        code = dj_migrate_run(&options, invocation->argc - 1, invocation->argv + 1);
+    }
+    dj_settings_fini(&settings);
+    return code;
+}
+
 static int run_client(struct invocation *invocation)
 {
     return dj_cli_run(invocation->argc, invocation->argv, (const char *const *)environ);
@@ -418,7 +447,7 @@ static const struct runner {
     {&dj_bench_command, run_bench},     {&dj_config_command, run_config},
     {&dj_doctor_command, run_doctor},   {&dj_completions_command, run_completions},
     {&dj_version_command, run_version}, {&dj_help_command, run_help},
-    {&dj_manual_command, run_manual},
+    {&dj_manual_command, run_manual},   {&dj_migrate_command, run_migrate},
 };
 /* clang-format on */
 

@@ -28,6 +28,10 @@ static void end_node(void *ctx)
     node->server_count = 0;
     dj_timer_destroy(node->sweep);
     node->sweep = NULL;
+    dj_timer_destroy(node->pull);
+    node->pull = NULL;
+    if (node->daemon->engine)
+        dj_engine_leave_loop(node->daemon->engine, node->loop);
     if (dj_loop_index(node->loop) == 0) {
         dj_timer_destroy(node->daemon->settle);
         node->daemon->settle = NULL;
@@ -69,6 +73,8 @@ static void quiet_node(void *ctx)
     struct dj_node *node = ctx;
     dj_outbound_destroy(node->outbound);
     node->outbound = NULL;
+    if (node->pull)
+        dj_timer_stop(node->pull);
     if (dj_loop_index(node->loop) == 0)
         dj_timer_start(node->daemon->settle, SETTLE_TURN_MS, SETTLE_TURN_MS);
     atomic_fetch_sub(&node->daemon->quieting, 1);
@@ -151,6 +157,7 @@ static void reload(struct dj_daemon *daemon)
         status = dj_daemon_set_policy(daemon, &settings);
     if (status == DEJA_OK) {
         log_kept(daemon, options);
+        dj_guards_reload(daemon, &settings);
         dj_log_set_level(daemon->log, settings.log.level);
         dj_daemon_set_snapshot(daemon, settings.snapshot_ms);
     }

@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/num.h"
 #include "config/expand.h"
+#include "daemon/tier_s3.h"
 #include "proxy/knobs.h"
 
 #define SYSTEM_CONFIG "/etc/deja/deja.yaml"
@@ -93,13 +94,16 @@ static const struct dj_option table[] = {
      .help = "Bytes in memory."},
     {"l1.default_ttl", DJ_OPTION_DURATION, "5m", 1000, 365 * DAY_MS, AT(l1.default_ttl_ms),
      .env_names = "CACHE_L1_DEFAULT_TTL",
-     .help = "Time in memory of an entry for which no ttl was decided."},
+     .help =
+         "Longest stay in memory beside a shared tier: so long a change made by another program "
+         "may go unseen. Without one, entries stay until they end."},
     {"tenant.max_entries", DJ_OPTION_INT, "1000", 1, 100000000, AT(tenant.entries_max),
      .help = "A tenant's fair share of the memory tier once it is full."},
     {"tenant.max_derived", DJ_OPTION_INT, "10000", 1, 1000000, AT(tenant.derived_max),
      .help = "Tenants made from upstream credentials."},
     {"lmdb.enabled", DJ_OPTION_BOOL, "true", AT(lmdb.is_enabled),
-     .help = "The embedded tier on disk; survives a restart."},
+     .help = "The embedded tier on disk; survives a restart. Beside a shared tier it is off unless "
+             "this is said, and then begins anew at each start."},
     {"lmdb.max_bytes", DJ_OPTION_SIZE, "0", 0, 65536 * GB, AT(lmdb.bytes_max),
      .help = "Bytes on disk; 0 takes 10 GB or a fifth of the disk, whichever is less."},
     {"lmdb.max_queue", DJ_OPTION_INT, "65536", 16, 10000000, AT(lmdb.queue_max),
@@ -107,7 +111,6 @@ static const struct dj_option table[] = {
 #include "daemon/settings_redis.def"
 #include "daemon/settings_postgres.def"
 #include "daemon/settings_s3.def"
-#include "daemon/settings_paths.def"
 #include "daemon/settings_guard.def"
     {"store.durability", DJ_OPTION_ENUM, "everysec", .choices = "os|everysec|always",
      AT(durability), .help = "When a write is confirmed: written, synced each second, or synced."},
@@ -185,29 +188,19 @@ static const struct dj_option table[] = {
  * asks for encryption or a shared tier must not believe to have it. `enabled: false` is fine. */
 #define NOT_YET "not part of this version; remove it or say enabled: false"
 static const struct dj_reserved reserved[] = {
-    {"l2", NOT_YET},
-    {"l3", NOT_YET},
-    {"connection_pool", NOT_YET},
-    {"performance", NOT_YET},
-    {"circuit_breaker", NOT_YET},
-    {"retry", NOT_YET},
     {"warmup", NOT_YET},
     {"monitoring", NOT_YET},
     {"eviction", NOT_YET},
     {"compression", NOT_YET},
     {"encryption", NOT_YET},
     {"audit", NOT_YET},
-    {"redis_url", NOT_YET},
     {"compression_threshold", NOT_YET},
     {"compression_level", NOT_YET},
     {"admin", NOT_YET},
     {"resp", NOT_YET},
 };
 static const char reserved_env[] =
-    "CACHE_L2_ENABLED CACHE_L2_DEFAULT_TTL CACHE_L3_ENABLED CACHE_L3_BUCKET CACHE_L3_PREFIX "
-    "CACHE_L3_DEFAULT_TTL CACHE_COMPRESSION_THRESHOLD REDIS_ADDR REDIS_PASSWORD REDIS_DB REDIS_URL "
-    "REDIS_HOST REDIS_PORT REDIS_AUTH REDIS_USE_TLS REDIS_TLS_CA_PATH REDIS_TLS_CERT_PATH "
-    "REDIS_TLS_KEY_PATH";
+    "CACHE_COMPRESSION_THRESHOLD";
 
 const struct dj_option *dj_settings_table(size_t *out_count)
 {
@@ -391,6 +384,19 @@ static enum deja_status find_model_dir(struct checker *checker)
     return take_text(&path, &settings->semantic.model_dir);
 }
 
+static enum deja_status check_s3(struct checker *checker)
+{
+    struct dj_settings *settings = checker->settings;
+    struct deja_error error;
+    enum deja_status status = dj_tier_s3_complete(&settings->s3, checker->environment);
+    if (status != DEJA_OK || !settings->s3.is_enabled)
+        return status;
+    if (dj_tier_s3_check(&settings->s3, &error) != DEJA_OK)
+        dj_diagnostics_error(checker->diagnostics, place_of(checker->options, "l3.s3.enabled"),
+                             "%s", error.message);
+    return DEJA_OK;
+}
+
 static void check_secret(struct checker *checker)
 {
     uint8_t bytes[32];
@@ -419,6 +425,9 @@ static void check_rest(struct checker *checker)
         for (size_t j = 0; dj_compat_names[j]; j++)
             if (strcmp(settings->compat_texts.items[i], dj_compat_names[j]) == 0)
                 settings->compat |= 1u << j;
+    settings->lmdb.is_chosen =
+        dj_options_origin(checker->options, dj_options_find(checker->options, "lmdb.enabled")) !=
+        DJ_ORIGIN_DEFAULT;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     uint32_t half = cores > 1 ? (uint32_t)cores / 2 : 1;
     if (!settings->server.loops)
@@ -436,6 +445,7 @@ static void check_rest(struct checker *checker)
 
 static enum deja_status work_out(struct checker *checker)
 {
+    struct dj_settings *settings = checker->settings;
     enum deja_status status = check_listen(checker);
     if (status == DEJA_OK)
         status = check_upstream(checker);
@@ -443,6 +453,11 @@ static enum deja_status work_out(struct checker *checker)
         status = find_data_dir(checker);
     if (status == DEJA_OK)
         status = find_model_dir(checker);
+    if (status == DEJA_OK)
+        status = dj_settings_work_out_redis(checker->options, checker->diagnostics,
+                                            &settings->redis);
+    if (status == DEJA_OK)
+        status = check_s3(checker);
     check_secret(checker);
     check_rest(checker);
     return status;

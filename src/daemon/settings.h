@@ -14,6 +14,7 @@
 #include "cache/key.h" /* dj_fold */
 #include "config/diagnostics.h"
 #include "config/options.h"
+#include "daemon/settings_tiers.h"
 #include "obs/log.h"    /* dj_log_level, dj_log_format */
 #include "store/lmdb.h" /* dj_durability */
 
@@ -69,7 +70,7 @@ struct dj_settings {
         bool is_enabled;
         uint32_t entries_max;
         uint64_t bytes_max;
-        uint64_t default_ttl_ms; /* longest stay in memory of an entry that names no ttl */
+        uint64_t default_ttl_ms; /* longest stay in memory beside a shared tier */
     } l1;
     struct {
         uint32_t entries_max; /* fair share in memory under pressure */
@@ -77,9 +78,13 @@ struct dj_settings {
     } tenant;
     struct {
         bool is_enabled;
+        bool is_chosen;     /* somebody said so: it stays on beside a shared tier */
         uint64_t bytes_max; /* 0: 10 GB or 20 % of the disk */
         uint32_t queue_max;
     } lmdb;
+    struct dj_settings_guard guard; /* circuit_breaker, retry, performance */
+    struct dj_settings_postgres postgres;
+    struct dj_settings_s3 s3;
     enum dj_durability durability; /* store.durability */
     struct {
         bool is_enabled;
@@ -117,6 +122,8 @@ struct dj_settings {
         enum dj_log_level level;
         enum dj_log_format format;
     } log;
+    struct dj_settings_redis redis;
+    struct dj_settings_paths paths;
     char *secret; /* security.secret: 64 hex digits; NULL: the file in the data directory */
     uint64_t slow_operation_ms; /* monitoring.slow_operation */
     uint64_t snapshot_ms;       /* monitoring.snapshot */

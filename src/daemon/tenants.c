@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "base/alloc.h"
+#include "proxy/telemetry.h"
 #include "store/lmdb.h"
 
 #define TABLE "tenants"
@@ -21,6 +22,7 @@ struct dj_tenants {
     struct dj_engine *engine;
     struct dj_store *lmdb;
     struct dj_pool *pool;
+    struct dj_telemetry *telemetry; /* NULL: nobody counts */
     pthread_mutex_t lock;
     struct change *first;
     struct change **last;
@@ -44,9 +46,9 @@ static void write_change(struct dj_tenants *tenants, const struct change *change
     } else {
         status = dj_lmdb_meta_put(tenants->lmdb, TABLE, key, deja_slice(bytes, sizeof bytes));
     }
-    if (status != DEJA_OK) {
-        /* Not kept: after a restart the tenant proves itself again. */
-    }
+    /* Not kept: after a restart the tenant proves itself again. */
+    if (tenants->telemetry)
+        dj_telemetry_contained(tenants->telemetry, "keep_tenant", status);
 }
 
 static struct change *take(struct dj_tenants *tenants)
@@ -78,8 +80,11 @@ static void write_changes(void *ctx)
 static void add(struct dj_tenants *tenants, const struct dj_tenant_record *record, bool is_removal)
 {
     struct change *change = dj_alloc_zeroed(1, sizeof *change);
-    if (!change)
+    if (!change) {
+        if (tenants->telemetry)
+            dj_telemetry_contained(tenants->telemetry, "keep_tenant", DEJA_ERR_NOMEM);
         return;
+    }
     *change = (struct change){.record = *record, .is_removal = is_removal};
     pthread_mutex_lock(&tenants->lock);
     bool is_kept = tenants->count < QUEUE_MAX;
@@ -165,4 +170,9 @@ void dj_tenants_destroy(struct dj_tenants *tenants)
     }
     pthread_mutex_destroy(&tenants->lock);
     dj_free(tenants);
+}
+
+void dj_tenants_set_telemetry(struct dj_tenants *tenants, struct dj_telemetry *telemetry)
+{
+    tenants->telemetry = telemetry;
 }

@@ -13,6 +13,7 @@
 #include "security/registry.h"
 #include "store/store.h"
 
+struct dj_telemetry;
 struct dj_tenants;
 
 /* lmdb NULL: nothing is kept. engine, pool and lmdb are borrowed until dj_tenants_destroy.
@@ -21,6 +22,8 @@ enum deja_status dj_tenants_create(struct dj_engine *engine, struct dj_store *lm
                                    struct dj_pool *pool, size_t tenants_max,
                                    struct dj_tenants **out_tenants,
                                    struct dj_registry **out_registry) DEJA_NODISCARD;
+/* What cannot be kept is counted there; before other threads know the registry. */
+void dj_tenants_set_telemetry(struct dj_tenants *tenants, struct dj_telemetry *telemetry);
 /* After the pool has been destroyed: all is written. Accepts NULL. */
 void dj_tenants_destroy(struct dj_tenants *tenants);
 

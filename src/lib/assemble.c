@@ -46,6 +46,8 @@ enum deja_status dj_assemble(const struct dj_assembly *assembly, struct dj_engin
     }
     close_store(options.memory);
     close_store(options.lmdb);
+    for (uint32_t i = 0; i < options.tier_count; i++)
+        close_store(options.tiers[i].store);
     dj_embedder_destroy(options.embedder);
     return status;
 }

@@ -15,7 +15,7 @@ struct dj_assembly {
     struct dj_memory_options memory;
     struct dj_lmdb_options lmdb; /* directory NULL: no such tier */
     /* loops, pool, metrics and the policy's numbers. memory: NULL. lmdb: NULL, or another store in
-     * its place. lmdb and embedder are taken, also on failure. */
+     * its place. lmdb, the tiers' stores and embedder are taken, also on failure. */
     struct dj_engine_options engine;
 };
 

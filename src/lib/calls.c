@@ -310,12 +310,12 @@ static enum deja_status tier_status(enum deja_status status)
     return status == DEJA_OK || is_own ? status : DEJA_ERR_CACHE_UNAVAILABLE;
 }
 
-static void on_put(void *ctx, enum deja_status status, bool stored)
+static void on_put(void *ctx, enum deja_status status, const struct dj_put_outcome *outcome)
 {
     struct dj_operation *operation = ctx;
-    if (status == DEJA_OK && stored)
+    if (status == DEJA_OK && outcome->is_stored)
         atomic_fetch_add(&operation->deja->counters.puts, 1);
-    end(operation, tier_status(status), stored ? 1 : 0);
+    end(operation, tier_status(status), outcome->is_stored ? 1 : 0);
 }
 
 static void start_put(struct dj_operation *operation)
@@ -325,8 +325,10 @@ static void start_put(struct dj_operation *operation)
     dj_entry_date(deja, &operation->entry, operation->ttl_ms);
     dj_engine_begin_fill(deja->engine, &operation->entry, &fill);
     enum deja_status status =
-        dj_engine_put(deja->engine, deja->loop, &operation->entry, operation->is_semantic,
-                      operation->vector, operation, on_put);
+        dj_engine_put(deja->engine, deja->loop, &operation->entry,
+                      &(struct dj_put_options){.is_semantic = operation->is_semantic,
+                                               .vector = operation->vector},
+                      operation, on_put);
     if (status != DEJA_OK)
         end(operation, status, 0);
 }

@@ -140,10 +140,10 @@ static void tell(struct dj_computation *computation, struct dj_operation *operat
     dj_operation_destroy(operation);
 }
 
-static void on_stored(void *ctx, enum deja_status status, bool stored)
+static void on_stored(void *ctx, enum deja_status status, const struct dj_put_outcome *outcome)
 {
     struct dj_computation *computation = ctx;
-    if (status == DEJA_OK && stored)
+    if (status == DEJA_OK && outcome->is_stored)
         atomic_fetch_add(&computation->deja->counters.puts, 1);
     destroy(computation); /* not stored: those who wait have it all the same (I4) */
 }
@@ -161,8 +161,10 @@ static bool keep(struct dj_computation *computation, struct dj_operation *first)
     computation->status = dj_value_create(&made->entry, &computation->value);
     if (computation->status != DEJA_OK || made->is_kept_out)
         return false;
-    return dj_engine_put(computation->deja->engine, computation->deja->loop, &made->entry,
-                         first->is_semantic, first->vector, computation, on_stored) == DEJA_OK;
+    const struct dj_put_options options = {.is_semantic = first->is_semantic,
+                                           .vector = first->vector};
+    return dj_engine_put(computation->deja->engine, computation->deja->loop, &made->entry, &options,
+                         computation, on_stored) == DEJA_OK;
 }
 
 static void on_computed(void *ctx)

@@ -51,6 +51,8 @@ enum deja_status dj_timer_create(struct dj_loop *loop, void *ctx, dj_timer_fn *o
 void dj_timer_start(struct dj_timer *timer, uint64_t after_ms, uint64_t repeat_ms);
 void dj_timer_stop(struct dj_timer *timer);
 void dj_timer_destroy(struct dj_timer *timer); /* accepts NULL; on_timer never runs again */
+/* dj_loop_run does not wait for it to be destroyed: for owners that end after the loops. */
+void dj_timer_set_background(struct dj_timer *timer);
 
 /* Signals, on the main loop only; signal_number is SIGTERM, SIGINT, SIGHUP. */
 typedef void dj_signal_fn(void *ctx, int signal_number);

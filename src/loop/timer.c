@@ -9,6 +9,7 @@ struct dj_timer {
     struct dj_loop *loop;
     void *ctx;
     dj_timer_fn *on_timer;
+    bool is_background;
 };
 
 static void on_fired(uv_timer_t *handle)
@@ -20,7 +21,8 @@ static void on_fired(uv_timer_t *handle)
 static void on_closed(uv_handle_t *handle)
 {
     struct dj_timer *timer = handle->data;
-    timer->loop->handle_count--;
+    if (!timer->is_background)
+        timer->loop->handle_count--;
     dj_free(timer);
 }
 
@@ -63,4 +65,11 @@ void dj_timer_destroy(struct dj_timer *timer)
         return;
     assert(dj_loop_is_current(timer->loop));
     uv_close((uv_handle_t *)&timer->handle, on_closed);
+}
+
+void dj_timer_set_background(struct dj_timer *timer)
+{
+    assert(dj_loop_is_current(timer->loop) && !timer->is_background);
+    timer->is_background = true;
+    timer->loop->handle_count--;
 }

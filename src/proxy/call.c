@@ -228,8 +228,8 @@ static void count_lookup(struct dj_call *call, const struct dj_lookup_result *re
                                                       .threshold = result->threshold,
                                                       .seconds = call->lookup_us / 1e6,
                                                   });
-    if (result->status != DEJA_OK) /* a sick embedder: the request goes on as a miss (I4) */
-        dj_telemetry_recovered(call->context->telemetry, "lookup", 1);
+    /* A sick embedder: the request goes on as a miss (I4). */
+    dj_telemetry_contained(call->context->telemetry, "lookup", result->status);
 }
 
 static void on_looked_up(void *ctx, const struct dj_lookup_result *result)
@@ -296,6 +296,8 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
         type.len >= sizeof event_stream - 1 &&
         dj_http_is_same(deja_slice(type.data, sizeof event_stream - 1), event_stream);
     copy_headers(call, headers, count);
+    dj_upstream_tell(context->upstream, &call->leave, call->fingerprint.key.tenant, status,
+                     DEJA_OK);
     dj_registry_on_upstream_status(context->registry, call->fingerprint.key.tenant, status,
                                    dj_loop_now_ms(call->home));
     dj_telemetry_upstream(context->telemetry, context->upstream_id, status);
@@ -439,11 +441,45 @@ static void finish_whole(struct dj_call *call)
     dj_flight_land(call->flight, &(struct dj_flight_end){.reason = "not-recorded"});
 }
 
+static void on_paused(void *ctx)
+{
+    struct dj_call *call = ctx;
+    dj_timer_destroy(call->pause);
+    call->pause = NULL;
+    start_upstream(call);
+}
+
+/* Nothing came of it, so nobody has seen any of it: it may be tried again. False: it is over. */
+static bool pause_upstream(struct dj_call *call, enum deja_status status)
+{
+    struct dj_proxy_context *context = call->context;
+    const struct dj_proxy_policy *policy = atomic_load(&context->policy);
+    uint64_t elapsed_ms = (dj_loop_monotonic_us(call->home) - call->first_started_us) / 1000;
+    const struct dj_sentry_again again = {
+        .status = status,
+        .attempts = call->attempts,
+        .elapsed_ms = elapsed_ms,
+        .remaining_ms =
+            policy->total_timeout_ms > elapsed_ms ? policy->total_timeout_ms - elapsed_ms : 0,
+    };
+    uint64_t pause_ms = 0;
+    if (call->head.status || call->is_store_lost || atomic_load(&context->is_stopping) ||
+        !dj_upstream_may_retry(context->upstream, call->family, &again, &pause_ms) ||
+        dj_timer_create(call->home, call, on_paused, &call->pause) != DEJA_OK)
+        return false;
+    dj_timer_start(call->pause, pause_ms, 0);
+    return true;
+}
+
 static void on_done(void *ctx, enum deja_status status, const char *detail)
 {
     (void)detail; /* may name hosts; riders get constant text */
     struct dj_call *call = ctx;
     call->outbound = NULL;
+    dj_upstream_tell(call->context->upstream, &call->leave, call->fingerprint.key.tenant, 0,
+                     status);
+    if (status != DEJA_OK && pause_upstream(call, status))
+        return;
     if (status == DEJA_OK && call->is_held) {
         call->is_held = false;
         if (dj_slice_contains(dj_buf_slice(&call->pending), "stream_options")) {
@@ -468,6 +504,30 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
                            : "the upstream could not be reached or broke off");
 }
 
+/* False: the upstream is not asked, and the flight has failed. */
+static bool is_let_through(struct dj_call *call)
+{
+    struct dj_proxy_context *context = call->context;
+    const uint8_t *tenant = call->fingerprint.key.tenant;
+    switch (dj_upstream_admit(context->upstream, call->family, tenant, call->attempts == 0,
+                              &call->leave, &call->wait_ms)) {
+    case DJ_UPSTREAM_ASK:
+        break;
+    case DJ_UPSTREAM_OPEN:
+        dj_flight_fail(call->flight, DEJA_ERR_CIRCUIT_OPEN,
+                       "The circuit breaker of the upstream is open: it failed too often. Try "
+                       "again after the time given.");
+        return false;
+    case DJ_UPSTREAM_THROTTLED:
+        dj_flight_fail(call->flight, DEJA_ERR_RATE_LIMITED,
+                       "The upstream turns most of your calls away, so some are held back here. "
+                       "Try again after the time given, or ask for less.");
+        return false;
+    }
+    call->wait_ms = 0;
+    return true;
+}
+
 static void start_upstream(struct dj_call *call)
 {
     static const struct dj_outbound_events events = {
@@ -484,9 +544,16 @@ static void start_upstream(struct dj_call *call)
         .idle_timeout_ms = policy->idle_timeout_ms,
         .total_timeout_ms = policy->total_timeout_ms,
     };
+    bool is_stopping = atomic_load(&context->is_stopping);
+    if (!is_stopping && !is_let_through(call))
+        return;
     call->upstream_started_us = dj_loop_monotonic_us(call->home);
-    if (atomic_load(&context->is_stopping) ||
-        dj_outbound_start(context->outbounds[dj_loop_index(call->home)], &request, &events, call,
-                          &call->outbound) != DEJA_OK)
-        dj_flight_fail(call->flight, DEJA_ERR_BUSY, "no upstream connection can be made now");
+    if (call->attempts++ == 0)
+        call->first_started_us = call->upstream_started_us;
+    if (!is_stopping && dj_outbound_start(context->outbounds[dj_loop_index(call->home)], &request,
+                                          &events, call, &call->outbound) == DEJA_OK)
+        return;
+    dj_upstream_tell(context->upstream, &call->leave, call->fingerprint.key.tenant, 0,
+                     DEJA_ERR_CANCELLED);
+    dj_flight_fail(call->flight, DEJA_ERR_BUSY, "no upstream connection can be made now");
 }

@@ -57,6 +57,12 @@ struct dj_call {
 
     /* running */
     struct dj_outbound_call *outbound;
+    struct dj_upstream_leave leave;
+    enum dj_upstream_family family;
+    uint32_t attempts;         /* upstream was asked so often */
+    uint64_t first_started_us; /* the first time */
+    struct dj_timer *pause;    /* before the next; NULL: none */
+    uint64_t wait_ms;          /* for riders of a flight that was not let through: Retry-After */
     struct dj_flight_head head;
     struct dj_buf pending; /* bytes of an event that is not whole yet, or of a held answer */
     bool is_held;          /* a 400 that may be about stream_options */

@@ -167,18 +167,18 @@ struct storing {
     uint64_t started_us;
 };
 
-static void on_stored(void *ctx, enum deja_status status, bool stored)
+static void on_stored(void *ctx, enum deja_status status, const struct dj_put_outcome *outcome)
 {
     struct storing *storing = ctx;
     double seconds = (double)(dj_loop_monotonic_us(storing->home) - storing->started_us) / 1e6;
     dj_telemetry_stage(storing->telemetry, DJ_STAGE_STORE, seconds);
     dj_telemetry_operation(storing->telemetry, "set", "all",
-                           status != DEJA_OK ? "error"
-                           : stored          ? "ok"
-                                             : "outrun",
+                           status != DEJA_OK    ? "error"
+                           : outcome->is_stored ? "ok"
+                                                : "outrun",
                            seconds);
-    if (status != DEJA_OK) /* the client has its answer; only the next one asks again */
-        dj_telemetry_recovered(storing->telemetry, "store", 1);
+    /* The client has its answer; only the next one asks again. */
+    dj_telemetry_contained(storing->telemetry, "store", status);
     dj_telemetry_slow(storing->telemetry,
                       &(struct dj_slow){.operation = "store", .level = "all", .seconds = seconds});
     dj_free(storing);
@@ -192,8 +192,9 @@ static bool store_entry(struct dj_call *call, bool is_indexed)
                                     .home = call->home,
                                     .started_us = dj_loop_monotonic_us(call->home)};
     const struct dj_query_vector vector = {.floats = call->vector, .dim = call->vector_dim};
-    if (dj_engine_put(call->context->engine, call->home, &call->entry, is_indexed,
-                      call->vector ? &vector : NULL, storing,
+    const struct dj_put_options options = {.is_semantic = is_indexed,
+                                           .vector = call->vector ? &vector : NULL};
+    if (dj_engine_put(call->context->engine, call->home, &call->entry, &options, storing,
                       storing ? on_stored : NULL) == DEJA_OK)
         return true;
     dj_free(storing);

@@ -18,6 +18,7 @@
 #include "obs/log.h"
 #include "obs/metrics.h"
 #include "proxy/telemetry.h"
+#include "proxy/upstream.h"
 #include "security/registry.h"
 #include "security/tenant.h"
 
@@ -54,6 +55,8 @@ struct dj_proxy_context {
     struct dj_pool *reads;                /* the embedded tier's, for its gauge; may be NULL */
     struct dj_outbound *const *outbounds; /* one per loop, by loop index */
     struct dj_flights *const *flights;    /* likewise */
+    struct dj_upstream *upstream;         /* what stands before it; NULL: nothing */
+    struct dj_sentry_board *dependencies; /* of all dependencies; NULL: none */
     const char *upstream_url;             /* without a trailing slash, without /v1 */
     const char *upstream_id;
     const char *forced_tenant; /* --tenant: everybody is this one; NULL: derived */

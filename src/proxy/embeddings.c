@@ -27,7 +27,8 @@ struct inputs {
     struct ride *ride;
     struct item *items;
     size_t count;
-    size_t waiting; /* gets under way */
+    size_t waiting;    /* gets under way */
+    const char *level; /* the lowest that one of them was found in; NULL: none was */
     bool is_array;
     bool is_base64;
     struct deja_slice rest; /* canonical body without the input */
@@ -262,7 +263,7 @@ static void store_embeddings(struct dj_call *call, struct dj_flight_end *end)
             break;
         end->item_count++;
         if (call->is_storable &&
-            dj_engine_put(engine, call->home, &entry, false, NULL, NULL, NULL) == DEJA_OK)
+            dj_engine_put(engine, call->home, &entry, NULL, NULL, NULL) == DEJA_OK)
             end->is_stored = true;
     }
     if (end->item_count == wanted->count)
@@ -391,6 +392,8 @@ static void ask_upstream(struct inputs *inputs)
     else if (ride->is_cacheable && !ride->knobs.is_bypass && !ride->knobs.is_no_read)
         ride->detail = "not-stored";
     struct dj_call *call = dj_call_create(ride->context);
+    if (call)
+        call->family = DJ_UPSTREAM_EMBEDDINGS;
     if (!call || fill_call(inputs, call) != DEJA_OK) {
         dj_call_destroy(call);
         ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");
@@ -408,13 +411,16 @@ struct fetch {
     size_t index;
 };
 
-static void on_fetched(void *ctx, enum deja_status status, struct dj_value *value)
+static void on_fetched(void *ctx, struct dj_value *value, const char *level)
 {
     struct fetch *fetch = ctx;
     struct inputs *inputs = fetch->inputs;
     struct item *item = &inputs->items[fetch->index];
-    if (status == DEJA_OK && value)
-        item->value = value;
+    item->value = value;
+    /* The lowest tier that was needed is where the whole came from. */
+    if (level && (!inputs->level || dj_level_bit(deja_slice_text(level)) >
+                                        dj_level_bit(deja_slice_text(inputs->level))))
+        inputs->level = level;
     if (--inputs->waiting)
         return;
     for (size_t i = 0; i < inputs->count; i++)
@@ -422,7 +428,7 @@ static void on_fetched(void *ctx, enum deja_status status, struct dj_value *valu
             ask_upstream(inputs);
             return;
         }
-    answer_all(inputs, true, "lmdb");
+    answer_all(inputs, true, inputs->level);
 }
 
 static void look_up(struct inputs *inputs)
@@ -448,7 +454,7 @@ static void look_up(struct inputs *inputs)
         if (inputs->items[i].value)
             continue;
         fetches[i] = (struct fetch){.inputs = inputs, .index = i};
-        if (dj_engine_get(engine, ride->loop, &inputs->items[i].fingerprint.key, &fetches[i],
+        if (dj_engine_get(engine, ride->loop, &inputs->items[i].fingerprint.key, 0, &fetches[i],
                           on_fetched) == DEJA_OK)
             inputs->waiting++;
     }

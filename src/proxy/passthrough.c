@@ -13,6 +13,7 @@ struct passthrough {
     struct ride *ride;
     struct dj_call *call; /* owned; only its request part is used */
     struct dj_outbound_call *outbound;
+    struct dj_upstream_leave leave;
     int status;
     bool is_gone;
 };
@@ -45,6 +46,7 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
     struct ride *ride = p->ride;
     p->status = status;
     ride->code = status;
+    dj_upstream_tell(ride->context->upstream, &p->leave, ride->tenant, status, DEJA_OK);
     dj_registry_on_upstream_status(ride->context->registry, ride->tenant, status,
                                    dj_loop_now_ms(ride->loop));
     dj_telemetry_upstream(ride->context->telemetry, ride->context->upstream_id, status);
@@ -81,6 +83,7 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
     (void)detail;
     struct passthrough *p = ctx;
     struct ride *ride = p->ride;
+    dj_upstream_tell(ride->context->upstream, &p->leave, ride->tenant, 0, status);
     if (p->is_gone) {
         end(p, DJ_RESULT_ERROR);
         return;
@@ -114,6 +117,23 @@ static void on_event(void *ctx, struct dj_http_exchange *exchange, enum dj_http_
         dj_outbound_cancel(p->outbound);
 }
 
+/* False: the upstream is not asked, and the client was told. */
+static bool is_let_through(struct ride *ride, struct dj_upstream_leave *leave)
+{
+    enum dj_upstream_verdict verdict =
+        dj_upstream_admit(ride->context->upstream, DJ_UPSTREAM_OTHER, ride->tenant, true, leave,
+                          &ride->retry_after_ms);
+    if (verdict == DJ_UPSTREAM_ASK)
+        ride->retry_after_ms = 0;
+    else if (verdict == DJ_UPSTREAM_OPEN)
+        ride_fail(ride, 503, "The circuit breaker of the upstream is open: it failed too often.",
+                  NULL, "circuit_open");
+    else
+        ride_fail(ride, 429, "The upstream turns most of your calls away; some are held back here.",
+                  NULL, "rate_limited");
+    return verdict == DJ_UPSTREAM_ASK;
+}
+
 void dj_proxy_passthrough(struct dj_proxy_context *context, struct dj_http_exchange *exchange,
                           struct deja_slice request_id)
 {
@@ -125,15 +145,19 @@ void dj_proxy_passthrough(struct dj_proxy_context *context, struct dj_http_excha
         return;
     ride->detail = "pass-through";
     ride_identify(ride, "passthrough");
+    struct dj_upstream_leave leave;
+    if (!is_let_through(ride, &leave))
+        return;
     struct passthrough *p = dj_alloc_zeroed(1, sizeof *p);
     struct dj_call *call = p ? dj_call_create(context) : NULL;
     if (!call || dj_call_take_request(call, request, &ride->trace, false) != DEJA_OK) {
         dj_call_destroy(call);
         dj_free(p);
+        dj_upstream_tell(context->upstream, &leave, ride->tenant, 0, DEJA_ERR_NOMEM);
         ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");
         return;
     }
-    *p = (struct passthrough){.ride = ride, .call = call};
+    *p = (struct passthrough){.ride = ride, .call = call, .leave = leave};
     /* The body lies in the exchange, which goes with its client, perhaps before the call does: the
      * call gets a copy. */
     struct dj_outbound_request out = {
@@ -153,6 +177,7 @@ void dj_proxy_passthrough(struct dj_proxy_context *context, struct dj_http_excha
                                    &p->outbound);
     if (status == DEJA_OK)
         return;
+    dj_upstream_tell(context->upstream, &p->leave, ride->tenant, 0, DEJA_ERR_CANCELLED);
     dj_call_destroy(call);
     dj_free(p);
     if (status == DEJA_ERR_INVALID) /* the client's, not the upstream's: its path and query */

@@ -325,7 +325,9 @@ void dj_proxy_error(struct dj_http_exchange *exchange, int status, const char *m
     dj_proxy_error_body(&body, status, message, param, code);
     dj_answer_add(&headers, "Content-Type", deja_slice_text("application/json"));
     dj_answer_add_outcome(&headers, &told);
-    if (status < 500)
+    if (told.retry_after_ms)
+        add_i64(&headers, "Retry-After", (int64_t)((told.retry_after_ms + 999) / 1000));
+    else if (status < 500)
         dj_answer_add(&headers, "x-should-retry", deja_slice_text("false"));
     dj_http_respond(exchange, status, headers.items, headers.count, dj_buf_slice(&body));
     dj_buf_fini(&body);

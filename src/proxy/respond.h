@@ -33,6 +33,7 @@ struct dj_outcome {
     uint32_t verify_us;   /* canonical form and keys */
     int64_t now_ms;
     uint64_t total_us;
+    uint64_t retry_after_ms; /* of an error that passes by itself; 0: not known */
     unsigned compat;
     uint32_t variant; /* of several answers kept: which */
     struct deja_slice request_id;

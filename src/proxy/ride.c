@@ -227,6 +227,7 @@ struct dj_outcome ride_outcome(const struct ride *ride)
         .total_us = dj_loop_monotonic_us(ride->loop) - ride->started_us,
         .compat = ride->knobs.compat | ride->policy->compat,
         .variant = ride->variant,
+        .retry_after_ms = ride->retry_after_ms,
         .request_id = ride->request_id,
     };
     if (ride->is_boarded) {
@@ -234,6 +235,7 @@ struct dj_outcome ride_outcome(const struct ride *ride)
         outcome.embed_us = call->embed_us;
         outcome.search_us = call->search_us;
         outcome.upstream_us = call->upstream_us;
+        outcome.retry_after_ms = call->wait_ms;
     }
     return outcome;
 }
@@ -358,6 +360,10 @@ static void fail_flight(struct ride *ride)
                   "not_cached");
     } else if (end->failure == DEJA_ERR_TIMEOUT) {
         ride_fail(ride, 504, end->detail, NULL, "upstream_timeout");
+    } else if (end->failure == DEJA_ERR_CIRCUIT_OPEN) {
+        ride_fail(ride, 503, end->detail, NULL, "circuit_open");
+    } else if (end->failure == DEJA_ERR_RATE_LIMITED) {
+        ride_fail(ride, 429, end->detail, NULL, "rate_limited");
     } else {
         ride_fail(ride, 502, end->detail, NULL, "upstream_error");
     }

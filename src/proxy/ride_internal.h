@@ -60,6 +60,7 @@ struct ride {
     int code;                      /* of the answer, for the log; 0: there was none */
     float similarity;              /* of a hit, for the log */
     uint8_t entry_id[DJ_ID_BYTES]; /* of a hit; of several the first */
+    uint64_t retry_after_ms;       /* of a failure before a flight was boarded */
     bool is_partial;               /* the flight's answer is only part of this one's */
     void *extra;                   /* of the surface */
 

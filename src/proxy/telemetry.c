@@ -11,6 +11,7 @@
  */
 #include "proxy/telemetry.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #include "base/alloc.h"
@@ -285,10 +286,9 @@ void dj_telemetry_request(struct dj_telemetry *telemetry, const struct dj_finish
     if (!dj_telemetry_cache_types[api])
         return;
     if (result == DJ_RESULT_HIT_EXACT || result == DJ_RESULT_HIT_SEMANTIC) {
-        if (level == LEVEL_MEMORY || level == LEVEL_LMDB)
-            atomic_fetch_add_explicit(level == LEVEL_MEMORY ? &tenant->memory_hits
-                                                            : &tenant->lmdb_hits,
-                                      1, memory_order_relaxed);
+        static_assert(LEVEL_COUNT == DJ_LEVEL_COUNT + 1, "the same levels, after \"none\"");
+        if (level != LEVEL_NONE)
+            atomic_fetch_add_explicit(&tenant->level_hits[level - 1], 1, memory_order_relaxed);
         dj_series_add(slot_series(telemetry, &labels->hits[api][level], FAMILY_HITS, looked), 1);
         if (level == LEVEL_MEMORY && api != API_API) /* what lies below tells itself */
             dj_series_observe(telemetry->memory_hits, finished->seconds);
@@ -462,8 +462,8 @@ static void add_totals(struct tenant *tenant, struct dj_telemetry_totals *totals
         totals->results[i] += count;
         totals->requests += count;
     }
-    totals->memory_hits += atomic_load_explicit(&tenant->memory_hits, memory_order_relaxed);
-    totals->lmdb_hits += atomic_load_explicit(&tenant->lmdb_hits, memory_order_relaxed);
+    for (size_t i = 0; i < DJ_LEVEL_COUNT; i++)
+        totals->level_hits[i] += atomic_load_explicit(&tenant->level_hits[i], memory_order_relaxed);
     totals->saved_input_tokens +=
         atomic_load_explicit(&tenant->saved_input_tokens, memory_order_relaxed);
     totals->saved_output_tokens +=

@@ -10,6 +10,7 @@
 
 #include <deja/base.h>
 
+#include "cache/tiers.h"
 #include "obs/log.h"
 #include "obs/metrics.h"
 #include "proto/record.h"
@@ -21,6 +22,7 @@
 struct dj_telemetry;
 struct dj_engine;
 struct dj_recent;
+struct dj_sentry_board;
 
 enum dj_result {
     DJ_RESULT_HIT_EXACT,
@@ -92,6 +94,11 @@ void dj_telemetry_lookup(struct dj_telemetry *telemetry, const struct dj_telemet
 void dj_telemetry_key(struct dj_telemetry *telemetry, double seconds);
 /* A fault that cost one request or one background step, not the process. operation: constant. */
 void dj_telemetry_recovered(struct dj_telemetry *telemetry, const char *operation, double count);
+/* The one way a step in the background ends: DEJA_OK is nothing; a failure is counted as recovered,
+ * logged as a warning (as sparingly as slow operations are), and whoever calls goes on. operation:
+ * constant. Any thread. */
+void dj_telemetry_contained(struct dj_telemetry *telemetry, const char *operation,
+                            enum deja_status status);
 /* An answer that should not have been given. source: "user", "verifier", "shadow". */
 void dj_telemetry_false_hit(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
                             const char *source);
@@ -134,7 +141,8 @@ struct dj_telemetry_now {
     uint64_t volatile_met;   /* misses caused by a time, date or id in a system prompt */
     int64_t started_ms;
     bool is_lmdb_up;
-    bool is_degraded; /* as /health says */
+    bool is_degraded;                           /* as /health says */
+    const struct dj_sentry_board *dependencies; /* NULL: none */
 };
 /* Sets sizes, entries, evictions, tiers, queues and the process, right before the metrics are
  * written. */
@@ -148,8 +156,7 @@ uint32_t dj_telemetry_tenant_count(struct dj_telemetry *telemetry);
 struct dj_telemetry_totals {
     uint64_t requests;
     uint64_t results[DJ_RESULT_COUNT];
-    uint64_t memory_hits; /* of the hits: where the answer was */
-    uint64_t lmdb_hits;
+    uint64_t level_hits[DJ_LEVEL_COUNT]; /* of the hits: where the answer was */
     uint64_t saved_input_tokens;
     uint64_t saved_output_tokens;
     double saved_seconds;

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "guarded/board.h"
 #include "proxy/recent.h"
 #include "proxy/telemetry.h"
 #include "security/tenant.h"
@@ -38,6 +39,13 @@ enum family {
     FAMILY_ENTRIES,
     FAMILY_LEVEL_BYTES,
     FAMILY_LEVEL_UP,
+    FAMILY_CIRCUIT,
+    FAMILY_CALLS_REFUSED,
+    FAMILY_RETRIES,
+    FAMILY_CALLS_LATE,
+    FAMILY_MISSED,
+    FAMILY_REPLAYED,
+    FAMILY_MISSED_DROPPED,
     FAMILY_FALSE_HITS,
     FAMILY_RECOVERED,
     FAMILY_SLOW,
@@ -81,8 +89,7 @@ struct tenant {
     uint8_t id[DJ_ID_BYTES];
     struct labels *labels; /* owned, or that of "other" */
     _Atomic uint64_t results[DJ_RESULT_COUNT];
-    _Atomic uint64_t memory_hits;
-    _Atomic uint64_t lmdb_hits;
+    _Atomic uint64_t level_hits[DJ_LEVEL_COUNT];
     _Atomic uint64_t saved_input_tokens;
     _Atomic uint64_t saved_output_tokens;
     _Atomic uint64_t saved_ms;
@@ -108,8 +115,15 @@ struct dj_telemetry {
     _Atomic uint64_t slow_lines;  /* second << 32 | lines written in it */
     _Atomic uint64_t slow_unsaid; /* slow operations since the last line that had none */
     uint64_t recovered_seen[2];   /* gauges_lock: corrupt and dropped records already added */
-    uint64_t volatile_seen;       /* gauges_lock */
-    struct dj_recent *recent;     /* owned */
+    uint64_t volatile_seen;       /* gauges_lock, as are the next */
+    struct {
+        uint64_t refused;
+        uint64_t retries;
+        uint64_t late;
+        uint64_t replayed;
+        uint64_t dropped;
+    } sentries_seen[DJ_SENTRY_BOARD_MAX];
+    struct dj_recent *recent; /* owned */
     struct tenant other;
     struct labels other_labels;
     pthread_mutex_t lock; /* inserts into both tables; innermost but for the registry's own */

@@ -1,4 +1,5 @@
-/* proxy/telemetry_slow.c - operations that took too long: counted all, told a few of.
+/* proxy/telemetry_slow.c - operations that took too long, and steps in the background that failed:
+ * counted all, told a few of.
  *
  * A daemon in trouble is slow in everything, and a line for each would be more trouble: beyond
  * DJ_TELEMETRY_SLOW_LINES_MAX lines in one second they are counted, and the next line says how many
@@ -63,4 +64,19 @@ void dj_telemetry_slow(struct dj_telemetry *telemetry, const struct dj_slow *slo
         tell(telemetry, log, slow);
     else
         atomic_fetch_add_explicit(&telemetry->slow_unsaid, 1, memory_order_relaxed);
+}
+
+void dj_telemetry_contained(struct dj_telemetry *telemetry, const char *operation,
+                            enum deja_status status)
+{
+    if (status == DEJA_OK)
+        return;
+    dj_telemetry_recovered(telemetry, operation, 1);
+    struct dj_log *log = atomic_load_explicit(&telemetry->slow_log, memory_order_relaxed);
+    if (!dj_log_is_on(log, DJ_LOG_WARN) || !take_line(telemetry))
+        return;
+    const struct dj_log_field fields[] = {DJ_LOG_TEXT("operation", operation),
+                                          DJ_LOG_TEXT("reason", deja_status_text(status)),
+                                          {.name = NULL}};
+    dj_log_write(log, DJ_LOG_WARN, "a step in the background failed and is left out", fields);
 }

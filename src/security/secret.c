@@ -34,22 +34,49 @@ static enum deja_status read_secret(const char *path, struct dj_secret *out_secr
     return DEJA_OK;
 }
 
-static enum deja_status make_secret(const char *path, const char *temporary,
-                                    struct deja_error *error)
+/* How the temporary file comes into place: errno as link and rename leave it. */
+typedef int place_fn(const char *temporary, const char *path);
+
+static int place_first(const char *temporary, const char *path)
 {
-    uint8_t bytes[DJ_SHA256_BYTES];
-    dj_random_bytes(bytes, sizeof bytes);
+    return link(temporary, path) == 0 || errno == EEXIST ? 0 : -1;
+}
+
+static enum deja_status write_secret(const char *path, const char *temporary,
+                                     const uint8_t bytes[DJ_SHA256_BYTES], place_fn *place,
+                                     struct deja_error *error)
+{
     int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    bool is_ok = fd >= 0 && write(fd, bytes, sizeof bytes) == (ssize_t)sizeof bytes &&
-                 fsync(fd) == 0 && (link(temporary, path) == 0 || errno == EEXIST);
+    bool is_ok = fd >= 0 && write(fd, bytes, DJ_SHA256_BYTES) == (ssize_t)DJ_SHA256_BYTES &&
+                 fsync(fd) == 0 && place(temporary, path) == 0;
     int code = errno;
     if (fd >= 0) {
         close(fd);
         unlink(temporary);
     }
-    dj_wipe(bytes, sizeof bytes);
     return is_ok ? DEJA_OK
                  : deja_error_set(error, DEJA_ERR_IO, "cannot make %s: %s", path, strerror(code));
+}
+
+static enum deja_status make_secret(const char *path, const char *temporary,
+                                    struct deja_error *error)
+{
+    uint8_t bytes[DJ_SHA256_BYTES];
+    dj_random_bytes(bytes, sizeof bytes);
+    enum deja_status status = write_secret(path, temporary, bytes, place_first, error);
+    dj_wipe(bytes, sizeof bytes);
+    return status;
+}
+
+static enum deja_status name_files(const char *directory, char path[PATH_LEN_MAX],
+                                   char temporary[PATH_LEN_MAX], struct deja_error *error)
+{
+    int len = snprintf(path, PATH_LEN_MAX, "%s/secret", directory);
+    int temporary_len =
+        snprintf(temporary, PATH_LEN_MAX, "%s/secret.%ld", directory, (long)getpid());
+    if (len < 0 || temporary_len < 0 || (size_t)temporary_len >= PATH_LEN_MAX)
+        return deja_error_set(error, DEJA_ERR_CONFIG, "the data directory's name is too long");
+    return DEJA_OK;
 }
 
 enum deja_status dj_secret_load(const char *hex, const char *directory,
@@ -62,14 +89,20 @@ enum deja_status dj_secret_load(const char *hex, const char *directory,
             return DEJA_OK;
         return deja_error_set(error, DEJA_ERR_CONFIG, "security.secret must be 64 hex digits");
     }
-    int len = snprintf(path, sizeof path, "%s/secret", directory);
-    int temporary_len =
-        snprintf(temporary, sizeof temporary, "%s/secret.%ld", directory, (long)getpid());
-    if (len < 0 || temporary_len < 0 || (size_t)temporary_len >= sizeof temporary)
-        return deja_error_set(error, DEJA_ERR_CONFIG, "the data directory's name is too long");
-    enum deja_status status = read_secret(path, out_secret, error);
+    enum deja_status status = name_files(directory, path, temporary, error);
+    if (status == DEJA_OK)
+        status = read_secret(path, out_secret, error);
     if (status != DEJA_ERR_NOT_FOUND)
         return status;
     status = make_secret(path, temporary, error);
     return status == DEJA_OK ? read_secret(path, out_secret, error) : status;
+}
+
+enum deja_status dj_secret_keep(const char *directory, const struct dj_secret *secret,
+                                struct deja_error *error)
+{
+    char path[PATH_LEN_MAX];
+    char temporary[PATH_LEN_MAX];
+    enum deja_status status = name_files(directory, path, temporary, error);
+    return status == DEJA_OK ? write_secret(path, temporary, secret->bytes, rename, error) : status;
 }

@@ -156,7 +156,10 @@ static enum deja_status open_entries(struct dj_lmdb *lmdb, const struct state *b
     enum deja_status status = needs_verify(lmdb, boot, &is_needed, &is_lost);
     if (status != DEJA_OK)
         return status;
-    status = is_lost ? DEJA_ERR_CORRUPT : dj_lmdb_env_open_entries(lmdb);
+    if (lmdb->options.is_fresh)
+        status = dj_lmdb_env_discard_entries(lmdb);
+    if (status == DEJA_OK)
+        status = is_lost ? DEJA_ERR_CORRUPT : dj_lmdb_env_open_entries(lmdb);
     if (status == DEJA_OK && is_needed)
         status = verify(lmdb);
     if (status == DEJA_OK)

@@ -18,6 +18,7 @@ struct dj_lmdb_options {
     enum dj_durability durability;
     uint32_t queue_max;     /* writes waiting for the writer; 65,536 */
     struct dj_pool *pool;   /* reads; borrowed until close */
+    bool is_fresh;          /* begins anew: what was kept is discarded without a word */
     dj_store_gone_fn *gone; /* from the writer's thread; NULL: nobody is told */
     void *gone_ctx;
 };

@@ -12,6 +12,7 @@ struct dj_memory_options {
     uint64_t bytes_max;          /* 100 MB */
     uint64_t entries_max;        /* 10,000 */
     uint64_t tenant_entries_max; /* 1,000: the fair share once the tier is full */
+    uint64_t ttl_ms;             /* longest stay, whatever the entry's own life; 0: that */
     uint32_t loop_count;         /* shards */
     dj_store_gone_fn *gone;      /* NULL: nobody is told */
     void *gone_ctx;

@@ -249,6 +249,17 @@ void dj_memory_note_gone(struct dj_memory_shard *shard, const struct dj_memory_n
         memory->options.gone(memory->options.gone_ctx, dj_value_entry(node->value)->tenant, reason);
 }
 
+/* The entry's own end, or that of its stay. */
+static int64_t gone_ms(const struct dj_memory_options *options, const struct dj_entry *entry,
+                       int64_t now_ms)
+{
+    int64_t own_ms = dj_store_gone_ms(entry);
+    if (!options->ttl_ms || options->ttl_ms > (uint64_t)(INT64_MAX - now_ms))
+        return own_ms;
+    int64_t stay_ms = now_ms + (int64_t)options->ttl_ms;
+    return own_ms && own_ms < stay_ms ? own_ms : stay_ms;
+}
+
 static bool put(struct dj_memory_shard *shard, struct dj_value *value, int64_t now_ms)
 {
     const struct dj_entry *entry = dj_value_entry(value);
@@ -282,7 +293,7 @@ static bool put(struct dj_memory_shard *shard, struct dj_value *value, int64_t n
     node->value = dj_value_ref(value);
     node->hash = hash;
     node->key = key;
-    node->gone_ms = dj_store_gone_ms(entry);
+    node->gone_ms = gone_ms(&shard->memory->options, entry, now_ms);
     node->bytes = bytes;
     link_node(shard, node);
     return true;

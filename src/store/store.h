@@ -170,6 +170,10 @@ struct dj_store_ops {
      * tenants. */
     enum deja_status (*evict)(struct dj_store *store, struct dj_loop *loop, const uint8_t *tenant,
                               uint64_t bytes, void *ctx, dj_store_done_fn *done);
+    /* Optional (NULL): the loop is about to end: what the store has open on it is closed, what is
+     * under way on it ends with DEJA_ERR_CANCELLED and later calls are refused with it. On the
+     * loop, once, before it is stopped. */
+    void (*leave)(struct dj_store *store, struct dj_loop *loop);
     /* Queued writes are finished; then the store is gone. Blocking; after the loops have ended. */
     void (*close)(struct dj_store *store);
 };

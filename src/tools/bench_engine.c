@@ -118,7 +118,7 @@ static void measure(struct hit_path *path)
 
 /* ---- filling ---- */
 
-static void on_put(void *ctx, enum deja_status status, bool stored);
+static void on_put(void *ctx, enum deja_status status, const struct dj_put_outcome *outcome);
 
 static enum deja_status put_next(struct hit_path *path)
 {
@@ -142,7 +142,7 @@ static enum deja_status put_next(struct hit_path *path)
     memcpy(entry.id, fingerprint->key.id, sizeof entry.id);
     memcpy(entry.exact, fingerprint->exact, sizeof entry.exact);
     dj_engine_begin_fill(path->engine, &entry, &fill);
-    return dj_engine_put(path->engine, path->loop, &entry, false, NULL, path, on_put);
+    return dj_engine_put(path->engine, path->loop, &entry, NULL, path, on_put);
 }
 
 /* The last entry is there, or one could not be put. */
@@ -166,10 +166,10 @@ static void go_on(void *ctx)
     dj_loop_post(path->loop, &path->task);
 }
 
-static void on_put(void *ctx, enum deja_status status, bool stored)
+static void on_put(void *ctx, enum deja_status status, const struct dj_put_outcome *outcome)
 {
     struct hit_path *path = ctx;
-    path->status = status == DEJA_OK && !stored ? DEJA_ERR_LIMIT : status;
+    path->status = status == DEJA_OK && !outcome->is_stored ? DEJA_ERR_LIMIT : status;
     path->stored++;
     go_on(path);
 }

@@ -151,11 +151,15 @@ int dj_doctor_run(const struct dj_doctor_facts *facts, const struct dj_doctor_fl
         dj_doctor_look_at_config(facts, &findings);
         if (facts->is_config_valid)
             is_held = dj_doctor_look_at_machine(facts, &findings);
+        if (facts->is_config_valid)
+            dj_doctor_look_at_postgres(facts, &findings);
         dj_doctor_look_at_daemon(facts, is_held, &findings);
         if (flags->is_offline)
             dj_findings_add(&findings, DJ_FINDING_SKIP, "upstream", "not asked: --offline");
         else if (facts->is_config_valid)
             dj_doctor_look_at_upstream(facts, &findings);
+        if (facts->is_config_valid && !flags->is_offline)
+            dj_doctor_look_at_tiers(facts, &findings);
     }
     if (flags->wants_json)
         tell_json(&findings);

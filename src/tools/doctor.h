@@ -9,6 +9,7 @@
 #include <deja/base.h>
 
 #include "config/command.h"
+#include "store/postgres.h"
 
 struct dj_doctor_flags {
     const char *server, *key, *smoke;
@@ -16,6 +17,14 @@ struct dj_doctor_flags {
 };
 
 extern const struct dj_command dj_doctor_command; /* parsed into struct dj_doctor_flags */
+
+/* A tier outside the machine that the settings name. */
+struct dj_doctor_tier {
+    const char *name; /* "s3 bucket" */
+    const void *ctx;
+    /* Asks it; blocks for seconds at most. text: how it stands, or what is wrong and what to do. */
+    enum deja_status (*look)(const void *ctx, struct deja_error *text);
+};
 
 /* What the settings say, from daemon, which alone knows them. Everything is borrowed. */
 struct dj_doctor_facts {
@@ -26,9 +35,12 @@ struct dj_doctor_facts {
     const char *ca_file;  /* NULL: the system's */
     bool is_secret_configured;
     uint32_t connections_max;
-    const char *server;   /* "http://127.0.0.1:7070", without trailing "/" */
+    const struct dj_postgres_options *postgres; /* NULL: no such tier */
+    const char *server;                         /* "http://127.0.0.1:7070", without trailing "/" */
     bool is_server_named; /* by a flag or the environment: then a daemon must answer there */
     const char *key;      /* or NULL */
+    const struct dj_doctor_tier *tiers;
+    size_t tier_count;
 };
 
 /* Findings on stdout; 0: nothing failed, 1: something did. Blocks for seconds at most. */

@@ -35,6 +35,9 @@ void dj_doctor_look_at_daemon(const struct dj_doctor_facts *facts, bool is_held,
                               struct dj_findings *findings);
 /* Also the clock, by the upstream's. */
 void dj_doctor_look_at_upstream(const struct dj_doctor_facts *facts, struct dj_findings *findings);
+/* Connection, its security, pgvector, schema. */
+void dj_doctor_look_at_postgres(const struct dj_doctor_facts *facts, struct dj_findings *findings);
+void dj_doctor_look_at_tiers(const struct dj_doctor_facts *facts, struct dj_findings *findings);
 void dj_doctor_smoke(const char *server, const char *key, struct dj_findings *findings);
 
 #endif

@@ -232,3 +232,17 @@ void dj_doctor_look_at_upstream(const struct dj_doctor_facts *facts, struct dj_f
         look_at_clock(&answer, findings);
     dj_client_answer_fini(&answer);
 }
+
+void dj_doctor_look_at_tiers(const struct dj_doctor_facts *facts, struct dj_findings *findings)
+{
+    for (size_t i = 0; i < facts->tier_count; i++) {
+        const struct dj_doctor_tier *tier = &facts->tiers[i];
+        struct deja_error text = {""};
+        bool is_fine = tier->look(tier->ctx, &text) == DEJA_OK;
+        dj_findings_add(findings, is_fine ? DJ_FINDING_OK : DJ_FINDING_FAIL, tier->name, "%s",
+                        text.message);
+        if (!is_fine)
+            dj_findings_advise(findings, "Deja goes on without this tier, and misses what it "
+                                         "holds; --offline skips this");
+    }
+}

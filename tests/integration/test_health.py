@@ -27,8 +27,11 @@ def test_detailed_health_names_components(anonymous):
         assert component["message"], name
     for name in ("l1", "lmdb", "embedder"):
         assert components[name]["details"]["latency_ms"] >= 0, name
-    for name in ("redis", "postgres", "s3", "circuit_breaker"):
+    for name in ("redis", "postgres", "s3"):
         assert components[name] == {"status": "disabled", "message": "not configured", "details": {}}
+    assert components["circuit_breaker"]["status"] == "healthy"
+    assert set(components["circuit_breaker"]["details"]) == {"upstream", "upstream_embeddings", "upstream_other"}
+    assert components["circuit_breaker"]["details"]["upstream"]["state"] == "closed"
     assert components["lru_manager"]["details"]["tracking_enabled"] is True
     assert components["lru_manager"]["details"]["tenants_tracked"] >= 0
 

@@ -3,13 +3,14 @@
 #
 # Rules: ask dpkg first, so that a machine that has everything pays nothing; plain package names
 # only; never start a service. What Debian 12 lacks (llhttp, yyjson) comes from Debian 13, by a source
-# entry made from the machine's own one and pinned so low that it only fills gaps (docs/adr/0002).
+# entry made from the machine's own one and pinned so low that it only fills gaps (docs/adr/0002);
+# hiredis, whose package of Debian 13 wants its libc, is built from its source (docs/adr/0007).
 
 PACKAGES_BUILD=(gcc libc6-dev meson ninja-build pkg-config libuv1-dev libllhttp-dev
     libcurl4-openssl-dev libssl-dev libyyjson-dev libfyaml-dev liblmdb-dev libzstd-dev zlib1g-dev
-    libutf8proc-dev libxxhash-dev libcmocka-dev)
+    libutf8proc-dev libxxhash-dev libhiredis-dev libpq-dev libcmocka-dev)
 PACKAGES_RUN=(ca-certificates python3 python3-pip)
-PACKAGES_TEST=(g++ python3 python3-venv ca-certificates git)
+PACKAGES_TEST=(g++ python3 python3-venv ca-certificates git openssl)
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
@@ -133,6 +134,9 @@ apt_install() {
 # Installs what of $@ is missing; says nothing and returns at once when nothing is.
 need_packages() {
     local missing=()
+    case " $* " in
+    *" libhiredis-dev "*) need_hiredis ;;
+    esac
     mapfile -t missing < <(missing_packages "$@")
     [ ${#missing[@]} -gt 0 ] || return 0
     command -v apt-get >/dev/null || die "missing packages (no apt-get here): ${missing[*]}"

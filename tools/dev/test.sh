@@ -85,6 +85,9 @@ need_test_tools() {
     need_venv venv tests/requirements.txt
     need_venv litellm tests/requirements-litellm.txt
     need_node
+    need_postgres
+    need_redis_servers
+    need_s3_server
     unpack_packages nginx libpcre2-8-0 # tests/integration/test_smuggling.py compares with it
 }
 

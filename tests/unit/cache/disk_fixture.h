@@ -81,19 +81,20 @@ static inline uint64_t count_of(struct fixture *fixture, const struct dj_selecto
     return select_entries(fixture, selector, false);
 }
 
-static inline void on_got(void *ctx, enum deja_status status, struct dj_value *value)
+static inline void on_got(void *ctx, struct dj_value *value, const char *level)
 {
     struct call *call = ctx;
-    call->status = status;
     call->value = value;
+    snprintf(call->level, sizeof call->level, "%s", level ? level : "");
     event_set(&call->ended);
 }
 
 static inline void start_get(void *ctx)
 {
     struct call *call = ctx;
-    assert_int_equal(dj_engine_get(call->fixture->engine, caller(call), &call->key, call, on_got),
-                     DEJA_OK);
+    assert_int_equal(
+        dj_engine_get(call->fixture->engine, caller(call), &call->key, call->skip, call, on_got),
+        DEJA_OK);
 }
 
 static inline bool is_there(struct fixture *fixture, struct dj_store_key key)

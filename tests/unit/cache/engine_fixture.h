@@ -23,7 +23,9 @@ struct fixture {
     struct loops loops;
     struct dj_pool *pool;
     struct dj_engine *engine;
-    const char *directory; /* NULL: no embedded tier */
+    const char *directory;                  /* NULL: no embedded tier */
+    struct dj_tier tiers[DJ_TIERS_MAX - 1]; /* below it; opened by the test */
+    uint32_t tier_count;
 };
 
 static inline enum deja_status try_create(struct fixture *fixture)
@@ -42,6 +44,8 @@ static inline enum deja_status try_create(struct fixture *fixture)
         status = dj_lmdb_open(&lmdb, &options.lmdb, NULL, NULL);
     if (status == DEJA_OK)
         status = dj_lexical_create(&options.embedder);
+    options.tier_count = fixture->tier_count;
+    memcpy(options.tiers, fixture->tiers, sizeof options.tiers);
     if (status == DEJA_OK)
         status = dj_engine_create(&options, &fixture->engine);
     if (status != DEJA_OK) {
@@ -87,11 +91,13 @@ struct call {
     struct dj_store_key key;
     struct deja_slice tag;
     uint64_t max_age_ms;
+    uint32_t skip;
     const struct dj_fingerprint *fingerprint;
     struct dj_lookup_options options;
     /* results */
     enum deja_status status;
     bool is_stored;
+    uint32_t missed;
     uint64_t removed;
     struct dj_value *value;
     enum dj_hit_kind kind;
@@ -113,21 +119,24 @@ static inline void run_call(struct call *call, dj_task_fn *start)
     event_wait(&call->ended);
 }
 
-static inline void on_put(void *ctx, enum deja_status status, bool stored)
+static inline void on_put(void *ctx, enum deja_status status, const struct dj_put_outcome *outcome)
 {
     struct call *call = ctx;
     assert_true(dj_loop_is_current(caller(call)));
     call->status = status;
-    call->is_stored = stored;
+    call->is_stored = outcome->is_stored;
+    call->missed = outcome->missed;
     event_set(&call->ended);
 }
 
 static inline void start_put(void *ctx)
 {
     struct call *call = ctx;
-    assert_int_equal(dj_engine_put(call->fixture->engine, caller(call), call->entry,
-                                   call->is_semantic, call->vector, call, on_put),
-                     DEJA_OK);
+    const struct dj_put_options options = {
+        .is_semantic = call->is_semantic, .vector = call->vector, .skip = call->skip};
+    assert_int_equal(
+        dj_engine_put(call->fixture->engine, caller(call), call->entry, &options, call, on_put),
+        DEJA_OK);
 }
 
 static inline bool put(struct fixture *fixture, struct dj_entry *entry)

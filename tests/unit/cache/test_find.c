@@ -16,8 +16,10 @@ static void put_vector(struct fixture *fixture, uint32_t number,
         assert_true(call.is_stored);
         return;
     }
-    assert_int_equal(
-        dj_engine_put(fixture->engine, caller(&call), &entry, true, vector, NULL, NULL), expected);
+    assert_int_equal(dj_engine_put(fixture->engine, caller(&call), &entry,
+                                   &(struct dj_put_options){.is_semantic = true, .vector = vector},
+                                   NULL, NULL),
+                     expected);
 }
 
 /* find: in the call's candidates. */

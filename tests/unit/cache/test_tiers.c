@@ -169,11 +169,11 @@ struct renewal {
     uint32_t left;
 };
 
-static void on_renewed(void *ctx, enum deja_status status, bool stored)
+static void on_renewed(void *ctx, enum deja_status status, const struct dj_put_outcome *outcome)
 {
     struct renewal *renewal = ctx;
     assert_int_equal(status, DEJA_OK);
-    assert_true(stored);
+    assert_true(outcome->is_stored);
     if (--renewal->left == 0)
         event_set(&renewal->ended);
 }
@@ -186,7 +186,7 @@ static void start_renewal(void *ctx)
     for (uint32_t i = 0; i < RENEWED; i++) {
         dj_engine_begin_fill(renewal->fixture->engine, &renewal->entries[i], &fill);
         assert_int_equal(dj_engine_put(renewal->fixture->engine, caller(&renewal->removal.call),
-                                       &renewal->entries[i], false, NULL, renewal, on_renewed),
+                                       &renewal->entries[i], NULL, renewal, on_renewed),
                          DEJA_OK);
     }
 }

@@ -131,8 +131,9 @@ static void calls_survive_each_failed_allocation(void **state)
             enum deja_status status = DEJA_OK;
             failing_malloc_arm(n);
             if (kind == 0)
-                status = dj_engine_put(fixture.engine, caller(call), &entry, true, &vector, call,
-                                       on_put);
+                status = dj_engine_put(
+                    fixture.engine, caller(call), &entry,
+                    &(struct dj_put_options){.is_semantic = true, .vector = &vector}, call, on_put);
             else if (kind == 1)
                 status = dj_engine_lookup(fixture.engine, caller(call), &asked, &call->options,
                                           &vector, call, on_lookup);

@@ -76,6 +76,21 @@ static void hmac_and_hkdf_give_what_other_implementations_give(void **state)
     assert_hex(digest, "cccad7895238973b7b227c5216571c432f4602b7264e8e35cde4d3249e93720e");
 }
 
+/* RFC 4231, test cases 2 and 6. */
+static void hmac_takes_keys_of_any_length(void **state)
+{
+    (void)state;
+    uint8_t digest[DJ_SHA256_BYTES];
+    uint8_t key[131];
+    struct deja_slice text = deja_slice_text("what do ya want for nothing?");
+    dj_hmac_any(deja_slice_text("Jefe"), &text, 1, digest);
+    assert_hex(digest, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    memset(key, 0xaa, sizeof key);
+    text = deja_slice_text("Test Using Larger Than Block-Size Key - Hash Key First");
+    dj_hmac_any(deja_slice(key, sizeof key), &text, 1, digest);
+    assert_hex(digest, "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+}
+
 static void siphash_gives_what_other_implementations_give(void **state)
 {
     (void)state;
@@ -170,6 +185,7 @@ int main(void)
         cmocka_unit_test(sha256_in_pieces_is_sha256_at_once),
         cmocka_unit_test(sha256_create_survives_each_failed_allocation),
         cmocka_unit_test(hmac_and_hkdf_give_what_other_implementations_give),
+        cmocka_unit_test(hmac_takes_keys_of_any_length),
         cmocka_unit_test(siphash_gives_what_other_implementations_give),
         cmocka_unit_test(random_bytes_differ_and_fill_any_length),
         cmocka_unit_test(keys_made_to_collide_are_spread_by_a_random_key),

@@ -235,6 +235,27 @@ static void slow_operations_are_all_counted_and_few_of_them_told(void **state)
     close(ends[1]);
 }
 
+static void a_failed_background_step_is_counted_and_told(void **state)
+{
+    struct fixture *fixture = *state;
+    struct dj_log *log = NULL;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(dj_log_create(ends[1], DJ_LOG_JSON, DJ_LOG_WARN, no_time, &log), DEJA_OK);
+    dj_telemetry_contained(fixture->telemetry, "keep_tenant", DEJA_ERR_IO); /* no log yet */
+    dj_telemetry_set_slow(fixture->telemetry, log, 100);
+    dj_telemetry_contained(fixture->telemetry, "keep_tenant", DEJA_OK);
+    for (unsigned i = 0; i < 25; i++)
+        dj_telemetry_contained(fixture->telemetry, "keep_tenant", DEJA_ERR_NOMEM);
+    assert_true(
+        is_written(fixture, "semantic_cache_recovered_total{operation=\"keep_tenant\"} 26"));
+    assert_in_range(lines_of(ends[0]), 1, 25);
+    dj_telemetry_set_slow(fixture->telemetry, NULL, 0);
+    dj_log_destroy(log);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void *count_a_thousand(void *ctx)
 {
     struct fixture *fixture = ctx;
@@ -327,6 +348,8 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(slow_operations_are_all_counted_and_few_of_them_told,
                                         set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_failed_background_step_is_counted_and_told, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(threads_lose_no_count, set_up, tear_down),
         cmocka_unit_test_setup_teardown(counting_what_was_met_before_allocates_nothing, set_up,
                                         tear_down),

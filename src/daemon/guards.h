@@ -1,0 +1,28 @@
+/* daemon/guards.h - everything outside the process is asked behind a sentry: made, reloaded, shown.
+ *
+ * Threads: start and reload on the main thread's loop, as the rest of compose.c.
+ */
+#ifndef DJ_DAEMON_GUARDS_H
+#define DJ_DAEMON_GUARDS_H
+
+#include "daemon/settings.h"
+#include "proxy/upstream.h"
+#include "store/guarded.h"
+
+struct dj_daemon;
+
+/* What the settings say, in the rooms' own terms. */
+struct dj_guarded_options dj_guards_tier_options(const struct dj_settings *settings);
+struct dj_upstream_options dj_guards_upstream_options(const struct dj_settings *settings);
+
+/* The sentries of the upstream, before the proxy is made. */
+enum deja_status dj_guards_make(struct dj_daemon *daemon) DEJA_NODISCARD;
+/* Wraps a tier: counted, logged, shown in health and metrics, reloaded. inner: taken on DEJA_OK;
+ * *out_store is closed by whoever it is handed to. At most DJ_GUARDS_TIERS_MAX. */
+#define DJ_GUARDS_TIERS_MAX 8u
+enum deja_status dj_guards_wrap(struct dj_daemon *daemon, struct dj_store *inner,
+                                struct dj_store **out_store) DEJA_NODISCARD;
+void dj_guards_reload(struct dj_daemon *daemon, const struct dj_settings *settings);
+void dj_guards_end(struct dj_daemon *daemon); /* after the loops are destroyed */
+
+#endif

@@ -1,0 +1,85 @@
+/* daemon/tier_postgres.c - the tier of PostgreSQL as the settings say, and its schema at the start.
+ *
+ * A start never waits longer for it than START_TIMEOUT_MS and never fails because it is down: the
+ * tier is one of several (I4). What is wrong is said once here, with what to run, and then by
+ * health.
+ */
+#include "daemon/tier_postgres.h"
+
+#include "daemon/daemon_internal.h"
+
+#define START_TIMEOUT_MS 3000u
+
+struct dj_postgres_options dj_tier_postgres_options(const struct dj_settings *settings)
+{
+    const struct dj_settings_postgres *postgres = &settings->postgres;
+    return (struct dj_postgres_options){
+        .url = postgres->url,
+        .password = postgres->password,
+        .schema = postgres->schema,
+        .connections_max = postgres->connections_max,
+        .record_bytes_max = postgres->record_bytes_max,
+        .ttl_ms = postgres->ttl_ms,
+        .connect_timeout_ms = (uint32_t)postgres->connect_timeout_ms,
+        .timeout_ms = (uint32_t)postgres->timeout_ms,
+        .history_max = postgres->history_max,
+        .exact_rows_max = postgres->exact_rows_max,
+        .is_sync = settings->durability == DJ_DURABILITY_ALWAYS,
+    };
+}
+
+static void warn(const struct dj_daemon *daemon, const struct deja_error *error)
+{
+    const struct dj_log_field fields[] = {
+        DJ_LOG_TEXT("level", "postgres"), DJ_LOG_TEXT("reason", error->message), {.name = NULL}};
+    dj_log_write(daemon->log, DJ_LOG_WARN, "a tier cannot be used yet; it is tried again", fields);
+}
+
+static void on_step(void *ctx, const struct dj_postgres_migration *migration)
+{
+    const struct dj_daemon *daemon = ctx;
+    const struct dj_log_field fields[] = {DJ_LOG_I64("version", migration->version),
+                                          DJ_LOG_TEXT("step", migration->name),
+                                          {.name = NULL}};
+    dj_log_write(daemon->log, DJ_LOG_INFO, "the schema in PostgreSQL was brought up", fields);
+}
+
+static enum deja_status look_at_schema(struct dj_daemon *daemon,
+                                       const struct dj_postgres_options *options,
+                                       struct deja_error *error)
+{
+    enum dj_postgres_migrate migrate = daemon->settings->postgres.migrate;
+    struct dj_postgres_options first = *options;
+    struct dj_postgres *postgres = NULL;
+    struct dj_postgres_state state;
+    if (first.connect_timeout_ms > START_TIMEOUT_MS)
+        first.connect_timeout_ms = START_TIMEOUT_MS;
+    enum deja_status status = dj_postgres_connect(&first, &postgres, error);
+    if (status == DEJA_OK)
+        status = dj_postgres_look(postgres, &state, error);
+    if (status == DEJA_OK &&
+        ((state.schema == DJ_POSTGRES_SCHEMA_NONE && migrate != DJ_POSTGRES_MANUAL) ||
+         (state.schema == DJ_POSTGRES_SCHEMA_OLD && migrate == DJ_POSTGRES_AUTO)))
+        status = dj_postgres_migrate(postgres, dj_postgres_schema_newest(), daemon, on_step, error);
+    else if (status == DEJA_OK)
+        status = dj_postgres_check(&state, error);
+    dj_postgres_disconnect(postgres);
+    return status;
+}
+
+enum deja_status dj_tier_open_postgres(struct dj_daemon *daemon, struct dj_store **out_store,
+                                       struct deja_error *error)
+{
+    struct dj_postgres_options options = dj_tier_postgres_options(daemon->settings);
+    struct dj_store *store = NULL;
+    if (options.url) {
+        struct deja_error trouble = {{0}};
+        enum deja_status status = dj_postgres_open(&options, &store, error);
+        if (status != DEJA_OK)
+            return status;
+        if (look_at_schema(daemon, &options, &trouble) != DEJA_OK)
+            warn(daemon, &trouble);
+    }
+    *out_store = store;
+    return DEJA_OK;
+}

@@ -1,0 +1,11 @@
+/* daemon/tier_postgres.h - the settings of the PostgreSQL tier as its options. */
+#ifndef DJ_DAEMON_TIER_POSTGRES_H
+#define DJ_DAEMON_TIER_POSTGRES_H
+
+#include "daemon/settings.h"
+#include "store/postgres.h"
+
+/* Texts are borrowed from settings; url NULL: no such tier. */
+struct dj_postgres_options dj_tier_postgres_options(const struct dj_settings *settings);
+
+#endif

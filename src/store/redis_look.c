@@ -1,0 +1,301 @@
+/* store/redis_look.c - short visits to a server: how it is secured and set up, and the secret all
+ * programs share. Blocking: a store and a loop of its own, one question after another.
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/num.h"
+#include "crypto/digest.h"
+#include "store/redis_internal.h"
+
+#define SECRET_BYTES 32u
+
+struct visit;
+/* Takes the reply to one question; returns what ends the visit, or DEJA_OK to go on. */
+typedef enum deja_status visit_take_fn(struct visit *visit, const struct dj_redis_reply *reply);
+/* Fills the command of question number visit->step, and its key; false: there is none. */
+typedef bool visit_ask_fn(struct visit *visit, struct dj_redis_call *call);
+
+struct visit {
+    struct dj_store *store;
+    struct dj_loop *loop;
+    struct dj_timer *timer;
+    struct dj_task begin;
+    struct dj_redis_call call;
+    uint32_t step;
+    visit_ask_fn *ask;
+    visit_take_fn *take;
+    enum deja_status status;
+    bool is_over;
+    struct dj_redis_security *security;
+    const uint8_t *mine;
+    uint8_t secret[SECRET_BYTES];
+};
+
+static void end(struct visit *visit, enum deja_status status)
+{
+    if (visit->is_over)
+        return;
+    visit->is_over = true;
+    visit->status = status;
+    visit->store->ops->leave(visit->store, visit->loop);
+    dj_timer_destroy(visit->timer);
+    dj_loop_stop(visit->loop);
+}
+
+static void on_replied(void *ctx, enum deja_status status, const struct dj_redis_reply *reply);
+
+static void go_on(struct visit *visit)
+{
+    struct dj_redis_link *link = NULL;
+    enum deja_status status = dj_redis_link_of((struct dj_redis *)visit->store, visit->loop, &link);
+    if (status == DEJA_OK) {
+        dj_redis_call_init(&visit->call, visit, on_replied);
+        if (!visit->ask(visit, &visit->call)) {
+            end(visit, DEJA_OK);
+            return;
+        }
+        status = dj_redis_send(link, &visit->call);
+    }
+    if (status != DEJA_OK)
+        end(visit, status);
+}
+
+static void on_replied(void *ctx, enum deja_status status, const struct dj_redis_reply *reply)
+{
+    struct visit *visit = ctx;
+    if (visit->is_over)
+        return;
+    if (status == DEJA_OK)
+        status = visit->take(visit, reply);
+    if (status != DEJA_OK) {
+        end(visit, status);
+        return;
+    }
+    visit->step++;
+    go_on(visit);
+}
+
+static void on_late(void *ctx)
+{
+    end(ctx, DEJA_ERR_TIMEOUT);
+}
+
+static void on_begin(void *ctx)
+{
+    go_on(ctx);
+}
+
+/* What stands in the way, for a person. */
+static enum deja_status explain(struct visit *visit, struct deja_error *error)
+{
+    struct deja_error trouble = {.message = ""};
+    dj_redis_trouble(visit->store, &trouble);
+    return deja_error_set(error, visit->status, "the shared tier: %s",
+                          trouble.message[0] ? trouble.message : deja_status_text(visit->status));
+}
+
+static enum deja_status run(const struct dj_redis_options *options, uint32_t timeout_ms,
+                            struct visit *visit, struct deja_error *error)
+{
+    struct dj_redis_options mine = *options;
+    mine.loop_count = 1;
+    enum deja_status status = dj_loop_create(0, &visit->loop);
+    if (status != DEJA_OK)
+        return status;
+    status = dj_redis_open(&mine, &visit->store, error);
+    if (status == DEJA_OK)
+        status = dj_timer_create(visit->loop, visit, on_late, &visit->timer);
+    if (status == DEJA_OK) {
+        dj_timer_start(visit->timer, timeout_ms, 0);
+        visit->begin = (struct dj_task){.run = on_begin, .ctx = visit};
+        dj_loop_post(visit->loop, &visit->begin);
+        dj_loop_run(visit->loop);
+        status = visit->status;
+        if (status != DEJA_OK)
+            status = explain(visit, error);
+        else if (visit->security)
+            memcpy(visit->security->software, ((struct dj_redis *)visit->store)->figures.software,
+                   sizeof visit->security->software);
+    }
+    if (visit->store)
+        visit->store->ops->close(visit->store);
+    dj_loop_destroy(visit->loop);
+    return status;
+}
+
+/* ---- the secret ---- */
+
+static bool ask_secret(struct visit *visit, struct dj_redis_call *call)
+{
+    char key[DJ_REDIS_KEY_BYTES];
+    char hex[2 * SECRET_BYTES + 1];
+    if (visit->step > 1)
+        return false;
+    size_t len =
+        dj_redis_shared_key(((struct dj_redis *)visit->store)->options.prefix, "secret", key);
+    dj_redis_call_key(call, deja_slice(key, len));
+    dj_redis_command(&call->bytes, visit->step == 0 ? 4 : 2);
+    dj_redis_argument_text(&call->bytes, visit->step == 0 ? "SET" : "GET");
+    dj_redis_argument(&call->bytes, deja_slice(key, len));
+    if (visit->step == 0) {
+        dj_hex_encode(visit->mine, SECRET_BYTES, hex);
+        dj_redis_argument_text(&call->bytes, hex);
+        dj_redis_argument_text(&call->bytes, "NX");
+        dj_wipe(hex, sizeof hex);
+    }
+    return true;
+}
+
+static enum deja_status take_secret(struct visit *visit, const struct dj_redis_reply *reply)
+{
+    struct deja_slice hex;
+    enum deja_status status = dj_redis_status_of(reply);
+    if (status != DEJA_OK || visit->step == 0)
+        return status;
+    if (!dj_redis_text(reply, &hex) || dj_hex_decode(hex, visit->secret, SECRET_BYTES) != DEJA_OK)
+        return DEJA_ERR_CORRUPT;
+    return DEJA_OK;
+}
+
+enum deja_status dj_redis_adopt_secret(const struct dj_redis_options *options, uint32_t timeout_ms,
+                                       const uint8_t mine[32], uint8_t out_secret[32],
+                                       struct deja_error *error)
+{
+    struct visit visit = {.ask = ask_secret, .take = take_secret, .mine = mine};
+    enum deja_status status = run(options, timeout_ms, &visit, error);
+    if (status == DEJA_OK)
+        memcpy(out_secret, visit.secret, SECRET_BYTES);
+    else if (status == DEJA_ERR_CORRUPT)
+        status = deja_error_set(error, status,
+                                "what the shared tier keeps under %s:{v:0}:secret is no secret of "
+                                "a deployment: remove it, or use another l2.redis.prefix",
+                                options->prefix ? options->prefix : "deja");
+    dj_wipe(visit.secret, sizeof visit.secret);
+    return status;
+}
+
+/* ---- security and set-up ---- */
+
+static void advise(struct dj_redis_security *security, const char *text)
+{
+    if (security->advice_count == DJ_REDIS_ADVICE_MAX)
+        return;
+    char *out = security->advice[security->advice_count++];
+    size_t len = strlen(text);
+    assert(len < sizeof security->advice[0]);
+    memcpy(out, text, len + 1);
+}
+
+/* As deploy/valkey.conf has them, and why. */
+static const struct {
+    const char *name;
+    const char *value; /* NULL: anything but "0" */
+    const char *advice;
+} wishes[] = {
+    {"maxmemory", NULL,
+     "maxmemory is 0: the server may take all memory of its machine; deploy/valkey.conf has 4gb."},
+    {"maxmemory-policy", "volatile-lru",
+     "maxmemory-policy is not volatile-lru: generations, which have no end, could be evicted, or "
+     "writes refused."},
+    {"appendonly", "yes",
+     "appendonly is not yes: after a crash of the server invalidations are forgotten."},
+    {"appendfsync", "everysec", "appendfsync is not everysec, the middle between safe and fast."},
+    {"tcp-keepalive", "60", "tcp-keepalive is not 60: dead clients are noticed late."},
+    {"timeout", "300", "timeout is not 300: connections nobody uses stay open."},
+    {"notify-keyspace-events", "xE",
+     "notify-keyspace-events does not have Ex: nobody is told of "
+     "entries that expire."},
+};
+
+static bool ask_security(struct visit *visit, struct dj_redis_call *call)
+{
+    if (visit->step == 0) {
+        dj_redis_command(&call->bytes, 2);
+        dj_redis_argument_text(&call->bytes, "ACL");
+        dj_redis_argument_text(&call->bytes, "WHOAMI");
+        return true;
+    }
+    if (visit->step > sizeof wishes / sizeof *wishes)
+        return false;
+    dj_redis_command(&call->bytes, 3);
+    dj_redis_argument_text(&call->bytes, "CONFIG");
+    dj_redis_argument_text(&call->bytes, "GET");
+    dj_redis_argument_text(&call->bytes, wishes[visit->step - 1].name);
+    return true;
+}
+
+static bool is_wish_met(size_t index, struct deja_slice value)
+{
+    const char *wanted = wishes[index].value;
+    if (!wanted)
+        return !deja_slice_is_equal(value, deja_slice_text("0"));
+    if (wanted[0] == 'x') /* flags, in whatever order */
+        return value.len > 0 && memchr(value.data, 'E', value.len) &&
+               (memchr(value.data, 'x', value.len) || memchr(value.data, 'A', value.len));
+    return deja_slice_is_equal(value, deja_slice_text(wanted));
+}
+
+static enum deja_status take_security(struct visit *visit, const struct dj_redis_reply *reply)
+{
+    struct dj_redis_security *security = visit->security;
+    struct deja_slice text;
+    if (visit->step == 0) {
+        if (dj_redis_text(reply, &text) && text.len < sizeof security->user)
+            memcpy(security->user, text.data, text.len);
+        return DEJA_OK;
+    }
+    size_t index = visit->step - 1;
+    if (dj_redis_status_of(reply) == DEJA_ERR_DENIED) {
+        advise(security, "The ACL user may not CONFIG GET: the server's set-up was not compared "
+                         "with deploy/valkey.conf.");
+        visit->step = sizeof wishes / sizeof *wishes;
+        return DEJA_OK;
+    }
+    if (dj_redis_text(dj_redis_at(reply, 1), &text) && !is_wish_met(index, text))
+        advise(security, wishes[index].advice);
+    return DEJA_OK;
+}
+
+static bool is_local(const struct dj_redis_options *options)
+{
+    for (size_t i = 0; i < options->address_count; i++) {
+        const char *host = options->addresses[i].host;
+        if (strncmp(host, "127.", 4) != 0 && strcmp(host, "::1") != 0 &&
+            strcmp(host, "localhost") != 0)
+            return false;
+    }
+    return true;
+}
+
+static void advise_on_connection(struct dj_redis_security *security)
+{
+    if (!security->is_tls && !security->is_local)
+        advise(security, "The connection is not encrypted: others on the way can read and change "
+                         "answers; set l2.redis.tls (or a rediss:// address).");
+    if (!security->is_authenticated)
+        advise(security, "The server asks for no password: whoever reaches it reads and changes "
+                         "answers; make an ACL user and set l2.redis.user and l2.redis.password.");
+    else if (strcmp(security->user, "default") == 0)
+        advise(security, "Deja logs in as the user \"default\", who may do everything: make an ACL "
+                         "user as in deploy/valkey.conf and set l2.redis.user.");
+}
+
+enum deja_status dj_redis_look(const struct dj_redis_options *options, uint32_t timeout_ms,
+                               struct dj_redis_security *out_security, struct deja_error *error)
+{
+    struct dj_redis_security security = {.is_tls = options->is_tls,
+                                         .is_verified = options->is_tls,
+                                         .has_certificate = options->is_tls && options->cert_file,
+                                         .is_authenticated = options->password != NULL,
+                                         .is_local = is_local(options)};
+    struct visit visit = {.ask = ask_security, .take = take_security, .security = &security};
+    enum deja_status status = run(options, timeout_ms, &visit, error);
+    if (status != DEJA_OK)
+        return status;
+    advise_on_connection(&security);
+    *out_security = security;
+    return DEJA_OK;
+}

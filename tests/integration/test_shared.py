@@ -1,0 +1,165 @@
+"""Two daemons on one shared tier: what one keeps the other serves, what one makes void is void for
+both, and a tier that is away takes nothing down with it."""
+import uuid
+
+import pytest
+from conftest import ask, content_of, in_parallel, make_http, status_of
+from daemon import poll
+from postgres import Postgres
+from valkey import Server
+
+ENTRIES, LOOKUP = "/api/v1/entries", "/api/v1/lookup"
+SECRET = "5e" * 32
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    server = Postgres().start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("valkey")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["redis", "postgres"])
+def tier(request):
+    """Level, server, and the environment that makes a daemon use it."""
+    if request.param == "postgres":
+        server = request.getfixturevalue("postgres")
+        url = server.create_database(f"t{uuid.uuid4().hex[:12]}")
+        return "postgres", server, {"DEJA_L3__POSTGRES__URL": url, "DEJA_SECURITY__SECRET": SECRET}
+    server = request.getfixturevalue("valkey")
+    # No secret: the first daemon publishes its own, the second takes that.
+    return "redis", server, {"DEJA_L2__REDIS__ADDRESSES": f"127.0.0.1:{server.port}",
+                             "DEJA_L2__REDIS__PREFIX": f"t{uuid.uuid4().hex[:12]}"}
+
+
+@pytest.fixture
+def pair(spawn, tier, key):
+    """Two daemons and a client of each, of the same tenant."""
+    level, _, env = tier
+    daemons = [spawn(env=env, with_model=True) for _ in range(2)]
+    clients = [make_http(daemon, key) for daemon in daemons]
+    for daemon in daemons:
+        wait_for_first_pull(daemon, level)
+    yield clients
+    for client in clients:
+        client.close()
+
+
+def wait_for_first_pull(daemon, level):
+    """Nothing of a shared tier is believed before it."""
+    def check():
+        with make_http(daemon) as client:
+            details = client.get("/health/detailed").json()["components"][level]["details"]
+            return details.get("generations", {}).get("age_ms") is not None
+    poll(check, "the first pull")
+
+
+def put(client, query, response="r", **more):
+    answer = client.put(ENTRIES, json={"query": query, "response": response, **more})
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def lookup(client, query, **more):
+    answer = client.post(LOOKUP, json={"query": query, **more})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_each_serves_the_others_entries(pair, tier, word):
+    put(pair[0], f"where is {word}", "in the drawer")
+    found = lookup(pair[1], f"where is {word}")
+    assert (found["hit"], found["response"], found["tier"]) == (True, "in the drawer", tier[0])
+    assert lookup(pair[1], f"where is {word}")["tier"] == "memory"
+
+
+def test_an_answer_of_the_upstream_is_fetched_once(pair, upstream, word):
+    first = ask(pair[0], f"tell {word}")
+    assert status_of(first) == "MISS"
+
+    def second():
+        answer = ask(pair[1], f"tell {word}", headers={"Cache-Control": "only-if-cached"})
+        return answer if answer.status_code == 200 else None
+    assert content_of(poll(second, "the other's answer")) == content_of(first)
+
+
+def test_delete_on_one_is_a_miss_on_the_other(pair, word):
+    entry = put(pair[0], word)["id"]
+    assert pair[0].delete(f"{ENTRIES}/{entry}").status_code == 200
+    assert not lookup(pair[1], word)["hit"]
+    assert pair[1].get(f"{ENTRIES}/{entry}").status_code == 404
+
+
+@pytest.mark.parametrize("selector", [{"tag": "news"}, {"namespace": "paper"}, {"all": True}])
+def test_invalidation_on_one_is_seen_by_the_other(pair, word, selector):
+    put(pair[0], word, tags=["news"], namespace="paper")
+    assert lookup(pair[1], word, namespace="paper")["hit"]  # in its memory from now on
+    answer = pair[0].post("/api/v1/invalidate", json=selector)
+    assert answer.status_code == 200, answer.text
+    assert not lookup(pair[0], word, namespace="paper")["hit"]
+    poll(lambda: not lookup(pair[1], word, namespace="paper")["hit"], "the invalidation on the other")
+    put(pair[1], word, "anew", tags=["news"], namespace="paper")
+    poll(lambda: lookup(pair[0], word, namespace="paper")["hit"], "what was put after it")
+
+
+def test_what_one_keeps_outlives_both(pair, spawn, tier, key, word):
+    level, _, env = tier
+    put(pair[0], word, "kept")
+    late = spawn(env=env)
+    wait_for_first_pull(late, level)
+    with make_http(late, key) as client:
+        assert lookup(client, word)["response"] == "kept"
+
+
+def test_other_words_are_found_where_the_tier_searches(pair, tier, models):
+    if tier[0] != "postgres":
+        pytest.skip("this tier finds by key only")
+    if models is None:
+        pytest.skip("the embedding model could not be pulled")
+    put(pair[0], "How do I reset my password?", "Settings, Security.")
+    found = lookup(pair[1], "How can I reset my password?", threshold=0.8)
+    assert (found["hit"], found["kind"], found["response"]) == (True, "semantic", "Settings, Security.")
+
+
+def test_every_level_has_statistics(pair, tier, word):
+    put(pair[0], word)
+    lookup(pair[1], word)
+    levels = pair[1].get("/api/v1/stats").json()["levels"]
+    assert list(levels) == ["memory", tier[0]]
+    assert levels[tier[0]]["hits"] == 1
+    assert f'level="{tier[0]}"' in pair[1].get("/metrics").text
+
+
+def test_a_put_that_the_tier_missed_says_so(pair, tier, word):
+    level, server, _ = tier
+    server.stop()
+    try:
+        body = poll(lambda: (lambda b: b if "tiers_missing" in b else None)(put(pair[0], word)),
+                    "the tier to be missed")
+        assert body["tiers_missing"] == [level]
+        assert lookup(pair[0], word)["hit"]
+        refused = pair[0].put(ENTRIES, json={"query": f"{word} 2", "response": 1, "require": "shared"})
+        assert refused.status_code == 503, refused.text
+        assert refused.json()["type"].endswith("circuit_open")
+    finally:
+        server.start()
+
+
+def test_with_the_tier_away_both_go_on(pair, tier, word):
+    _, server, _ = tier
+    put(pair[0], word, "before")
+    server.stop()
+    try:
+        assert lookup(pair[0], word)["response"] == "before"
+        answers = in_parallel(8, lambda i: ask(pair[i % 2], f"{word} {i}"))
+        assert [a.status_code for a in answers] == [200] * 8, [a.text for a in answers if a.status_code != 200]
+        assert status_of(ask(pair[0], f"{word} 0")) == "HIT"
+    finally:
+        server.start()
