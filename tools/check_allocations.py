@@ -26,6 +26,7 @@ NOTHING = {
     "dj_tenant_parse": "into the caller's bytes",
     "dj_question_check": "looks at the text",
     "dj_secret_load": "a file of 32 bytes onto the stack",
+    "dj_secret_keep": "32 bytes of the caller's into a file",
     "dj_zip_open": "looks into the caller's archive",
     "dj_zip_next": "looks into the caller's archive",
     "dj_frame_decode": "borrows from the bytes",

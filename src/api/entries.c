@@ -166,7 +166,8 @@ static enum deja_status store(struct put_item *item, const struct dj_query_vecto
         status = dj_engine_put(
             engine, request->loop, &entry,
             &(struct dj_put_options){.is_semantic = vector || item->fingerprint.is_semantic,
-                                     .vector = vector},
+                                     .vector = vector,
+                                     .is_through = item->input.is_shared_required},
             item, on_put);
     dj_buf_fini(&body);
     dj_buf_fini(&metadata);
@@ -184,11 +185,18 @@ static const struct dj_problem too_many_indexes = {
     .detail = "there are vectors of 8 embedders and dimensions already, which is the most a tenant "
               "may have",
 };
+static const struct dj_problem nothing_shared = {
+    .status = 400,
+    .type = "invalid_request",
+    .detail = "require: no shared tier is configured that such entries go to",
+};
 static_assert(DJ_VECTOR_INDEXES_MAX == 8, "as the text says");
 
 /* vectors: of those that are embedded together, in their order, dim floats each; NULL: none. */
 static void store_all(struct put *put, const float *vectors, uint32_t dim)
 {
+    bool is_shared =
+        dj_engine_levels(put->request->api->proxy->engine, DJ_ENTRY_API) & DJ_LEVELS_SHARED;
     put->left = put->count + 1; /* one more, so that nobody answers while puts are being started */
     for (size_t i = 0; i < put->count; i++) {
         struct put_item *item = &put->items[i];
@@ -198,6 +206,8 @@ static void store_all(struct put *put, const float *vectors, uint32_t dim)
             vector = &made;
             vectors += dim;
         }
+        if (item->input.is_shared_required && !is_shared && !item->fault.problem.status)
+            item->fault.problem = nothing_shared;
         enum deja_status status = item->fault.problem.status ? DEJA_OK : store(item, vector);
         if (status == DEJA_ERR_LIMIT && item->input.vector)
             item->fault.problem = too_many_indexes;

@@ -193,6 +193,15 @@ static void write_figures(struct dj_json_writer *w, const struct health *health,
     }
 }
 
+static void describe(struct dj_json_writer *w, const struct health *health, const char *name,
+                     const struct dj_engine_stats *stats)
+{
+    const struct dj_api *api = health->request->api;
+    write_figures(w, health, name, stats);
+    if (api->describe)
+        api->describe(api->describe_ctx, name, w);
+}
+
 static void write_component(struct dj_json_writer *w, const struct health *health,
                             const struct component *component, const struct dj_engine_stats *stats)
 {
@@ -209,7 +218,7 @@ static void write_component(struct dj_json_writer *w, const struct health *healt
         dj_json_put_double(w, component->latency_ms);
     }
     if (health->is_detailed && component->health != DJ_HEALTH_DISABLED)
-        write_figures(w, health, component->name, stats);
+        describe(w, health, component->name, stats);
     dj_json_end_object(w);
     dj_json_end_object(w);
 }

@@ -23,6 +23,11 @@
 
 struct dj_idempotency;
 
+/* Adds members to a component of /health/detailed ("redis"), of what only the composition knows.
+ * Any loop; it must not block. */
+struct dj_json_writer;
+typedef void dj_api_describe_fn(void *ctx, const char *component, struct dj_json_writer *w);
+
 /* Handlers get this; borrowed for the life of the daemon. A zeroed member is its default. */
 struct dj_api {
     struct dj_proxy_context *proxy;
@@ -32,6 +37,8 @@ struct dj_api {
     struct dj_idempotency *idempotency; /* NULL: Idempotency-Key is not obeyed */
     void (*reload)(void *ctx);          /* starts what SIGHUP does; any loop; NULL: 501 */
     void *reload_ctx;
+    dj_api_describe_fn *describe; /* NULL: nothing */
+    void *describe_ctx;
     _Atomic bool is_draining;      /* /readyz answers 503 */
     _Atomic uint32_t tail_waiters; /* clients that wait at /api/v1/tail */
     int64_t started_ms;

@@ -176,6 +176,7 @@ struct dj_put_options {
     bool is_semantic; /* indexed under entry->scope, by `vector` or that of entry->query */
     const struct dj_query_vector *vector; /* NULL, or the caller's own; copied */
     uint32_t skip;                        /* levels it shall not be put into */
+    bool is_through;                      /* tiers behind the answer are waited for too */
 };
 struct dj_put_outcome {
     bool is_stored;  /* false: outrun by a delete, an invalidation or a newer version, or no tier
@@ -246,6 +247,8 @@ enum deja_status dj_engine_get(struct dj_engine *engine, struct dj_loop *loop,
                                const struct dj_store_key *key, uint32_t skip, void *ctx,
                                dj_engine_got_fn *got) DEJA_NODISCARD;
 
+/* Levels below memory that entries of that kind are put into. */
+uint32_t dj_engine_levels(const struct dj_engine *engine, enum dj_entry_kind kind);
 /* Of the tier of that place; DJ_LEVEL_COUNT: there are not so many. */
 enum dj_level dj_engine_level(const struct dj_engine *engine, uint32_t index);
 /* A read through the tier of that place in dj_engine_stats().tiers, for health. value is always

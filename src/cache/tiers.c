@@ -62,6 +62,16 @@ enum dj_level dj_engine_level(const struct dj_engine *engine, uint32_t index)
     return index < engine->tier_count ? (enum dj_level)level : DJ_LEVEL_COUNT;
 }
 
+uint32_t dj_engine_levels(const struct dj_engine *engine, enum dj_entry_kind kind)
+{
+    const struct dj_entry entry = {.kind = (uint8_t)kind};
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < engine->tier_count; i++)
+        if (dj_tier_is_written(&engine->tiers[i], &entry, 0))
+            bits |= engine->tiers[i].bit;
+    return bits;
+}
+
 bool dj_tier_is_written(const struct dj_tier_slot *slot, const struct dj_entry *entry,
                         uint32_t skip)
 {

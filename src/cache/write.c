@@ -33,6 +33,7 @@ struct put {
     float *vector; /* owned; NULL: not indexed */
     char label[DJ_INDEX_LABEL_BYTES];
     uint32_t skip;
+    bool is_through;
     struct put_call calls[DJ_TIERS_MAX];
     uint32_t calling; /* under way, and one for the start */
     bool is_in_memory;
@@ -110,7 +111,7 @@ static void put_tier(struct put *put, uint32_t index)
                                           .dim = has_vector ? put->job.name.dim : 0};
     if (!dj_tier_is_written(slot, dj_value_entry(put->value), put->skip))
         return;
-    if (slot->tier.is_behind) {
+    if (slot->tier.is_behind && !put->is_through) {
         bool is_taken = dj_tier_put_behind(put->engine, put->home, slot, put->value, &vector);
         note_call(put, slot, is_taken ? DEJA_OK : DEJA_ERR_BUSY);
         return;
@@ -206,8 +207,12 @@ enum deja_status dj_engine_put(struct dj_engine *engine, struct dj_loop *loop,
     if (!put)
         return DEJA_ERR_NOMEM;
     options = options ? options : &none;
-    *put = (struct put){
-        .engine = engine, .origin = loop, .skip = options->skip, .ctx = ctx, .done = done};
+    *put = (struct put){.engine = engine,
+                        .origin = loop,
+                        .skip = options->skip,
+                        .is_through = options->is_through,
+                        .ctx = ctx,
+                        .done = done};
     dj_engine_enter(engine);
     put->key = dj_engine_key_of(entry);
     put->home = engine->options.loops[dj_engine_home(engine, &put->key)];

@@ -340,6 +340,8 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
     daemon->api.allowed_hosts = (const char *const *)daemon->settings->server.allowed_hosts.items;
     daemon->api.allowed_origins =
         (const char *const *)daemon->settings->server.allowed_origins.items;
+    daemon->api.describe = dj_daemon_describe_tier;
+    daemon->api.describe_ctx = daemon;
     daemon->api.started_ms = dj_clock_now_ms();
     status = dj_daemon_set_policy(daemon, daemon->settings);
     if (status == DEJA_OK)

@@ -52,6 +52,10 @@ struct dj_daemon {
     struct dj_http_addresses *addresses; /* of clients, all loops */
     _Atomic uint64_t bytes_in_flight;    /* of clients, all loops */
     uint32_t loop_count;
+    struct dj_store *redis;                  /* likewise the engine's, unwrapped; NULL: none */
+    struct dj_redis_security redis_security; /* as it was at the start */
+    bool is_redis_seen;
+    struct dj_store *s3;   /* the engine's, unwrapped; NULL: none */
     struct dj_store *lmdb; /* the engine's, as are the next */
     struct dj_store *guarded[DJ_GUARDS_TIERS_MAX];
     uint32_t guarded_count;
@@ -95,6 +99,10 @@ void dj_daemon_fini(struct dj_daemon *daemon); /* after the loops have ended; ha
 enum deja_status dj_daemon_watch(struct dj_daemon *daemon) DEJA_NODISCARD;
 void dj_daemon_set_snapshot(struct dj_daemon *daemon, uint64_t every_ms);
 void dj_daemon_unwatch(struct dj_daemon *daemon);
+/* What a tier knows of itself, for health; a dj_api_describe_fn, as are the next. */
+void dj_daemon_describe_tier(void *daemon, const char *component, struct dj_json_writer *w);
+void dj_tier_describe_redis(void *daemon, const char *component, struct dj_json_writer *w);
+void dj_tier_describe_s3(void *daemon, const char *component, struct dj_json_writer *w);
 /* The store of that tier; DEJA_OK with *out_store NULL: it is not configured. Blocking: start. */
 enum deja_status dj_tier_open_redis(struct dj_daemon *daemon, struct dj_store **out_store,
                                     struct deja_error *error) DEJA_NODISCARD;

@@ -102,6 +102,20 @@ static void on_tier_caught_up(void *ctx, const char *level, uint64_t replayed)
     dj_log_write(daemon->log, DJ_LOG_INFO, "tier has all it missed and is read again", fields);
 }
 
+/* Programs that share the tier may serve what was deleted here until its time is over. */
+static void on_tier_left_behind(void *ctx, const char *level, uint64_t puts, uint64_t removes)
+{
+    const struct dj_daemon *daemon = ctx;
+    const struct dj_log_field fields[] = {DJ_LOG_TEXT("dependency", level),
+                                          DJ_LOG_I64("puts", (int64_t)puts),
+                                          DJ_LOG_I64("removes", (int64_t)removes),
+                                          {.name = NULL}};
+    dj_log_write(daemon->log, removes ? DJ_LOG_WARN : DJ_LOG_INFO,
+                 "stopped before the tier came back: what it missed is lost; delete again what "
+                 "must be gone",
+                 fields);
+}
+
 static void on_upstream_changed(void *ctx, enum dj_breaker_state state, const char *text)
 {
     tell_change(ctx, "upstream", state, text);
@@ -122,8 +136,10 @@ enum deja_status dj_guards_make(struct dj_daemon *daemon)
 enum deja_status dj_guards_wrap(struct dj_daemon *daemon, struct dj_store *inner,
                                 struct dj_store **out_store)
 {
-    static const struct dj_guarded_events events = {
-        .attempted = on_tier_attempted, .changed = on_tier_changed, .caught_up = on_tier_caught_up};
+    static const struct dj_guarded_events events = {.attempted = on_tier_attempted,
+                                                    .changed = on_tier_changed,
+                                                    .caught_up = on_tier_caught_up,
+                                                    .left_behind = on_tier_left_behind};
     const struct dj_guarded_options options = dj_guards_tier_options(daemon->settings);
     struct dj_store *store = NULL;
     if (daemon->guarded_count == DJ_GUARDS_TIERS_MAX)

@@ -18,6 +18,7 @@
 #include "daemon/serve.h"
 #include "daemon/settings.h"
 #include "daemon/tier_postgres.h"
+#include "daemon/tier_redis.h"
 #include "daemon/tier_s3.h"
 #include "tools/bench.h"
 #include "tools/config_tool.h"
@@ -277,6 +278,7 @@ static int run_doctor(struct invocation *invocation)
     struct dj_settings settings = {.data_dir = NULL};
     char server[512];
     struct dj_postgres_options postgres;
+    struct dj_redis_options redis;
     if (dj_command_parse(&dj_doctor_command, invocation->argc - 1, invocation->argv + 1, &flags,
                          &words, &error) != DEJA_OK)
         return dj_command_misused(&dj_doctor_command, error.message);
@@ -286,6 +288,7 @@ static int run_doctor(struct invocation *invocation)
     const char *name = named(flags.server, "DEJA_SERVER");
     find_server(name, &settings, server);
     postgres = dj_tier_postgres_options(&settings);
+    redis = dj_tier_redis_options(&settings);
     struct dj_doctor_tier tiers[1];
     size_t tier_count = 0;
     if (settings.s3.is_enabled)
@@ -302,6 +305,7 @@ static int run_doctor(struct invocation *invocation)
         .is_secret_configured = settings.secret != NULL,
         .connections_max = settings.server.connections_max,
         .postgres = postgres.url ? &postgres : NULL,
+        .redis = redis.address_count > 0 ? &redis : NULL,
         .server = server,
         .is_server_named = name != NULL,
         .key = named(flags.key, "DEJA_KEY"),

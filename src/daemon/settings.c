@@ -199,8 +199,7 @@ static const struct dj_reserved reserved[] = {
     {"admin", NOT_YET},
     {"resp", NOT_YET},
 };
-static const char reserved_env[] =
-    "CACHE_COMPRESSION_THRESHOLD";
+static const char reserved_env[] = "CACHE_COMPRESSION_THRESHOLD";
 
 const struct dj_option *dj_settings_table(size_t *out_count)
 {
@@ -454,8 +453,8 @@ static enum deja_status work_out(struct checker *checker)
     if (status == DEJA_OK)
         status = find_model_dir(checker);
     if (status == DEJA_OK)
-        status = dj_settings_work_out_redis(checker->options, checker->diagnostics,
-                                            &settings->redis);
+        status =
+            dj_settings_work_out_redis(checker->options, checker->diagnostics, &settings->redis);
     if (status == DEJA_OK)
         status = check_s3(checker);
     check_secret(checker);

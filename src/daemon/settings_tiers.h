@@ -113,6 +113,7 @@ struct dj_settings_postgres {
     uint64_t connect_timeout_ms;
     uint64_t timeout_ms;
 };
+
 /* Fills what is resolved from what was written; faults go to diagnostics. DEJA_ERR_NOMEM. */
 enum deja_status dj_settings_work_out_redis(const struct dj_options *options,
                                             struct dj_diagnostics *diagnostics,
@@ -132,7 +133,7 @@ struct dj_settings_s3 {
     char *session_token;
     char *credentials_file; /* resolved; NULL: no home directory */
     char *profile;
-    int encryption;                 /* none, AES256, aws:kms */
+    int encryption; /* none, AES256, aws:kms */
     char *kms_key_id;
     char *storage_class;
     char *ca_file;

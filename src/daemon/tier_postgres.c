@@ -28,11 +28,17 @@ struct dj_postgres_options dj_tier_postgres_options(const struct dj_settings *se
     };
 }
 
-static void warn(const struct dj_daemon *daemon, const struct deja_error *error)
+/* At the start, and then on the store's own threads when it changes. */
+static void on_trouble(void *ctx, const struct deja_error *trouble)
 {
-    const struct dj_log_field fields[] = {
-        DJ_LOG_TEXT("level", "postgres"), DJ_LOG_TEXT("reason", error->message), {.name = NULL}};
-    dj_log_write(daemon->log, DJ_LOG_WARN, "a tier cannot be used yet; it is tried again", fields);
+    const struct dj_daemon *daemon = ctx;
+    const struct dj_log_field fields[] = {DJ_LOG_TEXT("level", "postgres"),
+                                          DJ_LOG_TEXT("reason", trouble ? trouble->message : "-"),
+                                          {.name = NULL}};
+    if (trouble)
+        dj_log_write(daemon->log, DJ_LOG_WARN, "a tier cannot be used; it is tried again", fields);
+    else
+        dj_log_write(daemon->log, DJ_LOG_INFO, "a tier can be used again", fields);
 }
 
 static void on_step(void *ctx, const struct dj_postgres_migration *migration)
@@ -72,13 +78,15 @@ enum deja_status dj_tier_open_postgres(struct dj_daemon *daemon, struct dj_store
 {
     struct dj_postgres_options options = dj_tier_postgres_options(daemon->settings);
     struct dj_store *store = NULL;
+    options.told = on_trouble;
+    options.told_ctx = daemon;
     if (options.url) {
         struct deja_error trouble = {{0}};
         enum deja_status status = dj_postgres_open(&options, &store, error);
         if (status != DEJA_OK)
             return status;
         if (look_at_schema(daemon, &options, &trouble) != DEJA_OK)
-            warn(daemon, &trouble);
+            on_trouble(daemon, &trouble);
     }
     *out_store = store;
     return DEJA_OK;

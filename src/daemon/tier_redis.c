@@ -8,6 +8,7 @@
 #include "daemon/tier_redis.h"
 
 #include "daemon/daemon_internal.h"
+#include "proto/json.h"
 #include "security/secret.h"
 
 #define START_TIMEOUT_MS 3000u
@@ -55,7 +56,15 @@ static void warn(const struct dj_daemon *daemon, const char *what, const char *r
     dj_log_write(daemon->log, DJ_LOG_WARN, what, fields);
 }
 
-static void adopt_secret(struct dj_daemon *daemon, const struct dj_redis_options *options)
+static void look(struct dj_daemon *daemon, const struct dj_redis_options *options)
+{
+    struct deja_error error = {.message = ""};
+    if (dj_redis_look(options, START_TIMEOUT_MS, &daemon->redis_security, &error) == DEJA_OK)
+        daemon->is_redis_seen = true;
+}
+
+/* false: the tier cannot be reached. */
+static bool adopt_secret(struct dj_daemon *daemon, const struct dj_redis_options *options)
 {
     struct dj_secret shared;
     struct deja_error error = {.message = ""};
@@ -65,7 +74,7 @@ static void adopt_secret(struct dj_daemon *daemon, const struct dj_redis_options
     if (status != DEJA_OK) {
         warn(daemon, "the shared tier cannot be used yet; it is tried again", error.message,
              "deja doctor looks closer");
-        return;
+        return false;
     }
     if (!dj_is_equal_constant_time(mine, shared.bytes, sizeof shared.bytes)) {
         if (daemon->settings->secret) {
@@ -80,6 +89,50 @@ static void adopt_secret(struct dj_daemon *daemon, const struct dj_redis_options
         }
     }
     dj_secret_fini(&shared);
+    return true;
+}
+
+static void write_security(struct dj_json_writer *w, const struct dj_redis_security *security)
+{
+    dj_json_key(w, "security");
+    dj_json_begin_object(w);
+    dj_json_key(w, "tls");
+    dj_json_put_bool(w, security->is_tls);
+    dj_json_key(w, "client_certificate");
+    dj_json_put_bool(w, security->has_certificate);
+    dj_json_key(w, "authenticated");
+    dj_json_put_bool(w, security->is_authenticated);
+    dj_json_key(w, "user");
+    dj_json_put_text(w, security->user);
+    dj_json_key(w, "recommendations");
+    dj_json_begin_array(w);
+    for (size_t i = 0; i < security->advice_count; i++)
+        dj_json_put_text(w, security->advice[i].cure);
+    dj_json_end_array(w);
+    dj_json_end_object(w);
+}
+
+void dj_tier_describe_redis(void *ctx, const char *component, struct dj_json_writer *w)
+{
+    const struct dj_daemon *daemon = ctx;
+    struct dj_redis_figures figures;
+    struct deja_error trouble;
+    if (!daemon->redis || strcmp(component, "redis") != 0)
+        return;
+    dj_redis_figures(daemon->redis, &figures);
+    dj_redis_trouble(daemon->redis, &trouble);
+    dj_json_key(w, "server");
+    dj_json_put_text(w, figures.software);
+    dj_json_member_u64(w, "servers", figures.servers);
+    dj_json_member_u64(w, "keys", figures.keys);
+    dj_json_member_u64(w, "memory_bytes", figures.memory_bytes);
+    dj_json_member_u64(w, "memory_bytes_max", figures.memory_bytes_max);
+    if (trouble.message[0]) {
+        dj_json_key(w, "trouble");
+        dj_json_put_text(w, trouble.message);
+    }
+    if (daemon->is_redis_seen)
+        write_security(w, &daemon->redis_security);
 }
 
 enum deja_status dj_tier_open_redis(struct dj_daemon *daemon, struct dj_store **out_store,
@@ -91,7 +144,9 @@ enum deja_status dj_tier_open_redis(struct dj_daemon *daemon, struct dj_store **
         enum deja_status status = dj_redis_open(&options, &store, error);
         if (status != DEJA_OK)
             return status;
-        adopt_secret(daemon, &options);
+        if (adopt_secret(daemon, &options))
+            look(daemon, &options);
+        daemon->redis = store;
     }
     *out_store = store;
     return DEJA_OK;

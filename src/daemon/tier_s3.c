@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "config/expand.h"
 #include "daemon/daemon_internal.h"
+#include "proto/json.h"
 #include "store/s3.h"
 
 enum { TRY_MS_MAX = 5000 };
@@ -69,7 +70,30 @@ enum deja_status dj_tier_open_s3(struct dj_daemon *daemon, struct dj_store **out
     struct dj_s3_options options = options_of(settings);
     options.pool = daemon->work;
     options.loop_count = daemon->loop_count;
-    return dj_s3_open(&options, out_store, error);
+    enum deja_status status = dj_s3_open(&options, &daemon->s3, error);
+    if (status == DEJA_OK)
+        *out_store = daemon->s3;
+    return status;
+}
+
+void dj_tier_describe_s3(void *ctx, const char *component, struct dj_json_writer *w)
+{
+    const struct dj_daemon *daemon = ctx;
+    const struct dj_settings_s3 *settings = &daemon->settings->s3;
+    struct deja_error trouble;
+    if (!daemon->s3 || strcmp(component, "s3") != 0)
+        return;
+    dj_s3_fault(daemon->s3, &trouble);
+    dj_json_key(w, "bucket");
+    dj_json_put_text(w, settings->bucket);
+    dj_json_key(w, "endpoint");
+    dj_json_put_text(w, settings->endpoint ? settings->endpoint : "AWS");
+    dj_json_key(w, "region");
+    dj_json_put_text(w, settings->region ? settings->region : "us-east-1");
+    if (trouble.message[0]) {
+        dj_json_key(w, "trouble");
+        dj_json_put_text(w, trouble.message);
+    }
 }
 
 struct trial {

@@ -73,6 +73,12 @@ enum deja_status dj_daemon_open_tiers(struct dj_daemon *daemon, struct dj_engine
     return DEJA_OK;
 }
 
+void dj_daemon_describe_tier(void *daemon, const char *component, struct dj_json_writer *w)
+{
+    dj_tier_describe_redis(daemon, component, w);
+    dj_tier_describe_s3(daemon, component, w);
+}
+
 /* The caller's; NULL: no memory. */
 static char *mark_path(const struct dj_daemon *daemon)
 {

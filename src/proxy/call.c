@@ -296,8 +296,9 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
         type.len >= sizeof event_stream - 1 &&
         dj_http_is_same(deja_slice(type.data, sizeof event_stream - 1), event_stream);
     copy_headers(call, headers, count);
-    dj_upstream_tell(context->upstream, &call->leave, call->fingerprint.key.tenant, status,
-                     DEJA_OK);
+    if (status >= 500 || call->head.is_stream) /* of others the breaker hears when they are whole */
+        dj_upstream_tell(context->upstream, &call->leave, call->fingerprint.key.tenant, status,
+                         DEJA_OK);
     dj_registry_on_upstream_status(context->registry, call->fingerprint.key.tenant, status,
                                    dj_loop_now_ms(call->home));
     dj_telemetry_upstream(context->telemetry, context->upstream_id, status);
@@ -319,6 +320,9 @@ static void keep_pace(struct dj_call *call)
 {
     if (dj_flight_is_recorded(call->flight) || !call->outbound)
         return;
+    /* The breaker does not wait for slow readers. */
+    dj_upstream_tell(call->context->upstream, &call->leave, call->fingerprint.key.tenant,
+                     call->head.status, DEJA_OK);
     if (!dj_flight_is_wanted(call->flight))
         dj_outbound_cancel(call->outbound);
     else if (dj_flight_must_pause(call->flight, call, on_drained))
@@ -476,8 +480,8 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
     (void)detail; /* may name hosts; riders get constant text */
     struct dj_call *call = ctx;
     call->outbound = NULL;
-    dj_upstream_tell(call->context->upstream, &call->leave, call->fingerprint.key.tenant, 0,
-                     status);
+    dj_upstream_tell(call->context->upstream, &call->leave, call->fingerprint.key.tenant,
+                     status == DEJA_OK ? call->head.status : 0, status);
     if (status != DEJA_OK && pause_upstream(call, status))
         return;
     if (status == DEJA_OK && call->is_held) {

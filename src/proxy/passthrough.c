@@ -46,6 +46,7 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
     struct ride *ride = p->ride;
     p->status = status;
     ride->code = status;
+    /* Now, not at its end: from here on the client sets the pace. */
     dj_upstream_tell(ride->context->upstream, &p->leave, ride->tenant, status, DEJA_OK);
     dj_registry_on_upstream_status(ride->context->registry, ride->tenant, status,
                                    dj_loop_now_ms(ride->loop));

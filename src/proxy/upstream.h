@@ -2,6 +2,9 @@
  *
  *   dj_upstream_admit -> ask it -> dj_upstream_tell (its status line, or why there was none)
  *
+ * The breaker is told when an answer is whole; of an error, a stream and what is passed through,
+ * when it begins.
+ *
  * One sentry for each family of endpoints (an embeddings service that is down says nothing of the
  * chat service behind the same name). The throttle is per tenant: the rate limit of one credential
  * is no reason to hold back another's calls. Retries only of what never reached a client: no

@@ -313,6 +313,10 @@ static void guarded_leave(struct dj_store *store, struct dj_loop *loop)
 static void guarded_close(struct dj_store *store)
 {
     struct guarded *guarded = (struct guarded *)store;
+    struct dj_journal_figures missed;
+    dj_journal_look(guarded->journal, &missed);
+    if (missed.records && guarded->events && guarded->events->left_behind)
+        guarded->events->left_behind(guarded->ctx, guarded->ops.level, missed.puts, missed.removes);
     dj_timer_destroy(guarded->timer);
     guarded->timer = NULL;
     guarded->events = NULL;             /* late answers come when the loops are destroyed */

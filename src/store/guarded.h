@@ -34,6 +34,8 @@ struct dj_guarded_events {
     void (*changed)(void *ctx, const char *level, enum dj_breaker_state state, const char *text);
     /* The store has all that it missed; replayed: how many records that were. */
     void (*caught_up)(void *ctx, const char *level, uint64_t replayed);
+    /* It is closed before it could be given what it missed: that is lost. */
+    void (*left_behind)(void *ctx, const char *level, uint64_t puts, uint64_t removes);
     /* An entry that was found after its caller had been told DEJA_ERR_TIMEOUT; borrowed. On the
      * loop that asked. */
     void (*late)(void *ctx, struct dj_loop *loop, struct dj_value *value);

@@ -37,12 +37,12 @@ struct guarded {
     uint64_t replay_dropped;
     _Atomic bool is_behind; /* the journal is not empty; set under mutex */
     _Atomic uint64_t missed_reads;
+    _Atomic bool is_wake_posted; /* any thread; not in one word with what is the loop's */
 
     /* recovery; on `loop` */
     struct dj_loop *loop;
     struct dj_timer *timer; /* in the background; NULL: closed */
     struct dj_task wake;
-    _Atomic bool is_wake_posted;
     bool is_probing;
     bool is_armed;
     uint32_t replaying; /* records under way */

@@ -12,6 +12,7 @@
 #include "store/guarded_internal.h"
 
 #define PAUSE_MS_MAX 5000u
+#define REPLAYS_MAX 3u /* of a put */
 
 static void tend(struct guarded *guarded);
 
@@ -146,6 +147,9 @@ static void end_record(struct guarded *guarded, struct dj_journal_record *record
     bool is_later = status == DEJA_ERR_CIRCUIT_OPEN || status == DEJA_ERR_NOMEM ||
                     status == DEJA_ERR_CANCELLED || dj_sentry_is_failure(status);
     pthread_mutex_lock(&guarded->mutex);
+    /* One that never gets through (too large for the deadline) must not keep the tier unread. */
+    if (dj_sentry_is_failure(status) && ++record->failures >= REPLAYS_MAX)
+        dj_journal_drop_put(guarded->journal, record);
     dj_journal_give_back(guarded->journal, record, !is_later);
     guarded->replayed += status == DEJA_OK;
     guarded->replay_dropped += !is_later && status != DEJA_OK;

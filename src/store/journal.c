@@ -256,11 +256,9 @@ static void clear_tenant(struct dj_journal *journal, const uint8_t tenant[DJ_ID_
     }
 }
 
-/* The oldest put becomes the end of what is older. */
-static void drop_oldest_put(struct dj_journal *journal)
+/* The put becomes the end of what is older. */
+static void drop_put(struct dj_journal *journal, struct dj_journal_record *record)
 {
-    struct dj_journal_record *record =
-        DJ_CONTAINER(journal->puts.next, struct dj_journal_record, puts);
     uint64_t version = dj_value_entry(record->value)->version;
     drop_value(journal, record);
     journal->figures.puts_dropped++;
@@ -268,6 +266,13 @@ static void drop_oldest_put(struct dj_journal *journal)
     if (!record->has_remove || record->version_max < older_max)
         record->version_max = older_max;
     record->has_remove = true;
+}
+
+void dj_journal_drop_put(struct dj_journal *journal, struct dj_journal_record *record)
+{
+    assert(record->is_taken);
+    if (record->value)
+        drop_put(journal, record);
 }
 
 static bool is_over(const struct dj_journal *journal)
@@ -294,7 +299,7 @@ static const struct journal_tenant *largest(const struct dj_journal *journal)
 static void make_room(struct dj_journal *journal)
 {
     while (journal->figures.bytes > journal->options.bytes_max && !dj_list_is_empty(&journal->puts))
-        drop_oldest_put(journal);
+        drop_put(journal, DJ_CONTAINER(journal->puts.next, struct dj_journal_record, puts));
     while (is_over(journal)) {
         const struct journal_tenant *tenant = largest(journal);
         uint64_t before = journal->figures.records;
@@ -364,6 +369,7 @@ void dj_journal_put(struct dj_journal *journal, struct dj_value *value, const fl
     record->value = dj_value_ref(value); /* without its vector it is found by its words only */
     record->vector = copy;
     record->dim = copy ? dim : 0;
+    record->failures = 0;
     record->bytes = dj_value_bytes(value) + sizeof *copy * record->dim;
     journal->figures.puts++;
     journal->figures.bytes += record->bytes;

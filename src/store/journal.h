@@ -38,6 +38,7 @@ struct dj_journal_record {
     enum dj_journal_kind kind;
     struct dj_store_key key; /* id of zeros: of no key */
     bool is_taken;
+    uint32_t failures; /* the owner's: replays of it that failed */
     bool has_remove;
     uint64_t version_max;   /* of the remove */
     struct dj_value *value; /* NULL: no put */
@@ -79,6 +80,9 @@ size_t dj_journal_take(struct dj_journal *journal, struct dj_journal_record **ou
 /* is_done: it is forgotten; otherwise it stays where it was. */
 void dj_journal_give_back(struct dj_journal *journal, struct dj_journal_record *record,
                           bool is_done);
+
+/* Of a taken record: its put gives way to the removal of what is older. */
+void dj_journal_drop_put(struct dj_journal *journal, struct dj_journal_record *record);
 
 bool dj_journal_is_empty(const struct dj_journal *journal); /* nothing missed, nothing lost */
 void dj_journal_look(const struct dj_journal *journal, struct dj_journal_figures *out_figures);

@@ -167,7 +167,8 @@ void dj_pg_dispatch(struct dj_pg_store *pg)
     if (!dj_list_is_empty(&pg->waiting) || (least && least->in_flight_count > BUSY_IN_FLIGHT))
         open_another(pg);
     if (!is_coming(pg))
-        fail_waiting(pg, DEJA_ERR_IO); /* promptly: the next call after the pause tries again */
+        fail_waiting(pg,
+                     pg->last_failure); /* promptly: the next call after the pause tries again */
     pg->is_dispatching = false;
 }
 
@@ -213,12 +214,16 @@ enum deja_status dj_pg_submit(struct dj_pg_call *call)
 
 void dj_pg_set_trouble(struct dj_pg_store *pg, const struct deja_error *error)
 {
+    bool is_new;
     pthread_mutex_lock(&pg->trouble_mutex);
+    is_new = strcmp(pg->trouble.message, error ? error->message : "") != 0;
     if (error)
         pg->trouble = *error;
     else
         pg->trouble.message[0] = '\0';
     pthread_mutex_unlock(&pg->trouble_mutex);
+    if (is_new && pg->options.told)
+        pg->options.told(pg->options.told_ctx, error);
 }
 
 void dj_postgres_trouble(struct dj_store *store, struct deja_error *out_trouble)
@@ -363,6 +368,7 @@ enum deja_status dj_postgres_open(const struct dj_postgres_options *options,
         return deja_error_set(error, DEJA_ERR_NOMEM, "out of memory");
     pthread_mutex_init(&pg->trouble_mutex, NULL);
     pg->store.ops = &dj_pg_ops;
+    pg->last_failure = DEJA_ERR_IO;
     pg->options = *options;
     fill_defaults(&pg->options);
     memcpy(pg->schema, schema, sizeof schema);

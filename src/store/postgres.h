@@ -16,6 +16,10 @@
 
 #define DJ_POSTGRES_POOL_MAX 64u
 
+/* trouble: why the server cannot be used, with what to do; NULL: it can again. Told when it
+ * changes, from a thread of the store: it must be quick and must not call the store. */
+typedef void dj_postgres_trouble_fn(void *ctx, const struct deja_error *trouble);
+
 struct dj_postgres_options {
     const char *url; /* conninfo or postgresql:// URI; TLS as libpq: sslmode, sslrootcert … */
     const char *password;      /* NULL: from url, PGPASSWORD or the password file, as libpq does */
@@ -30,7 +34,9 @@ struct dj_postgres_options {
     uint32_t history_max;    /* earlier answers kept of each entry; 0: none */
     uint32_t exact_rows_max; /* fewer vectors are searched without an index; 0: 5,000 */
     uint32_t upkeep_ms;      /* between two rounds of upkeep; 0: 60 s */
-    bool is_sync;            /* a write is confirmed when it is on the server's disk */
+    dj_postgres_trouble_fn *told; /* NULL: nobody is */
+    void *told_ctx;
+    bool is_sync; /* a write is confirmed when it is on the server's disk */
 };
 
 /* Options are copied. Succeeds whether or not the server is there: connections are made when they

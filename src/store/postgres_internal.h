@@ -179,6 +179,7 @@ struct dj_pg_store {
     struct dj_timer *timer; /* the loop's, while it has links */
     struct dj_list waiting;
     struct dj_pg_link links[DJ_POSTGRES_POOL_MAX];
+    enum deja_status last_failure; /* of a link */
     bool is_flush_posted;
     bool is_dispatching;
     struct dj_task flush_task;

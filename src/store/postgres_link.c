@@ -20,6 +20,8 @@
 /* libpq reads ahead; what it may do beyond one reply. */
 #define READ_AHEAD_BYTES ((size_t)1 << 20)
 
+static_assert(DJ_PG_STATEMENT_COUNT <= 26, "a letter names each prepared statement");
+
 static void on_ready(void *ctx, int events);
 
 static uint64_t now_us(const struct dj_pg_link *link)
@@ -79,8 +81,12 @@ void dj_pg_link_fail(struct dj_pg_link *link, enum deja_status status, const cha
 {
     struct deja_error error = {{0}};
     struct dj_list lost;
-    if (text && dj_pg_explain(text, &error) != DEJA_OK)
+    if (text) {
+        enum deja_status found = dj_pg_explain(text, &error);
+        status = status == DEJA_ERR_IO ? found : status;
         dj_pg_set_trouble(link->pg, &error);
+    }
+    link->pg->last_failure = status;
     link->pause_ms = link->pause_ms * 2 < PAUSE_MS_MIN   ? PAUSE_MS_MIN
                      : link->pause_ms * 2 > PAUSE_MS_MAX ? PAUSE_MS_MAX
                                                          : link->pause_ms * 2;
@@ -255,10 +261,11 @@ static void on_greeting_result(struct dj_pg_link *link, const PGresult *result)
         if (dj_pg_check_schema(schema, version, &link->trouble) == DEJA_OK)
             link->trouble.message[0] = '\0';
     } else if (dj_pg_status_of(result) != DEJA_OK && !link->trouble.message[0]) {
-        (void)deja_error_set(&link->trouble, DEJA_ERR_CONFIG,
-                             "PostgreSQL: %.200s; the schema is not what this program made: deja "
-                             "migrate status",
-                             PQresultErrorMessage(result));
+        const char *text = PQresultErrorMessage(result);
+        deja_error_set(&link->trouble, DEJA_ERR_CONFIG,
+                       "PostgreSQL: %.*s; the schema is not what this program made: deja migrate "
+                       "status",
+                       (int)strcspn(text, "\n"), text);
     }
 }
 

@@ -105,8 +105,8 @@ static const char tenants_up[] =
     "    verdicts bigint NOT NULL DEFAULT 0,\n"
     "    verdicts_wrong bigint NOT NULL DEFAULT 0\n"
     ");\n"
-    /* Counters that make what is older than they are invalid; sequence: in the order of raising. */
-    "CREATE SEQUENCE generation_sequence;\n"
+    /* Counters that make what is older than they are invalid; sequence: the order of raises,
+     * microseconds since 1970 or one more than the last. */
     "CREATE TABLE generations (\n"
     "    tenant uuid NOT NULL,\n"
     "    tag bytea NOT NULL,\n"
@@ -126,7 +126,6 @@ static const char tenants_up[] =
 
 static const char tenants_down[] = "DROP TABLE leases;\n"
                                    "DROP TABLE generations;\n"
-                                   "DROP SEQUENCE generation_sequence;\n"
                                    "DROP TABLE tenant_access;\n"
                                    "DROP TABLE tenant_keys;\n"
                                    "DROP TABLE tenant_config;\n";

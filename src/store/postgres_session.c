@@ -30,6 +30,8 @@ void dj_pg_connect_params(const struct dj_postgres_options *options,
     size_t count = 0;
     keywords[count] = "application_name"; /* first, so that the url may name another */
     values[count++] = "deja";
+    keywords[count] = "gssencmode"; /* libpq would look for a Kerberos ticket at each connection */
+    values[count++] = "disable";
     keywords[count] = "dbname"; /* with expand_dbname: a whole conninfo or URI */
     values[count++] = options->url;
     if (options->password && *options->password) {

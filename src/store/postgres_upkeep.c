@@ -12,6 +12,8 @@
 
 #define SWEEP_ROUNDS_MAX 1000u
 #define TENANTS_MAX 100000u
+#define PAUSE_BY_ROUND 20u
+#define PAUSE_MS_MAX 3600000u
 #define HISTORY_DAYS "30"
 
 struct counts {
@@ -186,6 +188,15 @@ static enum deja_status go_round(struct dj_pg_upkeep *upkeep, struct deja_error 
     return status;
 }
 
+/* Counting many millions takes a while: it has the server for a small part of the time only. */
+static uint32_t pause_after(const struct dj_pg_upkeep *upkeep, uint64_t round_us)
+{
+    uint64_t pause_ms = round_us / 1000 * PAUSE_BY_ROUND;
+    if (pause_ms < upkeep->options.upkeep_ms)
+        pause_ms = upkeep->options.upkeep_ms;
+    return pause_ms < PAUSE_MS_MAX ? (uint32_t)pause_ms : PAUSE_MS_MAX;
+}
+
 static void *run(void *ctx)
 {
     struct dj_pg_upkeep *upkeep = ctx;
@@ -204,11 +215,15 @@ static void *run(void *ctx)
         if (atomic_load(&upkeep->is_stopping))
             break;
         pthread_mutex_unlock(&upkeep->mutex);
+        uint64_t began_us = dj_clock_monotonic_us();
         struct deja_error error = {{0}};
-        if (go_round(upkeep, &error) != DEJA_OK && !atomic_load(&upkeep->is_stopping))
+        enum deja_status status = go_round(upkeep, &error);
+        if (status == DEJA_OK && atomic_load(&upkeep->pg->link_count) > 0)
+            dj_pg_set_trouble(upkeep->pg, NULL);
+        if (status != DEJA_OK && !atomic_load(&upkeep->is_stopping))
             dj_pg_set_trouble(upkeep->pg, &error);
         pthread_mutex_lock(&upkeep->mutex);
-        wait_ms = upkeep->options.upkeep_ms;
+        wait_ms = pause_after(upkeep, dj_clock_monotonic_us() - began_us);
     }
     pthread_mutex_unlock(&upkeep->mutex);
     return NULL;

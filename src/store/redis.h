@@ -88,6 +88,12 @@ void dj_redis_figures(struct dj_store *store, struct dj_redis_figures *out_figur
 
 #define DJ_REDIS_ADVICE_MAX 16u
 
+/* Constant texts. */
+struct dj_redis_advice {
+    const char *fault; /* what is so */
+    const char *cure;  /* what to do */
+};
+
 /* How the connection is secured and what could be better. Plain data. */
 struct dj_redis_security {
     bool is_tls;
@@ -98,7 +104,7 @@ struct dj_redis_security {
     char user[64]; /* ACL; empty: unknown */
     char software[32];
     size_t advice_count;
-    char advice[DJ_REDIS_ADVICE_MAX][200]; /* one sentence each: what is so, what to do */
+    struct dj_redis_advice advice[DJ_REDIS_ADVICE_MAX];
 };
 
 /* Connects anew and looks, its configuration included where that is allowed. DEJA_ERR_IO,

@@ -197,10 +197,11 @@ void dj_redis_connection_fail(struct dj_redis_connection *connection, enum deja_
     dj_list_remove(&connection->member);
     dj_list_push_back(&link->dying, &connection->member);
     connection->node->connection_count--;
-    if (why) {
+    /* A server may close what nobody uses. */
+    bool is_idle = was_ready && connection->count == 0 && status == DEJA_ERR_IO;
+    if (why && !is_idle) {
         dj_redis_note_trouble(link->redis, connection->node, "%s", why);
-        if (!was_ready || connection->count > 0)
-            dj_redis_link_unreachable(link, connection->node);
+        dj_redis_link_unreachable(link, connection->node);
     }
     dj_redis_link_wake(link);
 }

@@ -179,35 +179,47 @@ enum deja_status dj_redis_adopt_secret(const struct dj_redis_options *options, u
 
 /* ---- security and set-up ---- */
 
-static void advise(struct dj_redis_security *security, const char *text)
+static void advise(struct dj_redis_security *security, const char *fault, const char *cure)
 {
-    if (security->advice_count == DJ_REDIS_ADVICE_MAX)
-        return;
-    char *out = security->advice[security->advice_count++];
-    size_t len = strlen(text);
-    assert(len < sizeof security->advice[0]);
-    memcpy(out, text, len + 1);
+    if (security->advice_count < DJ_REDIS_ADVICE_MAX)
+        security->advice[security->advice_count++] = (struct dj_redis_advice){fault, cure};
 }
 
 /* As deploy/valkey.conf has them, and why. */
 static const struct {
     const char *name;
-    const char *value; /* NULL: anything but "0" */
-    const char *advice;
+    const char *value; /* NULL: anything but "0"; "xE": these flags among others */
+    struct dj_redis_advice advice;
 } wishes[] = {
-    {"maxmemory", NULL,
-     "maxmemory is 0: the server may take all memory of its machine; deploy/valkey.conf has 4gb."},
-    {"maxmemory-policy", "volatile-lru",
-     "maxmemory-policy is not volatile-lru: generations, which have no end, could be evicted, or "
-     "writes refused."},
-    {"appendonly", "yes",
-     "appendonly is not yes: after a crash of the server invalidations are forgotten."},
-    {"appendfsync", "everysec", "appendfsync is not everysec, the middle between safe and fast."},
-    {"tcp-keepalive", "60", "tcp-keepalive is not 60: dead clients are noticed late."},
-    {"timeout", "300", "timeout is not 300: connections nobody uses stay open."},
-    {"notify-keyspace-events", "xE",
-     "notify-keyspace-events does not have Ex: nobody is told of "
-     "entries that expire."},
+    {"maxmemory",
+     NULL,
+     {"maxmemory is 0: the server may take all memory of its machine",
+      "maxmemory 4gb, or what it may have, as in deploy/valkey.conf"}},
+    {"maxmemory-policy",
+     "volatile-lru",
+     {"maxmemory-policy is not volatile-lru: when it is full, generations, which have no end, are "
+      "evicted or writes are refused",
+      "maxmemory-policy volatile-lru, as in deploy/valkey.conf"}},
+    {"appendonly",
+     "yes",
+     {"appendonly is not yes: after a crash of the server invalidations are forgotten",
+      "appendonly yes, as in deploy/valkey.conf"}},
+    {"appendfsync",
+     "everysec",
+     {"appendfsync is not everysec, the middle between safe and fast",
+      "appendfsync everysec, as in deploy/valkey.conf"}},
+    {"tcp-keepalive",
+     "60",
+     {"tcp-keepalive is not 60: dead clients are noticed late or cost traffic",
+      "tcp-keepalive 60, as in deploy/valkey.conf"}},
+    {"timeout",
+     "300",
+     {"timeout is not 300: connections nobody uses stay open",
+      "timeout 300, as in deploy/valkey.conf"}},
+    {"notify-keyspace-events",
+     "xE",
+     {"notify-keyspace-events lacks Ex: nobody is told of entries that expire",
+      "notify-keyspace-events Ex, as in deploy/valkey.conf"}},
 };
 
 static bool ask_security(struct visit *visit, struct dj_redis_call *call)
@@ -249,13 +261,14 @@ static enum deja_status take_security(struct visit *visit, const struct dj_redis
     }
     size_t index = visit->step - 1;
     if (dj_redis_status_of(reply) == DEJA_ERR_DENIED) {
-        advise(security, "The ACL user may not CONFIG GET: the server's set-up was not compared "
-                         "with deploy/valkey.conf.");
+        advise(security, "the ACL user may not CONFIG GET: the set-up was not compared",
+               "compare the server's configuration with deploy/valkey.conf, or run deja doctor "
+               "with an administrator's l2.redis.user");
         visit->step = sizeof wishes / sizeof *wishes;
         return DEJA_OK;
     }
     if (dj_redis_text(dj_redis_at(reply, 1), &text) && !is_wish_met(index, text))
-        advise(security, wishes[index].advice);
+        advise(security, wishes[index].advice.fault, wishes[index].advice.cure);
     return DEJA_OK;
 }
 
@@ -273,14 +286,17 @@ static bool is_local(const struct dj_redis_options *options)
 static void advise_on_connection(struct dj_redis_security *security)
 {
     if (!security->is_tls && !security->is_local)
-        advise(security, "The connection is not encrypted: others on the way can read and change "
-                         "answers; set l2.redis.tls (or a rediss:// address).");
+        advise(security,
+               "the connection is not encrypted: others on the way can read and change answers",
+               "l2.redis.tls: true, or a rediss:// address, with a TLS port on the server");
     if (!security->is_authenticated)
-        advise(security, "The server asks for no password: whoever reaches it reads and changes "
-                         "answers; make an ACL user and set l2.redis.user and l2.redis.password.");
+        advise(
+            security,
+            "the server asks for no password: whoever reaches it reads and changes answers",
+            "make an ACL user as in deploy/valkey.conf; set l2.redis.user and l2.redis.password");
     else if (strcmp(security->user, "default") == 0)
-        advise(security, "Deja logs in as the user \"default\", who may do everything: make an ACL "
-                         "user as in deploy/valkey.conf and set l2.redis.user.");
+        advise(security, "the user is \"default\", who may do everything",
+               "make an ACL user as in deploy/valkey.conf and set l2.redis.user");
 }
 
 enum deja_status dj_redis_look(const struct dj_redis_options *options, uint32_t timeout_ms,

@@ -12,6 +12,15 @@
 
 #include "base/num.h"
 
+static void *take(struct dj_redis_reader *reader, size_t size)
+{
+    if (size > reader->arena.bytes_max - reader->arena.used_bytes) {
+        reader->is_over = true;
+        return NULL;
+    }
+    return dj_arena_alloc(&reader->arena, size);
+}
+
 /* Where the task's object belongs: in its parent's elements, or on its own at the root. */
 static struct dj_redis_reply *place(const redisReadTask *task, enum dj_redis_type type)
 {
@@ -21,7 +30,7 @@ static struct dj_redis_reply *place(const redisReadTask *task, enum dj_redis_typ
         struct dj_redis_reply *parent = task->parent->obj;
         reply = &parent->elements[task->idx];
     } else {
-        reply = dj_arena_alloc(&reader->arena, sizeof *reply);
+        reply = take(reader, sizeof *reply);
     }
     if (reply)
         *reply = (struct dj_redis_reply){.type = type};
@@ -36,8 +45,12 @@ static void *make_text(const redisReadTask *task, char *text, size_t len)
     struct dj_redis_reply *reply = place(task, type);
     if (!reply || len == skip)
         return reply;
-    reply->text = dj_arena_copy(&reader->arena, deja_slice(text + skip, len - skip));
-    return reply->text.data ? reply : NULL;
+    char *copy = take(reader, len - skip);
+    if (!copy)
+        return NULL;
+    memcpy(copy, text + skip, len - skip);
+    reply->text = deja_slice(copy, len - skip);
+    return reply;
 }
 
 static void *make_array(const redisReadTask *task, size_t count)
@@ -54,7 +67,7 @@ static void *make_array(const redisReadTask *task, size_t count)
         place(task, task->type == REDIS_REPLY_PUSH ? DJ_REDIS_PUSH : DJ_REDIS_ARRAY);
     if (!reply || count == 0)
         return reply;
-    reply->elements = dj_arena_alloc(&reader->arena, count * sizeof *reply->elements);
+    reply->elements = take(reader, count * sizeof *reply->elements);
     if (!reply->elements)
         return NULL;
     memset(reply->elements, 0, count * sizeof *reply->elements);
@@ -137,9 +150,7 @@ enum deja_status dj_redis_reader_next(struct dj_redis_reader *reader,
     if (redisReaderGetReply(parser, &reply) != REDIS_OK) {
         if (parser->err == REDIS_ERR_PROTOCOL)
             return DEJA_ERR_CORRUPT;
-        bool is_full =
-            reader->arena.used_bytes + reader->reply_bytes_max >= reader->arena.bytes_max;
-        return reader->is_over || is_full ? DEJA_ERR_LIMIT : DEJA_ERR_NOMEM;
+        return reader->is_over ? DEJA_ERR_LIMIT : DEJA_ERR_NOMEM;
     }
     if (!reply && parser->len - parser->pos > reader->reply_bytes_max)
         return DEJA_ERR_LIMIT;

@@ -175,6 +175,8 @@ static void close_store(struct dj_store *store)
 {
     struct dj_s3 *s3 = (struct dj_s3 *)(void *)store;
     atomic_store(&s3->is_closed, true);
+    for (uint32_t i = 0; i < s3->loop_count; i++)
+        dj_s3_client_end(&s3->clients[i]); /* of a loop that never ran: nobody left it */
     unref(s3);
 }
 

@@ -153,6 +153,9 @@ void dj_s3_name_folder(const struct dj_s3 *s3, const uint8_t tenant[DJ_ID_BYTES]
 void dj_s3_name_object(const struct dj_s3 *s3, const struct dj_store_key *key,
                        char out_name[DJ_S3_NAME_BYTES]);
 
+/* What is under way ends with DEJA_ERR_CANCELLED, inside. On its loop, or after that has ended. */
+void dj_s3_client_end(struct dj_s3_client *client);
+
 /* The table. s3_request.c */
 void dj_s3_leave(struct dj_store *store, struct dj_loop *loop);
 /* s3_read.c */

@@ -195,14 +195,18 @@ static enum deja_status find_client(struct dj_s3 *s3, struct dj_loop *loop,
     return DEJA_OK;
 }
 
-void dj_s3_leave(struct dj_store *store, struct dj_loop *loop)
+void dj_s3_client_end(struct dj_s3_client *client)
 {
-    struct dj_s3 *s3 = (struct dj_s3 *)(void *)store;
-    struct dj_s3_client *client = &s3->clients[dj_loop_index(loop)];
     struct dj_outbound *outbound = client->outbound;
     client->has_left = true; /* first: what is under way ends now and may want to go on */
     client->outbound = NULL;
     dj_outbound_destroy(outbound);
+}
+
+void dj_s3_leave(struct dj_store *store, struct dj_loop *loop)
+{
+    struct dj_s3 *s3 = (struct dj_s3 *)(void *)store;
+    dj_s3_client_end(&s3->clients[dj_loop_index(loop)]);
 }
 
 enum deja_status dj_s3_call_start(struct dj_s3_call *call, struct dj_s3 *s3, struct dj_loop *loop,

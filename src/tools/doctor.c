@@ -151,8 +151,10 @@ int dj_doctor_run(const struct dj_doctor_facts *facts, const struct dj_doctor_fl
         dj_doctor_look_at_config(facts, &findings);
         if (facts->is_config_valid)
             is_held = dj_doctor_look_at_machine(facts, &findings);
-        if (facts->is_config_valid)
+        if (facts->is_config_valid) {
+            dj_doctor_look_at_redis(facts, &findings);
             dj_doctor_look_at_postgres(facts, &findings);
+        }
         dj_doctor_look_at_daemon(facts, is_held, &findings);
         if (flags->is_offline)
             dj_findings_add(&findings, DJ_FINDING_SKIP, "upstream", "not asked: --offline");

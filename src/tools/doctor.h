@@ -10,6 +10,7 @@
 
 #include "config/command.h"
 #include "store/postgres.h"
+#include "store/redis.h"
 
 struct dj_doctor_flags {
     const char *server, *key, *smoke;
@@ -36,6 +37,7 @@ struct dj_doctor_facts {
     bool is_secret_configured;
     uint32_t connections_max;
     const struct dj_postgres_options *postgres; /* NULL: no such tier */
+    const struct dj_redis_options *redis;       /* likewise */
     const char *server;                         /* "http://127.0.0.1:7070", without trailing "/" */
     bool is_server_named; /* by a flag or the environment: then a daemon must answer there */
     const char *key;      /* or NULL */

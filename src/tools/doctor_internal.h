@@ -37,6 +37,8 @@ void dj_doctor_look_at_daemon(const struct dj_doctor_facts *facts, bool is_held,
 void dj_doctor_look_at_upstream(const struct dj_doctor_facts *facts, struct dj_findings *findings);
 /* Connection, its security, pgvector, schema. */
 void dj_doctor_look_at_postgres(const struct dj_doctor_facts *facts, struct dj_findings *findings);
+/* Connection, its security, the server's set-up beside deploy/valkey.conf. */
+void dj_doctor_look_at_redis(const struct dj_doctor_facts *facts, struct dj_findings *findings);
 void dj_doctor_look_at_tiers(const struct dj_doctor_facts *facts, struct dj_findings *findings);
 void dj_doctor_smoke(const char *server, const char *key, struct dj_findings *findings);
 

@@ -180,6 +180,17 @@ def test_nothing_is_tried_again_after_the_first_byte(spawn, script, word):
         assert server.calls == 1
 
 
+def test_answers_that_break_off_open_the_breaker(spawn, script, word):
+    daemon = spawn(upstream_url=script("cut").url, config=PATIENT)
+    with make_http(daemon) as client:
+        for number in range(5):
+            try:
+                assert ask(client, f"{word} {number}").status_code == 502
+            except httpx.RemoteProtocolError:
+                pass
+        assert_open(ask(client, word))
+
+
 def test_passed_through_calls_are_never_tried_again(spawn, script):
     server = script("close")
     daemon = spawn(upstream_url=server.url)

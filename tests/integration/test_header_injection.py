@@ -158,7 +158,9 @@ def upstream_of_bytes(tmp_path_factory):
         return plain_answer(seen) if made is None else made + (b"" if name in KEPT_OPEN else CLOSE_MARK)
 
     recorder = ClosingRecorder(find).start()
-    daemon = Daemon(tmp_path_factory.mktemp("deja"), recorder.url).start()
+    # An upstream that answers nothing but nonsense would soon not be asked any more.
+    daemon = Daemon(tmp_path_factory.mktemp("deja"), recorder.url,
+                    config="circuit_breaker:\n  enabled: false\n").start()
     yield daemon
     daemon.stop()
     recorder.stop()

@@ -9,11 +9,12 @@ import threading
 
 import pytest
 from daemon import BINARY, ROOT, poll, run_cli
-from postgres import PASSWORD, Postgres, environment
+from postgres import NOBODY, PASSWORD, Postgres, environment
 
-SOURCE = ROOT / "tests/integration/programs/postgres_store.c"
-PROGRAM = BINARY.parent / "tests/integration/programs/postgres_store"
-TESTS = re.findall(r"cmocka_unit_test\((\w+)\)", SOURCE.read_text())
+PROGRAMS = BINARY.parent / "tests/integration/programs"
+# Name of a C test: the program it is in.
+TESTS = {name: PROGRAMS / source.stem for source in sorted((ROOT / "tests/integration/programs").glob("postgres_*.c"))
+         for name in re.findall(r"cmocka_unit_test\((\w+)\)", source.read_text())}
 # They bring a server, or what passes for one, of their own.
 APART = {name for name in TESTS if name.startswith("server_")}
 NEWEST = 3
@@ -43,7 +44,7 @@ def migrate(url, *words, **env):
 
 def program(url, name, patience=300):
     """The C test of that name; its output when it fails."""
-    ended = subprocess.run([str(PROGRAM), name], env={**environment(), **sanitizers(), "DEJA_TEST_POSTGRES": url},
+    ended = subprocess.run([str(TESTS[name]), name], env={**environment(), **sanitizers(), "DEJA_TEST_POSTGRES": url},
                            capture_output=True, text=True, timeout=patience, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert f"[       OK ] {name}" in ended.stdout + ended.stderr, "no such test"
@@ -171,6 +172,41 @@ def test_password_is_taken_from_its_own_setting_and_from_the_file(postgres, tmp_
     assert migrate(url, "status", PGPASSFILE=str(file)).returncode == 0
 
 
+def test_connection_is_encrypted_and_the_certificate_checked(tmp_path):
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", str(key),
+                    "-out", str(certificate), "-subj", "/CN=localhost",
+                    "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    own = Postgres()
+    own.init()
+    try:
+        for file in (certificate, key):  # the server wants its key to be its own
+            copy = own.folder / file.name
+            copy.write_bytes(file.read_bytes())
+            copy.chmod(0o600)
+            if os.geteuid() == 0:
+                os.chown(copy, NOBODY, NOBODY)
+        own.settings.update({"ssl": "on", "ssl_cert_file": str(own.folder / "cert.pem"),
+                             "ssl_key_file": str(own.folder / "key.pem")})
+        own.start()
+        own.create_database("deja")
+        trusting = own.url(sslmode="verify-full", sslrootcert=certificate)
+        assert migrate(trusting, "up").returncode == 0
+        program(trusting, "large_values_are_kept_up_to_the_bound")
+        doctor = run_cli("doctor", "--offline", "--json", env={"DEJA_L3__POSTGRES__URL": trusting})
+        told = {check["name"]: check["message"] for check in json.loads(doctor.stdout)["checks"]}
+        assert told["postgres security"] == "encrypted with TLS"
+        other = tmp_path / "other.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout",
+                        str(tmp_path / "other.key"), "-out", str(other), "-subj", "/CN=other"], check=True,
+                       capture_output=True)
+        refused = migrate(own.url(sslmode="verify-full", sslrootcert=other), "status")
+        assert refused.returncode == 77
+        assert "sslrootcert" in refused.stderr
+    finally:
+        own.remove()
+
+
 def test_server_that_dies_fails_what_is_under_way_and_is_found_again():
     own = Postgres().start()
     try:
@@ -186,7 +222,7 @@ def test_server_that_dies_fails_what_is_under_way_and_is_found_again():
 
 def run_with(url, name, steps):
     """The C test writes a word when it wants something to happen, and reads a line when it has."""
-    child = subprocess.Popen([str(PROGRAM), name], env={**environment(), **sanitizers(), "DEJA_TEST_POSTGRES": url},
+    child = subprocess.Popen([str(TESTS[name]), name], env={**environment(), **sanitizers(), "DEJA_TEST_POSTGRES": url},
                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     seen = []
     for line in child.stdout:

@@ -141,31 +141,41 @@ def test_a_list_meets_each_entry_once(driver):
     assert sorted(listed(driver, 1)) == [i for i in range(1000) if i != 5]
 
 
+def pulled(driver, since):
+    """{counter: generation} and the place to go on from."""
+    *counters, ok, place = driver(f"pull {since}").split()
+    assert ok == "ok"
+    return dict(counter.split("=") for counter in counters), int(place)
+
+
 def test_generations_are_raised_and_pulled_in_order(driver):
     assert driver("pull 0") == "ok 0"
-    first, b, again, other = (int(driver(words).split()[1])
-                              for words in ("raise 1 a", "raise 1 b", "raise 1 a", "raise 2"))
-    assert first > 1e12 and again > first  # the server’s time, at least
-    *counters, last = driver("pull 0").rsplit(" ", 1)
-    assert counters == [f"1/b={b} 1/a={again} 2/={other} ok"]
-    assert driver(f"pull {int(last) - 1}") == f"2/={other} ok {last}"
-    assert driver(f"pull {last}") == f"ok {last}"
+    first = int(driver("raise 1 a").split()[1])
+    other = int(driver("raise 1 b").split()[1])
+    second = int(driver("raise 1 a").split()[1])
+    assert second > first > 0
+    counters, place = pulled(driver, 0)
+    assert counters == {"1/a": str(second), "1/b": str(other)}
+    assert pulled(driver, place) == ({}, place)
+    own = driver("raise 2").split()[1]
+    counters, after = pulled(driver, place)
+    assert counters == {"2/": own} and after > place
 
 
-def test_a_server_that_lost_its_counters_gives_none_out_again(server, driver):
+def test_generations_a_server_has_lost_are_not_given_out_again(server, driver):
     before = int(driver("raise 1 a").split()[1])
-    last = int(driver("pull 0").split()[-1])
+    _, place = pulled(driver, 0)
     server.call("FLUSHALL")
-    assert int(driver("raise 1 a").split()[1]) > before
-    assert driver(f"pull {last}").startswith("1/a=")
+    assert pulled(driver, place) == ({}, 0)
+    after = int(driver("raise 1 a").split()[1])
+    assert after > before
+    assert pulled(driver, place)[0] == {"1/a": str(after)}
 
 
 def test_a_pull_of_thousands_comes_in_pieces(driver):
     for i in range(1300):
         driver(f"raise 1 t{i}")
-    words = driver("pull 0").split()
-    assert words[-2] == "ok" and int(words[-1]) > 1e12
-    assert len(set(words[:-2])) == 1300
+    assert len(pulled(driver, 0)[0]) == 1300
 
 
 def test_a_lock_has_one_holder_until_its_token_or_its_end_frees_it(driver):

@@ -68,6 +68,19 @@ def test_entries_spread_over_all_masters_and_are_found(cluster, driver):
     assert sum(sizes) == ENTRIES and min(sizes) > ENTRIES // 10, sizes
 
 
+def test_a_hundred_gets_are_one_write_to_each_master(cluster, driver):
+    fill(driver)
+    for node in cluster.masters():
+        node.call("CONFIG", "RESETSTAT")
+    assert driver("gets 1 0 100") == "ok hits 100 errors 0"
+    for node in cluster.masters():
+        gets = node.call("INFO", "commandstats").decode()
+        assert "cmdstat_get:" in gets
+        reads = int(node.call("INFO", "stats").decode().split("total_reads_processed:")[1].split()[0])
+        # Beside it: this test's own questions, and what the cluster's servers say to each other.
+        assert reads < 20, reads
+
+
 def test_a_list_and_a_clear_walk_all_masters(driver):
     fill(driver)
     found, command = [], "list 1 0"

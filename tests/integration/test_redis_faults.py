@@ -4,7 +4,7 @@ import struct
 import threading
 
 import pytest
-from daemon import free_port
+from daemon import ROOT, free_port, poll
 from valkey import Driver, Server, TlsServer
 
 
@@ -21,7 +21,7 @@ def test_tls_with_a_client_certificate_and_an_acl_user(tls):
         assert driver("get 1 1").startswith("hit 1 3000000")
         assert driver("gets 1 1 100") == "ok hits 1 errors 0"
         assert driver("remove 1 1 any") == "ok 1"
-        assert driver("raise 1 a").startswith("ok ")
+        assert driver("raise 1 a").startswith("ok")
         seen = driver("look")
         assert "tls=1 auth=1 user=deja software=valkey" in seen
         assert "not encrypted" not in seen and "no password" not in seen
@@ -113,6 +113,30 @@ def test_a_server_that_hangs_costs_the_read_timeout(tmp_path):
             driver.until("get 1 1", "miss", timeout=10)
     finally:
         server.resume()
+        server.stop()
+
+
+def test_an_idle_connection_the_server_closes_is_no_trouble(tmp_path):
+    server = Server(tmp_path / "s").start()
+    try:
+        with Driver(address=f"127.0.0.1:{server.port}") as driver:
+            assert driver("get 1 1") == "miss"
+            with server.client() as client:
+                client("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+                poll(lambda: b"name=deja" not in client("CLIENT", "LIST"), "the connection to go")
+                assert driver("trouble") == "ok "
+                assert driver("get 1 1") == "miss"
+    finally:
+        server.stop()
+
+
+def test_a_crowd_of_calls_opens_more_connections_and_no_more_than_allowed(tmp_path):
+    server = Server(tmp_path / "s").start()
+    try:
+        with Driver(address=f"127.0.0.1:{server.port}", connections_max=3) as driver:
+            assert driver("gets 1 1 10000") == "ok hits 0 errors 0"
+            assert server.call("CLIENT", "LIST").count(b"name=deja") == 3
+    finally:
         server.stop()
 
 
@@ -251,3 +275,25 @@ def test_the_tier_ends_with_calls_under_way(tmp_path):
         driver.close()
     finally:
         server.stop()
+
+
+def test_the_shipped_configuration_serves_with_no_more_rights_than_it_gives(tmp_path):
+    shipped = (ROOT / "deploy" / "valkey.conf").read_text().splitlines()
+    user = next(line[2:] for line in shipped if line.startswith("# user deja "))
+    options = [line for line in shipped
+               if line and not line.startswith(("#", "bind", "port", "save"))]
+    server = Server(tmp_path / "s", options=[*options, user, "user default off"]).start()
+    try:
+        with Driver(address=f"127.0.0.1:{server.port}", user="deja", password="CHANGE-ME") as driver:
+            for command in ("put 1 1 1 a", "get 1 1", "gets 1 1 3", "probe", "list 1 0", "raise 1 t",
+                            "pull 0", "lock 1 1 me 1000", "unlock 1 1 me", "remove 1 1 any", "clear 1",
+                            "secret a"):
+                answer = driver(command)
+                assert "error" not in answer.replace("errors 0", ""), (command, answer)
+            assert driver("look").endswith(f"auth=1 user=deja software=valkey {version(driver)}")
+    finally:
+        server.stop()
+
+
+def version(driver):
+    return driver("look").split("software=valkey ")[1].split()[0]

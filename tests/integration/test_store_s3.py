@@ -450,6 +450,24 @@ def test_server_that_was_killed_is_an_error_until_it_is_back(tmp_path):
         store.close()
 
 
+def test_tls_is_verified(tmp_path):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", key,
+                    "-out", certificate, "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"],
+                   check=True, capture_output=True)
+    server = S3Server(tmp_path, certificate=(str(certificate), str(key))).start()
+    known, unknown = Store(server.url, ca_file=certificate), Store(server.url)
+    try:
+        known.put(1, 1, 1, size=9 * MB)
+        assert known.version(1, 1) == 1
+        got = unknown.ask("get", 1, 1)
+        assert got["status"] == "denied" and "certificate" in got["fault"].lower()
+    finally:
+        known.close()
+        unknown.close()
+        server.stop()
+
+
 def test_calls_end_when_the_client_of_their_loop_does(opened):
     store = opened()
     store.put(1, 1, 1)

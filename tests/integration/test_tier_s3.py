@@ -62,6 +62,24 @@ def test_another_daemon_finds_the_answer_in_the_bucket(spawn, server, aws, key, 
         assert not client.post("/api/v1/lookup", json={"query": f"cold {word}"}).json()["hit"]
 
 
+def s3_health(daemon):
+    with make_http(daemon) as client:
+        return client.get("/health/detailed").json()["components"]["s3"]
+
+
+def test_health_says_where_the_bucket_is_and_what_is_wrong_with_it(spawn, server, key, word):
+    well = s3_health(spawn(config=config_of(server), env=ENVIRONMENT))
+    assert well["status"] == "healthy" and well["details"]["bucket"] == BUCKET, well
+    assert well["details"]["endpoint"] == server.url and "trouble" not in well["details"]
+    ill = spawn(config=config_of(server, bucket="no-such-bucket"), env=ENVIRONMENT)
+    with make_http(ill, key) as client:
+        assert status_of(ask(client, word)).startswith("MISS"), "a sick tier is a miss"
+        assert status_of(ask(client, word)).startswith("HIT")
+    told = poll(lambda: s3_health(ill)["details"].get("trouble"), "the trouble to be told")
+    assert "create" in told and "correct l3.s3.bucket" in told
+    assert s3_health(ill)["status"] != "healthy"
+
+
 def test_doctor_asks_for_the_bucket(tmp_path, server):
     def doctor(**options):
         sets = [part for name, value in options.items() for part in ("--set", f"l3.s3.{name}={value}")]

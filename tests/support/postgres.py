@@ -24,7 +24,7 @@ def binaries():
 def environment():
     libraries = [DEBIAN / "usr/lib" / f"{os.uname().machine}-linux-gnu", DEBIAN / "usr/lib"]
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "LD_"))}
-    return {**kept, "LD_LIBRARY_PATH": ":".join(map(str, libraries)), "LC_ALL": "C", "TZ": "UTC"}
+    return {**kept, "LD_LIBRARY_PATH": ":".join(map(str, libraries)), "LC_ALL": "C", "TZ": "GMT"}
 
 
 def unprivileged():
@@ -69,8 +69,8 @@ class Postgres:
         if not self.data.exists():
             self.init()
         settings = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "",
-                    "fsync": "off", "max_connections": 60, "shared_buffers": "64MB", "log_timezone": "UTC",
-                    "timezone": "UTC", "maintenance_work_mem": "256MB", "jit": "off", **self.settings}
+                    "fsync": "off", "max_connections": 60, "shared_buffers": "64MB", "log_timezone": "GMT",
+                    "timezone": "GMT", "maintenance_work_mem": "256MB", "jit": "off", **self.settings}
         flags = [part for k, v in settings.items() for part in ("-c", f"{k}={v}")]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -345,7 +345,7 @@ static void look(struct driver *driver)
     dj_buf_append_format(&driver->answer, " tls=%d auth=%d user=%s software=%s", security.is_tls,
                          security.is_authenticated, security.user, security.software);
     for (size_t i = 0; i < security.advice_count; i++)
-        dj_buf_append_format(&driver->answer, " | %s", security.advice[i]);
+        dj_buf_append_format(&driver->answer, " | %s", security.advice[i].fault);
 }
 
 static void secret(struct driver *driver)
@@ -450,6 +450,8 @@ static void set_option(struct dj_redis_options *options, struct dj_redis_address
         options->ttl_ms = amount;
     else if (is_amount && strcmp(text, "tombstone_ms") == 0)
         options->tombstone_ms = (uint32_t)amount;
+    else if (is_amount && strcmp(text, "connections_max") == 0)
+        options->connections_max = (uint32_t)amount;
     else if (is_amount && strcmp(text, "queue_max") == 0)
         options->queue_max = (uint32_t)amount;
     else if (is_amount && strcmp(text, "record_bytes_max") == 0)

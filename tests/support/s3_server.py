@@ -25,7 +25,7 @@ def has_attributes(folder):
 class S3Server:
     """Objects are files under folder/data/<bucket>; one bucket is made, BUCKET."""
 
-    def __init__(self, folder, region="us-east-1", domain=None):
+    def __init__(self, folder, region="us-east-1", domain=None, certificate=None):
         assert VERSITYGW.exists(), f"no S3 server at {VERSITYGW}: ./dev test makes it"
         self.folder = Path(folder)
         self.region = region
@@ -33,6 +33,7 @@ class S3Server:
         self.log = self.folder / "server.log"
         self.port = free_port()
         self.domain = f"{domain}:{self.port}" if domain else None  # of bucket.domain
+        self.certificate = certificate  # (certificate, key): then it speaks TLS
         self.process = None
         (self.data / BUCKET).mkdir(parents=True, exist_ok=True)
         self.where = [str(self.data)]
@@ -42,13 +43,15 @@ class S3Server:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.certificate else ''}://127.0.0.1:{self.port}"
 
     def start(self):
         environment = clean_environment({"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY})
         self.process = subprocess.Popen(
             [str(VERSITYGW), "--port", f"127.0.0.1:{self.port}", "--region", self.region, "--quiet",
-             *(["--virtual-domain", self.domain] if self.domain else []), "posix", *self.where],
+             *(["--virtual-domain", self.domain] if self.domain else []),
+             *(["--cert", self.certificate[0], "--key", self.certificate[1]] if self.certificate else []),
+             "posix", *self.where],
             env=environment, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=self.log.open("ab"),
             stderr=subprocess.STDOUT)
         poll(self._listens, "the S3 server to listen")

@@ -315,7 +315,8 @@ static bool take_option(struct dj_s3_options *options, const char *name, const c
                  {"credentials_file", &options->credentials_file},
                  {"profile", &options->profile},
                  {"encryption", &options->encryption},
-                 {"storage_class", &options->storage_class}};
+                 {"storage_class", &options->storage_class},
+                 {"ca_file", &options->ca_file}};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         if (strcmp(name, texts[i].name) == 0) {
             *texts[i].text = value;

@@ -139,6 +139,23 @@ static void bad_hex_is_refused_and_not_repeated(void **state)
     }
 }
 
+static void one_that_is_kept_is_the_next_ones(void **state)
+{
+    const struct fixture *fixture = *state;
+    struct dj_secret made;
+    struct dj_secret again;
+    const struct dj_secret other = {{1, 2, 3}};
+    struct deja_error error = {""};
+    struct stat info;
+    assert_int_equal(dj_secret_load(NULL, fixture->directory, &made, &error), DEJA_OK);
+    assert_int_equal(dj_secret_keep(fixture->directory, &other, &error), DEJA_OK);
+    assert_int_equal(dj_secret_load(NULL, fixture->directory, &again, &error), DEJA_OK);
+    assert_memory_equal(again.bytes, other.bytes, sizeof other.bytes);
+    assert_int_equal(stat(fixture->path, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0600);
+    assert_int_equal(dj_secret_keep("/nonexistent", &other, &error), DEJA_ERR_IO);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -147,7 +164,7 @@ int main(void)
         TEST(first_start_makes_it_for_its_owner_only), TEST(two_deployments_differ),
         TEST(wrong_length_is_corrupt_and_stays),       TEST(a_link_is_not_followed),
         TEST(a_missing_directory_is_an_error),         TEST(hex_of_the_configuration_wins),
-        TEST(bad_hex_is_refused_and_not_repeated),
+        TEST(bad_hex_is_refused_and_not_repeated),     TEST(one_that_is_kept_is_the_next_ones),
     };
     return RUN_TESTS(tests);
 }

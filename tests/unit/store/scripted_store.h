@@ -41,6 +41,7 @@ struct scripted {
     struct dj_store store;
     pthread_mutex_t mutex;
     _Atomic int mode;
+    _Atomic bool fails_puts;    /* and nothing else */
     _Atomic uint32_t fail_next; /* so many calls fail, then it answers */
     _Atomic uint32_t calls;
     _Atomic uint32_t probes;
@@ -167,6 +168,8 @@ static inline enum deja_status scripted_put(struct dj_store *store, struct dj_lo
     (void)dim;
     if (!answer)
         return status;
+    if (atomic_load(&scripted->fails_puts))
+        answer->status = DEJA_ERR_TIMEOUT;
     answer->kind = SCRIPTED_DONE;
     answer->done = done;
     struct dj_store_key key;

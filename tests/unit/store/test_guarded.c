@@ -15,6 +15,8 @@ struct rig {
     uint32_t caught_up;
     uint32_t opened;
     uint32_t late;
+    uint64_t left_puts;
+    uint64_t left_removes;
 };
 
 static void on_changed(void *ctx, const char *level, enum dj_breaker_state state, const char *text)
@@ -39,6 +41,14 @@ static void on_caught_up(void *ctx, const char *level, uint64_t replayed)
     pthread_mutex_unlock(&rig->mutex);
 }
 
+static void on_left_behind(void *ctx, const char *level, uint64_t puts, uint64_t removes)
+{
+    struct rig *rig = ctx;
+    (void)level;
+    rig->left_puts = puts;
+    rig->left_removes = removes;
+}
+
 static void on_late(void *ctx, struct dj_loop *loop, struct dj_value *value)
 {
     struct rig *rig = ctx;
@@ -58,8 +68,10 @@ static void wait_for(struct rig *rig, const uint32_t *count, uint32_t least)
     pthread_mutex_unlock(&rig->mutex);
 }
 
-static const struct dj_guarded_events events = {
-    .changed = on_changed, .caught_up = on_caught_up, .late = on_late};
+static const struct dj_guarded_events events = {.changed = on_changed,
+                                                .caught_up = on_caught_up,
+                                                .late = on_late,
+                                                .left_behind = on_left_behind};
 
 /* Short times, so that the tests are; nothing is asserted about them. */
 static struct dj_guarded_options quick(void)
@@ -341,6 +353,43 @@ static void clears_and_raises_are_replayed_too(void **state)
     assert_int_equal(scripted_version(rig.inner, key_of(2, 1)), 7);
     assert_int_equal(rig.inner->generation, 2); /* one for each, as if it had been there */
     rig_close(&rig);
+}
+
+static void a_put_that_never_gets_through_does_not_keep_the_tier_unread(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct dj_guarded_options options = quick();
+    uint64_t version;
+    options.sentry.breaker.failures_max = 1000;
+    options.sentry.breaker.ratio = 2;
+    rig_open(&rig, 1, &options);
+    assert_int_equal(put(&rig, 1, 1, 7), DEJA_OK);
+    assert_int_equal(put(&rig, 1, 2, 7), DEJA_OK);
+    atomic_store(&rig.inner->fails_puts, true);
+    assert_int_equal(put(&rig, 1, 1, 8), DEJA_ERR_TIMEOUT);
+    wait_for(&rig, &rig.caught_up, 1);
+    assert_int_equal(get_status(&rig, 0, key_of(1, 1), &version), DEJA_OK);
+    assert_int_equal(version, 0); /* what it was to replace is gone */
+    assert_int_equal(get_status(&rig, 0, key_of(1, 2), &version), DEJA_OK);
+    assert_int_equal(version, 7);
+    assert_int_equal(report_of(&rig).journal.puts_dropped, 1);
+    rig_close(&rig);
+}
+
+static void what_is_missed_at_the_end_is_told(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct dj_guarded_options options = quick();
+    rig_open(&rig, 1, &options);
+    atomic_store(&rig.inner->mode, SCRIPTED_REFUSES);
+    open_breaker(&rig);
+    assert_int_equal(put(&rig, 1, 1, 7), DEJA_ERR_CIRCUIT_OPEN);
+    assert_int_equal(remove_status(&rig, key_of(1, 2)), DEJA_ERR_CIRCUIT_OPEN);
+    rig_close(&rig);
+    assert_int_equal(rig.left_puts, 1);
+    assert_int_equal(rig.left_removes, 1);
 }
 
 static void a_tier_that_is_down_at_the_start_is_found_when_it_comes(void **state)
@@ -650,6 +699,8 @@ int main(void)
         cmocka_unit_test(a_list_that_comes_late_does_not_touch_the_callers_page),
         cmocka_unit_test(one_failed_removal_holds_reads_back_until_it_is_done),
         cmocka_unit_test(clears_and_raises_are_replayed_too),
+        cmocka_unit_test(a_put_that_never_gets_through_does_not_keep_the_tier_unread),
+        cmocka_unit_test(what_is_missed_at_the_end_is_told),
         cmocka_unit_test(a_tier_that_is_down_at_the_start_is_found_when_it_comes),
         cmocka_unit_test(a_full_bulkhead_refuses_and_what_waits_too_long_is_dropped),
         cmocka_unit_test(calls_that_hang_at_shutdown_end_exactly_once),

@@ -30,15 +30,26 @@ static void url_or_schema_that_cannot_be_read_is_refused_without_the_password(vo
     }
 }
 
+static void on_trouble(void *ctx, const struct deja_error *trouble)
+{
+    _Atomic(uint32_t) *count = ctx;
+    assert_true(trouble != NULL && trouble->message[0] != '\0');
+    (*count)++;
+}
+
 static void open_without_a_server_succeeds_and_each_call_fails_promptly(void **state)
 {
+    _Atomic(uint32_t) told = 0;
+    struct dj_postgres_options options = nobody;
     struct loops loops = {.count = 0};
     struct dj_store *store = NULL;
     struct deja_error error = {{0}};
     struct deja_error trouble;
     (void)state;
+    options.told = on_trouble;
+    options.told_ctx = &told;
     loops_create(&loops, 1);
-    assert_int_equal(dj_postgres_open(&nobody, &store, &error), DEJA_OK);
+    assert_int_equal(dj_postgres_open(&options, &store, &error), DEJA_OK);
     loops_start(&loops);
     struct call call = {
         .store = store, .loop = loops.loop[0], .kind = CALL_GET, .key = key_of(1, 1)};
@@ -49,6 +60,7 @@ static void open_without_a_server_succeeds_and_each_call_fails_promptly(void **s
     dj_postgres_trouble(store, &trouble);
     assert_non_null(strstr(trouble.message, "l3.postgres.url"));
     assert_null(strstr(trouble.message, "secret"));
+    assert_int_equal(told, 1); /* however often it is met */
     loops_stop(&loops);
     store->ops->close(store);
     loops_destroy(&loops);

@@ -108,6 +108,26 @@ static void each_call_ends_once_when_its_loop_leaves(void **state)
     }
 }
 
+static void close_ends_what_no_loop_has_left(void **state)
+{
+    (void)state;
+    for (unsigned which = 0; which < 6; which++) {
+        struct fixture fixture;
+        struct dj_store *store = NULL;
+        struct dj_store_page page = {.count = 0};
+        struct count count = {.calls = 0};
+        struct dj_value *value = value_of(1, 1, 1, "body");
+        fixture_open(&fixture);
+        assert_int_equal(dj_s3_open(&fixture.options, &store, NULL), DEJA_OK);
+        assert_int_equal(begin(store, fixture.loop, which, value, &page, &count), DEJA_OK);
+        store->ops->close(store);
+        fixture_close(&fixture);
+        assert_int_equal(count.calls, 1);
+        assert_int_equal(count.status, DEJA_ERR_CANCELLED);
+        dj_value_unref(value);
+    }
+}
+
 static void calls_survive_each_failed_allocation(void **state)
 {
     (void)state;
@@ -257,6 +277,7 @@ int main(void)
         cmocka_unit_test(options_of_all_kinds_are_accepted),
         cmocka_unit_test(nobody_there_is_an_error_and_its_words_are_kept),
         cmocka_unit_test(each_call_ends_once_when_its_loop_leaves),
+        cmocka_unit_test(close_ends_what_no_loop_has_left),
         cmocka_unit_test(calls_survive_each_failed_allocation),
         cmocka_unit_test(open_survives_each_failed_allocation),
     };
