@@ -31,6 +31,11 @@
 
 struct dj_engine;
 
+/* step 1 … step_count, `what` in a few words: before the step. False: stop. */
+typedef bool dj_optimise_step_fn(void *ctx, uint32_t step, uint32_t step_count, const char *what);
+/* A tier makes the indexes anew that it keeps itself. Worker; may take minutes. */
+typedef enum deja_status dj_optimise_tier_fn(void *ctx, void *step_ctx, dj_optimise_step_fn *step);
+
 struct dj_engine_options {
     struct dj_loop *const *loops; /* borrowed */
     uint32_t loop_count;
@@ -39,15 +44,21 @@ struct dj_engine_options {
     bool is_lmdb_foreign;    /* lmdb is another store in its place: no generations are kept */
     struct dj_tier tiers[DJ_TIERS_MAX - 1]; /* below it, top down; their stores are taken */
     uint32_t tier_count;
-    struct dj_pool *pool;         /* borrowed: embedding and index work */
-    struct dj_embedder *embedder; /* taken; NULL: exact only */
-    struct dj_metrics *metrics;   /* borrowed */
-    uint32_t vectors_max;         /* per tenant; 0: 100,000 */
-    uint32_t candidates;          /* 4 */
-    double threshold;             /* responses; 0: the shipped one of the embedder's kind */
-    double api_threshold;         /* cache API default, 0.95 */
-    uint64_t ttl_max_ms;          /* cap of every TTL; 0: 30 days */
-    double ttl_jitter;            /* 0.1 */
+    struct dj_pool *pool;               /* borrowed: embedding and index work */
+    struct dj_embedder *embedder;       /* taken; NULL: exact only */
+    struct dj_metrics *metrics;         /* borrowed */
+    uint32_t vectors_max;               /* per tenant; 0: 100,000 */
+    uint32_t candidates;                /* 4 */
+    double threshold;                   /* responses; 0: the shipped one of the embedder's kind */
+    double api_threshold;               /* cache API default, 0.95 */
+    uint64_t ttl_max_ms;                /* cap of every TTL; 0: 30 days */
+    double ttl_jitter;                  /* 0.1 */
+    dj_optimise_tier_fn *optimise_tier; /* NULL: no tier keeps indexes of its own */
+    void *optimise_ctx;
+    uint32_t tracker_size; /* as in cache/access.h, as is the next */
+    uint32_t tracker_batch;
+    uint64_t
+        evict_check_ms; /* between two looks at the low-water mark; 0: 300,000; UINT64_MAX: never */
 };
 
 enum deja_status dj_engine_create(const struct dj_engine_options *options,

@@ -12,6 +12,7 @@
 #include "cache/generations.h"
 #include "cache/semantic.h"
 #include "cache/tombstones.h"
+#include "cache/upkeep.h"
 
 /* A tier and what became of its calls. */
 struct dj_tier_slot {
@@ -55,6 +56,7 @@ struct dj_engine {
     struct dj_tombstones **tombstones; /* one per loop, loop-bound */
     struct dj_semantic *semantic;
     struct dj_access *access;
+    struct dj_upkeep *upkeep;
     struct dj_job keep_job; /* loop 0's, as is the next */
     bool is_keeping;
     _Atomic uint64_t version; /* last one given */

@@ -322,6 +322,8 @@ static const char *search_failure(const struct lookup *lookup)
 {
     if (lookup->job.status == DEJA_OK)
         return "scope-empty";
+    if (lookup->job.status == DEJA_ERR_CIRCUIT_OPEN)
+        return "embedder-circuit-open";
     return lookup->is_own ? "search-failed" : "embedder-failed";
 }
 

@@ -22,7 +22,9 @@
 #define DAY_MS 86400000.0
 #define GB 1073741824.0
 
-static_assert(sizeof(enum dj_durability) == sizeof(int), "choices are stored as int");
+static_assert(sizeof(enum dj_durability) == sizeof(int) &&
+                  sizeof(enum dj_evict_strategy) == sizeof(int),
+              "choices are stored as int");
 
 /* clang-format off: a table is read by its columns */
 static const struct dj_option table[] = {
@@ -112,6 +114,7 @@ static const struct dj_option table[] = {
 #include "daemon/settings_postgres.def"
 #include "daemon/settings_s3.def"
 #include "daemon/settings_guard.def"
+#include "daemon/settings_upkeep.def"
     {"store.durability", DJ_OPTION_ENUM, "everysec", .choices = "os|everysec|always",
      AT(durability), .help = "When a write is confirmed: written, synced each second, or synced."},
     {"semantic.enabled", DJ_OPTION_BOOL, "true", AT(semantic.is_enabled),
@@ -122,8 +125,10 @@ static const struct dj_option table[] = {
     {"semantic.api_threshold", DJ_OPTION_DOUBLE, "0.95", 0, 1, AT(semantic.api_threshold), RELOADS,
      .old_names = "semantic.similarity_threshold similarity_threshold",
      .help = "Similarity for the cache API where a call names none."},
-    {"semantic.embedder", DJ_OPTION_ENUM, "auto", .choices = "auto|transformer|lexical",
-     AT(semantic.embedder), .help = "auto takes the transformer when its model is there."},
+    {"semantic.embedder", DJ_OPTION_ENUM, "auto", .choices = "auto|transformer|lexical|http",
+     AT(semantic.embedder),
+     .help = "auto takes the transformer when its model is there; http asks "
+             "semantic.http.url."},
     {"semantic.model", DJ_OPTION_TEXT, "all-minilm-l6-v2", AT(semantic.model),
      .help = "Model of the transformer."},
     {"semantic.model_dir", DJ_OPTION_TEXT, "", AT(semantic.model_dir),
@@ -132,6 +137,7 @@ static const struct dj_option table[] = {
      .help = "Nearest neighbours that are judged."},
     {"semantic.max_vectors", DJ_OPTION_INT, "100000", 1, 10000000, AT(semantic.vectors_max),
      .help = "Vectors held in memory."},
+#include "daemon/settings_embedder.def"
     {"ttl.response", DJ_OPTION_DURATION, "24h", 1000, 3650 * DAY_MS, AT(ttl.response_ms), RELOADS,
      .help = "Life of an answer."},
     {"ttl.embedding", DJ_OPTION_DURATION, "24h", 1000, 3650 * DAY_MS, AT(ttl.embedding_ms), RELOADS,
@@ -172,7 +178,6 @@ static const struct dj_option table[] = {
      RELOADS, .help = "Least severe lines that are written."},
     {"log.format", DJ_OPTION_ENUM, "auto", .choices = "auto|json|pretty", AT(log.format),
      .help = "auto is pretty on a terminal and JSON elsewhere."},
-#include "daemon/settings_upkeep.def"
     {"monitoring.slow_operation", DJ_OPTION_DURATION, "100ms", 1, DAY_MS, AT(slow_operation_ms),
      RELOADS, .help = "Operations that take longer are logged and counted."},
     {"monitoring.snapshot", DJ_OPTION_DURATION, "30s", 10, DAY_MS, AT(snapshot_ms), RELOADS,
@@ -184,13 +189,27 @@ static const struct dj_option table[] = {
 /* clang-format on */
 #define TABLE_COUNT (sizeof table / sizeof *table)
 
+/* performance.profile; balanced is the defaults. docs/operations.md shows it as a table. */
+#define PROFILE "performance.profile"
+static const struct dj_preset presets[] = {
+    {"performance.tracker_size", "low-latency", "1000"},
+    {"performance.tracker_batch", "low-latency", "10"},
+    {"performance.tracker_flush", "low-latency", "10ms"},
+    {"performance.get_timeout", "low-latency", "500ms"},
+    {"performance.set_timeout", "low-latency", "1s"},
+    {"performance.tracker_size", "high-throughput", "100000"},
+    {"performance.tracker_batch", "high-throughput", "1000"},
+    {"performance.tracker_flush", "high-throughput", "500ms"},
+    {"performance.get_timeout", "high-throughput", "5s"},
+    {"performance.set_timeout", "high-throughput", "10s"},
+};
+
 /* Named in the documents, part of later versions: refused rather than ignored, since somebody who
  * asks for encryption or a shared tier must not believe to have it. `enabled: false` is fine. */
 #define NOT_YET "not part of this version; remove it or say enabled: false"
 static const struct dj_reserved reserved[] = {
     {"warmup", NOT_YET},
     {"monitoring", NOT_YET},
-    {"eviction", NOT_YET},
     {"compression", NOT_YET},
     {"encryption", NOT_YET},
     {"audit", NOT_YET},
@@ -383,6 +402,29 @@ static enum deja_status find_model_dir(struct checker *checker)
     return take_text(&path, &settings->semantic.model_dir);
 }
 
+static void check_embedder(struct checker *checker)
+{
+    const struct dj_settings *settings = checker->settings;
+    const struct dj_settings_http_embedder *http = &settings->http_embedder;
+    const char *where = place_of(checker->options, "semantic.embedder");
+    if (settings->semantic.embedder != DJ_EMBEDDER_HTTP)
+        return;
+    if (!http->url || !is_url(http->url))
+        dj_diagnostics_error(checker->diagnostics,
+                             http->url ? place_of(checker->options, "semantic.http.url") : where,
+                             "semantic.embedder http needs semantic.http.url as http://HOST or "
+                             "https://HOST without user, query and fragment, not \"%s\"",
+                             http->url ? http->url : "");
+    if (!http->model)
+        dj_diagnostics_error(checker->diagnostics, where,
+                             "semantic.embedder http needs semantic.http.model, the name of the "
+                             "model there");
+    if (http->send_dimensions && !http->dimensions)
+        dj_diagnostics_error(checker->diagnostics,
+                             place_of(checker->options, "semantic.http.send_dimensions"),
+                             "semantic.http.send_dimensions needs semantic.http.dimensions");
+}
+
 static enum deja_status check_s3(struct checker *checker)
 {
     struct dj_settings *settings = checker->settings;
@@ -457,6 +499,7 @@ static enum deja_status work_out(struct checker *checker)
             dj_settings_work_out_redis(checker->options, checker->diagnostics, &settings->redis);
     if (status == DEJA_OK)
         status = check_s3(checker);
+    check_embedder(checker);
     check_secret(checker);
     check_rest(checker);
     return status;
@@ -488,6 +531,9 @@ enum deja_status dj_settings_load(const struct dj_settings_source *source,
         goto done;
     struct dj_options_input input = {.table = table,
                                      .count = TABLE_COUNT,
+                                     .profile = PROFILE,
+                                     .presets = presets,
+                                     .preset_count = sizeof presets / sizeof *presets,
                                      .reserved = reserved,
                                      .reserved_count = sizeof reserved / sizeof *reserved,
                                      .reserved_env = reserved_env,

@@ -19,7 +19,12 @@
 #include "store/lmdb.h" /* dj_durability */
 
 /* In the order of the option's choices. */
-enum dj_embedder_choice { DJ_EMBEDDER_AUTO, DJ_EMBEDDER_TRANSFORMER, DJ_EMBEDDER_LEXICAL };
+enum dj_embedder_choice {
+    DJ_EMBEDDER_AUTO,
+    DJ_EMBEDDER_TRANSFORMER,
+    DJ_EMBEDDER_LEXICAL,
+    DJ_EMBEDDER_HTTP
+};
 enum dj_usage_on_hit { DJ_USAGE_ORIGINAL, DJ_USAGE_ZERO };
 enum dj_similarity_scale { DJ_SCALE_NORMALIZED, DJ_SCALE_COSINE };
 enum dj_id_on_hit { DJ_HIT_ID_ORIGINAL, DJ_HIT_ID_NEW };
@@ -96,6 +101,9 @@ struct dj_settings {
         uint32_t candidates;
         uint32_t vectors_max;
     } semantic;
+    struct dj_settings_http_embedder http_embedder; /* semantic.http */
+    struct dj_settings_performance performance;
+    struct dj_settings_eviction eviction;
     struct {
         uint64_t response_ms;
         uint64_t embedding_ms;

@@ -12,9 +12,9 @@
 #include "proxy/identity.h"
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
+#include "proxy/wire_vector.h"
 
 #define ITEMS_MAX 2048u
-#define DIM_MAX 16384u
 
 /* One input. */
 struct item {
@@ -171,25 +171,6 @@ static void answer_items(struct ride *ride, const struct dj_flight_end *end)
 
 /* ---- making entries (worker) ---- */
 
-static enum deja_status take_vector(struct dj_call *call, const struct dj_json *embedding)
-{
-    if (dj_json_is(embedding, DJ_JSON_STRING)) {
-        size_t before = call->made.len;
-        enum deja_status status = dj_base64_decode(dj_json_string(embedding), &call->made);
-        return status == DEJA_OK && (call->made.len - before) % sizeof(float) ? DEJA_ERR_INVALID
-                                                                              : status;
-    }
-    if (!dj_json_is(embedding, DJ_JSON_ARRAY) || dj_json_count(embedding) > DIM_MAX)
-        return DEJA_ERR_INVALID;
-    for (struct dj_json_walk walk = dj_json_walk(embedding); dj_json_walk_next(&walk);) {
-        if (!dj_json_is(walk.value, DJ_JSON_NUMBER))
-            return DEJA_ERR_INVALID;
-        float number = (float)dj_json_double(walk.value, 0);
-        dj_buf_append(&call->made, &number, sizeof number);
-    }
-    return call->made.status;
-}
-
 static enum deja_status take_vectors(struct dj_call *call, const struct dj_json *root)
 {
     struct wanted *wanted = call->extra;
@@ -203,8 +184,7 @@ static enum deja_status take_vectors(struct dj_call *call, const struct dj_json 
         if (index < 0 || (size_t)index >= wanted->count || wanted->offsets[index] != SIZE_MAX)
             return DEJA_ERR_INVALID;
         size_t offset = call->made.len;
-        enum deja_status status = take_vector(call, dj_json_get(walk.value, "embedding"));
-        if (status != DEJA_OK || call->made.len == offset)
+        if (dj_wire_vector_read(dj_json_get(walk.value, "embedding"), &call->made) != DEJA_OK)
             return DEJA_ERR_INVALID;
         wanted->offsets[index] = offset;
         wanted->vectors[index].len = call->made.len - offset;
