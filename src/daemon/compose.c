@@ -3,7 +3,6 @@
  * Which embedder, which tiers: here and in lib/open.c; how they are put together: lib/assemble.c.
  */
 #include <stdio.h>
-#include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -37,16 +36,6 @@ static int exit_code(enum deja_status status)
     return status == DEJA_ERR_BUSY     ? EXIT_BUSY
            : status == DEJA_ERR_CONFIG ? EXIT_BAD_CONFIG
                                        : EXIT_UNABLE;
-}
-
-/* Every client is an open file, and shells allow few: as many as the system lets us have. */
-static void raise_file_limit(void)
-{
-    struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == files.rlim_max)
-        return;
-    files.rlim_cur = files.rlim_max;
-    (void)setrlimit(RLIMIT_NOFILE, &files); /* where it fails there are only fewer clients */
 }
 
 static enum deja_status make_observers(struct dj_daemon *daemon)
@@ -455,7 +444,7 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
                    struct deja_error *error)
 {
     daemon->settings = settings;
-    raise_file_limit();
+    dj_stream_raise_file_limit();
     dj_simd_init();
     enum deja_status status = dj_data_dir_make(settings->data_dir, error);
     if (status == DEJA_OK)

@@ -151,8 +151,8 @@ struct dj_store_ops {
                                const struct dj_store_search *search, void *ctx,
                                dj_store_searched_fn *searched);
     /* Optional, both or none: the authority for generations where programs share the store. raise
-     * adds one and tells what it is now; pull gives every counter raised after `since` (0: all)
-     * to `each`, then `pulled`. */
+     * makes it larger and tells what it is now; pull gives every counter raised after `since` (0:
+     * all) to `each`, then `pulled`. */
     enum deja_status (*raise)(struct dj_store *store, struct dj_loop *loop,
                               const uint8_t tenant[DJ_ID_BYTES], struct deja_slice tag, void *ctx,
                               dj_store_raised_fn *raised);
