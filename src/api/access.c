@@ -8,6 +8,10 @@
 
 #define TOP_DEFAULT 10u
 
+enum { ORDER_HITS, ORDER_IDLE, ORDER_SCORE };
+static const char *const orders[] = {
+    [ORDER_HITS] = "hits", [ORDER_IDLE] = "idle", [ORDER_SCORE] = "score"};
+
 /* ---- top ---- */
 
 struct top_item {
@@ -87,16 +91,38 @@ static void on_top(void *ctx, enum deja_status status, const struct dj_top_entry
         answer_top(top);
 }
 
+/* *out_index: into orders. */
+static void read_order(struct dj_request *request, size_t *out_index)
+{
+    struct deja_slice text = {0};
+    if (!dj_query_url_member(request, "order", &text) || !text.data)
+        return;
+    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
+        if (!deja_slice_is_equal(text, deja_slice_text(orders[i])))
+            continue;
+        *out_index = i;
+        return;
+    }
+    dj_request_complain(request, "invalid_request", "order", "value",
+                        "must be hits, idle or score");
+}
+
 void dj_top(struct dj_request *request)
 {
     struct deja_slice text = {0};
     uint64_t k = TOP_DEFAULT;
+    size_t order = ORDER_HITS;
+    read_order(request, &order);
     if (dj_query_url_member(request, "k", &text) && text.data &&
         (dj_num_parse_u64(text, &k) != DEJA_OK || k < 1 || k > DJ_TOP_MAX))
         dj_request_complain(request, "invalid_request", "k", "range",
                             dj_request_text(request, "must be from 1 to %u", DJ_TOP_MAX));
     if (dj_request_has_complaints(request))
         return;
+    if (order != ORDER_HITS) {
+        dj_idle(request, order == ORDER_SCORE, (uint32_t)k);
+        return;
+    }
     struct top *top = dj_arena_alloc(request->arena, sizeof *top);
     struct top_item *items = dj_arena_alloc(request->arena, (size_t)k * sizeof *items);
     enum deja_status status = DEJA_ERR_NOMEM;

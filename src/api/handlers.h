@@ -21,6 +21,12 @@ void dj_top(struct dj_request *request);      /* GET /api/v1/top */
 void dj_feedback(struct dj_request *request); /* POST /api/v1/feedback */
 /* tail.c */
 void dj_tail(struct dj_request *request); /* GET /api/v1/tail */
+/* upkeep.c */
+void dj_evict(struct dj_request *request);      /* POST /api/v1/evict */
+void dj_index_get(struct dj_request *request);  /* GET /api/v1/index */
+void dj_index_post(struct dj_request *request); /* POST /api/v1/index */
+/* GET /api/v1/top with an order of its own; k checked. */
+void dj_idle(struct dj_request *request, bool is_by_score, uint32_t k);
 /* explain.c */
 void dj_explain(struct dj_request *request); /* GET and POST /api/v1/explain */
 /* stats.c */

@@ -46,6 +46,9 @@ static const struct route routes[] = {
     {"POST", "/api/v1/explain", ACCESS_TENANT, true, dj_explain},
     {"GET", "/api/v1/stats", ACCESS_TENANT, false, dj_stats},
     {"GET", "/api/v1/top", ACCESS_TENANT, false, dj_top},
+    {"POST", "/api/v1/evict", ACCESS_TENANT, true, dj_evict},
+    {"GET", "/api/v1/index", ACCESS_TENANT, false, dj_index_get},
+    {"POST", "/api/v1/index", ACCESS_TENANT, true, dj_index_post},
     {"GET", "/api/v1/tail", ACCESS_TENANT, false, dj_tail},
     {"POST", "/api/v1/feedback", ACCESS_TENANT, true, dj_feedback},
     {"POST", "/v1/caches/*/entries", ACCESS_TENANT, true, dj_langcache_set},
@@ -278,7 +281,7 @@ static enum dj_local_verdict guard(const struct dj_api *api, const struct dj_htt
     return dj_local_check(&config, &asked);
 }
 
-static bool is_token(const struct dj_api *api, const struct dj_http_request *http)
+bool dj_api_is_admin(const struct dj_api *api, const struct dj_http_request *http)
 {
     struct deja_slice sent = dj_http_find_header(http, "x-deja-token");
     struct deja_slice wanted = deja_slice_text(api->admin_token);
@@ -295,12 +298,13 @@ static bool has_access(struct dj_api *api, const struct route *route,
     const struct dj_http_request *http = dj_http_exchange_request(exchange);
     const struct dj_http_header challenge = {deja_slice_text("WWW-Authenticate"),
                                              deja_slice_text("Bearer")};
-    if (route->access == ACCESS_OPERATOR && !http->is_loopback_peer && !is_token(api, http)) {
+    if (route->access == ACCESS_OPERATOR && !http->is_loopback_peer &&
+        !dj_api_is_admin(api, http)) {
         /* As if it were not there: a public listener tells nothing about its operations. */
         refuse(exchange, id, 404, "not_found", NULL, NULL);
         return false;
     }
-    if (route->access == ACCESS_ADMIN && !is_token(api, http)) {
+    if (route->access == ACCESS_ADMIN && !dj_api_is_admin(api, http)) {
         refuse(exchange, id, 401, "unauthorized", "the admin token printed at start is wanted",
                &challenge);
         return false;

@@ -53,6 +53,9 @@ struct dj_api_route {
 };
 bool dj_api_route(size_t index, struct dj_api_route *out_route); /* false: there are no more */
 
+/* Does it carry the admin token? */
+bool dj_api_is_admin(const struct dj_api *api, const struct dj_http_request *http);
+
 /* dj_http_handler_fn and dj_http_error_fn over a struct dj_api. */
 void dj_api_handle(void *api, struct dj_http_exchange *exchange);
 void dj_api_handle_error(void *api, int status, const char *detail, struct deja_slice path,

@@ -30,38 +30,32 @@ static void write_requests(struct dj_json_writer *w, const struct dj_telemetry_t
     dj_json_end_object(w);
 }
 
-/* asked: look-ups that came as far as this level; hits: those it answered. */
-static void write_level(struct dj_json_writer *w, const char *name,
-                        const struct dj_store_stats *stats, uint64_t asked, uint64_t hits)
+static void write_level(struct dj_json_writer *w, const struct dj_level_figures *level)
 {
-    dj_json_key(w, name);
+    dj_json_key(w, level->level);
     dj_json_begin_object(w);
-    dj_json_member_u64(w, "entries", stats->entries);
-    dj_json_member_u64(w, "bytes", stats->bytes);
-    dj_json_member_u64(w, "bytes_max", stats->bytes_max);
-    dj_json_member_u64(w, "evictions", stats->evictions);
-    dj_json_member_u64(w, "expired", stats->expired);
-    dj_json_member_u64(w, "hits", hits);
-    dj_json_member_u64(w, "misses", asked > hits ? asked - hits : 0);
-    dj_json_member_double(w, "hit_rate", asked ? (double)hits / (double)asked : 0);
+    dj_json_member_u64(w, "entries", level->entries);
+    dj_json_member_u64(w, "bytes", level->bytes);
+    dj_json_member_u64(w, "bytes_max", level->bytes_max);
+    dj_json_member_u64(w, "evictions", level->evictions);
+    dj_json_member_u64(w, "expired", level->expired);
+    dj_json_member_u64(w, "hits", level->hits);
+    dj_json_member_u64(w, "misses", level->misses);
+    dj_json_member_double(w, "hit_rate", level->hit_rate);
+    dj_json_member_double(w, "latency_ms", level->latency_s * 1e3);
     dj_json_end_object(w);
 }
 
-static void write_levels(struct dj_json_writer *w, const struct dj_telemetry_totals *totals,
-                         const struct dj_engine_stats *stats)
+static void write_levels(struct dj_json_writer *w, struct dj_request *request)
 {
-    uint64_t asked = totals->results[DJ_RESULT_HIT_EXACT] +
-                     totals->results[DJ_RESULT_HIT_SEMANTIC] + totals->results[DJ_RESULT_MISS];
-    uint64_t hits = totals->level_hits[DJ_LEVEL_MEMORY];
+    struct dj_proxy_context *context = request->api->proxy;
+    struct dj_level_figures levels[DJ_TELEMETRY_LEVELS];
+    uint32_t count =
+        dj_telemetry_levels(context->telemetry, context->engine, request->tenant, levels);
     dj_json_key(w, "levels");
     dj_json_begin_object(w);
-    write_level(w, "memory", &stats->memory, asked, hits);
-    for (uint32_t i = 0; i < stats->tier_count; i++) {
-        const struct dj_tier_stats *tier = &stats->tiers[i];
-        asked = asked > hits ? asked - hits : 0;
-        hits = totals->level_hits[tier->place];
-        write_level(w, tier->level, &tier->store, asked, hits);
-    }
+    for (uint32_t i = 0; i < count; i++)
+        write_level(w, &levels[i]);
     dj_json_end_object(w);
 }
 
@@ -111,7 +105,7 @@ void dj_stats(struct dj_request *request)
     dj_json_key(&w, "tenant");
     dj_json_put_text(&w, tenant);
     write_requests(&w, &totals);
-    write_levels(&w, &totals, &stats);
+    write_levels(&w, request);
     write_feedback(&w, &stats);
     dj_json_member_u64(&w, "vectors", stats.vectors);
     dj_json_member_u64(&w, "vector_bytes", stats.vector_bytes);

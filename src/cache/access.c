@@ -12,6 +12,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/list.h"
@@ -20,8 +21,10 @@
 #define SHARDS 64u
 #define ROWS_MAX_DEFAULT 262144u
 #define TENANTS_MAX 20000u
-#define BATCH 1000u     /* notes that make a worker look; so many share its wake-up */
-#define PIECE_MAX 1024u /* notes taken in one go by a loop; rows handed over in one */
+#define BATCH_DEFAULT 100u
+#define SIZE_PER_CORE 10000u
+#define RING_MIN 128u
+#define PIECE_MAX 1024u /* rows handed over in one go: the table's bound */
 
 struct note {
     struct dj_store_key key;
@@ -32,7 +35,7 @@ struct ring {
     pthread_mutex_t lock; /* the reader's */
     _Atomic(uint64_t) head;
     _Atomic(uint64_t) tail;
-    struct note *notes; /* DJ_ACCESS_RING */
+    struct note *notes; /* ring_mask + 1 */
     struct dj_job job;
     atomic_bool is_posted;
     struct dj_access *access;
@@ -61,7 +64,9 @@ struct tenant {
 
 struct dj_access {
     struct dj_access_options options;
-    struct ring *rings; /* loop_count */
+    uint64_t ring_mask;  /* notes of a ring, a power of two, less one */
+    uint64_t eager_mask; /* so many in a ring, less one, make a worker look before its time */
+    struct ring *rings;  /* loop_count */
     struct shard shards[SHARDS];
     pthread_mutex_t tenants_lock; /* a leaf */
     struct dj_map *tenants;       /* id -> struct tenant, owned */
@@ -92,9 +97,30 @@ static uint64_t hash_tenant(void *ctx, struct deja_slice key)
 static enum deja_status open_ring(struct dj_access *access, struct ring *ring)
 {
     ring->access = access;
-    ring->notes = dj_alloc_zeroed(DJ_ACCESS_RING, sizeof *ring->notes);
+    ring->notes = dj_alloc_zeroed(access->ring_mask + 1, sizeof *ring->notes);
     pthread_mutex_init(&ring->lock, NULL);
     return ring->notes ? DEJA_OK : DEJA_ERR_NOMEM;
+}
+
+static void size_rings(struct dj_access *access)
+{
+    struct dj_access_options *options = &access->options;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    uint64_t size =
+        options->size ? options->size : SIZE_PER_CORE * (uint64_t)(cores > 0 ? cores : 1);
+    uint64_t cap = RING_MIN;
+    if (size < DJ_ACCESS_SIZE_MIN)
+        size = DJ_ACCESS_SIZE_MIN;
+    if (size > DJ_ACCESS_SIZE_MAX)
+        size = DJ_ACCESS_SIZE_MAX;
+    while (cap * options->loop_count < size)
+        cap *= 2;
+    access->ring_mask = cap - 1;
+    access->eager_mask = cap / 8 - 1;
+    if (!options->batch)
+        options->batch = BATCH_DEFAULT;
+    if (options->batch > DJ_ACCESS_BATCH_MAX)
+        options->batch = DJ_ACCESS_BATCH_MAX;
 }
 
 enum deja_status dj_access_create(const struct dj_access_options *options,
@@ -106,6 +132,7 @@ enum deja_status dj_access_create(const struct dj_access_options *options,
     access->options = *options;
     if (!access->options.rows_max)
         access->options.rows_max = ROWS_MAX_DEFAULT;
+    size_rings(access);
     pthread_mutex_init(&access->tenants_lock, NULL);
     for (size_t i = 0; i < SHARDS; i++) {
         pthread_mutex_init(&access->shards[i].lock, NULL);
@@ -266,7 +293,7 @@ static void take_notes(struct ring *ring, uint64_t count_max)
     if (tail - head > count_max)
         tail = head + count_max;
     for (; head < tail; head++) {
-        const struct note *note = &ring->notes[head % DJ_ACCESS_RING];
+        const struct note *note = &ring->notes[head & access->ring_mask];
         /* Notes of one tenant in a row are one addition to its sum. */
         if (last && memcmp(last->key.tenant, note->key.tenant, DJ_ID_BYTES) != 0) {
             add_sums(access, last->key.tenant, &sums, last->at_ms, true);
@@ -283,11 +310,14 @@ static void take_notes(struct ring *ring, uint64_t count_max)
 
 static void drain(struct ring *ring)
 {
-    if (atomic_load(&ring->head) == atomic_load(&ring->tail))
-        return;
-    pthread_mutex_lock(&ring->lock);
-    take_notes(ring, DJ_ACCESS_RING);
-    pthread_mutex_unlock(&ring->lock);
+    const struct dj_access *access = ring->access;
+    uint64_t end = atomic_load(&ring->tail);
+    /* Up to what was there: a loop that notes faster than this reads must not hold it for ever. */
+    while ((int64_t)(end - atomic_load(&ring->head)) > 0) {
+        pthread_mutex_lock(&ring->lock);
+        take_notes(ring, access->options.batch);
+        pthread_mutex_unlock(&ring->lock);
+    }
 }
 
 static void drain_all(struct dj_access *access)
@@ -303,24 +333,37 @@ static void run_drain(void *ctx)
     drain(ring);
 }
 
+static void post_drain(struct ring *ring)
+{
+    if (atomic_exchange(&ring->is_posted, true))
+        return;
+    /* The job is free again once is_posted is false: a pool is done with it before it works. */
+    ring->job = (struct dj_job){.work = run_drain, .ctx = ring};
+    if (dj_pool_submit(ring->access->options.pool, &ring->job) != DEJA_OK)
+        atomic_store(&ring->is_posted, false); /* the next flush */
+}
+
 void dj_access_note(struct dj_access *access, uint32_t loop_index, const struct dj_store_key *key,
                     int64_t now_ms)
 {
     struct ring *ring = &access->rings[loop_index];
     uint64_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
-    if (tail - atomic_load_explicit(&ring->head, memory_order_acquire) == DJ_ACCESS_RING) {
+    if (tail - atomic_load_explicit(&ring->head, memory_order_acquire) > access->ring_mask) {
         pthread_mutex_lock(&ring->lock); /* a worker that is late; else nothing would be lossless */
-        take_notes(ring, PIECE_MAX);
+        take_notes(ring, access->options.batch);
         pthread_mutex_unlock(&ring->lock);
     }
-    ring->notes[tail % DJ_ACCESS_RING] = (struct note){.key = *key, .at_ms = now_ms};
+    ring->notes[tail & access->ring_mask] = (struct note){.key = *key, .at_ms = now_ms};
     atomic_store_explicit(&ring->tail, tail + 1, memory_order_release);
-    if ((tail + 1) % BATCH != 0 || atomic_exchange(&ring->is_posted, true))
-        return;
-    /* The job is free again once is_posted is false: a pool is done with it before it works. */
-    ring->job = (struct dj_job){.work = run_drain, .ctx = ring};
-    if (dj_pool_submit(access->options.pool, &ring->job) != DEJA_OK)
-        atomic_store(&ring->is_posted, false); /* the next batch */
+    if (((tail + 1) & access->eager_mask) == 0)
+        post_drain(ring);
+}
+
+void dj_access_flush(struct dj_access *access)
+{
+    for (uint32_t i = 0; i < access->options.loop_count; i++)
+        if (atomic_load(&access->rings[i].head) != atomic_load(&access->rings[i].tail))
+            post_drain(&access->rings[i]);
 }
 
 /* ---- asking ---- */
@@ -440,13 +483,14 @@ void dj_access_sums(struct dj_access *access, const uint8_t *tenant,
 
 /* ---- keeping ---- */
 
-static uint32_t take_changed(struct dj_access *access, struct dj_store_access *rows)
+static uint32_t take_changed(struct dj_access *access, uint32_t count_max,
+                             struct dj_store_access *rows)
 {
     uint32_t count = 0;
-    for (size_t i = 0; i < SHARDS && count < PIECE_MAX; i++) {
+    for (size_t i = 0; i < SHARDS && count < count_max; i++) {
         struct shard *shard = &access->shards[i];
         pthread_mutex_lock(&shard->lock);
-        while (count < PIECE_MAX && !dj_list_is_empty(&shard->changed)) {
+        while (count < count_max && !dj_list_is_empty(&shard->changed)) {
             struct row *row = DJ_CONTAINER(shard->changed.next, struct row, changed);
             dj_list_remove(&row->changed);
             rows[count++] = (struct dj_store_access){
@@ -457,14 +501,15 @@ static uint32_t take_changed(struct dj_access *access, struct dj_store_access *r
     return count;
 }
 
-static uint32_t take_changed_tenants(struct dj_access *access, struct dj_store_access *rows)
+static uint32_t take_changed_tenants(struct dj_access *access, uint32_t count_max,
+                                     struct dj_store_access *rows)
 {
     uint32_t count = 0;
     size_t cursor = 0;
     struct deja_slice key;
     void *value = NULL;
     pthread_mutex_lock(&access->tenants_lock);
-    while (count < PIECE_MAX && dj_map_next(access->tenants, &cursor, &key, &value)) {
+    while (count < count_max && dj_map_next(access->tenants, &cursor, &key, &value)) {
         struct tenant *tenant = value;
         if (!tenant->is_changed)
             continue;
@@ -480,27 +525,75 @@ static uint32_t take_changed_tenants(struct dj_access *access, struct dj_store_a
     return count;
 }
 
+/* They differ from what a tier has, still. */
+static void put_back(struct dj_access *access, const struct dj_store_access *rows, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct shard *shard = shard_of(access, &rows[i].key);
+        pthread_mutex_lock(&shard->lock);
+        struct row *row = dj_map_find(shard->rows, slice_of(&rows[i].key));
+        if (row && dj_list_is_empty(&row->changed))
+            dj_list_push_back(&shard->changed, &row->changed);
+        pthread_mutex_unlock(&shard->lock);
+    }
+}
+
+static void put_back_tenants(struct dj_access *access, const struct dj_store_access *rows,
+                             uint32_t count)
+{
+    pthread_mutex_lock(&access->tenants_lock);
+    for (uint32_t i = 0; i < count; i++) {
+        struct tenant *tenant =
+            dj_map_find(access->tenants, deja_slice(rows[i].key.tenant, DJ_ID_BYTES));
+        if (tenant)
+            tenant->is_changed = true;
+    }
+    pthread_mutex_unlock(&access->tenants_lock);
+}
+
+/* False: one of those that keep them has no room now. */
+static bool hand_over(struct dj_access *access, const struct dj_store_access *rows, uint32_t count)
+{
+    bool is_taken = true;
+    for (uint32_t i = 0; i < access->options.store_count; i++) {
+        struct dj_store *store = access->options.stores[i];
+        if (store->ops->keep_access && store->ops->keep_access(store, rows, count) != DEJA_OK)
+            is_taken = false;
+    }
+    return is_taken;
+}
+
+static bool has_keeper(const struct dj_access *access)
+{
+    for (uint32_t i = 0; i < access->options.store_count; i++)
+        if (access->options.stores[i]->ops->keep_access)
+            return true;
+    return false;
+}
+
 void dj_access_keep(struct dj_access *access)
 {
-    struct dj_store *lmdb = access->options.lmdb;
-    struct dj_store_access *rows =
-        lmdb && lmdb->ops->keep_access ? dj_alloc(PIECE_MAX * sizeof *rows) : NULL;
+    uint32_t piece = access->options.batch < PIECE_MAX ? access->options.batch : PIECE_MAX;
+    struct dj_store_access *rows = has_keeper(access) ? dj_alloc(piece * sizeof *rows) : NULL;
     if (!rows)
         return;
     drain_all(access);
-    uint32_t pieces_max = (access->options.rows_max + TENANTS_MAX) / PIECE_MAX + 2;
+    uint32_t pieces_max = (access->options.rows_max + TENANTS_MAX) / piece + 2;
     bool is_tenants = false;
-    for (uint32_t i = 0; i < pieces_max; i++) {
-        uint32_t count = 0;
-        if (!is_tenants)
-            count = take_changed(access, rows);
+    bool is_taken = true;
+    for (uint32_t i = 0; i < pieces_max && is_taken; i++) {
+        uint32_t count = is_tenants ? 0 : take_changed(access, piece, rows);
         if (count == 0) {
             is_tenants = true;
-            count = take_changed_tenants(access, rows);
+            count = take_changed_tenants(access, piece, rows);
         }
-        /* A full queue: they are told again when they change again. */
-        if (count == 0 || lmdb->ops->keep_access(lmdb, rows, count) != DEJA_OK)
+        if (count == 0)
             break;
+        is_taken = hand_over(access, rows, count);
+        if (!is_taken && is_tenants)
+            put_back_tenants(access, rows, count);
+        else if (!is_taken)
+            put_back(access, rows, count);
     }
     dj_free(rows);
 }
@@ -521,8 +614,13 @@ static bool on_row(void *ctx, const struct dj_store_access *row)
 
 void dj_access_load(struct dj_access *access)
 {
-    struct dj_store *lmdb = access->options.lmdb;
-    if (lmdb && lmdb->ops->scan_access && lmdb->ops->scan_access(lmdb, access, on_row) != DEJA_OK) {
-        /* Counts begin anew: no reason not to serve. */
+    for (uint32_t i = 0; i < access->options.store_count; i++) {
+        struct dj_store *store = access->options.stores[i];
+        if (!store->ops->scan_access)
+            continue;
+        if (store->ops->scan_access(store, access, on_row) != DEJA_OK) {
+            /* Counts begin anew: no reason not to serve. */
+        }
+        return; /* others keep the same */
     }
 }

@@ -1,13 +1,13 @@
 /* cache/access.h - how often and when an entry was served, without making anybody wait.
  *
- *   note ── ring of its loop ──(1,000 are there: a worker; or whoever asks)──> rows ──> embedded
- * tier
+ *   note ── ring of its loop ──(a worker: each flush interval, or when an eighth of it is full;
+ *                                or whoever asks)──> rows ──> tiers that keep them
  *
  * A ring has one writer, its loop, and one reader at a time. Whoever asks for figures empties the
- * rings first, so they are exact, and nothing has to wake up for their sake. Nothing is lost: a
- * loop whose ring is full empties a piece of it itself.
- * Bounds: DJ_ACCESS_RING notes a loop; rows_max rows, of which those longest not served go first;
- * 20,000 tenants. Threads: note on its loop; the rest any, but keep and load: worker.
+ * rings first, so they are exact. Nothing is lost: a loop whose ring is full empties a piece of it
+ * itself, and what a tier could not take is handed to it again. A ring's lock is held for one
+ * piece. Bounds: `size` notes over all loops; rows_max rows, of which those longest not served go
+ * first; 20,000 tenants. Threads: note on its loop; the rest any, but keep and load: worker.
  */
 #ifndef DJ_CACHE_ACCESS_H
 #define DJ_CACHE_ACCESS_H
@@ -18,15 +18,24 @@
 #include "loop/pool.h"
 #include "store/store.h"
 
-#define DJ_ACCESS_RING 10000u
+#define DJ_ACCESS_SIZE_MIN 100u
+#define DJ_ACCESS_SIZE_MAX 1000000u
+#define DJ_ACCESS_BATCH_MAX 10000u
+
+#define DJ_ACCESS_STORES_MAX 8u
 
 struct dj_access;
 
 struct dj_access_options {
     uint32_t loop_count;
-    uint32_t rows_max;     /* 0: 262,144 */
-    struct dj_pool *pool;  /* borrowed */
-    struct dj_store *lmdb; /* borrowed; NULL, or one that keeps none: nothing is kept */
+    uint32_t size;        /* notes that may wait; each loop's part is rounded up to a power of two;
+                           * 0: 10,000 a core */
+    uint32_t batch;       /* notes or rows of one piece; 0: 100 */
+    uint32_t rows_max;    /* 0: 262,144 */
+    struct dj_pool *pool; /* borrowed */
+    /* Borrowed; those that keep none are passed over. What was kept is read from the first. */
+    struct dj_store *stores[DJ_ACCESS_STORES_MAX];
+    uint32_t store_count;
 };
 
 enum deja_status dj_access_create(const struct dj_access_options *options,
@@ -53,8 +62,10 @@ void dj_access_verdict(struct dj_access *access, const uint8_t tenant[DJ_ID_BYTE
 void dj_access_sums(struct dj_access *access, const uint8_t *tenant,
                     struct dj_access_sums *out_sums);
 
-/* Hands what changed to the embedded tier, in pieces of 1,024; each row once, however fast it
- * changes meanwhile. */
+/* A worker takes what waits; nothing waits: nothing happens. Any thread. */
+void dj_access_flush(struct dj_access *access);
+/* Hands what changed to the tiers, in pieces; each row once, however fast it changes meanwhile.
+ * What a tier refuses (its queue is full) goes to it with the next call. */
 void dj_access_keep(struct dj_access *access);
 /* Adds what was kept; best effort. */
 void dj_access_load(struct dj_access *access);

@@ -76,10 +76,19 @@ enum deja_status dj_engine_create(const struct dj_engine_options *options,
     if (status == DEJA_OK)
         status = dj_semantic_create(options->pool, options->embedder, engine->options.vectors_max,
                                     &engine->semantic);
-    const struct dj_access_options access = {
-        .loop_count = options->loop_count, .pool = options->pool, .lmdb = options->lmdb};
+    struct dj_access_options access = {.loop_count = options->loop_count,
+                                       .pool = options->pool,
+                                       .size = options->tracker_size,
+                                       .batch = options->tracker_batch};
+    if (options->lmdb)
+        access.stores[access.store_count++] = options->lmdb;
+    for (uint32_t i = 0; i < options->tier_count; i++)
+        if (!options->tiers[i].is_read_only)
+            access.stores[access.store_count++] = options->tiers[i].store;
     if (status == DEJA_OK)
         status = dj_access_create(&access, &engine->access);
+    if (status == DEJA_OK)
+        status = dj_upkeep_create(engine, &engine->upkeep);
     if (status != DEJA_OK) {
         /* On failure stores and embedder stay the caller's. */
         engine->options.memory = NULL;
@@ -104,6 +113,7 @@ void dj_engine_destroy(struct dj_engine *engine)
     for (uint32_t i = 0; i < engine->tier_count; i++)
         engine->tiers[i].tier.store->ops->close(engine->tiers[i].tier.store);
     dj_access_destroy(engine->access);
+    dj_upkeep_destroy(engine->upkeep);
     dj_semantic_destroy(engine->semantic);
     dj_embedder_destroy(engine->options.embedder);
     for (uint32_t i = 0; engine->tombstones && i < engine->options.loop_count; i++)
@@ -350,7 +360,7 @@ int64_t dj_engine_expiry(const struct dj_engine *engine, struct dj_loop *loop, u
 
 void dj_engine_sweep(struct dj_engine *engine, struct dj_loop *loop)
 {
-    dj_memory_sweep(engine->options.memory, dj_loop_index(loop), dj_loop_now_ms(loop));
+    dj_upkeep_tend(engine->upkeep, loop);
     dj_engine_keep_access(engine, loop);
 }
 

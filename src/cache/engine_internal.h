@@ -12,6 +12,7 @@
 #include "cache/generations.h"
 #include "cache/semantic.h"
 #include "cache/tombstones.h"
+#include "cache/upkeep.h"
 
 /* A tier and what became of its calls. */
 struct dj_tier_slot {
@@ -55,6 +56,7 @@ struct dj_engine {
     struct dj_tombstones **tombstones; /* one per loop, loop-bound */
     struct dj_semantic *semantic;
     struct dj_access *access;
+    struct dj_upkeep *upkeep;
     struct dj_job keep_job; /* loop 0's, as is the next */
     bool is_keeping;
     _Atomic uint64_t version; /* last one given */
@@ -65,6 +67,10 @@ struct dj_engine {
 /* Tenant, generations, expiry: may this entry be served at now_ms? (I1, I10) */
 bool dj_engine_is_valid(struct dj_engine *engine, const uint8_t tenant[DJ_ID_BYTES],
                         const struct dj_entry *entry, int64_t now_ms, uint64_t max_age_ms);
+/* Likewise, after its end too; DJ_FRESH_OVER: no. */
+enum dj_freshness dj_engine_judge(struct dj_engine *engine, const uint8_t tenant[DJ_ID_BYTES],
+                                  const struct dj_entry *entry, int64_t now_ms,
+                                  const struct dj_fresh_rules *rules);
 /* The part of it that is neither time nor tenant: no generation it notes was raised since. */
 bool dj_engine_is_current(struct dj_engine *engine, const struct dj_entry *entry);
 

@@ -220,6 +220,11 @@ uint32_t dj_indexes_count(struct dj_indexes *indexes, const uint8_t tenant[DJ_ID
     return vectors;
 }
 
+static bool is_of(struct deja_slice key, const uint8_t *tenant)
+{
+    return !tenant || memcmp(key.data, tenant, DJ_ID_BYTES) == 0;
+}
+
 void dj_indexes_stats(struct dj_indexes *indexes, const uint8_t *tenant, uint64_t *out_vectors,
                       uint64_t *out_bytes)
 {
@@ -231,7 +236,7 @@ void dj_indexes_stats(struct dj_indexes *indexes, const uint8_t *tenant, uint64_
     pthread_rwlock_rdlock(&indexes->lock);
     while (dj_map_next(indexes->tenants, &cursor, &key, &value)) {
         const struct tenant *found = value;
-        if (tenant && memcmp(key.data, tenant, DJ_ID_BYTES) != 0)
+        if (!is_of(key, tenant))
             continue;
         for (uint32_t i = 0; i < found->count; i++) {
             vectors += dj_flat_count(found->list[i].flat);
@@ -241,4 +246,30 @@ void dj_indexes_stats(struct dj_indexes *indexes, const uint8_t *tenant, uint64_
     pthread_rwlock_unlock(&indexes->lock);
     *out_vectors = vectors;
     *out_bytes = bytes;
+}
+
+enum deja_status dj_indexes_list(struct dj_indexes *indexes, const uint8_t *tenant,
+                                 struct dj_flat ***out_flats, size_t *out_count)
+{
+    size_t count = 0;
+    size_t cursor = 0;
+    struct deja_slice key;
+    void *value = NULL;
+    pthread_rwlock_rdlock(&indexes->lock);
+    while (dj_map_next(indexes->tenants, &cursor, &key, &value))
+        count += is_of(key, tenant) ? ((const struct tenant *)value)->count : 0;
+    struct dj_flat **flats = dj_alloc(count * sizeof *flats);
+    count = 0;
+    cursor = 0;
+    while (flats && dj_map_next(indexes->tenants, &cursor, &key, &value)) {
+        const struct tenant *found = value;
+        for (uint32_t i = 0; is_of(key, tenant) && i < found->count; i++)
+            flats[count++] = found->list[i].flat;
+    }
+    pthread_rwlock_unlock(&indexes->lock);
+    if (!flats)
+        return DEJA_ERR_NOMEM;
+    *out_flats = flats;
+    *out_count = count;
+    return DEJA_OK;
 }

@@ -44,6 +44,10 @@ void dj_indexes_clear(struct dj_indexes *indexes, const uint8_t tenant[DJ_ID_BYT
 /* Vectors in all indexes of the tenant; scope NULL: of any scope. */
 uint32_t dj_indexes_count(struct dj_indexes *indexes, const uint8_t tenant[DJ_ID_BYTES],
                           const uint8_t *scope);
+/* The indexes of a tenant (NULL: of all) as they are now, to be gone through without a lock.
+ * *out_flats: the caller's array, ended with dj_free, of indexes that live as long as the room. */
+enum deja_status dj_indexes_list(struct dj_indexes *indexes, const uint8_t *tenant,
+                                 struct dj_flat ***out_flats, size_t *out_count) DEJA_NODISCARD;
 /* tenant NULL: all. */
 void dj_indexes_stats(struct dj_indexes *indexes, const uint8_t *tenant, uint64_t *out_vectors,
                       uint64_t *out_bytes);

@@ -161,7 +161,10 @@ static struct deja_slice memo_key(struct dj_buf *buf, const struct dj_semantic_j
 static bool recall(struct dj_semantic *semantic, struct dj_buf *buf, struct dj_semantic_job *job)
 {
     struct deja_slice key = memo_key(buf, job);
-    return key.data && dj_memo_get(semantic->memo, key, job->vector);
+    uint64_t ttl_ms = semantic->embedder->memo_ttl_ms;
+    uint64_t now_ms = dj_clock_monotonic_us() / 1000;
+    uint64_t since_ms = ttl_ms && now_ms > ttl_ms ? now_ms - ttl_ms : 0;
+    return key.data && dj_memo_get(semantic->memo, key, since_ms, job->vector);
 }
 
 static void remember(struct dj_semantic *semantic, struct dj_buf *buf,
@@ -169,7 +172,7 @@ static void remember(struct dj_semantic *semantic, struct dj_buf *buf,
 {
     struct deja_slice key = memo_key(buf, job);
     if (key.data)
-        dj_memo_put(semantic->memo, key, job->vector);
+        dj_memo_put(semantic->memo, key, dj_clock_monotonic_us() / 1000, job->vector);
 }
 
 /* Fills the vectors of those jobs of the batch that have none. */
@@ -194,8 +197,13 @@ static void embed_batch(struct drain *drain, struct dj_semantic_job **batch, uin
     uint32_t dim = semantic->embedder->dim;
     uint64_t started = dj_clock_monotonic_us();
     enum deja_status status = dj_embedder_embed(semantic->embedder, texts, wanted, drain->vectors);
+    /* One text that the embedder refuses must not cost the others theirs: each is asked alone. */
+    bool is_apart = status == DEJA_ERR_INVALID && wanted > 1;
     uint32_t took = (uint32_t)(dj_clock_monotonic_us() - started);
     for (uint32_t i = 0; i < wanted; i++) {
+        if (is_apart)
+            status = dj_embedder_embed(semantic->embedder, &texts[i], 1,
+                                       drain->vectors + (size_t)i * dim);
         wanting[i]->status = status;
         wanting[i]->embed_us = took;
         wanting[i]->has_vector = status == DEJA_OK;

@@ -125,8 +125,7 @@ static void on_kept(void *ctx)
 void dj_engine_keep_access(struct dj_engine *engine, struct dj_loop *loop)
 {
     /* Before the end of the load a row would overwrite what it has yet to be added to. */
-    if (dj_loop_index(loop) != 0 || !engine->options.lmdb || engine->is_keeping ||
-        !dj_engine_is_index_ready(engine))
+    if (dj_loop_index(loop) != 0 || engine->is_keeping || !dj_engine_is_index_ready(engine))
         return;
     engine->keep_job = (struct dj_job){.work = keep, .done = on_kept, .ctx = engine, .loop = loop};
     dj_engine_enter(engine);

@@ -43,7 +43,7 @@ int dj_cli_run(int argc, char *const *argv, const char *const *environment)
         fprintf(stderr, "deja: unknown command \"%s\"\n", argv[0]);
         return DJ_EXIT_USAGE;
     }
-    struct dj_session session = {.command = &command->about};
+    struct dj_session session = {.command = &command->about, .environment = environment};
     if (dj_command_parse(&command->about, argc - 1, argv + 1, &session, &session.words, &error) !=
         DEJA_OK)
         return dj_session_misused(&session, error.message);

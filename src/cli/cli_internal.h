@@ -11,6 +11,7 @@
 /* One command line: what the rows of commands.c were filled with, and the server it goes to. */
 struct dj_session {
     const struct dj_command *command;
+    const char *const *environment;
     struct dj_client client;
     char server[512];
     struct dj_words words;
@@ -21,8 +22,9 @@ struct dj_session {
     struct dj_arg_values tags;
     const char *key, *tag, *older_than, *reason; /* selectors */
     bool is_all, is_dry_run, is_agreed;
-    const char *limit;
+    const char *limit, *order;
     bool is_once;
+    const char *tenant, *bytes, *token;
 };
 
 /* One call. *out_doc (NULL for an empty answer): the caller's. Returns an exit code; problems are
@@ -39,6 +41,10 @@ bool dj_session_duration(const struct dj_session *session, const char *flag, con
 /* --limit as a number from 1 to max; absent: fallback. False: told on stderr. */
 bool dj_session_limit(const struct dj_session *session, uint64_t fallback, uint64_t max,
                       uint64_t *out_limit);
+/* "2.3 KiB" on stdout. */
+void dj_session_write_bytes(double bytes);
+/* --token, else $DEJA_TOKEN, goes with the session's calls. */
+void dj_session_take_token(struct dj_session *session);
 void dj_percent_encode(struct dj_buf *out, const char *text);
 /* The whole of a file, or of stdin for "-"; failures are told on stderr. */
 enum deja_status dj_read_input(const char *path, struct dj_buf *out) DEJA_NODISCARD;
@@ -54,6 +60,8 @@ int dj_cli_feedback(struct dj_session *session);   /* explain.c */
 int dj_cli_stats(struct dj_session *session);      /* watch.c */
 int dj_cli_top(struct dj_session *session);        /* watch.c */
 int dj_cli_tail(struct dj_session *session);       /* watch.c */
+int dj_cli_evict(struct dj_session *session);      /* upkeep.c */
+int dj_cli_index(struct dj_session *session);      /* upkeep.c */
 
 struct dj_cli_command {
     struct dj_command about;

@@ -62,6 +62,18 @@ static const struct dj_command_option destructive[] = {
 };
 static const struct dj_command_option top[] = {
     {"--limit", DJ_COMMAND_TEXT, "N", "So many, 1 to 100; 10", AT(limit)},
+    {"--order", DJ_COMMAND_TEXT, "ORDER",
+     "hits: most first; idle: longest not served; score: worth least", AT(order)},
+};
+static const struct dj_command_option evict[] = {
+    {"--bytes", DJ_COMMAND_TEXT, "SIZE", "So much of each tier: 512kb, 10mb; else a tenth",
+     AT(bytes)},
+    {"--tenant", DJ_COMMAND_TEXT, "ID", "Of that tenant; needs the admin token", AT(tenant)},
+};
+static const struct dj_command_option everybody[] = {
+    {"--all", DJ_COMMAND_SWITCH, NULL, "Of all tenants; needs the admin token", AT(is_all)},
+    {"--token", DJ_COMMAND_TEXT, "TOKEN", "The admin token printed at start; else $DEJA_TOKEN",
+     AT(token)},
 };
 static const struct dj_command_option tail[] = {
     {"--limit", DJ_COMMAND_TEXT, "N", "So many of the last requests first, 0 to 1000; 10",
@@ -146,6 +158,25 @@ const struct dj_cli_command dj_cli_table[] = {
       .examples = "deja top\ndeja top --limit 50 --json",
       .options = {ROWS(top), ROWS(common)}},
      dj_cli_top},
+    {{.name = "evict",
+      .summary = "make room",
+      .synopsis = "[--bytes SIZE] [--tenant ID | --all]",
+      .examples = "deja evict --bytes 10mb\twhat is worth least goes first\n"
+                  "DEJA_TOKEN=... deja evict --all --bytes 1gb",
+      .description = "Takes entries out of the tiers that evict, the memory tier first of all, "
+                     "until each has given that much. What a tier below keeps is still found.",
+      .options = {ROWS(evict), ROWS(everybody), ROWS(common)}},
+     dj_cli_evict},
+    {{.name = "index",
+      .summary = "look after the vector indexes",
+      .synopsis = "stats\noptimise",
+      .examples = "deja index stats\n"
+                  "deja index optimise\twithout what expired, in no more memory than needed",
+      .description = "optimise shows how far it is and ends when it is done; look-ups go on "
+                     "meanwhile.",
+      .options = {ROWS(everybody), ROWS(common)},
+      .first_words = "stats|optimise"},
+     dj_cli_index},
     {{.name = "tail",
       .summary = "requests as they are answered",
       .synopsis = "[--limit N] [--once]",

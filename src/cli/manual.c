@@ -178,6 +178,7 @@ static void write_commands_page(const struct dj_manual *manual, struct dj_buf *o
     dj_buf_append_text(out, ".SH ENVIRONMENT\n");
     append_term(out, "DEJA_SERVER", NULL, "The daemon that client commands speak to");
     append_term(out, "DEJA_KEY", NULL, "The credential that names the tenant");
+    append_term(out, "DEJA_TOKEN", NULL, "The admin token, for evict and index of all tenants");
     append_term(out, "DEJA_CONFIG", NULL, "The configuration file where --config is not given");
     append_term(out, "NO_COLOR", NULL, "When not empty: no colours; so does TERM=dumb");
     dj_buf_append_text(out, ".SH SEE ALSO\n.BR deja.conf (5),\n.BR deja (8)\n");

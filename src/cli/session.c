@@ -5,6 +5,7 @@
 #include "base/num.h"
 #include "cli/cli_internal.h"
 #include "cli/output.h"
+#include "config/expand.h"
 
 #define INPUT_BYTES_MAX (32u << 20)
 
@@ -85,6 +86,23 @@ done:
     dj_client_answer_fini(&answer);
     *out_doc = doc;
     return code;
+}
+
+void dj_session_write_bytes(double bytes)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    size_t unit = 0;
+    for (; bytes >= 1024 && unit + 1 < sizeof units / sizeof *units; unit++)
+        bytes /= 1024;
+    printf(unit ? "%.1f %s" : "%.0f %s", bytes, units[unit]);
+}
+
+void dj_session_take_token(struct dj_session *session)
+{
+    const char *token = session->token;
+    if (!token)
+        token = dj_environment_find(session->environment, deja_slice_text("DEJA_TOKEN"));
+    session->client.token = token && *token ? token : NULL;
 }
 
 void dj_percent_encode(struct dj_buf *out, const char *text)

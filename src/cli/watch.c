@@ -22,16 +22,6 @@ static double number_of(const struct dj_json *object, const char *name)
     return dj_json_double(dj_json_get(object, name), 0);
 }
 
-/* "2.3 KiB" */
-static void write_bytes(double bytes)
-{
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    size_t unit = 0;
-    for (; bytes >= 1024 && unit + 1 < sizeof units / sizeof *units; unit++)
-        bytes /= 1024;
-    printf(unit ? "%.1f %s" : "%.0f %s", bytes, units[unit]);
-}
-
 static void write_requests_made(const struct dj_json *root)
 {
     const struct dj_json *hits = dj_json_get(root, "hits");
@@ -54,14 +44,17 @@ static void write_kept(const struct dj_json *root)
     while (dj_json_walk_next(&walk)) {
         printf("%-10.*s  %lld entries, ", (int)walk.key.len, walk.key.data,
                count_of(walk.value, "entries"));
-        write_bytes(number_of(walk.value, "bytes"));
+        dj_session_write_bytes(number_of(walk.value, "bytes"));
         fputs(" of ", stdout);
-        write_bytes(number_of(walk.value, "bytes_max"));
-        printf(", %lld hits, %lld evicted, %lld expired\n", count_of(walk.value, "hits"),
-               count_of(walk.value, "evictions"), count_of(walk.value, "expired"));
+        dj_session_write_bytes(number_of(walk.value, "bytes_max"));
+        printf(", %lld evicted, %lld expired\n", count_of(walk.value, "evictions"),
+               count_of(walk.value, "expired"));
+        printf("            %lld hits, %lld misses (%.1f %%), %.3f ms\n",
+               count_of(walk.value, "hits"), count_of(walk.value, "misses"),
+               100 * number_of(walk.value, "hit_rate"), number_of(walk.value, "latency_ms"));
     }
     printf("vectors     %lld, ", count_of(root, "vectors"));
-    write_bytes(number_of(root, "vector_bytes"));
+    dj_session_write_bytes(number_of(root, "vector_bytes"));
     puts(dj_json_bool(dj_json_get(root, "index_ready"), false) ? "" : ", still loading");
 }
 
@@ -99,12 +92,13 @@ int dj_cli_stats(struct dj_session *session)
 
 /* ---- top ---- */
 
-static void write_top(const struct dj_json *entries)
+static void write_top(const struct dj_json *entries, bool is_by_hits)
 {
     if (dj_json_count(entries))
         printf("%8s  %-24s  %-32s  %s\n", "HITS", "LAST", "ID", "PROMPT");
     else
-        fputs("nothing has been asked for twice yet\n", stderr);
+        fputs(is_by_hits ? "nothing has been asked for twice yet\n" : "there are no entries\n",
+              stderr);
     for (struct dj_json_walk walk = dj_json_walk(entries); dj_json_walk_next(&walk);) {
         struct deja_slice last = dj_json_string(dj_json_get(walk.value, "last_access_at"));
         struct deja_slice id = dj_json_string(dj_json_get(walk.value, "id"));
@@ -124,10 +118,14 @@ int dj_cli_top(struct dj_session *session)
         return dj_session_misused(session, "takes no words");
     if (!dj_session_limit(session, 10, TOP_LIMIT_MAX, &limit))
         return DJ_EXIT_USAGE;
-    snprintf(path, sizeof path, "/api/v1/top?k=%llu", (unsigned long long)(limit ? limit : 1));
+    const char *order = session->order ? session->order : "hits";
+    if (strcmp(order, "hits") != 0 && strcmp(order, "idle") != 0 && strcmp(order, "score") != 0)
+        return dj_session_misused(session, "--order expects hits, idle or score");
+    snprintf(path, sizeof path, "/api/v1/top?k=%llu&order=%s",
+             (unsigned long long)(limit ? limit : 1), order);
     int code = dj_session_call(session, "GET", path, deja_slice_text(""), false, &doc);
     if (code == DJ_EXIT_OK && !session->wants_json)
-        write_top(dj_json_get(dj_json_root(doc), "entries"));
+        write_top(dj_json_get(dj_json_root(doc), "entries"), strcmp(order, "hits") == 0);
     dj_json_doc_destroy(doc);
     return code;
 }

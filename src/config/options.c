@@ -474,6 +474,30 @@ static void apply_flags(struct resolver *resolver)
     }
 }
 
+/* Last, because any source may choose the profile; it only fills what none of them said. */
+static void apply_profile(struct resolver *resolver)
+{
+    const struct dj_options_input *input = resolver->input;
+    size_t chooser =
+        input->profile ? find_row(input->table, input->count, input->profile) : input->count;
+    char where[WHERE_MAX];
+    if (chooser == input->count)
+        return;
+    const char *chosen = resolver->options->values[chooser].shown;
+    for (size_t i = 0; i < input->preset_count && resolver->status == DEJA_OK; i++) {
+        const struct dj_preset *preset = &input->presets[i];
+        struct offer offer = {.index = find_row(input->table, input->count, preset->name),
+                              .value = preset->text,
+                              .where = where,
+                              .origin = DJ_ORIGIN_PROFILE,
+                              .separator = ','};
+        snprintf(where, sizeof where, "profile %s", preset->profile);
+        if (chosen && strcmp(chosen, preset->profile) == 0 && offer.index < input->count &&
+            resolver->options->values[offer.index].origin == DJ_ORIGIN_DEFAULT)
+            apply(resolver, &offer);
+    }
+}
+
 enum deja_status dj_options_resolve(const struct dj_options_input *input,
                                     struct dj_diagnostics *diagnostics,
                                     struct dj_options **out_options)
@@ -498,6 +522,8 @@ enum deja_status dj_options_resolve(const struct dj_options_input *input,
         apply_environment(&resolver);
     if (resolver.status == DEJA_OK)
         apply_flags(&resolver);
+    if (resolver.status == DEJA_OK)
+        apply_profile(&resolver);
     if (resolver.status == DEJA_OK && diagnostics->error_count > faults)
         resolver.status = DEJA_ERR_CONFIG;
     if (resolver.status != DEJA_OK) {

@@ -2,7 +2,8 @@
  *
  * A room (or daemon/settings.c for it) declares `static const struct dj_option` rows; a resolved
  * set holds one value per row. Who wins: flag > environment DEJA_SECTION__KEY > further environment
- * names > file > default. Every fault is collected (config/diagnostics.h) with its position.
+ * names > file > profile > default. Every fault is collected (config/diagnostics.h) with its
+ * position.
  *
  * Trust: the file, the environment and the flags are the operator's; sizes are bounded all the
  * same. Threads: a resolved set is immutable after dj_options_resolve and may be read anywhere.
@@ -51,7 +52,13 @@ struct dj_option {
     size_t offset; /* in the struct that dj_options_fill writes */
 };
 
-enum dj_origin { DJ_ORIGIN_DEFAULT, DJ_ORIGIN_FILE, DJ_ORIGIN_ENV, DJ_ORIGIN_FLAG };
+enum dj_origin {
+    DJ_ORIGIN_DEFAULT,
+    DJ_ORIGIN_PROFILE,
+    DJ_ORIGIN_FILE,
+    DJ_ORIGIN_ENV,
+    DJ_ORIGIN_FLAG
+};
 
 struct dj_flag {
     const char *name;  /* "l1.max_size", or the option's flag "--listen" */
@@ -64,9 +71,19 @@ struct dj_reserved {
     const char *reason;
 };
 
+/* A value that another option's value brings with it, where nobody said one: a profile. */
+struct dj_preset {
+    const char *name; /* of the option it is for; one that the table has not is passed over */
+    const char *profile;
+    const char *text; /* as a file would say it */
+};
+
 struct dj_options_input {
     const struct dj_option *table; /* borrowed for the life of the set */
     size_t count;
+    const char *profile; /* name of the option that chooses among the presets; NULL: none */
+    const struct dj_preset *presets;
+    size_t preset_count;
     const struct dj_reserved *reserved;
     size_t reserved_count;
     const char *reserved_env;       /* names that are only warned about: "REDIS_URL REDIS_ADDR" */
@@ -89,7 +106,8 @@ const struct dj_option *dj_options_at(const struct dj_options *options, size_t i
 /* The value as text in its shortest form; secrets: "***" or "". Borrowed from the set. */
 const char *dj_options_text(const struct dj_options *options, size_t index);
 enum dj_origin dj_options_origin(const struct dj_options *options, size_t index);
-/* "default", "deja.yaml:3:5", "environment DEJA_L1__MAX_SIZE", "flag --listen". Borrowed. */
+/* "default", "profile low-latency", "deja.yaml:3:5", "environment DEJA_L1__MAX_SIZE", "flag
+ * --listen". Borrowed. */
 const char *dj_options_where(const struct dj_options *options, size_t index);
 /* Index of a name (current names only), or count. */
 size_t dj_options_find(const struct dj_options *options, const char *name);

@@ -3,7 +3,6 @@
  * Which embedder, which tiers: here and in lib/open.c; how they are put together: lib/assemble.c.
  */
 #include <stdio.h>
-#include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -12,12 +11,14 @@
 #include "base/num.h"
 #include "daemon/daemon_internal.h"
 #include "daemon/notify.h"
+#include "daemon/tier_postgres.h"
 #include "embed/lexical.h"
 #include "embed/transformer.h"
 #include "lib/assemble.h"
 #include "security/secret.h"
 #include "loop/stream.h"
 #include "net/http_addresses.h"
+#include "proxy/embedder_http.h"
 #include "simd/simd.h"
 #include "store/data_dir.h"
 
@@ -25,7 +26,6 @@
 #define JOBS_MAX 65536u
 #define IDEMPOTENCY_KEYS_MAX 10000u
 #define IDEMPOTENCY_BYTES_MAX (32u << 20)
-#define SWEEP_MS 60000u
 #define PULL_MS 1000u /* how late another program may see an invalidation */
 #define EXIT_UNABLE 1
 #define EXIT_BUSY 75
@@ -36,16 +36,6 @@ static int exit_code(enum deja_status status)
     return status == DEJA_ERR_BUSY     ? EXIT_BUSY
            : status == DEJA_ERR_CONFIG ? EXIT_BAD_CONFIG
                                        : EXIT_UNABLE;
-}
-
-/* Every client is an open file, and shells allow few: as many as the system lets us have. */
-static void raise_file_limit(void)
-{
-    struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == files.rlim_max)
-        return;
-    files.rlim_cur = files.rlim_max;
-    (void)setrlimit(RLIMIT_NOFILE, &files); /* where it fails there are only fewer clients */
 }
 
 static enum deja_status make_observers(struct dj_daemon *daemon)
@@ -92,6 +82,36 @@ static enum deja_status make_loops(struct dj_daemon *daemon)
                              : status;
 }
 
+/* An endpoint that does not answer must not keep the daemon from starting: exact hits only then. */
+static enum deja_status make_http_embedder(struct dj_daemon *daemon,
+                                           struct dj_embedder **out_embedder,
+                                           struct deja_error *error)
+{
+    const struct dj_settings_http_embedder *http = &daemon->settings->http_embedder;
+    struct dj_embedder_http_options options = {.url = http->url,
+                                               .model = http->model,
+                                               .key = http->key,
+                                               .ca_file = http->ca_file,
+                                               .timeout_ms = (uint32_t)http->timeout_ms,
+                                               .dim = http->dimensions,
+                                               .is_dim_sent = http->send_dimensions,
+                                               .batch_max = http->batch,
+                                               .memo_ttl_ms = http->memo_ttl_ms,
+                                               .price_per_1k = http->price_per_1k,
+                                               .telemetry = daemon->telemetry};
+    enum deja_status status = dj_guards_make_embedder(daemon);
+    if (status != DEJA_OK)
+        return deja_error_set(error, status, "start: %s", deja_status_text(status));
+    options.sentry = daemon->embedder_sentry;
+    status = dj_embedder_http_open(&options, out_embedder, error);
+    if (status == DEJA_OK || status == DEJA_ERR_CONFIG || status == DEJA_ERR_NOMEM)
+        return status;
+    const struct dj_log_field fields[] = {DJ_LOG_TEXT("reason", error->message), {.name = NULL}};
+    dj_log_write(daemon->log, DJ_LOG_WARN, "no embedder: exact hits only until the next start",
+                 fields);
+    return DEJA_OK;
+}
+
 static enum deja_status make_embedder(struct dj_daemon *daemon, struct dj_embedder **out_embedder,
                                       struct deja_error *error)
 {
@@ -100,6 +120,8 @@ static enum deja_status make_embedder(struct dj_daemon *daemon, struct dj_embedd
     *out_embedder = NULL;
     if (!settings->semantic.is_enabled)
         return DEJA_OK;
+    if (choice == DJ_EMBEDDER_HTTP)
+        return make_http_embedder(daemon, out_embedder, error);
     if (choice != DJ_EMBEDDER_LEXICAL) {
         enum deja_status status =
             dj_transformer_open(settings->semantic.model_dir, out_embedder, error);
@@ -115,12 +137,24 @@ static enum deja_status make_embedder(struct dj_daemon *daemon, struct dj_embedd
     return dj_lexical_create(out_embedder);
 }
 
-/* Of a loop or the embedded tier's writer. */
-static void on_gone(void *ctx, const uint8_t tenant[DJ_ID_BYTES], enum dj_gone_reason reason)
+static const char *reason_text(enum dj_gone_reason reason)
 {
     static const char *const names[DJ_GONE_REASON_COUNT] = {
         [DJ_GONE_TTL] = "ttl", [DJ_GONE_SIZE] = "size", [DJ_GONE_TENANT_LIMIT] = "tenant_limit"};
-    dj_telemetry_evicted(ctx, tenant, names[reason]);
+    return names[reason];
+}
+
+static void on_gone_from_memory(void *ctx, const uint8_t tenant[DJ_ID_BYTES],
+                                enum dj_gone_reason reason)
+{
+    dj_telemetry_evicted(ctx, tenant, "memory", reason_text(reason));
+}
+
+/* Of its writer. */
+static void on_gone_from_lmdb(void *ctx, const uint8_t tenant[DJ_ID_BYTES],
+                              enum dj_gone_reason reason)
+{
+    dj_telemetry_evicted(ctx, tenant, "lmdb", reason_text(reason));
 }
 
 static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error *error)
@@ -134,15 +168,20 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                        settings->l1.is_enabled ? settings->l1.entries_max : daemon->loop_count,
                    .tenant_entries_max = settings->tenant.entries_max,
                    .loop_count = daemon->loop_count,
-                   .gone = on_gone,
+                   .strategy = settings->eviction.strategy,
+                   .low_water_percent = (uint32_t)(settings->eviction.low_water * 100 + 0.5),
+                   .batch = settings->eviction.batch,
+                   .gone = on_gone_from_memory,
                    .gone_ctx = daemon->telemetry},
         .lmdb = {.bytes_max = settings->lmdb.bytes_max,
                  .durability = settings->durability,
                  .queue_max = settings->lmdb.queue_max,
                  .pool = daemon->reads,
-                 .gone = on_gone,
+                 .gone = on_gone_from_lmdb,
                  .gone_ctx = daemon->telemetry},
         .engine = {.loops = daemon->loops,
+                   .optimise_tier = settings->postgres.url ? dj_tier_optimise_postgres : NULL,
+                   .optimise_ctx = daemon,
                    .loop_count = daemon->loop_count,
                    .pool = daemon->work,
                    .metrics = daemon->metrics,
@@ -151,7 +190,11 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                    .threshold = settings->semantic.threshold,
                    .api_threshold = settings->semantic.api_threshold,
                    .ttl_max_ms = settings->ttl.max_ms,
-                   .ttl_jitter = settings->ttl.jitter},
+                   .ttl_jitter = settings->ttl.jitter,
+                   .tracker_size = settings->performance.tracker_size,
+                   .tracker_batch = settings->performance.tracker_batch,
+                   .evict_check_ms =
+                       settings->eviction.is_enabled ? settings->eviction.check_ms : UINT64_MAX},
     };
     enum deja_status status = dj_daemon_open_tiers(daemon, &assembly.engine, error);
     bool is_shared = dj_daemon_is_shared(&assembly.engine);
@@ -188,6 +231,14 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
         .embedding_ttl_ms = settings->ttl.embedding_ms,
         .api_ttl_ms = settings->ttl.api_ms,
         .refusal_ttl_ms = settings->ttl.refusal_ms,
+        .negative_ttl_ms = settings->ttl.negative_ms,
+        .stale_revalidate_ms = settings->ttl.stale_revalidate_ms,
+        .stale_error_ms = settings->ttl.stale_error_ms,
+        .is_early_refresh = settings->proxy.early_refresh,
+        .stores_max = settings->proxy.stores_max,
+        .store_bytes_max = settings->proxy.store_bytes_max,
+        .peer_wait_ms = (uint32_t)settings->proxy.peer_wait_ms,
+        .refreshes_max = settings->proxy.refreshes_max,
         .record_bytes_max = settings->proxy.record_bytes_max,
         .followers_max = settings->proxy.followers_max,
         .first_byte_timeout_ms = (uint32_t)settings->upstream.first_byte_timeout_ms,
@@ -313,9 +364,10 @@ static void on_pull(void *ctx)
 
 static enum deja_status start_timers(struct dj_node *node)
 {
+    uint64_t sweep_ms = node->daemon->settings->eviction.sweep_ms;
     enum deja_status status = dj_timer_create(node->loop, node, on_sweep, &node->sweep);
     if (status == DEJA_OK)
-        dj_timer_start(node->sweep, SWEEP_MS, SWEEP_MS);
+        dj_timer_start(node->sweep, sweep_ms, sweep_ms);
     if (status == DEJA_OK && dj_loop_index(node->loop) == 0)
         status = dj_timer_create(node->loop, node, on_pull, &node->pull);
     if (status == DEJA_OK && node->pull)
@@ -392,7 +444,7 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
                    struct deja_error *error)
 {
     daemon->settings = settings;
-    raise_file_limit();
+    dj_stream_raise_file_limit();
     dj_simd_init();
     enum deja_status status = dj_data_dir_make(settings->data_dir, error);
     if (status == DEJA_OK)

@@ -59,6 +59,7 @@ struct dj_daemon {
     struct dj_store *lmdb; /* the engine's, as are the next */
     struct dj_store *guarded[DJ_GUARDS_TIERS_MAX];
     uint32_t guarded_count;
+    struct dj_sentry *embedder_sentry; /* NULL: no embedder behind an address */
     struct dj_upstream *upstream;
     struct dj_sentry_board dependencies; /* all of these, to look at */
     struct dj_engine *engine;
@@ -75,6 +76,7 @@ struct dj_daemon {
     struct dj_signal *signals[3];
     struct dj_timer *watchdog;    /* loop 0; NULL: no manager watches */
     struct dj_timer *snapshot;    /* loop 0 */
+    struct dj_timer *flush;       /* loop 0: hits that wait to be counted */
     struct dj_timer *drain_delay; /* loop 0 */
     _Atomic uint32_t watch_left;  /* loops that have not answered the watchdog's question */
     uint64_t drain_delay_ms;      /* in force, as is the next */

@@ -20,7 +20,7 @@
 
 struct demo {
     struct dj_demo_report report;
-    struct dj_demo_upstream *upstream;
+    struct dj_fake_model *upstream;
     char folder[PATH_MAX_BYTES];
     char config[PATH_MAX_BYTES + 16];
     char url[64];             /* of the upstream */
@@ -168,21 +168,23 @@ int dj_demo_run(const struct dj_settings *settings, const struct dj_demo_flags *
                 const char *const *environment)
 {
     struct demo demo = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    const struct dj_fake_model_options model = {.delay_ms = DJ_DEMO_DELAY_MS,
+                                                .answer = dj_demo_answer};
     struct deja_error error = {.message = ""};
     demo.report.wants_json = flags->wants_json;
     demo.report.has_color =
         dj_terminal_has_color(stdout, flags->is_plain || flags->has_no_color, environment);
     if (!make_folder(&demo, environment))
         return DJ_EXIT_FAILED;
-    enum deja_status status = dj_demo_upstream_create(DJ_DEMO_DELAY_MS, &demo.upstream, &error);
+    enum deja_status status = dj_fake_model_create(&model, &demo.upstream, &error);
     if (status == DEJA_OK) {
         snprintf(demo.url, sizeof demo.url, "http://127.0.0.1:%u",
-                 dj_demo_upstream_port(demo.upstream));
+                 dj_fake_model_port(demo.upstream));
         status = serve(&demo, settings);
     } else {
         fprintf(stderr, "deja demo: %s\n", error.message);
     }
-    dj_demo_upstream_destroy(demo.upstream);
+    dj_fake_model_destroy(demo.upstream);
     remove_folder(demo.folder);
     pthread_mutex_destroy(&demo.lock);
     return status == DEJA_OK && demo.is_ok ? DJ_EXIT_OK : DJ_EXIT_FAILED;

@@ -1,7 +1,7 @@
 /* daemon/demo.h - `deja demo`: the daemon and a small model in one process, and what it shows.
  *
  *   this thread      serves, as `deja serve` does, on a free port with a folder of its own
- *   model's thread   the built-in upstream (demo_upstream.h), which takes DJ_DEMO_DELAY_MS
+ *   model's thread   the built-in upstream (tools/fake_model.h), which takes DJ_DEMO_DELAY_MS
  *   traffic's thread asks over HTTP, step by step (demo_steps.c), then stops the daemon
  */
 #ifndef DJ_DAEMON_DEMO_H

@@ -5,7 +5,7 @@
 #include <stdatomic.h>
 
 #include "base/buf.h"
-#include "daemon/demo_upstream.h"
+#include "tools/fake_model.h"
 #include "net/client.h"
 
 #define DJ_DEMO_DELAY_MS 300u
@@ -51,9 +51,12 @@ void dj_demo_tell_step(const struct dj_demo_report *report, const struct dj_demo
 /* The end, or the whole JSON object. True: every step showed what it claims, and stdout took it. */
 bool dj_demo_tell_end(const struct dj_demo_report *report);
 
+/* What the demo's model says; a dj_fake_model_answer_fn. demo_steps.c */
+void dj_demo_answer(void *ctx, const struct dj_http_request *request, struct dj_buf *out_text);
+
 /* All steps against the daemon at client->server, told as they end. Gives up early once
  * *is_stopping. Blocks. demo_steps.c */
 void dj_demo_run_steps(struct dj_demo_report *report, const struct dj_client *client,
-                       const struct dj_demo_upstream *upstream, const _Atomic bool *is_stopping);
+                       const struct dj_fake_model *upstream, const _Atomic bool *is_stopping);
 
 #endif

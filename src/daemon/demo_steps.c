@@ -24,10 +24,29 @@
 #define REWORDED_LIGHTLY "Please, how long is the warranty for a laptop bought in 2023?"
 #define CROWD_QUESTION "How fast do you ship?"
 
+/* The first whose mark the request holds is the answer. */
+static const struct {
+    const char *mark, *text;
+} answers[] = {
+    {"2023", "Laptops bought in 2023 have a warranty of two years, until the end of 2025."},
+    {"2024", "Laptops bought in 2024 have a warranty of three years, until the end of 2027."},
+    {"", "We ship within two working days, and delivery takes another three."},
+};
+
+void dj_demo_answer(void *ctx, const struct dj_http_request *request, struct dj_buf *out_text)
+{
+    (void)ctx;
+    size_t i = 0;
+    size_t last = sizeof answers / sizeof *answers - 1;
+    while (i < last && !dj_slice_contains(request->body, answers[i].mark))
+        i++;
+    dj_buf_append_text(out_text, answers[i].text);
+}
+
 struct run {
     struct dj_demo_report *report;
     const struct dj_client *client;
-    const struct dj_demo_upstream *upstream;
+    const struct dj_fake_model *upstream;
 };
 
 static void fail(struct dj_demo_step *step, const char *what)
@@ -180,13 +199,13 @@ static struct dj_demo_step *begin(struct run *run, const char *name, const char 
 {
     struct dj_demo_step *step = &run->report->steps[run->report->step_count++];
     *step = (struct dj_demo_step){.name = name, .title = title, .prompt = prompt, .similarity = -1};
-    step->upstream_calls = dj_demo_upstream_calls(run->upstream);
+    step->upstream_calls = dj_fake_model_calls(run->upstream);
     return step;
 }
 
 static void end(struct run *run, struct dj_demo_step *step, uint32_t calls_expected)
 {
-    step->upstream_calls = dj_demo_upstream_calls(run->upstream) - step->upstream_calls;
+    step->upstream_calls = dj_fake_model_calls(run->upstream) - step->upstream_calls;
     expect(step, step->upstream_calls == calls_expected,
            calls_expected ? "the model was not called exactly once"
                           : "the model was called all the same");
@@ -373,7 +392,7 @@ static void read_saved(struct run *run)
         asked += run->report->steps[i].requests;
     *saved = (struct dj_demo_saved){
         .requests = count_at(stats, "requests"),
-        .upstream_calls = dj_demo_upstream_calls(run->upstream),
+        .upstream_calls = dj_fake_model_calls(run->upstream),
         .hits_exact = count_at(hits, "exact"),
         .hits_semantic = count_at(hits, "semantic"),
         .joined = count_at(stats, "collapsed"),
@@ -394,7 +413,7 @@ static void read_saved(struct run *run)
 }
 
 void dj_demo_run_steps(struct dj_demo_report *report, const struct dj_client *client,
-                       const struct dj_demo_upstream *upstream, const _Atomic bool *is_stopping)
+                       const struct dj_fake_model *upstream, const _Atomic bool *is_stopping)
 {
     static void (*const steps[])(struct run *) = {step_miss,      step_exact,  step_reworded,
                                                   step_near_miss, step_stream, step_crowd};

@@ -133,6 +133,22 @@ enum deja_status dj_guards_make(struct dj_daemon *daemon)
     return status;
 }
 
+static void on_embedder_changed(void *ctx, enum dj_breaker_state state, const char *text)
+{
+    tell_change(ctx, "embedder", state, text);
+}
+
+enum deja_status dj_guards_make_embedder(struct dj_daemon *daemon)
+{
+    static const struct dj_sentry_events events = {.changed = on_embedder_changed};
+    const struct dj_sentry_options options = sentry_options(&daemon->settings->guard);
+    enum deja_status status =
+        dj_sentry_create("embedder", &options, &events, daemon, &daemon->embedder_sentry);
+    if (status == DEJA_OK)
+        dj_sentry_board_add(&daemon->dependencies, daemon->embedder_sentry, dj_sentry_board_look);
+    return status;
+}
+
 enum deja_status dj_guards_wrap(struct dj_daemon *daemon, struct dj_store *inner,
                                 struct dj_store **out_store)
 {
@@ -161,10 +177,14 @@ void dj_guards_reload(struct dj_daemon *daemon, const struct dj_settings *settin
     for (uint32_t i = 0; i < daemon->guarded_count; i++)
         dj_guarded_store_set_options(daemon->guarded[i], &tiers);
     dj_upstream_set_options(daemon->upstream, &upstream);
+    if (daemon->embedder_sentry)
+        dj_sentry_set_options(daemon->embedder_sentry, &upstream.sentry);
 }
 
 void dj_guards_end(struct dj_daemon *daemon)
 {
     dj_upstream_destroy(daemon->upstream);
     daemon->upstream = NULL;
+    dj_sentry_destroy(daemon->embedder_sentry);
+    daemon->embedder_sentry = NULL;
 }

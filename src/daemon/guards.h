@@ -17,6 +17,8 @@ struct dj_upstream_options dj_guards_upstream_options(const struct dj_settings *
 
 /* The sentries of the upstream, before the proxy is made. */
 enum deja_status dj_guards_make(struct dj_daemon *daemon) DEJA_NODISCARD;
+/* Likewise of the embedder behind an address, before it is opened. */
+enum deja_status dj_guards_make_embedder(struct dj_daemon *daemon) DEJA_NODISCARD;
 /* Wraps a tier: counted, logged, shown in health and metrics, reloaded. inner: taken on DEJA_OK;
  * *out_store is closed by whoever it is handed to. At most DJ_GUARDS_TIERS_MAX. */
 #define DJ_GUARDS_TIERS_MAX 8u

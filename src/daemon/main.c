@@ -269,7 +269,8 @@ static int run_doctor(struct invocation *invocation)
 {
     static const char *const embedders[] = {[DJ_EMBEDDER_AUTO] = "auto",
                                             [DJ_EMBEDDER_TRANSFORMER] = "transformer",
-                                            [DJ_EMBEDDER_LEXICAL] = "lexical"};
+                                            [DJ_EMBEDDER_LEXICAL] = "lexical",
+                                            [DJ_EMBEDDER_HTTP] = "http"};
     struct dj_settings_source source = source_of(invocation);
     struct dj_doctor_flags flags = {.server = NULL};
     struct dj_words words;

@@ -10,11 +10,13 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "cache/upkeep.h"
 #include "daemon/daemon_internal.h"
 #include "daemon/notify.h"
 
 #define EXIT_FORCED 1
 #define SETTLE_TURN_MS 2u
+#define CLOSE_S_MAX 20u
 #define SETTLE_TURNS_MAX 2500u /* 5 s */
 
 /* ---- stop ---- */
@@ -90,6 +92,7 @@ static void on_node_drained(void *ctx)
         return;
     /* Only when all are drained: a flight's home may be another loop than its riders'. */
     atomic_store(&daemon->proxy.is_stopping, true);
+    dj_engine_stop_upkeep(daemon->engine);
     atomic_store(&daemon->quieting, daemon->loop_count);
     post_to_nodes(daemon, quiet_node);
 }
@@ -321,6 +324,31 @@ static enum deja_status run(struct dj_daemon *daemon)
     return DEJA_OK;
 }
 
+/* ---- the end ---- */
+
+static void on_close_late(int signal_number)
+{
+    static const char text[] =
+        "deja serve: what is kept on disk could not be closed in time; it ends now\n";
+    (void)signal_number;
+    if (write(STDERR_FILENO, text, sizeof text - 1) < 0) {
+        /* It ends all the same. */
+    }
+    _exit(EXIT_FORCED);
+}
+
+/* Trackers and queued writes go to the tiers, then everything is closed. A disk that hangs must not
+ * keep the process for ever; by now a second signal ends it as well. */
+static void close_all(struct dj_daemon *daemon)
+{
+    struct sigaction late = {.sa_handler = on_close_late};
+    if (!daemon->hooks && sigaction(SIGALRM, &late, NULL) == 0)
+        alarm(CLOSE_S_MAX);
+    dj_daemon_fini(daemon);
+    if (!daemon->hooks)
+        alarm(0);
+}
+
 /* ---- a start that failed ---- */
 
 static void on_abandoned(void *ctx)
@@ -391,7 +419,7 @@ int dj_daemon_serve(const struct dj_settings *settings, const struct dj_options 
         fputs("deja serve: some work did not end in time; its results are lost\n", stderr);
         _exit(1); /* it still uses what would be freed now */
     }
-    dj_daemon_fini(daemon);
+    close_all(daemon);
     dj_wipe(daemon->admin_token, sizeof daemon->admin_token);
     dj_free(daemon);
     return 0;

@@ -22,7 +22,9 @@
 #define DAY_MS 86400000.0
 #define GB 1073741824.0
 
-static_assert(sizeof(enum dj_durability) == sizeof(int), "choices are stored as int");
+static_assert(sizeof(enum dj_durability) == sizeof(int) &&
+                  sizeof(enum dj_evict_strategy) == sizeof(int),
+              "choices are stored as int");
 
 /* clang-format off: a table is read by its columns */
 static const struct dj_option table[] = {
@@ -112,6 +114,7 @@ static const struct dj_option table[] = {
 #include "daemon/settings_postgres.def"
 #include "daemon/settings_s3.def"
 #include "daemon/settings_guard.def"
+#include "daemon/settings_upkeep.def"
     {"store.durability", DJ_OPTION_ENUM, "everysec", .choices = "os|everysec|always",
      AT(durability), .help = "When a write is confirmed: written, synced each second, or synced."},
     {"semantic.enabled", DJ_OPTION_BOOL, "true", AT(semantic.is_enabled),
@@ -122,8 +125,10 @@ static const struct dj_option table[] = {
     {"semantic.api_threshold", DJ_OPTION_DOUBLE, "0.95", 0, 1, AT(semantic.api_threshold), RELOADS,
      .old_names = "semantic.similarity_threshold similarity_threshold",
      .help = "Similarity for the cache API where a call names none."},
-    {"semantic.embedder", DJ_OPTION_ENUM, "auto", .choices = "auto|transformer|lexical",
-     AT(semantic.embedder), .help = "auto takes the transformer when its model is there."},
+    {"semantic.embedder", DJ_OPTION_ENUM, "auto", .choices = "auto|transformer|lexical|http",
+     AT(semantic.embedder),
+     .help = "auto takes the transformer when its model is there; http asks "
+             "semantic.http.url."},
     {"semantic.model", DJ_OPTION_TEXT, "all-minilm-l6-v2", AT(semantic.model),
      .help = "Model of the transformer."},
     {"semantic.model_dir", DJ_OPTION_TEXT, "", AT(semantic.model_dir),
@@ -132,6 +137,7 @@ static const struct dj_option table[] = {
      .help = "Nearest neighbours that are judged."},
     {"semantic.max_vectors", DJ_OPTION_INT, "100000", 1, 10000000, AT(semantic.vectors_max),
      .help = "Vectors held in memory."},
+#include "daemon/settings_embedder.def"
     {"ttl.response", DJ_OPTION_DURATION, "24h", 1000, 3650 * DAY_MS, AT(ttl.response_ms), RELOADS,
      .help = "Life of an answer."},
     {"ttl.embedding", DJ_OPTION_DURATION, "24h", 1000, 3650 * DAY_MS, AT(ttl.embedding_ms), RELOADS,
@@ -145,6 +151,17 @@ static const struct dj_option table[] = {
      .help = "Longest life that anybody may ask for."},
     {"ttl.jitter", DJ_OPTION_DOUBLE, "0.1", 0, 0.5, AT(ttl.jitter), RELOADS,
      .help = "Part of a life that is taken off at random, so that entries do not end together."},
+    {"ttl.stale_while_revalidate", DJ_OPTION_DURATION, "0s", 0, 365 * DAY_MS,
+     AT(ttl.stale_revalidate_ms), RELOADS,
+     .help = "Time after its end in which a proxied answer is served at once while a new one is "
+             "made behind it; 0: never."},
+    {"ttl.stale_if_error", DJ_OPTION_DURATION, "0s", 0, 365 * DAY_MS, AT(ttl.stale_error_ms),
+     RELOADS,
+     .help = "Time after its end in which a proxied answer is served when the upstream fails; "
+             "0: never."},
+    {"ttl.negative", DJ_OPTION_DURATION, "0s", 0, DAY_MS, AT(ttl.negative_ms), RELOADS,
+     .help = "Life of a refusal that speaks of the request itself (400, 404, 405, 410, 413, 414, "
+             "415, 422); 0: not stored."},
     {"proxy.usage_on_hit", DJ_OPTION_ENUM, "original", .choices = "original|zero",
      AT(proxy.usage_on_hit), RELOADS, .help = "Token usage shown in an answer from the cache."},
     {"proxy.id_on_hit", DJ_OPTION_ENUM, "original", .choices = "original|new", AT(proxy.id_on_hit),
@@ -161,6 +178,18 @@ static const struct dj_option table[] = {
      .help = "Families whose answer headers are always sent, not only to their own clients."},
     {"proxy.cache_tool_calls", DJ_OPTION_BOOL, "false", AT(proxy.cache_tool_calls), RELOADS,
      .help = "Stores answers that call tools."},
+    {"proxy.early_refresh", DJ_OPTION_BOOL, "true", AT(proxy.early_refresh), RELOADS,
+     .help = "Makes an answer that is still asked for anew shortly before its end, so that nobody "
+             "waits for it."},
+    {"proxy.max_refreshes", DJ_OPTION_INT, "32", 0, 1024, AT(proxy.refreshes_max), RELOADS,
+     .help = "Answers made anew behind the scenes at the same time; 0: none."},
+    {"proxy.max_stores", DJ_OPTION_INT, "16384", 1, 1000000, AT(proxy.stores_max), RELOADS,
+     .help = "Answers on their way into the tiers behind their clients; beyond, into memory only."},
+    {"proxy.max_store_bytes", DJ_OPTION_SIZE, "128mb", 65536, 64 * GB, AT(proxy.store_bytes_max),
+     RELOADS, .help = "Bytes of these."},
+    {"proxy.peer_wait", DJ_OPTION_DURATION, "30s", 0, DAY_MS, AT(proxy.peer_wait_ms), RELOADS,
+     .help = "Time to wait for another program of the shared tier that makes the same answer; "
+             "0: everybody asks upstream."},
     {"langcache.similarity_scale", DJ_OPTION_ENUM, "normalized", .choices = "normalized|cosine",
      AT(langcache_scale), RELOADS,
      .help = "Similarities and thresholds of the LangCache API: (1 + cosine) / 2, or the cosine."},
@@ -172,7 +201,6 @@ static const struct dj_option table[] = {
      RELOADS, .help = "Least severe lines that are written."},
     {"log.format", DJ_OPTION_ENUM, "auto", .choices = "auto|json|pretty", AT(log.format),
      .help = "auto is pretty on a terminal and JSON elsewhere."},
-#include "daemon/settings_upkeep.def"
     {"monitoring.slow_operation", DJ_OPTION_DURATION, "100ms", 1, DAY_MS, AT(slow_operation_ms),
      RELOADS, .help = "Operations that take longer are logged and counted."},
     {"monitoring.snapshot", DJ_OPTION_DURATION, "30s", 10, DAY_MS, AT(snapshot_ms), RELOADS,
@@ -184,13 +212,27 @@ static const struct dj_option table[] = {
 /* clang-format on */
 #define TABLE_COUNT (sizeof table / sizeof *table)
 
+/* performance.profile; balanced is the defaults. docs/operations.md shows it as a table. */
+#define PROFILE "performance.profile"
+static const struct dj_preset presets[] = {
+    {"performance.tracker_size", "low-latency", "1000"},
+    {"performance.tracker_batch", "low-latency", "10"},
+    {"performance.tracker_flush", "low-latency", "10ms"},
+    {"performance.get_timeout", "low-latency", "500ms"},
+    {"performance.set_timeout", "low-latency", "1s"},
+    {"performance.tracker_size", "high-throughput", "100000"},
+    {"performance.tracker_batch", "high-throughput", "1000"},
+    {"performance.tracker_flush", "high-throughput", "500ms"},
+    {"performance.get_timeout", "high-throughput", "5s"},
+    {"performance.set_timeout", "high-throughput", "10s"},
+};
+
 /* Named in the documents, part of later versions: refused rather than ignored, since somebody who
  * asks for encryption or a shared tier must not believe to have it. `enabled: false` is fine. */
 #define NOT_YET "not part of this version; remove it or say enabled: false"
 static const struct dj_reserved reserved[] = {
     {"warmup", NOT_YET},
     {"monitoring", NOT_YET},
-    {"eviction", NOT_YET},
     {"compression", NOT_YET},
     {"encryption", NOT_YET},
     {"audit", NOT_YET},
@@ -383,6 +425,29 @@ static enum deja_status find_model_dir(struct checker *checker)
     return take_text(&path, &settings->semantic.model_dir);
 }
 
+static void check_embedder(struct checker *checker)
+{
+    const struct dj_settings *settings = checker->settings;
+    const struct dj_settings_http_embedder *http = &settings->http_embedder;
+    const char *where = place_of(checker->options, "semantic.embedder");
+    if (settings->semantic.embedder != DJ_EMBEDDER_HTTP)
+        return;
+    if (!http->url || !is_url(http->url))
+        dj_diagnostics_error(checker->diagnostics,
+                             http->url ? place_of(checker->options, "semantic.http.url") : where,
+                             "semantic.embedder http needs semantic.http.url as http://HOST or "
+                             "https://HOST without user, query and fragment, not \"%s\"",
+                             http->url ? http->url : "");
+    if (!http->model)
+        dj_diagnostics_error(checker->diagnostics, where,
+                             "semantic.embedder http needs semantic.http.model, the name of the "
+                             "model there");
+    if (http->send_dimensions && !http->dimensions)
+        dj_diagnostics_error(checker->diagnostics,
+                             place_of(checker->options, "semantic.http.send_dimensions"),
+                             "semantic.http.send_dimensions needs semantic.http.dimensions");
+}
+
 static enum deja_status check_s3(struct checker *checker)
 {
     struct dj_settings *settings = checker->settings;
@@ -457,6 +522,7 @@ static enum deja_status work_out(struct checker *checker)
             dj_settings_work_out_redis(checker->options, checker->diagnostics, &settings->redis);
     if (status == DEJA_OK)
         status = check_s3(checker);
+    check_embedder(checker);
     check_secret(checker);
     check_rest(checker);
     return status;
@@ -488,6 +554,9 @@ enum deja_status dj_settings_load(const struct dj_settings_source *source,
         goto done;
     struct dj_options_input input = {.table = table,
                                      .count = TABLE_COUNT,
+                                     .profile = PROFILE,
+                                     .presets = presets,
+                                     .preset_count = sizeof presets / sizeof *presets,
                                      .reserved = reserved,
                                      .reserved_count = sizeof reserved / sizeof *reserved,
                                      .reserved_env = reserved_env,

@@ -91,3 +91,21 @@ enum deja_status dj_tier_open_postgres(struct dj_daemon *daemon, struct dj_store
     *out_store = store;
     return DEJA_OK;
 }
+
+enum deja_status dj_tier_optimise_postgres(void *ctx, void *step_ctx, dj_postgres_progress_fn *step)
+{
+    const struct dj_daemon *daemon = ctx;
+    const struct dj_postgres_options options = dj_tier_postgres_options(daemon->settings);
+    struct dj_postgres *postgres = NULL;
+    struct deja_error error = {{0}};
+    enum deja_status status = dj_postgres_connect(&options, &postgres, &error);
+    if (status == DEJA_OK)
+        status = dj_postgres_optimise(postgres, step_ctx, step, &error);
+    dj_postgres_disconnect(postgres);
+    if (status != DEJA_OK) {
+        const struct dj_log_field fields[] = {
+            DJ_LOG_TEXT("level", "postgres"), DJ_LOG_TEXT("reason", error.message), {.name = NULL}};
+        dj_log_write(daemon->log, DJ_LOG_WARN, "indexes were not made anew", fields);
+    }
+    return status;
+}

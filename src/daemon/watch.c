@@ -6,6 +6,7 @@
  *
  *   timer on loop 0 -> a task to each loop -> all done? the next turn of the timer says WATCHDOG=1
  */
+#include "cache/upkeep.h"
 #include "daemon/daemon_internal.h"
 #include "daemon/notify.h"
 
@@ -65,6 +66,12 @@ static void on_snapshot(void *ctx)
     dj_log_write(daemon->log, DJ_LOG_DEBUG, "figures", fields);
 }
 
+static void on_flush(void *ctx)
+{
+    struct dj_daemon *daemon = ctx;
+    dj_engine_flush(daemon->engine, daemon->loops[0]);
+}
+
 void dj_daemon_set_snapshot(struct dj_daemon *daemon, uint64_t every_ms)
 {
     dj_timer_start(daemon->snapshot, every_ms, every_ms);
@@ -75,8 +82,12 @@ enum deja_status dj_daemon_watch(struct dj_daemon *daemon)
     uint64_t watchdog_ms = dj_notify_watchdog_us() / 1000;
     enum deja_status status =
         dj_timer_create(daemon->loops[0], daemon, on_snapshot, &daemon->snapshot);
+    if (status == DEJA_OK)
+        status = dj_timer_create(daemon->loops[0], daemon, on_flush, &daemon->flush);
     if (status != DEJA_OK)
         return status;
+    uint64_t flush_ms = daemon->settings->performance.tracker_flush_ms;
+    dj_timer_start(daemon->flush, flush_ms, flush_ms);
     dj_daemon_set_snapshot(daemon, daemon->settings->snapshot_ms);
     if (!watchdog_ms)
         return DEJA_OK;
@@ -91,6 +102,8 @@ void dj_daemon_unwatch(struct dj_daemon *daemon)
 {
     dj_timer_destroy(daemon->watchdog);
     dj_timer_destroy(daemon->snapshot);
+    dj_timer_destroy(daemon->flush);
     daemon->watchdog = NULL;
     daemon->snapshot = NULL;
+    daemon->flush = NULL;
 }

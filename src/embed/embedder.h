@@ -23,7 +23,8 @@ struct dj_embedder {
     const char *kind; /* "transformer", "lexical": names the shipped threshold */
     char id[96];      /* terminated, printable ASCII */
     uint32_t dim;
-    uint32_t batch_max; /* texts that are worth embedding together */
+    uint32_t batch_max;   /* texts that are worth embedding together */
+    uint64_t memo_ttl_ms; /* a vector may be remembered so long; 0: it never changes */
 };
 
 static inline enum deja_status dj_embedder_embed(struct dj_embedder *embedder,

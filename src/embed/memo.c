@@ -18,6 +18,7 @@ struct node {
     struct dj_list use; /* first */
     struct node *next;  /* in its chain, newest first */
     uint64_t hash;
+    uint64_t put_ms;
     size_t text_len;
     float vector[]; /* dim floats, then the text */
 };
@@ -114,12 +115,16 @@ static struct node *find(struct dj_memo *memo, uint64_t hash, struct deja_slice 
     return NULL;
 }
 
-bool dj_memo_get(struct dj_memo *memo, struct deja_slice text, float *out)
+bool dj_memo_get(struct dj_memo *memo, struct deja_slice text, uint64_t since_ms, float *out)
 {
     uint64_t hash = dj_hash64(text.data, text.len, (uintptr_t)memo);
     size_t depth = 0;
     pthread_mutex_lock(&memo->lock);
     struct node *node = find(memo, hash, text, &depth);
+    if (node && node->put_ms < since_ms) {
+        drop(memo, node);
+        node = NULL;
+    }
     if (node) {
         memcpy(out, node->vector, memo->dim * sizeof *out);
         dj_list_remove(&node->use);
@@ -144,7 +149,7 @@ static void make_room(struct dj_memo *memo, uint64_t hash, size_t bytes, size_t 
         drop(memo, last_used(memo));
 }
 
-void dj_memo_put(struct dj_memo *memo, struct deja_slice text, const float *vector)
+void dj_memo_put(struct dj_memo *memo, struct deja_slice text, uint64_t now_ms, const float *vector)
 {
     uint64_t hash = dj_hash64(text.data, text.len, (uintptr_t)memo);
     size_t bytes = bytes_of(memo, text.len);
@@ -154,6 +159,7 @@ void dj_memo_put(struct dj_memo *memo, struct deja_slice text, const float *vect
     if (!made)
         return;
     made->hash = hash;
+    made->put_ms = now_ms;
     made->text_len = text.len;
     memcpy(made->vector, vector, memo->dim * sizeof *vector);
     if (text.len)

@@ -17,10 +17,12 @@ enum deja_status dj_memo_create(uint32_t dim, uint32_t entries_max, size_t bytes
                                 struct dj_memo **out_memo) DEJA_NODISCARD;
 void dj_memo_destroy(struct dj_memo *memo); /* accepts NULL */
 
-/* True: out holds dim floats. */
-bool dj_memo_get(struct dj_memo *memo, struct deja_slice text, float *out) DEJA_NODISCARD;
+/* True: out holds dim floats. What was put before since_ms (0: any time) is forgotten. */
+bool dj_memo_get(struct dj_memo *memo, struct deja_slice text, uint64_t since_ms,
+                 float *out) DEJA_NODISCARD;
 /* Copies both; replaces. Best effort: what does not fit or finds no memory is not remembered. */
-void dj_memo_put(struct dj_memo *memo, struct deja_slice text, const float *vector);
+void dj_memo_put(struct dj_memo *memo, struct deja_slice text, uint64_t now_ms,
+                 const float *vector);
 void dj_memo_clear(struct dj_memo *memo);
 
 struct dj_memo_stats {

@@ -2,9 +2,8 @@
  * length: one bad vector in an index would spoil every search. */
 #include "lib/embedder_plugin.h"
 
-#include <math.h>
-
 #include "base/alloc.h"
+#include "embed/unit.h"
 
 #define DIM_MAX 4096u
 #define BATCH_MAX 32u
@@ -16,19 +15,6 @@ struct embedder_plugin {
     bool is_adopted;
 };
 
-static bool make_unit(float *vector, uint32_t dim)
-{
-    double sum = 0;
-    for (uint32_t i = 0; i < dim; i++)
-        sum += (double)vector[i] * (double)vector[i];
-    if (!isfinite(sum) || !(sum > 0))
-        return false;
-    double scale = 1 / sqrt(sum);
-    for (uint32_t i = 0; i < dim; i++)
-        vector[i] = (float)((double)vector[i] * scale);
-    return true;
-}
-
 static enum deja_status embed(struct dj_embedder *embedder, const struct deja_slice *texts,
                               size_t count, float *out)
 {
@@ -38,7 +24,7 @@ static enum deja_status embed(struct dj_embedder *embedder, const struct deja_sl
     if (status != DEJA_OK)
         return status > DEJA_OK ? DEJA_ERR_INVALID : status;
     for (size_t i = 0; i < count; i++)
-        if (!make_unit(out + i * dim, embedder->dim))
+        if (!dj_unit_make(out + i * dim, embedder->dim))
             return DEJA_ERR_INVALID;
     return DEJA_OK;
 }

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -18,6 +19,18 @@
 #include "loop/loop_internal.h"
 
 enum { ACCEPT_RETRY_MS = 50, LISTEN_BACKLOG = 1024 };
+
+uint64_t dj_stream_raise_file_limit(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        return 0;
+    rlim_t before = files.rlim_cur;
+    files.rlim_cur = files.rlim_max;
+    /* Where it fails there are only fewer connections. */
+    return before == files.rlim_max || setrlimit(RLIMIT_NOFILE, &files) == 0 ? files.rlim_max
+                                                                             : before;
+}
 
 struct dj_listener {
     uv_tcp_t handle;

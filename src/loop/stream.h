@@ -11,6 +11,10 @@ struct dj_listener;
 struct dj_stream;
 struct dj_poll;
 
+/* Every connection is an open file, and shells allow few: from now on this process may have as many
+ * as the system lets it. How many that is. Before threads start. */
+uint64_t dj_stream_raise_file_limit(void);
+
 /* One accepted connection; the callee owns stream and must dj_stream_close it. */
 typedef void dj_accept_fn(void *ctx, struct dj_stream *stream);
 

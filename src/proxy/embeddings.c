@@ -12,9 +12,10 @@
 #include "proxy/identity.h"
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
+#include "proxy/storing.h"
+#include "proxy/wire_vector.h"
 
 #define ITEMS_MAX 2048u
-#define DIM_MAX 16384u
 
 /* One input. */
 struct item {
@@ -171,25 +172,6 @@ static void answer_items(struct ride *ride, const struct dj_flight_end *end)
 
 /* ---- making entries (worker) ---- */
 
-static enum deja_status take_vector(struct dj_call *call, const struct dj_json *embedding)
-{
-    if (dj_json_is(embedding, DJ_JSON_STRING)) {
-        size_t before = call->made.len;
-        enum deja_status status = dj_base64_decode(dj_json_string(embedding), &call->made);
-        return status == DEJA_OK && (call->made.len - before) % sizeof(float) ? DEJA_ERR_INVALID
-                                                                              : status;
-    }
-    if (!dj_json_is(embedding, DJ_JSON_ARRAY) || dj_json_count(embedding) > DIM_MAX)
-        return DEJA_ERR_INVALID;
-    for (struct dj_json_walk walk = dj_json_walk(embedding); dj_json_walk_next(&walk);) {
-        if (!dj_json_is(walk.value, DJ_JSON_NUMBER))
-            return DEJA_ERR_INVALID;
-        float number = (float)dj_json_double(walk.value, 0);
-        dj_buf_append(&call->made, &number, sizeof number);
-    }
-    return call->made.status;
-}
-
 static enum deja_status take_vectors(struct dj_call *call, const struct dj_json *root)
 {
     struct wanted *wanted = call->extra;
@@ -203,8 +185,7 @@ static enum deja_status take_vectors(struct dj_call *call, const struct dj_json 
         if (index < 0 || (size_t)index >= wanted->count || wanted->offsets[index] != SIZE_MAX)
             return DEJA_ERR_INVALID;
         size_t offset = call->made.len;
-        enum deja_status status = take_vector(call, dj_json_get(walk.value, "embedding"));
-        if (status != DEJA_OK || call->made.len == offset)
+        if (dj_wire_vector_read(dj_json_get(walk.value, "embedding"), &call->made) != DEJA_OK)
             return DEJA_ERR_INVALID;
         wanted->offsets[index] = offset;
         wanted->vectors[index].len = call->made.len - offset;
@@ -246,6 +227,7 @@ static void store_embeddings(struct dj_call *call, struct dj_flight_end *end)
     end->items = dj_alloc_zeroed(wanted->count, sizeof *end->items);
     if (!end->items)
         return;
+    static const struct dj_put_options exact_only;
     struct dj_entry entry = call->entry;
     entry.kind = DJ_ENTRY_EMBEDDING;
     entry.model = wanted->model;
@@ -262,8 +244,7 @@ static void store_embeddings(struct dj_call *call, struct dj_flight_end *end)
         if (dj_value_create(&entry, &end->items[i]) != DEJA_OK)
             break;
         end->item_count++;
-        if (call->is_storable &&
-            dj_engine_put(engine, call->home, &entry, NULL, NULL, NULL) == DEJA_OK)
+        if (call->is_storable && dj_storing_begin(call, &entry, &exact_only, false))
             end->is_stored = true;
     }
     if (end->item_count == wanted->count)
@@ -438,9 +419,12 @@ static void look_up(struct inputs *inputs)
     struct dj_arena *arena = dj_http_exchange_request(ride->exchange)->arena;
     size_t missing = 0;
     bool may_read = !ride->knobs.is_no_read && ride->may_hit;
+    uint32_t skip = ride->knobs.skip;
+    bool may_find = !(skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY));
     for (size_t i = 0; may_read && i < inputs->count; i++) {
-        inputs->items[i].value = dj_engine_find(
-            engine, ride->loop, &inputs->items[i].fingerprint.key, ride->knobs.max_age_ms);
+        const struct dj_store_key *key = &inputs->items[i].fingerprint.key;
+        inputs->items[i].value =
+            may_find ? dj_engine_find(engine, ride->loop, key, ride->knobs.max_age_ms) : NULL;
         missing += inputs->items[i].value == NULL;
     }
     if (may_read && !missing) {
@@ -454,7 +438,7 @@ static void look_up(struct inputs *inputs)
         if (inputs->items[i].value)
             continue;
         fetches[i] = (struct fetch){.inputs = inputs, .index = i};
-        if (dj_engine_get(engine, ride->loop, &inputs->items[i].fingerprint.key, 0, &fetches[i],
+        if (dj_engine_get(engine, ride->loop, &inputs->items[i].fingerprint.key, skip, &fetches[i],
                           on_fetched) == DEJA_OK)
             inputs->waiting++;
     }

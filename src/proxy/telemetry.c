@@ -25,8 +25,8 @@
 
 static const char *const api_names[API_COUNT] = {"chat", "embeddings", "api", "passthrough",
                                                  "other"};
-static const char *const level_names[LEVEL_COUNT] = {"none",  "memory",   "lmdb",
-                                                     "redis", "postgres", "s3"};
+const char *const dj_telemetry_level_names[LEVEL_COUNT] = {"none",  "memory",   "lmdb",
+                                                           "redis", "postgres", "s3"};
 static const char *const result_names[DJ_RESULT_COUNT] = {
     "hit_exact", "hit_semantic", "miss", "bypass", "refresh", "error", "collapsed"};
 static const char *const stage_names[DJ_STAGE_COUNT] = {"auth",   "canon", "embed",    "search",
@@ -268,27 +268,28 @@ void dj_telemetry_request(struct dj_telemetry *telemetry, const struct dj_finish
 {
     enum dj_result result = finished->result;
     enum api api = (enum api)index_of(api_names, API_COUNT, finished->api, API_OTHER);
-    enum level level = (enum level)index_of(level_names, LEVEL_COUNT, finished->level, LEVEL_NONE);
+    enum level level =
+        (enum level)index_of(dj_telemetry_level_names, LEVEL_COUNT, finished->level, LEVEL_NONE);
     struct tenant *tenant = tenant_of(telemetry, finished->tenant, result != DJ_RESULT_ERROR);
     struct labels *labels = tenant->labels;
     atomic_fetch_add_explicit(&tenant->results[result], 1, memory_order_relaxed);
     dj_recent_put(telemetry->recent, finished);
 
     const char *const values[] = {labels->tenant, api_names[api], result_names[result],
-                                  level_names[level]};
+                                  dj_telemetry_level_names[level]};
     dj_series_add(
         slot_series(telemetry, &labels->requests[api][result][level], FAMILY_REQUESTS, values), 1);
     dj_series_observe(slot_series(telemetry, &telemetry->durations[api][result],
                                   FAMILY_REQUEST_DURATION, values + 1),
                       finished->seconds);
     const char *const looked[] = {labels->tenant, dj_telemetry_cache_types[api],
-                                  level_names[level]};
+                                  dj_telemetry_level_names[level]};
     if (!dj_telemetry_cache_types[api])
         return;
     if (result == DJ_RESULT_HIT_EXACT || result == DJ_RESULT_HIT_SEMANTIC) {
-        static_assert(LEVEL_COUNT == DJ_LEVEL_COUNT + 1, "the same levels, after \"none\"");
-        if (level != LEVEL_NONE)
-            atomic_fetch_add_explicit(&tenant->level_hits[level - 1], 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&tenant->levels[level].hits, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&tenant->levels[level].us, (uint64_t)(finished->seconds * 1e6),
+                                  memory_order_relaxed);
         dj_series_add(slot_series(telemetry, &labels->hits[api][level], FAMILY_HITS, looked), 1);
         if (level == LEVEL_MEMORY && api != API_API) /* what lies below tells itself */
             dj_series_observe(telemetry->memory_hits, finished->seconds);
@@ -355,6 +356,22 @@ void dj_telemetry_saved(struct dj_telemetry *telemetry, const struct dj_entry *e
     }
 }
 
+void dj_telemetry_embedding(struct dj_telemetry *telemetry,
+                            const struct dj_telemetry_embedding *embedding)
+{
+    char text[65];
+    const char *const values[] = {model_label(embedding->model, text), embedding->status};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_EMBEDDER_CALLS, values), 1);
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_EMBEDDER_TEXTS, values),
+                  (double)embedding->texts);
+    if (embedding->tokens)
+        dj_series_add(dj_telemetry_series(telemetry, FAMILY_EMBEDDER_TOKENS, values),
+                      (double)embedding->tokens);
+    if (embedding->cost_usd > 0)
+        dj_series_add(dj_telemetry_series(telemetry, FAMILY_EMBEDDER_COST, values),
+                      embedding->cost_usd);
+}
+
 void dj_telemetry_stage(struct dj_telemetry *telemetry, enum dj_stage stage, double seconds)
 {
     dj_series_observe(telemetry->stages[stage], seconds);
@@ -413,6 +430,30 @@ void dj_telemetry_recovered(struct dj_telemetry *telemetry, const char *operatio
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_RECOVERED, values), count);
 }
 
+void dj_telemetry_refreshed(struct dj_telemetry *telemetry, const char *reason, const char *outcome)
+{
+    const char *const values[] = {reason, outcome};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_REFRESHES, values), 1);
+}
+
+void dj_telemetry_turn(struct dj_telemetry *telemetry, const char *outcome)
+{
+    const char *const values[] = {outcome};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_TURNS, values), 1);
+}
+
+void dj_telemetry_dropped(struct dj_telemetry *telemetry, const char *reason)
+{
+    const char *const values[] = {reason};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_DROPPED, values), 1);
+}
+
+void dj_telemetry_stale(struct dj_telemetry *telemetry, const char *reason)
+{
+    const char *const values[] = {reason};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_STALE, values), 1);
+}
+
 void dj_telemetry_false_hit(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
                             const char *source)
 {
@@ -432,10 +473,16 @@ void dj_telemetry_invalidation(struct dj_telemetry *telemetry, const uint8_t ten
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_INVALIDATIONS, values), 1);
 }
 
-void dj_telemetry_evicted(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
-                          const char *reason)
+void dj_telemetry_evicted(struct dj_telemetry *telemetry, const uint8_t tenant_id[DJ_ID_BYTES],
+                          const char *level_name, const char *reason)
 {
-    const char *const values[] = {tenant_of(telemetry, tenant, false)->labels->tenant, reason};
+    struct tenant *tenant = tenant_of(telemetry, tenant_id, true);
+    unsigned level = index_of(dj_telemetry_level_names, LEVEL_COUNT, level_name, LEVEL_NONE);
+    const char *const values[] = {tenant->labels->tenant, reason};
+    bool is_expired = strcmp(reason, "ttl") == 0;
+    atomic_fetch_add_explicit(is_expired ? &tenant->levels[level].expired
+                                         : &tenant->levels[level].evictions,
+                              1, memory_order_relaxed);
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_EVICTIONS, values), 1);
 }
 
@@ -462,8 +509,14 @@ static void add_totals(struct tenant *tenant, struct dj_telemetry_totals *totals
         totals->results[i] += count;
         totals->requests += count;
     }
-    for (size_t i = 0; i < DJ_LEVEL_COUNT; i++)
-        totals->level_hits[i] += atomic_load_explicit(&tenant->level_hits[i], memory_order_relaxed);
+    for (size_t i = 0; i < LEVEL_COUNT; i++) {
+        struct dj_level_totals *level = &totals->levels[i];
+        level->hits += atomic_load_explicit(&tenant->levels[i].hits, memory_order_relaxed);
+        level->us += atomic_load_explicit(&tenant->levels[i].us, memory_order_relaxed);
+        level->evictions +=
+            atomic_load_explicit(&tenant->levels[i].evictions, memory_order_relaxed);
+        level->expired += atomic_load_explicit(&tenant->levels[i].expired, memory_order_relaxed);
+    }
     totals->saved_input_tokens +=
         atomic_load_explicit(&tenant->saved_input_tokens, memory_order_relaxed);
     totals->saved_output_tokens +=

@@ -18,6 +18,7 @@
 
 #define DJ_TELEMETRY_LABELS_MAX 100u
 #define DJ_TELEMETRY_TENANTS_MAX 12000u
+#define DJ_TELEMETRY_LEVELS 6u
 
 struct dj_telemetry;
 struct dj_engine;
@@ -90,6 +91,16 @@ struct dj_telemetry_lookup {
     double seconds;
 };
 void dj_telemetry_lookup(struct dj_telemetry *telemetry, const struct dj_telemetry_lookup *lookup);
+/* One call to the endpoint of a remote embedder. */
+struct dj_telemetry_embedding {
+    struct deja_slice model;
+    const char *status; /* constant: "ok", "timeout", "refused", … */
+    uint64_t texts;
+    uint64_t tokens; /* as the endpoint counted; 0: it did not */
+    double cost_usd;
+};
+void dj_telemetry_embedding(struct dj_telemetry *telemetry,
+                            const struct dj_telemetry_embedding *embedding);
 /* Making the canonical form and the keys of one request. */
 void dj_telemetry_key(struct dj_telemetry *telemetry, double seconds);
 /* A fault that cost one request or one background step, not the process. operation: constant. */
@@ -102,15 +113,26 @@ void dj_telemetry_contained(struct dj_telemetry *telemetry, const char *operatio
 /* An answer that should not have been given. source: "user", "verifier", "shadow". */
 void dj_telemetry_false_hit(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
                             const char *source);
+/* An answer was made anew behind the scenes. reason: "stale", "early"; outcome: "stored", "found"
+ * (somebody else had made it), "left" (another program is at it), "failed". */
+void dj_telemetry_refreshed(struct dj_telemetry *telemetry, const char *reason,
+                            const char *outcome);
+/* An answer was served after its end. reason: "stale-while-revalidate", "stale-if-error". */
+void dj_telemetry_stale(struct dj_telemetry *telemetry, const char *reason);
+/* An answer was not stored, or in memory only. reason: "queue" (too much on its way), "memory". */
+void dj_telemetry_dropped(struct dj_telemetry *telemetry, const char *reason);
+/* How it ended that a call asked whether another program makes the same answer: "held" at once,
+ * "taken" after waiting, "found", "left" (a refresh), "overdue", "unknown". */
+void dj_telemetry_turn(struct dj_telemetry *telemetry, const char *outcome);
 void dj_telemetry_inflight(struct dj_telemetry *telemetry, int change);
 
 /* kind: "tag", "all", "query", "entry". */
 void dj_telemetry_invalidation(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
                                const char *kind);
-/* An entry left a level without being asked to. reason: "size", "ttl", "tenant_limit". Never
- * waits but for the first of a tenant. */
+/* An entry left a level without being asked to. level: "memory", "lmdb"; reason: "size", "ttl",
+ * "tenant_limit". Never waits but for the first of a tenant. */
 void dj_telemetry_evicted(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
-                          const char *reason);
+                          const char *level, const char *reason);
 /* A reload of the configuration ended. */
 void dj_telemetry_reloaded(struct dj_telemetry *telemetry, bool is_ok, int64_t now_ms);
 
@@ -156,12 +178,35 @@ uint32_t dj_telemetry_tenant_count(struct dj_telemetry *telemetry);
 struct dj_telemetry_totals {
     uint64_t requests;
     uint64_t results[DJ_RESULT_COUNT];
-    uint64_t level_hits[DJ_LEVEL_COUNT]; /* of the hits: where the answer was */
+    struct dj_level_totals {
+        uint64_t hits; /* where the answer was */
+        uint64_t us;   /* the time these took */
+        uint64_t evictions;
+        uint64_t expired;
+    } levels[DJ_TELEMETRY_LEVELS]; /* "none", memory, and those below */
     uint64_t saved_input_tokens;
     uint64_t saved_output_tokens;
     double saved_seconds;
     double saved_cost_usd;
 };
+/* Figures of one level; the one source of API, metrics and command line. */
+struct dj_level_figures {
+    const char *level;
+    uint64_t entries;
+    uint64_t bytes;
+    uint64_t bytes_max;
+    uint64_t evictions;
+    uint64_t expired;
+    uint64_t hits;
+    uint64_t misses;  /* look-ups that came as far as this level and went on */
+    double hit_rate;  /* 0 to 1; of the hits and misses */
+    double latency_s; /* mean, of the hits */
+};
+/* memory first, then the tiers below it as they are asked; how many. tenant NULL: all. */
+uint32_t dj_telemetry_levels(struct dj_telemetry *telemetry, struct dj_engine *engine,
+                             const uint8_t *tenant,
+                             struct dj_level_figures out_levels[DJ_TELEMETRY_LEVELS]);
+
 /* tenant NULL: all. A tenant that is not known has zeros. */
 void dj_telemetry_totals(struct dj_telemetry *telemetry, const uint8_t *tenant,
                          struct dj_telemetry_totals *out_totals);

@@ -115,6 +115,25 @@ static void set_tiers(struct dj_telemetry *telemetry, struct dj_engine *engine, 
                            more_than(&telemetry->recovered_seen[1], stats.lmdb.dropped));
 }
 
+static void set_levels(struct dj_telemetry *telemetry, struct dj_engine *engine)
+{
+    struct dj_level_figures levels[DJ_TELEMETRY_LEVELS];
+    uint32_t count = dj_telemetry_levels(telemetry, engine, NULL, levels);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct dj_level_figures *figures = &levels[i];
+        const char *const values[] = {figures->level};
+        struct level_seen *seen = &telemetry->level_seen[i];
+        dj_series_add(dj_telemetry_series(telemetry, FAMILY_LEVEL_MISSES, values),
+                      more_than(&seen->misses, figures->misses));
+        dj_series_add(dj_telemetry_series(telemetry, FAMILY_LEVEL_EVICTIONS, values),
+                      more_than(&seen->evictions, figures->evictions));
+        dj_series_add(dj_telemetry_series(telemetry, FAMILY_LEVEL_EXPIRED, values),
+                      more_than(&seen->expired, figures->expired));
+        set(telemetry, FAMILY_LEVEL_HIT_RATE, values, figures->hit_rate);
+        set(telemetry, FAMILY_LEVEL_LATENCY, values, figures->latency_s);
+    }
+}
+
 static void add_one(struct dj_telemetry *telemetry, enum family family, const char *label,
                     uint64_t *seen, uint64_t sum)
 {
@@ -247,6 +266,7 @@ void dj_telemetry_gauges(struct dj_telemetry *telemetry, struct dj_engine *engin
     pthread_mutex_lock(&telemetry->gauges_lock);
     set_tenants(telemetry, engine);
     set_tiers(telemetry, engine, now->is_lmdb_up);
+    set_levels(telemetry, engine);
     set_dependencies(telemetry, now->dependencies);
     set_hit_rates(telemetry);
     set_process(telemetry, now->started_ms);

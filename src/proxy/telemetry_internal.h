@@ -4,6 +4,7 @@
 #ifndef DJ_PROXY_TELEMETRY_INTERNAL_H
 #define DJ_PROXY_TELEMETRY_INTERNAL_H
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -22,6 +23,7 @@ enum level {
     LEVEL_S3,
     LEVEL_COUNT
 };
+static_assert(LEVEL_COUNT == DJ_TELEMETRY_LEVELS, "totals have all levels");
 enum family {
     FAMILY_HITS,
     FAMILY_MISSES,
@@ -39,6 +41,11 @@ enum family {
     FAMILY_ENTRIES,
     FAMILY_LEVEL_BYTES,
     FAMILY_LEVEL_UP,
+    FAMILY_LEVEL_MISSES,
+    FAMILY_LEVEL_EVICTIONS,
+    FAMILY_LEVEL_EXPIRED,
+    FAMILY_LEVEL_HIT_RATE,
+    FAMILY_LEVEL_LATENCY,
     FAMILY_CIRCUIT,
     FAMILY_CALLS_REFUSED,
     FAMILY_RETRIES,
@@ -48,6 +55,10 @@ enum family {
     FAMILY_MISSED_DROPPED,
     FAMILY_FALSE_HITS,
     FAMILY_RECOVERED,
+    FAMILY_REFRESHES,
+    FAMILY_STALE,
+    FAMILY_TURNS,
+    FAMILY_DROPPED,
     FAMILY_SLOW,
     FAMILY_VOLATILE,
     FAMILY_HIT_RATE,
@@ -56,6 +67,10 @@ enum family {
     FAMILY_KEY_DURATION,
     FAMILY_DEGRADED,
     FAMILY_UPSTREAM,
+    FAMILY_EMBEDDER_CALLS,
+    FAMILY_EMBEDDER_TEXTS,
+    FAMILY_EMBEDDER_TOKENS,
+    FAMILY_EMBEDDER_COST,
     FAMILY_INFLIGHT,
     FAMILY_QUEUE_DEPTH,
     FAMILY_RELOAD_SUCCESS,
@@ -89,7 +104,12 @@ struct tenant {
     uint8_t id[DJ_ID_BYTES];
     struct labels *labels; /* owned, or that of "other" */
     _Atomic uint64_t results[DJ_RESULT_COUNT];
-    _Atomic uint64_t level_hits[DJ_LEVEL_COUNT];
+    struct {
+        _Atomic uint64_t hits; /* answers that were there */
+        _Atomic uint64_t us;   /* the time these took */
+        _Atomic uint64_t evictions;
+        _Atomic uint64_t expired;
+    } levels[LEVEL_COUNT];
     _Atomic uint64_t saved_input_tokens;
     _Atomic uint64_t saved_output_tokens;
     _Atomic uint64_t saved_ms;
@@ -115,7 +135,12 @@ struct dj_telemetry {
     _Atomic uint64_t slow_lines;  /* second << 32 | lines written in it */
     _Atomic uint64_t slow_unsaid; /* slow operations since the last line that had none */
     uint64_t recovered_seen[2];   /* gauges_lock: corrupt and dropped records already added */
-    uint64_t volatile_seen;       /* gauges_lock, as are the next */
+    uint64_t volatile_seen;       /* gauges_lock, as are the next: what the metrics say already */
+    struct level_seen {
+        uint64_t misses;
+        uint64_t evictions;
+        uint64_t expired;
+    } level_seen[LEVEL_COUNT];
     struct {
         uint64_t refused;
         uint64_t retries;
@@ -134,6 +159,8 @@ struct dj_telemetry {
     _Atomic(struct tenant *) *tenants;    /* TENANT_SLOTS; insert only, read without a lock */
     _Atomic(struct labelled *) *labelled; /* LABELLED_SLOTS, likewise */
 };
+
+extern const char *const dj_telemetry_level_names[LEVEL_COUNT];
 
 /* The series of these values (one per label of the family), kept after the first time. NULL only
  * when memory ran out. */

@@ -74,6 +74,17 @@ uint64_t dj_memory_sweep(struct dj_store *store, uint32_t loop_index, int64_t no
     return dj_memory_shard_sweep(&memory_of(store)->shards[loop_index], now_ms);
 }
 
+uint32_t dj_memory_sweep_turns(const struct dj_store *store)
+{
+    return dj_memory_shard_turns(&((const struct dj_memory *)store)->shards[0]);
+}
+
+bool dj_memory_trim(struct dj_store *store, uint32_t loop_index, int64_t now_ms)
+{
+    assert(loop_index < memory_of(store)->options.loop_count);
+    return dj_memory_shard_trim(&memory_of(store)->shards[loop_index], now_ms);
+}
+
 /* ---- the table ---- */
 
 /* One operation under way. */
@@ -303,6 +314,7 @@ static void memory_stats(struct dj_store *store, const uint8_t *tenant,
 
 static void memory_close(struct dj_store *store)
 {
+    atomic_store(&memory_of(store)->is_closed, true);
     dj_memory_unref(memory_of(store));
 }
 
@@ -314,6 +326,7 @@ static const struct dj_store_ops memory_ops = {
     .clear = memory_clear,
     .list = memory_list,
     .stats = memory_stats,
+    .evict = dj_memory_evict,
     .close = memory_close,
 };
 

@@ -1,12 +1,22 @@
 /* store/memory.h - the memory tier: sharded by home loop, read anywhere without a lock.
  *
  * Reads: any loop thread, lock-free (epochs; a value is pinned by its count). Writes: only on the
- * key's home loop, dj_memory_home(). Bounded by bytes and entries, per tenant and in all; S3-FIFO.
+ * key's home loop, dj_memory_home(). Bounded by bytes and entries, per tenant and in all.
  */
 #ifndef DJ_STORE_MEMORY_H
 #define DJ_STORE_MEMORY_H
 
+#include "policy/evict.h"
 #include "store/store.h"
+
+/* What a tenant may have at most; 0: not said. */
+struct dj_memory_limit {
+    uint64_t entries_max;
+    uint64_t bytes_max;
+};
+/* Asked before each put, on the home loop: it must be quick and must not call the store. */
+typedef void dj_memory_limit_fn(void *ctx, const uint8_t tenant[DJ_ID_BYTES],
+                                struct dj_memory_limit *out_limit);
 
 struct dj_memory_options {
     uint64_t bytes_max;          /* 100 MB */
@@ -14,7 +24,12 @@ struct dj_memory_options {
     uint64_t tenant_entries_max; /* 1,000: the fair share once the tier is full */
     uint64_t ttl_ms;             /* longest stay, whatever the entry's own life; 0: that */
     uint32_t loop_count;         /* shards */
-    dj_store_gone_fn *gone;      /* NULL: nobody is told */
+    enum dj_evict_strategy strategy;
+    uint32_t low_water_percent; /* dj_memory_trim goes down to it; 0: 90 */
+    uint32_t batch;             /* entries of one turn of a loop; 0: 100 */
+    dj_memory_limit_fn *limit;  /* NULL: tenants have no limits of their own */
+    void *limit_ctx;
+    dj_store_gone_fn *gone; /* NULL: nobody is told */
     void *gone_ctx;
 };
 
@@ -38,5 +53,10 @@ bool dj_memory_remove(struct dj_store *store, const struct dj_store_key *key, ui
 /* Drops expired entries of one shard, a bounded piece per call (1,024 buckets); how many went. On
  * the shard's loop, from a timer: an expired entry is a miss long before it is swept. */
 uint64_t dj_memory_sweep(struct dj_store *store, uint32_t loop_index, int64_t now_ms);
+/* So many calls go over a whole shard. Any thread. */
+uint32_t dj_memory_sweep_turns(const struct dj_store *store);
+/* A tier that has been full since the round before is brought down to its low-water mark, each
+ * shard giving of its own: one batch a call. On the shard's loop; true: the round is not over. */
+bool dj_memory_trim(struct dj_store *store, uint32_t loop_index, int64_t now_ms) DEJA_NODISCARD;
 
 #endif

@@ -42,7 +42,8 @@ static void push(struct dj_memory_shard *shard, struct dj_memory_node *node, boo
 void dj_memory_enqueue(struct dj_memory_shard *shard, struct dj_memory_node *node)
 {
     uint32_t *ghost = ghost_slot(shard, node->hash);
-    bool was_here = *ghost == fingerprint(node->hash);
+    bool was_here =
+        shard->memory->options.strategy == DJ_EVICT_S3FIFO && *ghost == fingerprint(node->hash);
     if (was_here)
         *ghost = 0;
     push(shard, node, was_here);
@@ -90,8 +91,8 @@ static struct dj_memory_node *candidate(struct dj_memory_shard *shard, bool is_o
     return node ? node : oldest(second, is_over_only);
 }
 
-static void evict(struct dj_memory_shard *shard, struct dj_memory_node *node, bool is_over,
-                  int64_t now_ms)
+void dj_memory_evict_node(struct dj_memory_shard *shard, struct dj_memory_node *node, bool is_over,
+                          int64_t now_ms)
 {
     bool is_expired = dj_store_is_gone(node->gone_ms, now_ms);
     dj_memory_note_gone(shard, node,
@@ -117,12 +118,21 @@ static bool spare(struct dj_memory_shard *shard, struct dj_memory_node *node, in
     return true;
 }
 
-bool dj_memory_evict_one(struct dj_memory_shard *shard, int64_t now_ms)
+static struct dj_memory_node *first_to_go(struct dj_memory_shard *shard, bool is_over_only,
+                                          int64_t now_ms)
 {
-    bool is_over_only = shard->over_count > 0 && shard->over_count < dj_map_count(shard->rows);
+    if (shard->memory->options.strategy != DJ_EVICT_S3FIFO)
+        return dj_memory_choose(shard, is_over_only, now_ms);
     struct dj_memory_node *node = candidate(shard, is_over_only);
     for (int turn = 0; turn < TURNS_MAX && node && spare(shard, node, now_ms); turn++)
         node = candidate(shard, is_over_only);
+    return node;
+}
+
+bool dj_memory_evict_one(struct dj_memory_shard *shard, int64_t now_ms)
+{
+    bool is_over_only = shard->over_count > 0 && shard->over_count < dj_map_count(shard->rows);
+    struct dj_memory_node *node = first_to_go(shard, is_over_only, now_ms);
     if (!node && is_over_only) {
         struct dj_memory_row *row = DJ_CONTAINER(shard->over_rows.next, struct dj_memory_row, over);
         if (!dj_list_is_empty(&row->nodes))
@@ -130,9 +140,9 @@ bool dj_memory_evict_one(struct dj_memory_shard *shard, int64_t now_ms)
     }
     bool is_over = node && is_over_only;
     if (!node)
-        node = candidate(shard, false);
+        node = first_to_go(shard, false, now_ms);
     if (!node)
         return false;
-    evict(shard, node, is_over, now_ms);
+    dj_memory_evict_node(shard, node, is_over, now_ms);
     return true;
 }

@@ -23,8 +23,11 @@ struct dj_memory_node {
     struct dj_value *value;                /* one reference */
     uint64_t hash;
     struct dj_store_key key;
-    int64_t gone_ms;         /* 0: never */
-    atomic_uchar freq;       /* 0 … 3, hits since it last came by the hand; any thread */
+    int64_t gone_ms;   /* 0: never */
+    atomic_uchar freq; /* 0 … 3, hits since it last came by the hand; any thread */
+    /* Kept for the strategies that ask for them; any thread. */
+    _Atomic(uint32_t) hits;
+    _Atomic(int64_t) last_ms;
     bool is_in_main;         /* which queue; the writer's, as all below */
     size_t bytes;            /* charged: value and node */
     struct dj_list queue;    /* small or main, newest first; once unlinked: retired, oldest first */
@@ -70,6 +73,7 @@ struct dj_memory_shard {
     struct dj_memory_reader *readers; /* loop_count */
     _Atomic(uint64_t) epoch;          /* from 1; raised by each unlink */
     _Atomic(uint64_t) entries;
+    _Atomic(uint64_t) bytes;
     atomic_bool is_writing; /* asserts the single writer */
 
     struct dj_list retired; /* unlinked nodes that a reader may still see, oldest first */
@@ -86,6 +90,9 @@ struct dj_memory_shard {
 
     struct dj_task trim_task;
     atomic_bool is_trim_posted;
+    uint64_t pressure_seen; /* of memory->pressure, when the last round of trimming ended */
+    bool is_trimming;
+    bool is_asking; /* other shards are asked for room of a tenant at its limit */
 };
 
 struct dj_memory {
@@ -93,10 +100,12 @@ struct dj_memory {
     struct dj_memory_options options;
     uint64_t row_entries_max;  /* the fair share, per shard */
     atomic_uint ref_count;     /* the owner, and every operation under way */
+    atomic_bool is_closed;     /* loops may be gone: nothing is posted any more */
     _Atomic(uint64_t) entries; /* reserved before a node is linked, so never above the bounds */
     _Atomic(uint64_t) bytes;
     _Atomic(uint64_t) evictions;
     _Atomic(uint64_t) expired;
+    _Atomic(uint64_t) pressure;      /* puts that found the tier full */
     pthread_mutex_t tenants_mutex;   /* a leaf: nothing is locked or called under it */
     struct dj_map *tenants;          /* id -> dj_memory_tenant, under tenants_mutex */
     struct dj_memory_shard shards[]; /* loop_count */
@@ -135,7 +144,38 @@ struct dj_memory_row *dj_memory_row_acquire(struct dj_memory_shard *shard,
                                             const uint8_t tenant[DJ_ID_BYTES]);
 void dj_memory_row_release(struct dj_memory_shard *shard, struct dj_memory_row *row);
 
+/* memory_choose.c: the other strategies. */
+void dj_memory_touch(struct dj_memory_node *node, int64_t now_ms); /* any loop */
+/* The first to go of a bounded sample of a queue's nodes, which moves on; NULL: none of them may.
+ */
+struct dj_memory_node *dj_memory_choose(struct dj_memory_shard *shard, bool is_over_only,
+                                        int64_t now_ms);
+/* The same of a tenant's nodes here; NULL: there are none. */
+struct dj_memory_node *dj_memory_choose_of(struct dj_memory_shard *shard, struct dj_memory_row *row,
+                                           int64_t now_ms);
+
+/* memory_room.c */
+/* Reserves bytes and an entry of the tier and of the row's tenant; false: there is no room now. */
+bool dj_memory_reserve(struct dj_memory_shard *shard, struct dj_memory_row *row, size_t bytes,
+                       int64_t now_ms);
+void dj_memory_unreserve(struct dj_memory_shard *shard, struct dj_memory_tenant *tenant,
+                         size_t bytes);
+/* dj_store_ops.evict. */
+enum deja_status dj_memory_evict(struct dj_store *store, struct dj_loop *caller,
+                                 const uint8_t *tenant, uint64_t bytes, void *ctx,
+                                 dj_store_done_fn *done) DEJA_NODISCARD;
+bool dj_memory_shard_trim(struct dj_memory_shard *shard, int64_t now_ms);
+uint32_t dj_memory_batch(const struct dj_memory *memory);
+
+/* memory_shard.c: around changes of a shard, on its loop. */
+void dj_memory_begin_write(struct dj_memory_shard *shard);
+void dj_memory_end_write(struct dj_memory_shard *shard);
+uint32_t dj_memory_shard_turns(const struct dj_memory_shard *shard);
+
 /* memory_evict.c: S3-FIFO. */
+/* Takes the node out because there was no room. */
+void dj_memory_evict_node(struct dj_memory_shard *shard, struct dj_memory_node *node, bool is_over,
+                          int64_t now_ms);
 void dj_memory_enqueue(struct dj_memory_shard *shard, struct dj_memory_node *node);
 void dj_memory_dequeue(struct dj_memory_shard *shard, struct dj_memory_node *node);
 /* Gives fresh the place of old, which leaves its queue. */

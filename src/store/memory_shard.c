@@ -112,39 +112,33 @@ struct dj_value *dj_memory_shard_find(struct dj_memory_shard *shard, uint32_t lo
         unsigned char freq = atomic_load_explicit(&node->freq, memory_order_relaxed);
         if (freq < FREQ_MAX)
             atomic_store_explicit(&node->freq, (unsigned char)(freq + 1), memory_order_relaxed);
+        if (shard->memory->options.strategy != DJ_EVICT_S3FIFO)
+            dj_memory_touch(node, now_ms);
     }
     dj_memory_leave(shard, loop_index);
     return found;
 }
 
-static void begin_write(struct dj_memory_shard *shard)
+void dj_memory_begin_write(struct dj_memory_shard *shard)
 {
     assert(dj_loop_is_current(shard->loop));
     bool is_taken = atomic_exchange_explicit(&shard->is_writing, true, memory_order_acquire);
     assert(!is_taken);
 }
 
-static void end_write(struct dj_memory_shard *shard)
+void dj_memory_end_write(struct dj_memory_shard *shard)
 {
     dj_memory_reclaim(shard);
     atomic_store_explicit(&shard->is_writing, false, memory_order_release);
 }
 
-static void unreserve(struct dj_memory *memory, size_t bytes)
-{
-    atomic_fetch_sub_explicit(&memory->entries, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&memory->bytes, bytes, memory_order_relaxed);
-}
-
 /* The node has left chain and queue: its counts, its row, its memory. */
 static void drop(struct dj_memory_shard *shard, struct dj_memory_node *node)
 {
-    struct dj_memory_tenant *tenant = node->row->tenant;
     dj_list_remove(&node->siblings);
     atomic_fetch_sub_explicit(&shard->entries, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&tenant->entries, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&tenant->bytes, node->bytes, memory_order_relaxed);
-    unreserve(shard->memory, node->bytes);
+    atomic_fetch_sub_explicit(&shard->bytes, node->bytes, memory_order_relaxed);
+    dj_memory_unreserve(shard, node->row->tenant, node->bytes);
     dj_memory_row_release(shard, node->row);
     node->row = NULL;
     dj_memory_retire(shard, node);
@@ -158,72 +152,12 @@ void dj_memory_shard_unlink(struct dj_memory_shard *shard, struct dj_memory_node
     drop(shard, node);
 }
 
-/* The shard with most entries but this one; NULL: none has any. */
-static struct dj_memory_shard *fullest_other(struct dj_memory_shard *shard)
-{
-    struct dj_memory *memory = shard->memory;
-    struct dj_memory_shard *fullest = NULL;
-    uint64_t most = 0;
-    for (uint32_t i = 0; i < memory->options.loop_count; i++) {
-        uint64_t count = atomic_load_explicit(&memory->shards[i].entries, memory_order_relaxed);
-        if (&memory->shards[i] != shard && count > most) {
-            most = count;
-            fullest = &memory->shards[i];
-        }
-    }
-    return fullest;
-}
-
-static void on_trim(void *ctx)
-{
-    struct dj_memory_shard *shard = ctx;
-    struct dj_memory *memory = shard->memory;
-    begin_write(shard);
-    atomic_store(&shard->is_trim_posted, false);
-    /* A tenth of what it has, so that the other shard does not have to ask for each entry. */
-    uint64_t count = atomic_load_explicit(&shard->entries, memory_order_relaxed) / 10 + 1;
-    while (count-- > 0 && dj_memory_evict_one(shard, 0))
-        continue;
-    end_write(shard);
-    dj_memory_unref(memory);
-}
-
-/* The tier is full and this shard has nothing to give: the next put shall find room. */
-static void ask_for_room(struct dj_memory_shard *shard)
-{
-    struct dj_memory_shard *fullest = fullest_other(shard);
-    if (!fullest || atomic_exchange(&fullest->is_trim_posted, true))
-        return;
-    fullest->trim_task = (struct dj_task){.run = on_trim, .ctx = fullest};
-    dj_memory_ref(shard->memory);
-    dj_loop_post(fullest->loop, &fullest->trim_task);
-}
-
-static bool reserve(struct dj_memory_shard *shard, size_t bytes, int64_t now_ms)
-{
-    struct dj_memory *memory = shard->memory;
-    atomic_fetch_add_explicit(&memory->entries, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&memory->bytes, bytes, memory_order_relaxed);
-    while (atomic_load_explicit(&memory->entries, memory_order_relaxed) >
-               memory->options.entries_max ||
-           atomic_load_explicit(&memory->bytes, memory_order_relaxed) > memory->options.bytes_max) {
-        if (dj_memory_evict_one(shard, now_ms))
-            continue;
-        unreserve(memory, bytes);
-        ask_for_room(shard);
-        return false;
-    }
-    return true;
-}
-
 /* Links the node where an older version of its key is, or else at the chain's end. */
 static void link_node(struct dj_memory_shard *shard, struct dj_memory_node *node)
 {
-    struct dj_memory_tenant *tenant = node->row->tenant;
     dj_list_push_front(&node->row->nodes, &node->siblings);
     atomic_fetch_add_explicit(&shard->entries, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&tenant->entries, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&tenant->bytes, node->bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&shard->bytes, node->bytes, memory_order_relaxed);
     _Atomic(struct dj_memory_node *) *link = link_of(shard, &node->key, node->hash);
     struct dj_memory_node *old = atomic_load_explicit(link, memory_order_relaxed);
     if (!old) {
@@ -233,6 +167,7 @@ static void link_node(struct dj_memory_shard *shard, struct dj_memory_node *node
     }
     unsigned char freq = atomic_load_explicit(&old->freq, memory_order_relaxed);
     atomic_init(&node->freq, freq);
+    atomic_init(&node->hits, atomic_load_explicit(&old->hits, memory_order_relaxed));
     atomic_init(&node->next, atomic_load_explicit(&old->next, memory_order_relaxed));
     dj_memory_requeue_as(shard, old, node);
     atomic_store(link, node);
@@ -285,7 +220,7 @@ static bool put(struct dj_memory_shard *shard, struct dj_value *value, int64_t n
         dj_free(node);
         return false;
     }
-    if (!reserve(shard, bytes, now_ms)) {
+    if (!dj_memory_reserve(shard, node->row, bytes, now_ms)) {
         dj_memory_row_release(shard, node->row);
         dj_free(node);
         return false;
@@ -295,22 +230,23 @@ static bool put(struct dj_memory_shard *shard, struct dj_value *value, int64_t n
     node->key = key;
     node->gone_ms = gone_ms(&shard->memory->options, entry, now_ms);
     node->bytes = bytes;
+    atomic_init(&node->last_ms, now_ms);
     link_node(shard, node);
     return true;
 }
 
 bool dj_memory_shard_put(struct dj_memory_shard *shard, struct dj_value *value, int64_t now_ms)
 {
-    begin_write(shard);
+    dj_memory_begin_write(shard);
     bool is_stored = put(shard, value, now_ms);
-    end_write(shard);
+    dj_memory_end_write(shard);
     return is_stored;
 }
 
 bool dj_memory_shard_remove(struct dj_memory_shard *shard, const struct dj_store_key *key,
                             uint64_t version_max)
 {
-    begin_write(shard);
+    dj_memory_begin_write(shard);
     uint64_t hash = dj_store_key_hash(key);
     struct dj_memory_node *node =
         atomic_load_explicit(link_of(shard, key, hash), memory_order_relaxed);
@@ -318,7 +254,7 @@ bool dj_memory_shard_remove(struct dj_memory_shard *shard, const struct dj_store
         node = NULL;
     if (node)
         dj_memory_shard_unlink(shard, node);
-    end_write(shard);
+    dj_memory_end_write(shard);
     return node != NULL;
 }
 
@@ -355,7 +291,7 @@ bool dj_memory_shard_list(struct dj_memory_shard *shard, const uint8_t tenant[DJ
 uint64_t dj_memory_shard_clear(struct dj_memory_shard *shard, const uint8_t tenant[DJ_ID_BYTES],
                                uint64_t count_max)
 {
-    begin_write(shard);
+    dj_memory_begin_write(shard);
     uint64_t removed = 0;
     struct deja_slice id = deja_slice(tenant, DJ_ID_BYTES);
     struct dj_memory_row *row;
@@ -365,13 +301,18 @@ uint64_t dj_memory_shard_clear(struct dj_memory_shard *shard, const uint8_t tena
                                DJ_CONTAINER(row->nodes.next, struct dj_memory_node, siblings));
         removed++;
     }
-    end_write(shard);
+    dj_memory_end_write(shard);
     return removed;
+}
+
+uint32_t dj_memory_shard_turns(const struct dj_memory_shard *shard)
+{
+    return (uint32_t)(shard->bucket_mask / SWEEP_BUCKETS_MAX + 1);
 }
 
 uint64_t dj_memory_shard_sweep(struct dj_memory_shard *shard, int64_t now_ms)
 {
-    begin_write(shard);
+    dj_memory_begin_write(shard);
     uint64_t removed = 0;
     uint64_t last =
         shard->bucket_mask < SWEEP_BUCKETS_MAX ? shard->bucket_mask : SWEEP_BUCKETS_MAX - 1;
@@ -389,6 +330,6 @@ uint64_t dj_memory_shard_sweep(struct dj_memory_shard *shard, int64_t now_ms)
             node = next;
         }
     }
-    end_write(shard);
+    dj_memory_end_write(shard);
     return removed;
 }

@@ -151,15 +151,16 @@ struct dj_store_ops {
                                const struct dj_store_search *search, void *ctx,
                                dj_store_searched_fn *searched);
     /* Optional, both or none: the authority for generations where programs share the store. raise
-     * adds one and tells what it is now; pull gives every counter raised after `since` (0: all)
-     * to `each`, then `pulled`. */
+     * makes it larger and tells what it is now; pull gives every counter raised after `since` (0:
+     * all) to `each`, then `pulled`. */
     enum deja_status (*raise)(struct dj_store *store, struct dj_loop *loop,
                               const uint8_t tenant[DJ_ID_BYTES], struct deja_slice tag, void *ctx,
                               dj_store_raised_fn *raised);
     enum deja_status (*pull)(struct dj_store *store, struct dj_loop *loop, uint64_t since,
                              void *ctx, dj_store_generation_fn *each, dj_store_pulled_fn *pulled);
     /* Optional, both or none: a lock that ends by itself after lease_ms. token: 16 bytes that only
-     * the holder knows; unlock with another one frees nothing. */
+     * the holder knows; unlock with another one frees nothing. lock with the token that holds it
+     * renews: it lasts lease_ms from now. */
     enum deja_status (*lock)(struct dj_store *store, struct dj_loop *loop,
                              const struct dj_store_key *key, const uint8_t token[16],
                              uint32_t lease_ms, void *ctx, dj_store_locked_fn *locked);

@@ -15,11 +15,13 @@
 #include "net/outbound.h"
 #include "tools/bench_compare.h"
 #include "tools/bench_internal.h"
+#include "tools/bench_load.h"
 #include "tools/file.h"
 
 #define CLIENTS_MAX 256u
 #define LIMIT_PERCENT 10.0
 #define CPUINFO_LINES_MAX 64u
+#define LOAD_SECONDS_QUICK 16u
 
 /* In the order they run: memory while the process is fresh, then what may not be reachable, so that
  * nobody waits for that news. Two parts of one name are one to --only. */
@@ -45,6 +47,14 @@ struct flags {
     const char *key;
     const char *clients;
     const char *limit;
+    struct load_flags {
+        const char *seconds;
+        const char *connections;
+        const char *tenants;
+        const char *questions;
+        const char *pause;
+        const char *model_port;
+    } load;
     struct dj_words words;
 };
 
@@ -60,10 +70,26 @@ static const struct dj_command_option rows[] = {
     {"--server", DJ_COMMAND_TEXT, "URL", "Also measure a running daemon over HTTP",
      offsetof(struct flags, server)},
     {"--key", DJ_COMMAND_TEXT, "KEY", "Its key; else DEJA_KEY", offsetof(struct flags, key)},
-    {"--clients", DJ_COMMAND_TEXT, "1..256", "How many ask it side by side; 1",
+    {"--clients", DJ_COMMAND_TEXT, "NUMBER",
+     "How many ask it side by side, 1 to 256; 1. Of load: in the highest ramp, to 10000; 1000",
      offsetof(struct flags, clients)},
     {"--limit", DJ_COMMAND_TEXT, "PERCENT", "Of compare: how much slower is a regression; 10%",
      offsetof(struct flags, limit)},
+    {"--seconds", DJ_COMMAND_TEXT, "NUMBER", "Of load: all ramps together; 960, --quick: 16",
+     offsetof(struct flags, load.seconds)},
+    {"--connections", DJ_COMMAND_TEXT, "NUMBER",
+     "Of load: afterwards hold so many open, most of them idle",
+     offsetof(struct flags, load.connections)},
+    {"--tenants", DJ_COMMAND_TEXT, "NUMBER", "Of load: 1 to 64; 5",
+     offsetof(struct flags, load.tenants)},
+    {"--questions", DJ_COMMAND_TEXT, "NUMBER", "Of load: of each tenant, to 10000; 100",
+     offsetof(struct flags, load.questions)},
+    {"--pause", DJ_COMMAND_TEXT, "DURATION",
+     "Of load: between an answer and the client's next question; 100ms",
+     offsetof(struct flags, load.pause)},
+    {"--model-port", DJ_COMMAND_TEXT, "PORT",
+     "Of load with --server: its upstream is our model, on this port; else its cache API is asked",
+     offsetof(struct flags, load.model_port)},
 };
 /* clang-format on */
 
@@ -71,12 +97,15 @@ const struct dj_command dj_bench_command = {
     .name = "bench",
     .summary = "measure this machine; compare two runs",
     .synopsis = "[--quick] [--only NAME,...] [--json] [--out FILE] [--server URL [--clients N]]\n"
+                "load [--seconds N] [--connections N] [--server URL] [--json] [--out FILE]\n"
                 "compare OLD NEW [--limit 10%] [--json]",
     .examples = "deja bench\twithin a minute\n"
                 "deja bench --quick --only exact,semantic\n"
                 "deja bench --out before.json\n"
                 "deja bench compare before.json after.json\texit 1: slower\n"
-                "deja bench --server http://127.0.0.1:7070",
+                "deja bench --server http://127.0.0.1:7070\n"
+                "deja bench load --quick\t1,000 clients within half a minute\n"
+                "deja bench load --seconds 60 --connections 10000",
     .description =
         "Measures in its own process, in memory and in a folder of its own in TMPDIR: what an "
         "entry takes, put, lookup and remove, exact hits, a batch of lookups, hits by meaning "
@@ -85,8 +114,16 @@ const struct dj_command dj_bench_command = {
         "rounds, and the middle half of the rounds is its spread.\n"
         "compare reads what --out or --json wrote. A figure is worse when the median of its rounds "
         "moved in the wrong direction by more than the limit and the middle halves of both runs "
-        "lie apart, or when fewer operations succeeded. Times of two machines are not compared.",
-    .first_words = "compare",
+        "lie apart, or when fewer operations succeeded. Times of two machines are not compared.\n"
+        "load lets clients in, in ramps to 100, 500 and 1,000, each with a connection of its own, "
+        "of "
+        "several tenants, and looks at every answer. It starts a daemon of its own and a model "
+        "behind it, or asks the cache API of --server. Exit code 1: the p95 of a ramp was 100 ms "
+        "or "
+        "more, at most 80 % were hits, more than one call in a thousand had no answer, an answer "
+        "was "
+        "wrong, another tenant's or without X-Cache-Hit, or a connection was not held.",
+    .first_words = "compare|load",
     .options = {{rows, sizeof rows / sizeof *rows}},
     .takes_settings = true,
 };
@@ -250,47 +287,144 @@ static int exit_code(enum deja_status status)
     return status == DEJA_ERR_CIRCUIT_OPEN ? DJ_EXIT_UNREACHABLE : DJ_EXIT_FAILED;
 }
 
-/* Ctrl-C waits until the temporary folder is gone: it is blocked meanwhile, looked for between
- * rounds, and delivered at the end. */
-static int run_groups(const struct flags *flags, struct dj_bench *bench, unsigned chosen)
+struct run {
+    const struct flags *flags;
+    struct dj_bench bench;
+    unsigned chosen; /* groups, by their bits */
+    struct dj_load_options load;
+};
+
+static enum deja_status run_groups(struct run *run)
 {
     enum deja_status status = DEJA_OK;
+    for (size_t i = 0; i < GROUP_COUNT && status == DEJA_OK; i++)
+        if (run->chosen & 1u << i)
+            status = groups[i].run(&run->bench);
+    return status;
+}
+
+static enum deja_status run_load(struct run *run)
+{
+    return dj_bench_load(&run->bench, &run->load);
+}
+
+static bool are_checks_ok(const struct dj_bench_report *report)
+{
+    bool are_ok = true;
+    for (size_t i = 0; i < report->check_count; i++)
+        are_ok = are_ok && dj_bench_check_is_ok(&report->checks[i]);
+    return are_ok;
+}
+
+/* Ctrl-C waits until the temporary folder is gone: it is blocked meanwhile, looked for between
+ * rounds, and delivered at the end. */
+static int run_and_report(struct run *run, enum deja_status (*work)(struct run *run))
+{
+    struct dj_bench *bench = &run->bench;
     sigset_t held;
     sigset_t before;
+    bench->report = dj_alloc_zeroed(1, sizeof *bench->report);
+    if (!bench->report) {
+        fputs("deja bench: out of memory\n", stderr);
+        return DJ_EXIT_FAILED;
+    }
+    describe(bench->report);
+    bench->report->is_quick = bench->is_quick;
     sigemptyset(&held);
     sigaddset(&held, SIGINT);
     sigaddset(&held, SIGTERM);
     sigprocmask(SIG_BLOCK, &held, &before);
-    for (size_t i = 0; i < GROUP_COUNT && status == DEJA_OK; i++)
-        if (chosen & 1u << i)
-            status = groups[i].run(bench);
+    enum deja_status status = work(run);
     dj_bench_progress(bench, NULL);
     sigprocmask(SIG_SETMASK, &before, NULL);
-    if (status != DEJA_OK) {
+    int code = exit_code(status);
+    if (status != DEJA_OK)
         fprintf(stderr, "deja bench: %s\n",
                 bench->error.message[0] ? bench->error.message : deja_status_text(status));
-        return exit_code(status);
-    }
-    return write_report(flags, bench->report);
+    else
+        code = write_report(run->flags, bench->report);
+    if (code == DJ_EXIT_OK && !are_checks_ok(bench->report))
+        code = DJ_EXIT_FAILED;
+    dj_free(bench->report);
+    return code;
 }
 
 static int run(const char *model_dir, const struct flags *flags)
 {
-    struct dj_bench bench = {.model_dir = model_dir};
-    unsigned chosen = 0;
-    int code = read_bench(flags, &bench, &chosen);
-    if (code)
-        return code;
-    bench.report = dj_alloc_zeroed(1, sizeof *bench.report);
-    if (!bench.report) {
-        fputs("deja bench: out of memory\n", stderr);
-        return DJ_EXIT_FAILED;
+    struct run run = {.flags = flags, .bench = {.model_dir = model_dir}};
+    const struct load_flags *load = &flags->load;
+    if (load->seconds || load->connections || load->tenants || load->questions || load->pause ||
+        load->model_port)
+        return complain("--seconds, --connections, --tenants, --questions, --pause and "
+                        "--model-port belong to deja bench load");
+    int code = read_bench(flags, &run.bench, &run.chosen);
+    return code ? code : run_and_report(&run, run_groups);
+}
+
+/* ---- load ---- */
+
+static bool read_count(const char *name, const char *text, uint64_t least, uint64_t most,
+                       uint32_t *out_count)
+{
+    uint64_t value = 0;
+    char message[160];
+    if (!text)
+        return true;
+    if (dj_num_parse_u64(deja_slice_text(text), &value) == DEJA_OK && value >= least &&
+        value <= most) {
+        *out_count = (uint32_t)value;
+        return true;
     }
-    describe(bench.report);
-    bench.report->is_quick = bench.is_quick;
-    code = run_groups(flags, &bench, chosen);
-    dj_free(bench.report);
-    return code;
+    snprintf(message, sizeof message, "%s expects a number from %llu to %llu", name,
+             (unsigned long long)least, (unsigned long long)most);
+    complain(message);
+    return false;
+}
+
+static int read_load_options(const struct flags *flags, struct dj_load_options *out)
+{
+    const struct load_flags *load = &flags->load;
+    struct deja_error error;
+    uint64_t pause_ms = out->pause_ms;
+    uint32_t model_port = 0;
+    if (flags->only || flags->limit)
+        return complain("--only and --limit are not of load");
+    if (flags->is_quick)
+        out->seconds = LOAD_SECONDS_QUICK;
+    if (!read_count("--seconds", load->seconds, 4, 86400, &out->seconds) ||
+        !read_count("--clients", flags->clients, 1, DJ_LOAD_CLIENTS_MAX, &out->clients) ||
+        !read_count("--connections", load->connections, 1, DJ_LOAD_CONNECTIONS_MAX,
+                    &out->connections) ||
+        !read_count("--tenants", load->tenants, 1, DJ_LOAD_TENANTS_MAX, &out->tenants) ||
+        !read_count("--questions", load->questions, 1, DJ_LOAD_QUESTIONS_MAX, &out->questions) ||
+        !read_count("--model-port", load->model_port, 1, 65535, &model_port))
+        return DJ_EXIT_USAGE;
+    out->model_port = (uint16_t)model_port;
+    if (load->pause && (dj_num_parse_duration(deja_slice_text(load->pause), &pause_ms) != DEJA_OK ||
+                        pause_ms > 60000))
+        return complain("--pause expects a duration up to a minute, as in --pause 100ms");
+    out->pause_ms = (uint32_t)pause_ms;
+    if ((model_port || flags->key) && !flags->server)
+        return complain("--key and --model-port need --server URL");
+    if (!flags->server || dj_outbound_check_url(flags->server, &error) == DEJA_OK)
+        return 0;
+    fprintf(stderr, "deja bench: --server: %s\n", error.message);
+    return DJ_EXIT_USAGE;
+}
+
+static int load(const char *model_dir, const struct flags *flags)
+{
+    struct run run = {.flags = flags,
+                      .bench = {.is_quick = flags->is_quick,
+                                .model_dir = model_dir,
+                                .server = flags->server,
+                                .key = flags->key ? flags->key : getenv("DEJA_KEY"),
+                                .shows_progress = isatty(STDERR_FILENO) == 1},
+                      .load = dj_load_options_default};
+    if (flags->words.count > 1)
+        return dj_command_misplaced(&dj_bench_command, flags->words.items[1]);
+    int code = read_load_options(flags, &run.load);
+    return code ? code : run_and_report(&run, run_load);
 }
 
 /* ---- compare ---- */
@@ -372,7 +506,6 @@ int dj_tool_bench(const char *model_dir, int argc, char *const *argv)
     if (strcmp(flags.words.items[0], "compare") == 0)
         return compare(&flags);
     if (strcmp(flags.words.items[0], "load") == 0)
-        return complain("load (ramps of many clients) is not there yet; --server URL --clients N "
-                        "measures a running daemon");
+        return load(model_dir, &flags);
     return dj_command_misplaced(&dj_bench_command, flags.words.items[0]);
 }

@@ -7,6 +7,8 @@
 #ifndef DJ_TOOLS_BENCH_INTERNAL_H
 #define DJ_TOOLS_BENCH_INTERNAL_H
 
+#include <sys/types.h>
+
 #include <deja/deja.h>
 
 #include "base/buf.h"
@@ -59,8 +61,9 @@ struct dj_bench_result dj_bench_result(const char *name, const char *unit);
 /* SIGINT or SIGTERM waits to be delivered (dj_tool_bench has blocked them). */
 bool dj_bench_is_interrupted(void);
 void dj_bench_progress(const struct dj_bench *bench, const char *name); /* NULL: wipe the line */
-/* Anonymous memory of this process in bytes; NAN: not known. */
+/* Anonymous memory of this process, or of another one, in bytes; NAN: not known. */
 double dj_bench_memory(void);
+double dj_bench_memory_of(pid_t process);
 /* A new empty folder in TMPDIR; path has room for DJ_BENCH_PATH_BYTES. */
 #define DJ_BENCH_PATH_BYTES 256u
 enum deja_status dj_bench_folder_make(char *out_path, struct deja_error *error) DEJA_NODISCARD;

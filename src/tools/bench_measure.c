@@ -31,10 +31,17 @@ void dj_bench_progress(const struct dj_bench *bench, const char *name)
 
 double dj_bench_memory(void)
 {
+    return dj_bench_memory_of(getpid());
+}
+
+double dj_bench_memory_of(pid_t process)
+{
     static const char name[] = "RssAnon:";
     char line[256];
+    char path[64];
     double found = NAN;
-    FILE *file = fopen("/proc/self/status", "r");
+    snprintf(path, sizeof path, "/proc/%ld/status", (long)process);
+    FILE *file = fopen(path, "r");
     if (!file)
         return NAN;
     while (isnan(found) && fgets(line, sizeof line, file)) {

@@ -33,6 +33,8 @@ void dj_bench_write_figure(const char *unit, double value, char out_text[DJ_BENC
         snprintf(out_text, room, "%.*f us", fabs(value) < 10 ? 2 : 1, value);
     else if (strcmp(unit, "bytes") == 0)
         snprintf(out_text, room, "%.0f B", value);
+    else if (!*unit)
+        snprintf(out_text, room, "%.0f", value);
     else
         snprintf(out_text, room, "%.2f", value);
 }
@@ -57,6 +59,29 @@ static void write_row(const struct dj_bench_result *result, struct dj_buf *out)
                          isfinite(figures->success_rate) ? 100 * figures->success_rate : 0, memory);
 }
 
+bool dj_bench_check_is_ok(const struct dj_bench_check *check)
+{
+    return check->value >= check->least && check->value <= check->most;
+}
+
+static void write_checked(const struct dj_bench_check *check, double value, char *out, size_t room)
+{
+    if (strcmp(check->unit, "ratio") == 0 && isfinite(value))
+        snprintf(out, room, "%.2f %%", 100 * value);
+    else
+        dj_bench_write_figure(check->unit, value, out);
+}
+
+static void write_check(const struct dj_bench_check *check, struct dj_buf *out)
+{
+    char texts[3][DJ_BENCH_FIGURE_BYTES];
+    const double values[] = {check->value, check->least, check->most};
+    for (size_t i = 0; i < 3; i++)
+        write_checked(check, values[i], texts[i], sizeof texts[i]);
+    dj_buf_append_format(out, "%-26s %12s   %-6s  wanted: %s to %s\n", check->name, texts[0],
+                         dj_bench_check_is_ok(check) ? "ok" : "NOT OK", texts[1], texts[2]);
+}
+
 void dj_bench_report_write_text(const struct dj_bench_report *report, struct dj_buf *out)
 {
     const struct dj_bench_machine *machine = &report->machine;
@@ -78,6 +103,10 @@ void dj_bench_report_write_text(const struct dj_bench_report *report, struct dj_
                          "memory");
     for (size_t i = 0; i < report->count; i++)
         write_row(&report->results[i], out);
+    if (report->check_count)
+        dj_buf_append_text(out, "\n");
+    for (size_t i = 0; i < report->check_count; i++)
+        write_check(&report->checks[i], out);
 }
 
 /* ---- JSON ---- */
@@ -123,6 +152,25 @@ static void put_result(struct dj_json_writer *w, const struct dj_bench_result *r
     dj_json_end_object(w);
 }
 
+static void put_checks(struct dj_json_writer *w, const struct dj_bench_report *report)
+{
+    dj_json_key(w, "checks");
+    dj_json_begin_array(w);
+    for (size_t i = 0; i < report->check_count; i++) {
+        const struct dj_bench_check *check = &report->checks[i];
+        dj_json_begin_object(w);
+        dj_json_member_text(w, "name", check->name);
+        dj_json_member_text(w, "unit", check->unit);
+        dj_json_member_double(w, "value", check->value);
+        dj_json_member_double(w, "least", check->least);
+        dj_json_member_double(w, "most", check->most);
+        dj_json_key(w, "ok");
+        dj_json_put_bool(w, dj_bench_check_is_ok(check));
+        dj_json_end_object(w);
+    }
+    dj_json_end_array(w);
+}
+
 void dj_bench_report_write_json(const struct dj_bench_report *report, struct dj_buf *out)
 {
     struct dj_json_writer w = dj_json_writer(out);
@@ -144,6 +192,8 @@ void dj_bench_report_write_json(const struct dj_bench_report *report, struct dj_
     for (size_t i = 0; i < report->count; i++)
         put_result(&w, &report->results[i]);
     dj_json_end_array(&w);
+    if (report->check_count)
+        put_checks(&w, report);
     dj_json_end_object(&w);
     dj_buf_append_byte(out, '\n');
 }

@@ -27,6 +27,15 @@ struct dj_bench_result {
     char embedder[96]; /* "": does not matter */
 };
 
+/* What had to hold, of a run that is a test: value is from least to most, or not ok. */
+struct dj_bench_check {
+    const char *name; /* constant: "hit_rate" */
+    const char *unit; /* as of a result, "" for a count */
+    double value, least, most;
+};
+#define DJ_BENCH_CHECKS_MAX 8u
+bool dj_bench_check_is_ok(const struct dj_bench_check *check); /* false for NAN */
+
 struct dj_bench_machine {
     char cpu[96];
     char system[96]; /* "Linux x86_64" */
@@ -41,6 +50,8 @@ struct dj_bench_report {
     struct dj_bench_machine machine;
     size_t count;
     struct dj_bench_result results[DJ_BENCH_RESULTS_MAX];
+    size_t check_count; /* not read back: they say nothing about another run */
+    struct dj_bench_check checks[DJ_BENCH_CHECKS_MAX];
 };
 
 bool dj_bench_result_is_time(const struct dj_bench_result *result);

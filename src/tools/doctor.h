@@ -32,8 +32,9 @@ struct dj_doctor_facts {
     const struct dj_diagnostics *diagnostics; /* what loading said */
     bool is_config_valid;                     /* else nothing below counts but server and key */
     const char *data_dir, *model, *model_dir, *upstream_url;
-    const char *embedder; /* "auto", "transformer", "lexical"; NULL: semantic hits are off */
-    const char *ca_file;  /* NULL: the system's */
+    const char
+        *embedder;       /* "auto", "transformer", "lexical", "http"; NULL: semantic hits are off */
+    const char *ca_file; /* NULL: the system's */
     bool is_secret_configured;
     uint32_t connections_max;
     const struct dj_postgres_options *postgres; /* NULL: no such tier */

@@ -206,6 +206,11 @@ static void look_at_model(const struct dj_doctor_facts *facts, struct dj_finding
     char weights[DJ_MODEL_PATH_MAX];
     bool is_needed = facts->embedder && strcmp(facts->embedder, "transformer") == 0;
     enum dj_finding_level missing = is_needed ? DJ_FINDING_FAIL : DJ_FINDING_WARN;
+    if (facts->embedder && strcmp(facts->embedder, "http") == 0) {
+        dj_findings_add(findings, DJ_FINDING_OK, "embedder",
+                        "http, as configured; /health/detailed of the daemon asks it");
+        return;
+    }
     if (!facts->embedder || strcmp(facts->embedder, "lexical") == 0) {
         dj_findings_add(findings, DJ_FINDING_OK, "embedder",
                         facts->embedder ? "lexical, as configured: words only"

@@ -1,4 +1,5 @@
-/* vector/flat.c - the vectors kept and given up; flat_search.c finds them. See flat.h.
+/* vector/flat.c - the vectors kept and given up; flat_search.c finds them, flat_compact.c puts them
+ * together. See flat.h.
  *
  *   scope table -> scope record -> list of slots ┐      id table -> slot
  *                                                v
@@ -47,7 +48,7 @@ enum deja_status dj_flat_create(uint32_t dim, uint32_t vectors_max, struct dj_fl
 }
 
 /* Back to the state after create; counters stay. */
-static void forget_all(struct dj_flat *index)
+void dj_flat_forget(struct dj_flat *index)
 {
     for (uint32_t i = 0; i < index->scopes_used; i++) {
         if (index->scopes[i].count && index->scopes[i].cap)
@@ -71,6 +72,7 @@ static void forget_all(struct dj_flat *index)
     index->scope_free = DJ_SLOT_NONE;
     index->hand = 0;
     index->list_bytes = 0;
+    index->changes++;
     dj_slot_table_fini(&index->by_id);
     dj_slot_table_fini(&index->by_scope);
 }
@@ -79,7 +81,7 @@ void dj_flat_destroy(struct dj_flat *index)
 {
     if (!index)
         return;
-    forget_all(index);
+    dj_flat_forget(index);
     pthread_rwlock_destroy(&index->lock);
     dj_free(index);
 }
@@ -241,6 +243,7 @@ static void remove_slot(struct dj_flat *index, uint32_t slot)
     index->cold[slot].scope = DJ_SLOT_NONE;
     index->cold[slot].place = index->slot_free;
     index->slot_free = slot;
+    index->changes++;
 }
 
 /* The next record the hand finds idle, passing over `kept` unless it is the only one. */
@@ -291,6 +294,7 @@ static void fill_slot(struct dj_flat *index, uint32_t slot, const struct dj_flat
     index->cold[slot].expires_ms = expires_ms;
     index->cold[slot].version = version;
     index->cold[slot].age = index->puts++;
+    index->changes++;
 }
 
 static enum deja_status insert(struct dj_flat *index, const uint8_t scope[16], const uint8_t id[16],
@@ -369,7 +373,7 @@ bool dj_flat_remove(struct dj_flat *index, const uint8_t id[16], uint64_t versio
 void dj_flat_clear(struct dj_flat *index)
 {
     pthread_rwlock_wrlock(&index->lock);
-    forget_all(index);
+    dj_flat_forget(index);
     pthread_rwlock_unlock(&index->lock);
 }
 
@@ -390,16 +394,28 @@ uint32_t dj_flat_count(struct dj_flat *index)
     return count;
 }
 
+size_t dj_flat_size(const struct dj_flat *index)
+{
+    size_t slot = index->dim * (sizeof *index->bytes + sizeof *index->floats) + sizeof *index->hot +
+                  sizeof *index->cold;
+    return sizeof *index + index->slots_cap * slot + index->scopes_cap * sizeof *index->scopes +
+           index->list_bytes + (index->by_id.cap + index->by_scope.cap) * sizeof(uint32_t);
+}
+
 size_t dj_flat_bytes(struct dj_flat *index)
 {
     pthread_rwlock_rdlock(&index->lock);
-    size_t slot = index->dim * (sizeof *index->bytes + sizeof *index->floats) + sizeof *index->hot +
-                  sizeof *index->cold;
-    size_t bytes = sizeof *index + index->slots_cap * slot +
-                   index->scopes_cap * sizeof *index->scopes + index->list_bytes +
-                   (index->by_id.cap + index->by_scope.cap) * sizeof(uint32_t);
+    size_t bytes = dj_flat_size(index);
     pthread_rwlock_unlock(&index->lock);
     return bytes;
+}
+
+uint32_t dj_flat_free_slots(struct dj_flat *index)
+{
+    pthread_rwlock_rdlock(&index->lock);
+    uint32_t count = index->slots_cap - (uint32_t)index->by_id.count;
+    pthread_rwlock_unlock(&index->lock);
+    return count;
 }
 
 uint64_t dj_flat_evictions(struct dj_flat *index)

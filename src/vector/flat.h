@@ -43,6 +43,17 @@ enum deja_status dj_flat_search_all(struct dj_flat *index, const float *query, u
                                     int64_t now_ms, struct dj_flat_match *out_matches,
                                     uint32_t *out_count) DEJA_NODISCARD;
 
+/* Vectors of a scope one beside the other, expired ones gone, memory for no more than there are.
+ * Searches go on while the copy is made, unless puts come faster than it is done twice: then both
+ * wait for it. Worker. out (may be NULL): what it gave. */
+struct dj_flat_compacted {
+    uint64_t expired; /* vectors */
+    uint64_t bytes;   /* freed */
+};
+enum deja_status dj_flat_compact(struct dj_flat *index, int64_t now_ms,
+                                 struct dj_flat_compacted *out_compacted) DEJA_NODISCARD;
+
+uint32_t dj_flat_free_slots(struct dj_flat *index); /* there is memory for, and no vector */
 uint32_t dj_flat_scope_count(struct dj_flat *index, const uint8_t scope[16]); /* vectors there */
 uint32_t dj_flat_count(struct dj_flat *index);
 size_t dj_flat_bytes(struct dj_flat *index);

@@ -58,6 +58,7 @@ struct dj_flat {
     struct dj_slot_table by_scope;
     size_t list_bytes; /* of the scopes' own blocks */
     uint64_t puts;
+    uint64_t changes; /* of anything but marks of use: tells a copy that it is of yesterday */
     uint64_t evictions;
 };
 
@@ -71,6 +72,10 @@ struct dj_flat_prepared {
 /* DEJA_ERR_INVALID (zero or not finite), DEJA_ERR_NOMEM. The caller frees out_prepared->floats. */
 enum deja_status dj_flat_prepare(const float *vector, uint32_t dim,
                                  struct dj_flat_prepared *out_prepared) DEJA_NODISCARD;
+
+/* Under the write lock or before anybody knows the index: frees arrays, lists and tables. */
+void dj_flat_forget(struct dj_flat *index);
+size_t dj_flat_size(const struct dj_flat *index); /* under the lock */
 
 static inline uint32_t *dj_flat_list(struct dj_flat_scope *scope)
 {

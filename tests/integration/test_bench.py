@@ -7,7 +7,7 @@ import signal
 import subprocess
 
 import pytest
-from daemon import BINARY, clean_environment, poll, run_cli
+from daemon import BINARY, clean_environment, free_port, poll, run_cli
 
 PATIENCE_S = 300.0  # a sanitized build on a busy machine; bounds a hang
 NAMES = [
@@ -229,3 +229,94 @@ def test_server_that_is_not_there_is_exit_69():
     assert "127.0.0.1:9" in done.stderr
 
 
+
+
+# ---- deja bench load ----
+
+LOAD = ["load.up.first", "load.up.second", "load.up.third", "load.all", "load.down"]
+# The slowest of a thousand clients is as slow as the machine is busy, and tests run beside others:
+# one of so many runs has to hold. Whether answers are right is never tried twice.
+TRIES = 3
+
+
+def load(*args, **kwargs):
+    done = bench("load", "--json", *args, **kwargs)
+    return done, json.loads(done.stdout) if done.stdout else None
+
+
+def checks_of(run):
+    return {check["name"]: check for check in run["checks"]}
+
+
+def assert_all_but_p95(run):
+    assert all(check["ok"] for check in run["checks"] if check["name"] != "p95"), run["checks"]
+
+
+def test_load_of_a_thousand_clients_holds(place):
+    for _ in range(TRIES):
+        done, run = load("--seconds", 16, "--pause", "500ms", env={"TMPDIR": str(place)})
+        print([f"{r['name']}: {r['clients']} clients, average {r['mean'] / 1000:.2f} ms, p95 {r['p95'] / 1000:.2f} ms, "
+               f"{r['ops_per_s']['median']:.0f}/s" for r in run["results"]])
+        assert [result["name"] for result in run["results"]] == LOAD
+        assert [result["clients"] for result in run["results"]] == [100, 500, 1000, 1000, 1000]
+        assert set(checks_of(run)) == {"p95", "hit_rate", "answered", "wrong_answers",
+                                       "answers_of_other_tenants", "without_cache_header"}
+        assert_all_but_p95(run)
+        assert all(result["memory_bytes"] > 0 for result in run["results"])
+        if done.returncode == 0:
+            break
+    assert done.returncode == 0, done.stderr
+    assert not list(place.glob("deja-bench-*")), "nothing is left behind"
+
+
+def test_load_holds_ten_thousand_connections(place):
+    done, run = load("--seconds", 4, "--clients", 100, "--connections", 10000, env={"TMPDIR": str(place)})
+    assert_all_but_p95(run)
+    assert checks_of(run)["connections_held"]["value"] == 10000, done.stderr
+    held = run["results"][-1]
+    assert (held["name"], held["clients"], held["success_rate"]) == ("load.held", 10000, 1)
+
+
+def test_load_prints_average_and_p95_for_people(place):
+    done = bench("load", "--seconds", 4, "--clients", 10, "--questions", 5, env={"TMPDIR": str(place)})
+    assert re.search(r"^ +runs +mean +p50 +p95 +p99 ", done.stdout, re.M), done.stdout
+    assert re.search(r"^p95 .* wanted: ", done.stdout, re.M) and re.search(r"^hit_rate .* ok ", done.stdout, re.M)
+
+
+def test_load_asks_the_cache_api_of_a_running_daemon_and_leaves_nothing(daemon, http):
+    before = http.get("/api/v1/stats").json()
+    done, run = load("--seconds", 4, "--clients", 20, "--questions", 10, "--server", daemon.url)
+    assert_all_but_p95(run)
+    assert before.keys() == http.get("/api/v1/stats").json().keys()
+    assert "stay until they expire" not in done.stderr
+
+
+def test_load_goes_through_the_proxy_of_a_daemon_whose_upstream_is_our_model(spawn):
+    port = free_port()
+    made = spawn(upstream_url=f"http://127.0.0.1:{port}")
+    done, run = load("--seconds", 4, "--clients", 20, "--questions", 10, "--server", made.url, "--model-port", port)
+    assert_all_but_p95(run)
+    assert done.stderr == ""
+
+
+def test_load_of_another_upstream_is_wrong_answers_and_exit_1(daemon):
+    done, run = load("--seconds", 4, "--clients", 2, "--server", daemon.url, "--model-port", free_port())
+    assert done.returncode == 1
+    assert not checks_of(run)["wrong_answers"]["ok"]
+    assert "not the answer to its question" in done.stderr
+
+
+def test_load_of_nobody_is_unreachable():
+    done, _ = load("--seconds", 4, "--server", f"http://127.0.0.1:{free_port()}")
+    assert done.returncode == 69
+    assert "does deja serve run there?" in done.stderr
+
+
+@pytest.mark.parametrize("args, words", [
+    (["--seconds", "2"], "--seconds expects"), (["--clients", "0"], "--clients expects"),
+    (["--only", "exact"], "--only and --limit"), (["--pause", "soon"], "--pause expects"),
+    (["--model-port", "80"], "--server URL"), (["--server", "ftp://h"], "--server"), (["twice"], "twice")])
+def test_load_says_what_is_wrong_with_its_words(args, words):
+    done = bench("load", *args)
+    assert done.returncode == 2
+    assert words in done.stderr

@@ -108,6 +108,18 @@ def test_second_signal_ends_it_at_once(spawn, upstream, word):
     daemon.process = None
 
 
+def test_hits_that_wait_to_be_counted_are_kept_at_a_stop(spawn, word):
+    """The tracker is flushed by nothing but the stop here: its interval is a minute."""
+    daemon = spawn(config="performance:\n  tracker_flush: 60s\n  tracker_size: 1000000\n")
+    with make_http(daemon, f"sk-{word}") as client:
+        for _ in range(25):
+            ask(client, word)
+    daemon.stop()
+    daemon.start()
+    with make_http(daemon, f"sk-{word}") as client:
+        assert client.get("/api/v1/top").json()["entries"][0]["hits"] == 24
+
+
 def test_many_loops_end_together(spawn):
     """More than half of the cores: each loop is told to be quiet before any is told to end."""
     for _ in range(3):

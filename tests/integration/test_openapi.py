@@ -15,7 +15,8 @@ OURS = re.compile(r"^(?!/v1/(?!caches/))")
 # Rules that JSON Schema does not say here (bytes, not characters; control characters; all zero), so
 # that a body which its schema likes may still be refused.
 UNSPOKEN = {"characters", "length", "zero", "size"}
-UNSPOKEN_TYPES = {"query_empty", "query_too_long", "query_invalid_characters", "embedding_mismatch"}
+UNSPOKEN_TYPES = {"query_empty", "query_too_long", "query_invalid_characters", "embedding_mismatch",
+                  "optimise_in_progress"}
 
 
 def is_unspoken(answer):

@@ -70,15 +70,19 @@ static void full_ring_loses_nothing(void **state)
 {
     (void)state;
     struct fixture fixture;
-    open_with(&fixture, 1, 0);
-    note(&fixture, tenant_a, 1, 3 * DJ_ACCESS_RING);
-    note(&fixture, tenant_b, 1, DJ_ACCESS_RING + 7);
-    assert_int_equal(hits_of(&fixture, tenant_a, 1), 3 * DJ_ACCESS_RING);
+    enum { RING = 1024 };
+    assert_int_equal(dj_pool_create("test", 1, 10, &fixture.pool), DEJA_OK);
+    const struct dj_access_options options = {
+        .loop_count = 1, .size = RING, .batch = 10, .pool = fixture.pool};
+    assert_int_equal(dj_access_create(&options, &fixture.access), DEJA_OK);
+    note(&fixture, tenant_a, 1, 3 * RING);
+    note(&fixture, tenant_b, 1, RING + 7);
+    assert_int_equal(hits_of(&fixture, tenant_a, 1), 3 * RING);
     struct dj_access_sums sums;
     dj_access_sums(fixture.access, tenant_b, &sums);
-    assert_int_equal(sums.hits, DJ_ACCESS_RING + 7);
+    assert_int_equal(sums.hits, RING + 7);
     dj_access_sums(fixture.access, NULL, &sums);
-    assert_int_equal(sums.hits, 4 * DJ_ACCESS_RING + 7);
+    assert_int_equal(sums.hits, 4 * RING + 7);
     close_all(&fixture);
 }
 
@@ -184,6 +188,87 @@ static void verdicts_are_counted_per_tenant(void **state)
     close_all(&fixture);
 }
 
+/* A tier that keeps rows and refuses the first `refusals` handings. */
+struct keeper {
+    struct dj_store store;
+    uint32_t refusals;
+    uint32_t pieces;
+    uint32_t piece_max;
+    uint64_t tenant_hits;
+    uint64_t by_number[64];
+};
+
+static enum deja_status keep_rows(struct dj_store *store, const struct dj_store_access *rows,
+                                  size_t count)
+{
+    static const uint8_t no_id[DJ_ID_BYTES];
+    struct keeper *keeper = (struct keeper *)store;
+    if (keeper->refusals > 0) {
+        keeper->refusals--;
+        return DEJA_ERR_BUSY;
+    }
+    keeper->pieces++;
+    if (count > keeper->piece_max)
+        keeper->piece_max = (uint32_t)count;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t number = 0;
+        memcpy(&number, rows[i].key.id, sizeof number);
+        if (memcmp(rows[i].key.id, no_id, DJ_ID_BYTES) == 0)
+            keeper->tenant_hits = rows[i].hits;
+        else
+            keeper->by_number[number] = rows[i].hits;
+    }
+    return DEJA_OK;
+}
+
+static void changes_go_to_every_keeper_in_batches_and_again_after_a_refusal(void **state)
+{
+    (void)state;
+    static const struct dj_store_ops keeping = {.level = "lmdb", .keep_access = keep_rows};
+    static const struct dj_store_ops forgetful = {.level = "s3"};
+    struct fixture fixture;
+    struct keeper one = {.store = {.ops = &keeping}};
+    struct keeper two = {.store = {.ops = &keeping}, .refusals = 2};
+    struct dj_store none = {.ops = &forgetful};
+    assert_int_equal(dj_pool_create("test", 1, 10, &fixture.pool), DEJA_OK);
+    const struct dj_access_options options = {.loop_count = 1,
+                                              .batch = 10,
+                                              .pool = fixture.pool,
+                                              .stores = {&one.store, &none, &two.store},
+                                              .store_count = 3};
+    assert_int_equal(dj_access_create(&options, &fixture.access), DEJA_OK);
+    for (uint32_t i = 1; i <= 50; i++)
+        note(&fixture, tenant_a, i, i);
+    for (int call = 0; call < 3; call++) /* the third meets no refusal */
+        dj_access_keep(fixture.access);
+    for (uint32_t i = 1; i <= 50; i++) {
+        assert_int_equal(one.by_number[i], i);
+        assert_int_equal(two.by_number[i], i);
+    }
+    assert_int_equal(two.tenant_hits, 50 * 51 / 2);
+    assert_int_equal(one.piece_max, 10);
+    assert_int_equal(two.pieces, 6);
+    dj_access_keep(fixture.access); /* nothing has changed */
+    assert_int_equal(two.pieces, 6);
+    close_all(&fixture);
+}
+
+static void flush_has_a_worker_take_what_waits(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct dj_store_key key = key_of(tenant_a, 1);
+    open_with(&fixture, 2, 0);
+    dj_access_flush(fixture.access);
+    assert_int_equal(dj_pool_queued(fixture.pool), 0);
+    dj_access_note(fixture.access, 1, &key, 5);
+    dj_access_flush(fixture.access);
+    dj_pool_destroy(fixture.pool); /* the worker has done it */
+    fixture.pool = NULL;
+    assert_int_equal(hits_of(&fixture, tenant_a, 1), 1);
+    dj_access_destroy(fixture.access);
+}
+
 static void access_create_survives_each_failed_allocation(void **state)
 {
     (void)state;
@@ -210,6 +295,8 @@ int main(void)
         cmocka_unit_test(rows_longest_not_served_go_first),
         cmocka_unit_test(loops_and_askers_at_once_lose_nothing),
         cmocka_unit_test(verdicts_are_counted_per_tenant),
+        cmocka_unit_test(changes_go_to_every_keeper_in_batches_and_again_after_a_refusal),
+        cmocka_unit_test(flush_has_a_worker_take_what_waits),
         cmocka_unit_test(access_create_survives_each_failed_allocation),
     };
     return RUN_TESTS(tests);

@@ -37,6 +37,12 @@ static const struct dj_option table[] = {
     {"security.secret", DJ_OPTION_SECRET, "", .help = "h", AT(secret)},
 };
 #define COUNT (sizeof table / sizeof *table)
+static const struct dj_preset presets[] = {
+    {"l1.max_size", "paced", "500"},
+    {"ttl.response", "paced", "2h"},
+    {"ttl.jitter", "instant", "0.1"},
+    {"none.such", "paced", "1"},
+};
 static const struct dj_reserved reserved[] = {{"l2", "not offered by this version"}};
 
 struct result {
@@ -57,6 +63,9 @@ static struct result resolve(const char *yaml, const char *const *environment,
                          DEJA_OK);
     struct dj_options_input input = {.table = table,
                                      .count = COUNT,
+                                     .profile = "proxy.mode",
+                                     .presets = presets,
+                                     .preset_count = sizeof presets / sizeof *presets,
                                      .reserved = reserved,
                                      .reserved_count = 1,
                                      .reserved_env = "REDIS_URL",
@@ -328,10 +337,33 @@ static void value_survives_each_failed_allocation(void **state)
     }
 }
 
+static void profile_fills_what_nobody_said(void **state)
+{
+    (void)state;
+    const char *const environment[] = {"DEJA_L1__MAX_SIZE=10000", NULL};
+    struct result result = resolve("proxy:\n  mode: paced\n", NULL, NULL, 0);
+    assert_int_equal(result.status, DEJA_OK);
+    assert_int_equal(result.target.size, 500);
+    assert_int_equal(result.target.ttl_ms, 7200000);
+    assert_string_equal(where(&result, "l1.max_size"), "profile paced");
+    assert_int_equal(
+        dj_options_origin(result.options, dj_options_find(result.options, "l1.max_size")),
+        DJ_ORIGIN_PROFILE);
+    assert_string_equal(where(&result, "l1.max_bytes"), "default");
+    done(&result);
+    /* Said by a file, and by the environment although it is the default's value. */
+    result = resolve("ttl:\n  response: 5m\nproxy:\n  mode: paced\n", environment, NULL, 0);
+    assert_int_equal(result.status, DEJA_OK);
+    assert_int_equal(result.target.size, 10000);
+    assert_int_equal(result.target.ttl_ms, 300000);
+    done(&result);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_fill_every_type),
+        cmocka_unit_test(profile_fills_what_nobody_said),
         cmocka_unit_test(flag_beats_environment_beats_alias_beats_file),
         cmocka_unit_test(every_fault_is_told_with_its_place),
         cmocka_unit_test(numbers_and_booleans_have_no_quotes),

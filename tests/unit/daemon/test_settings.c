@@ -185,6 +185,52 @@ static void reload_names_what_needs_a_restart(void **state)
     done(&loaded);
 }
 
+static void profiles_set_the_tracker_where_nobody_did(void **state)
+{
+    (void)state;
+    struct result result = load(home, NULL, 0);
+    assert_int_equal(result.settings.performance.tracker_batch, 100);
+    assert_int_equal(result.settings.performance.tracker_flush_ms, 100);
+    done(&result);
+    result = load_flag("performance.profile", "low-latency");
+    assert_int_equal(result.settings.performance.tracker_size, 1000);
+    assert_int_equal(result.settings.performance.tracker_batch, 10);
+    assert_int_equal(result.settings.performance.tracker_flush_ms, 10);
+    done(&result);
+    result = load_flag("performance.profile", "high-throughput");
+    assert_int_equal(result.settings.performance.tracker_size, 100000);
+    assert_int_equal(result.settings.performance.tracker_batch, 1000);
+    assert_int_equal(result.settings.performance.tracker_flush_ms, 500);
+    done(&result);
+    const struct dj_flag flags[] = {{"performance.profile", "low-latency"},
+                                    {"performance.tracker_batch", "7"}};
+    result = load(home, flags, 2);
+    assert_int_equal(result.settings.performance.tracker_batch, 7);
+    assert_int_equal(result.settings.performance.tracker_flush_ms, 10);
+    assert_string_equal(
+        dj_options_where(result.options,
+                         dj_options_find(result.options, "performance.tracker_flush")),
+        "profile low-latency");
+    done(&result);
+}
+
+static void http_embedder_needs_an_address_and_a_model(void **state)
+{
+    (void)state;
+    struct result result = load_flag("semantic.embedder", "http");
+    assert_int_equal(result.status, DEJA_ERR_CONFIG);
+    assert_non_null(strstr(result.diagnostics.text.data, "semantic.http.url"));
+    assert_non_null(strstr(result.diagnostics.text.data, "semantic.http.model"));
+    done(&result);
+    const struct dj_flag flags[] = {{"semantic.embedder", "http"},
+                                    {"semantic.http.url", "https://embeddings.example"},
+                                    {"semantic.http.model", "small"}};
+    result = load(home, flags, 3);
+    assert_int_equal(result.status, DEJA_OK);
+    assert_int_equal(result.settings.http_embedder.timeout_ms, 2000);
+    done(&result);
+}
+
 static void broken_secret_is_not_repeated(void **state)
 {
     (void)state;
@@ -261,6 +307,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_pass_their_own_validation),
+        cmocka_unit_test(profiles_set_the_tracker_where_nobody_did),
+        cmocka_unit_test(http_embedder_needs_an_address_and_a_model),
         cmocka_unit_test(rows_are_in_sections_and_say_what_they_do),
         cmocka_unit_test(upstream_is_taken_with_and_without_v1),
         cmocka_unit_test(addresses_have_their_usual_forms),

@@ -10,7 +10,7 @@ static void put_number(struct dj_memo *memo, int number)
     char text[32];
     float vector[2] = {(float)number, 1.0F};
     int len = snprintf(text, sizeof text, "text %d", number);
-    dj_memo_put(memo, deja_slice(text, (size_t)len), vector);
+    dj_memo_put(memo, deja_slice(text, (size_t)len), 0, vector);
 }
 
 static bool has_number(struct dj_memo *memo, int number)
@@ -18,7 +18,7 @@ static bool has_number(struct dj_memo *memo, int number)
     char text[32];
     float vector[2] = {-1.0F, -1.0F};
     int len = snprintf(text, sizeof text, "text %d", number);
-    if (!dj_memo_get(memo, deja_slice(text, (size_t)len), vector))
+    if (!dj_memo_get(memo, deja_slice(text, (size_t)len), 0, vector))
         return false;
     assert_true(vector[0] == (float)number && vector[1] == 1.0F);
     return true;
@@ -35,9 +35,9 @@ static void what_was_put_is_found_until_cleared(void **state)
     for (int i = 0; i < 500; i++)
         assert_true(has_number(memo, i));
     assert_false(has_number(memo, 500));
-    dj_memo_put(memo, deja_slice(NULL, 0), (const float[2]){7.0F, 8.0F});
-    dj_memo_put(memo, deja_slice(NULL, 0), (const float[2]){9.0F, 8.0F});
-    assert_true(dj_memo_get(memo, deja_slice(NULL, 0), vector));
+    dj_memo_put(memo, deja_slice(NULL, 0), 0, (const float[2]){7.0F, 8.0F});
+    dj_memo_put(memo, deja_slice(NULL, 0), 0, (const float[2]){9.0F, 8.0F});
+    assert_true(dj_memo_get(memo, deja_slice(NULL, 0), 0, vector));
     assert_true(vector[0] == 9.0F);
     struct dj_memo_stats stats = dj_memo_stats(memo);
     assert_int_equal(stats.entries, 501);
@@ -80,13 +80,13 @@ static void bytes_stay_within_their_bound(void **state)
     assert_int_equal(dj_memo_create(2, 1000, BYTES_MAX, &memo), DEJA_OK);
     for (size_t i = 0; i < 3000; i++) {
         text[i % 1000] = (char)('a' + i % 26);
-        dj_memo_put(memo, deja_slice(text, 1 + i % 1000), vector);
+        dj_memo_put(memo, deja_slice(text, 1 + i % 1000), 0, vector);
         assert_in_range(dj_memo_stats(memo).bytes, 1, BYTES_MAX);
     }
     size_t entries = dj_memo_stats(memo).entries;
-    dj_memo_put(memo, deja_slice(text, sizeof text), vector);
+    dj_memo_put(memo, deja_slice(text, sizeof text), 0, vector);
     assert_int_equal(dj_memo_stats(memo).entries, entries);
-    assert_false(dj_memo_get(memo, deja_slice(text, sizeof text), vector));
+    assert_false(dj_memo_get(memo, deja_slice(text, sizeof text), 0, vector));
     dj_memo_destroy(memo);
 }
 
@@ -134,9 +134,27 @@ static void threads_share_a_memo(void **state)
     dj_memo_destroy(memo);
 }
 
+static void vector_put_too_long_ago_is_forgotten(void **state)
+{
+    (void)state;
+    struct dj_memo *memo = NULL;
+    const struct deja_slice text = deja_slice_text("text");
+    float vector[2];
+    assert_int_equal(dj_memo_create(2, 10, 1 << 20, &memo), DEJA_OK);
+    dj_memo_put(memo, text, 1000, (const float[2]){1.0F, 2.0F});
+    assert_true(dj_memo_get(memo, text, 1000, vector));
+    assert_false(dj_memo_get(memo, text, 1001, vector));
+    assert_false(dj_memo_get(memo, text, 0, vector)); /* gone for good */
+    assert_int_equal(dj_memo_stats(memo).entries, 0);
+    dj_memo_put(memo, text, 2000, (const float[2]){3.0F, 4.0F});
+    assert_true(dj_memo_get(memo, text, 1001, vector));
+    dj_memo_destroy(memo);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(vector_put_too_long_ago_is_forgotten),
         cmocka_unit_test(what_was_put_is_found_until_cleared),
         cmocka_unit_test(the_least_recently_used_go_first),
         cmocka_unit_test(bytes_stay_within_their_bound),

@@ -302,7 +302,7 @@ static void counting_what_was_met_before_allocates_nothing(void **state)
                               "4bf92f3577b34da6a3ce929d0e0e4736");
         dj_telemetry_saved(fixture->telemetry, &entry);
         dj_telemetry_slow(fixture->telemetry, &(struct dj_slow){.operation = "chat", .seconds = 1});
-        dj_telemetry_evicted(fixture->telemetry, entry.tenant, "size");
+        dj_telemetry_evicted(fixture->telemetry, entry.tenant, "memory", "size");
         dj_telemetry_inflight(fixture->telemetry, -1);
     }
     assert_false(failing_malloc_disarm());

@@ -114,6 +114,32 @@ static void figures_are_written_with_their_unit(void **state)
     }
 }
 
+static void checks_are_written_with_what_they_want(void **state)
+{
+    (void)state;
+    struct dj_bench_report *report = make_report();
+    struct dj_buf text = {0};
+    struct dj_buf json = {0};
+    report->checks[0] = (struct dj_bench_check){"p95", "us", 12345, 0, 100000};
+    report->checks[1] = (struct dj_bench_check){"hit_rate", "ratio", 0.799, 0.8, 1};
+    report->checks[2] = (struct dj_bench_check){"wrong_answers", "", 3, 0, 0};
+    report->checks[3] = (struct dj_bench_check){"answered", "ratio", NAN, 0.999, 1};
+    report->check_count = 4;
+    dj_bench_report_write_text(report, &text);
+    dj_buf_append_byte(&text, '\0');
+    assert_non_null(strstr(text.data, "12.35 ms   ok      wanted: 0.00 us to 100.00 ms\n"));
+    assert_non_null(strstr(text.data, "79.90 %   NOT OK  wanted: 80.00 % to 100.00 %\n"));
+    assert_non_null(strstr(text.data, "3   NOT OK  wanted: 0 to 0\n"));
+    assert_non_null(strstr(text.data, "-   NOT OK  wanted: 99.90 % to 100.00 %\n"));
+    dj_bench_report_write_json(report, &json);
+    dj_buf_append_byte(&json, '\0');
+    assert_non_null(strstr(json.data, "{\"name\":\"hit_rate\",\"unit\":\"ratio\",\"value\":0.799,"
+                                      "\"least\":0.8,\"most\":1,\"ok\":false}"));
+    dj_buf_fini(&text);
+    dj_buf_fini(&json);
+    dj_free(report);
+}
+
 static void file_of_anything_else_is_refused(void **state)
 {
     (void)state;
@@ -207,6 +233,7 @@ int main(void)
         cmocka_unit_test(report_is_the_same_after_writing_and_reading),
         cmocka_unit_test(table_shows_every_result_and_no_nan),
         cmocka_unit_test(figures_are_written_with_their_unit),
+        cmocka_unit_test(checks_are_written_with_what_they_want),
         cmocka_unit_test(file_of_anything_else_is_refused),
         cmocka_unit_test(members_of_a_wrong_type_are_unknown_figures),
         cmocka_unit_test(more_results_than_fit_are_refused),

@@ -412,6 +412,82 @@ static void bytes_are_bounded_and_clear_gives_them_back(void **state)
     dj_flat_destroy(index);
 }
 
+/* What a search of each scope finds, as one number. */
+static uint64_t digest_of(struct dj_flat *index, const float *query, uint32_t scopes)
+{
+    uint64_t digest = 0;
+    for (uint64_t scope = 0; scope < scopes; scope++) {
+        struct dj_flat_match matches[100];
+        uint32_t count = 0;
+        assert_int_equal(dj_flat_search(index, key_of(scope), query, 100, 0, matches, &count),
+                         DEJA_OK);
+        digest = digest * 31 + count;
+        for (uint32_t i = 0; i < count; i++)
+            digest = digest * 31 + number_of(&matches[i]);
+    }
+    return digest;
+}
+
+static void compacted_index_finds_the_same_in_less_memory(void **state)
+{
+    (void)state;
+    enum { DIM = 24, COUNT = 3000, SCOPES = 70 };
+    uint64_t seed = 5;
+    float *vectors = test_malloc(sizeof *vectors * COUNT * DIM);
+    random_vector(&seed, COUNT * DIM, vectors);
+    struct dj_flat *index = filled(vectors, COUNT, DIM, SCOPES);
+    for (uint64_t i = 0; i < COUNT; i++)
+        if (i % 4 != 1)
+            assert_true(dj_flat_remove(index, key_of(i), UINT64_MAX));
+    uint64_t before = digest_of(index, vectors, SCOPES);
+    size_t bytes = dj_flat_bytes(index);
+    uint32_t count = dj_flat_count(index);
+    assert_true(dj_flat_free_slots(index) >= COUNT - count);
+    struct dj_flat_compacted compacted;
+    assert_int_equal(dj_flat_compact(index, 0, &compacted), DEJA_OK);
+    assert_int_equal(dj_flat_count(index), count);
+    assert_int_equal(dj_flat_free_slots(index), 0);
+    assert_int_equal(digest_of(index, vectors, SCOPES), before);
+    assert_int_equal(compacted.expired, 0);
+    assert_int_equal(compacted.bytes, bytes - dj_flat_bytes(index));
+    assert_true(dj_flat_bytes(index) < bytes / 2);
+    /* And it goes on as an index. */
+    for (uint64_t i = 0; i < COUNT; i++)
+        assert_int_equal(dj_flat_put(index, key_of(i % SCOPES), key_of(i), vectors + i * DIM,
+                                     i % 2 ? 1000 : 0, 0),
+                         DEJA_OK);
+    assert_int_equal(dj_flat_count(index), COUNT);
+    assert_int_equal(dj_flat_compact(index, 1000, &compacted), DEJA_OK);
+    assert_int_equal(compacted.expired, COUNT / 2);
+    for (uint64_t i = 0; i < COUNT; i++)
+        assert_int_equal(dj_flat_remove(index, key_of(i), UINT64_MAX), i % 2 == 0);
+    assert_int_equal(dj_flat_compact(index, 1000, NULL), DEJA_OK);
+    assert_int_equal(dj_flat_count(index), 0);
+    assert_int_equal(dj_flat_put(index, key_of(1), key_of(1), vectors, 0, 0), DEJA_OK);
+    dj_flat_destroy(index);
+    test_free(vectors);
+}
+
+static void compacting_survives_each_failed_allocation(void **state)
+{
+    (void)state;
+    enum { DIM = 8, COUNT = 60, SCOPES = 7 };
+    uint64_t seed = 23;
+    float vectors[COUNT * DIM];
+    random_vector(&seed, COUNT * DIM, vectors);
+    struct dj_flat *index = filled(vectors, COUNT, DIM, SCOPES);
+    uint64_t before = digest_of(index, vectors, SCOPES);
+    bool has_failed = true;
+    for (size_t n = 1; has_failed; n++) {
+        failing_malloc_arm(n);
+        enum deja_status status = dj_flat_compact(index, 0, NULL);
+        has_failed = failing_malloc_disarm();
+        assert_int_equal(status, has_failed ? DEJA_ERR_NOMEM : DEJA_OK);
+        assert_int_equal(digest_of(index, vectors, SCOPES), before);
+    }
+    dj_flat_destroy(index);
+}
+
 static void flat_survives_each_failed_allocation(void **state)
 {
     (void)state;
@@ -516,6 +592,8 @@ int main(void)
         cmocka_unit_test(a_scope_searched_lately_outlives_an_idle_one),
         cmocka_unit_test(ten_turnovers_leave_the_index_exact_and_no_larger),
         cmocka_unit_test(bytes_are_bounded_and_clear_gives_them_back),
+        cmocka_unit_test(compacted_index_finds_the_same_in_less_memory),
+        cmocka_unit_test(compacting_survives_each_failed_allocation),
         cmocka_unit_test(flat_survives_each_failed_allocation),
         cmocka_unit_test(readers_and_a_writer_share_the_index),
     };
