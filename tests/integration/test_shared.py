@@ -118,9 +118,8 @@ def test_what_one_keeps_outlives_both(pair, spawn, tier, key, word):
         assert lookup(client, word)["response"] == "kept"
 
 
-def test_other_words_are_found_where_the_tier_searches(pair, tier, models):
-    if tier[0] != "postgres":
-        pytest.skip("this tier finds by key only")
+@pytest.mark.parametrize("tier", ["postgres"], indirect=True)
+def test_other_words_are_found_where_the_tier_searches(pair, models):
     if models is None:
         pytest.skip("the embedding model could not be pulled")
     put(pair[0], "How do I reset my password?", "Settings, Security.")
