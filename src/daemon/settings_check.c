@@ -17,13 +17,11 @@ static const char *place_of(const struct dj_options *options, const char *name)
 /* The buf's bytes become a terminated text of the caller's. */
 static enum deja_status take_text(struct dj_buf *buf, char **out_text)
 {
-    dj_buf_append_byte(buf, '\0');
-    if (buf->status != DEJA_OK) {
-        dj_buf_fini(buf);
+    char *text = dj_buf_take_text(buf);
+    if (!text)
         return DEJA_ERR_NOMEM;
-    }
     dj_free(*out_text);
-    *out_text = buf->data;
+    *out_text = text;
     return DEJA_OK;
 }
 
