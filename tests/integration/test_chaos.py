@@ -25,7 +25,8 @@ from valkey import Server
 MOMENTS = ("start", "load", "shutdown")
 LOAD_S = float(os.environ.get("DEJA_CHAOS_LOAD_S", "0.8"))  # under the fault, in each cell
 CLIENTS = 3
-OLD = 12  # prompts that are asked again and again
+PACE_S = 0.02  # between two questions of a client: what a tier misses, it has to catch up with
+OLD = 24  # every second question is one of half as many, again and again
 # What one request may take: a deadline of a tier (300 ms), twice, its soft timeouts, and the upstream's
 # (600 ms to the first byte, 300 ms to connect) — and what a busy machine of two cores adds to that.
 WAIT_S_MAX = 3.0
@@ -53,6 +54,7 @@ class Cell:
     moment: str
     requests: int = 0
     hits: int = 0
+    tier_hits: int = 0  # of these, from the tier in question
     refused: int = 0  # answered with an error that says so
     slowest_s: float = 0
     took_s: float = 0
@@ -64,12 +66,12 @@ class Cell:
             self.faults.append(what)
 
     def row(self):
-        return (f"{self.dependency:9} {self.fault:8} {self.moment:9} {self.requests:8} {self.hits:6} {self.refused:8} "
+        return (f"{self.dependency:9} {self.fault:8} {self.moment:9} {self.requests:8} {self.hits:6} {self.tier_hits:6} {self.refused:8} "
                 f"{self.slowest_s * 1000:11.0f} {self.recovery_s * 1000:12.0f} {self.took_s:6.1f}  "
                 f"{'; '.join(self.faults) or 'ok'}")
 
 
-HEAD = (f"{'':9} {'fault':8} {'at':9} {'requests':>8} {'hits':>6} {'refused':>8} {'slowest ms':>11} {'recovery ms':>12} "
+HEAD = (f"{'':9} {'fault':8} {'at':9} {'requests':>8} {'hits':>6} {'of it':>6} {'refused':>8} {'slowest ms':>11} {'recovery ms':>12} "
         f"{'s':>6}")
 
 
@@ -79,6 +81,7 @@ class Dependency:
     """A real server behind a proxy, and how a daemon is told about it."""
 
     may_refuse = False  # a fault of it is an error for who needs it now
+    is_tier = False
 
     def __init__(self, chaos, name, port, has_checksums=True):
         self.name = name
@@ -97,12 +100,16 @@ class Dependency:
 
 
 class Redis(Dependency):
+    is_tier = True
+
     def env(self):
         return {"DEJA_L2__REDIS__ADDRESSES": f"127.0.0.1:{self.proxy.port}",
                 "DEJA_L2__REDIS__PREFIX": f"c{uuid.uuid4().hex[:12]}"}
 
 
 class Database(Dependency):
+    is_tier = True
+
     def __init__(self, chaos, name, server):
         super().__init__(chaos, name, server.port)
         self.server = server
@@ -117,8 +124,10 @@ class Database(Dependency):
 
 
 class Bucket(Dependency):
+    is_tier = True
+
     def env(self):
-        return {"DEJA_L3__S3__ENABLED": "true", "DEJA_L3__S3__BUCKET": BUCKET, "DEJA_L3__S3__WRITE": "through",
+        return {"DEJA_LMDB__ENABLED": "false", "DEJA_L3__S3__ENABLED": "true", "DEJA_L3__S3__BUCKET": BUCKET, "DEJA_L3__S3__WRITE": "through",
                 "DEJA_L3__S3__ENDPOINT": f"http://127.0.0.1:{self.proxy.port}",
                 "DEJA_L3__S3__PREFIX": f"c{uuid.uuid4().hex[:12]}/", "DEJA_L3__S3__ACCESS_KEY_ID": ACCESS_KEY,
                 "DEJA_L3__S3__SECRET_ACCESS_KEY": SECRET_KEY, "DEJA_L3__S3__TIMEOUT": "300ms",
@@ -151,6 +160,7 @@ def dependencies(tmp_path_factory):
     valkey, postgres, s3 = Server(folder / "valkey"), Postgres(), S3Server(folder / "s3")
     in_parallel(3, lambda i: (valkey, postgres, s3)[i].start())
     model, endpoint = FakeUpstream().start(), Endpoint()
+    endpoint.server.handle_error = lambda *_: None  # its clients are reset all the time
     yield [Upstream(chaos, "upstream", model.port, has_checksums=False), Redis(chaos, "redis", valkey.port),
            Database(chaos, "postgres", postgres), Bucket(chaos, "s3", s3.port),
            Embedder(chaos, "embedder", endpoint.port, has_checksums=False)], model
@@ -181,7 +191,7 @@ class Client:
             self.connection.request(method, path, json.dumps(body) if body is not None else None,
                                     {"Content-Type": "application/json", "Authorization": f"Bearer {self.key}"})
             answer = self.connection.getresponse()
-            self.hit = answer.getheader("X-Cache-Hit")
+            self.hit, self.tier = answer.getheader("X-Cache-Hit"), answer.getheader("X-Cache-Tier")
             return answer.status, json.loads(answer.read() or b"null")
         except (OSError, http.client.HTTPException):
             self.close()
@@ -228,7 +238,7 @@ class Load:
     def _run(self, index):
         client = Client(self.daemon.port, f"sk-{self.name}-{index}")
         number = 0
-        while not self.done.is_set():
+        while not self.done.wait(PACE_S):
             number += 1
             is_old = number % 2 == 0
             text = f"{self.name} tenant {index} asks {'old' if is_old else self.cell.moment}{number % OLD if is_old else number}"
@@ -240,6 +250,16 @@ class Load:
                 break
         client.close()
 
+    def wait_for_use(self):
+        """Until what is old is found, and found in the tier: some of it has left memory."""
+        cell = self.cell
+        if self.dependency.is_tier:
+            before = cell.tier_hits
+            poll(lambda: cell.tier_hits > before, "a hit of the tier", timeout=30)
+        else:
+            before = cell.hits
+            poll(lambda: cell.hits > before, "a hit", timeout=30)
+
     def _look(self, text, status, body, client, is_serving):
         cell = self.cell
         cell.requests += 1
@@ -248,6 +268,7 @@ class Load:
         if status == 200:
             content = body["choices"][0]["message"]["content"]
             cell.hits += client.hit == "true"
+            cell.tier_hits += client.tier == cell.dependency
             cell.expect(content.endswith(f" to: {text} \u2713"), f"{text!r} was answered with {content!r}")
             cell.expect(client.hit in ("true", "false"), "no X-Cache-Hit")
         elif status == 0:
@@ -260,10 +281,12 @@ class Load:
 
 # ---- cells ----
 
-def wait_until_back(dependency, client, cell):
+def wait_until_back(dependency, load, cell):
     began = time.monotonic()
+    client = Client(load.daemon.port, f"sk-{load.name}-back")
     try:
         poll(lambda: dependency.is_back(client), "the dependency to be used again", timeout=30)
+        load.wait_for_use()
     except AssertionError as error:
         cell.expect(False, str(error))
     cell.recovery_s = time.monotonic() - began
@@ -285,10 +308,10 @@ def cell_at_start(daemon, dependency, fault, cell, name):
     began = time.monotonic()
     daemon.start()
     cell.expect(time.monotonic() - began <= READY_S_MAX, f"ready after {time.monotonic() - began:.1f} s")
-    with Load(daemon, dependency, cell, name):
-        time.sleep(LOAD_S)
-    dependency.proxy.heal()
-    wait_until_back(dependency, Client(daemon.port, f"sk-{name}-back"), cell)
+    with Load(daemon, dependency, cell, name) as load:
+        load.done.wait(LOAD_S)
+        dependency.proxy.heal()
+        wait_until_back(dependency, load, cell)
 
 
 def cell_under_load(daemon, dependency, fault, cell, name):
@@ -296,18 +319,21 @@ def cell_under_load(daemon, dependency, fault, cell, name):
     words = [uuid.uuid4().hex for _ in range(4)]
     for word in words:
         client.put(f"gone {word}", "never seen again")
-    with Load(daemon, dependency, cell, name):
+    with Load(daemon, dependency, cell, name) as load:
+        load.wait_for_use()
         dependency.proxy.fault(fault)
+        hits = cell.hits
         check_removals(cell, client, words, is_faulty=True)
-        time.sleep(LOAD_S)
+        load.done.wait(LOAD_S)
+        cell.expect(cell.hits > hits or fault == "slowed", "no hit while it was away")
         dependency.proxy.heal()
-        wait_until_back(dependency, Client(daemon.port, f"sk-{name}-back"), cell)
+        wait_until_back(dependency, load, cell)
         check_removals(cell, client, words, is_faulty=False)
 
 
 def cell_at_shutdown(daemon, dependency, fault, cell, name):
     with Load(daemon, dependency, cell, name) as load:
-        poll(lambda: cell.requests >= CLIENTS, "requests to be under way")
+        load.wait_for_use()
         dependency.proxy.fault(fault)
         load.ending.set()
         began = time.monotonic()
@@ -337,6 +363,7 @@ def run_cells(folder, dependency, fault, model):
             began = time.monotonic()
             RUN[moment](daemon, dependency, fault, cell, name)
             cell.took_s = time.monotonic() - began
+            print(cell.row(), flush=True)
     except Exception as error:  # pylint: disable=broad-except  # the table shall be whole
         cells[-1].faults.append(f"{type(error).__name__}: {error}"[:500])
     finally:
