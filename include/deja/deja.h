@@ -92,6 +92,8 @@ struct deja_options {
     uint32_t waiters_max;     /* 1,000 that wait for one computation; more likewise */
     uint64_t
         operation_bytes_max; /* 256 MB: what calls under way hold of texts and bodies; likewise */
+    uint64_t nothing_ttl_ms; /* how long it is remembered that a function made nothing
+                              * (deja_made_set_nothing); 0: it is not */
 };
 
 static inline void deja_options_init(struct deja_options *options)
@@ -173,6 +175,9 @@ DEJA_API struct deja_slice deja_answer_text(const struct deja_answer *answer); /
                                                                                 * stored under */
 DEJA_API struct deja_slice deja_answer_model(const struct deja_answer *answer);
 DEJA_API struct deja_slice deja_answer_metadata(const struct deja_answer *answer);
+/* A function made nothing, now or at most options.nothing_ttl_ms ago: there is no answer, and no
+ * use in computing one. The body is empty. */
+DEJA_API bool deja_answer_is_nothing(const struct deja_answer *answer);
 /* 1 for an exact hit; on a miss how near the nearest came, 0 when none was met. */
 DEJA_API double deja_answer_similarity(const struct deja_answer *answer);
 /* Where a hit came from ("memory", "lmdb", "store"), or why there was none ("scope-empty",
@@ -287,6 +292,11 @@ DEJA_API void deja_made_set_metadata(struct deja_made *made, struct deja_slice m
 DEJA_API void deja_made_add_tag(struct deja_made *made, struct deja_slice tag);
 /* Hand it to those who wait, and do not store it. */
 DEJA_API void deja_made_keep_out(struct deja_made *made);
+
+/* There is no answer (a row that is not there). Those who wait are told so; it is stored only where
+ * options.nothing_ttl_ms says so, never found by another wording, and what was appended is
+ * dropped. */
+DEJA_API void deja_made_set_nothing(struct deja_made *made);
 
 /* ---- inspect ---- */
 

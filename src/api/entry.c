@@ -305,6 +305,8 @@ static const char *kind_text(uint8_t kind)
         return "embedding";
     case DJ_ENTRY_BYTES:
         return "library";
+    case DJ_ENTRY_NEGATIVE:
+        return "negative";
     default:
         return "api";
     }

@@ -21,6 +21,7 @@
 #include "embed/embedder.h"
 #include "loop/pool.h"
 #include "obs/metrics.h"
+#include "policy/fresh.h"
 #include "store/store.h"
 
 #define DJ_CANDIDATES_MAX 100u
@@ -80,6 +81,15 @@ const char *dj_hit_kind_text(enum dj_hit_kind kind); /* "exact", … */
 /* Valid entry in memory: a reference the caller owns, or NULL. max_age_ms 0: any age. */
 struct dj_value *dj_engine_find(struct dj_engine *engine, struct dj_loop *loop,
                                 const struct dj_store_key *key, uint64_t max_age_ms);
+/* The same where an answer may be served after its end: *out_freshness is not DJ_FRESH_OVER. */
+struct dj_value *dj_engine_find_stale(struct dj_engine *engine, struct dj_loop *loop,
+                                      const struct dj_store_key *key,
+                                      const struct dj_fresh_rules *rules,
+                                      enum dj_freshness *out_freshness);
+/* Found some time ago: may it still be served, at worst as stale? No: it is over, was invalidated,
+ * or deleted by its key. On the key's home loop. */
+bool dj_engine_may_serve(struct dj_engine *engine, struct dj_loop *loop,
+                         const struct dj_value *value);
 /* exact or normalised, by comparing the exact key. */
 enum dj_hit_kind dj_engine_hit_kind(const struct dj_value *value,
                                     const uint8_t exact[DJ_SHA256_BYTES]);
@@ -121,6 +131,8 @@ struct dj_lookup_options {
     uint32_t limit;      /* candidates, <= DJ_CANDIDATES_MAX; 0: engine default */
     uint32_t skip;       /* levels not to be asked, and not promoted into */
     uint64_t max_age_ms; /* 0: any */
+    /* For what is found by its key: windows after its end. Its max_age_ms is not looked at. */
+    struct dj_fresh_rules fresh;
     /* NULL, or what an entry must match, also one found by its key; borrowed until done ran. The
      * nearest DJ_CANDIDATES_MAX are looked at, and the best `limit` of those that match kept. */
     const struct dj_filter *filter;
@@ -134,10 +146,15 @@ struct dj_lookup_result {
     enum dj_hit_kind kind;  /* DJ_HIT_NONE: miss */
     struct dj_value *value; /* of the hit; borrowed: ref it to keep it */
     const char *level;      /* where it was: "memory", "lmdb", "redis", "postgres", "s3" */
-    float similarity;       /* 1 for exact */
-    double threshold;       /* in force */
-    const char *reason;     /* why not: constant text, e.g. "scope-empty", "below-threshold",
-                             * "guard:numbers", "no-text", "not-stored" */
+    bool is_stale;          /* the hit has expired: it should be made anew */
+    /* A miss: what was found by its key, expired, and is for the case that the upstream fails;
+     * borrowed; NULL: none. */
+    struct dj_value *stale;
+    const char *stale_level;
+    float similarity;   /* 1 for exact */
+    double threshold;   /* in force */
+    const char *reason; /* why not: constant text, e.g. "scope-empty", "below-threshold",
+                         * "guard:numbers", "no-text", "not-stored" */
     uint32_t candidate_count;
     struct dj_candidate *candidates; /* best first; owned by the lookup */
     uint32_t embed_us;               /* stage times; 0: not run */
@@ -210,6 +227,19 @@ enum deja_status dj_engine_put(struct dj_engine *engine, struct dj_loop *loop,
  * time (a conversation that is never repeated costs no embedding). Any thread. */
 bool dj_engine_is_worth_indexing(struct dj_engine *engine,
                                  const struct dj_fingerprint *fingerprint);
+
+/* A lock of the first tier that has locks, for one answer that programs would make at the same
+ * time; it ends by itself after lease_ms. token: 16 bytes nobody else knows; who asks again with
+ * the token that holds it holds it for lease_ms anew. locked runs once, later, on loop; a status
+ * that is not DEJA_OK: nobody can tell. DEJA_ERR_UNSUPPORTED: no tier has locks. */
+bool dj_engine_has_lock(const struct dj_engine *engine);
+enum deja_status dj_engine_lock(struct dj_engine *engine, struct dj_loop *loop,
+                                const struct dj_store_key *key, const uint8_t token[16],
+                                uint32_t lease_ms, void *ctx,
+                                dj_store_locked_fn *locked) DEJA_NODISCARD;
+/* Best effort. */
+void dj_engine_unlock(struct dj_engine *engine, struct dj_loop *loop,
+                      const struct dj_store_key *key, const uint8_t token[16]);
 
 typedef void dj_remove_done_fn(void *ctx, enum deja_status status, uint64_t removed);
 /* By key, everywhere; fills of it that are running will not be stored. */

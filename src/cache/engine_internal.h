@@ -67,6 +67,10 @@ struct dj_engine {
 /* Tenant, generations, expiry: may this entry be served at now_ms? (I1, I10) */
 bool dj_engine_is_valid(struct dj_engine *engine, const uint8_t tenant[DJ_ID_BYTES],
                         const struct dj_entry *entry, int64_t now_ms, uint64_t max_age_ms);
+/* Likewise, after its end too; DJ_FRESH_OVER: no. */
+enum dj_freshness dj_engine_judge(struct dj_engine *engine, const uint8_t tenant[DJ_ID_BYTES],
+                                  const struct dj_entry *entry, int64_t now_ms,
+                                  const struct dj_fresh_rules *rules);
 /* The part of it that is neither time nor tenant: no generation it notes was raised since. */
 bool dj_engine_is_current(struct dj_engine *engine, const struct dj_entry *entry);
 

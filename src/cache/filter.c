@@ -276,7 +276,10 @@ static void add_json(struct values *values, const struct dj_json *value)
 
 static const char *kind_text(uint8_t kind)
 {
-    return kind == DJ_ENTRY_CHAT ? "chat" : kind == DJ_ENTRY_EMBEDDING ? "embedding" : "api";
+    return kind == DJ_ENTRY_CHAT        ? "chat"
+           : kind == DJ_ENTRY_EMBEDDING ? "embedding"
+           : kind == DJ_ENTRY_NEGATIVE  ? "negative"
+                                        : "api";
 }
 
 static void collect(const struct dj_entry *entry, const struct dj_json *column,

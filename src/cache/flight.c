@@ -320,6 +320,11 @@ bool dj_flight_is_wanted(const struct dj_flight *flight)
     return flight->first || atomic_load(&flight->riders) > 0;
 }
 
+bool dj_flight_is_joined(const struct dj_flight *flight)
+{
+    return flight->expected > 0;
+}
+
 bool dj_flight_must_pause(struct dj_flight *flight, void *ctx, dj_task_fn *on_drained)
 {
     if (flight->first)

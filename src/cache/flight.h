@@ -55,6 +55,8 @@ struct dj_flight_end {
     struct dj_value **items; /* embeddings: one per input; NULL otherwise */
     size_t item_count;
     enum dj_hit_kind hit; /* DJ_HIT_NONE: came from upstream */
+    bool is_stale;        /* the hit has expired */
+    bool is_if_error;     /* and is served because the upstream failed */
     const char *level;    /* of a hit */
     const char *reason;   /* why there was no hit: constant */
     float similarity;
@@ -106,6 +108,7 @@ bool dj_flight_is_recorded(const struct dj_flight *flight); /* every byte is sti
 uint64_t dj_flight_bytes(const struct dj_flight *flight);
 /* False when nobody rides and nothing is recorded: the call may be cancelled. */
 bool dj_flight_is_wanted(const struct dj_flight *flight);
+bool dj_flight_is_joined(const struct dj_flight *flight); /* somebody was ever let in */
 /* Back-pressure, once nothing is recorded: true when even the fastest rider is far behind; then
  * on_drained(ctx) runs once on home when he has caught up. */
 bool dj_flight_must_pause(struct dj_flight *flight, void *ctx, dj_task_fn *on_drained);

@@ -31,6 +31,7 @@ struct lookup {
     struct dj_semantic_job job;
     struct dj_task later;
     struct dj_value *hit;
+    struct dj_value *stale;          /* owned; the newest that was met */
     struct dj_candidate *candidates; /* `looked_at` of them; owned */
     struct fetch *fetches;           /* as many; owned */
     uint32_t looked_at;
@@ -56,6 +57,7 @@ static void destroy(struct lookup *lookup)
     dj_free(lookup->fetches);
     dj_free(lookup->job.matches);
     dj_value_unref(lookup->hit);
+    dj_value_unref(lookup->stale);
     dj_free(lookup->vector);
     dj_free(lookup->text);
     dj_free(lookup);
@@ -64,6 +66,7 @@ static void destroy(struct lookup *lookup)
 static void finish(struct lookup *lookup)
 {
     lookup->result.value = lookup->hit;
+    lookup->result.stale = lookup->hit ? NULL : lookup->stale;
     lookup->result.has_vector = lookup->vector && lookup->job.has_vector;
     lookup->result.vector = lookup->result.has_vector ? lookup->vector : NULL;
     lookup->result.dim = lookup->result.has_vector ? lookup->job.name.dim : 0;
@@ -82,9 +85,32 @@ static void finish_miss(struct lookup *lookup, const char *reason)
 static bool is_usable(struct lookup *lookup, const struct dj_value *value)
 {
     const struct dj_entry *entry = dj_value_entry(value);
-    return dj_engine_is_valid(lookup->engine, lookup->fingerprint.key.tenant, entry,
-                              dj_loop_now_ms(lookup->loop), lookup->options.max_age_ms) &&
+    const struct dj_fresh_rules rules = {.max_age_ms = lookup->options.max_age_ms,
+                                         .min_fresh_ms = lookup->options.fresh.min_fresh_ms};
+    return dj_engine_judge(lookup->engine, lookup->fingerprint.key.tenant, entry,
+                           dj_loop_now_ms(lookup->loop), &rules) == DJ_FRESH &&
            dj_filter_is_match(lookup->options.filter, entry);
+}
+
+/* May what was found by its key be served? What is for the upstream's failure is kept aside. */
+static bool is_exact_usable(void *ctx, struct dj_value *value, const char *level)
+{
+    struct lookup *lookup = ctx;
+    const struct dj_entry *entry = dj_value_entry(value);
+    struct dj_fresh_rules rules = lookup->options.fresh;
+    rules.max_age_ms = lookup->options.max_age_ms;
+    enum dj_freshness freshness = dj_engine_judge(lookup->engine, lookup->fingerprint.key.tenant,
+                                                  entry, dj_loop_now_ms(lookup->loop), &rules);
+    if (freshness == DJ_FRESH_OVER || !dj_filter_is_match(lookup->options.filter, entry))
+        return false;
+    bool is_older = lookup->stale && dj_value_entry(lookup->stale)->version >= entry->version;
+    if (freshness == DJ_FRESH_IF_ERROR && !is_older) {
+        dj_value_unref(lookup->stale);
+        lookup->stale = dj_value_ref(value);
+        lookup->result.stale_level = level;
+    }
+    lookup->result.is_stale = freshness == DJ_FRESH_STALE;
+    return freshness != DJ_FRESH_IF_ERROR;
 }
 
 static void finish_exact(struct lookup *lookup, struct dj_value *value, const char *level)
@@ -94,12 +120,6 @@ static void finish_exact(struct lookup *lookup, struct dj_value *value, const ch
     lookup->result.level = level;
     lookup->result.similarity = 1.0f;
     finish(lookup);
-}
-
-static bool is_exact_usable(void *ctx, struct dj_value *value, const char *level)
-{
-    (void)level;
-    return is_usable(ctx, value);
 }
 
 static void on_walked(void *ctx, struct dj_value *value, const char *level)
@@ -122,11 +142,11 @@ static void start(void *ctx)
         return;
     }
     bool is_memory_asked = !(lookup->options.skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY));
-    struct dj_value *value = is_memory_asked
-                                 ? dj_engine_find(engine, lookup->loop, &lookup->fingerprint.key,
-                                                  lookup->options.max_age_ms)
-                                 : NULL;
-    if (value && dj_filter_is_match(lookup->options.filter, dj_value_entry(value))) {
+    struct dj_value *value =
+        is_memory_asked ? dj_memory_find(engine->options.memory, dj_loop_index(lookup->loop),
+                                         &lookup->fingerprint.key, dj_loop_now_ms(lookup->loop))
+                        : NULL;
+    if (value && is_exact_usable(lookup, value, "memory")) {
         finish_exact(lookup, value, "memory");
         return;
     }
@@ -251,7 +271,8 @@ static bool is_in_scope(const struct lookup *lookup, const struct dj_value *valu
 /* The record behind a vector: of this tenant, in this scope, still valid? */
 static bool is_candidate(struct lookup *lookup, const struct dj_value *value)
 {
-    return (lookup->options.is_all_scopes || is_in_scope(lookup, value)) &&
+    return dj_value_entry(value)->kind != DJ_ENTRY_NEGATIVE && /* its vector is an older answer's */
+           (lookup->options.is_all_scopes || is_in_scope(lookup, value)) &&
            is_usable(lookup, value);
 }
 

@@ -151,6 +151,17 @@ static const struct dj_option table[] = {
      .help = "Longest life that anybody may ask for."},
     {"ttl.jitter", DJ_OPTION_DOUBLE, "0.1", 0, 0.5, AT(ttl.jitter), RELOADS,
      .help = "Part of a life that is taken off at random, so that entries do not end together."},
+    {"ttl.stale_while_revalidate", DJ_OPTION_DURATION, "0s", 0, 365 * DAY_MS,
+     AT(ttl.stale_revalidate_ms), RELOADS,
+     .help = "Time after its end in which a proxied answer is served at once while a new one is "
+             "made behind it; 0: never."},
+    {"ttl.stale_if_error", DJ_OPTION_DURATION, "0s", 0, 365 * DAY_MS, AT(ttl.stale_error_ms),
+     RELOADS,
+     .help = "Time after its end in which a proxied answer is served when the upstream fails; "
+             "0: never."},
+    {"ttl.negative", DJ_OPTION_DURATION, "0s", 0, DAY_MS, AT(ttl.negative_ms), RELOADS,
+     .help = "Life of a refusal that speaks of the request itself (400, 404, 405, 410, 413, 414, "
+             "415, 422); 0: not stored."},
     {"proxy.usage_on_hit", DJ_OPTION_ENUM, "original", .choices = "original|zero",
      AT(proxy.usage_on_hit), RELOADS, .help = "Token usage shown in an answer from the cache."},
     {"proxy.id_on_hit", DJ_OPTION_ENUM, "original", .choices = "original|new", AT(proxy.id_on_hit),
@@ -167,6 +178,18 @@ static const struct dj_option table[] = {
      .help = "Families whose answer headers are always sent, not only to their own clients."},
     {"proxy.cache_tool_calls", DJ_OPTION_BOOL, "false", AT(proxy.cache_tool_calls), RELOADS,
      .help = "Stores answers that call tools."},
+    {"proxy.early_refresh", DJ_OPTION_BOOL, "true", AT(proxy.early_refresh), RELOADS,
+     .help = "Makes an answer that is still asked for anew shortly before its end, so that nobody "
+             "waits for it."},
+    {"proxy.max_refreshes", DJ_OPTION_INT, "32", 0, 1024, AT(proxy.refreshes_max), RELOADS,
+     .help = "Answers made anew behind the scenes at the same time; 0: none."},
+    {"proxy.max_stores", DJ_OPTION_INT, "16384", 1, 1000000, AT(proxy.stores_max), RELOADS,
+     .help = "Answers on their way into the tiers behind their clients; beyond, into memory only."},
+    {"proxy.max_store_bytes", DJ_OPTION_SIZE, "128mb", 65536, 64 * GB, AT(proxy.store_bytes_max),
+     RELOADS, .help = "Bytes of these."},
+    {"proxy.peer_wait", DJ_OPTION_DURATION, "30s", 0, DAY_MS, AT(proxy.peer_wait_ms), RELOADS,
+     .help = "Time to wait for another program of the shared tier that makes the same answer; "
+             "0: everybody asks upstream."},
     {"langcache.similarity_scale", DJ_OPTION_ENUM, "normalized", .choices = "normalized|cosine",
      AT(langcache_scale), RELOADS,
      .help = "Similarities and thresholds of the LangCache API: (1 + cosine) / 2, or the cosine."},

@@ -111,6 +111,9 @@ struct dj_settings {
         uint64_t api_ms; /* cache API, when the caller names none */
         uint64_t max_ms; /* no entry lives longer */
         double jitter;   /* part of the ttl that is drawn at random and taken off, 0 … 0.5 */
+        uint64_t stale_revalidate_ms; /* windows after an answer's end */
+        uint64_t stale_error_ms;
+        uint64_t negative_ms; /* 0: not stored */
     } ttl;
     struct {
         enum dj_usage_on_hit usage_on_hit;
@@ -119,6 +122,11 @@ struct dj_settings {
         uint64_t record_bytes_max;
         uint32_t followers_max;
         bool cache_tool_calls;
+        bool early_refresh;
+        uint32_t refreshes_max;
+        uint64_t peer_wait_ms;
+        uint32_t stores_max;
+        uint64_t store_bytes_max;
     } proxy;
     struct dj_text_list compat_texts;         /* as written */
     uint32_t compat;                          /* bits of enum dj_compat */

@@ -62,6 +62,11 @@ struct deja_slice deja_answer_metadata(const struct deja_answer *answer)
     return entry_of(answer)->metadata;
 }
 
+bool deja_answer_is_nothing(const struct deja_answer *answer)
+{
+    return entry_of(answer)->kind == DJ_ENTRY_NEGATIVE;
+}
+
 double deja_answer_similarity(const struct deja_answer *answer)
 {
     return answer->similarity;

@@ -25,6 +25,7 @@ struct deja_made {
     struct dj_entry entry;
     uint64_t ttl_ms;
     bool is_kept_out;
+    bool is_nothing;
     enum deja_status status; /* what did not fit */
 };
 
@@ -148,6 +149,17 @@ static void on_stored(void *ctx, enum deja_status status, const struct dj_put_ou
     destroy(computation); /* not stored: those who wait have it all the same (I4) */
 }
 
+/* An entry that says so, for at most as long as the cache's options let it. */
+static void make_nothing(struct deja_made *made)
+{
+    uint64_t ttl_ms = made->deja->options.nothing_ttl_ms;
+    made->entry.kind = DJ_ENTRY_NEGATIVE;
+    made->entry.body = deja_slice(NULL, 0);
+    made->is_kept_out = made->is_kept_out || ttl_ms == 0;
+    if (!made->ttl_ms || made->ttl_ms > ttl_ms)
+        made->ttl_ms = ttl_ms;
+}
+
 /* The answer as it will be served, and the store told of it; false: nothing will call back. */
 static bool keep(struct dj_computation *computation, struct dj_operation *first)
 {
@@ -157,11 +169,13 @@ static bool keep(struct dj_computation *computation, struct dj_operation *first)
         computation->status = made->body.status != DEJA_OK ? made->body.status : made->status;
     if (computation->status != DEJA_OK)
         return false;
+    if (made->is_nothing)
+        make_nothing(made);
     dj_entry_date(computation->deja, &made->entry, made->ttl_ms);
     computation->status = dj_value_create(&made->entry, &computation->value);
     if (computation->status != DEJA_OK || made->is_kept_out)
         return false;
-    const struct dj_put_options options = {.is_semantic = first->is_semantic,
+    const struct dj_put_options options = {.is_semantic = first->is_semantic && !made->is_nothing,
                                            .vector = first->vector};
     return dj_engine_put(computation->deja->engine, computation->deja->loop, &made->entry, &options,
                          computation, on_stored) == DEJA_OK;
@@ -361,4 +375,9 @@ void deja_made_add_tag(struct deja_made *made, struct deja_slice tag)
 void deja_made_keep_out(struct deja_made *made)
 {
     made->is_kept_out = true;
+}
+
+void deja_made_set_nothing(struct deja_made *made)
+{
+    made->is_nothing = true;
 }

@@ -36,6 +36,15 @@ static const char *objection(const struct dj_admit_question *q)
     return q->has_confidence && !is_confident ? "confidence" : NULL;
 }
 
+bool dj_admit_is_negative(int status)
+{
+    static const int kept[] = {400, 404, 405, 410, 413, 414, 415, 422};
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        if (status == kept[i])
+            return true;
+    return false;
+}
+
 void dj_admit_decide(const struct dj_admit_question *question, struct dj_admit_answer *out_answer)
 {
     const char *reason = objection(question);

@@ -42,6 +42,11 @@ struct dj_admit_answer {
     const char *reason;  /* constant: "admitted", "no-store", "status", "incomplete", ... */
 };
 
+/* May a refusal with this status be kept for a while, where that is allowed? Only those that speak
+ * of the request itself and will be the same for the next equal one: never who may ask (401, 403),
+ * how much (402, 429), when (408, 409, 425), or a failure of the upstream (5xx). */
+bool dj_admit_is_negative(int status);
+
 void dj_admit_decide(const struct dj_admit_question *question, struct dj_admit_answer *out_answer);
 
 #endif

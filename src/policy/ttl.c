@@ -4,6 +4,9 @@
 
 #include <math.h>
 
+/* -ln of the least draw, 2^-53. */
+#define EARLY_MAX 36.74
+
 static uint64_t least(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
@@ -45,4 +48,21 @@ uint64_t dj_ttl_dynamic(uint64_t base_ms, double confidence, double cost_usd, bo
     if (is_analysis)
         life *= 2;
     return life > (double)DJ_TTL_MAX_MS ? DJ_TTL_MAX_MS : (uint64_t)life;
+}
+
+double dj_ttl_early_ms(uint64_t make_ms, double beta, double u)
+{
+    return -beta * (double)least(make_ms, DJ_TTL_MAX_MS) * log(u);
+}
+
+bool dj_ttl_may_be_early(int64_t left_ms, uint64_t make_ms, double beta)
+{
+    return (double)left_ms <= EARLY_MAX * beta * (double)make_ms;
+}
+
+bool dj_ttl_is_early(int64_t left_ms, uint64_t make_ms, double beta, uint64_t random)
+{
+    /* 53 bits, in (0, 1]: the logarithm is finite */
+    double u = (double)((random >> 11) + 1) / (double)(UINT64_C(1) << 53);
+    return dj_ttl_early_ms(make_ms, beta, u) >= (double)left_ms;
 }

@@ -33,4 +33,15 @@ int64_t dj_ttl_expiry(const struct dj_ttl_input *input);
  * analysis doubles. Not finite: as if not given. Saturates at DJ_TTL_MAX_MS. */
 uint64_t dj_ttl_dynamic(uint64_t base_ms, double confidence, double cost_usd, bool is_analysis);
 
+/* Early refresh (Vattani, Chierichetti, Lowenstein 2015): who is served an answer makes it anew
+ * before its end, the likelier the nearer the end and the longer its making takes, so that the
+ * many who ask for it at its end find a new one. */
+
+/* -beta * make_ms * ln(u), u in (0, 1]: so long before its end an answer is made anew. */
+double dj_ttl_early_ms(uint64_t make_ms, double beta, double u);
+/* Could any draw be early? Without a logarithm: for every hit. */
+bool dj_ttl_may_be_early(int64_t left_ms, uint64_t make_ms, double beta);
+/* random: uniform over all 64 bits. */
+bool dj_ttl_is_early(int64_t left_ms, uint64_t make_ms, double beta, uint64_t random);
+
 #endif

@@ -20,6 +20,9 @@ enum dj_entry_kind {
     DJ_ENTRY_EMBEDDING = 2, /* one input item: float32 little-endian bytes */
     DJ_ENTRY_API = 3,       /* put through the cache API: any JSON */
     DJ_ENTRY_BYTES = 4,     /* put by a program through the library: any bytes */
+    /* Known not to be there. A refusal of the upstream: its error object, and {"status":N} as
+     * metadata; or what a program computed to be nothing: empty. Never found by meaning. */
+    DJ_ENTRY_NEGATIVE = 5,
 };
 
 /* A tag and the value its counter had when the answer's making began (DESIGN: validity by

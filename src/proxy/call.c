@@ -4,7 +4,7 @@
  * (2) An outbound call runs exactly as long as `outbound` is set; its on_done comes once.
  * (3) A stream is published event by event, so that a rider never holds half of one.
  */
-#include "proxy/call.h"
+#include "proxy/call_internal.h"
 
 #include "base/alloc.h"
 #include "base/slice.h"
@@ -16,8 +16,6 @@
 #define PENDING_BYTES_MAX (16u << 20)
 #define HELD_BYTES_MAX (64u << 10)
 #define HEADERS_MAX 100u
-
-static void start_upstream(struct dj_call *call);
 
 struct dj_call *dj_call_create(struct dj_proxy_context *context)
 {
@@ -38,11 +36,48 @@ void dj_call_destroy(struct dj_call *call)
         return;
     atomic_fetch_sub(&call->context->calls, 1);
     atomic_fetch_sub(&call->context->call_bytes, call->charged_bytes);
+    dj_value_unref(call->stale);
     dj_buf_fini(&call->pending);
     dj_buf_fini(&call->whole);
     dj_buf_fini(&call->made);
     dj_arena_fini(&call->arena);
     dj_free(call);
+}
+
+static void end_refresh(struct dj_call *call, const char *outcome)
+{
+    struct dj_proxy_context *context = call->context;
+    bool is_failed = strcmp(outcome, "failed") == 0;
+    int64_t rest_ms = call->is_left ? DJ_REFRESH_LEFT_MS : is_failed ? DJ_REFRESH_REST_MS : 0;
+    dj_refreshes_end(&context->refreshes, call->refresh_place, rest_ms, dj_loop_now_ms(call->home));
+    dj_telemetry_refreshed(context->telemetry, call->is_early ? "early" : "stale",
+                           call->is_left ? "left" : outcome);
+    call->is_refresh = false;
+}
+
+/* Before the flight ends, and with it perhaps the call. outcome: of a refresh. */
+static void settle(struct dj_call *call, const char *outcome)
+{
+    if (call->is_refresh)
+        end_refresh(call, outcome);
+    dj_turn_end(call->turn);
+    call->turn = NULL;
+    if (call->stale && !dj_engine_may_serve(call->context->engine, call->home, call->stale)) {
+        dj_value_unref(call->stale);
+        call->stale = NULL;
+    }
+}
+
+void dj_call_land(struct dj_call *call, const struct dj_flight_end *end)
+{
+    settle(call, end->is_stored ? "stored" : end->hit != DJ_HIT_NONE ? "found" : "failed");
+    dj_flight_land(call->flight, end);
+}
+
+void dj_call_fail(struct dj_call *call, enum deja_status status, const char *detail)
+{
+    settle(call, "failed");
+    dj_flight_fail(call->flight, status, detail);
 }
 
 static void free_call(void *call)
@@ -107,30 +142,17 @@ enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http
     return DEJA_OK;
 }
 
-/* ---- joining ---- */
-
-static void on_looked_up(void *ctx, const struct dj_lookup_result *result);
-
-static void start_lookup(struct dj_call *call)
+int64_t dj_call_stale_until(const struct dj_proxy_policy *policy, int64_t expires_ms)
 {
-    struct dj_engine *engine = call->context->engine;
-    struct dj_fill fill;
-    const struct dj_lookup_options options = {
-        .is_exact = true,
-        .is_semantic = call->is_semantic && !call->knobs.is_exact_only,
-        .threshold = call->knobs.threshold,
-        .max_age_ms = call->knobs.max_age_ms,
-    };
-    dj_engine_begin_fill(engine, &call->entry, &fill);
-    call->lookup_started_us = dj_loop_monotonic_us(call->home);
-    if (!call->is_lookup) {
-        start_upstream(call);
-        return;
-    }
-    if (dj_engine_lookup(engine, call->home, &call->fingerprint, &options, NULL, call,
-                         on_looked_up) != DEJA_OK)
-        start_upstream(call);
+    uint64_t window_ms = policy->stale_revalidate_ms > policy->stale_error_ms
+                             ? policy->stale_revalidate_ms
+                             : policy->stale_error_ms;
+    if (!window_ms || expires_ms == 0 || (uint64_t)(INT64_MAX - expires_ms) < window_ms)
+        return 0;
+    return expires_ms + (int64_t)window_ms;
 }
+
+/* ---- joining ---- */
 
 static void reply_joined(void *ctx)
 {
@@ -201,7 +223,7 @@ static void join_home(void *ctx)
     dj_flight_ref(flight); /* the rider's */
     struct dj_chunk *start = dj_flight_expect(flight, join->origin);
     reply(join, DEJA_OK, flight, start, true);
-    start_lookup(call);
+    dj_call_look_up(call);
 }
 
 void dj_call_join(struct dj_join *join)
@@ -213,52 +235,31 @@ void dj_call_join(struct dj_join *join)
     dj_loop_post(call->home, &join->task);
 }
 
-static void count_lookup(struct dj_call *call, const struct dj_lookup_result *result)
-{
-    bool is_hit = result->kind != DJ_HIT_NONE;
-    call->lookup_us = (uint32_t)(dj_loop_monotonic_us(call->home) - call->lookup_started_us);
-    dj_telemetry_lookup(call->context->telemetry, &(struct dj_telemetry_lookup){
-                                                      .is_hit = is_hit,
-                                                      .level = is_hit ? result->level : "none",
-                                                      .embed_us = result->embed_us,
-                                                      .search_us = result->search_us,
-                                                      .fetch_us = result->fetch_us,
-                                                      .verify_us = result->verify_us,
-                                                      .similarity = (double)result->similarity,
-                                                      .threshold = result->threshold,
-                                                      .seconds = call->lookup_us / 1e6,
-                                                  });
-    /* A sick embedder: the request goes on as a miss (I4). */
-    dj_telemetry_contained(call->context->telemetry, "lookup", result->status);
-}
-
-static void on_looked_up(void *ctx, const struct dj_lookup_result *result)
+/* On home. */
+static void refresh_home(void *ctx)
 {
     struct dj_call *call = ctx;
-    count_lookup(call, result);
-    call->embed_us = result->embed_us;
-    call->search_us = result->search_us;
-    call->why = result->reason;
-    call->nearest = result->similarity;
-    if (result->kind != DJ_HIT_NONE) {
-        dj_flight_land(call->flight, &(struct dj_flight_end){.value = dj_value_ref(result->value),
-                                                             .hit = result->kind,
-                                                             .level = result->level,
-                                                             .similarity = result->similarity,
-                                                             .threshold = result->threshold});
+    struct dj_proxy_context *context = call->context;
+    struct dj_flights *flights = context->flights[dj_loop_index(call->home)];
+    const struct dj_proxy_policy *policy = atomic_load(&context->policy);
+    struct dj_flight *running = dj_flights_find(flights, call->flight_key, UINT32_MAX);
+    if (running || !charge(call) ||
+        dj_flights_open(flights, call->flight_key, policy->record_bytes_max, call, free_call,
+                        &call->flight) != DEJA_OK) {
+        settle(call, running ? "found" : "failed");
+        dj_flight_unref(running);
+        dj_call_destroy(call);
         return;
     }
-    if (call->knobs.is_only_if_cached) {
-        dj_flight_fail(call->flight, DEJA_ERR_NOT_FOUND, "only-if-cached");
-        return;
-    }
-    if (result->has_vector) {
-        call->vector = dj_arena_alloc(&call->arena, sizeof(float) * result->dim);
-        call->vector_dim = result->dim;
-        if (call->vector)
-            memcpy(call->vector, result->vector, sizeof(float) * result->dim);
-    }
-    start_upstream(call);
+    dj_call_look_up(call);
+}
+
+void dj_call_refresh(struct dj_call *call)
+{
+    struct dj_engine *engine = call->context->engine;
+    call->home = dj_engine_loop(engine, dj_engine_home(engine, &call->fingerprint.key));
+    call->task = (struct dj_task){.run = refresh_home, .ctx = call};
+    dj_loop_post(call->home, &call->task);
 }
 
 /* ---- the upstream's answer ---- */
@@ -424,7 +425,7 @@ static void on_made(void *ctx)
     struct dj_call *call = ctx;
     struct dj_flight_end end = {.reason = call->refused};
     call->store(call, &end);
-    dj_flight_land(call->flight, &end);
+    dj_call_land(call, &end);
 }
 
 /* The answer arrived whole. */
@@ -442,7 +443,9 @@ static void finish_whole(struct dj_call *call)
             dj_pool_submit(call->context->pool, &call->job) == DEJA_OK)
             return;
     }
-    dj_flight_land(call->flight, &(struct dj_flight_end){.reason = "not-recorded"});
+    struct dj_flight_end end = {.reason = "not-recorded"};
+    dj_call_keep_negative(call, &end);
+    dj_call_land(call, &end);
 }
 
 static void on_paused(void *ctx)
@@ -450,7 +453,7 @@ static void on_paused(void *ctx)
     struct dj_call *call = ctx;
     dj_timer_destroy(call->pause);
     call->pause = NULL;
-    start_upstream(call);
+    dj_call_ask_upstream(call);
 }
 
 /* Nothing came of it, so nobody has seen any of it: it may be tried again. False: it is over. */
@@ -467,7 +470,9 @@ static bool pause_upstream(struct dj_call *call, enum deja_status status)
             policy->total_timeout_ms > elapsed_ms ? policy->total_timeout_ms - elapsed_ms : 0,
     };
     uint64_t pause_ms = 0;
-    if (call->head.status || call->is_store_lost || atomic_load(&context->is_stopping) ||
+    bool has_stale = call->stale != NULL; /* nobody has to wait for another try */
+    if (has_stale || call->head.status || call->is_store_lost ||
+        atomic_load(&context->is_stopping) ||
         !dj_upstream_may_retry(context->upstream, call->family, &again, &pause_ms) ||
         dj_timer_create(call->home, call, on_paused, &call->pause) != DEJA_OK)
         return false;
@@ -491,21 +496,21 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
             call->is_usage_added = false;
             call->body = call->body_plain;
             dj_buf_clear(&call->pending);
-            start_upstream(call);
+            dj_call_ask_upstream(call);
             return;
         }
         dj_flight_run(call->flight, &call->head);
     }
     if (call->is_store_lost)
-        dj_flight_fail(call->flight, DEJA_ERR_NOMEM, "out of memory");
+        dj_call_fail(call, DEJA_ERR_NOMEM, "out of memory");
     else if (status == DEJA_OK)
         finish_whole(call);
     else
-        dj_flight_fail(call->flight, status,
-                       status == DEJA_ERR_TIMEOUT ? "the upstream did not answer in time"
-                       : status == DEJA_ERR_DENIED
-                           ? "the upstream's certificate could not be verified"
-                           : "the upstream could not be reached or broke off");
+        dj_call_fail(call, status,
+                     status == DEJA_ERR_TIMEOUT ? "the upstream did not answer in time"
+                     : status == DEJA_ERR_DENIED
+                         ? "the upstream's certificate could not be verified"
+                         : "the upstream could not be reached or broke off");
 }
 
 /* False: the upstream is not asked, and the flight has failed. */
@@ -518,21 +523,21 @@ static bool is_let_through(struct dj_call *call)
     case DJ_UPSTREAM_ASK:
         break;
     case DJ_UPSTREAM_OPEN:
-        dj_flight_fail(call->flight, DEJA_ERR_CIRCUIT_OPEN,
-                       "The circuit breaker of the upstream is open: it failed too often. Try "
-                       "again after the time given.");
+        dj_call_fail(call, DEJA_ERR_CIRCUIT_OPEN,
+                     "The circuit breaker of the upstream is open: it failed too often. Try "
+                     "again after the time given.");
         return false;
     case DJ_UPSTREAM_THROTTLED:
-        dj_flight_fail(call->flight, DEJA_ERR_RATE_LIMITED,
-                       "The upstream turns most of your calls away, so some are held back here. "
-                       "Try again after the time given, or ask for less.");
+        dj_call_fail(call, DEJA_ERR_RATE_LIMITED,
+                     "The upstream turns most of your calls away, so some are held back here. "
+                     "Try again after the time given, or ask for less.");
         return false;
     }
     call->wait_ms = 0;
     return true;
 }
 
-static void start_upstream(struct dj_call *call)
+void dj_call_ask_upstream(struct dj_call *call)
 {
     static const struct dj_outbound_events events = {
         .on_head = on_head, .on_data = on_data, .on_done = on_done};
@@ -559,5 +564,5 @@ static void start_upstream(struct dj_call *call)
         return;
     dj_upstream_tell(context->upstream, &call->leave, call->fingerprint.key.tenant, 0,
                      DEJA_ERR_CANCELLED);
-    dj_flight_fail(call->flight, DEJA_ERR_BUSY, "no upstream connection can be made now");
+    dj_call_fail(call, DEJA_ERR_BUSY, "no upstream connection can be made now");
 }

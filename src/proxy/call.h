@@ -19,6 +19,7 @@
 #include "proxy/context.h"
 #include "proxy/knobs.h"
 #include "proxy/trace.h"
+#include "proxy/turn.h"
 
 struct dj_call;
 
@@ -43,8 +44,20 @@ struct dj_call {
     bool is_lookup;                    /* look in lower tiers before upstream */
     bool is_storable;                  /* the answer may be kept */
     bool is_semantic;                  /* look by meaning */
+    struct dj_fresh_rules fresh;       /* of that look-up: what may be served after its end */
+    bool is_refresh;                   /* nobody asked: made anew behind an answer */
+    bool is_early;                     /* before its end */
+    uint32_t refresh_place;            /* of a refresh, in context->refreshes */
     bool is_stream;                    /* asked upstream as a stream */
     uint8_t flight_key[DJ_SHA256_BYTES];
+
+    /* among programs of a shared tier */
+    struct dj_turn *turn; /* owned; NULL: none */
+    enum dj_turn_state turn_state;
+    uint32_t turn_asks; /* again, after the first time */
+    bool is_left;       /* a refresh that another program makes */
+    bool is_turn_taken; /* after waiting: looked up once more */
+    uint32_t asking;    /* answers that are awaited: of the look-up, of the turn */
 
     /* to upstream */
     const char *method;
@@ -82,6 +95,11 @@ struct dj_call {
     uint32_t search_us;
     uint32_t upstream_us;
     const char *why; /* constant */
+    bool had_stale;  /* an answer whose time is over was found */
+    /* It, for the case that the upstream fails; NULL: none, or deleted meanwhile. Owned; for riders
+     * once the flight has landed or failed. */
+    struct dj_value *stale;
+    const char *stale_level;
     float nearest;
 
     /* made by `make` */
@@ -102,6 +120,9 @@ enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http
                                       const struct dj_trace *trace,
                                       bool is_cached_surface) DEJA_NODISCARD;
 
+/* Of an entry that expires then: the wider of the policy's windows is added; 0: there is none. */
+int64_t dj_call_stale_until(const struct dj_proxy_policy *policy, int64_t expires_ms);
+
 /* Runs once, on the origin loop. flight NULL: it could not be made (status says why). Otherwise the
  * callee owns one reference and start and must board. */
 typedef void dj_joined_fn(void *ctx, enum deja_status status, struct dj_flight *flight,
@@ -118,6 +139,9 @@ struct dj_join {
     void *ctx;
     dj_joined_fn *joined;
 };
+/* As dj_call_join, but nobody waits: a running flight is left alone. Takes call, whose is_refresh
+ * and refresh_place are set. */
+void dj_call_refresh(struct dj_call *call);
 /* join is embedded in its owner, who keeps it alive until joined ran. */
 void dj_call_join(struct dj_join *join);
 

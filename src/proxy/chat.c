@@ -11,15 +11,19 @@
 #include "base/num.h"
 #include "policy/admit.h"
 #include "policy/guards.h"
+#include "policy/ttl.h"
 #include "proxy/completion.h"
 #include "proxy/identity.h"
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
+#include "proxy/storing.h"
 
 #define INLINE_BODY_MAX (64u << 10)
 #define ID_RANDOM_BYTES 12u
+#define EARLY_BETA 1.0
 
 static void answer_hit(struct ride *ride, const struct dj_flight_end *end);
+static void refresh(struct ride *ride, const struct dj_flight_end *end);
 
 static const struct ride_ops chat_ops = {.api = "chat", .answer_hit = answer_hit};
 
@@ -65,22 +69,44 @@ static enum deja_status render(struct ride *ride, const struct dj_entry *entry,
     return status;
 }
 
-static void answer_value(struct ride *ride, const struct dj_value *value, enum dj_hit_kind kind,
-                         const char *level, float similarity)
+static void fill_hit(struct ride *ride, const struct dj_flight_end *end, struct dj_outcome *outcome)
 {
-    const struct dj_entry *entry = dj_value_entry(value);
+    outcome->is_hit = true;
+    outcome->kind = end->hit;
+    outcome->level = end->level;
+    outcome->similarity = end->similarity;
+    outcome->entry = dj_value_entry(end->value);
+    outcome->is_if_error = end->is_if_error;
+    outcome->upstream_status = end->is_if_error ? dj_flight_head(ride->rider.flight)->status : 0;
+    if (end->is_stale)
+        outcome->stale = end->is_if_error ? "stale-if-error" : "stale-while-revalidate";
+}
+
+static void count_hit(struct ride *ride, const struct dj_outcome *outcome)
+{
+    dj_telemetry_saved(ride->context->telemetry, outcome->entry);
+    dj_engine_note_hit(ride->context->engine, ride->loop, outcome->entry);
+    if (outcome->stale)
+        dj_telemetry_stale(ride->context->telemetry, outcome->stale);
+}
+
+/* end->value: held until it returns. */
+static void answer_value(struct ride *ride, const struct dj_flight_end *end)
+{
+    const struct dj_entry *entry = dj_value_entry(end->value);
     struct dj_buf rewritten = {0};
     struct dj_buf scratch = {0};
     struct deja_slice body;
     struct dj_outcome outcome = ride_outcome(ride);
     enum dj_result result = DJ_RESULT_COLLAPSED;
-    if (kind != DJ_HIT_NONE) {
-        outcome.is_hit = true;
-        outcome.kind = kind;
-        outcome.level = level;
-        outcome.similarity = similarity;
-        outcome.entry = entry;
-        result = kind == DJ_HIT_SEMANTIC ? DJ_RESULT_HIT_SEMANTIC : DJ_RESULT_HIT_EXACT;
+    if (end->hit != DJ_HIT_NONE) {
+        fill_hit(ride, end, &outcome);
+        result = end->hit == DJ_HIT_SEMANTIC ? DJ_RESULT_HIT_SEMANTIC : DJ_RESULT_HIT_EXACT;
+        if (entry->kind == DJ_ENTRY_NEGATIVE) {
+            ride_answer_negative(ride, &outcome);
+            return;
+        }
+        refresh(ride, end);
     } else if (ride->is_leader) {
         result = DJ_RESULT_MISS;
     }
@@ -88,11 +114,9 @@ static void answer_value(struct ride *ride, const struct dj_value *value, enum d
         ride_fail(ride, 503, "The stored answer could not be replayed.", NULL, "cache_unavailable");
     } else {
         ride_answer(ride, &outcome, body, ride->is_stream);
-        if (outcome.is_hit) {
-            dj_telemetry_saved(ride->context->telemetry, entry);
-            dj_engine_note_hit(ride->context->engine, ride->loop, entry);
-        }
-        ride_end(ride, result, outcome.is_hit ? level : "none");
+        if (outcome.is_hit)
+            count_hit(ride, &outcome);
+        ride_end(ride, result, outcome.is_hit ? end->level : "none");
     }
     dj_buf_fini(&rewritten);
     dj_buf_fini(&scratch);
@@ -101,8 +125,9 @@ static void answer_value(struct ride *ride, const struct dj_value *value, enum d
 /* The flight's value outlives the ride's reference only if we hold it. */
 static void answer_hit(struct ride *ride, const struct dj_flight_end *end)
 {
+    struct dj_flight_end held = *end;
     struct dj_value *value = dj_value_ref(end->value);
-    answer_value(ride, value, end->hit, end->level, end->similarity);
+    answer_value(ride, &held);
     dj_value_unref(value);
 }
 
@@ -160,47 +185,6 @@ static void make_chat(struct dj_call *call, struct deja_slice whole)
     dj_json_doc_destroy(doc);
 }
 
-/* Times the way of an entry into every tier; freed by its own end. */
-struct storing {
-    struct dj_telemetry *telemetry;
-    struct dj_loop *home;
-    uint64_t started_us;
-};
-
-static void on_stored(void *ctx, enum deja_status status, const struct dj_put_outcome *outcome)
-{
-    struct storing *storing = ctx;
-    double seconds = (double)(dj_loop_monotonic_us(storing->home) - storing->started_us) / 1e6;
-    dj_telemetry_stage(storing->telemetry, DJ_STAGE_STORE, seconds);
-    dj_telemetry_operation(storing->telemetry, "set", "all",
-                           status != DEJA_OK    ? "error"
-                           : outcome->is_stored ? "ok"
-                                                : "outrun",
-                           seconds);
-    /* The client has its answer; only the next one asks again. */
-    dj_telemetry_contained(storing->telemetry, "store", status);
-    dj_telemetry_slow(storing->telemetry,
-                      &(struct dj_slow){.operation = "store", .level = "all", .seconds = seconds});
-    dj_free(storing);
-}
-
-static bool store_entry(struct dj_call *call, bool is_indexed)
-{
-    struct storing *storing = dj_alloc(sizeof *storing);
-    if (storing)
-        *storing = (struct storing){.telemetry = call->context->telemetry,
-                                    .home = call->home,
-                                    .started_us = dj_loop_monotonic_us(call->home)};
-    const struct dj_query_vector vector = {.floats = call->vector, .dim = call->vector_dim};
-    const struct dj_put_options options = {.is_semantic = is_indexed,
-                                           .vector = call->vector ? &vector : NULL};
-    if (dj_engine_put(call->context->engine, call->home, &call->entry, &options, storing,
-                      storing ? on_stored : NULL) == DEJA_OK)
-        return true;
-    dj_free(storing);
-    return false;
-}
-
 /* On home. */
 static void store_chat(struct dj_call *call, struct dj_flight_end *end)
 {
@@ -213,6 +197,7 @@ static void store_chat(struct dj_call *call, struct dj_flight_end *end)
         ttl_ms = call->knobs.ttl_ms;
     call->entry.created_ms = dj_loop_now_ms(call->home);
     call->entry.expires_ms = dj_engine_expiry(engine, call->home, ttl_ms, ttl_ms);
+    call->entry.stale_until_ms = dj_call_stale_until(policy, call->entry.expires_ms);
     call->entry.make_ms =
         (uint32_t)((dj_loop_monotonic_us(call->home) - call->upstream_started_us) / 1000);
     if (dj_value_create(&call->entry, &end->value) != DEJA_OK)
@@ -221,7 +206,11 @@ static void store_chat(struct dj_call *call, struct dj_flight_end *end)
         return;
     bool is_indexed = policy->is_semantic &&
                       (call->vector || dj_engine_is_worth_indexing(engine, &call->fingerprint));
-    end->is_stored = store_entry(call, is_indexed && call->fingerprint.is_semantic);
+    const struct dj_query_vector vector = {.floats = call->vector, .dim = call->vector_dim};
+    const struct dj_put_options options = {.is_semantic =
+                                               is_indexed && call->fingerprint.is_semantic,
+                                           .vector = call->vector ? &vector : NULL};
+    end->is_stored = dj_storing_begin(call, &call->entry, &options, true);
 }
 
 /* ---- the question ---- */
@@ -302,6 +291,7 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
     call->is_lookup = !ride->knobs.is_no_read && !ride->knobs.is_bypass && ride->is_cacheable;
     call->is_semantic = ride->policy->is_semantic && ride->fingerprint.is_semantic;
     call->is_storable = !ride->knobs.is_no_store && !ride->knobs.is_bypass && ride->is_cacheable;
+    call->fresh = ride->fresh;
     memcpy(entry->tenant, ride->tenant, sizeof entry->tenant);
     memcpy(entry->id, ride->fingerprint.key.id, sizeof entry->id);
     memcpy(entry->exact, ride->fingerprint.exact, sizeof entry->exact);
@@ -313,6 +303,17 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
     ride_take_tags(ride, &call->arena, entry);
     enum deja_status status = dj_call_take_request(call, request, &ride->trace, true);
     return status == DEJA_OK ? take_body(ride, call) : status;
+}
+
+static bool is_end_near(const struct ride *ride, const struct dj_entry *entry)
+{
+    uint64_t random = 0;
+    int64_t left_ms = entry->expires_ms - dj_loop_now_ms(ride->loop);
+    if (!ride->policy->is_early_refresh || entry->expires_ms == 0 ||
+        !dj_ttl_may_be_early(left_ms, entry->make_ms, EARLY_BETA))
+        return false;
+    dj_random_bytes(&random, sizeof random);
+    return dj_ttl_is_early(left_ms, entry->make_ms, EARLY_BETA, random);
 }
 
 /* Misses that differ only in a time or an id of the system prompt are told, with the cure. */
@@ -337,6 +338,40 @@ static void look_for_volatile(struct ride *ride)
                                                   : "volatile-system-prompt-request_id";
     }
     dj_json_doc_destroy(doc);
+}
+
+/* A hit that has expired, or is about to, is made anew behind the answer by the one who met it in
+ * memory or leads the flight that found it. It goes upstream as his request: with his credential,
+ * and with what he asked for of a new entry. */
+static void refresh(struct ride *ride, const struct dj_flight_end *end)
+{
+    struct dj_proxy_context *context = ride->context;
+    const struct dj_entry *entry = dj_value_entry(end->value);
+    int64_t now_ms = dj_loop_now_ms(ride->loop);
+    bool is_mine = ride->is_leader || !ride->is_boarded;
+    bool may_store = !ride->knobs.is_no_store && !ride->knobs.is_only_if_cached;
+    bool is_early = !end->is_stale && end->hit != DJ_HIT_SEMANTIC && is_end_near(ride, entry);
+    uint32_t place = 0;
+    if ((!end->is_stale && !is_early) || end->is_if_error || !is_mine || !may_store ||
+        atomic_load(&context->is_stopping) ||
+        !dj_refreshes_begin(&context->refreshes, &ride->fingerprint.key,
+                            ride->policy->refreshes_max, now_ms, &place))
+        return;
+    struct dj_call *call = dj_call_create(context);
+    dj_key_scope(&ride->prefix, &ride->fingerprint);
+    if (!call || fill_call(ride, call) != DEJA_OK) {
+        dj_call_destroy(call);
+        dj_refreshes_end(&context->refreshes, place, DJ_REFRESH_REST_MS, now_ms);
+        return;
+    }
+    ride_flight_key(ride, &ride->fingerprint, call->flight_key);
+    call->is_refresh = true;
+    call->is_early = is_early;
+    call->refresh_place = place;
+    call->is_lookup = !is_early; /* another program may have made it anew in a shared tier */
+    call->is_semantic = false;
+    call->fresh = (struct dj_fresh_rules){0};
+    dj_call_refresh(call);
 }
 
 static void go_home(struct ride *ride)
@@ -367,14 +402,22 @@ static void look_up(struct ride *ride)
     }
     bool may_read = ride->is_cacheable && !ride->knobs.is_bypass && !ride->knobs.is_no_read;
     struct dj_value *value = NULL;
-    if (may_read)
-        value = dj_engine_find(context->engine, ride->loop, &ride->fingerprint.key,
-                               ride->knobs.max_age_ms);
-    if (!value) {
+    enum dj_freshness freshness = DJ_FRESH_OVER;
+    if (may_read && !(ride->knobs.skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)))
+        value = dj_engine_find_stale(context->engine, ride->loop, &ride->fingerprint.key,
+                                     &ride->fresh, &freshness);
+    if (freshness == DJ_FRESH || freshness == DJ_FRESH_STALE) {
+        const struct dj_flight_end end = {
+            .value = value,
+            .hit = dj_engine_hit_kind(value, ride->fingerprint.exact),
+            .is_stale = freshness == DJ_FRESH_STALE,
+            .level = "memory",
+            .similarity = 1.0f,
+        };
+        answer_value(ride, &end);
+    } else {
         go_home(ride);
-        return;
     }
-    answer_value(ride, value, dj_engine_hit_kind(value, ride->fingerprint.exact), "memory", 1.0f);
     dj_value_unref(value);
 }
 
@@ -412,6 +455,7 @@ static void prepare(void *ctx)
     ride->has_usage =
         dj_json_bool(dj_json_get(dj_json_get(root, "stream_options"), "include_usage"), false);
     dj_knobs_read(request, root, ride->policy->response_ttl_ms, &ride->knobs);
+    ride_set_rules(ride);
     ride->is_unknown |= !dj_identity_narrow(request, &ride->knobs, &ride->prefix, &ride->variant);
     if (!dj_json_is(dj_json_get(root, "messages"), DJ_JSON_ARRAY))
         ride->detail = "no-messages";

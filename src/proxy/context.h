@@ -17,6 +17,7 @@
 #include "net/outbound.h"
 #include "obs/log.h"
 #include "obs/metrics.h"
+#include "proxy/refreshes.h"
 #include "proxy/telemetry.h"
 #include "proxy/upstream.h"
 #include "security/registry.h"
@@ -28,7 +29,14 @@ struct dj_proxy_policy {
     uint64_t embedding_ttl_ms;
     uint64_t api_ttl_ms; /* entries put without one */
     uint64_t refusal_ttl_ms;
+    uint64_t negative_ttl_ms;     /* of what the upstream refuses; 0: not kept */
+    uint64_t stale_revalidate_ms; /* after its end: served, and made anew behind */
+    uint64_t stale_error_ms;      /* after its end: served when the upstream fails */
+    uint32_t stores_max;          /* answers on their way into the tiers at the same time */
+    uint64_t store_bytes_max;
+    uint32_t refreshes_max;    /* answers made anew at the same time; 0: none */
     uint64_t record_bytes_max; /* 8 MiB */
+    uint32_t peer_wait_ms;     /* for another program that makes the same answer; 0: never */
     uint32_t followers_max;    /* 10,000 per flight */
     uint32_t first_byte_timeout_ms;
     uint32_t idle_timeout_ms;
@@ -39,6 +47,7 @@ struct dj_proxy_policy {
     bool is_usage_zero_on_hit;
     bool is_id_new_on_hit;
     bool is_tool_calls_cached;
+    bool is_early_refresh;
     bool is_semantic;
     bool is_langcache_cosine; /* similarities of LangCache's API: cosine, not (1 + cosine) / 2 */
 };
@@ -64,8 +73,11 @@ struct dj_proxy_context {
     _Atomic bool is_usage_refused; /* this upstream knows no stream_options */
     _Atomic bool is_stopping;      /* no new upstream calls */
     _Atomic uint32_t calls;        /* calls alive, whatever their phase */
-    _Atomic uint64_t call_bytes; /* kept by calls that lead a flight: they outlive their clients */
-    uint64_t call_bytes_max;     /* a call that is alone may have more */
+    _Atomic uint64_t call_bytes;  /* kept by calls that lead a flight: they outlive their clients */
+    uint64_t call_bytes_max;      /* a call that is alone may have more */
+    _Atomic uint32_t stores;      /* answers on their way into the tiers */
+    _Atomic uint64_t store_bytes; /* of these */
+    struct dj_refreshes refreshes;
 };
 
 #endif

@@ -12,6 +12,7 @@
 #include "proxy/identity.h"
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
+#include "proxy/storing.h"
 #include "proxy/wire_vector.h"
 
 #define ITEMS_MAX 2048u
@@ -226,6 +227,7 @@ static void store_embeddings(struct dj_call *call, struct dj_flight_end *end)
     end->items = dj_alloc_zeroed(wanted->count, sizeof *end->items);
     if (!end->items)
         return;
+    static const struct dj_put_options exact_only;
     struct dj_entry entry = call->entry;
     entry.kind = DJ_ENTRY_EMBEDDING;
     entry.model = wanted->model;
@@ -242,8 +244,7 @@ static void store_embeddings(struct dj_call *call, struct dj_flight_end *end)
         if (dj_value_create(&entry, &end->items[i]) != DEJA_OK)
             break;
         end->item_count++;
-        if (call->is_storable &&
-            dj_engine_put(engine, call->home, &entry, NULL, NULL, NULL) == DEJA_OK)
+        if (call->is_storable && dj_storing_begin(call, &entry, &exact_only, false))
             end->is_stored = true;
     }
     if (end->item_count == wanted->count)
@@ -418,9 +419,12 @@ static void look_up(struct inputs *inputs)
     struct dj_arena *arena = dj_http_exchange_request(ride->exchange)->arena;
     size_t missing = 0;
     bool may_read = !ride->knobs.is_no_read && ride->may_hit;
+    uint32_t skip = ride->knobs.skip;
+    bool may_find = !(skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY));
     for (size_t i = 0; may_read && i < inputs->count; i++) {
-        inputs->items[i].value = dj_engine_find(
-            engine, ride->loop, &inputs->items[i].fingerprint.key, ride->knobs.max_age_ms);
+        const struct dj_store_key *key = &inputs->items[i].fingerprint.key;
+        inputs->items[i].value =
+            may_find ? dj_engine_find(engine, ride->loop, key, ride->knobs.max_age_ms) : NULL;
         missing += inputs->items[i].value == NULL;
     }
     if (may_read && !missing) {
@@ -434,7 +438,7 @@ static void look_up(struct inputs *inputs)
         if (inputs->items[i].value)
             continue;
         fetches[i] = (struct fetch){.inputs = inputs, .index = i};
-        if (dj_engine_get(engine, ride->loop, &inputs->items[i].fingerprint.key, 0, &fetches[i],
+        if (dj_engine_get(engine, ride->loop, &inputs->items[i].fingerprint.key, skip, &fetches[i],
                           on_fetched) == DEJA_OK)
             inputs->waiting++;
     }

@@ -3,6 +3,7 @@
 #include "proxy/knobs.h"
 
 #include "base/num.h"
+#include "cache/tiers.h"
 #include "proto/http_text.h"
 
 #define NAME_SPACE_LEN_MAX 256u
@@ -27,6 +28,7 @@ enum knob {
     KNOB_DIRECTIVES, /* as Cache-Control */
     KNOB_PORTKEY,    /* JSON with cache.mode and cache.max_age */
     KNOB_VARIANTS,
+    KNOB_SKIP,
     KNOB_REFUSED, /* would widen what a hit is: ignored, and said so */
 };
 
@@ -72,6 +74,7 @@ static const struct row {
     {"x-deja-namespace", KNOB_NAME_SPACE, 0},
     {"x-deja-tags", KNOB_TAGS, 0},
     {"x-deja-variants", KNOB_VARIANTS, 0},
+    {"x-deja-skip-tiers", KNOB_SKIP, 0},
 };
 
 static bool is_text(struct deja_slice value, const char *text)
@@ -114,6 +117,34 @@ static void read_max_age(struct deja_slice value, struct dj_knobs *knobs)
         knobs->ttl_ms = ms;
 }
 
+/* Seconds of a directive into *out_ms; false when they cannot be read. */
+static bool read_window(struct deja_slice value, uint64_t *out_ms, struct dj_knobs *knobs)
+{
+    if (dj_num_parse_duration(value, out_ms) == DEJA_OK)
+        return true;
+    knobs->detail = "stale-ignored";
+    return false;
+}
+
+/* RFC 9111 §5.2.1 and RFC 5861; true when it was one of these. */
+static bool read_stale(struct deja_slice name, struct deja_slice value, struct dj_knobs *knobs)
+{
+    struct dj_fresh_wish *wish = &knobs->wish;
+    if (is_text(name, "max-stale")) {
+        wish->max_stale_ms = UINT64_MAX; /* without a number: however old */
+        wish->has_max_stale = !value.len || read_window(value, &wish->max_stale_ms, knobs);
+    } else if (is_text(name, "min-fresh")) {
+        read_window(value, &wish->min_fresh_ms, knobs);
+    } else if (is_text(name, "stale-while-revalidate")) {
+        wish->has_while_revalidate = read_window(value, &wish->while_revalidate_ms, knobs);
+    } else if (is_text(name, "stale-if-error")) {
+        wish->has_if_error = read_window(value, &wish->if_error_ms, knobs);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 static void read_directive(struct deja_slice directive, struct dj_knobs *knobs)
 {
     size_t name_len = 0;
@@ -125,6 +156,8 @@ static void read_directive(struct deja_slice directive, struct dj_knobs *knobs)
         value = deja_slice(directive.data + name_len + 1, directive.len - name_len - 1);
     if (value.len >= 2 && value.data[0] == '"')
         value = deja_slice(value.data + 1, value.len - 2);
+    if (read_stale(name, value, knobs))
+        return;
     if (is_text(name, "no-cache"))
         knobs->is_no_read = true;
     else if (is_text(name, "no-store") || is_text(name, "bypass"))
@@ -207,6 +240,18 @@ static void read_tags(struct deja_slice value, struct dj_knobs *knobs)
         knobs->tags = value;
     else
         knobs->detail = "tags-ignored";
+}
+
+/* Names with commas, as in metrics; "l1", "l2", "l3" too. */
+static void read_skip(struct deja_slice value, struct dj_knobs *knobs)
+{
+    struct deja_slice name;
+    while (dj_http_list_next(&value, &name)) {
+        uint32_t bit = dj_level_bit(name);
+        knobs->skip |= bit;
+        if (!bit)
+            knobs->detail = "skip-tiers-ignored";
+    }
 }
 
 static void read_variants(struct deja_slice value, struct dj_knobs *knobs)
@@ -306,6 +351,9 @@ static void read_row(const struct row *row, struct deja_slice value, struct dj_k
         break;
     case KNOB_VARIANTS:
         read_variants(value, knobs);
+        break;
+    case KNOB_SKIP:
+        read_skip(value, knobs);
         break;
     case KNOB_REFUSED:
         knobs->detail = "ignore-keys-not-allowed";

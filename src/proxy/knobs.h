@@ -9,6 +9,7 @@
 #include <deja/base.h>
 
 #include "net/http_server.h"
+#include "policy/fresh.h"
 #include "proto/json.h"
 
 /* Families whose answer headers were asked for by one of their request headers; a bit set. */
@@ -32,7 +33,10 @@ struct dj_knobs {
     uint32_t variants;   /* answers kept beside each other, one taken at random; 0 and 1: one */
     uint64_t ttl_ms;     /* 0: the tenant's */
     uint64_t max_age_ms; /* 0: any age */
-    double threshold;    /* 0: the policy's; only raises */
+    /* max-stale, min-fresh, stale-while-revalidate, stale-if-error; its max_age_ms is not set */
+    struct dj_fresh_wish wish;
+    double threshold; /* 0: the policy's; only raises */
+    uint32_t skip;    /* levels neither read nor written: bits of cache/tiers.h */
     struct deja_slice name_space;
     struct deja_slice tags; /* comma separated */
     unsigned compat;        /* enum dj_compat */

@@ -100,6 +100,13 @@ static int64_t seconds_left(const struct dj_outcome *outcome)
     return left > 0 ? left : 0;
 }
 
+/* As RFC 9211 has it: below zero for so long as it has been stale. */
+static int64_t seconds_fresh(const struct dj_outcome *outcome)
+{
+    int64_t left_ms = outcome->entry->expires_ms - outcome->now_ms;
+    return left_ms > 0 ? left_ms / 1000 : (left_ms - 999) / 1000;
+}
+
 /* "; detail=" and its parts (docs/operations.md lists them): a token if there is one, else a
  * string. */
 static void put_detail(struct text *text, const struct dj_outcome *outcome, const char *first)
@@ -108,6 +115,8 @@ static void put_detail(struct text *text, const struct dj_outcome *outcome, cons
         const char *prefix;
         const char *text;
     } parts[] = {{"", first},
+                 {"", outcome->stale},
+                 {"", outcome->is_negative ? "negative" : NULL},
                  {"asked:", first ? NULL : outcome->rule},
                  {"not-kept:", outcome->refused},
                  {"", outcome->cut}};
@@ -129,15 +138,25 @@ static void put_detail(struct text *text, const struct dj_outcome *outcome, cons
         put_text(text, quote);
 }
 
+/* Nothing when the upstream was not asked or did not answer. */
+static void put_forwarded(struct text *text, const struct dj_outcome *outcome)
+{
+    if (!outcome->upstream_status)
+        return;
+    put_text(text, "; fwd-status=");
+    put_i64(text, outcome->upstream_status);
+}
+
 static void add_hit_status(struct dj_answer_headers *headers, const struct dj_outcome *outcome,
                            const char *id)
 {
     struct text text;
     begin(&text);
-    put_text(&text, "deja; hit");
+    put_text(&text, outcome->is_if_error ? "deja; fwd=stale" : "deja; hit");
+    put_forwarded(&text, outcome);
     if (outcome->entry->expires_ms) {
         put_text(&text, "; ttl=");
-        put_i64(&text, seconds_left(outcome));
+        put_i64(&text, outcome->stale ? seconds_fresh(outcome) : seconds_left(outcome));
     }
     put_text(&text, "; key=\"");
     put_text(&text, id);
@@ -151,11 +170,11 @@ static void add_miss_status(struct dj_answer_headers *headers, const struct dj_o
     struct text text;
     begin(&text);
     put_text(&text, "deja; fwd=");
-    put_text(&text, outcome->is_bypass ? "bypass" : outcome->is_refresh ? "request" : "miss");
-    if (outcome->upstream_status) {
-        put_text(&text, "; fwd-status=");
-        put_i64(&text, outcome->upstream_status);
-    }
+    put_text(&text, outcome->is_bypass      ? "bypass"
+                    : outcome->is_refresh   ? "request"
+                    : outcome->is_stale_met ? "stale"
+                                            : "miss");
+    put_forwarded(&text, outcome);
     put_text(&text, outcome->is_stored ? "; stored" : "");
     put_text(&text, outcome->is_collapsed ? "; collapsed" : "");
     put_detail(&text, outcome, outcome->detail);

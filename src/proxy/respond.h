@@ -18,6 +18,10 @@ struct dj_outcome {
     bool is_refresh;
     bool is_collapsed;
     bool is_stored;
+    bool is_stale_met; /* a miss: an answer whose time is over was there */
+    const char *stale; /* of a hit that has expired: why it was served; NULL: fresh */
+    bool is_negative;  /* of a hit that is a refusal */
+    bool is_if_error;  /* it was: the upstream failed */
     enum dj_hit_kind kind;
     const char *level;
     float similarity;

@@ -203,6 +203,14 @@ void ride_identify(struct ride *ride, const char *family)
                        (double)(dj_loop_monotonic_us(ride->loop) - ride->handled_us) / 1e6);
 }
 
+void ride_set_rules(struct ride *ride)
+{
+    struct dj_fresh_wish wish = ride->knobs.wish;
+    wish.max_age_ms = ride->knobs.max_age_ms;
+    dj_fresh_narrow(ride->policy->stale_revalidate_ms, ride->policy->stale_error_ms, &wish,
+                    &ride->fresh);
+}
+
 void ride_count_prepared(const struct ride *ride)
 {
     struct dj_telemetry *telemetry = ride->context->telemetry;
@@ -235,6 +243,7 @@ struct dj_outcome ride_outcome(const struct ride *ride)
         outcome.embed_us = call->embed_us;
         outcome.search_us = call->search_us;
         outcome.upstream_us = call->upstream_us;
+        outcome.is_stale_met = call->had_stale;
         outcome.retry_after_ms = call->wait_ms;
     }
     return outcome;
@@ -347,9 +356,35 @@ static bool write_chunks(struct ride *ride)
     return !ride->is_paused;
 }
 
+/* Instead of the upstream's failure, what it would have replaced; false: there is nothing. */
+static bool answer_stale(struct ride *ride)
+{
+    const struct dj_call *call = dj_flight_owner(ride->rider.flight);
+    if (ride->is_begun || !call->stale)
+        return false;
+    const struct dj_flight_end end = {
+        .value = call->stale,
+        .hit = dj_engine_hit_kind(call->stale, ride->fingerprint.exact),
+        .is_stale = true,
+        .is_if_error = true,
+        .level = call->stale_level,
+        .similarity = 1.0f,
+    };
+    ride->ops->answer_hit(ride, &end);
+    return true;
+}
+
+/* What says that the upstream is unwell, rather than the request. */
+static bool is_upstream_failure(int status)
+{
+    return status >= 500 && status != 501;
+}
+
 static void fail_flight(struct ride *ride)
 {
     const struct dj_flight_end *end = dj_flight_end(ride->rider.flight);
+    if (end->failure != DEJA_ERR_NOT_FOUND && answer_stale(ride))
+        return;
     if (ride->is_begun) {
         dj_http_exchange_watch(ride->exchange, NULL, NULL);
         dj_http_respond_abort(ride->exchange);
@@ -393,6 +428,8 @@ static void land(struct ride *ride)
         ride_end(ride, result_of(ride, status), "none");
         return;
     }
+    if (is_upstream_failure(head->status) && answer_stale(ride))
+        return;
     bool is_other_mode = head->status == 200 && head->is_stream != ride->is_stream;
     if (end->hit != DJ_HIT_NONE || end->items || (is_other_mode && end->value)) {
         ride->ops->answer_hit(ride, end);
@@ -497,6 +534,10 @@ void ride_flight_key(const struct ride *ride, const struct dj_fingerprint *finge
         uint8_t tenant[DJ_ID_BYTES];
         uint64_t max_age_ms;
         uint64_t ttl_ms;
+        uint64_t skip;
+        uint64_t min_fresh_ms;
+        uint64_t serve_stale_ms;
+        uint64_t error_stale_ms;
         double threshold;
         uint64_t flags;
     } parts;
@@ -505,6 +546,10 @@ void ride_flight_key(const struct ride *ride, const struct dj_fingerprint *finge
     memcpy(parts.tenant, fingerprint->key.tenant, sizeof parts.tenant);
     parts.max_age_ms = ride->knobs.max_age_ms;
     parts.ttl_ms = ride->knobs.ttl_ms;
+    parts.skip = ride->knobs.skip;
+    parts.min_fresh_ms = ride->fresh.min_fresh_ms;
+    parts.serve_stale_ms = ride->fresh.serve_stale_ms;
+    parts.error_stale_ms = ride->fresh.error_stale_ms;
     parts.threshold = ride->knobs.threshold;
     parts.flags = (ride->knobs.is_exact_only ? 1u : 0u) | (ride->knobs.is_only_if_cached ? 2u : 0u);
     const struct deja_slice slices[] = {deja_slice(&parts, sizeof parts), ride->knobs.tags};

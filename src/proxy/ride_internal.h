@@ -41,9 +41,10 @@ struct ride {
     uint8_t tenant[DJ_ID_BYTES];
     struct dj_key_prefix prefix;
     struct dj_knobs knobs;
-    uint32_t variant;        /* of knobs.variants */
-    struct dj_json_doc *doc; /* owned */
-    struct dj_buf decoded;   /* body without its content coding */
+    struct dj_fresh_rules fresh; /* what may be served to it after its end */
+    uint32_t variant;            /* of knobs.variants */
+    struct dj_json_doc *doc;     /* owned */
+    struct dj_buf decoded;       /* body without its content coding */
     struct deja_slice body;
     struct dj_fingerprint fingerprint;
     enum deja_status prepare_status;
@@ -80,6 +81,8 @@ struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *co
 void ride_identify(struct ride *ride, const char *family);
 /* body without its content coding; answers by itself and returns false when that fails. */
 bool ride_decode(struct ride *ride);
+/* After the knobs: the rules they leave of the policy's. */
+void ride_set_rules(struct ride *ride);
 /* Counts what preparing took. */
 void ride_count_prepared(const struct ride *ride);
 /* Leaves the flight and frees; the exchange must have ended or be gone. */
@@ -94,6 +97,8 @@ struct dj_outcome ride_outcome(const struct ride *ride);
 /* Whole answer with body, media type JSON or event stream. */
 void ride_answer(struct ride *ride, const struct dj_outcome *outcome, struct deja_slice body,
                  bool is_stream);
+/* A refusal out of the cache: outcome->entry, which the caller holds. Ends. */
+void ride_answer_negative(struct ride *ride, struct dj_outcome *outcome);
 /* As the upstream wrote it; the flight has landed. */
 void ride_answer_whole(struct ride *ride);
 /* Fills the flight key from the fingerprint and those knobs that may change the outcome. */

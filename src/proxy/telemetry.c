@@ -430,6 +430,30 @@ void dj_telemetry_recovered(struct dj_telemetry *telemetry, const char *operatio
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_RECOVERED, values), count);
 }
 
+void dj_telemetry_refreshed(struct dj_telemetry *telemetry, const char *reason, const char *outcome)
+{
+    const char *const values[] = {reason, outcome};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_REFRESHES, values), 1);
+}
+
+void dj_telemetry_turn(struct dj_telemetry *telemetry, const char *outcome)
+{
+    const char *const values[] = {outcome};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_TURNS, values), 1);
+}
+
+void dj_telemetry_dropped(struct dj_telemetry *telemetry, const char *reason)
+{
+    const char *const values[] = {reason};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_DROPPED, values), 1);
+}
+
+void dj_telemetry_stale(struct dj_telemetry *telemetry, const char *reason)
+{
+    const char *const values[] = {reason};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_STALE, values), 1);
+}
+
 void dj_telemetry_false_hit(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
                             const char *source)
 {

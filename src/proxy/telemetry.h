@@ -113,6 +113,17 @@ void dj_telemetry_contained(struct dj_telemetry *telemetry, const char *operatio
 /* An answer that should not have been given. source: "user", "verifier", "shadow". */
 void dj_telemetry_false_hit(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
                             const char *source);
+/* An answer was made anew behind the scenes. reason: "stale", "early"; outcome: "stored", "found"
+ * (somebody else had made it), "left" (another program is at it), "failed". */
+void dj_telemetry_refreshed(struct dj_telemetry *telemetry, const char *reason,
+                            const char *outcome);
+/* An answer was served after its end. reason: "stale-while-revalidate", "stale-if-error". */
+void dj_telemetry_stale(struct dj_telemetry *telemetry, const char *reason);
+/* An answer was not stored, or in memory only. reason: "queue" (too much on its way), "memory". */
+void dj_telemetry_dropped(struct dj_telemetry *telemetry, const char *reason);
+/* How it ended that a call asked whether another program makes the same answer: "held" at once,
+ * "taken" after waiting, "found", "left" (a refresh), "overdue", "unknown". */
+void dj_telemetry_turn(struct dj_telemetry *telemetry, const char *outcome);
 void dj_telemetry_inflight(struct dj_telemetry *telemetry, int change);
 
 /* kind: "tag", "all", "query", "entry". */

@@ -47,6 +47,9 @@ static const char *const scripts[DJ_REDIS_SCRIPT_COUNT] = {
         "'WITHSCORES','LIMIT',0,tonumber(ARGV[2])) "
         "for i=1,#f,2 do out[#out+1]=f[i] out[#out+1]=redis.call('HGET',KEYS[1],f[i]) or '0' "
         "out[#out+1]=f[i+1] end return out",
+    [DJ_REDIS_LOCK] = "local t=redis.call('GET',KEYS[1]) "
+                      "if t and t~=ARGV[1] then return 0 end "
+                      "redis.call('SET',KEYS[1],ARGV[1],'PX',ARGV[2]) return 1",
     [DJ_REDIS_UNLOCK] = "if redis.call('GET',KEYS[1])==ARGV[1] then "
                         "return redis.call('DEL',KEYS[1]) end return 0",
 };

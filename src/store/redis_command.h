@@ -27,6 +27,7 @@ enum dj_redis_script {
     DJ_REDIS_CLEAR,  /* key: 1 it is gone, 0 it was none or a tombstone, which stays */
     DJ_REDIS_RAISE,  /* values, order, place; field: {generation, place} */
     DJ_REDIS_PULL, /* values, order, place; since, count: {place, field, generation, place, …} */
+    DJ_REDIS_LOCK, /* key; token, lease ms: 1 held from now, 0 another token's */
     DJ_REDIS_UNLOCK, /* key; token: 1 freed */
     DJ_REDIS_SCRIPT_COUNT
 };

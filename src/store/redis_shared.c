@@ -172,10 +172,12 @@ enum deja_status dj_redis_pull(struct dj_store *store, struct dj_loop *loop, uin
 static void on_locked(void *ctx, enum deja_status status, const struct dj_redis_reply *reply)
 {
     struct hold *hold = ctx;
+    int64_t count = 0;
     if (status == DEJA_OK)
         status = dj_redis_status_of(reply);
-    bool is_held = status == DEJA_OK && reply->type == DJ_REDIS_TEXT; /* "OK"; nil: another's */
-    hold->locked(hold->ctx, status, is_held);
+    if (status == DEJA_OK && !dj_redis_integer(reply, &count))
+        status = DEJA_ERR_CORRUPT;
+    hold->locked(hold->ctx, status, count == 1);
     dj_free(hold);
 }
 
@@ -219,13 +221,11 @@ enum deja_status dj_redis_lock(struct dj_store *store, struct dj_loop *loop,
     size_t len = dj_redis_key(link->redis->options.prefix, key, 'l', name);
     hold->ctx = ctx;
     hold->locked = locked;
+    hold->call.script = DJ_REDIS_LOCK;
     dj_redis_call_key(&hold->call, deja_slice(name, len));
-    dj_redis_command(&hold->call.bytes, 6);
-    dj_redis_argument_text(&hold->call.bytes, "SET");
+    dj_redis_command_script(&hold->call.bytes, DJ_REDIS_LOCK, 1, 3);
     dj_redis_argument(&hold->call.bytes, deja_slice(name, len));
     dj_redis_argument(&hold->call.bytes, deja_slice(token, 16));
-    dj_redis_argument_text(&hold->call.bytes, "NX");
-    dj_redis_argument_text(&hold->call.bytes, "PX");
     dj_redis_argument_u64(&hold->call.bytes, lease_ms > 0 ? lease_ms : 1);
     status = dj_redis_send(link, &hold->call);
     if (status != DEJA_OK)

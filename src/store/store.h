@@ -159,7 +159,8 @@ struct dj_store_ops {
     enum deja_status (*pull)(struct dj_store *store, struct dj_loop *loop, uint64_t since,
                              void *ctx, dj_store_generation_fn *each, dj_store_pulled_fn *pulled);
     /* Optional, both or none: a lock that ends by itself after lease_ms. token: 16 bytes that only
-     * the holder knows; unlock with another one frees nothing. */
+     * the holder knows; unlock with another one frees nothing. lock with the token that holds it
+     * renews: it lasts lease_ms from now. */
     enum deja_status (*lock)(struct dj_store *store, struct dj_loop *loop,
                              const struct dj_store_key *key, const uint8_t token[16],
                              uint32_t lease_ms, void *ctx, dj_store_locked_fn *locked);

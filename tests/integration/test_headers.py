@@ -342,3 +342,23 @@ def test_an_upstream_that_cannot_be_reached_was_a_miss(spawn, key, word):
     assert status_of(answer) == "MISS"
     assert answer.headers["cache-status"].startswith("deja; fwd=miss")
     assert answer.json()["error"]["type"] == "server_error"
+
+
+def test_tier_that_a_request_skips_is_neither_read_nor_written(http, word):
+    only_disk = {"X-Deja-Skip-Tiers": "memory"}
+    assert ask(http, word, headers=only_disk).headers["x-cache-hit"] == "false"
+
+    def found():
+        answer = ask(http, word, headers={**only_disk, "Cache-Control": "only-if-cached"})
+        return answer if answer.status_code == 200 else None
+
+    assert poll(found, "the entry on disk").headers["x-cache-tier"] == "lmdb"
+    other = ask(http, f"{word} again", headers={"X-Deja-Skip-Tiers": "lmdb", "X-Deja-Mode": "exact"})
+    assert other.headers["x-cache-hit"] == "false"
+    again = {"X-Deja-Mode": "exact", "Cache-Control": "only-if-cached"}
+    assert ask(http, f"{word} again", headers=again).headers["x-cache-tier"] == "memory"
+    assert ask(http, f"{word} again", headers={**again, **only_disk}).status_code == 504
+
+
+def test_unknown_tier_to_skip_is_told(http, word):
+    assert "skip-tiers-ignored" in ask(http, word, headers={"X-Deja-Skip-Tiers": "l9"}).headers["cache-status"]

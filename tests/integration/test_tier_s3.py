@@ -4,7 +4,7 @@ import botocore.config
 import pytest
 from conftest import ask, make_http, status_of
 from daemon import poll, run_cli
-from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
+from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, Relay, S3Server
 
 SECRET = "5a" * 32  # tenants and keys are the same in every daemon of a deployment
 
@@ -78,6 +78,20 @@ def test_health_says_where_the_bucket_is_and_what_is_wrong_with_it(spawn, server
     told = poll(lambda: s3_health(ill)["details"].get("trouble"), "the trouble to be told")
     assert "create" in told and "correct l3.s3.bucket" in told
     assert s3_health(ill)["status"] != "healthy"
+
+
+def test_bucket_that_hangs_holds_up_neither_answers_nor_the_end(spawn, server, key, word):
+    relay = Relay(server.port)
+    try:
+        relay.hold()
+        daemon = spawn(config=config_of(server, endpoint=relay.url), env=ENVIRONMENT)
+        with make_http(daemon, key) as client:
+            for number in range(5):
+                assert status_of(ask(client, f"{word} {number}")).startswith("MISS")
+                assert status_of(ask(client, f"{word} {number}")).startswith("HIT")
+            daemon.stop()  # what is under way is given up; the exit code is 0
+    finally:
+        relay.close()
 
 
 def test_doctor_asks_for_the_bucket(tmp_path, server):

@@ -248,6 +248,7 @@ class FakeUpstream:
         self.counts = Counter()  # per path
         self.lock = threading.Lock()
         self.flows = {}
+        self.failing = {}  # model -> the status it answers with, or "cut"
         self.delay_s = 0.0
         self.extra_headers = []
         self.keep_alive = True
@@ -458,6 +459,10 @@ class FakeUpstream:
         kind = model.partition(":")[0]
         if kind.startswith("error-"):
             return await self._error(writer, int(kind[6:]))
+        if self.failing.get(model) == "cut":
+            raise ConnectionError
+        if model in self.failing:
+            return await self._error(writer, self.failing[model])
         if self.refuse_stream_options and "stream_options" in body:
             return await self._send_json(writer, 400, {"error": {
                 "message": "Unrecognized request argument supplied: stream_options",

@@ -14,7 +14,7 @@
 #include "loops.h"
 #include "store/store.h"
 
-enum { SCRIPTED_ENTRIES = 256, SCRIPTED_COUNTERS = 32 };
+enum { SCRIPTED_ENTRIES = 256, SCRIPTED_COUNTERS = 32, SCRIPTED_LOCKS = 8 };
 
 struct scripted_entry {
     struct dj_store_key key;
@@ -30,6 +30,14 @@ struct scripted_counter {
     uint64_t sequence;
 };
 
+/* Its lease ends when the test says so. */
+struct scripted_lock {
+    bool is_held;
+    struct dj_store_key key;
+    uint8_t token[16];
+    uint32_t lease_ms;
+};
+
 struct scripted_answer;
 
 struct scripted {
@@ -39,15 +47,17 @@ struct scripted {
     struct scripted_counter counters[SCRIPTED_COUNTERS];
     size_t counter_count;
     uint64_t sequence;
+    struct scripted_lock locks[SCRIPTED_LOCKS];
     /* what it was told */
     enum deja_status failure;    /* of every call, in its answer */
     bool is_refusing;            /* every call is refused with DEJA_ERR_BUSY */
     bool is_holding;             /* gets are answered by scripted_release */
+    bool is_holding_locks;       /* and so are questions for locks */
     bool is_losing_pulls;        /* pulls fail */
     struct dj_store_match match; /* of every search, if its id is not zero */
     struct scripted_answer *held;
     /* what it was asked */
-    uint32_t gets, puts, removes, pulls, searches;
+    uint32_t gets, puts, removes, pulls, searches, lockings, unlockings;
 };
 
 struct scripted_port {
@@ -72,6 +82,7 @@ struct scripted_answer {
     dj_store_generation_fn *each;
     dj_store_pulled_fn *pulled;
     dj_store_searched_fn *searched;
+    dj_store_locked_fn *locked;
     uint64_t since;
 };
 
@@ -119,6 +130,8 @@ static inline void scripted_run(void *ctx)
         scripted_give_counters(a);
     if (a->pulled)
         a->pulled(a->ctx, a->status, a->number);
+    if (a->locked)
+        a->locked(a->ctx, a->status, a->number != 0);
     if (a->searched)
         a->searched(a->ctx, a->status, &a->match,
                     memcmp(a->match.id, nobody, sizeof nobody) ? 1 : 0);
@@ -142,7 +155,7 @@ static inline struct scripted_answer *scripted_answer(struct scripted *s, struct
 
 static inline enum deja_status scripted_send(struct scripted *s, struct scripted_answer *a)
 {
-    if (a && a->got && s->is_holding) {
+    if (a && ((a->got && s->is_holding) || (a->locked && s->is_holding_locks))) {
         a->next = s->held;
         s->held = a;
     } else if (a) {
@@ -164,6 +177,7 @@ static inline void scripted_release(struct scripted *s)
 {
     pthread_mutex_lock(&s->lock);
     s->is_holding = false;
+    s->is_holding_locks = false;
     while (s->held) {
         struct scripted_answer *a = s->held;
         s->held = a->next;
@@ -370,6 +384,52 @@ static inline enum deja_status scripted_search(struct dj_store *store, struct dj
     return scripted_send(s, a);
 }
 
+static inline enum deja_status scripted_lock(struct dj_store *store, struct dj_loop *loop,
+                                             const struct dj_store_key *key,
+                                             const uint8_t token[16], uint32_t lease_ms, void *ctx,
+                                             dj_store_locked_fn *locked)
+{
+    struct scripted *s = scripted_enter(store);
+    struct scripted_answer *a = scripted_answer(s, loop, ctx);
+    struct scripted_lock *lock = NULL;
+    s->lockings++;
+    if (a)
+        a->locked = locked;
+    for (size_t i = 0; i < SCRIPTED_LOCKS; i++)
+        if (s->locks[i].is_held && memcmp(&s->locks[i].key, key, sizeof *key) == 0)
+            lock = &s->locks[i];
+    bool is_free = !lock;
+    for (size_t i = 0; i < SCRIPTED_LOCKS && !lock; i++)
+        if (!s->locks[i].is_held)
+            lock = &s->locks[i];
+    assert(lock);
+    if (a && a->status == DEJA_OK && (is_free || memcmp(lock->token, token, 16) == 0)) {
+        *lock = (struct scripted_lock){.is_held = true, .key = *key, .lease_ms = lease_ms};
+        memcpy(lock->token, token, sizeof lock->token);
+        a->number = 1;
+    }
+    return scripted_send(s, a);
+}
+
+static inline enum deja_status scripted_unlock(struct dj_store *store, struct dj_loop *loop,
+                                               const struct dj_store_key *key,
+                                               const uint8_t token[16], void *ctx,
+                                               dj_store_done_fn *done)
+{
+    struct scripted *s = scripted_enter(store);
+    struct scripted_answer *a = scripted_answer(s, loop, ctx);
+    s->unlockings++;
+    if (a)
+        a->done = done;
+    for (size_t i = 0; a && a->status == DEJA_OK && i < SCRIPTED_LOCKS; i++)
+        if (s->locks[i].is_held && memcmp(&s->locks[i].key, key, sizeof *key) == 0 &&
+            memcmp(s->locks[i].token, token, 16) == 0) {
+            s->locks[i].is_held = false;
+            a->number = 1;
+        }
+    return scripted_send(s, a);
+}
+
 static inline void scripted_close(struct dj_store *store)
 {
     free(store);
@@ -389,6 +449,8 @@ static inline struct dj_store *scripted_open(struct scripted *s, const char *lev
                                       .clear = scripted_clear,
                                       .list = scripted_list,
                                       .stats = scripted_stats,
+                                      .lock = scripted_lock,
+                                      .unlock = scripted_unlock,
                                       .close = scripted_close};
     if (strcmp(level, "postgres") == 0)
         port->ops.search = scripted_search;

@@ -40,6 +40,15 @@ static enum deja_status compute(void *ctx, struct deja_made *made)
     return gate->status;
 }
 
+static enum deja_status compute_nothing(void *ctx, struct deja_made *made)
+{
+    unsigned *calls = ctx;
+    ++*calls;
+    deja_made_append(made, deja_slice_text("dropped"));
+    deja_made_set_nothing(made);
+    return DEJA_OK;
+}
+
 struct asker {
     struct gate *gate;
     struct tally *ended;
@@ -185,6 +194,48 @@ static void answer_kept_out_is_handed_on_and_not_stored(void **state)
     deja_answer_release(asker.answer);
     assert_int_equal(lookup_text(deja, STORED), DEJA_MISS);
     gate_fini(&gate);
+    deja_close(deja);
+}
+
+/* Twice; how often it was computed. */
+static unsigned ask_for_nothing(struct deja *deja, const char *text)
+{
+    unsigned calls = 0;
+    struct deja_query query = query_of(text);
+    for (int i = 0; i < 2; i++) {
+        struct deja_answer *answer = NULL;
+        assert_int_equal(deja_get_or_compute(deja, &query, &calls, compute_nothing, &answer),
+                         DEJA_OK);
+        assert_true(deja_answer_is_nothing(answer));
+        assert_int_equal(deja_answer_body(answer).len, 0);
+        assert_int_equal(deja_answer_outcome(answer),
+                         (int)calls == i + 1 ? DEJA_COMPUTED : DEJA_HIT_EXACT);
+        deja_answer_release(answer);
+    }
+    return calls;
+}
+
+static void nothing_is_remembered_only_where_the_options_say_so(void **state)
+{
+    (void)state;
+    struct deja *deja = open_memory();
+    assert_int_equal(ask_for_nothing(deja, STORED), 2);
+    assert_int_equal(lookup_text(deja, STORED), DEJA_MISS);
+    deja_close(deja);
+    struct deja_options options;
+    deja_options_init(&options);
+    options.nothing_ttl_ms = NO_LIMIT_MS;
+    assert_int_equal(deja_open(&options, &deja, NULL), DEJA_OK);
+    assert_int_equal(ask_for_nothing(deja, STORED), 1);
+    assert_int_equal(lookup_text(deja, REWORDED), DEJA_MISS);
+    put(deja, STORED, "an answer after all");
+    struct deja_query query = query_of(STORED);
+    struct deja_answer *answer = NULL;
+    assert_int_equal(deja_lookup(deja, &query, &answer), DEJA_OK);
+    assert_false(deja_answer_is_nothing(answer));
+    assert_slice(deja_answer_body(answer), "an answer after all");
+    assert_true(deja_answer_expires_ms(answer) > deja_answer_created_ms(answer) + NO_LIMIT_MS);
+    deja_answer_release(answer);
     deja_close(deja);
 }
 
@@ -396,6 +447,7 @@ int main(void)
         cmocka_unit_test(all_who_ask_meanwhile_get_the_one_answer),
         cmocka_unit_test(failure_is_everybodys_and_is_not_stored),
         cmocka_unit_test(answer_kept_out_is_handed_on_and_not_stored),
+        cmocka_unit_test(nothing_is_remembered_only_where_the_options_say_so),
         cmocka_unit_test(who_waits_too_long_is_told_and_the_computation_goes_on),
         cmocka_unit_test(waiters_are_bounded),
         cmocka_unit_test(operations_are_bounded),

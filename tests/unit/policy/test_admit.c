@@ -109,9 +109,22 @@ static void refusals_and_volatile_questions_live_shortly(void **state)
     assert_true(answer.is_admitted && answer.is_short_lived);
 }
 
+static void refusals_of_the_request_alone_may_be_kept(void **state)
+{
+    (void)state;
+    static const int kept[] = {400, 404, 405, 410, 413, 414, 415, 422};
+    size_t next = 0;
+    for (int status = 0; status < 1000; status++) {
+        bool is_kept = next < sizeof kept / sizeof *kept && kept[next] == status;
+        assert_int_equal(dj_admit_is_negative(status), is_kept);
+        next += is_kept;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(refusals_of_the_request_alone_may_be_kept),
         cmocka_unit_test(whole_answer_is_admitted_for_a_normal_life),
         cmocka_unit_test(forgotten_facts_admit_nothing),
         cmocka_unit_test(each_objection_keeps_an_answer_out),

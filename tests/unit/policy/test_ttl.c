@@ -61,12 +61,40 @@ static void confidence_cost_and_analysis_lengthen_a_life(void **state)
     assert_true(dj_ttl_dynamic(UINT64_MAX, 1, 1, true) == DJ_TTL_MAX_MS);
 }
 
+static void early_refresh_is_the_published_formula(void **state)
+{
+    (void)state;
+    assert_true(fabs(dj_ttl_early_ms(2000, 1, 0.1) - 4605.170185988091) < 1e-9);
+    assert_true(fabs(dj_ttl_early_ms(2000, 2, 0.1) - 9210.340371976182) < 1e-9);
+    assert_true(dj_ttl_early_ms(2000, 1, 1) == 0);
+    assert_true(dj_ttl_early_ms(0, 1, 0.1) == 0);
+    assert_true(isfinite(dj_ttl_early_ms(UINT64_MAX, 1, 1e-16)));
+}
+
+static void refresh_is_early_when_no_more_than_the_drawn_time_is_left(void **state)
+{
+    (void)state;
+    const uint64_t tenth = UINT64_MAX / 10; /* u = 0.1 to 16 digits: 4605.17 ms */
+    assert_true(dj_ttl_is_early(4605, 2000, 1, tenth));
+    assert_false(dj_ttl_is_early(4606, 2000, 1, tenth));
+    assert_true(dj_ttl_is_early(0, 2000, 1, tenth));
+    assert_false(dj_ttl_is_early(1, 2000, 1, UINT64_MAX)); /* u = 1 */
+    assert_true(dj_ttl_is_early(73000, 2000, 1, 0));       /* the least u there is */
+    assert_false(dj_ttl_is_early(74000, 2000, 1, 0));      /* beyond every draw */
+    assert_false(dj_ttl_is_early(1, 0, 1, 0));             /* what costs nothing to make */
+    assert_false(dj_ttl_is_early(INT64_MAX, UINT32_MAX, 1, 0));
+    assert_true(dj_ttl_may_be_early(73000, 2000, 1));
+    assert_false(dj_ttl_may_be_early(74000, 2000, 1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(life_is_the_callers_else_the_kinds_within_every_cap),
         cmocka_unit_test(jitter_takes_off_at_most_its_share),
         cmocka_unit_test(expiry_is_absolute_and_does_not_overflow),
+        cmocka_unit_test(early_refresh_is_the_published_formula),
+        cmocka_unit_test(refresh_is_early_when_no_more_than_the_drawn_time_is_left),
         cmocka_unit_test(confidence_cost_and_analysis_lengthen_a_life),
     };
     return RUN_TESTS(tests);

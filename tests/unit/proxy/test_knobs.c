@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "cache/tiers.h"
 #include "proxy/knobs.h"
 
 #define TTL_MAX_MS (3600u * 1000u)
@@ -54,6 +55,14 @@ static void assert_knobs(const char *what, const struct dj_knobs *got,
         got->max_age_ms != wanted->max_age_ms || got->threshold != wanted->threshold ||
         got->compat != wanted->compat || got->variants != wanted->variants)
         fail_msg("%s", what);
+    assert_int_equal(got->skip, wanted->skip);
+    assert_int_equal(got->wish.min_fresh_ms, wanted->wish.min_fresh_ms);
+    assert_int_equal(got->wish.has_max_stale, wanted->wish.has_max_stale);
+    assert_true(!got->wish.has_max_stale || got->wish.max_stale_ms == wanted->wish.max_stale_ms);
+    assert_int_equal(got->wish.has_while_revalidate, wanted->wish.has_while_revalidate);
+    assert_int_equal(got->wish.while_revalidate_ms, wanted->wish.while_revalidate_ms);
+    assert_int_equal(got->wish.has_if_error, wanted->wish.has_if_error);
+    assert_int_equal(got->wish.if_error_ms, wanted->wish.if_error_ms);
     assert_same_slice(got->name_space, wanted->name_space);
     assert_same_slice(got->tags, wanted->tags);
     if (!got->detail != !wanted->detail)
@@ -78,6 +87,23 @@ static const struct row rows[] = {
     {"Cache-Control", "max-age=\"", {.detail = "max-age-ignored"}},
     {"Cache-Control", "max-age=-1", {.detail = "max-age-ignored"}},
     {"Cache-Control", "s-maxage=30", {.ttl_ms = 30000}}, /* LiteLLM: the store TTL */
+    {"X-Deja-Skip-Tiers", "redis", {.skip = DJ_LEVEL_BIT(DJ_LEVEL_REDIS)}},
+    {"X-Deja-Skip-Tiers",
+     "l1, l3,postgres",
+     {.skip = DJ_LEVEL_BIT(DJ_LEVEL_MEMORY) | DJ_LEVEL_BIT(DJ_LEVEL_S3) |
+              DJ_LEVEL_BIT(DJ_LEVEL_POSTGRES)}},
+    {"X-Deja-Skip-Tiers", "upstream", {.detail = "skip-tiers-ignored"}},
+    {"Cache-Control", "min-fresh=30", {.wish = {.min_fresh_ms = 30000}}},
+    {"Cache-Control", "max-stale", {.wish = {.has_max_stale = true, .max_stale_ms = UINT64_MAX}}},
+    {"Cache-Control",
+     "max-stale=5, stale-while-revalidate=6",
+     {.wish = {.has_max_stale = true,
+               .max_stale_ms = 5000,
+               .has_while_revalidate = true,
+               .while_revalidate_ms = 6000}}},
+    {"Cache-Control", "stale-if-error=0", {.wish = {.has_if_error = true, .if_error_ms = 0}}},
+    {"Cache-Control", "stale-if-error", {.detail = "stale-ignored"}},
+    {"Cache-Control", "min-fresh=x", {.detail = "stale-ignored"}},
     {"Cache-Control", "no-transform, immutable", {0}},
     {"Cache-Control", "", {0}},
     {"Cache-Control", ",,=,;", {0}},

@@ -24,6 +24,29 @@ static void acknowledged_entries_are_there_after_reopening(void **state)
     }
 }
 
+static void tier_that_begins_anew_has_forgotten_entries_and_kept_its_settings(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    create(&fixture, (struct dj_lmdb_options){.durability = DJ_DURABILITY_OS});
+    put(&fixture, value_of(1, 1, 1, "the body"));
+    assert_int_equal(
+        dj_lmdb_meta_put(fixture.store, "kept", deja_slice_text("k"), deja_slice_text("v")),
+        DEJA_OK);
+    fixture.options.is_fresh = true;
+    reopen(&fixture);
+    assert_false(fixture.is_discarded); /* it was asked for */
+    assert_false(has(&fixture, 1, 1));
+    assert_int_equal(stats_of(&fixture, 0).entries, 0);
+    static const struct deja_slice key = {.data = "k", .len = 1};
+    assert_int_equal(dj_lmdb_meta_remove(fixture.store, "kept", key), DEJA_OK);
+    put(&fixture, value_of(1, 2, 1, "anew"));
+    fixture.options.is_fresh = false;
+    reopen(&fixture);
+    assert_true(has_body(&fixture, 1, 2, "anew"));
+    destroy(&fixture);
+}
+
 static void tenant_never_sees_another_tenants_entry_of_the_same_id(void **state)
 {
     (void)state;
@@ -569,6 +592,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(acknowledged_entries_are_there_after_reopening),
+        cmocka_unit_test(tier_that_begins_anew_has_forgotten_entries_and_kept_its_settings),
         cmocka_unit_test(tenant_never_sees_another_tenants_entry_of_the_same_id),
         cmocka_unit_test(only_a_newer_version_overwrites),
         cmocka_unit_test(removed_entry_is_gone_after_reopening),

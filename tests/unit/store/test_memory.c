@@ -116,6 +116,28 @@ static void expired_entry_is_a_miss_and_stale_one_is_not(void **state)
     close_all(&fixture);
 }
 
+static void stay_is_bounded_and_never_lengthens_a_life(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    open_with(
+        &fixture, 1,
+        (struct dj_memory_options){
+            .bytes_max = 1 << 20, .entries_max = 100, .tenant_entries_max = 100, .ttl_ms = 50});
+    assert_true(put(&fixture, value_of(1, 1, 1, "without an end")));
+    assert_true(put(&fixture, value_until(1, 2, NOW + 10, 0)));
+    assert_true(put(&fixture, value_until(1, 3, NOW + 1000, 0)));
+    assert_true(has(&fixture, 1, 1, NOW + 49));
+    assert_false(has(&fixture, 1, 1, NOW + 50));
+    assert_false(has(&fixture, 1, 2, NOW + 10));
+    assert_false(has(&fixture, 1, 3, NOW + 50));
+    struct dj_value *again = value_of(1, 1, 1, "from a tier below");
+    assert_true(dj_memory_put(fixture.store, again, NOW + 50));
+    dj_value_unref(again);
+    assert_true(has(&fixture, 1, 1, NOW + 99));
+    close_all(&fixture);
+}
+
 static void sweep_drops_what_expired_and_nothing_else(void **state)
 {
     (void)state;
@@ -551,6 +573,7 @@ int main(void)
         cmocka_unit_test(tenant_never_sees_another_tenants_entry_of_the_same_id),
         cmocka_unit_test(only_a_newer_version_overwrites),
         cmocka_unit_test(expired_entry_is_a_miss_and_stale_one_is_not),
+        cmocka_unit_test(stay_is_bounded_and_never_lengthens_a_life),
         cmocka_unit_test(sweep_drops_what_expired_and_nothing_else),
         cmocka_unit_test(tier_stays_within_its_entries_and_bytes),
         cmocka_unit_test(entries_asked_again_outlive_a_scan),
