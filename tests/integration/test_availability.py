@@ -1,6 +1,6 @@
 """With every tier away in turn and all of them together, answers go on: at least 99.9 % of all requests
 are answered, and rightly, while Valkey, PostgreSQL and S3 come and go after a script, in every way they
-can fail. A minute here; ./dev soak gives it three (DEJA_AVAILABILITY_S=180), and then it is 100,000
+can fail. Half a minute here; ./dev soak gives it three (DEJA_AVAILABILITY_S=180), and then it is 100,000
 requests at least. The hour's script on a simulated clock is tests/unit/policy."""
 import itertools
 import os
@@ -14,7 +14,7 @@ from conftest import check_sanitizer, in_parallel
 from daemon import Daemon, poll
 from test_chaos import CONFIG, SECRET, WAIT_S_MAX, Client, dependencies  # noqa: F401 (a fixture)
 
-SECONDS = float(os.environ.get("DEJA_AVAILABILITY_S", "45"))
+SECONDS = float(os.environ.get("DEJA_AVAILABILITY_S", "30"))
 TURN_S = 2.0  # between two acts of the script
 CLIENTS = 6
 OLD = 40
@@ -76,6 +76,7 @@ def script(tiers):
         yield {}
 
 
+@pytest.mark.heavy
 def test_answers_go_on_while_tiers_come_and_go(dependencies, tmp_path):  # noqa: F811
     found, model = dependencies
     tiers = [dependency for dependency in found if dependency.is_tier]
