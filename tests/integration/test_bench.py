@@ -165,7 +165,7 @@ def test_file_that_is_no_run_is_exit_1_and_named(quick, place, content):
 
 @pytest.mark.parametrize("args", [
     ["--only", "exct"], ["--only", ""], ["--only", "server"], ["--clients", "0"], ["--clients", "257"],
-    ["--limit", "5"], ["--server", "127.0.0.1:7070", "--only", "server"], ["load"], ["compair"], ["compare"], ["compare", "a"], ["compare", "a", "b", "c"],
+    ["--limit", "5"], ["--server", "127.0.0.1:7070", "--only", "server"], ["compair"], ["compare"], ["compare", "a"], ["compare", "a", "b", "c"],
     ["compare", "a", "b", "--limit", "x"], ["compare", "a", "b", "--limit", "-1"], ["compare", "a", "b", "--quick"]])
 def test_wrong_use_is_exit_2(args):
     done = bench(*args)
