@@ -32,6 +32,7 @@ struct dj_redis_options dj_tier_redis_options(const struct dj_settings *settings
         .cert_file = redis->cert_file,
         .key_file = redis->key_file,
         .server_name = redis->server_name,
+        .is_scriptless = redis->scripts == DJ_REDIS_SCRIPTS_OFF,
         .loop_count = settings->server.loops < DJ_LOOPS_MAX ? settings->server.loops : DJ_LOOPS_MAX,
         .connections_max = redis->connections_max,
         .idle_min = redis->idle_min,

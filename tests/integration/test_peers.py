@@ -5,7 +5,7 @@ import signal
 import threading
 
 import pytest
-from conftest import ask, content_of, in_parallel, make_http
+from conftest import ask, content_of, in_parallel, make_http, status_of
 from daemon import poll, raw_request
 from test_single_flight import in_flight, one_raw, raw_text_of
 from test_stale import metric
@@ -37,7 +37,11 @@ def wait_for_tier(daemon):
 
 @pytest.fixture
 def pair(spawn, valkey):
-    patient = environment(valkey, DEJA_PROXY__PEER_WAIT="10m", DEJA_UPSTREAM__FIRST_BYTE_TIMEOUT="10m")
+    """They do not lose patience on a busy machine: what they do is the same, whatever it takes."""
+    patient = environment(valkey, DEJA_PROXY__PEER_WAIT="10m", DEJA_UPSTREAM__FIRST_BYTE_TIMEOUT="10m",
+                          DEJA_L2__REDIS__SOFT_TIMEOUT="60s", DEJA_PERFORMANCE__GET_TIMEOUT="60s",
+                          DEJA_PERFORMANCE__SET_TIMEOUT="60s", DEJA_CONNECTION_POOL__READ_TIMEOUT="60s",
+                          DEJA_CONNECTION_POOL__WRITE_TIMEOUT="60s")
     return [wait_for_tier(spawn(env=patient)) for _ in range(2)]
 
 
@@ -87,6 +91,24 @@ def test_thousand_identical_misses_at_two_daemons_make_one_upstream_call(pair, c
     assert sum(turns(client, "held") for client in clients) == 1
     assert sum(turns(client, "found") for client in clients) == 1
     poll(lambda: not locks(valkey), "the lock to be given back")
+
+
+def asked(client, operation):
+    """How often the tier was asked for it."""
+    return metric(client, "semantic_cache_operation_duration_seconds_count", level="redis",
+                  operation=operation)
+
+
+def test_hit_of_the_shared_tier_is_one_question_to_it(clients, word):
+    one, two = clients
+    ask(one, word)
+    poll(lambda: ask(two, word, headers={"Cache-Control": "only-if-cached"}).status_code == 200,
+         "the tier to have it")
+    before = [asked(two, operation) for operation in ("get", "set", "lock", "unlock")]
+    elsewhere = {"X-Deja-Skip-Tiers": "memory"}
+    assert [status_of(ask(two, word, headers=elsewhere)) for _ in range(3)] == ["HIT"] * 3
+    after = [asked(two, operation) for operation in ("get", "set", "lock", "unlock")]
+    assert [late - early for late, early in zip(after, before)] == [3, 0, 0, 0]
 
 
 def while_asked(flow, first, second, then):
@@ -144,28 +166,34 @@ def test_daemon_that_died_keeps_nobody_longer_than_peer_wait(spawn, valkey, upst
         assert turns(two, "overdue") == 1
 
 
-def test_sick_tier_keeps_nobody(spawn, tmp_path, upstream, key, word):
+@pytest.fixture
+def own_valkey(tmp_path):
+    """One that the test may end or stop; a stopped one is killed as well as any."""
     server = Server(tmp_path / "valkey").start()
-    daemon = wait_for_tier(spawn(env=environment(server)))
+    yield server
+    server.stop()
+
+
+def test_sick_tier_keeps_nobody(spawn, own_valkey, upstream, key, word):
+    daemon = wait_for_tier(spawn(env=environment(own_valkey)))
     with make_http(daemon, key) as client:
         assert ask(client, word).status_code == 200
-        server.kill()
+        own_valkey.kill()
         answers = in_parallel(8, lambda number: ask(client, f"{word} {number}"))
         assert {answer.status_code for answer in answers} == {200}
 
 
-def test_hung_tier_keeps_nobody(spawn, tmp_path, upstream, key, word):
-    server = Server(tmp_path / "valkey").start()
-    daemon = wait_for_tier(spawn(env=environment(server, DEJA_PERFORMANCE__GET_TIMEOUT="60s",
+def test_hung_tier_keeps_nobody(spawn, own_valkey, upstream, key, word):
+    daemon = wait_for_tier(spawn(env=environment(own_valkey, DEJA_PERFORMANCE__GET_TIMEOUT="60s",
                                                  DEJA_CONNECTION_POOL__READ_TIMEOUT="60s")))
     with make_http(daemon, key) as client:
         assert ask(client, word).status_code == 200
-        server.pause()
+        own_valkey.pause()
         try:
             assert ask(client, f"{word} hung").status_code == 200  # within the client's own timeout
             assert turns(client, "unknown") == 1
         finally:
-            server.resume()
+            own_valkey.resume()
 
 
 def test_expired_answer_is_made_anew_by_one_of_two_daemons(spawn, valkey, upstream, key, word):
