@@ -1,6 +1,6 @@
 /* api/find.c - POST /api/v1/lookup: one question or a batch, answered in order.
  *
- *   key      memory at once; of a batch the embedded tier too, all items side by side
+ *   key      memory at once; of a batch the tiers too, all items side by side
  *   embed    of a batch: the texts of all items that still need a vector, as one batch
  *   meaning  what the key did not answer (a single question does all three in one look-up)
  *   near     if candidates were asked for: whatever reaches the threshold, never served

@@ -1,8 +1,8 @@
 /* cache/engine.h - the cache itself: tiers, index, embedder and decision behind four calls.
  *
  *   find   (memory, synchronous)     the hit path of the request's own loop
- *   lookup (everything below)        embedded tier, then meaning
- *   put                              memory, embedded tier, index
+ *   lookup (everything below)        the tiers, then meaning
+ *   put                              memory, the tiers, index
  *   remove / clear / invalidate      one key, or every entry a selector names
  *   embed, access, top, feedback     what the cache API adds
  *
@@ -58,8 +58,8 @@ struct dj_engine_options {
     void *optimise_ctx;
     uint32_t tracker_size; /* as in cache/access.h, as is the next */
     uint32_t tracker_batch;
-    uint64_t
-        evict_check_ms; /* between two looks at the low-water mark; 0: 300,000; UINT64_MAX: never */
+    /* Between two looks at the low-water mark; 0: 300,000; UINT64_MAX: never. */
+    uint64_t evict_check_ms;
 };
 
 enum deja_status dj_engine_create(const struct dj_engine_options *options,
@@ -94,7 +94,7 @@ bool dj_engine_may_serve(struct dj_engine *engine, struct dj_loop *loop,
 enum dj_hit_kind dj_engine_hit_kind(const struct dj_value *value,
                                     const uint8_t exact[DJ_SHA256_BYTES]);
 
-/* ---- lookup: embedded tier, then meaning ---- */
+/* ---- lookup: the tiers, then meaning ---- */
 
 struct dj_candidate {
     uint8_t id[DJ_ID_BYTES];

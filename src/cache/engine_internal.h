@@ -177,7 +177,7 @@ enum deja_status dj_engine_walk(struct dj_engine *engine, struct dj_loop *loop,
 void dj_engine_promote(struct dj_engine *engine, struct dj_value *value, uint32_t below,
                        uint32_t skip);
 
-/* Once a minute, from loop 0: access statistics go to the embedded tier. */
+/* From loop 0: access statistics that changed go to the tiers that keep them. */
 void dj_engine_keep_access(struct dj_engine *engine, struct dj_loop *loop);
 /* A version above all before it. */
 uint64_t dj_engine_next_version(struct dj_engine *engine);

@@ -32,7 +32,7 @@ struct dj_postgres_options dj_tier_postgres_options(const struct dj_settings *se
 static void on_trouble(void *ctx, const struct deja_error *trouble)
 {
     const struct dj_daemon *daemon = ctx;
-    const struct dj_log_field fields[] = {DJ_LOG_TEXT("level", "postgres"),
+    const struct dj_log_field fields[] = {DJ_LOG_TEXT("tier", "postgres"),
                                           DJ_LOG_TEXT("reason", trouble ? trouble->message : "-"),
                                           {.name = NULL}};
     if (trouble)
@@ -104,7 +104,7 @@ enum deja_status dj_tier_optimise_postgres(void *ctx, void *step_ctx, dj_postgre
     dj_postgres_disconnect(postgres);
     if (status != DEJA_OK) {
         const struct dj_log_field fields[] = {
-            DJ_LOG_TEXT("level", "postgres"), DJ_LOG_TEXT("reason", error.message), {.name = NULL}};
+            DJ_LOG_TEXT("tier", "postgres"), DJ_LOG_TEXT("reason", error.message), {.name = NULL}};
         dj_log_write(daemon->log, DJ_LOG_WARN, "indexes were not made anew", fields);
     }
     return status;

@@ -50,7 +50,7 @@ struct dj_redis_options dj_tier_redis_options(const struct dj_settings *settings
 static void warn(const struct dj_daemon *daemon, const char *what, const char *reason,
                  const char *cure)
 {
-    const struct dj_log_field fields[] = {DJ_LOG_TEXT("level", "redis"),
+    const struct dj_log_field fields[] = {DJ_LOG_TEXT("tier", "redis"),
                                           DJ_LOG_TEXT("reason", reason),
                                           DJ_LOG_TEXT("cure", cure),
                                           {.name = NULL}};

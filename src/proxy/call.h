@@ -1,7 +1,7 @@
 /* proxy/call.h - one upstream call and the flight it feeds, on the key's home loop.
  *
  *   origin loop: dj_call_create, dj_call_join ----> home loop: join a running flight, or open one:
- *   lookup (embedded tier, meaning) -> hit: land | upstream -> publish -> make the entry (worker)
+ *   lookup (the tiers, meaning) -> hit: land | upstream -> publish -> make the entry (worker)
  *   -> land and store
  *
  * A call owns copies of all it needs: the request that started it may leave. It is the flight's

@@ -1,7 +1,7 @@
 /* proxy/chat.c - POST /v1/chat/completions, cached.
  *
  *   body -> keys (a worker, when it is large) -> memory: hit, answered here
- *        -> home loop: running flight | embedded tier, meaning, upstream -> answered as it comes
+ *        -> home loop: running flight | the tiers, meaning, upstream -> answered as it comes
  *
  * One entry serves both modes: it keeps the complete object; streams are assembled and replayed.
  */

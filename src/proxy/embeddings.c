@@ -1,6 +1,6 @@
 /* proxy/embeddings.c - POST /v1/embeddings, cached per input item.
  *
- *   items -> memory -> embedded tier -> the missing ones, as one upstream call in a flight -> merge
+ *   items -> memory -> the tiers -> the missing ones, as one upstream call in a flight -> merge
  *
  * Vectors are kept as float32 and rendered as the client asks (float or base64). An answer of which
  * nothing was cached reaches the client as the upstream wrote it. Exact only, never by meaning.

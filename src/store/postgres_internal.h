@@ -2,9 +2,8 @@
  *
  *   postgres.c         options, queue, life cycle        postgres_calls.c    the table's functions
  *   postgres_link.c    one connection in pipeline mode   postgres_replies.c  rows into answers
- *   postgres_sync.c    a connection for tools: blocking  postgres_upkeep.c   the second thread
- *   postgres_schema.c  migrations                        postgres_admin.c    lists, indexes
  *   postgres_shared.c  counters and locks that programs share
+ *   postgres_search.c  which way neighbours are found    postgres_upkeep.c   the second thread
  *
  *   loop r --post--> pg loop: waiting --send--> link.in_flight --rows--> --post--> loop r: callback
  *
@@ -27,10 +26,10 @@
 #include "loop/stream.h"
 #include "store/key_internal.h"
 #include "store/postgres.h"
+#include "store/postgres_params.h"
 #include "store/postgres_row.h"
+#include "store/postgres_sync.h"
 
-#define DJ_PG_PARAMS_MAX 24u
-#define DJ_PG_SCHEMA_BYTES 64u
 #define DJ_PG_TOMBSTONE_MS 86400000LL /* longer than a node may be away and replay */
 /* Beside the record: column names, other fields, what libpq has not handed on. */
 #define DJ_PG_REPLY_BYTES ((size_t)1 << 20)
@@ -67,25 +66,6 @@ enum dj_pg_column {
     DJ_PG_COLUMN_VERDICTS,
     DJ_PG_COLUMN_WRONG,
 };
-
-/* Binary parameters, one behind the other. */
-struct dj_pg_params {
-    struct dj_buf bytes;
-    size_t offsets[DJ_PG_PARAMS_MAX];
-    int lens[DJ_PG_PARAMS_MAX]; /* -1: NULL */
-    int count;
-};
-/* After the bytes of a parameter have been appended, or nothing for an empty one. */
-void dj_pg_param_end(struct dj_pg_params *params, size_t began);
-void dj_pg_param_null(struct dj_pg_params *params);
-void dj_pg_param(struct dj_pg_params *params, const void *data, size_t len);
-void dj_pg_param_u64(struct dj_pg_params *params, uint64_t value);
-void dj_pg_param_u32(struct dj_pg_params *params, uint32_t value);
-void dj_pg_param_double(struct dj_pg_params *params, double value);
-void dj_pg_param_time(struct dj_pg_params *params, int64_t ms); /* 0: NULL */
-void dj_pg_param_vector(struct dj_pg_params *params, const float *vector, uint32_t dim);
-/* PostgreSQL's text holds neither zero bytes nor what is not UTF-8: such a one is NULL. */
-void dj_pg_param_text(struct dj_pg_params *params, struct deja_slice text);
 
 struct dj_pg_store;
 struct dj_pg_link;
@@ -222,11 +202,6 @@ void dj_pg_link_fail(struct dj_pg_link *link, enum deja_status status, const cha
 void dj_pg_link_close(struct dj_pg_link *link);
 void dj_pg_link_tick(struct dj_pg_link *link, uint64_t now_us);
 
-/* postgres_status.c: foreign codes end here. */
-enum deja_status dj_pg_status_of(const PGresult *result);
-/* What a person should do about why a connection could not be made or used. */
-enum deja_status dj_pg_explain(const char *text, struct deja_error *error);
-
 /* postgres_calls.c */
 extern const struct dj_store_ops dj_pg_ops;
 /* Makes the record and the parameters of a put; the store's loop. */
@@ -238,7 +213,6 @@ void dj_pg_params_evict(struct dj_pg_call *call);
 /* postgres_replies.c */
 dj_pg_reply_fn dj_pg_on_got, dj_pg_on_probed, dj_pg_on_done, dj_pg_on_listed, dj_pg_on_exact,
     dj_pg_on_ann, dj_pg_on_cleared, dj_pg_on_evicted;
-struct dj_pg_field dj_pg_field(const PGresult *result, int row, int column);
 
 /* postgres_shared.c */
 enum deja_status dj_pg_raise(struct dj_store *store, struct dj_loop *loop,
@@ -261,52 +235,6 @@ void dj_pg_append_index_condition(struct dj_buf *out, const char *embedder_id, u
 enum deja_status dj_pg_search_exact(struct dj_pg_call *call, uint64_t rows_max) DEJA_NODISCARD;
 enum deja_status dj_pg_search_ann(struct dj_pg_call *call) DEJA_NODISCARD;
 
-/* postgres_sync.c, postgres_admin.c */
-/* A connection with the session's settings; blocking. is_stopping (may be NULL): give up. */
-struct dj_postgres {
-    struct dj_postgres_options options; /* texts: borrowed */
-    char schema[DJ_PG_SCHEMA_BYTES];
-    PGconn *conn;
-    const atomic_bool *is_stopping;
-};
-/* postgres_session.c: what every connection begins with. */
-#define DJ_PG_CONNECT_PARAMS_MAX 8u
-/* keywords and values for PQconnect…Params, NULL-terminated; borrowed from options. */
-void dj_pg_connect_params(const struct dj_postgres_options *options,
-                          const char *keywords[DJ_PG_CONNECT_PARAMS_MAX],
-                          const char *values[DJ_PG_CONNECT_PARAMS_MAX]);
-bool dj_pg_schema_name(const char *text, char out_schema[DJ_PG_SCHEMA_BYTES]); /* NULL: "deja" */
-/* One statement with the session's settings. */
-void dj_pg_session_sql(const struct dj_postgres_options *options, const char *schema,
-                       struct dj_buf *out);
-extern const char dj_pg_version_sql[]; /* fails with an unknown table where no schema is */
-/* Of the answer to dj_pg_version_sql. */
-enum dj_postgres_schema dj_pg_schema_of(const PGresult *result, uint32_t *out_version);
-/* DEJA_OK: current. Else error says what to run. */
-enum deja_status dj_pg_check_schema(enum dj_postgres_schema schema, uint32_t version,
-                                    struct deja_error *error);
-
-/* In postgres.c: the url can be read, the schema's name is of the form. */
-enum deja_status dj_pg_check_options(const struct dj_postgres_options *options,
-                                     char out_schema[DJ_PG_SCHEMA_BYTES],
-                                     struct deja_error *error) DEJA_NODISCARD;
-/* is_stopping (may be NULL): set, it ends every wait with DEJA_ERR_CANCELLED. */
-enum deja_status dj_pg_connect(const struct dj_postgres_options *options,
-                               const atomic_bool *is_stopping, struct dj_postgres **out_postgres,
-                               struct deja_error *error) DEJA_NODISCARD;
-/* One statement or several without parameters; result NULL: not wanted. timeout_ms 0: no end. */
-enum deja_status dj_pg_exec(struct dj_postgres *postgres, const char *sql, uint32_t timeout_ms,
-                            PGresult **out_result, struct deja_error *error) DEJA_NODISCARD;
-/* One statement with binary parameters and a binary result. */
-enum deja_status dj_pg_query(struct dj_postgres *postgres, const char *sql,
-                             const struct dj_pg_params *params, PGresult **out_result,
-                             struct deja_error *error) DEJA_NODISCARD;
-
-/* postgres_admin.c: one program at a time tidies. */
-enum deja_status dj_pg_try_lock(struct dj_postgres *postgres, bool *out_is_held,
-                                struct deja_error *error) DEJA_NODISCARD;
-void dj_pg_unlock(struct dj_postgres *postgres);
-
 /* postgres_upkeep.c */
 enum deja_status dj_pg_upkeep_start(struct dj_pg_store *pg) DEJA_NODISCARD;
 void dj_pg_upkeep_stop(struct dj_pg_store *pg);
@@ -315,8 +243,5 @@ void dj_pg_upkeep_stats(struct dj_pg_store *pg, const uint8_t *tenant,
 /* postgres_scan.c */
 enum deja_status dj_pg_scan_vectors(struct dj_store *store, void *ctx, dj_store_vector_fn *each);
 enum deja_status dj_pg_scan_access(struct dj_store *store, void *ctx, dj_store_access_fn *each);
-/* Makes ANN indexes where there are rows enough and none. */
-enum deja_status dj_pg_make_indexes(struct dj_postgres *postgres, uint32_t rows_min,
-                                    struct deja_error *error) DEJA_NODISCARD;
 
 #endif

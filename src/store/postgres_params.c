@@ -1,7 +1,9 @@
 /* store/postgres_params.c - the parameters of a statement in binary, one behind the other. */
-#include "store/postgres_internal.h"
+#include "store/postgres_params.h"
 
 #include <assert.h>
+
+#include "store/postgres_row.h"
 
 void dj_pg_param_end(struct dj_pg_params *params, size_t began)
 {

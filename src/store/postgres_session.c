@@ -1,6 +1,6 @@
 /* store/postgres_session.c - what every connection begins with: where to, settings, which schema.
  */
-#include "store/postgres_internal.h"
+#include "store/postgres_sync.h"
 #include "store/postgres_migrations.h"
 
 #define SCHEMA_DEFAULT "deja"

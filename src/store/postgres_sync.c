@@ -1,10 +1,12 @@
 /* store/postgres_sync.c - a connection for tools, start-up and the upkeep's thread: it blocks, up
  * to its deadline or until its owner stops.
  */
-#include "store/postgres_internal.h"
+#include "store/postgres_sync.h"
 
 #include <errno.h>
 #include <poll.h>
+
+#include "base/alloc.h"
 
 #define CONNECT_TIMEOUT_MS 5000u
 #define TIMEOUT_MS 30000u
