@@ -297,8 +297,19 @@ size_t dj_record_plain_bytes(struct deja_slice record)
     return read_header(record, &header) == DEJA_OK ? HEADER_BYTES + header.unpacked_len : 0;
 }
 
-static enum deja_status unpack(const struct header *header, struct deja_slice stored,
-                               struct dj_buf *scratch)
+/* struct dj_unpacker is zstd's own context under a name of ours. */
+struct dj_unpacker *dj_unpacker_create(void)
+{
+    return (struct dj_unpacker *)(void *)ZSTD_createDCtx();
+}
+
+void dj_unpacker_destroy(struct dj_unpacker *unpacker)
+{
+    ZSTD_freeDCtx((ZSTD_DCtx *)(void *)unpacker);
+}
+
+static enum deja_status unpack(struct dj_unpacker *unpacker, const struct header *header,
+                               struct deja_slice stored, struct dj_buf *scratch)
 {
     dj_buf_clear(scratch);
     char *room = dj_buf_reserve(scratch, header->unpacked_len);
@@ -306,7 +317,10 @@ static enum deja_status unpack(const struct header *header, struct deja_slice st
         return scratch->status;
     size_t len = stored.len;
     if (header->flags & FLAG_ZSTD) {
-        len = ZSTD_decompress(room, header->unpacked_len, stored.data, stored.len);
+        ZSTD_DCtx *context = (ZSTD_DCtx *)(void *)unpacker;
+        size_t room_len = header->unpacked_len;
+        len = context ? ZSTD_decompressDCtx(context, room, room_len, stored.data, stored.len)
+                      : ZSTD_decompress(room, room_len, stored.data, stored.len);
         if (ZSTD_isError(len))
             return DEJA_ERR_CORRUPT;
     } else if (len == header->unpacked_len) {
@@ -321,6 +335,13 @@ static enum deja_status unpack(const struct header *header, struct deja_slice st
 enum deja_status dj_record_decode(struct deja_slice record, size_t payload_bytes_max,
                                   struct dj_buf *scratch, struct dj_entry *out_entry)
 {
+    return dj_record_decode_with(NULL, record, payload_bytes_max, scratch, out_entry);
+}
+
+enum deja_status dj_record_decode_with(struct dj_unpacker *unpacker, struct deja_slice record,
+                                       size_t payload_bytes_max, struct dj_buf *scratch,
+                                       struct dj_entry *out_entry)
+{
     struct header header;
     enum deja_status status = read_header(record, &header);
     if (status != DEJA_OK)
@@ -330,7 +351,7 @@ enum deja_status dj_record_decode(struct deja_slice record, size_t payload_bytes
     if (header.unpacked_len < FIXED_BYTES)
         return DEJA_ERR_CORRUPT;
     struct deja_slice stored = deja_slice(record.data + HEADER_BYTES, header.stored_len);
-    status = unpack(&header, stored, scratch);
+    status = unpack(unpacker, &header, stored, scratch);
     if (status == DEJA_OK)
         status = read_payload(dj_buf_slice(scratch), out_entry);
     return status;

@@ -69,6 +69,16 @@ enum deja_status dj_record_decode(struct deja_slice record, size_t payload_bytes
                                   struct dj_buf *scratch,
                                   struct dj_entry *out_entry) DEJA_NODISCARD;
 
+/* What unpacking one record leaves for the next: a hundred kilobytes whose making costs more than a
+ * short record's unpacking. Holds nothing of a record. Threads: one at a time. */
+struct dj_unpacker;
+struct dj_unpacker *dj_unpacker_create(void) DEJA_NODISCARD; /* NULL: no memory */
+void dj_unpacker_destroy(struct dj_unpacker *unpacker);      /* accepts NULL */
+/* As dj_record_decode. unpacker NULL: one is made for this record. */
+enum deja_status dj_record_decode_with(struct dj_unpacker *unpacker, struct deja_slice record,
+                                       size_t payload_bytes_max, struct dj_buf *scratch,
+                                       struct dj_entry *out_entry) DEJA_NODISCARD;
+
 /* What a whole record that dj_record_encode made would take without compression. */
 size_t dj_record_plain_bytes(struct deja_slice record);
 

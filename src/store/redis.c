@@ -78,8 +78,8 @@ static void drop_corrupt(struct dj_redis_link *link, const struct dj_store_key *
 }
 
 /* DEJA_ERR_CORRUPT: it is not what was kept under that key. */
-static enum deja_status decode(const struct dj_store_key *key, struct deja_slice bytes,
-                               struct dj_value **out_value)
+static enum deja_status decode(struct dj_redis_link *link, const struct dj_store_key *key,
+                               struct deja_slice bytes, struct dj_value **out_value)
 {
     if (bytes.len < DJ_REDIS_VERSION_BYTES)
         return DEJA_ERR_CORRUPT;
@@ -88,7 +88,10 @@ static enum deja_status decode(const struct dj_store_key *key, struct deja_slice
         return DEJA_OK;
     }
     struct dj_value *value = NULL;
-    enum deja_status status = dj_value_from_record(
+    if (!link->unpacker)
+        link->unpacker = dj_unpacker_create();
+    enum deja_status status = dj_value_from_record_with(
+        link->unpacker,
         deja_slice(bytes.data + DJ_REDIS_VERSION_BYTES, bytes.len - DJ_REDIS_VERSION_BYTES),
         &value);
     if (status == DEJA_ERR_UNSUPPORTED) { /* a newer program's, and good for that one */
@@ -119,7 +122,7 @@ enum deja_status dj_redis_value(struct dj_redis_link *link, const struct dj_stor
         return DEJA_OK;
     }
     if (status == DEJA_OK)
-        status = dj_redis_text(reply, &bytes) ? decode(key, bytes, &value) : DEJA_ERR_CORRUPT;
+        status = dj_redis_text(reply, &bytes) ? decode(link, key, bytes, &value) : DEJA_ERR_CORRUPT;
     if (status == DEJA_ERR_CORRUPT) {
         atomic_fetch_add_explicit(&link->redis->corrupt, 1, memory_order_relaxed);
         drop_corrupt(link, key);

@@ -5,6 +5,7 @@
  */
 #include "store/redis_command.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #include "base/hash.h"
@@ -12,6 +13,7 @@
 #include "crypto/digest.h"
 #include "security/tenant.h"
 #include "store/key_internal.h"
+#include "store/redis.h"
 
 /* newer(a, b): is version a newer than b? A value that is no version is older than all. */
 #define NEWER                                                   \
@@ -125,6 +127,12 @@ uint32_t dj_redis_shard(const struct dj_store_key *key)
     return (uint32_t)(dj_hash64(key, sizeof *key, 0) % DJ_REDIS_SHARDS);
 }
 
+static char *write_piece(char *at, const char *bytes, size_t len)
+{
+    memcpy(at, bytes, len);
+    return at + len;
+}
+
 size_t dj_redis_key(const char *prefix, const struct dj_store_key *key, char kind,
                     char out_key[DJ_REDIS_KEY_BYTES])
 {
@@ -132,9 +140,20 @@ size_t dj_redis_key(const char *prefix, const struct dj_store_key *key, char kin
     char id[2 * DJ_ID_BYTES + 1];
     dj_tenant_text(key->tenant, tenant);
     dj_hex_encode(key->id, DJ_ID_BYTES, id);
-    int len = snprintf(out_key, DJ_REDIS_KEY_BYTES, "%s:{v:%u}:%s:%c:%s", prefix,
-                       dj_redis_shard(key), tenant, kind, id);
-    return (size_t)len;
+    char shard[DJ_NUM_U64_DIGITS_MAX];
+    size_t shard_len = dj_num_write_u64(dj_redis_shard(key), shard);
+    const char marks[] = {':', kind, ':'};
+    size_t prefix_len = strlen(prefix);
+    assert(prefix_len <= DJ_REDIS_PREFIX_BYTES_MAX); /* the options were checked */
+    char *at = out_key; /* "PREFIX:{v:SHARD}:TENANT:KIND:ID"; each question makes one */
+    at = write_piece(at, prefix, prefix_len);
+    at = write_piece(at, ":{v:", 4);
+    at = write_piece(at, shard, shard_len);
+    at = write_piece(at, "}:", 2);
+    at = write_piece(at, tenant, strlen(tenant));
+    at = write_piece(at, marks, sizeof marks);
+    at = write_piece(at, id, sizeof id); /* and its end */
+    return (size_t)(at - out_key) - 1;
 }
 
 size_t dj_redis_tenant_glob(const char *prefix, const uint8_t tenant[DJ_ID_BYTES],

@@ -81,7 +81,8 @@ struct dj_redis_link {
     struct dj_task turn; /* writes what this turn of the loop has asked for, ends what has failed */
     bool is_turn_posted;
     bool has_left;
-    uint32_t resolving; /* names being looked up */
+    uint32_t resolving;           /* names being looked up */
+    struct dj_unpacker *unpacker; /* made with the first record; NULL: not yet, or no memory */
     struct dj_redis_node nodes[DJ_REDIS_NODES_MAX];
     uint32_t node_count;
     uint8_t slots[DJ_REDIS_SLOTS]; /* node that is master, 0xff: not known */

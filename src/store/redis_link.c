@@ -80,6 +80,7 @@ void dj_redis_link_destroy(struct dj_redis_link *link)
     if (!link)
         return;
     assert(link->has_left && link->under_way == 0);
+    dj_unpacker_destroy(link->unpacker);
     dj_free(link);
 }
 

@@ -80,10 +80,17 @@ enum deja_status dj_value_create(const struct dj_entry *entry, struct dj_value *
 
 enum deja_status dj_value_from_record(struct deja_slice record, struct dj_value **out_value)
 {
+    return dj_value_from_record_with(NULL, record, out_value);
+}
+
+enum deja_status dj_value_from_record_with(struct dj_unpacker *unpacker, struct deja_slice record,
+                                           struct dj_value **out_value)
+{
     struct dj_buf scratch;
     dj_buf_init(&scratch, 0);
     struct dj_entry entry;
-    enum deja_status status = dj_record_decode(record, RECORD_PAYLOAD_BYTES_MAX, &scratch, &entry);
+    enum deja_status status =
+        dj_record_decode_with(unpacker, record, RECORD_PAYLOAD_BYTES_MAX, &scratch, &entry);
     if (status == DEJA_OK)
         status = dj_value_create(&entry, out_value);
     dj_buf_fini(&scratch);

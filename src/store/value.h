@@ -17,6 +17,9 @@ enum deja_status dj_value_create(const struct dj_entry *entry,
 /* Decodes a record into a new value. Errors as dj_record_decode. */
 enum deja_status dj_value_from_record(struct deja_slice record,
                                       struct dj_value **out_value) DEJA_NODISCARD;
+/* The same; unpacker NULL: one is made for this record. */
+enum deja_status dj_value_from_record_with(struct dj_unpacker *unpacker, struct deja_slice record,
+                                           struct dj_value **out_value) DEJA_NODISCARD;
 struct dj_value *dj_value_ref(struct dj_value *value); /* returns value */
 void dj_value_unref(struct dj_value *value);           /* accepts NULL */
 const struct dj_entry *dj_value_entry(const struct dj_value *value);

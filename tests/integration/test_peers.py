@@ -22,7 +22,12 @@ def valkey(tmp_path_factory):
 
 
 def environment(valkey, **more):
-    return {"DEJA_L2__REDIS__URL": f"redis://127.0.0.1:{valkey.port}", "DEJA_SECURITY__SECRET": "5e" * 32, **more}
+    """Nobody loses patience with the tier on a busy machine: a read that is given up is a miss, and
+    a lock that is given up a call upstream too many."""
+    return {"DEJA_L2__REDIS__URL": f"redis://127.0.0.1:{valkey.port}", "DEJA_SECURITY__SECRET": "5e" * 32,
+            "DEJA_L2__REDIS__SOFT_TIMEOUT": "60s", "DEJA_PERFORMANCE__GET_TIMEOUT": "60s",
+            "DEJA_PERFORMANCE__SET_TIMEOUT": "60s", "DEJA_CONNECTION_POOL__READ_TIMEOUT": "60s",
+            "DEJA_CONNECTION_POOL__WRITE_TIMEOUT": "60s", **more}
 
 
 def wait_for_tier(daemon):
@@ -37,11 +42,7 @@ def wait_for_tier(daemon):
 
 @pytest.fixture
 def pair(spawn, valkey):
-    """They do not lose patience on a busy machine: what they do is the same, whatever it takes."""
-    patient = environment(valkey, DEJA_PROXY__PEER_WAIT="10m", DEJA_UPSTREAM__FIRST_BYTE_TIMEOUT="10m",
-                          DEJA_L2__REDIS__SOFT_TIMEOUT="60s", DEJA_PERFORMANCE__GET_TIMEOUT="60s",
-                          DEJA_PERFORMANCE__SET_TIMEOUT="60s", DEJA_CONNECTION_POOL__READ_TIMEOUT="60s",
-                          DEJA_CONNECTION_POOL__WRITE_TIMEOUT="60s")
+    patient = environment(valkey, DEJA_PROXY__PEER_WAIT="10m", DEJA_UPSTREAM__FIRST_BYTE_TIMEOUT="10m")
     return [wait_for_tier(spawn(env=patient)) for _ in range(2)]
 
 
@@ -184,8 +185,7 @@ def test_sick_tier_keeps_nobody(spawn, own_valkey, upstream, key, word):
 
 
 def test_hung_tier_keeps_nobody(spawn, own_valkey, upstream, key, word):
-    daemon = wait_for_tier(spawn(env=environment(own_valkey, DEJA_PERFORMANCE__GET_TIMEOUT="60s",
-                                                 DEJA_CONNECTION_POOL__READ_TIMEOUT="60s")))
+    daemon = wait_for_tier(spawn(env=environment(own_valkey, DEJA_L2__REDIS__SOFT_TIMEOUT="100ms")))
     with make_http(daemon, key) as client:
         assert ask(client, word).status_code == 200
         own_valkey.pause()
@@ -197,7 +197,8 @@ def test_hung_tier_keeps_nobody(spawn, own_valkey, upstream, key, word):
 
 
 def test_expired_answer_is_made_anew_by_one_of_two_daemons(spawn, valkey, upstream, key, word):
-    env = environment(valkey, DEJA_TTL__STALE_WHILE_REVALIDATE="1h", DEJA_PROXY__EARLY_REFRESH="false")
+    env = environment(valkey, DEJA_TTL__STALE_WHILE_REVALIDATE="1h", DEJA_PROXY__EARLY_REFRESH="false",
+                      DEJA_PROXY__PEER_WAIT="10m", DEJA_UPSTREAM__FIRST_BYTE_TIMEOUT="10m")
     pair = [wait_for_tier(spawn(env=env)) for _ in range(2)]
     flow = upstream.flow(word)
     with make_http(pair[0], key) as one, make_http(pair[1], key) as two:

@@ -129,11 +129,16 @@ word_bench() {
         say "semantic hit with the embedding inside"
         python3 bench/semantic_hit.py "${@:2}"
         ;;&
+    all | shared)
+        need_redis_servers
+        say "a hit from Valkey beside a bare GET"
+        python3 bench/shared_hit.py "${@:2}"
+        ;;&
     all | suite)
         say "deja bench"
         python3 bench/suite.py "${@:2}"
         ;;
-    exact | semantic) ;;
-    *) die "which one? ./dev bench [exact|semantic|suite]" ;;
+    exact | semantic | shared) ;;
+    *) die "which one? ./dev bench [exact|semantic|shared|suite]" ;;
     esac
 }

@@ -262,6 +262,35 @@ static void bounds_hold_in_both_directions(void **state)
     dj_buf_fini(&scratch);
 }
 
+/* The context that is kept between records holds nothing of them. */
+static void one_unpacker_serves_records_whatever_came_before(void **state)
+{
+    (void)state;
+    struct dj_unpacker *unpacker = dj_unpacker_create();
+    assert_non_null(unpacker);
+    char body[5000];
+    memset(body, 'x', sizeof body);
+    for (size_t len = 1; len <= sizeof body; len += 833) {
+        struct dj_entry entry = sample();
+        entry.body = deja_slice(body, len);
+        struct dj_buf record = {0};
+        struct dj_buf scratch = {0};
+        struct dj_entry decoded;
+        assert_int_equal(dj_record_encode(&entry, &record), DEJA_OK);
+        struct deja_slice whole = dj_buf_slice(&record);
+        struct deja_slice cut = deja_slice(whole.data, whole.len - 1);
+        assert_int_equal(dj_record_decode_with(unpacker, cut, PAYLOAD_MAX, &scratch, &decoded),
+                         DEJA_ERR_CORRUPT);
+        assert_int_equal(dj_record_decode_with(unpacker, whole, PAYLOAD_MAX, &scratch, &decoded),
+                         DEJA_OK);
+        assert_same(&entry, &decoded);
+        dj_buf_fini(&record);
+        dj_buf_fini(&scratch);
+    }
+    dj_unpacker_destroy(unpacker);
+    dj_unpacker_destroy(NULL);
+}
+
 static void record_survives_each_failed_allocation(void **state)
 {
     (void)state;
@@ -298,6 +327,7 @@ int main(void)
         cmocka_unit_test(hostile_lengths_are_refused_although_the_checksum_is_right),
         cmocka_unit_test(what_a_newer_build_wrote_is_unsupported_not_corrupt),
         cmocka_unit_test(bounds_hold_in_both_directions),
+        cmocka_unit_test(one_unpacker_serves_records_whatever_came_before),
         cmocka_unit_test(record_survives_each_failed_allocation),
     };
     return RUN_TESTS(tests);
