@@ -239,6 +239,12 @@ bool dj_engine_is_worth_indexing(struct dj_engine *engine,
  * the token that holds it holds it for lease_ms anew. locked runs once, later, on loop; a status
  * that is not DEJA_OK: nobody can tell. DEJA_ERR_UNSUPPORTED: no tier has locks. */
 bool dj_engine_has_lock(const struct dj_engine *engine);
+/* How long that tier's word is worth waiting for: its soft timeout; 0: none, or no such tier. */
+uint32_t dj_engine_lock_patience_ms(const struct dj_engine *engine);
+/* Levels that need not be read to find what the lock's last holder put: those below that tier,
+ * when entries of the kind are kept in it. skip: levels left out anyway. */
+uint32_t dj_engine_lock_skip(const struct dj_engine *engine, enum dj_entry_kind kind,
+                             uint32_t skip);
 enum deja_status dj_engine_lock(struct dj_engine *engine, struct dj_loop *loop,
                                 const struct dj_store_key *key, const uint8_t token[16],
                                 uint32_t lease_ms, void *ctx,

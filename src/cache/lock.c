@@ -10,17 +10,42 @@ struct question {
     dj_store_locked_fn *locked; /* NULL: an unlock, of which nobody hears */
 };
 
+/* engine->tier_count: none has locks. */
+static uint32_t lock_tier(const struct dj_engine *engine)
+{
+    uint32_t index = 0;
+    while (index < engine->tier_count &&
+           (!engine->tiers[index].tier.store->ops->lock || engine->tiers[index].tier.is_read_only))
+        index++;
+    return index;
+}
+
 static struct dj_store *lock_store(const struct dj_engine *engine)
 {
-    for (uint32_t i = 0; i < engine->tier_count; i++)
-        if (engine->tiers[i].tier.store->ops->lock && !engine->tiers[i].tier.is_read_only)
-            return engine->tiers[i].tier.store;
-    return NULL;
+    uint32_t index = lock_tier(engine);
+    return index < engine->tier_count ? engine->tiers[index].tier.store : NULL;
 }
 
 bool dj_engine_has_lock(const struct dj_engine *engine)
 {
     return lock_store(engine) != NULL;
+}
+
+uint32_t dj_engine_lock_patience_ms(const struct dj_engine *engine)
+{
+    uint32_t index = lock_tier(engine);
+    return index < engine->tier_count ? engine->tiers[index].tier.soft_timeout_ms : 0;
+}
+
+uint32_t dj_engine_lock_skip(const struct dj_engine *engine, enum dj_entry_kind kind, uint32_t skip)
+{
+    const struct dj_entry entry = {.kind = (uint8_t)kind};
+    uint32_t index = lock_tier(engine);
+    if (index == engine->tier_count || !dj_tier_is_written(&engine->tiers[index], &entry, skip))
+        return skip;
+    while (++index < engine->tier_count)
+        skip |= engine->tiers[index].bit;
+    return skip;
 }
 
 static struct question *ask(struct dj_engine *engine, void *ctx, dj_store_locked_fn *locked)

@@ -1,13 +1,18 @@
 /* loop/loop.c - libuv with one wakeup handle and a list of posted tasks.
  *
- *   dj_loop_post: push on `tasks` (any thread) --first of a batch--> uv_async_send
- *   on_wakeup:    take the whole list, reverse it, run it             (the loop's thread)
+ *   dj_loop_post: push on `tasks` (any thread) --first of a batch--> another thread: uv_async_send
+ *                                                └─the loop's own: it does not wait (hurry)
+ *   run_tasks:    take the whole list, reverse it, run it             (the loop's thread), when it
+ *                 is woken and after each look at the sockets
  *
  * (1) Taking is one exchange of the whole list, so a popped node can never come back under a
  *     pusher's hands (no ABA), and one batch costs one wakeup.
- * (2) A task posted by a task runs in the next turn: a task that posts itself cannot starve I/O.
- * (3) handle_count counts every handle of this room but `wakeup`; run() returns only at zero, so
- *     nothing libuv still knows is ever freed.
+ * (2) A task posted by a task runs in the next round, of which a turn has ROUNDS_MAX: a task that
+ *     posts itself cannot starve I/O, and a short chain of them costs no call of the system.
+ * (3) handle_count counts every handle of this room but `wakeup` and `hurry`; run() returns only at
+ *     zero, so nothing libuv still knows is ever freed.
+ * (4) Who finds the list not empty wakes nobody: its first task's poster did, or it was this thread
+ *     and the list is taken before it waits.
  */
 #include "loop/loop.h"
 
@@ -18,6 +23,8 @@
 
 #include "base/alloc.h"
 #include "loop/loop_internal.h"
+
+#define ROUNDS_MAX 4
 
 enum deja_status dj_loop_status_from_uv(int code)
 {
@@ -43,6 +50,7 @@ enum deja_status dj_loop_status_from_uv(int code)
 /* Runs what was posted before the call; false: there was nothing. */
 static bool run_tasks(struct dj_loop *loop)
 {
+    uv_idle_stop(&loop->hurry); /* before: what the tasks post starts it anew */
     struct dj_task *newest = atomic_exchange_explicit(&loop->tasks, NULL, memory_order_acquire);
     struct dj_task *oldest = NULL;
     while (newest) {
@@ -66,6 +74,11 @@ static void on_wakeup(uv_async_t *handle)
     run_tasks(handle->data);
 }
 
+static void on_hurry(uv_idle_t *handle)
+{
+    (void)handle; /* that it is there is all: libuv looks at the sockets and comes back */
+}
+
 enum deja_status dj_loop_create(uint32_t index, struct dj_loop **out_loop)
 {
     struct dj_loop *loop = dj_alloc_zeroed(1, sizeof(*loop));
@@ -86,6 +99,7 @@ enum deja_status dj_loop_create(uint32_t index, struct dj_loop **out_loop)
         return dj_loop_status_from_uv(code);
     }
     loop->wakeup.data = loop;
+    uv_idle_init(&loop->uv, &loop->hurry); /* cannot fail, nor can its start and stop */
     *out_loop = loop;
     return DEJA_OK;
 }
@@ -101,6 +115,7 @@ void dj_loop_destroy(struct dj_loop *loop)
     while (run_tasks(loop));
     assert(loop->handle_count == 0);
     uv_close((uv_handle_t *)&loop->wakeup, NULL);
+    uv_close((uv_handle_t *)&loop->hurry, NULL);
     uv_run(&loop->uv, UV_RUN_DEFAULT);
     int code = uv_loop_close(&loop->uv);
     assert(code == 0);
@@ -122,8 +137,11 @@ void dj_loop_run(struct dj_loop *loop)
     bool is_mine = atomic_compare_exchange_strong(&loop->owner, &nobody, (uintptr_t)pthread_self());
     assert(is_mine);
     while (!atomic_load_explicit(&loop->is_stopping, memory_order_acquire) ||
-           loop->handle_count > 0)
+           loop->handle_count > 0) {
         uv_run(&loop->uv, UV_RUN_ONCE);
+        for (int round = 0; round < ROUNDS_MAX && run_tasks(loop); round++) {
+        }
+    }
     run_tasks(loop);
     atomic_store(&loop->owner, 0);
 
@@ -159,8 +177,12 @@ void dj_loop_post(struct dj_loop *loop, struct dj_task *task)
         task->next = head;
     while (!atomic_compare_exchange_weak_explicit(&loop->tasks, &head, task, memory_order_release,
                                                   memory_order_relaxed));
-    /* `task` may be gone by now. A list that was not empty has a wakeup under way (1). */
-    if (!head)
+    /* `task` may be gone by now. */
+    if (head) /* (4) */
+        return;
+    if (atomic_load_explicit(&loop->owner, memory_order_relaxed) == (uintptr_t)pthread_self())
+        uv_idle_start(&loop->hurry, on_hurry);
+    else
         uv_async_send(&loop->wakeup);
 }
 

@@ -19,6 +19,7 @@ struct dj_wall {
 struct dj_loop {
     uv_loop_t uv;
     uv_async_t wakeup;
+    uv_idle_t hurry; /* while it runs the loop does not wait; the loop's thread only */
     _Atomic(struct dj_task *) tasks; /* posted, newest first */
     atomic_bool is_stopping;
     _Atomic(uintptr_t) owner; /* thread inside dj_loop_run; 0: none */

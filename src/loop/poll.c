@@ -8,6 +8,7 @@
 struct dj_poll {
     uv_poll_t handle;
     struct dj_loop *loop;
+    int events; /* libuv watches for these */
     void *ctx;
     dj_poll_fn *on_ready;
 };
@@ -16,6 +17,8 @@ static void on_event(uv_poll_t *handle, int status, int events)
 {
     struct dj_poll *poll = handle->data;
     int ready = 0;
+    if (status < 0) /* libuv has ended it */
+        poll->events = 0;
     if (events & UV_READABLE)
         ready |= DJ_POLL_READ;
     if (events & UV_WRITABLE)
@@ -59,8 +62,11 @@ void dj_poll_set(struct dj_poll *poll, int events)
         wanted |= UV_READABLE;
     if (events & DJ_POLL_WRITE)
         wanted |= UV_WRITABLE;
+    if (wanted == poll->events) /* libuv would forget the descriptor and add it anew */
+        return;
     int code = uv_poll_start(&poll->handle, wanted, on_event); /* 0 events: stops */
     assert(code == 0);
+    poll->events = wanted;
 }
 
 void dj_poll_close(struct dj_poll *poll)

@@ -56,7 +56,7 @@ struct dj_call {
     enum dj_turn_state turn_state;
     uint32_t turn_asks; /* again, after the first time */
     bool is_left;       /* a refresh that another program makes */
-    bool is_turn_taken; /* after waiting: looked up once more */
+    bool is_turn_taken; /* it is ours: looked up once more */
     uint32_t asking;    /* answers that are awaited: of the look-up, of the turn */
 
     /* to upstream */

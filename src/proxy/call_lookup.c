@@ -1,14 +1,17 @@
 /* proxy/call_lookup.c - what a call does before it asks upstream.
  *
- *   look up, and ask for the turn ──┬─ found ─────────────────────────────> land
- *   (one round trip to the shared   ├─ missed; the turn is ours, or nobody
- *    tier: both leave in one tick,  │  can tell ──────────────────────────> upstream
- *    the turn first)                └─ missed; another program has the turn:
- *                                      wait, ask for both again; in the end > upstream
+ *   look up ─┬─ found ────────────────────────────────────────────────────> land
+ *            └─ missed: ask for the turn
+ *                 ├─ it is ours: look once more ─┬─ found ────────────────> land
+ *                 │                              └─ missed ───────────────> upstream
+ *                 ├─ nobody can tell ────────────────────────────────────> upstream
+ *                 └─ another program's: wait, ask for both again; in the end > upstream
  *
- * (1) Who holds the turn looked up behind it: what the holder before stored has been found. Who got
- *     it after waiting looks once more, as two connections of the tier know no order.
- * (2) Waiting ends with the policy's peer_wait_ms: a holder that is slow or dead keeps nobody.
+ * (1) A hit of the shared tier is one question to it: hits are many, and whoever misses is about to
+ *     wait for the upstream, beside which two more round trips are nothing.
+ * (2) Who has the turn looks once more: what the holder before stored has been found, then. It is
+ *     asked for when the turn is there, as two connections of the tier know no order.
+ * (3) Waiting ends with the policy's peer_wait_ms: a holder that is slow or dead keeps nobody.
  */
 #include "proxy/call_internal.h"
 
@@ -46,7 +49,7 @@ static void decide(struct dj_call *call)
             return;
         }
     }
-    if (call->turn && call->turn_state == DJ_TURN_HELD && call->turn_asks && !call->is_turn_taken) {
+    if (call->turn && call->turn_state == DJ_TURN_HELD && !call->is_turn_taken) {
         call->is_turn_taken = true;
         call->asking = 1;
         look_again(call);
@@ -72,12 +75,22 @@ static void on_turn(void *ctx, enum dj_turn_state state)
     leave_asking(call);
 }
 
-/* The turn first: what is asked behind it comes after it. */
 static void ask_turn(struct dj_call *call)
 {
     call->turn_state = DJ_TURN_UNKNOWN;
     if (call->turn && dj_turn_ask(call->turn, call, on_turn) == DEJA_OK)
         call->asking++;
+}
+
+/* Looked up, and nothing was found. */
+static void begin_turn(struct dj_call *call)
+{
+    if (wants_turn(call) && dj_turn_create(call->context->engine, call->home,
+                                           &call->fingerprint.key, 0, &call->turn) != DEJA_OK)
+        call->turn = NULL; /* no tier with locks, or no memory: everybody asks for himself */
+    call->asking = 1;
+    ask_turn(call);
+    leave_asking(call);
 }
 
 static void count_lookup(struct dj_call *call, const struct dj_lookup_result *result)
@@ -141,7 +154,7 @@ static void on_looked_up(void *ctx, const struct dj_lookup_result *result)
         if (call->vector)
             memcpy(call->vector, result->vector, sizeof(float) * result->dim);
     }
-    leave_asking(call);
+    begin_turn(call);
 }
 
 void dj_call_look_up(struct dj_call *call)
@@ -158,17 +171,12 @@ void dj_call_look_up(struct dj_call *call)
     };
     dj_engine_begin_fill(engine, &call->entry, &fill);
     call->lookup_started_us = dj_loop_monotonic_us(call->home);
-    if (wants_turn(call) &&
-        dj_turn_create(engine, call->home, &call->fingerprint.key, 0, &call->turn) != DEJA_OK)
-        call->turn = NULL; /* no tier with locks, or no memory: everybody asks for himself */
-    call->asking = 1;
-    ask_turn(call);
     if (!call->is_lookup || dj_engine_lookup(engine, call->home, &call->fingerprint, &options, NULL,
                                              call, on_looked_up) != DEJA_OK)
-        leave_asking(call);
+        begin_turn(call);
 }
 
-/* ---- while another program has the turn ---- */
+/* ---- with the turn, or while another program has it ---- */
 
 static void on_looked_again(void *ctx, const struct dj_lookup_result *result)
 {
@@ -182,16 +190,18 @@ static void on_looked_again(void *ctx, const struct dj_lookup_result *result)
     leave_asking(call);
 }
 
+/* What another program has stored meanwhile is in the tier of the locks. */
 static void look_again(struct dj_call *call)
 {
+    struct dj_engine *engine = call->context->engine;
     const struct dj_lookup_options options = {
         .is_exact = true,
         .max_age_ms = call->knobs.max_age_ms,
         .fresh = call->fresh,
-        .skip = call->knobs.skip,
+        .skip = dj_engine_lock_skip(engine, DJ_ENTRY_CHAT, call->knobs.skip),
     };
-    if (!call->is_lookup || dj_engine_lookup(call->context->engine, call->home, &call->fingerprint,
-                                             &options, NULL, call, on_looked_again) != DEJA_OK)
+    if (!call->is_lookup || dj_engine_lookup(engine, call->home, &call->fingerprint, &options, NULL,
+                                             call, on_looked_again) != DEJA_OK)
         leave_asking(call);
 }
 

@@ -118,8 +118,9 @@ enum deja_status dj_turn_ask(struct dj_turn *turn, void *ctx, dj_turn_told_fn *t
     turn->told = told;
     turn->is_late = false;
     enum deja_status status = ask(turn);
+    uint32_t patience_ms = dj_engine_lock_patience_ms(turn->engine);
     if (status == DEJA_OK)
-        dj_timer_start(turn->timer, DJ_TURN_ANSWER_MS, 0);
+        dj_timer_start(turn->timer, patience_ms ? patience_ms : DJ_TURN_ANSWER_MS, 0);
     else
         turn->told = NULL;
     return status;

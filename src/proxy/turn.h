@@ -4,10 +4,9 @@
  *               \--> another program's: wait, ask again -/
  *
  * A turn is a lock of the shared tier with a lease, under a token nobody else knows. Whoever holds
- * it looks into the tier once more before it calls upstream (a question that is asked behind the
- * lock comes after it there), and ends it when its answer has been stored, so that who waits finds
- * it. A tier that is sick gives no turns: everybody asks for himself (I4).
- * Threads: loop-bound.
+ * it looks into the tier once more before it calls upstream, and ends it when its answer has been
+ * stored, so that who waits finds it. A tier that is sick gives no turns: everybody asks for
+ * himself (I4). Threads: loop-bound.
  */
 #ifndef DJ_PROXY_TURN_H
 #define DJ_PROXY_TURN_H
@@ -17,7 +16,9 @@
 #include "cache/engine.h"
 
 #define DJ_TURN_LEASE_MS 30000u
-#define DJ_TURN_ANSWER_MS 1000u /* a tier that takes longer to answer cannot say */
+/* A tier that takes longer to answer than a read of it may (its soft timeout) cannot say; this,
+ * when it has none. */
+#define DJ_TURN_ANSWER_MS 1000u
 
 struct dj_turn;
 

@@ -252,6 +252,7 @@ def assert_all_but_p95(run):
     assert all(check["ok"] for check in run["checks"] if check["name"] != "p95"), run["checks"]
 
 
+@pytest.mark.heavy
 def test_load_of_a_thousand_clients_holds(place):
     for _ in range(TRIES):
         done, run = load("--seconds", 16, "--pause", "500ms", env={"TMPDIR": str(place)})
@@ -269,6 +270,7 @@ def test_load_of_a_thousand_clients_holds(place):
     assert not list(place.glob("deja-bench-*")), "nothing is left behind"
 
 
+@pytest.mark.heavy
 def test_load_holds_ten_thousand_connections(place):
     done, run = load("--seconds", 4, "--clients", 100, "--connections", 10000, env={"TMPDIR": str(place)})
     assert_all_but_p95(run)

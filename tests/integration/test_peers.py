@@ -5,7 +5,7 @@ import signal
 import threading
 
 import pytest
-from conftest import ask, content_of, in_parallel, make_http
+from conftest import ask, content_of, in_parallel, make_http, status_of
 from daemon import poll, raw_request
 from test_single_flight import in_flight, one_raw, raw_text_of
 from test_stale import metric
@@ -37,7 +37,11 @@ def wait_for_tier(daemon):
 
 @pytest.fixture
 def pair(spawn, valkey):
-    patient = environment(valkey, DEJA_PROXY__PEER_WAIT="10m", DEJA_UPSTREAM__FIRST_BYTE_TIMEOUT="10m")
+    """They do not lose patience on a busy machine: what they do is the same, whatever it takes."""
+    patient = environment(valkey, DEJA_PROXY__PEER_WAIT="10m", DEJA_UPSTREAM__FIRST_BYTE_TIMEOUT="10m",
+                          DEJA_L2__REDIS__SOFT_TIMEOUT="60s", DEJA_PERFORMANCE__GET_TIMEOUT="60s",
+                          DEJA_PERFORMANCE__SET_TIMEOUT="60s", DEJA_CONNECTION_POOL__READ_TIMEOUT="60s",
+                          DEJA_CONNECTION_POOL__WRITE_TIMEOUT="60s")
     return [wait_for_tier(spawn(env=patient)) for _ in range(2)]
 
 
@@ -87,6 +91,24 @@ def test_thousand_identical_misses_at_two_daemons_make_one_upstream_call(pair, c
     assert sum(turns(client, "held") for client in clients) == 1
     assert sum(turns(client, "found") for client in clients) == 1
     poll(lambda: not locks(valkey), "the lock to be given back")
+
+
+def asked(client, operation):
+    """How often the tier was asked for it."""
+    return metric(client, "semantic_cache_operation_duration_seconds_count", level="redis",
+                  operation=operation)
+
+
+def test_hit_of_the_shared_tier_is_one_question_to_it(clients, word):
+    one, two = clients
+    ask(one, word)
+    poll(lambda: ask(two, word, headers={"Cache-Control": "only-if-cached"}).status_code == 200,
+         "the tier to have it")
+    before = [asked(two, operation) for operation in ("get", "set", "lock", "unlock")]
+    elsewhere = {"X-Deja-Skip-Tiers": "memory"}
+    assert [status_of(ask(two, word, headers=elsewhere)) for _ in range(3)] == ["HIT"] * 3
+    after = [asked(two, operation) for operation in ("get", "set", "lock", "unlock")]
+    assert [late - early for late, early in zip(after, before)] == [3, 0, 0, 0]
 
 
 def while_asked(flow, first, second, then):
