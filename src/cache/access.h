@@ -36,6 +36,8 @@ struct dj_access_options {
     /* Borrowed; those that keep none are passed over. What was kept is read from the first. */
     struct dj_store *stores[DJ_ACCESS_STORES_MAX];
     uint32_t store_count;
+    dj_contained_fn *contained; /* as in engine.h, as is the next */
+    void *contained_ctx;
 };
 
 enum deja_status dj_access_create(const struct dj_access_options *options,

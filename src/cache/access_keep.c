@@ -76,14 +76,22 @@ static void put_back_tenants(struct dj_access *access, const struct dj_store_acc
     pthread_mutex_unlock(&access->tenants_lock);
 }
 
+static void tell(const struct dj_access *access, const char *operation, enum deja_status status)
+{
+    if (status != DEJA_OK && access->options.contained)
+        access->options.contained(access->options.contained_ctx, operation, status);
+}
+
 /* False: one of those that keep them has no room now. */
 static bool hand_over(struct dj_access *access, const struct dj_store_access *rows, uint32_t count)
 {
     bool is_taken = true;
     for (uint32_t i = 0; i < access->options.store_count; i++) {
         struct dj_store *store = access->options.stores[i];
-        if (store->ops->keep_access && store->ops->keep_access(store, rows, count) != DEJA_OK)
-            is_taken = false;
+        enum deja_status status =
+            store->ops->keep_access ? store->ops->keep_access(store, rows, count) : DEJA_OK;
+        tell(access, "keep_access", status);
+        is_taken = is_taken && status == DEJA_OK;
     }
     return is_taken;
 }
@@ -143,9 +151,8 @@ void dj_access_load(struct dj_access *access)
         struct dj_store *store = access->options.stores[i];
         if (!store->ops->scan_access)
             continue;
-        if (store->ops->scan_access(store, access, on_row) != DEJA_OK) {
-            /* Counts begin anew: no reason not to serve. */
-        }
+        /* Then counts begin anew: no reason not to serve. */
+        tell(access, "load_access", store->ops->scan_access(store, access, on_row));
         return; /* others keep the same */
     }
 }

@@ -79,7 +79,9 @@ enum deja_status dj_engine_create(const struct dj_engine_options *options,
     struct dj_access_options access = {.loop_count = options->loop_count,
                                        .pool = options->pool,
                                        .size = options->tracker_size,
-                                       .batch = options->tracker_batch};
+                                       .batch = options->tracker_batch,
+                                       .contained = options->contained,
+                                       .contained_ctx = options->contained_ctx};
     if (options->lmdb)
         access.stores[access.store_count++] = options->lmdb;
     for (uint32_t i = 0; i < options->tier_count; i++)
@@ -169,10 +171,10 @@ void dj_engine_load_vectors(struct dj_engine *engine)
 {
     struct dj_store *lmdb = engine->options.lmdb;
     dj_access_load(engine->access);
-    if (lmdb && lmdb->ops->scan_vectors &&
-        lmdb->ops->scan_vectors(lmdb, engine, on_vector) != DEJA_OK) {
-        /* What could not be read is still found exactly, and indexed again at its next put (I4). */
-    }
+    /* What could not be read is still found exactly, and indexed again at its next put (I4). */
+    if (lmdb && lmdb->ops->scan_vectors)
+        dj_engine_contained(engine, "load_vectors",
+                            lmdb->ops->scan_vectors(lmdb, engine, on_vector));
     atomic_store(&engine->is_index_ready, true);
 }
 

@@ -37,6 +37,10 @@ typedef bool dj_optimise_step_fn(void *ctx, uint32_t step, uint32_t step_count, 
 /* A tier makes the indexes anew that it keeps itself. Worker; may take minutes. */
 typedef enum deja_status dj_optimise_tier_fn(void *ctx, void *step_ctx, dj_optimise_step_fn *step);
 
+/* A step in the background has failed and was left out: nobody waits for it. operation: constant.
+ * status is not DEJA_OK. Any thread. */
+typedef void dj_contained_fn(void *ctx, const char *operation, enum deja_status status);
+
 struct dj_engine_options {
     struct dj_loop *const *loops; /* borrowed */
     uint32_t loop_count;
@@ -56,6 +60,8 @@ struct dj_engine_options {
     double ttl_jitter;                  /* 0.1 */
     dj_optimise_tier_fn *optimise_tier; /* NULL: no tier keeps indexes of its own */
     void *optimise_ctx;
+    dj_contained_fn *contained; /* NULL: nobody is told */
+    void *contained_ctx;
     uint32_t tracker_size; /* as in cache/access.h, as is the next */
     uint32_t tracker_batch;
     /* Between two looks at the low-water mark; 0: 300,000; UINT64_MAX: never. */

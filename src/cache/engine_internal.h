@@ -64,6 +64,14 @@ struct dj_engine {
     _Atomic uint32_t pending; /* operations under way */
 };
 
+/* DEJA_OK is nothing. */
+static inline void dj_engine_contained(const struct dj_engine *engine, const char *operation,
+                                       enum deja_status status)
+{
+    if (status != DEJA_OK && engine->options.contained)
+        engine->options.contained(engine->options.contained_ctx, operation, status);
+}
+
 /* Tenant, generations, expiry: may this entry be served at now_ms? (I1, I10) */
 bool dj_engine_is_valid(struct dj_engine *engine, const uint8_t tenant[DJ_ID_BYTES],
                         const struct dj_entry *entry, int64_t now_ms, uint64_t max_age_ms);

@@ -191,8 +191,8 @@ static void tell_all_again(struct dj_authority *authority)
     }
 }
 
-/* Takes the pull over and ends the holds that it covers; false: it was of no use. */
-static bool settle(struct dj_authority *authority)
+/* Takes the pull over and ends the holds that it covers; else it was of no use. */
+static enum deja_status settle(struct dj_authority *authority)
 {
     struct dj_generation_hold holds[ROUND_RAISES_MAX];
     struct raising *raised[ROUND_RAISES_MAX];
@@ -209,12 +209,12 @@ static bool settle(struct dj_authority *authority)
         dj_generations_settle(authority->engine->generations, authority->pulled,
                               authority->pulled_count, holds, count, &is_behind);
     if (status != DEJA_OK)
-        return false;
+        return status;
     for (size_t i = 0; i < count; i++)
         raised[i]->hold.is_ended = holds[i].is_ended;
     if (is_behind)
         tell_all_again(authority);
-    return !is_behind;
+    return is_behind ? DEJA_ERR_CORRUPT : DEJA_OK;
 }
 
 /* Told, and gone with its hold; otherwise it waits for the next round (3). */
@@ -241,8 +241,10 @@ static void forget_pulled(struct dj_authority *authority)
 static void end_round(struct dj_authority *authority, enum deja_status pulled)
 {
     struct dj_engine *engine = authority->engine;
-    bool is_settled = pulled == DEJA_OK && settle(authority);
+    enum deja_status status = pulled == DEJA_OK ? settle(authority) : pulled;
+    bool is_settled = status == DEJA_OK;
     bool is_more = false;
+    dj_engine_contained(engine, "pull_generations", status);
     if (is_settled)
         atomic_store(&authority->pulled_ms, dj_loop_now_ms(engine->options.loops[0]));
     atomic_store(&authority->is_failing, !is_settled);

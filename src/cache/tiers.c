@@ -112,6 +112,7 @@ static void on_behind(void *ctx, enum deja_status status, uint64_t removed)
     (void)removed;
     if (status != DEJA_OK)
         atomic_fetch_add(&behind->slot->dropped, 1);
+    dj_engine_contained(behind->engine, "put_behind", status);
     atomic_fetch_sub(&behind->slot->behind, 1);
     dj_engine_leave(behind->engine);
     dj_free(behind);
@@ -122,19 +123,22 @@ bool dj_tier_put_behind(struct dj_engine *engine, struct dj_loop *loop, struct d
 {
     struct dj_store *store = slot->tier.store;
     struct behind *behind = NULL;
+    enum deja_status status = DEJA_ERR_BUSY;
     if (atomic_fetch_add(&slot->behind, 1) < BEHIND_MAX)
         behind = dj_alloc(sizeof *behind);
     if (behind) {
         *behind = (struct behind){.engine = engine, .slot = slot};
         dj_engine_enter(engine);
-        if (store->ops->put(store, loop, value, vector ? vector->floats : NULL,
-                            vector ? vector->dim : 0, behind, on_behind) == DEJA_OK)
+        status = store->ops->put(store, loop, value, vector ? vector->floats : NULL,
+                                 vector ? vector->dim : 0, behind, on_behind);
+        if (status == DEJA_OK)
             return true;
         dj_engine_leave(engine);
         dj_free(behind);
     }
     atomic_fetch_sub(&slot->behind, 1);
     atomic_fetch_add(&slot->dropped, 1);
+    dj_engine_contained(engine, "put_behind", status);
     return false;
 }
 
@@ -180,8 +184,10 @@ void dj_engine_promote(struct dj_engine *engine, struct dj_value *value, uint32_
 {
     struct dj_store_key key = dj_engine_key_of(dj_value_entry(value));
     struct promotion *promotion = dj_alloc_zeroed(1, sizeof *promotion);
-    if (!promotion)
-        return; /* it stays where it is */
+    if (!promotion) { /* it stays where it is */
+        dj_engine_contained(engine, "promote", DEJA_ERR_NOMEM);
+        return;
+    }
     dj_engine_enter(engine);
     promotion->engine = engine;
     promotion->value = dj_value_ref(value);

@@ -160,6 +160,11 @@ static void on_gone_from_lmdb(void *ctx, const uint8_t tenant[DJ_ID_BYTES],
     dj_telemetry_evicted(ctx, tenant, "lmdb", reason_text(reason));
 }
 
+static void on_contained(void *ctx, const char *operation, enum deja_status status)
+{
+    dj_telemetry_contained(ctx, operation, status);
+}
+
 static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error *error)
 {
     const struct dj_settings *settings = daemon->settings;
@@ -185,6 +190,8 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
         .engine = {.loops = daemon->loops,
                    .optimise_tier = settings->postgres.url ? dj_tier_optimise_postgres : NULL,
                    .optimise_ctx = daemon,
+                   .contained = on_contained,
+                   .contained_ctx = daemon->telemetry,
                    .loop_count = daemon->loop_count,
                    .pool = daemon->work,
                    .metrics = daemon->metrics,

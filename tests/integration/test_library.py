@@ -138,6 +138,15 @@ def test_library_needs_no_network_library(shared):
         assert name not in out
 
 
+def test_static_link_needs_no_client_of_a_server(static):
+    needed = {line.split()[-1] for line in run(["nm", "-u", str(static.libraries / "libdeja.a")]).splitlines()
+              if " U " in line}
+    for prefix in ("PQ", "redis", "curl_", "SSL_", "fy_"):
+        assert not [name for name in needed if name.startswith(prefix)], prefix
+    named = run("pkg-config --static --libs deja", env=static.env).split()
+    assert not {"-lpq", "-lhiredis", "-lhiredis_ssl", "-lcurl", "-lssl", "-lfyaml"} & set(named), named
+
+
 def test_library_has_nothing_of_the_daemons_rooms(shared, static):
     for library in (shared.libraries / "libdeja.so.0", static.libraries / "libdeja.a"):
         out = run(["nm", str(library)])

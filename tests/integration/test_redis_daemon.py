@@ -4,6 +4,7 @@ import json
 import pytest
 from conftest import make_http
 from daemon import free_port, poll, run_cli
+from test_stale import metric
 from valkey import Server, TlsServer
 
 ENTRIES, LOOKUP = "/api/v1/entries", "/api/v1/lookup"
@@ -68,6 +69,16 @@ def test_a_daemon_starts_and_serves_without_its_tier(spawn):
     daemon = spawn(env={"REDIS_URL": f"redis://127.0.0.1:{free_port()}"})
     put(daemon, "q", "a")
     assert lookup(daemon, "q")["hit"]
+
+
+def test_a_step_in_the_background_that_fails_is_counted_and_told(spawn, server):
+    daemon = spawn(env={"REDIS_URL": f"redis://127.0.0.1:{server.port}"})
+    put(daemon, "q", "a")
+    server.kill()
+    with make_http(daemon) as client:
+        poll(lambda: metric(client, "semantic_cache_recovered_total", operation="pull_generations") > 0,
+             "a pull that failed to be counted")
+    assert "pull_generations" in daemon.log_text()
 
 
 def doctor(tmp_path, url, *args):

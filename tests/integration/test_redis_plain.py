@@ -112,6 +112,30 @@ def test_a_server_that_dies_meanwhile_is_an_error_and_found_again(tmp_path):
         server.stop()
 
 
+def test_many_that_are_refused_or_cut_off_are_told_and_nobody_waits_for_ever(tmp_path):
+    server = Server(tmp_path / "valkey", options=NO_SCRIPTS).start()
+    try:
+        with Driver(address=f"127.0.0.1:{server.port}") as driver:
+            for i in range(200):
+                assert driver(f"put 1 {i} 1 a").startswith("ok")
+            server.call("ACL", "SETUSER", "default", "-unlink")
+            assert driver("clear 1") == "error denied"
+            assert "unlink" in driver("trouble")
+            server.call("ACL", "SETUSER", "default", "+unlink", "-multi")
+            assert driver("clear 1") == "error denied"
+            assert driver("get 1 7") == "hit 1 1 a"
+            server.call("ACL", "SETUSER", "default", "+multi")
+            with ThreadPoolExecutor(1) as pool:
+                clearing = pool.submit(lambda: [driver("clear 1") for _ in range(20)])
+                while not clearing.done():
+                    server.call("CLIENT", "KILL", "TYPE", "normal")
+            assert {told.split()[0] for told in clearing.result()} <= {"ok", "error"}
+            driver.until("clear 1", "ok")
+            assert driver("get 1 7") == "miss"
+    finally:
+        server.stop()
+
+
 def test_cluster_without_scripts(tmp_path):
     cluster = Cluster(tmp_path)
     try:

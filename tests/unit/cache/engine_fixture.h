@@ -3,6 +3,8 @@
 #ifndef DJ_TEST_CACHE_ENGINE_FIXTURE_H
 #define DJ_TEST_CACHE_ENGINE_FIXTURE_H
 
+#include <stdatomic.h>
+
 #include "check.h"
 
 #include <stdio.h>
@@ -26,13 +28,25 @@ struct fixture {
     const char *directory;                  /* NULL: no embedded tier */
     struct dj_tier tiers[DJ_TIERS_MAX - 1]; /* below it; opened by the test */
     uint32_t tier_count;
+    _Atomic uint32_t contained;              /* steps in the background that failed */
+    const char *_Atomic contained_operation; /* of the last one */
 };
+
+static inline void fixture_contained(void *ctx, const char *operation, enum deja_status status)
+{
+    struct fixture *fixture = ctx;
+    assert_int_not_equal(status, DEJA_OK);
+    atomic_store(&fixture->contained_operation, operation);
+    atomic_fetch_add(&fixture->contained, 1);
+}
 
 static inline enum deja_status try_create(struct fixture *fixture)
 {
     struct dj_memory_options memory = {
         .bytes_max = 1 << 20, .entries_max = 100, .tenant_entries_max = 100, .loop_count = LOOPS};
-    struct dj_engine_options options = {.loops = fixture->loops.loop,
+    struct dj_engine_options options = {.contained = fixture_contained,
+                                        .contained_ctx = fixture,
+                                        .loops = fixture->loops.loop,
                                         .loop_count = LOOPS,
                                         .pool = fixture->pool,
                                         .vectors_max = 100,

@@ -177,6 +177,9 @@ static void raise_that_reached_nobody_counts_here_and_is_passed_on(void **state)
     assert_string_equal(stats.authority.level, "redis");
     assert_true(stats.authority.is_failing);
     assert_int_equal(stats.authority.held, 1);
+    pull_now(&two.node[0]);
+    assert_true(two.node[0].contained > 0);
+    assert_string_equal(two.node[0].contained_operation, "pull_generations");
     two.redis.failure = DEJA_OK;
     pull_now(&two.node[0]);
     pull_now(&two.node[1]);
