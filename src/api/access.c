@@ -161,10 +161,8 @@ static void on_judged(void *ctx, enum deja_status status, uint64_t removed)
     }
     dj_json_begin_object(&w);
     dj_request_put_id(&w, "entry", feedback->key.id);
-    dj_json_key(&w, "verdict");
-    dj_json_put_text(&w, feedback->is_wrong ? "wrong" : "right");
-    dj_json_key(&w, "removed");
-    dj_json_put_u64(&w, feedback->is_wrong && removed ? 1 : 0);
+    dj_json_member_text(&w, "verdict", feedback->is_wrong ? "wrong" : "right");
+    dj_json_member_u64(&w, "removed", feedback->is_wrong && removed ? 1 : 0);
     dj_json_end_object(&w);
     dj_request_answer(request, 200, NULL, &body);
     dj_buf_fini(&body);

@@ -43,13 +43,11 @@ static void write_item(struct dj_json_writer *w, const struct put_item *item)
         dj_request_put_fault(w, &item->fault);
     } else {
         dj_request_put_id(w, "id", item->fingerprint.key.id);
-        dj_json_key(w, "version");
-        dj_json_put_u64(w, item->version);
+        dj_json_member_u64(w, "version", item->version);
         dj_request_put_time(w, "expires_at", item->expires_ms);
         dj_request_put_levels(w, "tiers_missing", item->missed);
         if (!item->is_stored) { /* overtaken by a newer put or a delete before it was kept */
-            dj_json_key(w, "stored");
-            dj_json_put_bool(w, false);
+            dj_json_member_bool(w, "stored", false);
         }
     }
     dj_json_end_object(w);

@@ -234,10 +234,8 @@ void dj_entry_write_metadata(const struct dj_entry_input *input, struct deja_sli
     keep_text(&w, "version", input->version);
     keep_value(&w, "depends_on", input->depends_on);
     keep_text(&w, "name", input->name);
-    if (!isnan(input->confidence)) {
-        dj_json_key(&w, "confidence");
-        dj_json_put_double(&w, input->confidence);
-    }
+    if (!isnan(input->confidence))
+        dj_json_member_double(&w, "confidence", input->confidence);
     if (is_reworded)
         keep_text(&w, "query", input->query);
     dj_json_end_object(&w);
@@ -325,10 +323,8 @@ void dj_entry_write_facts(struct dj_json_writer *w, const struct dj_entry *entry
 {
     int64_t age_ms = now_ms > entry->created_ms ? now_ms - entry->created_ms : 0;
     dj_request_put_id(w, "id", entry->id);
-    dj_json_key(w, "version");
-    dj_json_put_u64(w, entry->version);
-    dj_json_key(w, "entry_kind");
-    dj_json_put_text(w, kind_text(entry->kind));
+    dj_json_member_u64(w, "version", entry->version);
+    dj_json_member_text(w, "entry_kind", kind_text(entry->kind));
     write_metadata(w, entry);
     put_label(w, "namespace", entry->name_space);
     put_label(w, "model", entry->model);
@@ -336,13 +332,10 @@ void dj_entry_write_facts(struct dj_json_writer *w, const struct dj_entry *entry
     write_tags(w, entry);
     dj_json_key(w, "tokens");
     dj_json_begin_object(w);
-    dj_json_key(w, "input");
-    dj_json_put_u64(w, entry->input_tokens);
-    dj_json_key(w, "output");
-    dj_json_put_u64(w, entry->output_tokens);
+    dj_json_member_u64(w, "input", entry->input_tokens);
+    dj_json_member_u64(w, "output", entry->output_tokens);
     dj_json_end_object(w);
-    dj_json_key(w, "cost");
-    dj_json_put_double(w, entry->cost_usd);
+    dj_json_member_double(w, "cost", entry->cost_usd);
     dj_request_put_time(w, "created_at", entry->created_ms);
     dj_request_put_time(w, "expires_at", entry->expires_ms);
     dj_json_key(w, "age_s");
@@ -370,7 +363,6 @@ void dj_entry_write(struct dj_json_writer *w, const struct dj_entry *entry, int6
 
 void dj_entry_write_access(struct dj_json_writer *w, const struct dj_access_stats *access)
 {
-    dj_json_key(w, "hits");
-    dj_json_put_u64(w, access->hits);
+    dj_json_member_u64(w, "hits", access->hits);
     dj_request_put_time(w, "last_access_at", access->last_access_ms);
 }

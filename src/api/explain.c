@@ -37,8 +37,7 @@ struct explain {
 
 static void put_similarity(struct dj_json_writer *w, float similarity)
 {
-    dj_json_key(w, "similarity");
-    dj_json_put_double(w, round((double)similarity * 1e6) / 1e6);
+    dj_json_member_double(w, "similarity", round((double)similarity * 1e6) / 1e6);
 }
 
 /* ---- the answer ---- */
@@ -48,15 +47,13 @@ static void write_verdict(struct dj_json_writer *w, const struct explain *explai
                           const char *reason)
 {
     bool is_hit = kind != DJ_HIT_NONE;
-    dj_json_key(w, "hit");
-    dj_json_put_bool(w, is_hit);
+    dj_json_member_bool(w, "hit", is_hit);
     dj_json_member_text(w, "kind", is_hit ? dj_hit_kind_text(kind) : NULL);
     dj_json_member_text(w, "reason", is_hit ? dj_hit_kind_text(kind) : reason);
     dj_json_member_text(w, "tier", is_hit ? level : NULL);
     if (value)
         dj_request_put_id(w, "id", dj_value_entry(value)->id);
-    dj_json_key(w, "threshold");
-    dj_json_put_double(w, explain->threshold);
+    dj_json_member_double(w, "threshold", explain->threshold);
     dj_json_member_text(w, "surface", explain->surface);
     dj_json_member_text(w, "searched",
                         explain->is_all_scopes ? "all scopes of the tenant" : "this scope");
@@ -161,8 +158,7 @@ static void write_candidate(struct dj_json_writer *w, const struct explain *expl
     dj_json_begin_object(w);
     dj_request_put_id(w, "id", candidate->id);
     put_similarity(w, candidate->similarity);
-    dj_json_key(w, "above_threshold");
-    dj_json_put_bool(w, is_above);
+    dj_json_member_bool(w, "above_threshold", is_above);
     if (!candidate->is_fetched) {
         dj_json_member_text(w, "verdict", "gone");
         dj_json_end_object(w);
@@ -183,8 +179,7 @@ static void write_candidate(struct dj_json_writer *w, const struct explain *expl
     dj_json_key(w, "namespace");
     dj_json_put_string(w, entry->name_space);
     dj_request_put_id(w, "scope", candidate->scope);
-    dj_json_key(w, "same_scope");
-    dj_json_put_bool(w, !candidate->is_other_scope);
+    dj_json_member_bool(w, "same_scope", !candidate->is_other_scope);
     dj_json_key(w, "age_s");
     dj_json_put_i64(w, now_ms > entry->created_ms ? (now_ms - entry->created_ms) / 1000 : 0);
     dj_request_put_time(w, "expires_at", entry->expires_ms);

@@ -94,21 +94,17 @@ void dj_found_write(struct dj_json_writer *w, const struct dj_found *found, int6
         dj_json_end_object(w);
         return;
     }
-    dj_json_key(w, "hit");
-    dj_json_put_bool(w, found->value != NULL);
+    dj_json_member_bool(w, "hit", found->value != NULL);
     dj_json_key(w, "kind");
     if (found->value) {
         dj_json_put_text(w, dj_hit_kind_text(found->kind));
-        dj_json_key(w, "tier");
-        dj_json_put_text(w, found->level);
+        dj_json_member_text(w, "tier", found->level);
     } else {
         dj_json_put_null(w);
-        dj_json_key(w, "reason");
-        dj_json_put_text(w, found->reason);
+        dj_json_member_text(w, "reason", found->reason);
     }
     put_similarity(w, found->similarity);
-    dj_json_key(w, "threshold");
-    dj_json_put_double(w, found->threshold);
+    dj_json_member_double(w, "threshold", found->threshold);
     if (found->value)
         dj_entry_write(w, dj_value_entry(found->value), now_ms);
     if (found->has_candidates)

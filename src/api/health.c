@@ -97,8 +97,7 @@ static void write_generations(struct dj_json_writer *w, const struct dj_authorit
         dj_json_put_i64(w, authority->age_ms);
     else
         dj_json_put_null(w); /* nothing of any tier below memory is read yet */
-    dj_json_key(w, "failing");
-    dj_json_put_bool(w, authority->is_failing);
+    dj_json_member_bool(w, "failing", authority->is_failing);
     dj_json_member_u64(w, "unconfirmed", authority->held);
     dj_json_member_u64(w, "losses", authority->losses);
     dj_json_end_object(w);
@@ -114,8 +113,7 @@ static void write_shared(struct dj_json_writer *w, const char *name,
         if (strcmp(tier->level, name) != 0)
             continue;
         write_store(w, &tier->store);
-        dj_json_key(w, "read_only");
-        dj_json_put_bool(w, tier->is_read_only);
+        dj_json_member_bool(w, "read_only", tier->is_read_only);
         dj_json_member_u64(w, "writes_behind", tier->behind);
         dj_json_member_u64(w, "writes_dropped", tier->dropped);
         dj_json_member_u64(w, "late_reads", tier->late);
@@ -127,21 +125,17 @@ static void write_sight(struct dj_json_writer *w, const struct dj_sentry_sight *
     const struct dj_sentry_report *sentry = &sight->sentry;
     dj_json_key(w, sentry->name);
     dj_json_begin_object(w);
-    dj_json_key(w, "state");
-    dj_json_put_text(w, dj_breaker_state_text(sentry->state));
+    dj_json_member_text(w, "state", dj_breaker_state_text(sentry->state));
     dj_json_member_u64(w, "since_ms", sentry->since_ms);
     dj_json_member_u64(w, "calls", sentry->calls);
     dj_json_member_u64(w, "failures", sentry->failures);
     dj_json_member_u64(w, "refused", sentry->refused);
     dj_json_member_u64(w, "retries", sentry->retries);
     dj_json_member_u64(w, "opened", sentry->opened);
-    if (sentry->last_error[0]) {
-        dj_json_key(w, "last_error");
-        dj_json_put_text(w, sentry->last_error);
-    }
+    if (sentry->last_error[0])
+        dj_json_member_text(w, "last_error", sentry->last_error);
     if (sight->is_tier) {
-        dj_json_key(w, "tier");
-        dj_json_put_text(w, sight->state);
+        dj_json_member_text(w, "tier", sight->state);
         dj_json_member_u64(w, "missed_puts", sight->missed_puts);
         dj_json_member_u64(w, "missed_removes", sight->missed_removes);
         dj_json_member_u64(w, "missed_reads", sight->missed_reads);
@@ -177,12 +171,10 @@ static void write_figures(struct dj_json_writer *w, const struct health *health,
         dj_json_member_u64(w, "vectors", stats->vectors);
         dj_json_member_u64(w, "bytes", stats->vector_bytes);
     } else if (strcmp(name, "embedder") == 0) {
-        dj_json_key(w, "id");
-        dj_json_put_text(w, embedder->id);
+        dj_json_member_text(w, "id", embedder->id);
         dj_json_member_u64(w, "dimension", embedder->dim);
     } else if (strcmp(name, "lru_manager") == 0) {
-        dj_json_key(w, "tracking_enabled");
-        dj_json_put_bool(w, true);
+        dj_json_member_bool(w, "tracking_enabled", true);
         dj_json_member_u64(w, "tenants_tracked", dj_telemetry_tenant_count(context->telemetry));
         dj_json_member_u64(w, "evictions", stats->memory.evictions);
     } else if (strcmp(name, "circuit_breaker") == 0) {
@@ -207,16 +199,12 @@ static void write_component(struct dj_json_writer *w, const struct health *healt
 {
     dj_json_key(w, component->name);
     dj_json_begin_object(w);
-    dj_json_key(w, "status");
-    dj_json_put_text(w, dj_health_text(component->health));
-    dj_json_key(w, "message");
-    dj_json_put_text(w, component->message);
+    dj_json_member_text(w, "status", dj_health_text(component->health));
+    dj_json_member_text(w, "message", component->message);
     dj_json_key(w, "details");
     dj_json_begin_object(w);
-    if (component->latency_ms >= 0) {
-        dj_json_key(w, "latency_ms");
-        dj_json_put_double(w, component->latency_ms);
-    }
+    if (component->latency_ms >= 0)
+        dj_json_member_double(w, "latency_ms", component->latency_ms);
     if (health->is_detailed && component->health != DJ_HEALTH_DISABLED)
         describe(w, health, component->name, stats);
     dj_json_end_object(w);
@@ -234,11 +222,9 @@ static void on_probed(void *ctx, const struct dj_probe *probe)
         atomic_load(&request->api->is_draining) ? DJ_HEALTH_UNHEALTHY : dj_probe_verdict(probe);
     fill(probe, request->api->proxy->dependencies, components);
     dj_json_begin_object(&w);
-    dj_json_key(&w, "status");
-    dj_json_put_text(&w, dj_health_text(verdict));
+    dj_json_member_text(&w, "status", dj_health_text(verdict));
     dj_request_put_time(&w, "timestamp", dj_loop_now_ms(request->loop));
-    dj_json_key(&w, "version");
-    dj_json_put_text(&w, DEJA_VERSION);
+    dj_json_member_text(&w, "version", DEJA_VERSION);
     dj_json_key(&w, "components");
     dj_json_begin_object(&w);
     for (size_t i = 0; i < COMPONENTS; i++)

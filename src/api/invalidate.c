@@ -64,12 +64,9 @@ static void answer(const struct invalidation *invalidation, enum deja_status sta
         log_removed(invalidation, count);
     }
     dj_json_begin_object(&w);
-    dj_json_key(&w, invalidation->is_dry_run ? "would_remove" : "removed");
-    dj_json_put_u64(&w, count);
-    dj_json_key(&w, "kind");
-    dj_json_put_text(&w, invalidation->kind);
-    dj_json_key(&w, "dry_run");
-    dj_json_put_bool(&w, invalidation->is_dry_run);
+    dj_json_member_u64(&w, invalidation->is_dry_run ? "would_remove" : "removed", count);
+    dj_json_member_text(&w, "kind", invalidation->kind);
+    dj_json_member_bool(&w, "dry_run", invalidation->is_dry_run);
     if (invalidation->reason.len) {
         dj_json_key(&w, "reason");
         dj_json_put_string(&w, invalidation->reason);

@@ -221,8 +221,7 @@ static void on_matching_removed(void *ctx, enum deja_status status, uint64_t rem
     struct dj_buf body = {0};
     struct dj_json_writer w = dj_json_writer(&body);
     dj_json_begin_object(&w);
-    dj_json_key(&w, "deletedEntriesCount");
-    dj_json_put_u64(&w, removed);
+    dj_json_member_u64(&w, "deletedEntriesCount", removed);
     dj_json_end_object(&w);
     dj_request_answer(request, 200, NULL, &body);
     dj_buf_fini(&body);

@@ -111,8 +111,7 @@ static void write_turn(struct dj_json_writer *w, const struct dj_json *message)
     struct deja_slice class = dj_json_string(dj_json_at(id, dj_json_count(id) - 1));
     bool is_human = deja_slice_is_equal(class, deja_slice_text("HumanMessage"));
     dj_json_begin_object(w);
-    dj_json_key(w, "role");
-    dj_json_put_text(w, is_human ? "user" : "other");
+    dj_json_member_text(w, "role", is_human ? "user" : "other");
     dj_json_key(w, "content");
     dj_json_put_value(w, dj_json_get(kwargs, "content"));
     dj_json_key(w, "kwargs");

@@ -197,10 +197,8 @@ static void write_hit(struct dj_json_writer *w, const struct search *search, con
     dj_prompt_put_response(w, entry);
     dj_json_key(w, "attributes");
     dj_prompt_put_attributes(w, entry);
-    dj_json_key(w, "similarity");
-    dj_json_put_double(w, to_shown(search->request, hit->similarity));
-    dj_json_key(w, "searchStrategy");
-    dj_json_put_text(w, strategy == STRATEGY_EXACT ? "exact" : "semantic");
+    dj_json_member_double(w, "similarity", to_shown(search->request, hit->similarity));
+    dj_json_member_text(w, "searchStrategy", strategy == STRATEGY_EXACT ? "exact" : "semantic");
     dj_json_end_object(w);
 }
 

@@ -66,6 +66,20 @@ static enum dj_health worst_of(const struct dj_sentry_board *board)
     return worst;
 }
 
+static bool find_sight(const struct dj_sentry_board *board, const char *name, bool is_tier,
+                       struct dj_sentry_sight *out_sight)
+{
+    struct dj_sentry_sight sight;
+    for (uint32_t i = 0; board && i < board->count; i++) {
+        board->rows[i].look(board->rows[i].ctx, &sight);
+        if (sight.is_tier != is_tier || strcmp(sight.sentry.name, name) != 0)
+            continue;
+        *out_sight = sight;
+        return true;
+    }
+    return false;
+}
+
 static void finish(struct asking *asking)
 {
     struct dj_engine *engine = asking->request->api->proxy->engine;
@@ -95,7 +109,29 @@ static void on_embedded(void *ctx)
 {
     struct asking *asking = ctx;
     asking->probe.embedder = rate(asking->embedder_status, asking->probe.embedder_ms);
+    atomic_store_explicit(&asking->request->api->embedder_health, (int)asking->probe.embedder,
+                          memory_order_relaxed);
     finish(asking);
+}
+
+/* An embedder behind a breaker is another's, and every call of it may be paid for: it is asked once
+ * in DJ_PROBE_EMBEDDER_MS, whoever asks how it is, and otherwise rated by its breaker and by what
+ * it said last. One of this program is asked each time. */
+static bool is_embedder_told(struct asking *asking)
+{
+    struct dj_api *api = asking->request->api;
+    struct dj_sentry_sight sight;
+    if (!find_sight(api->proxy->dependencies, "embedder", false, &sight))
+        return false;
+    uint64_t now_ms = dj_loop_monotonic_us(asking->request->loop) / 1000;
+    uint64_t due_ms = atomic_load_explicit(&api->embedder_due_ms, memory_order_relaxed);
+    if (now_ms >= due_ms && atomic_compare_exchange_strong(&api->embedder_due_ms, &due_ms,
+                                                           now_ms + DJ_PROBE_EMBEDDER_MS))
+        return false;
+    int last = atomic_load_explicit(&api->embedder_health, memory_order_relaxed);
+    enum dj_health state = dj_probe_rate_state(sight.state);
+    asking->probe.embedder = (int)state > last ? state : (enum dj_health)last;
+    return true;
 }
 
 static void ask_embedder(struct asking *asking)
@@ -103,7 +139,7 @@ static void ask_embedder(struct asking *asking)
     struct dj_request *request = asking->request;
     const struct dj_embedder *embedder = dj_engine_embedder(request->api->proxy->engine);
     asking->probe.embedder = embedder ? DJ_HEALTH_HEALTHY : DJ_HEALTH_DISABLED;
-    if (!asking->is_detailed || !embedder) {
+    if (!asking->is_detailed || !embedder || is_embedder_told(asking)) {
         finish(asking);
         return;
     }
@@ -143,15 +179,7 @@ static void on_probed(void *ctx, enum deja_status status, struct dj_value *value
 bool dj_probe_find_tier(const struct dj_sentry_board *board, const char *name,
                         struct dj_sentry_sight *out_sight)
 {
-    struct dj_sentry_sight sight;
-    for (uint32_t i = 0; board && i < board->count; i++) {
-        board->rows[i].look(board->rows[i].ctx, &sight);
-        if (!sight.is_tier || strcmp(sight.sentry.name, name) != 0)
-            continue;
-        *out_sight = sight;
-        return true;
-    }
-    return false;
+    return find_sight(board, name, true, out_sight);
 }
 
 /* What its breaker says is enough, or all there is to be had: nobody waits for a tier that is down,

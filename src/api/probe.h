@@ -3,7 +3,8 @@
  *   memory          a look-up of a key that nobody has, timed
  *   embedded tier   the same, past its filter
  *   shared tiers    what their breakers say; and (only if asked for) the same look-up, at once
- *   embedder        (only if asked for) a word embedded on a worker, timed
+ *   embedder        (only if asked for) a word embedded on a worker, timed; one behind a breaker at
+ *                   most once a minute, in between what it and its breaker said
  *   index           still loading: semantic hits are not whole yet
  *
  * What is not configured does not count. Memory always serves, so no more than degraded comes of a
@@ -17,6 +18,7 @@
 #include "api/request.h"
 
 #define DJ_PROBE_SLOW_MS 100.0 /* what takes longer is degraded (H2) */
+#define DJ_PROBE_EMBEDDER_MS 60000u
 
 enum dj_health { DJ_HEALTH_DISABLED, DJ_HEALTH_HEALTHY, DJ_HEALTH_DEGRADED, DJ_HEALTH_UNHEALTHY };
 const char *dj_health_text(enum dj_health health); /* "disabled", "healthy", … */

@@ -389,8 +389,7 @@ void dj_request_put_id(struct dj_json_writer *w, const char *name, const uint8_t
 {
     char text[2 * DJ_ID_BYTES + 1];
     dj_hex_encode(id, DJ_ID_BYTES, text);
-    dj_json_key(w, name);
-    dj_json_put_text(w, text);
+    dj_json_member_text(w, name, text);
 }
 
 void dj_request_put_levels(struct dj_json_writer *w, const char *name, uint32_t levels)

@@ -39,8 +39,10 @@ struct dj_api {
     void *reload_ctx;
     dj_api_describe_fn *describe; /* NULL: nothing */
     void *describe_ctx;
-    _Atomic bool is_draining;      /* /readyz answers 503 */
-    _Atomic uint32_t tail_waiters; /* clients that wait at /api/v1/tail */
+    _Atomic bool is_draining;         /* /readyz answers 503 */
+    _Atomic uint32_t tail_waiters;    /* clients that wait at /api/v1/tail */
+    _Atomic uint64_t embedder_due_ms; /* monotonic; this and the next are api/probe.c's */
+    _Atomic int embedder_health;
     int64_t started_ms;
     _Atomic uint64_t request_seed; /* of made-up request ids; drawn at the first one */
     _Atomic uint64_t request_count;

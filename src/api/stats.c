@@ -81,10 +81,8 @@ static void write_embedder(struct dj_json_writer *w, const struct dj_engine *eng
         return;
     }
     dj_json_begin_object(w);
-    dj_json_key(w, "id");
-    dj_json_put_text(w, embedder->id);
-    dj_json_key(w, "kind");
-    dj_json_put_text(w, embedder->kind);
+    dj_json_member_text(w, "id", embedder->id);
+    dj_json_member_text(w, "kind", embedder->kind);
     dj_json_member_u64(w, "dimension", embedder->dim);
     dj_json_end_object(w);
 }
@@ -102,20 +100,17 @@ void dj_stats(struct dj_request *request)
     dj_tenant_text(request->tenant, tenant);
 
     dj_json_begin_object(&w);
-    dj_json_key(&w, "tenant");
-    dj_json_put_text(&w, tenant);
+    dj_json_member_text(&w, "tenant", tenant);
     write_requests(&w, &totals);
     write_levels(&w, request);
     write_feedback(&w, &stats);
     dj_json_member_u64(&w, "vectors", stats.vectors);
     dj_json_member_u64(&w, "vector_bytes", stats.vector_bytes);
-    dj_json_key(&w, "index_ready");
-    dj_json_put_bool(&w, stats.is_index_ready);
+    dj_json_member_bool(&w, "index_ready", stats.is_index_ready);
     write_embedder(&w, context->engine);
     dj_json_member_double(&w, "threshold", dj_engine_threshold(context->engine, false));
     dj_json_member_double(&w, "api_threshold", dj_engine_threshold(context->engine, true));
-    dj_json_key(&w, "version");
-    dj_json_put_text(&w, DEJA_VERSION);
+    dj_json_member_text(&w, "version", DEJA_VERSION);
     dj_json_key(&w, "uptime_s");
     dj_json_put_i64(&w, (dj_loop_now_ms(request->loop) - request->api->started_ms) / 1000);
     dj_json_end_object(&w);

@@ -91,19 +91,15 @@ static void write_request(struct dj_json_writer *w, const struct dj_recent_reque
 {
     dj_json_begin_object(w);
     dj_request_put_time(w, "time", recent->time_ms);
-    dj_json_key(w, "api");
-    dj_json_put_text(w, recent->api);
-    dj_json_key(w, "result");
-    dj_json_put_text(w, recent->result);
-    dj_json_key(w, "level");
-    dj_json_put_text(w, recent->level);
+    dj_json_member_text(w, "api", recent->api);
+    dj_json_member_text(w, "result", recent->result);
+    dj_json_member_text(w, "level", recent->level);
     dj_json_key(w, "similarity");
     if (isnan(recent->similarity))
         dj_json_put_null(w);
     else
         dj_json_put_double(w, round(recent->similarity * 1e6) / 1e6);
-    dj_json_key(w, "duration_ms");
-    dj_json_put_double(w, (double)recent->duration_us / 1e3);
+    dj_json_member_double(w, "duration_ms", (double)recent->duration_us / 1e3);
     if (recent->has_id) {
         dj_request_put_id(w, "id", recent->id);
     } else {
@@ -152,10 +148,8 @@ static void answer(struct tail *tail, struct dj_recent_request chunk[CHUNK], uin
                     : 0;
     }
     dj_json_end_array(&w);
-    dj_json_key(&w, "next");
-    dj_json_put_u64(&w, scramble(request, tail->from));
-    dj_json_key(&w, "lost");
-    dj_json_put_u64(&w, own_lost(tail));
+    dj_json_member_u64(&w, "next", scramble(request, tail->from));
+    dj_json_member_u64(&w, "lost", own_lost(tail));
     dj_json_end_object(&w);
     if (tail->timer) /* waiting was wished for: no slow operation */
         request->handled_us = dj_clock_monotonic_us();

@@ -158,8 +158,7 @@ void dj_index_get(struct dj_request *request)
     dj_json_member_u64(&w, "free_slots", stats.free_slots);
     dj_json_member_u64(&w, "bytes", stats.bytes);
     dj_json_member_u64(&w, "evictions", stats.evictions);
-    dj_json_key(&w, "ready");
-    dj_json_put_bool(&w, dj_engine_is_index_ready(engine));
+    dj_json_member_bool(&w, "ready", dj_engine_is_index_ready(engine));
     write_progress(&w, request, is_all);
     dj_json_end_object(&w);
     dj_request_answer(request, 200, NULL, &body);

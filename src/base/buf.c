@@ -67,6 +67,18 @@ void dj_buf_append_u64(struct dj_buf *buf, uint64_t value)
     dj_buf_append(buf, digits, dj_num_write_u64(value, digits));
 }
 
+char *dj_buf_take_text(struct dj_buf *buf)
+{
+    dj_buf_append_byte(buf, '\0');
+    char *text = buf->data;
+    if (buf->status == DEJA_OK)
+        *buf = (struct dj_buf){0};
+    else
+        text = NULL;
+    dj_buf_fini(buf);
+    return text;
+}
+
 void dj_buf_consume(struct dj_buf *buf, size_t len)
 {
     if (len >= buf->len) {

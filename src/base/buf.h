@@ -62,6 +62,10 @@ static inline void dj_buf_append_byte(struct dj_buf *buf, char byte)
     dj_buf_append(buf, &byte, 1);
 }
 
+/* The bytes as a terminated text, which is the caller's from now on (dj_free); buf is zeroed. NULL:
+ * an append before it, or the one of the terminator, failed. */
+char *dj_buf_take_text(struct dj_buf *buf) DEJA_NODISCARD;
+
 /* Drops the first len bytes (at most all). */
 void dj_buf_consume(struct dj_buf *buf, size_t len);
 

@@ -94,8 +94,9 @@ static struct deja_slice make_key(char bytes[KEY_BYTES_MAX], const uint8_t tenan
     return deja_slice(bytes, DJ_ID_BYTES + len);
 }
 
-uint64_t dj_generations_get(struct dj_generations *generations, const uint8_t tenant[DJ_ID_BYTES],
-                            struct deja_slice tag)
+/* has_tenant: the tenant's own is added, under one lock. */
+static uint64_t read_value(struct dj_generations *generations, const uint8_t tenant[DJ_ID_BYTES],
+                           struct deja_slice tag, bool has_tenant)
 {
     char bytes[KEY_BYTES_MAX];
     if (dj_generations_are_all_zero(generations))
@@ -103,22 +104,22 @@ uint64_t dj_generations_get(struct dj_generations *generations, const uint8_t te
     struct deja_slice key = make_key(bytes, tenant, tag);
     pthread_rwlock_rdlock(&generations->lock);
     uint64_t value = value_of(generations, key);
+    if (has_tenant)
+        value += value_of(generations, deja_slice(tenant, DJ_ID_BYTES));
     pthread_rwlock_unlock(&generations->lock);
     return value;
+}
+
+uint64_t dj_generations_get(struct dj_generations *generations, const uint8_t tenant[DJ_ID_BYTES],
+                            struct deja_slice tag)
+{
+    return read_value(generations, tenant, tag, false);
 }
 
 uint64_t dj_generations_sum(struct dj_generations *generations, const uint8_t tenant[DJ_ID_BYTES],
                             struct deja_slice tag)
 {
-    char bytes[KEY_BYTES_MAX];
-    if (dj_generations_are_all_zero(generations))
-        return 0;
-    struct deja_slice key = make_key(bytes, tenant, tag);
-    pthread_rwlock_rdlock(&generations->lock);
-    uint64_t sum =
-        value_of(generations, key) + value_of(generations, deja_slice(tenant, DJ_ID_BYTES));
-    pthread_rwlock_unlock(&generations->lock);
-    return sum;
+    return read_value(generations, tenant, tag, true);
 }
 
 enum deja_status dj_generations_raise(struct dj_generations *generations,

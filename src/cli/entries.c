@@ -27,10 +27,8 @@ int dj_cli_put(struct dj_session *session)
     dj_session_put_member(&w, "query", session->words.items[0]);
     dj_json_key(&w, "response");
     dj_json_put_string(&w, response);
-    if (ttl_ms) {
-        dj_json_key(&w, "ttl");
-        dj_json_put_u64(&w, (ttl_ms + 999) / 1000);
-    }
+    if (ttl_ms)
+        dj_json_member_u64(&w, "ttl", (ttl_ms + 999) / 1000);
     if (session->tags.count) {
         dj_json_key(&w, "tags");
         dj_json_begin_array(&w);

@@ -29,19 +29,13 @@ static void write_body(const struct dj_session *session, uint64_t age_ms, bool i
     dj_session_put_member(&w, "query", session->query);
     dj_session_put_member(&w, "tag", session->tag);
     dj_session_put_member(&w, "namespace", session->name_space);
-    if (age_ms) {
-        dj_json_key(&w, "older_than");
-        dj_json_put_u64(&w, (age_ms + 999) / 1000);
-    }
-    if (session->is_all && !session->name_space) {
-        dj_json_key(&w, "all");
-        dj_json_put_bool(&w, true);
-    }
+    if (age_ms)
+        dj_json_member_u64(&w, "older_than", (age_ms + 999) / 1000);
+    if (session->is_all && !session->name_space)
+        dj_json_member_bool(&w, "all", true);
     dj_session_put_member(&w, "reason", session->reason);
-    if (is_dry_run) {
-        dj_json_key(&w, "dry_run");
-        dj_json_put_bool(&w, true);
-    }
+    if (is_dry_run)
+        dj_json_member_bool(&w, "dry_run", true);
     dj_json_end_object(&w);
 }
 

@@ -43,10 +43,8 @@ int dj_cli_evict(struct dj_session *session)
     dj_session_put_member(&w, "tenant", session->tenant);
     if (bytes)
         dj_json_member_u64(&w, "bytes", bytes);
-    if (session->is_all) {
-        dj_json_key(&w, "all");
-        dj_json_put_bool(&w, true);
-    }
+    if (session->is_all)
+        dj_json_member_bool(&w, "all", true);
     dj_json_end_object(&w);
     int code = body.status != DEJA_OK ? DJ_EXIT_FAILED
                                       : dj_session_call(session, "POST", "/api/v1/evict",

@@ -265,13 +265,8 @@ static enum deja_status show(const struct dj_option *option, struct dj_option_va
         dj_buf_append_text(&out, value->text ? "***" : "");
         break;
     }
-    dj_buf_append_byte(&out, '\0');
-    if (out.status != DEJA_OK) {
-        dj_buf_fini(&out);
-        return DEJA_ERR_NOMEM;
-    }
-    value->shown = out.data; /* the buf's memory becomes the value's */
-    return DEJA_OK;
+    value->shown = dj_buf_take_text(&out);
+    return value->shown ? DEJA_OK : DEJA_ERR_NOMEM;
 }
 
 enum deja_status dj_option_value_parse(const struct dj_option *option, struct deja_slice text,

@@ -106,7 +106,10 @@ static enum deja_status make_http_embedder(struct dj_daemon *daemon,
     status = dj_embedder_http_open(&options, out_embedder, error);
     if (status == DEJA_OK || status == DEJA_ERR_CONFIG || status == DEJA_ERR_NOMEM)
         return status;
-    const struct dj_log_field fields[] = {DJ_LOG_TEXT("reason", error->message), {.name = NULL}};
+    const struct dj_log_field fields[] = {
+        DJ_LOG_TEXT("reason", error->message),
+        DJ_LOG_TEXT("cure", "set semantic.http.dimensions: then the endpoint may come later"),
+        {.name = NULL}};
     dj_log_write(daemon->log, DJ_LOG_WARN, "no embedder: exact hits only until the next start",
                  fields);
     return DEJA_OK;

@@ -120,8 +120,7 @@ static void put_text(struct dj_json_writer *w, const char *name, const char *tex
 
 static void put_ok(struct dj_json_writer *w, bool is_ok)
 {
-    dj_json_key(w, "ok");
-    dj_json_put_bool(w, is_ok);
+    dj_json_member_bool(w, "ok", is_ok);
 }
 
 static void write_step(struct dj_json_writer *w, const struct dj_demo_step *step)

@@ -67,19 +67,14 @@ static void write_request(struct dj_buf *body, const char *prompt, bool is_strea
 {
     struct dj_json_writer w = dj_json_writer(body);
     dj_json_begin_object(&w);
-    dj_json_key(&w, "model");
-    dj_json_put_text(&w, "demo");
-    if (is_stream) {
-        dj_json_key(&w, "stream");
-        dj_json_put_bool(&w, true);
-    }
+    dj_json_member_text(&w, "model", "demo");
+    if (is_stream)
+        dj_json_member_bool(&w, "stream", true);
     dj_json_key(&w, "messages");
     dj_json_begin_array(&w);
     dj_json_begin_object(&w);
-    dj_json_key(&w, "role");
-    dj_json_put_text(&w, "user");
-    dj_json_key(&w, "content");
-    dj_json_put_text(&w, prompt);
+    dj_json_member_text(&w, "role", "user");
+    dj_json_member_text(&w, "content", prompt);
     dj_json_end_object(&w);
     dj_json_end_array(&w);
     dj_json_end_object(&w);

@@ -13,12 +13,16 @@
 #include "policy/evict.h"
 #include "store/redis.h"
 
+/* In the order of the option's choices. */
+enum dj_redis_scripts { DJ_REDIS_SCRIPTS_AUTO, DJ_REDIS_SCRIPTS_OFF };
+
 /* settings_redis.def. */
 struct dj_settings_redis {
     bool is_enabled;
     uint64_t ttl_ms;
     char *url; /* its parts are in the members below once settings are loaded */
     enum dj_redis_mode mode;
+    enum dj_redis_scripts scripts;
     struct dj_text_list address_texts; /* as written */
     char *host;
     uint32_t port;

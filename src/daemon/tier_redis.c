@@ -32,6 +32,7 @@ struct dj_redis_options dj_tier_redis_options(const struct dj_settings *settings
         .cert_file = redis->cert_file,
         .key_file = redis->key_file,
         .server_name = redis->server_name,
+        .is_scriptless = redis->scripts == DJ_REDIS_SCRIPTS_OFF,
         .loop_count = settings->server.loops < DJ_LOOPS_MAX ? settings->server.loops : DJ_LOOPS_MAX,
         .connections_max = redis->connections_max,
         .idle_min = redis->idle_min,
@@ -96,14 +97,10 @@ static void write_security(struct dj_json_writer *w, const struct dj_redis_secur
 {
     dj_json_key(w, "security");
     dj_json_begin_object(w);
-    dj_json_key(w, "tls");
-    dj_json_put_bool(w, security->is_tls);
-    dj_json_key(w, "client_certificate");
-    dj_json_put_bool(w, security->has_certificate);
-    dj_json_key(w, "authenticated");
-    dj_json_put_bool(w, security->is_authenticated);
-    dj_json_key(w, "user");
-    dj_json_put_text(w, security->user);
+    dj_json_member_bool(w, "tls", security->is_tls);
+    dj_json_member_bool(w, "client_certificate", security->has_certificate);
+    dj_json_member_bool(w, "authenticated", security->is_authenticated);
+    dj_json_member_text(w, "user", security->user);
     dj_json_key(w, "recommendations");
     dj_json_begin_array(w);
     for (size_t i = 0; i < security->advice_count; i++)
@@ -121,16 +118,13 @@ void dj_tier_describe_redis(void *ctx, const char *component, struct dj_json_wri
         return;
     dj_redis_figures(daemon->redis, &figures);
     dj_redis_trouble(daemon->redis, &trouble);
-    dj_json_key(w, "server");
-    dj_json_put_text(w, figures.software);
+    dj_json_member_text(w, "server", figures.software);
     dj_json_member_u64(w, "servers", figures.servers);
     dj_json_member_u64(w, "keys", figures.keys);
     dj_json_member_u64(w, "memory_bytes", figures.memory_bytes);
     dj_json_member_u64(w, "memory_bytes_max", figures.memory_bytes_max);
-    if (trouble.message[0]) {
-        dj_json_key(w, "trouble");
-        dj_json_put_text(w, trouble.message);
-    }
+    if (trouble.message[0])
+        dj_json_member_text(w, "trouble", trouble.message);
     if (daemon->is_redis_seen)
         write_security(w, &daemon->redis_security);
 }

@@ -44,13 +44,8 @@ enum deja_status dj_tier_s3_complete(struct dj_settings_s3 *settings,
         return DEJA_OK;
     struct dj_buf path = {0};
     dj_buf_append_format(&path, "%s/.aws/credentials", home);
-    dj_buf_append_byte(&path, '\0');
-    if (path.status != DEJA_OK) {
-        dj_buf_fini(&path);
-        return DEJA_ERR_NOMEM;
-    }
-    settings->credentials_file = path.data;
-    return DEJA_OK;
+    settings->credentials_file = dj_buf_take_text(&path);
+    return settings->credentials_file ? DEJA_OK : DEJA_ERR_NOMEM;
 }
 
 enum deja_status dj_tier_s3_check(const struct dj_settings_s3 *settings, struct deja_error *error)
@@ -84,16 +79,11 @@ void dj_tier_describe_s3(void *ctx, const char *component, struct dj_json_writer
     if (!daemon->s3 || strcmp(component, "s3") != 0)
         return;
     dj_s3_fault(daemon->s3, &trouble);
-    dj_json_key(w, "bucket");
-    dj_json_put_text(w, settings->bucket);
-    dj_json_key(w, "endpoint");
-    dj_json_put_text(w, settings->endpoint ? settings->endpoint : "AWS");
-    dj_json_key(w, "region");
-    dj_json_put_text(w, settings->region ? settings->region : "us-east-1");
-    if (trouble.message[0]) {
-        dj_json_key(w, "trouble");
-        dj_json_put_text(w, trouble.message);
-    }
+    dj_json_member_text(w, "bucket", settings->bucket);
+    dj_json_member_text(w, "endpoint", settings->endpoint ? settings->endpoint : "AWS");
+    dj_json_member_text(w, "region", settings->region ? settings->region : "us-east-1");
+    if (trouble.message[0])
+        dj_json_member_text(w, "trouble", trouble.message);
 }
 
 struct trial {

@@ -84,11 +84,7 @@ static char *mark_path(const struct dj_daemon *daemon)
 {
     struct dj_buf path = {0};
     dj_buf_append_format(&path, "%s/" MARK, daemon->settings->data_dir);
-    dj_buf_append_byte(&path, '\0');
-    if (path.status == DEJA_OK)
-        return path.data;
-    dj_buf_fini(&path);
-    return NULL;
+    return dj_buf_take_text(&path);
 }
 
 bool dj_daemon_is_shared(const struct dj_engine_options *options)

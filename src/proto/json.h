@@ -90,6 +90,7 @@ void dj_json_put_value(struct dj_json_writer *w, const struct dj_json *value); /
 /* A key and its value. text NULL: null. */
 void dj_json_member_text(struct dj_json_writer *w, const char *name, const char *text);
 void dj_json_member_u64(struct dj_json_writer *w, const char *name, uint64_t value);
+void dj_json_member_bool(struct dj_json_writer *w, const char *name, bool value);
 void dj_json_member_double(struct dj_json_writer *w, const char *name, double value);
 
 /* Appends text as the inside of a JSON string (no quotes). */

@@ -282,3 +282,9 @@ void dj_json_member_double(struct dj_json_writer *w, const char *name, double va
     dj_json_key(w, name);
     dj_json_put_double(w, value);
 }
+
+void dj_json_member_bool(struct dj_json_writer *w, const char *name, bool value)
+{
+    dj_json_key(w, name);
+    dj_json_put_bool(w, value);
+}

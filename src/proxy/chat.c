@@ -239,8 +239,7 @@ static enum deja_status write_body(const struct dj_json *root, bool has_usage_op
             dj_json_key_slice(&w, m.key);
             dj_json_put_value(&w, m.value);
         }
-        dj_json_key(&w, "include_usage");
-        dj_json_put_bool(&w, true);
+        dj_json_member_bool(&w, "include_usage", true);
         dj_json_end_object(&w);
     }
     dj_json_end_object(&w);

@@ -375,8 +375,7 @@ static void write_object(struct dj_json_writer *w, const struct fold *fold)
         dj_json_key(w, "id");
         write_node(w, id);
     }
-    dj_json_key(w, "object");
-    dj_json_put_text(w, "chat.completion");
+    dj_json_member_text(w, "object", "chat.completion");
     for (const struct node *child = fold->root.children; child; child = child->next) {
         if (child == id || deja_slice_is_equal(child->name, deja_slice_text("usage")))
             continue;

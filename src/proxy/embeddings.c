@@ -92,17 +92,14 @@ static void write_answer(const struct inputs *inputs, struct dj_buf *out)
     uint64_t tokens = 0;
     struct deja_slice model = deja_slice(NULL, 0);
     dj_json_begin_object(&w);
-    dj_json_key(&w, "object");
-    dj_json_put_text(&w, "list");
+    dj_json_member_text(&w, "object", "list");
     dj_json_key(&w, "data");
     dj_json_begin_array(&w);
     for (size_t i = 0; i < inputs->count; i++) {
         const struct dj_entry *entry = dj_value_entry(inputs->items[i].value);
         dj_json_begin_object(&w);
-        dj_json_key(&w, "object");
-        dj_json_put_text(&w, "embedding");
-        dj_json_key(&w, "index");
-        dj_json_put_u64(&w, i);
+        dj_json_member_text(&w, "object", "embedding");
+        dj_json_member_u64(&w, "index", i);
         dj_json_key(&w, "embedding");
         put_vector(&w, entry->body, inputs->is_base64);
         dj_json_end_object(&w);
@@ -114,10 +111,8 @@ static void write_answer(const struct inputs *inputs, struct dj_buf *out)
     dj_json_put_string(&w, model);
     dj_json_key(&w, "usage");
     dj_json_begin_object(&w);
-    dj_json_key(&w, "prompt_tokens");
-    dj_json_put_u64(&w, tokens);
-    dj_json_key(&w, "total_tokens");
-    dj_json_put_u64(&w, tokens);
+    dj_json_member_u64(&w, "prompt_tokens", tokens);
+    dj_json_member_u64(&w, "total_tokens", tokens);
     dj_json_end_object(&w);
     dj_json_end_object(&w);
 }

@@ -314,10 +314,8 @@ void dj_proxy_error_body(struct dj_buf *out, int status, const char *message, co
     dj_json_begin_object(&w);
     dj_json_key(&w, "error");
     dj_json_begin_object(&w);
-    dj_json_key(&w, "message");
-    dj_json_put_text(&w, message);
-    dj_json_key(&w, "type");
-    dj_json_put_text(&w, error_type(status));
+    dj_json_member_text(&w, "message", message);
+    dj_json_member_text(&w, "type", error_type(status));
     dj_json_key(&w, "param");
     if (param)
         dj_json_put_text(&w, param);

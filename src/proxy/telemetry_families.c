@@ -2,7 +2,7 @@
  * name in telemetry_internal.h.
  *
  * A family without a series is not written, so a row promises nothing: what a daemon cannot know
- * yet (circuit breakers, limits) has no row at all.
+ * yet (limits) has no row at all.
  */
 #include "proxy/telemetry_internal.h"
 

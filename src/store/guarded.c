@@ -195,6 +195,9 @@ static enum deja_status guarded_put(struct dj_store *store, struct dj_loop *loop
         op->vector = memcpy(memory, vector, bytes);
         op->dim = dim;
     }
+    const struct dj_entry *entry = dj_value_entry(value);
+    memcpy(op->key.tenant, entry->tenant, DJ_ID_BYTES);
+    memcpy(op->key.id, entry->id, DJ_ID_BYTES);
     op->value = dj_value_ref(value);
     op->ctx = ctx;
     op->told.done = done;

@@ -6,7 +6,9 @@
  *   get, list, search, pull, lock   answered at once with DEJA_ERR_CIRCUIT_OPEN: a miss (I4)
  *   put, remove, clear, raise       kept in a journal (store/journal.h), and answered with why the
  *                                   store does not have it yet: DEJA_ERR_CIRCUIT_OPEN or what
- *                                   failed. They are done when it is back, in order, newest wins
+ *                                   failed. They are done when it is back, in order, newest wins;
+ *                                   by then a put or remove of a key of which nothing is kept goes
+ *                                   to the store at once
  *
  *   UP --a write failed, or the breaker opened--> DOWN --a probe succeeded--> BEHIND --journal is
  *   empty--> UP

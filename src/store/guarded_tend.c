@@ -47,16 +47,27 @@ void guarded_keep(struct guarded *guarded, const struct op *op)
     guarded_wake(guarded);
 }
 
+/* Under the mutex. While the store answers, what nothing kept has to come before goes to it at
+ * once: the journal then only shrinks, however much is written meanwhile. */
+static bool must_keep(const struct guarded *guarded, const struct op *op, bool is_open)
+{
+    if (dj_journal_is_empty(guarded->journal))
+        return false;
+    bool is_of_key = op->kind == OP_PUT || op->kind == OP_REMOVE;
+    return is_open || !is_of_key || dj_journal_concerns(guarded->journal, &op->key);
+}
+
 bool guarded_keep_behind(struct guarded *guarded, const struct op *op)
 {
     if (!atomic_load(&guarded->is_behind))
         return false;
+    bool is_open = dj_sentry_state(guarded->sentry) == DJ_BREAKER_OPEN;
     pthread_mutex_lock(&guarded->mutex);
-    bool is_behind = !dj_journal_is_empty(guarded->journal);
-    if (is_behind)
+    bool is_kept = must_keep(guarded, op, is_open);
+    if (is_kept)
         keep(guarded, op);
     pthread_mutex_unlock(&guarded->mutex);
-    return is_behind;
+    return is_kept;
 }
 
 /* ---- waking ---- */

@@ -463,6 +463,14 @@ void dj_journal_give_back(struct dj_journal *journal, struct dj_journal_record *
         record->tenant->clear = record;
 }
 
+bool dj_journal_concerns(const struct dj_journal *journal, const struct dj_store_key *key)
+{
+    const struct journal_tenant *tenant =
+        dj_map_find(journal->tenants, deja_slice(key->tenant, sizeof key->tenant));
+    return journal->figures.is_lost || (tenant && tenant->clear) ||
+           dj_map_find(journal->keys, key_slice(key)) != NULL;
+}
+
 bool dj_journal_is_empty(const struct dj_journal *journal)
 {
     return dj_list_is_empty(&journal->order) && !journal->figures.is_lost;

@@ -84,6 +84,8 @@ void dj_journal_give_back(struct dj_journal *journal, struct dj_journal_record *
 /* Of a taken record: its put gives way to the removal of what is older. */
 void dj_journal_drop_put(struct dj_journal *journal, struct dj_journal_record *record);
 
+/* Something that was missed is of that key or of all its tenant's: what is new comes after it. */
+bool dj_journal_concerns(const struct dj_journal *journal, const struct dj_store_key *key);
 bool dj_journal_is_empty(const struct dj_journal *journal); /* nothing missed, nothing lost */
 void dj_journal_look(const struct dj_journal *journal, struct dj_journal_figures *out_figures);
 

@@ -78,14 +78,6 @@ enum deja_status dj_postgres_lru(struct dj_postgres *postgres, const uint8_t *te
     return DEJA_OK;
 }
 
-static void copy_text(const PGresult *result, int row, int column, char *out_text, size_t cap)
-{
-    struct dj_pg_field field = dj_pg_field(result, row, column);
-    size_t len = field.bytes.len < cap - 1 ? field.bytes.len : cap - 1;
-    memcpy(out_text, field.bytes.data, len);
-    out_text[len] = '\0';
-}
-
 enum deja_status dj_postgres_indexes(struct dj_postgres *postgres, void *ctx,
                                      dj_postgres_index_fn *each, struct deja_error *error)
 {
@@ -101,9 +93,9 @@ enum deja_status dj_postgres_indexes(struct dj_postgres *postgres, void *ctx,
         return status;
     for (int i = 0; i < PQntuples(result); i++) {
         struct dj_postgres_index row;
-        copy_text(result, i, 0, row.name, sizeof row.name);
-        copy_text(result, i, 1, row.method, sizeof row.method);
-        row.is_valid = PQgetlength(result, i, 4) == 1 && *PQgetvalue(result, i, 4) == 1;
+        dj_pg_copy_text(dj_pg_field(result, i, 0), row.name, sizeof row.name);
+        dj_pg_copy_text(dj_pg_field(result, i, 1), row.method, sizeof row.method);
+        row.is_valid = dj_pg_is_true(dj_pg_field(result, i, 4));
         if (dj_pg_read_u64(dj_pg_field(result, i, 2), &row.bytes) &&
             dj_pg_read_u64(dj_pg_field(result, i, 3), &row.scans))
             each(ctx, &row);
@@ -201,7 +193,7 @@ enum deja_status dj_pg_try_lock(struct dj_postgres *postgres, bool *out_is_held,
         dj_pg_query(postgres, "SELECT pg_try_advisory_lock" LOCK_KEY, NULL, &result, error);
     if (status != DEJA_OK)
         return status;
-    *out_is_held = PQntuples(result) == 1 && *PQgetvalue(result, 0, 0) == 1;
+    *out_is_held = PQntuples(result) == 1 && dj_pg_is_true(dj_pg_field(result, 0, 0));
     PQclear(result);
     return DEJA_OK;
 }

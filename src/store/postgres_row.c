@@ -76,6 +76,19 @@ static uint64_t take(const char *bytes, size_t len)
     return value;
 }
 
+bool dj_pg_is_true(struct dj_pg_field field)
+{
+    return !field.is_null && field.bytes.len == 1 && field.bytes.data[0] == 1;
+}
+
+void dj_pg_copy_text(struct dj_pg_field field, char *out_text, size_t cap)
+{
+    size_t len = field.bytes.len < cap - 1 ? field.bytes.len : cap - 1;
+    if (len)
+        memcpy(out_text, field.bytes.data, len);
+    out_text[len] = '\0';
+}
+
 bool dj_pg_read_u32(struct dj_pg_field field, uint32_t *out_value)
 {
     if (field.is_null || field.bytes.len != 4)

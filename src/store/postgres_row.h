@@ -30,6 +30,9 @@ void dj_pg_put_vector(struct dj_buf *out, const float *vector, uint32_t dim);
 void dj_pg_begin_array(struct dj_buf *out, uint32_t element_oid, uint32_t count);
 void dj_pg_put_element(struct dj_buf *out, const void *data, uint32_t len);
 
+bool dj_pg_is_true(struct dj_pg_field field); /* bool; NULL and anything else: false */
+/* As much of it as fits, terminated. */
+void dj_pg_copy_text(struct dj_pg_field field, char *out_text, size_t cap);
 bool dj_pg_read_u32(struct dj_pg_field field, uint32_t *out_value);
 bool dj_pg_read_u64(struct dj_pg_field field, uint64_t *out_value);
 bool dj_pg_read_double(struct dj_pg_field field, double *out_value); /* float8, not NaN */

@@ -33,7 +33,7 @@ static enum deja_status read_version(struct dj_postgres *postgres, uint32_t *out
         postgres, "SELECT to_regclass('deja_migrations') IS NOT NULL", NULL, &result, error);
     if (status != DEJA_OK)
         return status;
-    bool is_there = PQntuples(result) == 1 && *PQgetvalue(result, 0, 0) == 1;
+    bool is_there = PQntuples(result) == 1 && dj_pg_is_true(dj_pg_field(result, 0, 0));
     PQclear(result);
     *out_version = 0;
     *out_schema = DJ_POSTGRES_SCHEMA_NONE;
@@ -45,14 +45,6 @@ static enum deja_status read_version(struct dj_postgres *postgres, uint32_t *out
     *out_schema = dj_pg_schema_of(result, out_version);
     PQclear(result);
     return DEJA_OK;
-}
-
-static void copy_text(const PGresult *result, int column, char *out_text, size_t cap)
-{
-    size_t len = (size_t)PQgetlength(result, 0, column);
-    len = len < cap - 1 ? len : cap - 1;
-    memcpy(out_text, PQgetvalue(result, 0, column), len);
-    out_text[len] = '\0';
 }
 
 enum deja_status dj_postgres_look(struct dj_postgres *postgres, struct dj_postgres_state *out_state,
@@ -68,9 +60,11 @@ enum deja_status dj_postgres_look(struct dj_postgres *postgres, struct dj_postgr
     if (status != DEJA_OK)
         return status;
     if (PQntuples(result) == 1 && PQnfields(result) == 3) {
-        copy_text(result, 0, state.vector_version, sizeof state.vector_version);
-        copy_text(result, 1, state.vector_available, sizeof state.vector_available);
-        state.is_superuser = PQgetlength(result, 0, 2) == 1 && *PQgetvalue(result, 0, 2) == 1;
+        dj_pg_copy_text(dj_pg_field(result, 0, 0), state.vector_version,
+                        sizeof state.vector_version);
+        dj_pg_copy_text(dj_pg_field(result, 0, 1), state.vector_available,
+                        sizeof state.vector_available);
+        state.is_superuser = dj_pg_is_true(dj_pg_field(result, 0, 2));
     }
     PQclear(result);
     status = read_version(postgres, &state.schema_version, &state.schema, error);

@@ -411,6 +411,7 @@ enum deja_status dj_redis_open(const struct dj_redis_options *options, struct dj
     status = dj_pool_create("redis-names", 1, 256, &redis->names);
     if (status != DEJA_OK)
         goto failed;
+    atomic_store(&redis->is_scriptless, options->is_scriptless);
     *out_store = &redis->base;
     return DEJA_OK;
 failed:

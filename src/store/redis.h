@@ -44,6 +44,7 @@ struct dj_redis_options {
     const char *cert_file;
     const char *key_file;
     const char *server_name;   /* in the server's certificate; NULL: its host */
+    bool is_scriptless;        /* no EVAL; false: none only once the server has refused it */
     uint32_t loop_count;       /* 0: 1; at most DJ_REDIS_LOOPS_MAX */
     uint32_t connections_max;  /* of a loop to one server; 0: 10 */
     uint32_t idle_min;         /* kept open though idle */

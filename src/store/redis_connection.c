@@ -197,6 +197,8 @@ void dj_redis_connection_fail(struct dj_redis_connection *connection, enum deja_
     dj_list_remove(&connection->member);
     dj_list_push_back(&link->dying, &connection->member);
     connection->node->connection_count--;
+    if (connection->is_own)
+        connection->node->own_count--;
     /* A server may close what nobody uses. */
     bool is_idle = was_ready && connection->count == 0 && status == DEJA_ERR_IO;
     if (why && !is_idle) {
@@ -245,7 +247,8 @@ static enum deja_status append(struct dj_redis_connection *connection, struct dj
         goto failed;
     if (redisAppendFormattedCommand(wire, call->bytes.data, call->bytes.len) != REDIS_OK)
         goto failed;
-    call->skip = call->is_asking ? 1 : 0;
+    if (call->is_asking)
+        call->skip++;
     call->is_asking = false;
     call->next = NULL;
     call->at_us = dj_loop_monotonic_us(connection->link->loop);

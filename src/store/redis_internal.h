@@ -2,7 +2,8 @@
  *
  *   redis.c, redis_scan.c, redis_shared.c   operations: a call each, and what its reply means
  *        │ dj_redis_send
- *   redis_link.c        one per loop: which server, redirects; redis_topology.c: who is master
+ *   redis_link.c        one per loop: which server, redirects; redis_topology.c: who is master;
+ *        │              redis_plain.c: scripts' work without scripts
  *        │ dj_redis_connection_send
  *   redis_connection.c  one socket: dial, TLS, in order of sending the replies; redis_talk.c:
  * greets
@@ -32,6 +33,7 @@
 struct dj_redis;
 struct dj_redis_link;
 struct dj_redis_connection;
+struct dj_redis_plain;
 
 /* status other than DEJA_OK: reply is NULL. An error reply arrives with DEJA_OK and as itself. */
 typedef void dj_redis_replied_fn(void *ctx, enum deja_status status,
@@ -45,9 +47,11 @@ struct dj_redis_call {
     dj_redis_replied_fn *replied;
     uint32_t node;               /* to which alone; DJ_REDIS_NODE_NONE: by slot */
     uint16_t slot;               /* of its key */
-    enum dj_redis_script script; /* that it names by digest, or DJ_REDIS_SCRIPT_NONE */
+    enum dj_redis_script script; /* that it names, or DJ_REDIS_SCRIPT_NONE */
+    bool is_whole;               /* not by its digest */
+    bool is_plain;               /* done without it: nobody tries it again */
     uint8_t redirects;
-    uint8_t skip;   /* replies before its own: to ASKING */
+    uint16_t skip;  /* replies before its own: to ASKING, to what EXEC will tell of */
     bool is_asking; /* its next server is told so */
     bool is_inner;  /* greeting, topology: not counted among what callers have under way */
     uint64_t at_us; /* sent, or began to wait */
@@ -60,6 +64,7 @@ struct dj_redis_node {
     struct dj_redis_address address;
     struct dj_list connections;
     uint32_t connection_count;
+    uint32_t own_count;   /* of these, those that have one call at a time */
     uint64_t retry_at_us; /* not dialled before */
     uint32_t backoff_ms;
     bool is_used;
@@ -96,7 +101,9 @@ struct dj_redis_link {
     struct dj_redis_call **waiting_end;
     struct dj_redis_call *failed; /* to be told in the next turn; oldest first */
     struct dj_redis_call **failed_end;
-    struct dj_list dying; /* connections without a future, ended in the next turn */
+    struct dj_list plain_waiting; /* calls without scripts, for a connection */
+    bool is_starting;             /* one of these */
+    struct dj_list dying;         /* connections without a future, ended in the next turn */
     uint32_t under_way;
     size_t bytes_under_way;
 };
@@ -110,6 +117,7 @@ struct dj_redis {
     struct dj_redis_link *links[DJ_REDIS_LOOPS_MAX]; /* each its loop's own, made when first used */
     bool has_left[DJ_REDIS_LOOPS_MAX];               /* likewise */
     _Atomic uint32_t measurer;                       /* loop index + 1 of who asks for figures */
+    _Atomic bool is_scriptless;                      /* the server lets us run none */
     _Atomic uint64_t corrupt;
     _Atomic uint64_t record_bytes;
     _Atomic uint64_t plain_bytes;
@@ -158,8 +166,10 @@ struct dj_redis_connection {
     struct dj_redis_call greeting;
     uint8_t greeting_step;
     bool is_resp3;
-    bool has_output;    /* to be written at the end of the turn */
-    bool is_write_hung; /* the socket takes no more for now */
+    bool is_own;                  /* of calls without scripts, one at a time: */
+    struct dj_redis_plain *plain; /* this one */
+    bool has_output;              /* to be written at the end of the turn */
+    bool is_write_hung;           /* the socket takes no more for now */
     uint64_t begun_us;
     uint64_t heard_us; /* last byte */
     uint64_t wrote_us; /* last progress of writing, or when it began */
@@ -221,6 +231,16 @@ void dj_redis_link_unreachable(struct dj_redis_link *link, struct dj_redis_node 
 /* Ends the call: counted out, bytes freed, replied. */
 void dj_redis_call_end(struct dj_redis_call *call, enum deja_status status,
                        const struct dj_redis_reply *reply);
+
+/* ---- redis_plain.c ---- */
+
+/* Does what the call's script would, on a connection of its own; the call belongs to it until then.
+ * DEJA_ERR_IO, DEJA_ERR_NOMEM: it does not. */
+enum deja_status dj_redis_plain_start(struct dj_redis_link *link, uint32_t node,
+                                      struct dj_redis_call *call) DEJA_NODISCARD;
+void dj_redis_plain_leave(struct dj_redis_link *link); /* those that wait fail */
+/* The server knows no scripts, or this user may run none. */
+bool dj_redis_is_script_refused(const struct dj_redis_reply *reply);
 
 /* ---- redis_topology.c ---- */
 

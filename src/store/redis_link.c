@@ -5,8 +5,8 @@
  * (2) `turn` runs once per turn of the loop in which something happened: it writes what was asked,
  *     ends connections that failed and tells calls that could not be sent. A callback never runs
  *     inside dj_redis_send.
- * (3) A redirect is followed here and a script the server does not know is sent whole; every other
- *     error is the caller's.
+ * (3) A redirect is followed here, a script the server does not know is sent whole, and one that
+ *     it lets nobody run is done without (redis_plain.c); every other error is the caller's.
  */
 #include <assert.h>
 #include <string.h>
@@ -28,6 +28,7 @@ static void init_lists(struct dj_redis_link *link)
     link->waiting_end = &link->waiting;
     link->failed_end = &link->failed;
     dj_list_init(&link->dying);
+    dj_list_init(&link->plain_waiting);
     for (size_t i = 0; i < DJ_REDIS_NODES_MAX; i++)
         dj_list_init(&link->nodes[i].connections);
     memset(link->slots, 0xff, sizeof link->slots);
@@ -133,7 +134,7 @@ static struct dj_redis_connection *best_connection(struct dj_redis_node *node)
     for (struct dj_list *at = node->connections.next; at != &node->connections; at = at->next) {
         struct dj_redis_connection *connection =
             DJ_CONTAINER(at, struct dj_redis_connection, member);
-        if (!best || connection->count < best->count)
+        if (!connection->is_own && (!best || connection->count < best->count))
             best = connection;
     }
     return best;
@@ -143,9 +144,12 @@ enum deja_status dj_redis_send_to(struct dj_redis_link *link, uint32_t index,
                                   struct dj_redis_call *call)
 {
     struct dj_redis_node *node = &link->nodes[index];
+    if (call->script != DJ_REDIS_SCRIPT_NONE &&
+        atomic_load_explicit(&link->redis->is_scriptless, memory_order_relaxed))
+        return dj_redis_plain_start(link, index, call);
     struct dj_redis_connection *best = best_connection(node);
-    if (!best || (best->count >= CONNECTION_CROWDED &&
-                  node->connection_count < link->redis->options.connections_max)) {
+    if (!best || (best->count >= CONNECTION_CROWDED && node->connection_count - node->own_count <
+                                                           link->redis->options.connections_max)) {
         struct dj_redis_connection *fresh = NULL;
         bool may_dial = dj_loop_monotonic_us(link->loop) >= node->retry_at_us;
         enum deja_status status =
@@ -270,7 +274,7 @@ static bool make_whole(struct dj_redis_call *call)
         call->link->bytes_under_way += whole.len - call->bytes.len;
     dj_buf_fini(&call->bytes);
     call->bytes = whole;
-    call->script = DJ_REDIS_SCRIPT_NONE;
+    call->is_whole = true;
     return true;
 }
 
@@ -285,8 +289,12 @@ void dj_redis_link_replied(struct dj_redis_connection *connection, struct dj_red
             follow(connection, call, &redirect);
             return;
         }
-        if (call->script != DJ_REDIS_SCRIPT_NONE && dj_redis_is_error(reply, "NOSCRIPT") &&
-            make_whole(call)) {
+        bool is_script = call->script != DJ_REDIS_SCRIPT_NONE;
+        bool is_refused = is_script && !call->is_plain && dj_redis_is_script_refused(reply);
+        if (is_refused)
+            atomic_store_explicit(&link->redis->is_scriptless, true, memory_order_relaxed);
+        if (is_refused || (is_script && !call->is_whole && dj_redis_is_error(reply, "NOSCRIPT") &&
+                           make_whole(call))) {
             send_again(link, call, (uint32_t)(connection->node - link->nodes));
             return;
         }
@@ -452,5 +460,6 @@ void dj_redis_link_leave(struct dj_redis_link *link)
                 DEJA_ERR_CANCELLED, NULL);
     }
     dj_redis_waiting_fail(link, DEJA_ERR_CANCELLED);
+    dj_redis_plain_leave(link);
     dj_redis_link_wake(link); /* callbacks run, and the timer goes, in the last turn */
 }

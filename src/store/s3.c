@@ -269,14 +269,6 @@ static size_t authority_len(const char *authority, bool is_https)
     return len;
 }
 
-static char *take(struct dj_buf *buf)
-{
-    dj_buf_append_byte(buf, '\0');
-    if (buf->status != DEJA_OK)
-        dj_buf_fini(buf);
-    return buf->data;
-}
-
 static bool set_place(struct dj_s3 *s3, const struct dj_s3_options *options)
 {
     const char *given = options->endpoint && *options->endpoint ? options->endpoint : NULL;
@@ -296,10 +288,10 @@ static bool set_place(struct dj_s3 *s3, const struct dj_s3_options *options)
     } else {
         dj_buf_append_format(&host, "s3.%s.amazonaws.com", s3->region);
     }
-    s3->host = take(&host);
+    s3->host = dj_buf_take_text(&host);
     dj_buf_append_format(&origin, "http%s://%s", is_https ? "s" : "", s3->host ? s3->host : "");
-    s3->origin = take(&origin);
-    s3->base = take(&base);
+    s3->origin = dj_buf_take_text(&origin);
+    s3->base = dj_buf_take_text(&base);
     return s3->host && s3->origin && s3->base;
 }
 

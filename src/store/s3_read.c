@@ -108,28 +108,37 @@ static void on_object(void *ctx, enum deja_status status)
     }
 }
 
-enum deja_status dj_s3_get(struct dj_store *store, struct dj_loop *loop,
-                           const struct dj_store_key *key, void *ctx, dj_store_got_fn *got)
+/* One request for one object, or with key NULL for the bucket itself. */
+static enum deja_status ask(struct dj_store *store, struct dj_loop *loop,
+                            const struct dj_store_key *key, void *ctx, dj_store_got_fn *got,
+                            dj_s3_called_fn *called)
 {
     struct dj_s3 *s3 = (struct dj_s3 *)(void *)store;
+    struct dj_s3_request request = {.method = "HEAD"};
     void *made = NULL;
     enum deja_status status = dj_s3_op_create(s3, loop, sizeof(struct dj_s3_op), &made);
     if (status != DEJA_OK)
         return status;
     struct dj_s3_op *op = made;
-    op->key = *key;
     op->ctx = ctx;
     op->got = got;
-    dj_s3_name_object(s3, key, op->name);
-    const struct dj_s3_request request = {
-        .method = "GET",
-        .name = deja_slice_text(op->name),
-        .reply_bytes_max = DJ_S3_BODY_BYTES_MAX,
-    };
-    status = dj_s3_call_start(&op->call, s3, loop, &request, op, on_object);
+    if (key) {
+        op->key = *key;
+        dj_s3_name_object(s3, key, op->name);
+        request = (struct dj_s3_request){.method = "GET",
+                                         .name = deja_slice_text(op->name),
+                                         .reply_bytes_max = DJ_S3_BODY_BYTES_MAX};
+    }
+    status = dj_s3_call_start(&op->call, s3, loop, &request, op, called);
     if (status != DEJA_OK)
         dj_s3_op_destroy(op);
     return status;
+}
+
+enum deja_status dj_s3_get(struct dj_store *store, struct dj_loop *loop,
+                           const struct dj_store_key *key, void *ctx, dj_store_got_fn *got)
+{
+    return ask(store, loop, key, ctx, got, on_object);
 }
 
 static void on_bucket(void *ctx, enum deja_status status)
@@ -143,17 +152,5 @@ static void on_bucket(void *ctx, enum deja_status status)
 enum deja_status dj_s3_probe(struct dj_store *store, struct dj_loop *loop, void *ctx,
                              dj_store_got_fn *got)
 {
-    struct dj_s3 *s3 = (struct dj_s3 *)(void *)store;
-    void *made = NULL;
-    enum deja_status status = dj_s3_op_create(s3, loop, sizeof(struct dj_s3_op), &made);
-    if (status != DEJA_OK)
-        return status;
-    struct dj_s3_op *op = made;
-    op->ctx = ctx;
-    op->got = got;
-    const struct dj_s3_request request = {.method = "HEAD"};
-    status = dj_s3_call_start(&op->call, s3, loop, &request, op, on_bucket);
-    if (status != DEJA_OK)
-        dj_s3_op_destroy(op);
-    return status;
+    return ask(store, loop, NULL, ctx, got, on_bucket);
 }

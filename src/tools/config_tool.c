@@ -65,12 +65,9 @@ static void check(const struct dj_config_tool *tool, bool wants_json, struct dj_
         return;
     }
     dj_json_begin_object(&w);
-    dj_json_key(&w, "valid");
-    dj_json_put_bool(&w, tool->options != NULL);
-    dj_json_key(&w, "errors");
-    dj_json_put_u64(&w, tool->diagnostics->error_count);
-    dj_json_key(&w, "warnings");
-    dj_json_put_u64(&w, tool->diagnostics->warning_count);
+    dj_json_member_bool(&w, "valid", tool->options != NULL);
+    dj_json_member_u64(&w, "errors", tool->diagnostics->error_count);
+    dj_json_member_u64(&w, "warnings", tool->diagnostics->warning_count);
     dj_json_key(&w, "messages");
     put_lines(&w, tool->diagnostics);
     dj_json_end_object(&w);
@@ -83,12 +80,9 @@ static void print_json(const struct dj_options *options, struct dj_buf *text)
     dj_json_begin_array(&w);
     for (size_t i = 0; i < dj_options_count(options); i++) {
         dj_json_begin_object(&w);
-        dj_json_key(&w, "key");
-        dj_json_put_text(&w, dj_options_at(options, i)->name);
-        dj_json_key(&w, "value");
-        dj_json_put_text(&w, dj_options_text(options, i));
-        dj_json_key(&w, "origin");
-        dj_json_put_text(&w, dj_options_where(options, i));
+        dj_json_member_text(&w, "key", dj_options_at(options, i)->name);
+        dj_json_member_text(&w, "value", dj_options_text(options, i));
+        dj_json_member_text(&w, "origin", dj_options_where(options, i));
         dj_json_end_object(&w);
     }
     dj_json_end_array(&w);

@@ -119,8 +119,7 @@ static void tell_json(const struct dj_findings *findings)
     struct dj_buf text = {0};
     struct dj_json_writer w = dj_json_writer(&text);
     dj_json_begin_object(&w);
-    dj_json_key(&w, "ok");
-    dj_json_put_bool(&w, !findings->has_failed);
+    dj_json_member_bool(&w, "ok", !findings->has_failed);
     put_text(&w, "version", DEJA_VERSION);
     dj_json_key(&w, "checks");
     dj_json_begin_array(&w);

@@ -59,8 +59,7 @@ static bool put(struct smoke *smoke)
     dj_json_member_text(&w, "query", QUESTION);
     dj_json_member_text(&w, "response", ANSWER);
     dj_json_member_text(&w, "namespace", smoke->name_space);
-    dj_json_key(&w, "ttl");
-    dj_json_put_u64(&w, 60);
+    dj_json_member_u64(&w, "ttl", 60);
     dj_json_end_object(&w);
     struct dj_json_doc *doc = call(smoke, "put", "PUT", "/api/v1/entries", dj_buf_slice(&body));
     struct deja_slice id = dj_json_string(dj_json_get(dj_json_root(doc), "id"));
@@ -83,8 +82,7 @@ static struct dj_json_doc *look_up(struct smoke *smoke, const char *step, const 
     dj_json_begin_object(&w);
     dj_json_member_text(&w, "query", query);
     dj_json_member_text(&w, "namespace", smoke->name_space);
-    dj_json_key(&w, "threshold");
-    dj_json_put_double(&w, THRESHOLD);
+    dj_json_member_double(&w, "threshold", THRESHOLD);
     dj_json_end_object(&w);
     struct dj_json_doc *doc = call(smoke, step, "POST", "/api/v1/lookup", dj_buf_slice(&body));
     dj_buf_fini(&body);

@@ -167,27 +167,19 @@ static double share(uint64_t part, uint64_t whole)
 static void put_result_json(struct dj_json_writer *json, const struct dj_eval_result *result)
 {
     struct dj_interval interval = dj_interval_two_sided(result->wrong, result->hits, ALPHA);
-    dj_json_key(json, "threshold");
-    dj_json_put_double(json, result->threshold);
-    dj_json_key(json, "requests");
-    dj_json_put_u64(json, result->requests);
-    dj_json_key(json, "hits");
-    dj_json_put_u64(json, result->hits);
-    dj_json_key(json, "exact");
-    dj_json_put_u64(json, result->exact);
-    dj_json_key(json, "wrong");
-    dj_json_put_u64(json, result->wrong);
-    dj_json_key(json, "hit_ratio");
-    dj_json_put_double(json, share(result->hits, result->requests));
-    dj_json_key(json, "wrong_per_hit");
-    dj_json_put_double(json, share(result->wrong, result->hits));
+    dj_json_member_double(json, "threshold", result->threshold);
+    dj_json_member_u64(json, "requests", result->requests);
+    dj_json_member_u64(json, "hits", result->hits);
+    dj_json_member_u64(json, "exact", result->exact);
+    dj_json_member_u64(json, "wrong", result->wrong);
+    dj_json_member_double(json, "hit_ratio", share(result->hits, result->requests));
+    dj_json_member_double(json, "wrong_per_hit", share(result->wrong, result->hits));
     dj_json_key(json, "interval");
     dj_json_begin_array(json);
     dj_json_put_double(json, interval.low);
     dj_json_put_double(json, interval.high);
     dj_json_end_array(json);
-    dj_json_key(json, "wrong_per_request");
-    dj_json_put_double(json, share(result->wrong, result->requests));
+    dj_json_member_double(json, "wrong_per_request", share(result->wrong, result->requests));
 }
 
 static void put_result_row(struct dj_buf *out, const char *name,
@@ -234,8 +226,7 @@ static void put_sweep_json(struct dj_json_writer *json, const struct dj_eval_res
     for (size_t i = 0; i < LIMIT_COUNT; i++) {
         const struct dj_eval_result *best = best_within(results, wrong_limits[i]);
         dj_json_begin_object(json);
-        dj_json_key(json, "wrong_per_request_max");
-        dj_json_put_double(json, wrong_limits[i]);
+        dj_json_member_double(json, "wrong_per_request_max", wrong_limits[i]);
         if (best)
             put_result_json(json, best);
         dj_json_end_object(json);

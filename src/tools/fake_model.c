@@ -37,12 +37,9 @@ static void write_usage(struct dj_json_writer *w, size_t input_bytes, size_t out
     uint64_t output = output_bytes / TOKEN_BYTES + 1;
     dj_json_key(w, "usage");
     dj_json_begin_object(w);
-    dj_json_key(w, "prompt_tokens");
-    dj_json_put_u64(w, input);
-    dj_json_key(w, "completion_tokens");
-    dj_json_put_u64(w, output);
-    dj_json_key(w, "total_tokens");
-    dj_json_put_u64(w, input + output);
+    dj_json_member_u64(w, "prompt_tokens", input);
+    dj_json_member_u64(w, "completion_tokens", output);
+    dj_json_member_u64(w, "total_tokens", input + output);
     dj_json_end_object(w);
 }
 
@@ -53,14 +50,11 @@ static void write_completion(struct dj_buf *body, struct deja_slice text, size_t
     char id[32];
     snprintf(id, sizeof id, "chatcmpl-demo-%u", number);
     dj_json_begin_object(&w);
-    dj_json_key(&w, "id");
-    dj_json_put_text(&w, id);
-    dj_json_key(&w, "object");
-    dj_json_put_text(&w, "chat.completion");
+    dj_json_member_text(&w, "id", id);
+    dj_json_member_text(&w, "object", "chat.completion");
     dj_json_key(&w, "created");
     dj_json_put_i64(&w, dj_clock_now_ms() / 1000);
-    dj_json_key(&w, "model");
-    dj_json_put_text(&w, "demo");
+    dj_json_member_text(&w, "model", "demo");
     dj_json_key(&w, "choices");
     dj_json_put_raw(&w, deja_slice_text("[{\"index\":0,\"finish_reason\":\"stop\",\"message\":"
                                         "{\"role\":\"assistant\",\"content\":\""));

@@ -67,8 +67,7 @@ static void put_migration(struct dj_json_writer *w, const struct dj_postgres_mig
     dj_json_begin_object(w);
     dj_json_member_u64(w, "version", migration->version);
     dj_json_member_text(w, "name", migration->name);
-    dj_json_key(w, "applied");
-    dj_json_put_bool(w, migration->is_applied);
+    dj_json_member_bool(w, "applied", migration->is_applied);
     if (migration->applied_ms) {
         dj_date_rfc3339(migration->applied_ms, date);
         dj_json_member_text(w, "applied_at", date);
@@ -184,8 +183,7 @@ static int move(struct dj_postgres *postgres, const struct dj_postgres_state *st
     enum deja_status status = dj_postgres_migrate(postgres, version, &report, on_step, &error);
     if (w) {
         dj_json_end_array(w);
-        dj_json_key(w, "ok");
-        dj_json_put_bool(w, status == DEJA_OK);
+        dj_json_member_bool(w, "ok", status == DEJA_OK);
         dj_json_end_object(w);
     } else if (status == DEJA_OK && version == state->schema_version) {
         printf("nothing to do: the schema is at version %u\n", version);

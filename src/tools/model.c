@@ -70,12 +70,9 @@ void dj_model_tell_ready(const struct dj_model_tool *tool, const char *name, con
         return;
     }
     dj_json_begin_object(&w);
-    dj_json_key(&w, "name");
-    dj_json_put_text(&w, name);
-    dj_json_key(&w, "path");
-    dj_json_put_text(&w, directory);
-    dj_json_key(&w, "ready");
-    dj_json_put_bool(&w, true);
+    dj_json_member_text(&w, "name", name);
+    dj_json_member_text(&w, "path", directory);
+    dj_json_member_bool(&w, "ready", true);
     dj_json_end_object(&w);
     printf("%.*s\n", (int)text.len, text.data ? text.data : "");
     dj_buf_fini(&text);
@@ -109,12 +106,9 @@ static void list_one(const struct dj_model_tool *tool, struct dj_json_writer *w,
         return;
     }
     dj_json_begin_object(w);
-    dj_json_key(w, "name");
-    dj_json_put_text(w, name);
-    dj_json_key(w, "ready");
-    dj_json_put_bool(w, ready);
-    dj_json_key(w, "path");
-    dj_json_put_text(w, directory);
+    dj_json_member_text(w, "name", name);
+    dj_json_member_bool(w, "ready", ready);
+    dj_json_member_text(w, "path", directory);
     dj_json_end_object(w);
 }
 

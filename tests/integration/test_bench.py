@@ -165,7 +165,7 @@ def test_file_that_is_no_run_is_exit_1_and_named(quick, place, content):
 
 @pytest.mark.parametrize("args", [
     ["--only", "exct"], ["--only", ""], ["--only", "server"], ["--clients", "0"], ["--clients", "257"],
-    ["--limit", "5"], ["--server", "127.0.0.1:7070", "--only", "server"], ["load"], ["compair"], ["compare"], ["compare", "a"], ["compare", "a", "b", "c"],
+    ["--limit", "5"], ["--server", "127.0.0.1:7070", "--only", "server"], ["compair"], ["compare"], ["compare", "a"], ["compare", "a", "b", "c"],
     ["compare", "a", "b", "--limit", "x"], ["compare", "a", "b", "--limit", "-1"], ["compare", "a", "b", "--quick"]])
 def test_wrong_use_is_exit_2(args):
     done = bench(*args)
@@ -252,6 +252,7 @@ def assert_all_but_p95(run):
     assert all(check["ok"] for check in run["checks"] if check["name"] != "p95"), run["checks"]
 
 
+@pytest.mark.heavy
 def test_load_of_a_thousand_clients_holds(place):
     for _ in range(TRIES):
         done, run = load("--seconds", 16, "--pause", "500ms", env={"TMPDIR": str(place)})
@@ -269,6 +270,7 @@ def test_load_of_a_thousand_clients_holds(place):
     assert not list(place.glob("deja-bench-*")), "nothing is left behind"
 
 
+@pytest.mark.heavy
 def test_load_holds_ten_thousand_connections(place):
     done, run = load("--seconds", 4, "--clients", 100, "--connections", 10000, env={"TMPDIR": str(place)})
     assert_all_but_p95(run)

@@ -187,6 +187,17 @@ def test_refused_connection_at_start_and_later(spawn, word, key):
         assert client.get("/health/detailed").json()["components"]["embedder"]["status"] == "unhealthy"
 
 
+def test_health_is_not_paid_for_each_time_it_is_asked(spawn, endpoint):
+    daemon = spawn(config=config_of(endpoint.url))
+    with make_http(daemon) as client:
+        told = [client.get("/health/detailed").json()["components"]["embedder"] for _ in range(20)]
+        assert {component["status"] for component in told} == {"healthy"}
+        assert endpoint.texts().count("health") == 1
+        endpoint.mode = "garbage"
+        assert client.get("/health/detailed").json()["components"]["embedder"]["status"] == "healthy"
+        assert endpoint.texts().count("health") == 1
+
+
 def test_start_without_endpoint_and_dimension_is_exact_only(spawn, word, key):
     daemon = spawn(config=config_of(f"http://127.0.0.1:{free_port()}", dimensions=0))
     assert "semantic.http.dimensions" in daemon.log_text()

@@ -167,27 +167,33 @@ def test_daemon_that_died_keeps_nobody_longer_than_peer_wait(spawn, valkey, upst
         assert turns(two, "overdue") == 1
 
 
-def test_sick_tier_keeps_nobody(spawn, tmp_path, upstream, key, word):
+@pytest.fixture
+def own_valkey(tmp_path):
+    """One that the test may end or stop; a stopped one is killed as well as any."""
     server = Server(tmp_path / "valkey").start()
-    daemon = wait_for_tier(spawn(env=environment(server)))
+    yield server
+    server.stop()
+
+
+def test_sick_tier_keeps_nobody(spawn, own_valkey, upstream, key, word):
+    daemon = wait_for_tier(spawn(env=environment(own_valkey)))
     with make_http(daemon, key) as client:
         assert ask(client, word).status_code == 200
-        server.kill()
+        own_valkey.kill()
         answers = in_parallel(8, lambda number: ask(client, f"{word} {number}"))
         assert {answer.status_code for answer in answers} == {200}
 
 
-def test_hung_tier_keeps_nobody(spawn, tmp_path, upstream, key, word):
-    server = Server(tmp_path / "valkey").start()
-    daemon = wait_for_tier(spawn(env=environment(server, DEJA_L2__REDIS__SOFT_TIMEOUT="100ms")))
+def test_hung_tier_keeps_nobody(spawn, own_valkey, upstream, key, word):
+    daemon = wait_for_tier(spawn(env=environment(own_valkey, DEJA_L2__REDIS__SOFT_TIMEOUT="100ms")))
     with make_http(daemon, key) as client:
         assert ask(client, word).status_code == 200
-        server.pause()
+        own_valkey.pause()
         try:
             assert ask(client, f"{word} hung").status_code == 200  # within the client's own timeout
             assert turns(client, "unknown") == 1
         finally:
-            server.resume()
+            own_valkey.resume()
 
 
 def test_expired_answer_is_made_anew_by_one_of_two_daemons(spawn, valkey, upstream, key, word):

@@ -118,9 +118,8 @@ def test_what_one_keeps_outlives_both(pair, spawn, tier, key, word):
         assert lookup(client, word)["response"] == "kept"
 
 
-def test_other_words_are_found_where_the_tier_searches(pair, tier, models):
-    if tier[0] != "postgres":
-        pytest.skip("this tier finds by key only")
+@pytest.mark.parametrize("tier", ["postgres"], indirect=True)
+def test_other_words_are_found_where_the_tier_searches(pair, models):
     if models is None:
         pytest.skip("the embedding model could not be pulled")
     put(pair[0], "How do I reset my password?", "Settings, Security.")
@@ -150,6 +149,26 @@ def test_a_put_that_the_tier_missed_says_so(pair, tier, word):
         assert refused.json()["type"].endswith("circuit_open")
     finally:
         server.start()
+
+
+def test_an_invalidation_the_tier_missed_is_made_good(spawn, postgres, key, word):
+    env = {"DEJA_L3__POSTGRES__URL": postgres.create_database(f"t{uuid.uuid4().hex[:12]}"),
+           "DEJA_SECURITY__SECRET": SECRET, "DEJA_PERFORMANCE__RECOVERY_PROBE": "100ms",
+           "DEJA_CIRCUIT_BREAKER__TIMEOUT": "100ms", "DEJA_CIRCUIT_BREAKER__MAX_TIMEOUT": "200ms"}
+    daemons = [spawn(env=env) for _ in range(2)]
+    for daemon in daemons:
+        wait_for_first_pull(daemon, "postgres")
+    with make_http(daemons[0], key) as one, make_http(daemons[1], key) as two:
+        put(one, word, tags=["news"])
+        assert lookup(two, word)["hit"]
+        postgres.stop()
+        try:
+            answer = one.post("/api/v1/invalidate", json={"tag": "news"})
+            assert answer.status_code == 503, answer.text
+            assert not lookup(one, word)["hit"]  # here it counts at once
+        finally:
+            postgres.start()
+        poll(lambda: not lookup(two, word)["hit"], "the invalidation to be passed on")
 
 
 def test_with_the_tier_away_both_go_on(pair, tier, word):

@@ -163,8 +163,9 @@ def test_the_command_prints_what_comes_and_ends_with_ctrl_c(daemon, word):
     with make_http(daemon, f"sk-{word}") as client:
         ask(client, word)
         poll(lambda: tail(client)["requests"], "the request to be told")
+        # Whoever runs the tests in the background has them ignore Ctrl-C, and a child inherits that.
         process = subprocess.Popen(command, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                   text=True)
+                                   text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         try:
             lines = [json.loads(process.stdout.readline())]
             ask(client, word)

@@ -442,6 +442,8 @@ static void set_option(struct dj_redis_options *options, struct dj_redis_address
         options->db = (uint32_t)amount;
     else if (is_amount && strcmp(text, "tls") == 0)
         options->is_tls = amount != 0;
+    else if (is_amount && strcmp(text, "scriptless") == 0)
+        options->is_scriptless = amount != 0;
     else if (is_amount && strcmp(text, "read_ms") == 0)
         options->read_ms = (uint32_t)amount;
     else if (is_amount && strcmp(text, "dial_ms") == 0)

@@ -70,6 +70,10 @@ class Client:
         self.close()
 
 
+# What a server has to be told so that nobody may run a script.
+NO_SCRIPTS = ("user default on nopass ~* &* +@all -@scripting",)
+
+
 class Server:
     """One server. options: further lines of its configuration."""
 

@@ -211,6 +211,11 @@ word_soak() {
     unit_stage tsan "all rooms under TSan"
     pytest_stage "integration under TSan" "$BUILD/tsan/deja" -m "not heavy" tests/integration
     DEJA_KILL_ROUNDS=400 pytest_stage "long kill loop" "$BUILD/release/deja" tests/integration/test_kill.py
+    DEJA_CHAOS_LOAD_S=3 DEJA_CHAOS_REPORT=$RESULTS/chaos.txt pytest_stage "every dependency in every fault" \
+        "$BUILD/release/deja" tests/integration/test_chaos.py
+    [ ! -e "$RESULTS/chaos.txt" ] || cat "$RESULTS/chaos.txt"
+    DEJA_AVAILABILITY_S=180 pytest_stage "three minutes of tiers that come and go" \
+        "$BUILD/release/deja" tests/integration/test_availability.py
     soak_load 600
     report
 }

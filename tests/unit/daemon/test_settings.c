@@ -214,6 +214,36 @@ static void profiles_set_the_tracker_where_nobody_did(void **state)
     done(&result);
 }
 
+static void low_latency_profile_gives_up_and_comes_back_sooner(void **state)
+{
+    (void)state;
+    struct result result = load_flag("performance.profile", "low-latency");
+    const struct dj_settings_guard *guard = &result.settings.guard;
+    assert_int_equal(result.status, DEJA_OK);
+    assert_true(guard->failure_ratio > 0.499 && guard->failure_ratio < 0.501);
+    assert_int_equal(guard->ratio_requests_min, 20);
+    assert_int_equal(guard->failures_max, 5);
+    assert_int_equal(guard->open_ms, 5000);
+    assert_int_equal(guard->open_ms_max, 60000);
+    assert_true(guard->open_growth > 1.999 && guard->open_growth < 2.001);
+    assert_true(guard->open_jitter > 0.099 && guard->open_jitter < 0.101);
+    assert_int_equal(guard->half_open_first, 1);
+    assert_int_equal(guard->half_open_max, 3);
+    assert_int_equal(guard->probe_ms, 5000);
+    assert_int_equal(guard->attempts_max, 2);
+    done(&result);
+    result = load_flag("performance.profile", "balanced");
+    assert_int_equal(result.settings.guard.open_ms, 30000);
+    assert_int_equal(result.settings.guard.attempts_max, 3);
+    done(&result);
+    const struct dj_flag flags[] = {{"performance.profile", "low-latency"},
+                                    {"circuit_breaker.timeout", "7s"}};
+    result = load(home, flags, 2);
+    assert_int_equal(result.settings.guard.open_ms, 7000);
+    assert_int_equal(result.settings.guard.open_ms_max, 60000);
+    done(&result);
+}
+
 static void http_embedder_needs_an_address_and_a_model(void **state)
 {
     (void)state;
@@ -308,6 +338,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_pass_their_own_validation),
         cmocka_unit_test(profiles_set_the_tracker_where_nobody_did),
+        cmocka_unit_test(low_latency_profile_gives_up_and_comes_back_sooner),
         cmocka_unit_test(http_embedder_needs_an_address_and_a_model),
         cmocka_unit_test(rows_are_in_sections_and_say_what_they_do),
         cmocka_unit_test(upstream_is_taken_with_and_without_v1),

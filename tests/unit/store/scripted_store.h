@@ -35,6 +35,7 @@ struct scripted_answer {
     enum deja_status status;
     struct dj_value *value;
     uint64_t number;
+    bool is_remove;
 };
 
 struct scripted {
@@ -42,6 +43,7 @@ struct scripted {
     pthread_mutex_t mutex;
     _Atomic int mode;
     _Atomic bool fails_puts;    /* and nothing else */
+    _Atomic bool holds_removes; /* until let go; whatever the mode */
     _Atomic uint32_t fail_next; /* so many calls fail, then it answers */
     _Atomic uint32_t calls;
     _Atomic uint32_t probes;
@@ -108,7 +110,10 @@ static inline struct scripted_answer *scripted_begin(struct scripted *scripted,
 static inline enum deja_status scripted_end(struct scripted *scripted,
                                             struct scripted_answer *answer)
 {
-    if (answer->status == DEJA_OK && atomic_load(&scripted->mode) == SCRIPTED_HANGS) {
+    bool is_held = atomic_load(&scripted->mode) == SCRIPTED_HANGS;
+    if (answer->kind == SCRIPTED_DONE && answer->is_remove)
+        is_held = is_held || atomic_load(&scripted->holds_removes);
+    if (answer->status == DEJA_OK && is_held) {
         pthread_mutex_lock(&scripted->mutex);
         dj_list_push_back(&scripted->held, &answer->held);
         pthread_mutex_unlock(&scripted->mutex);
@@ -206,6 +211,7 @@ static inline enum deja_status scripted_remove(struct dj_store *store, struct dj
         return status;
     answer->kind = SCRIPTED_DONE;
     answer->done = done;
+    answer->is_remove = true;
     pthread_mutex_lock(&scripted->mutex);
     int row = scripted_find(scripted, key);
     if (answer->status == DEJA_OK && row >= 0 &&

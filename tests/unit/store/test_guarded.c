@@ -1,4 +1,6 @@
 #include "store/guarded.h"
+#include <sched.h>
+
 #include "check.h"
 #include "entries.h"
 #include "loops.h"
@@ -223,6 +225,37 @@ static void what_is_missed_is_replayed_before_anything_is_read(void **state)
     }
 }
 
+static void what_is_new_goes_to_a_store_that_is_behind_at_once(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct dj_guarded_options options = quick();
+    uint64_t version = 1;
+    options.remove_ms = 60000;
+    rig_open(&rig, 1, &options);
+    assert_int_equal(put(&rig, 1, 1, 7), DEJA_OK);
+    atomic_store(&rig.inner->mode, SCRIPTED_REFUSES);
+    open_breaker(&rig);
+    assert_int_equal(remove_status(&rig, key_of(1, 1)), DEJA_ERR_CIRCUIT_OPEN);
+    atomic_store(&rig.inner->holds_removes, true);
+    atomic_store(&rig.inner->mode, SCRIPTED_ANSWERS);
+    while (report_of(&rig).state != DJ_TIER_BEHIND)
+        sched_yield();
+    assert_int_equal(put(&rig, 1, 2, 8), DEJA_OK);
+    assert_int_equal(put(&rig, 1, 1, 9), DEJA_ERR_CIRCUIT_OPEN); /* after what is kept of it */
+    assert_int_equal(get_status(&rig, 0, key_of(1, 2), &version), DEJA_ERR_CIRCUIT_OPEN);
+    assert_int_equal(version, 0);
+    atomic_store(&rig.inner->holds_removes, false);
+    /* Its replay may not have begun to hang yet. */
+    while (report_of(&rig).state != DJ_TIER_UP)
+        scripted_let_go(rig.inner);
+    assert_int_equal(get_status(&rig, 0, key_of(1, 1), &version), DEJA_OK);
+    assert_int_equal(version, 9);
+    assert_int_equal(get_status(&rig, 0, key_of(1, 2), &version), DEJA_OK);
+    assert_int_equal(version, 8);
+    rig_close(&rig);
+}
+
 static void a_hung_call_ends_at_its_deadline_and_its_late_answer_is_offered(void **state)
 {
     (void)state;
@@ -286,7 +319,7 @@ static void one_failed_removal_holds_reads_back_until_it_is_done(void **state)
     assert_int_equal(remove_status(&rig, key_of(1, 1)), DEJA_ERR_IO);
     assert_int_equal(report_of(&rig).state, DJ_TIER_BEHIND);
     assert_int_equal(get_status(&rig, 0, key_of(1, 1), &version), DEJA_ERR_CIRCUIT_OPEN);
-    assert_int_equal(put(&rig, 1, 2, 7), DEJA_ERR_CIRCUIT_OPEN); /* behind the removal */
+    assert_int_equal(put(&rig, 1, 2, 7), DEJA_ERR_IO); /* tried at once, and kept too */
     atomic_store(&rig.inner->mode, SCRIPTED_ANSWERS);
     wait_for(&rig, &rig.caught_up, 1);
     assert_int_equal(scripted_version(rig.inner, key_of(1, 1)), 0);
@@ -695,6 +728,7 @@ int main(void)
         cmocka_unit_test(calls_pass_through_to_the_inner_store),
         cmocka_unit_test(one_failure_is_tried_again_and_nobody_notices),
         cmocka_unit_test(what_is_missed_is_replayed_before_anything_is_read),
+        cmocka_unit_test(what_is_new_goes_to_a_store_that_is_behind_at_once),
         cmocka_unit_test(a_hung_call_ends_at_its_deadline_and_its_late_answer_is_offered),
         cmocka_unit_test(a_list_that_comes_late_does_not_touch_the_callers_page),
         cmocka_unit_test(one_failed_removal_holds_reads_back_until_it_is_done),

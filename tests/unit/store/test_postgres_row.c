@@ -39,6 +39,25 @@ static void numbers_and_times_are_read_as_they_were_written(void **state)
     dj_buf_fini(&buf);
 }
 
+static void flag_is_true_only_as_one_byte_of_one(void **state)
+{
+    (void)state;
+    assert_true(dj_pg_is_true((struct dj_pg_field){deja_slice("\1", 1), false}));
+    assert_false(dj_pg_is_true((struct dj_pg_field){deja_slice("\0", 1), false}));
+    assert_false(dj_pg_is_true((struct dj_pg_field){deja_slice("\1\1", 2), false}));
+    assert_false(dj_pg_is_true((struct dj_pg_field){.is_null = true}));
+}
+
+static void text_is_cut_to_what_fits(void **state)
+{
+    char text[4] = "???";
+    (void)state;
+    dj_pg_copy_text((struct dj_pg_field){deja_slice_text("vector"), false}, text, sizeof text);
+    assert_string_equal(text, "vec");
+    dj_pg_copy_text((struct dj_pg_field){.is_null = true}, text, sizeof text);
+    assert_string_equal(text, "");
+}
+
 static void vector_is_in_the_format_of_pgvector(void **state)
 {
     static const uint8_t wanted[] = {0, 2, 0, 0, 0x3f, 0x80, 0, 0, 0xc0, 0, 0, 0};
@@ -137,6 +156,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_and_times_are_read_as_they_were_written),
+        cmocka_unit_test(flag_is_true_only_as_one_byte_of_one),
+        cmocka_unit_test(text_is_cut_to_what_fits),
         cmocka_unit_test(vector_is_in_the_format_of_pgvector),
         cmocka_unit_test(vector_that_is_not_finite_or_empty_is_refused),
         cmocka_unit_test(array_is_in_the_format_of_the_server),

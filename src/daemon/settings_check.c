@@ -1,0 +1,279 @@
+/* daemon/settings_check.c - what is worked out of the values, and what is wrong with them. */
+#include <arpa/inet.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/num.h"
+#include "config/expand.h"
+#include "daemon/settings_internal.h"
+#include "daemon/tier_s3.h"
+#include "proxy/knobs.h"
+
+static const char *place_of(const struct dj_options *options, const char *name)
+{
+    return dj_options_where(options, dj_options_find(options, name));
+}
+
+/* The buf's bytes become a terminated text of the caller's. */
+static enum deja_status take_text(struct dj_buf *buf, char **out_text)
+{
+    char *text = dj_buf_take_text(buf);
+    if (!text)
+        return DEJA_ERR_NOMEM;
+    dj_free(*out_text);
+    *out_text = text;
+    return DEJA_OK;
+}
+
+static bool is_loopback(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
+}
+
+static bool is_numeric_address(const char *host)
+{
+    unsigned char bytes[16];
+    return inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1;
+}
+
+/* "host:port", "[v6]:port", ":port" (every address), "port" (loopback). */
+static enum deja_status parse_address(const char *text, struct dj_settings_address *out_address,
+                                      bool *out_is_valid)
+{
+    const char *colon = strrchr(text, ':');
+    const char *port_text = colon ? colon + 1 : text;
+    struct deja_slice host =
+        colon ? deja_slice(text, (size_t)(colon - text)) : deja_slice_text("127.0.0.1");
+    uint64_t port = 0;
+    *out_is_valid = false;
+    if (dj_num_parse_u64(deja_slice_text(port_text), &port) != DEJA_OK || port > 65535)
+        return DEJA_OK;
+    if (!host.len)
+        host = deja_slice_text("0.0.0.0");
+    if (host.len > 2 && host.data[0] == '[' && host.data[host.len - 1] == ']')
+        host = deja_slice(host.data + 1, host.len - 2);
+    else if (memchr(host.data, ':', host.len))
+        return DEJA_OK; /* a bare v6 address: where would its port begin? */
+    if (deja_slice_is_equal(host, deja_slice_text("localhost")))
+        host = deja_slice_text("127.0.0.1");
+    char *copy = dj_strdup(host);
+    if (!copy)
+        return DEJA_ERR_NOMEM;
+    if (!is_numeric_address(copy)) {
+        dj_free(copy);
+        return DEJA_OK;
+    }
+    *out_address =
+        (struct dj_settings_address){copy, (uint16_t)port, .is_loopback = is_loopback(copy)};
+    *out_is_valid = true;
+    return DEJA_OK;
+}
+
+static enum deja_status check_listen(struct dj_settings_checker *checker)
+{
+    struct dj_settings *settings = checker->settings;
+    const struct dj_text_list *texts = &settings->server.listen_texts;
+    const char *where = place_of(checker->options, "server.listen");
+    if (!texts->count)
+        dj_diagnostics_error(checker->diagnostics, where, "server.listen needs an address");
+    settings->server.listen =
+        dj_alloc_zeroed(texts->count ? texts->count : 1, sizeof *settings->server.listen);
+    if (!settings->server.listen)
+        return DEJA_ERR_NOMEM;
+    for (size_t i = 0; i < texts->count; i++) {
+        struct dj_settings_address *address =
+            &settings->server.listen[settings->server.listen_count];
+        bool is_valid = false;
+        if (parse_address(texts->items[i], address, &is_valid) != DEJA_OK)
+            return DEJA_ERR_NOMEM;
+        if (!is_valid) {
+            dj_diagnostics_error(checker->diagnostics, where,
+                                 "server.listen expects ADDRESS:PORT like 127.0.0.1:7070 or "
+                                 "[::1]:7070, not \"%s\"",
+                                 texts->items[i]);
+            continue;
+        }
+        settings->server.listen_count++;
+        if (!address->is_loopback && !settings->server.is_insecure)
+            dj_diagnostics_error(checker->diagnostics, where,
+                                 "%s can be reached from other machines, and this version has no "
+                                 "API keys or TLS of its own: --insecure accepts that",
+                                 texts->items[i]);
+    }
+    return DEJA_OK;
+}
+
+static bool is_url(const char *url)
+{
+    const char *host = strncmp(url, "http://", 7) == 0    ? url + 7
+                       : strncmp(url, "https://", 8) == 0 ? url + 8
+                                                          : NULL;
+    if (!host || !*host || *host == '/' || *host == ':')
+        return false;
+    return !strpbrk(host, "@?#\\ \"<>");
+}
+
+/* Clients send /v1/…, so the base is kept without it, however it was written. */
+static enum deja_status check_upstream(struct dj_settings_checker *checker)
+{
+    struct dj_settings *settings = checker->settings;
+    char *url = settings->upstream.url;
+    if (!url || !is_url(url)) {
+        dj_diagnostics_error(checker->diagnostics, place_of(checker->options, "upstream.url"),
+                             "upstream.url expects http://HOST or https://HOST without user, "
+                             "query and fragment, not \"%s\"",
+                             url ? url : "");
+        return DEJA_OK;
+    }
+    size_t len = strlen(url);
+    while (len && url[len - 1] == '/')
+        url[--len] = '\0';
+    if (len > 3 && strcmp(url + len - 3, "/v1") == 0)
+        url[len -= 3] = '\0';
+    while (len && url[len - 1] == '/')
+        url[--len] = '\0';
+    return DEJA_OK;
+}
+
+static enum deja_status find_data_dir(struct dj_settings_checker *checker)
+{
+    struct dj_settings *settings = checker->settings;
+    const char *data_home =
+        dj_environment_find(checker->environment, deja_slice_text("XDG_DATA_HOME"));
+    const char *home = dj_environment_find(checker->environment, deja_slice_text("HOME"));
+    struct dj_buf path = {0};
+    if (settings->data_dir)
+        return DEJA_OK;
+    if (data_home && data_home[0] == '/') {
+        dj_buf_append_format(&path, "%s/deja", data_home);
+    } else if (!geteuid()) {
+        dj_buf_append_text(&path, "/var/lib/deja");
+    } else if (home && home[0] == '/') {
+        dj_buf_append_format(&path, "%s/.local/share/deja", home);
+    } else {
+        dj_diagnostics_error(checker->diagnostics, NULL,
+                             "no HOME and no XDG_DATA_HOME: say where with --data");
+        return DEJA_OK;
+    }
+    return take_text(&path, &settings->data_dir);
+}
+
+static enum deja_status find_model_dir(struct dj_settings_checker *checker)
+{
+    struct dj_settings *settings = checker->settings;
+    const char *model = settings->semantic.model;
+    struct dj_buf path = {0};
+    if (!model || strchr(model, '/') || model[0] == '.') {
+        dj_diagnostics_error(checker->diagnostics, place_of(checker->options, "semantic.model"),
+                             "semantic.model is a name like all-minilm-l6-v2; a folder goes into "
+                             "semantic.model_dir");
+        return DEJA_OK;
+    }
+    if (settings->semantic.model_dir || !settings->data_dir)
+        return DEJA_OK;
+    dj_buf_append_format(&path, "%s/models/%s", settings->data_dir, model);
+    return take_text(&path, &settings->semantic.model_dir);
+}
+
+static void check_embedder(struct dj_settings_checker *checker)
+{
+    const struct dj_settings *settings = checker->settings;
+    const struct dj_settings_http_embedder *http = &settings->http_embedder;
+    const char *where = place_of(checker->options, "semantic.embedder");
+    if (settings->semantic.embedder != DJ_EMBEDDER_HTTP)
+        return;
+    if (!http->url || !is_url(http->url))
+        dj_diagnostics_error(checker->diagnostics,
+                             http->url ? place_of(checker->options, "semantic.http.url") : where,
+                             "semantic.embedder http needs semantic.http.url as http://HOST or "
+                             "https://HOST without user, query and fragment, not \"%s\"",
+                             http->url ? http->url : "");
+    if (!http->model)
+        dj_diagnostics_error(checker->diagnostics, where,
+                             "semantic.embedder http needs semantic.http.model, the name of the "
+                             "model there");
+    if (http->send_dimensions && !http->dimensions)
+        dj_diagnostics_error(checker->diagnostics,
+                             place_of(checker->options, "semantic.http.send_dimensions"),
+                             "semantic.http.send_dimensions needs semantic.http.dimensions");
+}
+
+static enum deja_status check_s3(struct dj_settings_checker *checker)
+{
+    struct dj_settings *settings = checker->settings;
+    struct deja_error error;
+    enum deja_status status = dj_tier_s3_complete(&settings->s3, checker->environment);
+    if (status != DEJA_OK || !settings->s3.is_enabled)
+        return status;
+    if (dj_tier_s3_check(&settings->s3, &error) != DEJA_OK)
+        dj_diagnostics_error(checker->diagnostics, place_of(checker->options, "l3.s3.enabled"),
+                             "%s", error.message);
+    return DEJA_OK;
+}
+
+static void check_secret(struct dj_settings_checker *checker)
+{
+    uint8_t bytes[32];
+    struct deja_slice text = deja_slice_text(checker->settings->secret);
+    if (text.len && dj_hex_decode(text, bytes, sizeof bytes) != DEJA_OK)
+        dj_diagnostics_error(checker->diagnostics, place_of(checker->options, "security.secret"),
+                             "security.secret expects 64 hex digits");
+    explicit_bzero(bytes, sizeof bytes);
+}
+
+static void check_rest(struct dj_settings_checker *checker)
+{
+    struct dj_settings *settings = checker->settings;
+    static const struct {
+        const char *name;
+        uint32_t bit;
+    } folds[] = {{"time", DJ_FOLD_TIME},
+                 {"uuid", DJ_FOLD_UUID},
+                 {"request_id", DJ_FOLD_REQUEST_ID},
+                 {"date", DJ_FOLD_DATE}};
+    for (size_t i = 0; i < settings->scope_fold_texts.count; i++)
+        for (size_t j = 0; j < sizeof folds / sizeof *folds; j++)
+            if (strcmp(settings->scope_fold_texts.items[i], folds[j].name) == 0)
+                settings->scope_fold |= folds[j].bit;
+    for (size_t i = 0; i < settings->compat_texts.count; i++)
+        for (size_t j = 0; dj_compat_names[j]; j++)
+            if (strcmp(settings->compat_texts.items[i], dj_compat_names[j]) == 0)
+                settings->compat |= 1u << j;
+    settings->lmdb.is_chosen =
+        dj_options_origin(checker->options, dj_options_find(checker->options, "lmdb.enabled")) !=
+        DJ_ORIGIN_DEFAULT;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t half = cores > 1 ? (uint32_t)cores / 2 : 1;
+    if (!settings->server.loops)
+        settings->server.loops = half < 256 ? half : 256;
+    if (!settings->server.workers)
+        settings->server.workers = half < 256 ? half : 256;
+    if (!settings->l1.is_enabled && !settings->lmdb.is_enabled)
+        dj_diagnostics_warning(checker->diagnostics, NULL,
+                               "l1.enabled and lmdb.enabled are both false: nothing is stored");
+    if (settings->server.body_bytes_max > settings->server.bytes_in_flight_max)
+        dj_diagnostics_error(checker->diagnostics,
+                             place_of(checker->options, "server.max_body_bytes"),
+                             "server.max_body_bytes is larger than server.max_in_flight_bytes");
+}
+
+enum deja_status dj_settings_work_out(struct dj_settings_checker *checker)
+{
+    struct dj_settings *settings = checker->settings;
+    enum deja_status status = check_listen(checker);
+    if (status == DEJA_OK)
+        status = check_upstream(checker);
+    if (status == DEJA_OK)
+        status = find_data_dir(checker);
+    if (status == DEJA_OK)
+        status = find_model_dir(checker);
+    if (status == DEJA_OK)
+        status =
+            dj_settings_work_out_redis(checker->options, checker->diagnostics, &settings->redis);
+    if (status == DEJA_OK)
+        status = check_s3(checker);
+    check_embedder(checker);
+    check_secret(checker);
+    check_rest(checker);
+    return status;
+}
