@@ -306,10 +306,15 @@ static void record_survives_each_failed_allocation(void **state)
         enum deja_status status = dj_record_encode(&entry, &record);
         if (status == DEJA_OK) /* possibly unpacked, for want of memory */
             status = dj_record_decode(dj_buf_slice(&record), PAYLOAD_MAX, &scratch, &decoded);
+        struct dj_unpacker *unpacker = dj_unpacker_create(); /* NULL: one is made for each */
+        if (status == DEJA_OK)
+            status = dj_record_decode_with(unpacker, dj_buf_slice(&record), PAYLOAD_MAX, &scratch,
+                                           &decoded);
         bool has_failed = failing_malloc_disarm();
         assert_true(status == DEJA_OK || (has_failed && status == DEJA_ERR_NOMEM));
         if (status == DEJA_OK)
             assert_same(&entry, &decoded);
+        dj_unpacker_destroy(unpacker);
         dj_buf_fini(&record);
         dj_buf_fini(&scratch);
         if (!has_failed)
