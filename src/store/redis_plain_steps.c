@@ -170,7 +170,8 @@ static bool take_text(struct dj_redis_plain *plain, const struct dj_redis_reply 
         return false;
     plain->is_found = true;
     plain->found_len = text.len < sizeof plain->found ? text.len : sizeof plain->found;
-    memcpy(plain->found, text.data, plain->found_len);
+    if (plain->found_len)
+        memcpy(plain->found, text.data, plain->found_len);
     return true;
 }
 
