@@ -9,6 +9,7 @@
 * ```python  the block is run as a program, by the Python that has the packages of the tests
 * ```text    what the block before it printed: line for line, "…" stands for anything
 * others     are for reading
+* sections of ELSEWHERE are left to the test that runs them with the servers they need
 
 There is no account behind the walk: an upstream of the tests answers instead of the one that is the
 default, by the environment only, so that every command stays as it is written.
@@ -25,6 +26,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 READY_S = 1800  # the first "./dev run" installs, builds and fetches the model
+ELSEWHERE = {"## Share it": "tests/integration/test_share_docs.py"}
 PYTHON = ROOT / "build" / "tools" / "venv" / "bin" / "python3"
 
 sys.path.insert(0, str(ROOT / "tests" / "support"))
@@ -32,13 +34,16 @@ sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 def blocks_of(text):
     """(language, first line number, lines) of each fenced block."""
-    found, current = [], None
+    found, current, is_left_out = [], None, False
     for number, line in enumerate(text.splitlines(), 1):
         fence = re.match(r"```(\w*)\s*$", line)
+        if current is None and line.startswith("## "):
+            is_left_out = line in ELSEWHERE
         if fence and current is None:
             current = (fence[1], number + 1, [])
         elif fence:
-            found.append(current)
+            if not is_left_out:
+                found.append(current)
             current = None
         elif current is not None:
             current[2].append(line)
