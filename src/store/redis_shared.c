@@ -169,14 +169,20 @@ enum deja_status dj_redis_pull(struct dj_store *store, struct dj_loop *loop, uin
 
 /* ---- locks ---- */
 
+/* 1: it was so, 0: it was not. */
+static enum deja_status read_count(enum deja_status status, const struct dj_redis_reply *reply,
+                                   int64_t *out_count)
+{
+    if (status == DEJA_OK)
+        status = dj_redis_status_of(reply);
+    return status == DEJA_OK && !dj_redis_integer(reply, out_count) ? DEJA_ERR_CORRUPT : status;
+}
+
 static void on_locked(void *ctx, enum deja_status status, const struct dj_redis_reply *reply)
 {
     struct hold *hold = ctx;
     int64_t count = 0;
-    if (status == DEJA_OK)
-        status = dj_redis_status_of(reply);
-    if (status == DEJA_OK && !dj_redis_integer(reply, &count))
-        status = DEJA_ERR_CORRUPT;
+    status = read_count(status, reply, &count);
     hold->locked(hold->ctx, status, count == 1);
     dj_free(hold);
 }
@@ -185,27 +191,36 @@ static void on_unlocked(void *ctx, enum deja_status status, const struct dj_redi
 {
     struct hold *hold = ctx;
     int64_t count = 0;
-    if (status == DEJA_OK)
-        status = dj_redis_status_of(reply);
-    if (status == DEJA_OK && !dj_redis_integer(reply, &count))
-        status = DEJA_ERR_CORRUPT;
+    status = read_count(status, reply, &count);
     hold->done(hold->ctx, status, count == 1 ? 1 : 0);
     dj_free(hold);
 }
 
-static enum deja_status begin_hold(struct dj_store *store, struct dj_loop *loop,
-                                   dj_redis_replied_fn *replied, struct dj_redis_link **out_link,
-                                   struct hold **out_hold)
+/* NULL: no memory. */
+static struct hold *make_hold(const struct dj_redis_link *link, const struct dj_store_key *key,
+                              const uint8_t token[16], enum dj_redis_script script,
+                              dj_redis_replied_fn *replied)
 {
-    enum deja_status status = dj_redis_link_of((struct dj_redis *)store, loop, out_link);
-    if (status != DEJA_OK)
-        return status;
     struct hold *hold = dj_alloc_zeroed(1, sizeof *hold);
     if (!hold)
-        return DEJA_ERR_NOMEM;
+        return NULL;
+    char name[DJ_REDIS_KEY_BYTES];
+    size_t len = dj_redis_key(link->redis->options.prefix, key, 'l', name);
     dj_redis_call_init(&hold->call, hold, replied);
-    *out_hold = hold;
-    return DEJA_OK;
+    hold->call.script = script;
+    dj_redis_call_key(&hold->call, deja_slice(name, len));
+    dj_redis_command_script(&hold->call.bytes, script, 1, script == DJ_REDIS_LOCK ? 3 : 2);
+    dj_redis_argument(&hold->call.bytes, deja_slice(name, len));
+    dj_redis_argument(&hold->call.bytes, deja_slice(token, 16));
+    return hold;
+}
+
+static enum deja_status send_hold(struct dj_redis_link *link, struct hold *hold)
+{
+    enum deja_status status = dj_redis_send(link, &hold->call);
+    if (status != DEJA_OK)
+        dj_free(hold);
+    return status;
 }
 
 enum deja_status dj_redis_lock(struct dj_store *store, struct dj_loop *loop,
@@ -213,24 +228,16 @@ enum deja_status dj_redis_lock(struct dj_store *store, struct dj_loop *loop,
                                uint32_t lease_ms, void *ctx, dj_store_locked_fn *locked)
 {
     struct dj_redis_link *link = NULL;
-    struct hold *hold = NULL;
-    enum deja_status status = begin_hold(store, loop, on_locked, &link, &hold);
+    enum deja_status status = dj_redis_link_of((struct dj_redis *)store, loop, &link);
     if (status != DEJA_OK)
         return status;
-    char name[DJ_REDIS_KEY_BYTES];
-    size_t len = dj_redis_key(link->redis->options.prefix, key, 'l', name);
+    struct hold *hold = make_hold(link, key, token, DJ_REDIS_LOCK, on_locked);
+    if (!hold)
+        return DEJA_ERR_NOMEM;
     hold->ctx = ctx;
     hold->locked = locked;
-    hold->call.script = DJ_REDIS_LOCK;
-    dj_redis_call_key(&hold->call, deja_slice(name, len));
-    dj_redis_command_script(&hold->call.bytes, DJ_REDIS_LOCK, 1, 3);
-    dj_redis_argument(&hold->call.bytes, deja_slice(name, len));
-    dj_redis_argument(&hold->call.bytes, deja_slice(token, 16));
     dj_redis_argument_u64(&hold->call.bytes, lease_ms > 0 ? lease_ms : 1);
-    status = dj_redis_send(link, &hold->call);
-    if (status != DEJA_OK)
-        dj_free(hold);
-    return status;
+    return send_hold(link, hold);
 }
 
 enum deja_status dj_redis_unlock(struct dj_store *store, struct dj_loop *loop,
@@ -238,21 +245,13 @@ enum deja_status dj_redis_unlock(struct dj_store *store, struct dj_loop *loop,
                                  dj_store_done_fn *done)
 {
     struct dj_redis_link *link = NULL;
-    struct hold *hold = NULL;
-    enum deja_status status = begin_hold(store, loop, on_unlocked, &link, &hold);
+    enum deja_status status = dj_redis_link_of((struct dj_redis *)store, loop, &link);
     if (status != DEJA_OK)
         return status;
-    char name[DJ_REDIS_KEY_BYTES];
-    size_t len = dj_redis_key(link->redis->options.prefix, key, 'l', name);
+    struct hold *hold = make_hold(link, key, token, DJ_REDIS_UNLOCK, on_unlocked);
+    if (!hold)
+        return DEJA_ERR_NOMEM;
     hold->ctx = ctx;
     hold->done = done;
-    hold->call.script = DJ_REDIS_UNLOCK;
-    dj_redis_call_key(&hold->call, deja_slice(name, len));
-    dj_redis_command_script(&hold->call.bytes, DJ_REDIS_UNLOCK, 1, 2);
-    dj_redis_argument(&hold->call.bytes, deja_slice(name, len));
-    dj_redis_argument(&hold->call.bytes, deja_slice(token, 16));
-    status = dj_redis_send(link, &hold->call);
-    if (status != DEJA_OK)
-        dj_free(hold);
-    return status;
+    return send_hold(link, hold);
 }
