@@ -133,6 +133,15 @@ static void on_walked(void *ctx, struct dj_value *value, const char *level)
         start_semantic(lookup);
 }
 
+/* A reference, or NULL; valid or not. */
+static struct dj_value *find_in_memory(struct lookup *lookup, const struct dj_store_key *key)
+{
+    if (lookup->options.skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY))
+        return NULL;
+    return dj_memory_find(lookup->engine->options.memory, dj_loop_index(lookup->loop), key,
+                          dj_loop_now_ms(lookup->loop));
+}
+
 static void start(void *ctx)
 {
     struct lookup *lookup = ctx;
@@ -141,11 +150,7 @@ static void start(void *ctx)
         start_semantic(lookup);
         return;
     }
-    bool is_memory_asked = !(lookup->options.skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY));
-    struct dj_value *value =
-        is_memory_asked ? dj_memory_find(engine->options.memory, dj_loop_index(lookup->loop),
-                                         &lookup->fingerprint.key, dj_loop_now_ms(lookup->loop))
-                        : NULL;
+    struct dj_value *value = find_in_memory(lookup, &lookup->fingerprint.key);
     if (value && is_exact_usable(lookup, value, "memory")) {
         finish_exact(lookup, value, "memory");
         return;
@@ -316,16 +321,12 @@ static void on_candidate(void *ctx, struct dj_value *value, const char *level)
 static void fetch_all(struct lookup *lookup)
 {
     struct dj_engine *engine = lookup->engine;
-    bool is_memory_asked = !(lookup->options.skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY));
     lookup->fetch_started_us = dj_loop_monotonic_us(lookup->loop);
     lookup->fetching = 1;
     for (uint32_t i = 0; i < lookup->result.candidate_count; i++) {
         struct dj_store_key key = lookup->fingerprint.key;
         memcpy(key.id, lookup->candidates[i].id, sizeof key.id);
-        struct dj_value *value =
-            is_memory_asked ? dj_memory_find(engine->options.memory, dj_loop_index(lookup->loop),
-                                             &key, dj_loop_now_ms(lookup->loop))
-                            : NULL;
+        struct dj_value *value = find_in_memory(lookup, &key);
         /* A search for its own sake warms nothing. */
         const struct dj_walk_options walk = {
             .key = key, .skip = lookup->options.skip, .is_no_promotion = lookup->options.is_find};
