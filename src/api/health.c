@@ -32,20 +32,12 @@ static struct component component(const char *name, enum dj_health health, doubl
 
 #define COMPONENTS 9u
 
-static enum dj_level level_of(const char *name)
-{
-    uint32_t level = 0;
-    while (level < DJ_LEVEL_COUNT - 1 && strcmp(dj_level_text((enum dj_level)level), name) != 0)
-        level++;
-    return (enum dj_level)level;
-}
-
 /* A tier that is asked behind a breaker, by what the breaker says; disabled if there is none. */
 static struct component tier_component(const struct dj_probe *probe,
-                                       const struct dj_sentry_board *board, const char *name)
+                                       const struct dj_sentry_board *board, enum dj_level level)
 {
     struct dj_sentry_sight sight;
-    enum dj_level level = level_of(name);
+    const char *name = dj_level_text(level);
     struct component found =
         component(name, probe->levels[level].health, probe->levels[level].ms, "does not answer");
     if (!dj_probe_find_tier(board, name, &sight))
@@ -67,7 +59,7 @@ static void fill(const struct dj_probe *probe, const struct dj_sentry_board *boa
     out[count++] = component("lmdb", probe->levels[DJ_LEVEL_LMDB].health,
                              probe->levels[DJ_LEVEL_LMDB].ms, "does not answer");
     for (enum dj_level level = DJ_LEVEL_REDIS; level < DJ_LEVEL_COUNT; level++)
-        out[count++] = tier_component(probe, board, dj_level_text(level));
+        out[count++] = tier_component(probe, board, level);
     out[count++] = component("embedder", probe->embedder, probe->embedder_ms, "cannot embed");
     out[count] = component("vector_store", probe->index, -1, NULL);
     if (probe->index == DJ_HEALTH_DEGRADED)
