@@ -26,7 +26,6 @@ enum deja_status dj_postgres_tenants(struct dj_postgres *postgres, uint32_t limi
     PGresult *result = NULL;
     dj_pg_param_u64(&params, limit);
     enum deja_status status = dj_pg_query(postgres, sql, &params, &result, error);
-    dj_buf_fini(&params.bytes);
     if (status != DEJA_OK)
         return status;
     for (int i = 0; i < PQntuples(result); i++) {
@@ -61,7 +60,6 @@ enum deja_status dj_postgres_lru(struct dj_postgres *postgres, const uint8_t *te
         dj_pg_param_null(&params);
     dj_pg_param_u64(&params, limit);
     enum deja_status status = dj_pg_query(postgres, sql, &params, &result, error);
-    dj_buf_fini(&params.bytes);
     if (status != DEJA_OK)
         return status;
     for (int i = 0; i < PQntuples(result); i++) {
@@ -171,7 +169,6 @@ enum deja_status dj_pg_make_indexes(struct dj_postgres *postgres, uint32_t rows_
     PGresult *result = NULL;
     dj_pg_param_u64(&params, rows_min);
     enum deja_status status = dj_pg_query(postgres, sql, &params, &result, error);
-    dj_buf_fini(&params.bytes);
     for (int i = 0; status == DEJA_OK && i < PQntuples(result); i++) {
         uint32_t dim = 0;
         struct dj_pg_field embedder_id = dj_pg_field(result, i, 0);

@@ -104,7 +104,6 @@ static enum deja_status walk(struct scan *scan, const char *sql, int columns,
         struct deja_error error;
         put_position(scan, sql, &params);
         status = dj_pg_query(scan->postgres, sql, &params, &result, &error);
-        dj_buf_fini(&params.bytes);
         rows = status == DEJA_OK ? PQntuples(result) : 0;
         if (rows && PQnfields(result) != columns)
             status = DEJA_ERR_CORRUPT;

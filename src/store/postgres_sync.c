@@ -206,21 +206,26 @@ enum deja_status dj_pg_exec(struct dj_postgres *postgres, const char *sql, uint3
 }
 
 enum deja_status dj_pg_query(struct dj_postgres *postgres, const char *sql,
-                             const struct dj_pg_params *params, PGresult **out_result,
+                             struct dj_pg_params *params, PGresult **out_result,
                              struct deja_error *error)
 {
-    const char *values[DJ_PG_PARAMS_MAX];
-    int formats[DJ_PG_PARAMS_MAX];
+    const char *values[DJ_PG_PARAMS_MAX] = {NULL};
+    int formats[DJ_PG_PARAMS_MAX] = {0};
     int count = params ? params->count : 0;
-    if (params && params->bytes.status != DEJA_OK)
-        return deja_error_set(error, params->bytes.status, "out of memory");
+    if (params && params->bytes.status != DEJA_OK) {
+        enum deja_status status = params->bytes.status;
+        dj_buf_fini(&params->bytes);
+        return deja_error_set(error, status, "out of memory");
+    }
     for (int i = 0; i < count; i++) {
         values[i] = params->lens[i] < 0 ? NULL : params->bytes.data + params->offsets[i];
         formats[i] = 1;
     }
-    return finish(postgres,
-                  PQsendQueryParams(postgres->conn, sql, count, NULL, values,
-                                    params ? params->lens : NULL, formats, 1),
+    int is_sent = PQsendQueryParams(postgres->conn, sql, count, NULL, values,
+                                    params ? params->lens : NULL, formats, 1);
+    if (params)
+        dj_buf_fini(&params->bytes);
+    return finish(postgres, is_sent,
                   postgres->options.timeout_ms ? postgres->options.timeout_ms : TIMEOUT_MS,
                   out_result, error);
 }

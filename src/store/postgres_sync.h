@@ -56,9 +56,9 @@ enum deja_status dj_pg_connect(const struct dj_postgres_options *options,
 /* One statement or several without parameters; result NULL: not wanted. timeout_ms 0: no end. */
 enum deja_status dj_pg_exec(struct dj_postgres *postgres, const char *sql, uint32_t timeout_ms,
                             PGresult **out_result, struct deja_error *error) DEJA_NODISCARD;
-/* One statement with binary parameters and a binary result. */
+/* One statement with binary parameters (ended by it; NULL: none) and a binary result. */
 enum deja_status dj_pg_query(struct dj_postgres *postgres, const char *sql,
-                             const struct dj_pg_params *params, PGresult **out_result,
+                             struct dj_pg_params *params, PGresult **out_result,
                              struct deja_error *error) DEJA_NODISCARD;
 
 /* postgres_admin.c: one program at a time tidies. */

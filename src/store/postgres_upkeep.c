@@ -118,7 +118,6 @@ static enum deja_status sweep(struct dj_postgres *postgres, const char *sql, uin
         uint64_t count = 0;
         dj_pg_param_time(&params, dj_clock_now_ms());
         enum deja_status status = dj_pg_query(postgres, sql, &params, &result, error);
-        dj_buf_fini(&params.bytes);
         if (status != DEJA_OK)
             return status;
         bool has_count =
