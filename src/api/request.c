@@ -34,20 +34,19 @@ struct dj_request_reading {
 bool dj_request_take_tenant(struct dj_request *request)
 {
     struct dj_proxy_context *context = request->api->proxy;
-    bool may_hit = false;
-    dj_identity_tenant(context, request->http, request->tenant);
-    enum deja_status status = dj_registry_touch(context->registry, request->tenant,
-                                                dj_loop_now_ms(request->loop), &may_hit);
+    struct dj_identity_refusal refusal;
+    if (!dj_identity_take(context, request->http, dj_loop_now_ms(request->loop), &request->who,
+                          &refusal)) {
+        dj_request_problem(request, refusal.status, refusal.type, refusal.detail);
+        return false;
+    }
+    memcpy(request->tenant, request->who.tenant, sizeof request->tenant);
     request->has_tenant = true;
-    if (status == DEJA_ERR_LIMIT) {
+    if (request->who.is_unknown) {
         dj_request_problem(request, 503, "cache_unavailable", "too many tenants are in use");
         return false;
     }
-    if (status != DEJA_OK) {
-        dj_request_refuse(request, status);
-        return false;
-    }
-    if (!may_hit) { /* a revoked key does not go on reading the cache */
+    if (!request->who.may_hit) { /* a revoked key does not go on reading the cache */
         dj_request_problem(request, 403, "credential_suspended",
                            "the upstream refused this credential");
         return false;
@@ -274,6 +273,7 @@ static void release(struct dj_request *request, int status)
     request->doc = NULL;
     request->body = NULL;
     dj_secret_fini(&request->fingerprint_key);
+    dj_principal_fini(&request->who);
     dj_telemetry_inflight(request->api->proxy->telemetry, -1);
 }
 

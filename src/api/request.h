@@ -16,6 +16,7 @@
 #include "crypto/digest.h"
 #include "proto/json.h"
 #include "proxy/trace.h"
+#include "security/principal.h"
 
 #define DJ_REQUEST_HEADERS_MAX 12u
 #define DJ_REQUEST_FIELDS_MAX 16u
@@ -31,7 +32,8 @@ struct dj_request {
     uint64_t handled_us; /* monotonic, when the whole request was there */
     struct dj_trace trace;
     struct deja_slice rest;      /* of a path that ends in a variable segment */
-    uint8_t tenant[DJ_ID_BYTES]; /* tenant routes only */
+    struct dj_principal who;     /* tenant routes only, as is the next */
+    uint8_t tenant[DJ_ID_BYTES]; /* who's */
     bool has_tenant;
     struct dj_secret fingerprint_key; /* of the tenant; wiped when the request ends */
     struct dj_json_doc *doc;          /* owned; the body once read */

@@ -387,13 +387,17 @@ static enum deja_status start_timers(struct dj_node *node)
 
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
+    static const struct dj_rules_values defaults = {.features = DJ_FEATURES_ALL};
     enum deja_status status = dj_guards_make(daemon);
+    if (status == DEJA_OK)
+        status = dj_rules_create(&defaults, &daemon->rules);
     if (status != DEJA_OK)
         return status;
     daemon->proxy = (struct dj_proxy_context){
         .engine = daemon->engine,
         .registry = daemon->registry,
         .root = &daemon->root,
+        .rules = daemon->rules,
         .metrics = daemon->metrics,
         .telemetry = daemon->telemetry,
         .log = daemon->log,
@@ -494,6 +498,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_http_addresses_destroy(daemon->addresses);
     dj_idempotency_destroy(daemon->api.idempotency);
     dj_registry_destroy(daemon->registry);
+    dj_rules_unref(daemon->rules);
     dj_tenants_destroy(daemon->tenants);
     for (uint32_t i = 0; i < daemon->policy_count; i++)
         dj_free(daemon->policies[i]);

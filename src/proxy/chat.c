@@ -395,7 +395,7 @@ static void go_home(struct ride *ride)
 static void look_up(struct ride *ride)
 {
     struct dj_proxy_context *context = ride->context;
-    if (!ride->may_hit) {
+    if (!ride->who.may_hit) {
         ride->knobs.is_no_read = true; /* suspended: ask the upstream, which decides */
         ride->detail = "credential-suspended";
     }
@@ -493,8 +493,7 @@ void dj_proxy_chat(struct dj_proxy_context *context, struct dj_http_exchange *ex
     struct ride *ride = ride_create(&chat_ops, context, exchange, request_id);
     if (!ride)
         return;
-    ride_identify(ride, "chat");
-    if (!ride_decode(ride))
+    if (!ride_identify(ride, "chat") || !ride_decode(ride))
         return;
     if (ride->body.len <= INLINE_BODY_MAX) {
         prepare(ride);

@@ -21,6 +21,7 @@
 #include "proxy/telemetry.h"
 #include "proxy/upstream.h"
 #include "security/registry.h"
+#include "security/rules.h"
 #include "security/tenant.h"
 
 /* Policy values a SIGHUP may change: one immutable struct, swapped whole. */
@@ -56,6 +57,7 @@ struct dj_proxy_context {
     struct dj_engine *engine;
     struct dj_registry *registry;
     const struct dj_tenant_root *root;
+    struct dj_rules *rules; /* of tenants nobody configured; one reference */
     struct dj_metrics *metrics;
     struct dj_telemetry *telemetry;
     struct dj_log *log;

@@ -363,7 +363,7 @@ static void ask_upstream(struct inputs *inputs)
     ride->is_partial = ride->is_cacheable && missing < inputs->count;
     if (ride->is_partial)
         ride->detail = "partial";
-    else if (ride->is_cacheable && !ride->may_hit)
+    else if (ride->is_cacheable && !ride->who.may_hit)
         ride->detail = "credential-suspended";
     else if (ride->is_cacheable && !ride->knobs.is_bypass && !ride->knobs.is_no_read)
         ride->detail = "not-stored";
@@ -413,7 +413,7 @@ static void look_up(struct inputs *inputs)
     struct dj_engine *engine = ride->context->engine;
     struct dj_arena *arena = dj_http_exchange_request(ride->exchange)->arena;
     size_t missing = 0;
-    bool may_read = !ride->knobs.is_no_read && ride->may_hit;
+    bool may_read = !ride->knobs.is_no_read && ride->who.may_hit;
     uint32_t skip = ride->knobs.skip;
     bool may_find = !(skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY));
     for (size_t i = 0; may_read && i < inputs->count; i++) {
@@ -547,8 +547,7 @@ void dj_proxy_embeddings(struct dj_proxy_context *context, struct dj_http_exchan
     }
     inputs->ride = ride;
     ride->extra = inputs;
-    ride_identify(ride, "embeddings");
-    if (!ride_decode(ride))
+    if (!ride_identify(ride, "embeddings") || !ride_decode(ride))
         return;
     ride->job =
         (struct dj_job){.work = prepare, .done = on_prepared, .ctx = ride, .loop = ride->loop};

@@ -32,6 +32,23 @@ void dj_identity_tenant(const struct dj_proxy_context *context,
     dj_tenant_derive(context->root, credential, out_tenant);
 }
 
+bool dj_identity_take(const struct dj_proxy_context *context, const struct dj_http_request *request,
+                      int64_t now_ms, struct dj_principal *out_principal,
+                      struct dj_identity_refusal *out_refusal)
+{
+    *out_principal = (struct dj_principal){
+        .origin = dj_identity_credential(request).len ? DJ_ORIGIN_CREDENTIAL : DJ_ORIGIN_LOCAL,
+        .roles = DJ_ROLE_READ | DJ_ROLE_WRITE,
+        .rules = dj_rules_ref(context->rules),
+    };
+    *out_refusal = (struct dj_identity_refusal){0};
+    dj_identity_tenant(context, request, out_principal->tenant);
+    /* No room for another tenant: answered without the cache. */
+    out_principal->is_unknown = dj_registry_touch(context->registry, out_principal->tenant, now_ms,
+                                                  &out_principal->may_hit) != DEJA_OK;
+    return true;
+}
+
 void dj_identity_prefix(const struct dj_proxy_context *context,
                         const struct dj_http_request *request, const uint8_t tenant[DJ_ID_BYTES],
                         const char *family, struct dj_key_prefix *out_prefix)

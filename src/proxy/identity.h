@@ -12,6 +12,7 @@
 #include "net/http_server.h"
 #include "proxy/context.h"
 #include "proxy/knobs.h"
+#include "security/principal.h"
 
 /* The bearer value, any other Authorization as sent, or x-api-key, api-key (Azure),
  * x-goog-api-key, x-bf-vk; empty: none. Borrowed from request. */
@@ -20,6 +21,19 @@ struct deja_slice dj_identity_credential(const struct dj_http_request *request);
 /* --tenant if the operator named one, otherwise derived from the credential. */
 void dj_identity_tenant(const struct dj_proxy_context *context,
                         const struct dj_http_request *request, uint8_t out_tenant[DJ_ID_BYTES]);
+
+/* Why a request gets no principal: what is answered instead. Texts are constant. */
+struct dj_identity_refusal {
+    int status; /* 401, 403, 429 */
+    const char *type;
+    const char *detail;
+    uint32_t retry_after_s; /* 0: none is told */
+};
+
+/* Who asks; ended with dj_principal_fini. False: *out_refusal is the answer. */
+bool dj_identity_take(const struct dj_proxy_context *context, const struct dj_http_request *request,
+                      int64_t now_ms, struct dj_principal *out_principal,
+                      struct dj_identity_refusal *out_refusal) DEJA_NODISCARD;
 
 /* The namespace of the knobs into the prefix, narrowed by what else tells entries apart: the
  * virtual key of a gateway upstream (x-bf-vk) and one of knobs->variants, picked at random

@@ -145,9 +145,8 @@ void dj_proxy_passthrough(struct dj_proxy_context *context, struct dj_http_excha
     if (!ride)
         return;
     ride->detail = "pass-through";
-    ride_identify(ride, "passthrough");
     struct dj_upstream_leave leave;
-    if (!is_let_through(ride, &leave))
+    if (!ride_identify(ride, "passthrough") || !is_let_through(ride, &leave))
         return;
     struct passthrough *p = dj_alloc_zeroed(1, sizeof *p);
     struct dj_call *call = p ? dj_call_create(context) : NULL;

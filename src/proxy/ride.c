@@ -153,6 +153,7 @@ void ride_end(struct ride *ride, enum dj_result result, const char *level)
         dj_flight_leave(&ride->rider);
     if (ride->ops->leave)
         ride->ops->leave(ride);
+    dj_principal_fini(&ride->who);
     dj_json_doc_destroy(ride->doc);
     dj_buf_fini(&ride->decoded);
     dj_free(ride);
@@ -190,17 +191,23 @@ bool ride_decode(struct ride *ride)
     return false;
 }
 
-void ride_identify(struct ride *ride, const char *family)
+bool ride_identify(struct ride *ride, const char *family)
 {
     const struct dj_http_request *request = dj_http_exchange_request(ride->exchange);
     struct dj_proxy_context *context = ride->context;
-    dj_identity_tenant(context, request, ride->tenant);
-    dj_identity_prefix(context, request, ride->tenant, family, &ride->prefix);
-    if (dj_registry_touch(context->registry, ride->tenant, dj_loop_now_ms(ride->loop),
-                          &ride->may_hit) != DEJA_OK)
-        ride->is_unknown = true; /* no room for another tenant: answered without the cache */
+    struct dj_identity_refusal refusal;
+    bool is_known =
+        dj_identity_take(context, request, dj_loop_now_ms(ride->loop), &ride->who, &refusal);
     dj_telemetry_stage(context->telemetry, DJ_STAGE_AUTH,
                        (double)(dj_loop_monotonic_us(ride->loop) - ride->handled_us) / 1e6);
+    if (!is_known) {
+        ride_fail(ride, refusal.status, refusal.detail, NULL, refusal.type);
+        return false;
+    }
+    memcpy(ride->tenant, ride->who.tenant, sizeof ride->tenant);
+    ride->is_unknown = ride->who.is_unknown;
+    dj_identity_prefix(context, request, ride->tenant, family, &ride->prefix);
+    return true;
 }
 
 void ride_set_rules(struct ride *ride)

@@ -12,6 +12,7 @@
 #include "proxy/context.h"
 #include "proxy/respond.h"
 #include "proxy/trace.h"
+#include "security/principal.h"
 
 #define RIDE_REQUEST_ID_BYTES 128u
 
@@ -38,7 +39,8 @@ struct ride {
     struct dj_trace trace;
     uint64_t started_us;
 
-    uint8_t tenant[DJ_ID_BYTES];
+    struct dj_principal who;
+    uint8_t tenant[DJ_ID_BYTES]; /* who's */
     struct dj_key_prefix prefix;
     struct dj_knobs knobs;
     struct dj_fresh_rules fresh; /* what may be served to it after its end */
@@ -52,8 +54,7 @@ struct ride {
     uint64_t handled_us; /* monotonic, when the whole request was there */
     uint32_t canon_us;   /* parsing, knobs and keys */
     uint32_t key_us;     /* of that: canonical form and keys */
-    bool may_hit;        /* the tenant's credential is not suspended */
-    bool is_unknown;     /* the tenant could not be noted: neither read nor stored */
+    bool is_unknown;     /* neither read nor stored: no room for the tenant, or no memory */
     bool is_stream;
     bool has_usage; /* the client asked for the usage chunk */
     bool is_cacheable;
@@ -77,8 +78,8 @@ struct ride {
 
 struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *context,
                          struct dj_http_exchange *exchange, struct deja_slice request_id);
-/* Tenant and key prefix. */
-void ride_identify(struct ride *ride, const char *family);
+/* Who asks, and the key prefix; false: refused, the ride has ended. */
+bool ride_identify(struct ride *ride, const char *family) DEJA_NODISCARD;
 /* body without its content coding; answers by itself and returns false when that fails. */
 bool ride_decode(struct ride *ride);
 /* After the knobs: the rules they leave of the policy's. */

@@ -96,12 +96,15 @@ static inline void identity_init(struct fixture *fixture)
     memset(secret, 7, sizeof secret);
     dj_tenant_root_init(&fixture->root, secret);
     fixture->context.root = &fixture->root;
+    static const struct dj_rules_values rules = {.features = DJ_FEATURES_ALL};
+    assert_int_equal(dj_rules_create(&rules, &fixture->context.rules), DEJA_OK);
     assert_int_equal(dj_registry_create(100, NULL, &fixture->context.registry), DEJA_OK);
 }
 
 static inline void identity_fini(struct fixture *fixture)
 {
     dj_registry_destroy(fixture->context.registry);
+    dj_rules_unref(fixture->context.rules);
     dj_tenant_root_fini(&fixture->root);
 }
 

@@ -1,0 +1,65 @@
+/* security/rules.c - see rules.h: one block, the texts behind the values. */
+#include "security/rules.h"
+
+#include <stdatomic.h>
+
+#include "base/alloc.h"
+
+struct dj_rules {
+    atomic_uint ref_count;
+    struct dj_rules_values values;
+    char texts[];
+};
+
+static size_t text_bytes(const char *text)
+{
+    return text ? strlen(text) + 1 : 0;
+}
+
+static const char *keep(char **at, const char *text)
+{
+    size_t bytes = text_bytes(text);
+    if (!bytes)
+        return NULL;
+    char *kept = memcpy(*at, text, bytes);
+    *at += bytes;
+    return kept;
+}
+
+enum deja_status dj_rules_create(const struct dj_rules_values *values, struct dj_rules **out_rules)
+{
+    if (values->model_count > DJ_RULES_MODELS_MAX)
+        return DEJA_ERR_LIMIT;
+    size_t bytes = text_bytes(values->upstream_url) + text_bytes(values->prices);
+    for (size_t i = 0; i < values->model_count; i++)
+        bytes += text_bytes(values->models[i]);
+    struct dj_rules *rules = dj_alloc(sizeof *rules + bytes);
+    if (!rules)
+        return DEJA_ERR_NOMEM;
+    char *at = rules->texts;
+    atomic_init(&rules->ref_count, 1);
+    rules->values = *values;
+    rules->values.upstream_url = keep(&at, values->upstream_url);
+    rules->values.prices = keep(&at, values->prices);
+    for (size_t i = 0; i < values->model_count; i++)
+        rules->values.models[i] = keep(&at, values->models[i]);
+    *out_rules = rules;
+    return DEJA_OK;
+}
+
+const struct dj_rules_values *dj_rules_of(const struct dj_rules *rules)
+{
+    return &rules->values;
+}
+
+struct dj_rules *dj_rules_ref(struct dj_rules *rules)
+{
+    atomic_fetch_add_explicit(&rules->ref_count, 1, memory_order_relaxed);
+    return rules;
+}
+
+void dj_rules_unref(struct dj_rules *rules)
+{
+    if (rules && atomic_fetch_sub_explicit(&rules->ref_count, 1, memory_order_acq_rel) == 1)
+        dj_free(rules);
+}
