@@ -372,6 +372,7 @@ static void on_pull(void *ctx)
 {
     const struct dj_node *node = ctx;
     dj_engine_pull(node->daemon->engine);
+    dj_daemon_poll_directory(node->daemon);
 }
 
 static enum deja_status start_timers(struct dj_node *node)
@@ -389,10 +390,9 @@ static enum deja_status start_timers(struct dj_node *node)
 
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
-    static const struct dj_rules_values defaults = {.features = DJ_FEATURES_ALL};
     enum deja_status status = dj_guards_make(daemon);
     if (status == DEJA_OK)
-        status = dj_rules_create(&defaults, &daemon->rules);
+        status = dj_daemon_make_directory(daemon);
     if (status != DEJA_OK)
         return status;
     daemon->proxy = (struct dj_proxy_context){
@@ -400,6 +400,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .registry = daemon->registry,
         .root = &daemon->root,
         .rules = daemon->rules,
+        .directory = daemon->directory,
         .metrics = daemon->metrics,
         .telemetry = daemon->telemetry,
         .log = daemon->log,
@@ -515,7 +516,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_http_addresses_destroy(daemon->addresses);
     dj_idempotency_destroy(daemon->api.idempotency);
     dj_registry_destroy(daemon->registry);
-    dj_rules_unref(daemon->rules);
+    dj_daemon_end_directory(daemon);
     dj_tenants_destroy(daemon->tenants);
     dj_authorities_destroy(daemon->authorities);
     dj_lmdb_meta_close(daemon->meta);

@@ -6,12 +6,15 @@
 
 #include "api/router.h"
 #include "daemon/authority.h"
+#include "daemon/directory.h"
 #include "daemon/guards.h"
 #include "daemon/settings.h"
 #include "daemon/tenants.h"
 #include "net/http_server.h"
 #include "net/outbound.h"
+#include "policy/guards.h"
 #include "proxy/context.h"
+#include "security/directory.h"
 #include "security/local_guard.h"
 
 #define DJ_LOOPS_MAX 64u
@@ -71,7 +74,12 @@ struct dj_daemon {
     struct dj_tenant_root root;
     struct dj_tenants *tenants;
     struct dj_registry *registry;
-    struct dj_rules *rules;                            /* of tenants nobody configured */
+    struct dj_rules *rules;         /* of tenants nobody configured */
+    struct dj_directory *directory; /* of those somebody did */
+    const char *guard_names[DJ_GUARD_COUNT];
+    struct dj_job refresh; /* of the directory; one at a time */
+    _Atomic bool is_refreshing;
+    bool is_directory_stale;                           /* the refresh's own: said once */
     struct dj_proxy_policy *policies[DJ_POLICIES_MAX]; /* all ever used; freed at the end */
     uint32_t policy_count;
     struct dj_proxy_context proxy;
