@@ -388,6 +388,17 @@ static enum deja_status start_timers(struct dj_node *node)
     return status;
 }
 
+/* Strangers on a public address are tenants only where somebody said so. */
+static enum dj_derive derive(const struct dj_settings *settings)
+{
+    bool is_public = false;
+    for (size_t i = 0; i < settings->server.listen_count; i++)
+        is_public |= !settings->server.listen[i].is_loopback;
+    if (settings->tenant.derived == DJ_DERIVE_AUTO && is_public && !settings->server.is_insecure)
+        return DJ_DERIVE_NEVER;
+    return (enum dj_derive)settings->tenant.derived;
+}
+
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
     enum deja_status status = dj_guards_make(daemon);
@@ -401,6 +412,12 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .root = &daemon->root,
         .rules = daemon->rules,
         .directory = daemon->directory,
+        .keys = daemon->keys,
+        .vault = daemon->vault,
+        .derive = derive(daemon->settings),
+        .operator_token = daemon->settings->security.admin_token
+                              ? daemon->settings->security.admin_token
+                              : daemon->admin_token,
         .metrics = daemon->metrics,
         .telemetry = daemon->telemetry,
         .log = daemon->log,
@@ -416,7 +433,6 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
     };
     daemon->api.proxy = &daemon->proxy;
-    daemon->api.admin_token = daemon->admin_token;
     daemon->api.allowed_hosts = (const char *const *)daemon->settings->server.allowed_hosts.items;
     daemon->api.allowed_origins =
         (const char *const *)daemon->settings->server.allowed_origins.items;
@@ -448,6 +464,14 @@ static enum deja_status load_secret(struct dj_daemon *daemon, struct deja_error 
 {
     return dj_secret_load(daemon->settings->secret, daemon->settings->data_dir, &daemon->secret,
                           error);
+}
+
+static enum deja_status make_keys(struct dj_daemon *daemon, struct deja_error *error)
+{
+    enum deja_status status = dj_daemon_make_keys(daemon);
+    if (status != DEJA_OK)
+        return deja_error_set(error, status, "the table of API keys: %s", deja_status_text(status));
+    return dj_daemon_check_keys(daemon, error);
 }
 
 /* A shared tier may have brought another secret while it was opened. */
@@ -493,6 +517,8 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
     status = make_authority(daemon, error);
     if (status == DEJA_OK)
         status = make_engine(daemon, error);
+    if (status == DEJA_OK)
+        status = make_keys(daemon, error);
     make_root(daemon);
     if (status == DEJA_OK)
         status = make_tenants(daemon, error);
@@ -517,6 +543,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_idempotency_destroy(daemon->api.idempotency);
     dj_registry_destroy(daemon->registry);
     dj_daemon_end_directory(daemon);
+    dj_daemon_end_keys(daemon);
     dj_tenants_destroy(daemon->tenants);
     dj_authorities_destroy(daemon->authorities);
     dj_lmdb_meta_close(daemon->meta);

@@ -8,6 +8,7 @@
 #include "daemon/authority.h"
 #include "daemon/directory.h"
 #include "daemon/guards.h"
+#include "daemon/keys.h"
 #include "daemon/settings.h"
 #include "daemon/tenants.h"
 #include "net/http_server.h"
@@ -74,6 +75,10 @@ struct dj_daemon {
     struct dj_tenant_root root;
     struct dj_tenants *tenants;
     struct dj_registry *registry;
+    struct dj_keys *keys;
+    struct dj_vault *vault;
+    struct dj_vault_seal *vault_seal;
+    bool is_keys_due;               /* not all of them could be read yet */
     struct dj_rules *rules;         /* of tenants nobody configured */
     struct dj_directory *directory; /* of those somebody did */
     const char *guard_names[DJ_GUARD_COUNT];
@@ -84,7 +89,7 @@ struct dj_daemon {
     uint32_t policy_count;
     struct dj_proxy_context proxy;
     struct dj_api api;
-    char admin_token[DJ_ADMIN_TOKEN_TEXT_BYTES];
+    char admin_token[DJ_ADMIN_TOKEN_TEXT_BYTES]; /* of this start; unless one was chosen */
     struct dj_job load;
     struct dj_signal *signals[3];
     struct dj_timer *watchdog;    /* loop 0; NULL: no manager watches */

@@ -330,6 +330,7 @@ static void dispatch(struct dj_http_connection *connection, uint64_t started_us)
         .is_head_request = head->method.len == 4 && memcmp(head->method.data, "HEAD", 4) == 0,
         .body_bytes_left = -1,
     };
+    dj_stream_peer(connection->stream, exchange->request.peer);
     dj_arena_init(&exchange->arena, (size_t)server->limits.body_bytes_max * 4 + ((size_t)1 << 20));
     connection->minor_version = head->minor_version;
     connection->must_close = !head->is_keep_alive || server->is_draining;

@@ -31,6 +31,11 @@ struct dj_http_request {
     size_t header_count;
     struct deja_slice body; /* whole, transfer coding removed, content coding as sent */
     bool is_loopback_peer;
+    uint8_t peer[16]; /* its IPv6 address, or IPv4 one mapped into it */
+    /* Of the client's certificate, verified by TLS: SHA-256 as 64 hex digits, and its subject (RFC
+     * 2253). Empty: none. */
+    struct deja_slice peer_identity;
+    struct deja_slice peer_subject;
     uint64_t started_us;    /* monotonic, when the first byte of the request arrived */
     struct dj_arena *arena; /* memory of this exchange, for the handler too */
 };
