@@ -235,13 +235,24 @@ static bool is_match(const struct route *route, struct deja_slice path, struct d
     return true;
 }
 
-/* The path of the routes that this one is for; a name wins over a '*'. NULL: none. */
-static const char *find_path(struct deja_slice path)
+/* Is it for operators and administrators alone? */
+static bool is_operation(const struct route *route)
+{
+    return route->access == ACCESS_OPERATOR || route->access == ACCESS_ADMIN;
+}
+
+static bool is_served(const struct route *route, const struct dj_http_request *http)
+{
+    return http->listener != DJ_LISTENER_TRAFFIC || !is_operation(route);
+}
+
+/* The path of the routes that this request is for; a name wins over a '*'. NULL: none. */
+static const char *find_path(const struct dj_http_request *http)
 {
     const char *found = NULL;
     for (size_t i = 0; i < ROUTES; i++) {
         struct deja_slice rest;
-        if (!is_match(&routes[i], path, &rest))
+        if (!is_match(&routes[i], http->path, &rest) || !is_served(&routes[i], http))
             continue;
         if (routes[i].path[strlen(routes[i].path) - 1] != '*')
             return routes[i].path;
@@ -264,11 +275,11 @@ static void refuse(struct dj_http_exchange *exchange, struct deja_slice id, int 
 static void refuse_method(struct dj_http_exchange *exchange, struct deja_slice id)
 {
     const struct dj_http_request *http = dj_http_exchange_request(exchange);
-    const char *path = find_path(http->path);
+    const char *path = find_path(http);
     char allow[64] = "";
     size_t len = 0;
     for (size_t i = 0; path && i < ROUTES; i++) {
-        if (strcmp(routes[i].path, path) != 0)
+        if (strcmp(routes[i].path, path) != 0 || !is_served(&routes[i], http))
             continue;
         int more =
             snprintf(allow + len, sizeof allow - len, "%s%s", len ? ", " : "", routes[i].method);
@@ -367,13 +378,14 @@ static void serve(struct dj_api *api, const struct route *route, struct dj_http_
 static void handle_own(struct dj_api *api, struct dj_http_exchange *exchange, struct deja_slice id)
 {
     const struct dj_http_request *http = dj_http_exchange_request(exchange);
-    const char *path = find_path(http->path);
+    const char *path = find_path(http);
     /* HEAD is GET whose body the server leaves out. */
     bool is_head = deja_slice_is_equal(http->method, deja_slice_text("HEAD"));
     struct deja_slice method = is_head ? deja_slice_text("GET") : http->method;
     for (size_t i = 0; path && i < ROUTES; i++) {
         struct deja_slice rest = {0};
-        if (strcmp(routes[i].path, path) != 0 || !is_match(&routes[i], http->path, &rest) ||
+        if (strcmp(routes[i].path, path) != 0 || !is_served(&routes[i], http) ||
+            !is_match(&routes[i], http->path, &rest) ||
             !deja_slice_is_equal(method, deja_slice_text(routes[i].method)))
             continue;
         serve(api, &routes[i], exchange, rest, id);
@@ -411,7 +423,7 @@ void dj_api_handle(void *ctx, struct dj_http_exchange *exchange)
         return;
     else if (has_dot_segment(http->path))
         refuse(exchange, id, 400, "invalid_path", "the path has dot segments", NULL);
-    else if (has_prefix(http->path, "/v1/") &&
+    else if (has_prefix(http->path, "/v1/") && http->listener != DJ_LISTENER_ADMIN &&
              dj_problem_surface(http->path) != DJ_SURFACE_LANGCACHE)
         handle_proxy(api, exchange, id);
     else

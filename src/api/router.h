@@ -10,6 +10,9 @@
  *   /livez, /readyz, /healthz, /openapi.json   everybody
  *   /admin/…, /api/v1/keys…   the role admin: the admin token, or a key that has it
  *
+ * What is for operators and administrators is not there on a listener for traffic, and the proxy is
+ * not there on theirs.
+ *
  * Threads: one router is shared by all loops and immutable but for its atomics; handlers run on the
  * request's loop. Trust: requests are untrusted.
  */
@@ -22,6 +25,14 @@
 #include "proxy/context.h"
 
 struct dj_idempotency;
+
+/* What is served on the listener that a request came to (dj_http_request.listener). Elsewhere a
+ * route is as if it were not there. */
+enum dj_listener_kind {
+    DJ_LISTENER_ALL,
+    DJ_LISTENER_TRAFFIC, /* no operations and no administration */
+    DJ_LISTENER_ADMIN,   /* nothing that goes to the upstream */
+};
 
 /* Adds members to a component of /health/detailed ("redis"), of what only the composition knows.
  * Any loop; it must not block. */

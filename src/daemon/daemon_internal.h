@@ -28,7 +28,7 @@ struct dj_node {
     struct dj_loop *loop;
     struct dj_outbound *outbound;
     struct dj_flights *flights;
-    struct dj_http_server *servers[DJ_LISTEN_MAX];
+    struct dj_http_server *servers[2 * DJ_LISTEN_MAX]; /* of server.listen, then of admin.listen */
     uint32_t server_count;
     uint32_t draining; /* servers not drained yet */
     struct dj_timer *sweep;
@@ -54,6 +54,10 @@ struct dj_daemon {
     struct dj_loop *loops[DJ_LOOPS_MAX];
     struct dj_outbound *outbounds[DJ_LOOPS_MAX];
     struct dj_flights *flights[DJ_LOOPS_MAX];
+    struct dj_tls_server *tls;           /* of server.listen; NULL: none speaks it */
+    struct dj_tls_server *admin_tls;     /* of admin.listen, likewise */
+    struct dj_timer *rotate;             /* loop 0: of the keys of TLS tickets */
+    int unix_fds[DJ_LISTEN_MAX];         /* of admin.listen, for all loops; 0: none */
     struct dj_http_addresses *addresses; /* of clients, all loops */
     _Atomic uint64_t bytes_in_flight;    /* of clients, all loops */
     uint32_t loop_count;

@@ -63,6 +63,7 @@ static const struct dj_option table[] = {
     {"server.drain_delay", DJ_OPTION_DURATION, "0ms", 0, DAY_MS, AT(server.drain_delay_ms), RELOADS,
      .help = "Time between /readyz answering 503 and the end of listening, for balancers "
              "that have to notice."},
+#include "daemon/settings_network.def"
     {"data.dir", DJ_OPTION_TEXT, "", AT(data_dir), .flag = "--data", .env_names = "DEJA_DATA",
      .help = "Data directory; empty: $XDG_DATA_HOME/deja, ~/.local/share/deja, or /var/lib/deja "
              "for root."},
@@ -250,7 +251,6 @@ static const struct dj_reserved reserved[] = {
     {"audit", NOT_YET},
     {"compression_threshold", NOT_YET},
     {"compression_level", NOT_YET},
-    {"admin", NOT_YET},
     {"resp", NOT_YET},
 };
 static const char reserved_env[] = "CACHE_COMPRESSION_THRESHOLD";
@@ -322,9 +322,7 @@ done:
 
 void dj_settings_fini(struct dj_settings *settings)
 {
-    for (size_t i = 0; i < settings->server.listen_count; i++)
-        dj_free(settings->server.listen[i].host);
-    dj_free(settings->server.listen);
+    dj_settings_fini_network(settings);
     dj_options_release(table, TABLE_COUNT, settings);
     *settings = (struct dj_settings){.data_dir = NULL};
 }
