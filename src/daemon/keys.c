@@ -1,6 +1,7 @@
 /* daemon/keys.c - see keys.h. */
 #include "daemon/keys.h"
 
+#include "crypto/tls_server.h"
 #include "daemon/daemon_internal.h"
 #include "security/keys.h"
 #include "security/vault_seal.h"
@@ -65,7 +66,7 @@ enum deja_status dj_daemon_check_keys(const struct dj_daemon *daemon, struct dej
     for (size_t i = 0; i < settings->server.listen_count; i++)
         is_public |= !settings->server.listen[i].is_loopback;
     if (!is_public || settings->server.is_insecure || settings->security.admin_token ||
-        dj_keys_count(daemon->keys) > 0)
+        settings->tls.client_auth == DJ_TLS_CLIENT_REQUIRED || dj_keys_count(daemon->keys) > 0)
         return DEJA_OK;
     return deja_error_set(
         error, DEJA_ERR_CONFIG,
