@@ -463,9 +463,12 @@ static enum deja_status make_authority(struct dj_daemon *daemon, struct deja_err
     enum deja_status status = dj_lmdb_meta_open(daemon->settings->data_dir, &daemon->meta, error);
     if (status != DEJA_OK)
         return status;
-    status = dj_authorities_create(daemon->meta, &daemon->authorities);
+    const struct dj_postgres_options postgres = dj_tier_postgres_options(daemon->settings);
+    bool is_down = postgres.url && !dj_tier_prepare_postgres(daemon);
+    status = dj_authorities_create(daemon->meta, postgres.url ? &postgres : NULL, is_down,
+                                   &daemon->authorities, error);
     if (status != DEJA_OK)
-        return deja_error_set(error, status, "start: %s", deja_status_text(status));
+        return status;
     daemon->authority = dj_authorities_table(daemon->authorities);
     return DEJA_OK;
 }
@@ -505,6 +508,7 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
 
 void dj_daemon_fini(struct dj_daemon *daemon)
 {
+    dj_authorities_stop(daemon->authorities);
     dj_pool_destroy(daemon->work);
     dj_engine_destroy(daemon->engine); /* closes the stores, whose reads still run on `reads` */
     dj_pool_destroy(daemon->reads);

@@ -121,6 +121,9 @@ void dj_tier_describe_s3(void *daemon, const char *component, struct dj_json_wri
 /* The store of that tier; DEJA_OK with *out_store NULL: it is not configured. Blocking: start. */
 enum deja_status dj_tier_open_redis(struct dj_daemon *daemon, struct dj_store **out_store,
                                     struct deja_error *error) DEJA_NODISCARD;
+/* Its schema is looked at, and brought up where the settings say so; what is wrong is told.
+ * Blocking: start, before the next. False: it does not answer, or cannot be used. */
+bool dj_tier_prepare_postgres(struct dj_daemon *daemon);
 enum deja_status dj_tier_open_postgres(struct dj_daemon *daemon, struct dj_store **out_store,
                                        struct deja_error *error) DEJA_NODISCARD;
 enum deja_status dj_tier_open_s3(struct dj_daemon *daemon, struct dj_store **out_store,

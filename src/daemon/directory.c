@@ -33,10 +33,13 @@ enum deja_status dj_daemon_make_directory(struct dj_daemon *daemon)
         status = dj_directory_create(&options, &daemon->directory);
     if (status != DEJA_OK)
         return status;
-    const struct dj_authority_watcher watcher = {.ctx = daemon->directory,
-                                                 .changed = dj_directory_changed};
+    const struct dj_authority_watcher watcher = {
+        .ctx = daemon->directory, .changed = dj_directory_changed, .anew = dj_directory_expire};
     dj_authorities_watch(daemon->authorities, &watcher);
-    tell(daemon, dj_directory_reload(daemon->directory, dj_clock_now_ms()));
+    status = dj_directory_reload(daemon->directory, dj_clock_now_ms());
+    if (status == DEJA_OK && dj_authorities_is_down(daemon->authorities))
+        status = DEJA_ERR_IO; /* what is known is of an earlier time */
+    tell(daemon, status);
     return DEJA_OK;
 }
 
@@ -45,8 +48,10 @@ static void refresh(void *ctx)
 {
     struct dj_daemon *daemon = ctx;
     int64_t now_ms = dj_clock_now_ms();
-    if (dj_directory_is_due(daemon->directory, now_ms))
-        tell(daemon, dj_directory_reload(daemon->directory, now_ms));
+    enum deja_status status = dj_authorities_pull(daemon->authorities);
+    if (status == DEJA_OK && dj_directory_is_due(daemon->directory, now_ms))
+        status = dj_directory_reload(daemon->directory, now_ms);
+    tell(daemon, status);
     atomic_store(&daemon->is_refreshing, false);
 }
 
