@@ -2,6 +2,7 @@
 #include "daemon/directory.h"
 
 #include "daemon/daemon_internal.h"
+#include "daemon/keys.h"
 #include "policy/guards.h"
 
 static void tell(struct dj_daemon *daemon, enum deja_status status)
@@ -52,6 +53,8 @@ static void refresh(void *ctx)
     if (status == DEJA_OK && dj_directory_is_due(daemon->directory, now_ms))
         status = dj_directory_reload(daemon->directory, now_ms);
     tell(daemon, status);
+    if (status == DEJA_OK)
+        dj_daemon_heard_keys(daemon, now_ms);
     atomic_store(&daemon->is_refreshing, false);
 }
 
