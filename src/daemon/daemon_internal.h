@@ -5,12 +5,16 @@
 #include <pthread.h>
 
 #include "api/router.h"
+#include "daemon/authority.h"
+#include "daemon/directory.h"
 #include "daemon/guards.h"
 #include "daemon/settings.h"
 #include "daemon/tenants.h"
 #include "net/http_server.h"
 #include "net/outbound.h"
+#include "policy/guards.h"
 #include "proxy/context.h"
+#include "security/directory.h"
 #include "security/local_guard.h"
 
 #define DJ_LOOPS_MAX 64u
@@ -53,6 +57,9 @@ struct dj_daemon {
     struct dj_http_addresses *addresses; /* of clients, all loops */
     _Atomic uint64_t bytes_in_flight;    /* of clients, all loops */
     uint32_t loop_count;
+    struct dj_lmdb_meta *meta;               /* what this machine keeps beside its entries */
+    struct dj_authorities *authorities;      /* over it; made before the tiers */
+    const struct dj_authority *authority;    /* theirs */
     struct dj_store *redis;                  /* likewise the engine's, unwrapped; NULL: none */
     struct dj_redis_security redis_security; /* as it was at the start */
     bool is_redis_seen;
@@ -68,7 +75,12 @@ struct dj_daemon {
     struct dj_tenant_root root;
     struct dj_tenants *tenants;
     struct dj_registry *registry;
-    struct dj_rules *rules;                            /* of tenants nobody configured */
+    struct dj_rules *rules;         /* of tenants nobody configured */
+    struct dj_directory *directory; /* of those somebody did */
+    const char *guard_names[DJ_GUARD_COUNT];
+    struct dj_job refresh; /* of the directory; one at a time */
+    _Atomic bool is_refreshing;
+    bool is_directory_stale;                           /* the refresh's own: said once */
     struct dj_proxy_policy *policies[DJ_POLICIES_MAX]; /* all ever used; freed at the end */
     uint32_t policy_count;
     struct dj_proxy_context proxy;
