@@ -16,6 +16,7 @@
 #include "config/options.h"
 #include "daemon/settings_tiers.h"
 #include "obs/log.h"    /* dj_log_level, dj_log_format */
+#include "security/rules.h"
 #include "store/lmdb.h" /* dj_durability */
 
 /* In the order of the option's choices. */
@@ -137,7 +138,9 @@ struct dj_settings {
     struct {
         enum dj_log_level level;
         enum dj_log_format format;
+        enum dj_content_log content; /* of tenants that have no choice of their own */
     } log;
+    enum dj_sensitive_policy sensitive[DJ_SENSITIVE_CLASS_COUNT]; /* likewise */
     struct dj_settings_redis redis;
     struct dj_settings_paths paths;
     char *secret; /* security.secret: 64 hex digits; NULL: the file in the data directory */
