@@ -162,8 +162,10 @@ static bool redact(const struct dj_log *log, const char *name, struct deja_slice
     if (!log->redact)
         return false;
     dj_buf_init(out, (size_t)2 * DJ_LOG_REDACTED_BYTES_MAX);
-    log->redact(log->redact_ctx, name, dj_obs_cut(text, DJ_LOG_REDACTED_BYTES_MAX), out);
-    if (out->status != DEJA_OK) {
+    struct deja_slice cut = dj_obs_cut(text, DJ_LOG_REDACTED_BYTES_MAX);
+    log->redact(log->redact_ctx, name, cut, out);
+    bool is_end_shown = cut.len < text.len && out->len <= TEXT_BYTES_MAX;
+    if (out->status != DEJA_OK || is_end_shown) {
         dj_buf_clear(out);
         dj_buf_append_text(out, "***");
     }
