@@ -15,6 +15,7 @@
 #include "embed/lexical.h"
 #include "embed/transformer.h"
 #include "lib/assemble.h"
+#include "security/redact.h"
 #include "security/secret.h"
 #include "loop/stream.h"
 #include "proxy/embedder_http.h"
@@ -37,11 +38,22 @@ static int exit_code(enum deja_status status)
                                        : EXIT_UNABLE;
 }
 
-static enum deja_status make_observers(struct dj_daemon *daemon)
+/* Nothing is logged that the detector has not seen. */
+static enum deja_status make_log(struct dj_daemon *daemon)
 {
     const struct dj_settings *settings = daemon->settings;
-    enum deja_status status = dj_log_create(STDERR_FILENO, settings->log.format,
-                                            settings->log.level, dj_clock_now_ms, &daemon->log);
+    enum deja_status status = dj_detector_create(NULL, 0, &daemon->detector, NULL);
+    if (status == DEJA_OK)
+        status = dj_log_create(STDERR_FILENO, settings->log.format, settings->log.level,
+                               dj_clock_now_ms, &daemon->log);
+    if (status == DEJA_OK)
+        dj_log_set_redactor(daemon->log, daemon->detector, dj_redact_log);
+    return status;
+}
+
+static enum deja_status make_observers(struct dj_daemon *daemon)
+{
+    enum deja_status status = make_log(daemon);
     if (status == DEJA_OK)
         status = dj_metrics_create(&daemon->metrics);
     if (status == DEJA_OK)
@@ -335,6 +347,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .telemetry = daemon->telemetry,
         .log = daemon->log,
         .volatiles = daemon->volatiles,
+        .detector = daemon->detector,
         .pool = daemon->work,
         .reads = daemon->reads,
         .outbounds = daemon->outbounds,
@@ -470,6 +483,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_telemetry_destroy(daemon->telemetry);
     dj_metrics_destroy(daemon->metrics);
     dj_log_destroy(daemon->log);
+    dj_detector_destroy(daemon->detector);
     dj_secret_fini(&daemon->secret);
     dj_tenant_root_fini(&daemon->root);
 }

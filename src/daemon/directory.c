@@ -21,7 +21,9 @@ static void tell(struct dj_daemon *daemon, enum deja_status status)
 
 enum deja_status dj_daemon_make_directory(struct dj_daemon *daemon)
 {
-    static const struct dj_rules_values defaults = {.features = DJ_FEATURES_ALL};
+    struct dj_rules_values defaults = {.features = DJ_FEATURES_ALL,
+                                       .content_log = daemon->settings->log.content};
+    memcpy(defaults.sensitive, daemon->settings->sensitive, sizeof defaults.sensitive);
     for (unsigned i = 0; i < DJ_GUARD_COUNT; i++)
         daemon->guard_names[i] = dj_guard_name((enum dj_guard)i);
     const struct dj_directory_options options = {

@@ -17,6 +17,7 @@
 #include "daemon/settings_network.h"
 #include "daemon/settings_tiers.h"
 #include "obs/log.h"    /* dj_log_level, dj_log_format */
+#include "security/rules.h"
 #include "store/lmdb.h" /* dj_durability */
 
 /* In the order of the option's choices. */
@@ -136,7 +137,9 @@ struct dj_settings {
     struct {
         enum dj_log_level level;
         enum dj_log_format format;
+        enum dj_content_log content; /* of tenants that have no choice of their own */
     } log;
+    enum dj_sensitive_policy sensitive[DJ_SENSITIVE_CLASS_COUNT]; /* likewise */
     struct dj_settings_redis redis;
     struct dj_settings_paths paths;
     struct {

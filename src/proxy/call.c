@@ -39,6 +39,8 @@ void dj_call_destroy(struct dj_call *call)
     atomic_fetch_sub(&call->context->calls, 1);
     atomic_fetch_sub(&call->context->call_bytes, call->charged_bytes);
     dj_value_unref(call->stale);
+    dj_rules_unref(call->rules);
+    dj_sensitive_fini(&call->sensitive);
     dj_buf_fini(&call->pending);
     dj_buf_fini(&call->whole);
     dj_buf_fini(&call->made);

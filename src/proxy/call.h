@@ -18,6 +18,7 @@
 #include "proto/sse.h"
 #include "proxy/context.h"
 #include "proxy/knobs.h"
+#include "proxy/sensitive.h"
 #include "proxy/trace.h"
 #include "proxy/turn.h"
 #include "security/principal.h"
@@ -40,6 +41,7 @@ struct dj_call {
     void *extra; /* of make and store, in the arena */
 
     /* the question */
+    struct dj_rules *rules;            /* of who asked; one reference; NULL: nobody did */
     struct dj_fingerprint fingerprint; /* slices in the arena */
     struct dj_knobs knobs;             /* likewise */
     bool is_lookup;                    /* look in lower tiers before upstream */
@@ -112,6 +114,7 @@ struct dj_call {
     bool is_admitted;
     bool is_short_lived;
     const char *refused; /* why not: constant */
+    struct dj_sensitive_verdict sensitive;
 };
 
 /* Zeroed but for context and arena; freed with dj_call_destroy until it has been joined. */

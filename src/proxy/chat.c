@@ -133,6 +133,19 @@ static void answer_hit(struct ride *ride, const struct dj_flight_end *end)
 
 /* ---- making an entry of an answer (worker) ---- */
 
+/* What is not to be kept because of what it says. */
+static void judge(struct dj_call *call, const struct dj_json *body)
+{
+    if (!call->is_admitted)
+        return;
+    dj_sensitive_judge(call->context->detector, dj_rules_of(call->rules), &call->entry, body,
+                       &call->sensitive);
+    if (call->sensitive.is_refused) {
+        call->is_admitted = false;
+        call->refused = call->sensitive.reason;
+    }
+}
+
 static void make_chat(struct dj_call *call, struct deja_slice whole)
 {
     bool is_done = true;
@@ -182,6 +195,7 @@ static void make_chat(struct dj_call *call, struct deja_slice whole)
     call->entry.input_tokens = facts.input_tokens;
     call->entry.output_tokens = facts.output_tokens;
     call->entry.body = dj_buf_slice(&call->made);
+    judge(call, dj_json_root(doc));
     dj_json_doc_destroy(doc);
 }
 
@@ -202,15 +216,17 @@ static void store_chat(struct dj_call *call, struct dj_flight_end *end)
         (uint32_t)((dj_loop_monotonic_us(call->home) - call->upstream_started_us) / 1000);
     if (dj_value_create(&call->entry, &end->value) != DEJA_OK)
         end->value = NULL;
+    dj_telemetry_sensitive(call->context->telemetry, &call->sensitive);
     if (!call->is_admitted)
         return;
     bool is_indexed = policy->is_semantic &&
                       (call->vector || dj_engine_is_worth_indexing(engine, &call->fingerprint));
     const struct dj_query_vector vector = {.floats = call->vector, .dim = call->vector_dim};
-    const struct dj_put_options options = {.is_semantic =
-                                               is_indexed && call->fingerprint.is_semantic,
-                                           .vector = call->vector ? &vector : NULL};
-    end->is_stored = dj_storing_begin(call, &call->entry, &options, true);
+    struct dj_put_options options = {.is_semantic = is_indexed && call->fingerprint.is_semantic,
+                                     .vector = call->vector ? &vector : NULL};
+    struct dj_entry kept = call->entry; /* riders have the answer as it came */
+    dj_sensitive_apply(&call->sensitive, call->context->sealed_levels, &kept, &options);
+    end->is_stored = dj_storing_begin(call, &kept, &options, true);
 }
 
 /* ---- the question ---- */
@@ -284,6 +300,7 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
         if (!call->fingerprint.text.data)
             return DEJA_ERR_NOMEM;
     }
+    call->rules = dj_rules_ref(ride->who.rules);
     call->make = make_chat;
     call->store = store_chat;
     call->is_stream = ride->is_stream;

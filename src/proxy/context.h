@@ -20,6 +20,7 @@
 #include "proxy/refreshes.h"
 #include "proxy/telemetry.h"
 #include "proxy/upstream.h"
+#include "security/detector.h"
 #include "security/directory.h"
 #include "security/keys.h"
 #include "security/registry.h"
@@ -78,6 +79,9 @@ struct dj_proxy_context {
     struct dj_telemetry *telemetry;
     struct dj_log *log;
     struct dj_volatile *volatiles;
+    const struct dj_detector *detector; /* NULL: entries are kept as they are */
+    /* Levels below memory that seal what they keep: sensitive entries may be put there. */
+    uint32_t sealed_levels;
     struct dj_pool *pool;
     struct dj_pool *reads;                /* the embedded tier's, for its gauge; may be NULL */
     struct dj_outbound *const *outbounds; /* one per loop, by loop index */
