@@ -35,6 +35,8 @@ struct dj_principal {
     enum dj_origin origin;
     unsigned roles;                       /* bits of enum dj_role */
     char key_id[DJ_KEY_ID_BYTES_MAX + 1]; /* "": none */
+    double key_requests_per_s;            /* of that key alone; 0: its tenant's limits are all */
+    uint32_t key_burst;
     struct dj_rules *rules;               /* one reference; NULL only in a zeroed struct */
     bool may_hit;                         /* not suspended */
     bool is_unknown;                      /* no room to note it: neither read nor stored */
