@@ -10,6 +10,7 @@
 #include "loop/pool.h"
 #include "proto/compress.h"
 #include "proto/http_text.h"
+#include "proxy/gate.h"
 #include "proxy/identity.h"
 
 /* Larger bodies are parsed on a worker (I3). */
@@ -42,6 +43,11 @@ bool dj_request_take_tenant(struct dj_request *request)
     }
     memcpy(request->tenant, request->who.tenant, sizeof request->tenant);
     request->has_tenant = true;
+    struct dj_limit_verdict verdict;
+    if (!dj_gate_enter(context, request->exchange, &request->who, &request->pass, &verdict)) {
+        dj_request_problem(request, 429, "rate_limited", dj_limit_detail(verdict.limit));
+        return false;
+    }
     if (request->who.is_unknown) {
         dj_request_problem(request, 503, "cache_unavailable", "too many tenants are in use");
         return false;
@@ -273,6 +279,7 @@ static void release(struct dj_request *request, int status)
     request->doc = NULL;
     request->body = NULL;
     dj_secret_fini(&request->fingerprint_key);
+    dj_gate_leave(&request->pass, request->answer_bytes);
     dj_principal_fini(&request->who);
     dj_telemetry_inflight(request->api->proxy->telemetry, -1);
 }
@@ -301,6 +308,7 @@ void dj_request_answer(struct dj_request *request, int status, const char *media
     if (!is_timed)
         headers[count++] = dj_problem_timing(request->http, timing);
     end_once(request, status, body);
+    request->answer_bytes = body ? dj_buf_slice(body).len : 0;
     release(request, status);
     dj_http_respond(request->exchange, status, headers, count,
                     body ? dj_buf_slice(body) : deja_slice(NULL, 0));

@@ -15,6 +15,7 @@
 #include "api/router.h"
 #include "crypto/digest.h"
 #include "proto/json.h"
+#include "proxy/limiter.h"
 #include "proxy/trace.h"
 #include "security/principal.h"
 
@@ -31,8 +32,10 @@ struct dj_request {
     const char *route;   /* its path as the table has it, for the log */
     uint64_t handled_us; /* monotonic, when the whole request was there */
     struct dj_trace trace;
-    struct deja_slice rest;      /* of a path that ends in a variable segment */
-    struct dj_principal who;     /* tenant routes only, as is the next */
+    struct deja_slice rest;  /* of a path that ends in a variable segment */
+    struct dj_principal who; /* tenant routes only, as are the next */
+    struct dj_limit_pass pass;
+    uint64_t answer_bytes;       /* of its body */
     uint8_t tenant[DJ_ID_BYTES]; /* who's */
     bool has_tenant;
     struct dj_secret fingerprint_key; /* of the tenant; wiped when the request ends */

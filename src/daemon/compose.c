@@ -387,10 +387,13 @@ static enum deja_status start_timers(struct dj_node *node)
 
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
-    static const struct dj_rules_values defaults = {.features = DJ_FEATURES_ALL};
+    const struct dj_rules_values defaults = {.features = DJ_FEATURES_ALL,
+                                             .limits = dj_guards_limits(daemon->settings, false)};
     enum deja_status status = dj_guards_make(daemon);
     if (status == DEJA_OK)
         status = dj_rules_create(&defaults, &daemon->rules);
+    if (status == DEJA_OK)
+        status = dj_limiter_create(DJ_LIMITER_ACCOUNTS_MAX, &daemon->limiter);
     if (status != DEJA_OK)
         return status;
     daemon->proxy = (struct dj_proxy_context){
@@ -406,6 +409,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .reads = daemon->reads,
         .outbounds = daemon->outbounds,
         .flights = daemon->flights,
+        .limiter = daemon->limiter,
         .upstream = daemon->upstream,
         .dependencies = &daemon->dependencies,
         .upstream_url = daemon->settings->upstream.url,
@@ -499,6 +503,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_idempotency_destroy(daemon->api.idempotency);
     dj_registry_destroy(daemon->registry);
     dj_rules_unref(daemon->rules);
+    dj_limiter_destroy(daemon->limiter);
     dj_tenants_destroy(daemon->tenants);
     for (uint32_t i = 0; i < daemon->policy_count; i++)
         dj_free(daemon->policies[i]);

@@ -67,7 +67,8 @@ struct dj_daemon {
     struct dj_tenant_root root;
     struct dj_tenants *tenants;
     struct dj_registry *registry;
-    struct dj_rules *rules;                            /* of tenants nobody configured */
+    struct dj_rules *rules; /* of tenants nobody configured */
+    struct dj_limiter *limiter;
     struct dj_proxy_policy *policies[DJ_POLICIES_MAX]; /* all ever used; freed at the end */
     uint32_t policy_count;
     struct dj_proxy_context proxy;

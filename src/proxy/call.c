@@ -11,6 +11,7 @@
 #include "net/http_headers.h"
 #include "proto/http_text.h"
 #include "proxy/completion.h"
+#include "proxy/gate.h"
 
 #define CALL_ARENA_BYTES_MAX (80u << 20)
 #define PENDING_BYTES_MAX (16u << 20)
@@ -37,6 +38,7 @@ void dj_call_destroy(struct dj_call *call)
     atomic_fetch_sub(&call->context->calls, 1);
     atomic_fetch_sub(&call->context->call_bytes, call->charged_bytes);
     dj_value_unref(call->stale);
+    dj_rules_unref(call->rules);
     dj_buf_fini(&call->pending);
     dj_buf_fini(&call->whole);
     dj_buf_fini(&call->made);
@@ -513,6 +515,19 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
                          : "the upstream could not be reached or broke off");
 }
 
+/* The tenant's budget of calls and money; a breaker that is open costs it nothing. */
+static bool has_budget(struct dj_call *call)
+{
+    struct dj_proxy_context *context = call->context;
+    struct dj_limit_verdict verdict;
+    if (call->attempts || !call->rules || dj_upstream_is_open(context->upstream, call->family) ||
+        dj_gate_take_miss(context, call->fingerprint.key.tenant, call->rules, &verdict))
+        return true;
+    call->wait_ms = verdict.wait_ms;
+    dj_call_fail(call, DEJA_ERR_RATE_LIMITED, dj_limit_detail(verdict.limit));
+    return false;
+}
+
 /* False: the upstream is not asked, and the flight has failed. */
 static bool is_let_through(struct dj_call *call)
 {
@@ -554,7 +569,7 @@ void dj_call_ask_upstream(struct dj_call *call)
         .total_timeout_ms = policy->total_timeout_ms,
     };
     bool is_stopping = atomic_load(&context->is_stopping);
-    if (!is_stopping && !is_let_through(call))
+    if (!is_stopping && (!has_budget(call) || !is_let_through(call)))
         return;
     call->upstream_started_us = dj_loop_monotonic_us(call->home);
     if (call->attempts++ == 0)

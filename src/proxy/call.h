@@ -30,6 +30,7 @@ typedef void dj_call_store_fn(struct dj_call *call, struct dj_flight_end *end);
 
 struct dj_call {
     struct dj_proxy_context *context;
+    struct dj_rules *rules; /* of who asked first: one reference; NULL: no limits */
     uint64_t charged_bytes; /* in context->call_bytes */
     struct dj_arena arena;
     struct dj_loop *home;

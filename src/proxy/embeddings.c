@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "proxy/base64.h"
+#include "proxy/gate.h"
 #include "proxy/identity.h"
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
@@ -201,6 +202,7 @@ static void make_embeddings(struct dj_call *call, struct deja_slice whole)
     if (status == DEJA_OK) {
         int64_t tokens = dj_json_i64(dj_json_get(dj_json_get(root, "usage"), "prompt_tokens"), 0);
         wanted->tokens = tokens > 0 && tokens < INT32_MAX ? (uint32_t)tokens : 0;
+        dj_gate_spend(call->context, call->fingerprint.key.tenant, call->rules, wanted->tokens);
         wanted->model = dj_arena_copy(&call->arena, dj_json_string(dj_json_get(root, "model")));
         call->is_admitted = true;
     } else {
@@ -310,6 +312,7 @@ static enum deja_status fill_call(struct inputs *inputs, struct dj_call *call)
         status = write_body(inputs, root, &body);
     call->body = dj_arena_copy(&call->arena, body.len ? dj_buf_slice(&body) : ride->body);
     dj_buf_fini(&body);
+    call->rules = dj_rules_ref(ride->who.rules);
     call->knobs = ride->knobs;
     call->knobs.name_space = dj_arena_copy(&call->arena, ride->knobs.name_space);
     call->knobs.tags = deja_slice(NULL, 0);

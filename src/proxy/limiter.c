@@ -19,6 +19,7 @@
 #include "base/list.h"
 #include "crypto/digest.h"
 #include "policy/bucket.h"
+#include "security/principal.h"
 
 #define SHARDS 64u
 #define CHAINS 256u

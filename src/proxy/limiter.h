@@ -21,12 +21,13 @@
 
 #include <deja/base.h>
 
-#include "security/principal.h"
 #include "security/rules.h"
+#include "security/tenant.h"
 
 #define DJ_LIMITER_ACCOUNTS_MAX 32768u
 
 struct dj_limiter;
+struct dj_principal; /* security/principal.h */
 
 enum dj_limit {
     DJ_LIMIT_NONE,

@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "net/http_headers.h"
 #include "proto/http_text.h"
+#include "proxy/gate.h"
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
 
@@ -75,6 +76,7 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
 static void on_data(void *ctx, struct deja_slice bytes)
 {
     struct passthrough *p = ctx;
+    p->ride->answer_bytes += bytes.len;
     if (!p->is_gone && !dj_http_respond_write(p->ride->exchange, bytes) && p->outbound)
         dj_outbound_pause(p->outbound);
 }
@@ -121,6 +123,13 @@ static void on_event(void *ctx, struct dj_http_exchange *exchange, enum dj_http_
 /* False: the upstream is not asked, and the client was told. */
 static bool is_let_through(struct ride *ride, struct dj_upstream_leave *leave)
 {
+    struct dj_limit_verdict limit;
+    if (!dj_upstream_is_open(ride->context->upstream, DJ_UPSTREAM_OTHER) &&
+        !dj_gate_take_miss(ride->context, ride->tenant, ride->who.rules, &limit)) {
+        ride->retry_after_ms = limit.wait_ms;
+        ride_fail(ride, 429, dj_limit_detail(limit.limit), NULL, "rate_limited");
+        return false;
+    }
     enum dj_upstream_verdict verdict =
         dj_upstream_admit(ride->context->upstream, DJ_UPSTREAM_OTHER, ride->tenant, true, leave,
                           &ride->retry_after_ms);

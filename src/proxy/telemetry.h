@@ -121,6 +121,12 @@ void dj_telemetry_refreshed(struct dj_telemetry *telemetry, const char *reason,
 void dj_telemetry_stale(struct dj_telemetry *telemetry, const char *reason);
 /* An answer was not stored, or in memory only. reason: "queue" (too much on its way), "memory". */
 void dj_telemetry_dropped(struct dj_telemetry *telemetry, const char *reason);
+/* A request, or a call upstream, was refused for what a tenant may use. reason: of dj_limit_text,
+ * constant. */
+void dj_telemetry_limited(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
+                          const char *reason);
+/* What so many tokens cost where nobody says better. */
+double dj_telemetry_cost_usd(uint64_t tokens);
 /* How it ended that a call asked whether another program makes the same answer: "held" at once,
  * "taken" after waiting, "found", "left" (a refresh), "overdue", "unknown". */
 void dj_telemetry_turn(struct dj_telemetry *telemetry, const char *outcome);

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "failing_malloc.h"
+#include "security/principal.h"
 
 #define NOON INT64_C(1700006400000) /* a wall clock, ms: 2023-11-15 00:00:00 UTC */
 #define SECOND UINT64_C(1000000)

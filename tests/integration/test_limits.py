@@ -1,0 +1,207 @@
+"""What a tenant may use: rates, budgets, connections, its share. Counted, never timed."""
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import openai
+import pytest
+from conftest import TIMEOUT_S, ask, chat_body, make_http
+from exposition import read
+
+EVERYBODY = {"DEJA_RATE_LIMIT__ENABLED": "true"}
+# So slow a rate that no test is long enough for a token to come back.
+FEW = {**EVERYBODY, "DEJA_RATE_LIMIT__REQUESTS_PER_SECOND": "0.001", "DEJA_RATE_LIMIT__BURST": "5"}
+
+
+def metric(client, name, **labels):
+    series = read(client.get("/metrics").text, False).get(name, {})
+    return sum(value for found, value in series.items() if set(labels.items()) <= set(found))
+
+
+def test_tenant_gets_its_burst_then_429_with_all_it_needs_to_know(spawn, key):
+    daemon = spawn(env=FEW)
+    with make_http(daemon, key) as client:
+        first = ask(client, "one question")
+        assert first.status_code == 200
+        assert (first.headers["ratelimit-limit"], first.headers["ratelimit-remaining"]) == ("5", "4")
+        assert int(first.headers["ratelimit-reset"]) > 0
+        for _ in range(4):
+            assert ask(client, "one question").headers["x-cache-hit"] == "true"
+        refused = ask(client, "one question")
+        assert refused.status_code == 429
+        error = refused.json()["error"]
+        assert (error["type"], error["code"]) == ("rate_limit_error", "rate_limited")
+        assert int(refused.headers["retry-after"]) >= 1
+        assert refused.headers["x-should-retry"] == "false"  # in a quarter of an hour: not by itself
+        assert refused.headers["ratelimit-remaining"] == "0"
+        assert refused.headers["ratelimit-policy"].startswith('"requests";q=5;w=')
+        assert refused.headers["ratelimit"].startswith('"requests";r=0;t=')
+        assert refused.headers["x-ratelimit-limit-requests"] == "5"
+        assert "detail=rate_limited" in refused.headers["cache-status"]
+        native = client.get("/api/v1/stats")
+        assert native.status_code == 429
+        assert native.headers["content-type"] == "application/problem+json"
+        assert native.json()["type"] == "rate_limited"
+        assert int(native.headers["retry-after"]) >= 1
+        assert metric(client, "semantic_cache_rate_limited_total") == 2
+        assert metric(client, "semantic_cache_rate_limited_reasons_total", reason="requests") == 2
+        assert client.get("/readyz").status_code == 200  # health is nobody's quota
+
+
+def test_tenants_do_not_share_a_bucket(spawn, key):
+    daemon = spawn(env=FEW)
+    with make_http(daemon, key) as one, make_http(daemon, key + "x") as other:
+        for _ in range(20):
+            ask(one, "hello")
+        assert [ask(other, "hello").status_code for _ in range(6)] == [200] * 5 + [429]
+
+
+def test_sdk_sees_its_own_error_and_waits_as_it_is_told(spawn, key):
+    """One token a second: the SDK's second try, after Retry-After, is let in."""
+    daemon = spawn(env={**EVERYBODY, "DEJA_RATE_LIMIT__REQUESTS_PER_SECOND": "1",
+                        "DEJA_RATE_LIMIT__BURST": "1"})
+    http_client = openai.DefaultHttpxClient(trust_env=False)
+    with openai.OpenAI(base_url=daemon.v1, api_key=key, max_retries=0, timeout=TIMEOUT_S,
+                       http_client=http_client) as client:
+        refused = None
+        for _ in range(50):
+            try:
+                client.chat.completions.create(**chat_body("hello"))
+            except openai.RateLimitError as error:
+                refused = error
+                break
+        assert refused is not None
+        assert refused.code == "rate_limited"
+        assert refused.response.headers["x-should-retry"] == "true"
+        assert refused.response.headers["retry-after"] == "1"
+        patient = client.with_options(max_retries=10)
+        for _ in range(3):
+            assert patient.chat.completions.create(**chat_body("hello")).choices
+
+
+def test_default_setup_on_loopback_limits_nobody(spawn, key):
+    daemon = spawn()
+    with make_http(daemon, key) as client:
+        answers = [ask(client, "hello") for _ in range(500)]
+        assert {a.status_code for a in answers} == {200}
+        assert "ratelimit-limit" not in answers[-1].headers
+        assert metric(client, "semantic_cache_rate_limited_total") == 0
+
+
+def test_miss_budget_is_spent_by_misses_and_hits_go_on(spawn, upstream, key, word):
+    daemon = spawn(env={**EVERYBODY, "DEJA_RATE_LIMIT__MISSES_PER_MINUTE": "0.01"})
+    model = f"plain:{word}"
+    with make_http(daemon, key) as client:
+        assert ask(client, "known", model).status_code == 200
+        refused = ask(client, "not known", model)
+        assert refused.status_code == 429
+        assert refused.json()["error"]["code"] == "rate_limited"
+        assert int(refused.headers["retry-after"]) >= 1
+        for _ in range(20):
+            assert ask(client, "known", model).headers["x-cache-hit"] == "true"
+        only = ask(client, "not known", model, headers={"Cache-Control": "only-if-cached"})
+        assert only.status_code == 504 and only.json()["error"]["code"] == "not_cached"
+        assert len(upstream.calls(model)) == 1
+        listed = client.get("/v1/models")  # passed through: a call upstream as well
+        assert listed.status_code == 429
+        vectors = client.post("/v1/embeddings", json={"model": model, "input": "text"})
+        assert vectors.status_code == 429
+        assert metric(client, "semantic_cache_rate_limited_reasons_total", reason="misses") == 3
+    with make_http(daemon, key + "x") as other:
+        assert ask(other, "not known", model).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_money_of_the_day_is_spent_by_what_answers_cost(spawn, upstream, key, word, stream):
+    """A token costs $0.00003: the first answer is worth more than the budget."""
+    daemon = spawn(env={**EVERYBODY, "DEJA_RATE_LIMIT__SPEND_PER_DAY": "0.0001"})
+    model = f"plain:{word}"
+    with make_http(daemon, key) as client:
+        assert ask(client, "what is a tenant, in a few words", model, stream=stream).status_code == 200
+        refused = ask(client, "another", model, stream=stream)
+        assert refused.status_code == 429
+        assert refused.headers["x-should-retry"] == "false" or int(refused.headers["retry-after"]) <= 60
+        assert ask(client, "what is a tenant, in a few words", model).headers["x-cache-hit"] == "true"
+        assert len(upstream.calls(model)) == 1
+        assert metric(client, "semantic_cache_rate_limited_reasons_total", reason="spend") == 1
+
+
+def test_embeddings_and_what_is_passed_through_cost_as_well(spawn, key, word):
+    daemon = spawn(env={**EVERYBODY, "DEJA_RATE_LIMIT__SPEND_PER_DAY": "0.00002"})
+    with make_http(daemon, key) as client:
+        body = {"model": f"embed:{word}", "input": "some words to be made a vector of"}
+        assert client.post("/v1/embeddings", json=body).status_code == 200
+        assert client.post("/v1/embeddings", json={**body, "input": "others"}).status_code == 429
+        assert client.post("/v1/embeddings", json=body).headers["x-cache-hit"] == "true"
+
+
+def test_bytes_of_an_answer_are_paid_before_the_next_request(spawn, key):
+    daemon = spawn(env={**EVERYBODY, "DEJA_RATE_LIMIT__BYTES_PER_SECOND": "1"})
+    with make_http(daemon, key) as client:
+        assert ask(client, "hello").status_code == 200
+        refused = ask(client, "hello")
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) > 100
+        assert metric(client, "semantic_cache_rate_limited_reasons_total", reason="bytes") == 1
+
+
+def test_connections_of_a_tenant_are_counted_while_they_are_open(spawn, key):
+    daemon = spawn(env={**EVERYBODY, "DEJA_RATE_LIMIT__MAX_CONNECTIONS": "2"})
+    with make_http(daemon, key) as first, make_http(daemon, key) as second:
+        assert ask(first, "hello").status_code == 200
+        assert ask(second, "hello").status_code == 200
+        with make_http(daemon, key) as third:
+            refused = ask(third, "hello")
+            assert refused.status_code == 429 and refused.headers["connection"] == "close"
+        with make_http(daemon, key + "x") as other:
+            assert ask(other, "hello").status_code == 200
+        assert ask(first, "hello").status_code == 200  # a connection that is counted goes on
+        second.close()
+        for _ in range(1000):  # the daemon learns of it in its own time
+            with make_http(daemon, key) as again:
+                if ask(again, "hello").status_code == 200:
+                    break
+        else:
+            raise AssertionError("a connection that was closed is still counted")
+
+
+def test_requests_under_way_are_counted_until_they_are_answered(spawn, upstream, key, word):
+    daemon = spawn(env={**EVERYBODY, "DEJA_RATE_LIMIT__MAX_IN_FLIGHT": "1"})
+    flow = upstream.flow(word)
+    with make_http(daemon, key) as client, ThreadPoolExecutor(1) as pool:
+        held = pool.submit(ask, client, "slow", f"step:{word}", stream=True)
+        assert flow.started.wait(TIMEOUT_S)
+        with make_http(daemon, key) as second:
+            assert ask(second, "hello").status_code == 429
+            flow.send("done")
+            flow.finish()
+            assert held.result(TIMEOUT_S).status_code == 200
+            assert ask(second, "hello").status_code == 200
+
+
+def test_victim_keeps_its_quota_while_another_floods(spawn, key, word):
+    """The flood asks as fast as it can, hits and misses; the victim asks its burst, and gets it."""
+    daemon = spawn(env={**EVERYBODY, "DEJA_RATE_LIMIT__REQUESTS_PER_SECOND": "100",
+                        "DEJA_RATE_LIMIT__BURST": "200"})
+    is_over = threading.Event()
+    refused = []
+
+    def flood(number):
+        with make_http(daemon, key + "-flood") as client:
+            count = 0
+            while not is_over.is_set():
+                count += 1
+                text = "the same" if count % 2 else f"{word} {number} {count}"
+                if ask(client, text).status_code == 429:
+                    refused.append(1)
+
+    with ThreadPoolExecutor(4) as pool, make_http(daemon, key + "-victim") as client:
+        runs = [pool.submit(flood, number) for number in range(4)]
+        try:
+            answers = [ask(client, f"{word} victim {i % 40}") for i in range(200)]
+        finally:
+            is_over.set()
+        for run in runs:
+            run.result(TIMEOUT_S)
+    good = sum(answer.status_code == 200 for answer in answers)
+    assert good >= 180, f"{good} of 200"
+    assert refused, "the flood was not held back at all"
