@@ -22,6 +22,7 @@
 #include "simd/simd.h"
 #include "store/data_dir.h"
 
+#define STANDING_TARGETS 10u /* a delay above the target for so many of it is no burst */
 #define READ_THREADS 2u
 #define JOBS_MAX 65536u
 #define IDEMPOTENCY_KEYS_MAX 10000u
@@ -385,6 +386,18 @@ static enum deja_status start_timers(struct dj_node *node)
     return status;
 }
 
+static enum deja_status make_admission(struct dj_daemon *daemon)
+{
+    const struct dj_settings_limits *limits = &daemon->settings->limits;
+    const struct dj_fair_options options = {
+        .running_max = limits->calls_max,
+        .waiting_max = limits->queue_max,
+        .standing = {.target_us = limits->delay_ms * 1000,
+                     .interval_us = limits->delay_ms * 1000 * STANDING_TARGETS},
+    };
+    return dj_admission_create(&options, daemon->loops[0], &daemon->admission);
+}
+
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
     const struct dj_rules_values defaults = {.features = DJ_FEATURES_ALL,
@@ -394,6 +407,8 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         status = dj_rules_create(&defaults, &daemon->rules);
     if (status == DEJA_OK)
         status = dj_limiter_create(DJ_LIMITER_ACCOUNTS_MAX, &daemon->limiter);
+    if (status == DEJA_OK)
+        status = make_admission(daemon);
     if (status != DEJA_OK)
         return status;
     daemon->proxy = (struct dj_proxy_context){
@@ -410,6 +425,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .outbounds = daemon->outbounds,
         .flights = daemon->flights,
         .limiter = daemon->limiter,
+        .admission = daemon->admission,
         .upstream = daemon->upstream,
         .dependencies = &daemon->dependencies,
         .upstream_url = daemon->settings->upstream.url,
@@ -494,10 +510,11 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_pool_destroy(daemon->work);
     dj_engine_destroy(daemon->engine); /* closes the stores, whose reads still run on `reads` */
     dj_pool_destroy(daemon->reads);
-    for (uint32_t i = 0; i < daemon->loop_count; i++) {
+    for (uint32_t i = 0; i < daemon->loop_count; i++)
         dj_flights_destroy(daemon->nodes[i].flights);
+    dj_admission_destroy(daemon->admission);
+    for (uint32_t i = 0; i < daemon->loop_count; i++)
         dj_loop_destroy(daemon->nodes[i].loop);
-    }
     dj_guards_end(daemon);
     dj_http_addresses_destroy(daemon->addresses);
     dj_idempotency_destroy(daemon->api.idempotency);

@@ -69,6 +69,7 @@ struct dj_daemon {
     struct dj_registry *registry;
     struct dj_rules *rules; /* of tenants nobody configured */
     struct dj_limiter *limiter;
+    struct dj_admission *admission;
     struct dj_proxy_policy *policies[DJ_POLICIES_MAX]; /* all ever used; freed at the end */
     uint32_t policy_count;
     struct dj_proxy_context proxy;

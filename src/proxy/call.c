@@ -11,7 +11,6 @@
 #include "net/http_headers.h"
 #include "proto/http_text.h"
 #include "proxy/completion.h"
-#include "proxy/gate.h"
 
 #define CALL_ARENA_BYTES_MAX (80u << 20)
 #define PENDING_BYTES_MAX (16u << 20)
@@ -37,6 +36,7 @@ void dj_call_destroy(struct dj_call *call)
         return;
     atomic_fetch_sub(&call->context->calls, 1);
     atomic_fetch_sub(&call->context->call_bytes, call->charged_bytes);
+    dj_admission_leave(call->context->admission, &call->place);
     dj_value_unref(call->stale);
     dj_rules_unref(call->rules);
     dj_buf_fini(&call->pending);
@@ -60,6 +60,7 @@ static void end_refresh(struct dj_call *call, const char *outcome)
 /* Before the flight ends, and with it perhaps the call. outcome: of a refresh. */
 static void settle(struct dj_call *call, const char *outcome)
 {
+    dj_admission_leave(call->context->admission, &call->place);
     if (call->is_refresh)
         end_refresh(call, outcome);
     dj_turn_end(call->turn);
@@ -433,6 +434,7 @@ static void on_made(void *ctx)
 /* The answer arrived whole. */
 static void finish_whole(struct dj_call *call)
 {
+    dj_admission_leave(call->context->admission, &call->place);
     publish(call, dj_buf_slice(&call->pending), false);
     dj_buf_clear(&call->pending);
     bool is_kept = call->head.status == 200 && call->make && !call->is_encoded &&
@@ -515,19 +517,6 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
                          : "the upstream could not be reached or broke off");
 }
 
-/* The tenant's budget of calls and money; a breaker that is open costs it nothing. */
-static bool has_budget(struct dj_call *call)
-{
-    struct dj_proxy_context *context = call->context;
-    struct dj_limit_verdict verdict;
-    if (call->attempts || !call->rules || dj_upstream_is_open(context->upstream, call->family) ||
-        dj_gate_take_miss(context, call->fingerprint.key.tenant, call->rules, &verdict))
-        return true;
-    call->wait_ms = verdict.wait_ms;
-    dj_call_fail(call, DEJA_ERR_RATE_LIMITED, dj_limit_detail(verdict.limit));
-    return false;
-}
-
 /* False: the upstream is not asked, and the flight has failed. */
 static bool is_let_through(struct dj_call *call)
 {
@@ -552,7 +541,7 @@ static bool is_let_through(struct dj_call *call)
     return true;
 }
 
-void dj_call_ask_upstream(struct dj_call *call)
+void dj_call_ask_now(struct dj_call *call)
 {
     static const struct dj_outbound_events events = {
         .on_head = on_head, .on_data = on_data, .on_done = on_done};
@@ -569,7 +558,7 @@ void dj_call_ask_upstream(struct dj_call *call)
         .total_timeout_ms = policy->total_timeout_ms,
     };
     bool is_stopping = atomic_load(&context->is_stopping);
-    if (!is_stopping && (!has_budget(call) || !is_let_through(call)))
+    if (!is_stopping && !is_let_through(call))
         return;
     call->upstream_started_us = dj_loop_monotonic_us(call->home);
     if (call->attempts++ == 0)

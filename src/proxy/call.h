@@ -71,6 +71,8 @@ struct dj_call {
 
     /* running */
     struct dj_outbound_call *outbound;
+    struct dj_admission_place place;
+    bool is_placed; /* it may run */
     struct dj_upstream_leave leave;
     enum dj_upstream_family family;
     uint32_t attempts;         /* upstream was asked so often */

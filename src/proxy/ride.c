@@ -417,6 +417,8 @@ static void fail_flight(struct ride *ride)
         ride_fail(ride, 504, end->detail, NULL, "upstream_timeout");
     } else if (end->failure == DEJA_ERR_CIRCUIT_OPEN) {
         ride_fail(ride, 503, end->detail, NULL, "circuit_open");
+    } else if (end->failure == DEJA_ERR_LIMIT) {
+        ride_fail(ride, 503, end->detail, NULL, "overloaded");
     } else if (end->failure == DEJA_ERR_RATE_LIMITED) {
         ride_fail(ride, 429, end->detail, NULL, "rate_limited");
     } else {

@@ -470,6 +470,11 @@ void dj_telemetry_limited(struct dj_telemetry *telemetry, const uint8_t tenant[D
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_LIMITED_REASONS, reasons), 1);
 }
 
+void dj_telemetry_overloaded(struct dj_telemetry *telemetry)
+{
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_OVERLOADED, NULL), 1);
+}
+
 double dj_telemetry_cost_usd(uint64_t tokens)
 {
     return (double)tokens * TOKEN_COST_USD;

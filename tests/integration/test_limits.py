@@ -1,10 +1,17 @@
 """What a tenant may use: rates, budgets, connections, its share. Counted, never timed."""
+import json
+import re
+import signal
+import socket
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import openai
 import pytest
 from conftest import TIMEOUT_S, ask, chat_body, make_http
+from daemon import poll
 from exposition import read
 
 EVERYBODY = {"DEJA_RATE_LIMIT__ENABLED": "true"}
@@ -205,3 +212,158 @@ def test_victim_keeps_its_quota_while_another_floods(spawn, key, word):
     good = sum(answer.status_code == 200 for answer in answers)
     assert good >= 180, f"{good} of 200"
     assert refused, "the flood was not held back at all"
+
+
+# ---- the upstream's turns ----
+
+def waiting(client):
+    return metric(client, "semantic_cache_queue_depth", queue="upstream")
+
+
+@pytest.fixture
+def narrow(spawn, upstream, word):
+    """A daemon that asks one thing at a time, and a call that holds it until the test lets go."""
+    held = []
+
+    def make(**env):
+        daemon = spawn(env={"DEJA_RATE_LIMIT__UPSTREAM_CALLS": "1", **env})
+        flow = upstream.flow(word)
+        pool = ThreadPoolExecutor(1)
+        client = make_http(daemon, "sk-holder")
+        held.append((flow, pool, client))
+        answer = pool.submit(ask, client, "hold", f"step:{word}", stream=True)
+        assert flow.started.wait(TIMEOUT_S)
+        return daemon, flow, answer
+
+    yield make
+    for flow, pool, client in held:
+        flow.finish()
+        pool.shutdown()
+        client.close()
+
+
+def test_flood_in_the_queue_costs_another_tenant_one_turn(narrow, upstream, key, word):
+    daemon, flow, answer = narrow(DEJA_RATE_LIMIT__UPSTREAM_DELAY="10m")
+    flood, victim = f"plain:{word}-flood", f"plain:{word}-victim"
+    with make_http(daemon, key) as many, make_http(daemon, key + "x") as other, \
+            make_http(daemon) as watch, ThreadPoolExecutor(32) as pool:
+        runs = [pool.submit(ask, many, f"question {i}", flood) for i in range(20)]
+        poll(lambda: waiting(watch) == 20, "the flood to wait")
+        runs.append(pool.submit(ask, other, "my own question", victim))
+        poll(lambda: waiting(watch) == 21, "the victim to wait")
+        assert ask(watch, "a third", f"plain:{word}", headers={"Cache-Control": "only-if-cached"}
+                   ).status_code == 504  # what asks nothing upstream does not wait
+        flow.send("go")
+        flow.finish()
+        assert answer.result(TIMEOUT_S).status_code == 200
+        assert {run.result(TIMEOUT_S).status_code for run in runs} == {200}
+        order = [r.model() for r in upstream.calls() if r.model() in (flood, victim)]
+        assert len(order) == 21 and victim in order[:2]
+        assert waiting(watch) == 0
+
+
+def test_call_that_waits_too_long_is_refused_though_no_slot_came_free(narrow, key, word):
+    daemon, _, _ = narrow(DEJA_RATE_LIMIT__UPSTREAM_DELAY="2ms")
+    with make_http(daemon, key) as client:
+        refused = ask(client, "too late", f"plain:{word}")
+        assert refused.status_code == 503
+        assert refused.json()["error"]["code"] == "overloaded"
+        assert refused.headers["retry-after"] == "1"
+        assert client.get("/v1/models").status_code == 503  # what is passed through has the same line
+        assert client.get("/readyz").status_code == 200
+        assert metric(client, "semantic_cache_overload_refused_total") == 2
+
+
+def test_hits_are_served_while_the_upstream_is_held(spawn, upstream, key, word):
+    daemon = spawn(env={"DEJA_RATE_LIMIT__UPSTREAM_CALLS": "1", "DEJA_RATE_LIMIT__UPSTREAM_QUEUE": "0"})
+    flow = upstream.flow(word)
+    with make_http(daemon, key) as client, make_http(daemon, key) as second, ThreadPoolExecutor(1) as pool:
+        assert ask(client, "known", f"plain:{word}").status_code == 200
+        held = pool.submit(ask, second, "hold", f"step:{word}", stream=True)
+        assert flow.started.wait(TIMEOUT_S)
+        assert ask(client, "not known", f"plain:{word}").status_code == 503
+        assert ask(client, "known", f"plain:{word}").headers["x-cache-hit"] == "true"
+        flow.finish()
+        assert held.result(TIMEOUT_S).status_code == 200
+        assert ask(client, "not known", f"plain:{word}").status_code == 200  # the slot came back
+
+
+def test_client_that_leaves_while_it_waits_takes_no_slot(narrow, upstream, key, word):
+    daemon, flow, answer = narrow(DEJA_RATE_LIMIT__UPSTREAM_DELAY="10m")
+    with make_http(daemon) as watch:
+        with socket.create_connection(("127.0.0.1", daemon.port)) as gone:
+            gone.sendall(f"GET /v1/models?{word} HTTP/1.1\r\nHost: localhost\r\n"
+                         f"Authorization: Bearer {key}\r\n\r\n".encode())
+            poll(lambda: waiting(watch) == 1, "it to wait")
+        flow.finish()
+        assert answer.result(TIMEOUT_S).status_code == 200
+        assert ask(watch, "next", f"plain:{word}").status_code == 200
+        poll(lambda: waiting(watch) == 0, "nobody to wait")
+    assert not [r for r in upstream.requests if word in r.target]
+
+
+def test_daemon_stops_while_calls_wait(narrow, key, word):
+    daemon, flow, _ = narrow(DEJA_RATE_LIMIT__UPSTREAM_DELAY="10m", DEJA_SERVER__DRAIN_TIMEOUT="1s")
+    with make_http(daemon, key) as client, make_http(daemon) as watch, ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(ask, client, f"question {i}", f"plain:{word}") for i in range(4)]
+        poll(lambda: waiting(watch) == 4, "them to wait")
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait() == 0
+        for run in runs:  # cut off at the end of the drain, or refused: never left hanging
+            try:
+                assert run.result(TIMEOUT_S).status_code >= 500
+            except httpx.HTTPError:
+                pass
+
+
+# ---- everything at once (S19) ----
+
+def pipelined(daemon, key, bodies):
+    """Sends all of them over one connection without waiting; the statuses, in order."""
+    head = ("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nX-Deja-Mode: exact\r\n"
+            f"Authorization: Bearer {key}\r\nContent-Length: ")
+    data = b"".join(f"{head}{len(b)}\r\n\r\n".encode() + b for b in bodies)
+    with socket.create_connection(("127.0.0.1", daemon.port), timeout=TIMEOUT_S) as connection:
+        sender = threading.Thread(target=connection.sendall, args=(data,))
+        sender.start()
+        found, rest = [], b""
+        while len(found) < len(bodies):
+            chunk = connection.recv(1 << 16)
+            assert chunk, f"closed after {len(found)} answers"
+            rest += chunk
+            while b"\r\n\r\n" in rest:
+                lines, _, after = rest.partition(b"\r\n\r\n")
+                length = int(re.search(rb"(?i)content-length: (\d+)", lines)[1])
+                if len(after) < length:
+                    break
+                found.append(int(lines.split(b" ", 2)[1]))
+                rest = after[length:]
+        sender.join()
+    return found
+
+
+def test_ten_thousand_alike_and_ten_thousand_different_misses_stay_in_budget(spawn, upstream, key, word):
+    daemon = spawn(env={**EVERYBODY, "DEJA_RATE_LIMIT__REQUESTS_PER_SECOND": "1000000",
+                        "DEJA_RATE_LIMIT__BURST": "1000000", "DEJA_RATE_LIMIT__MISSES_PER_MINUTE": "100"})
+    model = f"plain:{word}"
+
+    def body(text):
+        return json.dumps(chat_body(text, model)).encode()
+
+    same = [body("all alike")] * 1000
+    with ThreadPoolExecutor(20) as pool:
+        runs = [pool.submit(pipelined, daemon, key, same) for _ in range(10)]
+        runs += [pool.submit(pipelined, daemon, key, [body(f"{n} {i} all different") for i in range(1000)])
+                 for n in range(10)]
+        answers = [run.result(TIMEOUT_S) for run in runs]
+    alike = Counter(status for found in answers[:10] for status in found)
+    different = Counter(status for found in answers[10:] for status in found)
+    calls = upstream.calls(model)
+    # What comes back over the test's time is part of the budget: less than three minutes of it.
+    assert 100 <= len(calls) <= 400
+    assert sum(r.json()["messages"][0]["content"] == "all alike" for r in calls) <= 1
+    assert sum(alike.values()) == sum(different.values()) == 10000
+    assert set(alike) | set(different) <= {200, 429}
+    assert different[200] <= len(calls)
+    with make_http(daemon, key) as client:
+        assert client.get("/readyz").status_code == 200
