@@ -367,3 +367,20 @@ def test_ten_thousand_alike_and_ten_thousand_different_misses_stay_in_budget(spa
     assert different[200] <= len(calls)
     with make_http(daemon, key) as client:
         assert client.get("/readyz").status_code == 200
+
+
+def test_tenant_is_told_its_limits_and_what_is_left(spawn, key):
+    daemon = spawn(env={**FEW, "DEJA_RATE_LIMIT__MISSES_PER_MINUTE": "0.5",
+                        "DEJA_RATE_LIMIT__SPEND_PER_DAY": "1000", "DEJA_RATE_LIMIT__MAX_CONNECTIONS": "7"})
+    with make_http(daemon, key) as client:
+        ask(client, "how much is left")
+        told = client.get("/api/v1/limits").json()
+        assert told["requests"] == {"per_second": 0.001, "burst": 5, "left": 3}
+        assert told["misses"] == {"per_minute": 0.5, "left": 0}
+        assert told["connections"] == {"max": 7, "now": 1}
+        assert told["spend"]["usd_per_day"] == 1000 and 0 < told["spend"]["spent_usd"] < 1
+        assert told["spend"]["resets_at"].endswith("T00:00:00.000Z")
+        assert (told["key"], told["bytes"], told["in_flight"], told["weight"]) == (None, None, None, 1)
+    with make_http(spawn(), key) as client:
+        told = client.get("/api/v1/limits").json()
+        assert [name for name, value in told.items() if value is not None] == ["tenant", "weight"]
