@@ -89,7 +89,9 @@ struct dj_daemon {
     const char *guard_names[DJ_GUARD_COUNT];
     struct dj_job refresh; /* of the directory; one at a time */
     _Atomic bool is_refreshing;
-    bool is_directory_stale;                           /* the refresh's own: said once */
+    bool is_directory_stale; /* the refresh's own: said once */
+    struct dj_limiter *limiter;
+    struct dj_admission *admission;
     struct dj_proxy_policy *policies[DJ_POLICIES_MAX]; /* all ever used; freed at the end */
     uint32_t policy_count;
     struct dj_proxy_context proxy;

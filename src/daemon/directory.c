@@ -21,17 +21,20 @@ static void tell(struct dj_daemon *daemon, enum deja_status status)
 
 enum deja_status dj_daemon_make_directory(struct dj_daemon *daemon)
 {
-    struct dj_rules_values defaults = {.features = DJ_FEATURES_ALL,
-                                       .content_log = daemon->settings->log.content};
-    memcpy(defaults.sensitive, daemon->settings->sensitive, sizeof defaults.sensitive);
+    struct dj_rules_values derived = {.features = DJ_FEATURES_ALL,
+                                      .limits = dj_guards_limits(daemon->settings, false),
+                                      .content_log = daemon->settings->log.content};
+    memcpy(derived.sensitive, daemon->settings->sensitive, sizeof derived.sensitive);
+    struct dj_rules_values configured = derived;
+    configured.limits = dj_guards_limits(daemon->settings, true);
     for (unsigned i = 0; i < DJ_GUARD_COUNT; i++)
         daemon->guard_names[i] = dj_guard_name((enum dj_guard)i);
     const struct dj_directory_options options = {
         .authority = daemon->authority,
-        .defaults = &defaults,
+        .defaults = &configured,
         .names = {.guards = daemon->guard_names, .guard_count = DJ_GUARD_COUNT},
     };
-    enum deja_status status = dj_rules_create(&defaults, &daemon->rules);
+    enum deja_status status = dj_rules_create(&derived, &daemon->rules);
     if (status == DEJA_OK)
         status = dj_directory_create(&options, &daemon->directory);
     if (status != DEJA_OK)

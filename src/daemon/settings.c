@@ -113,6 +113,7 @@ static const struct dj_option table[] = {
 #include "daemon/settings_redis.def"
 #include "daemon/settings_postgres.def"
 #include "daemon/settings_s3.def"
+#include "daemon/settings_limits.def"
 #include "daemon/settings_guard.def"
 #include "daemon/settings_upkeep.def"
     {"store.durability", DJ_OPTION_ENUM, "everysec", .choices = "os|everysec|always",

@@ -87,7 +87,8 @@ struct dj_settings {
         uint64_t bytes_max; /* 0: 10 GB or 20 % of the disk */
         uint32_t queue_max;
     } lmdb;
-    struct dj_settings_guard guard; /* circuit_breaker, retry, performance */
+    struct dj_settings_limits limits; /* rate_limit */
+    struct dj_settings_guard guard;   /* circuit_breaker, retry, performance */
     struct dj_settings_postgres postgres;
     struct dj_settings_s3 s3;
     enum dj_durability durability; /* store.durability */

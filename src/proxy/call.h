@@ -32,6 +32,7 @@ typedef void dj_call_store_fn(struct dj_call *call, struct dj_flight_end *end);
 
 struct dj_call {
     struct dj_proxy_context *context;
+    struct dj_rules *rules; /* of who asked first: one reference; NULL: no limits */
     uint64_t charged_bytes; /* in context->call_bytes */
     struct dj_arena arena;
     struct dj_loop *home;
@@ -41,7 +42,6 @@ struct dj_call {
     void *extra; /* of make and store, in the arena */
 
     /* the question */
-    struct dj_rules *rules;            /* of who asked; one reference; NULL: nobody did */
     struct dj_fingerprint fingerprint; /* slices in the arena */
     struct dj_knobs knobs;             /* likewise */
     bool is_lookup;                    /* look in lower tiers before upstream */
@@ -76,6 +76,8 @@ struct dj_call {
 
     /* running */
     struct dj_outbound_call *outbound;
+    struct dj_admission_place place;
+    bool is_placed; /* it may run */
     struct dj_upstream_leave leave;
     enum dj_upstream_family family;
     uint32_t attempts;         /* upstream was asked so often */

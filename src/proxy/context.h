@@ -17,6 +17,8 @@
 #include "net/outbound.h"
 #include "obs/log.h"
 #include "obs/metrics.h"
+#include "proxy/admission.h"
+#include "proxy/limiter.h"
 #include "proxy/refreshes.h"
 #include "proxy/telemetry.h"
 #include "proxy/upstream.h"
@@ -86,6 +88,8 @@ struct dj_proxy_context {
     struct dj_pool *reads;                /* the embedded tier's, for its gauge; may be NULL */
     struct dj_outbound *const *outbounds; /* one per loop, by loop index */
     struct dj_flights *const *flights;    /* likewise */
+    struct dj_limiter *limiter;           /* NULL: nobody is limited */
+    struct dj_admission *admission;       /* of calls to the upstream; NULL: no bound */
     struct dj_upstream *upstream;         /* what stands before it; NULL: nothing */
     struct dj_sentry_board *dependencies; /* of all dependencies; NULL: none */
     const char *upstream_url;             /* without a trailing slash, without /v1 */

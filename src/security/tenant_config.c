@@ -55,6 +55,8 @@ static const struct field fields[] = {
     {"limits", "misses_per_minute", KIND_NUMBER, AT(limits.misses_per_minute), 0, 1e9, NULL},
     {"limits", "spend_usd_per_day", KIND_NUMBER, AT(limits.spend_usd_per_day), 0, 1e9, NULL},
     {"limits", "max_connections", KIND_COUNT, AT(limits.connections_max), 0, COUNT_MAX, NULL},
+    {"limits", "max_in_flight", KIND_COUNT, AT(limits.requests_max), 0, COUNT_MAX, NULL},
+    {"limits", "weight", KIND_COUNT, AT(limits.weight), 0, 10000, NULL},
     {"limits", "bytes_per_s", KIND_SIZE, AT(limits.bytes_per_s), 0, BYTES_MAX, NULL},
     {"limits", "max_entries", KIND_COUNT, AT(limits.entries_max), 0, COUNT_MAX, NULL},
     {"limits", "max_entry_bytes", KIND_SIZE, AT(limits.entry_bytes_max), 0, BYTES_MAX, NULL},
