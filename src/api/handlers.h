@@ -31,6 +31,8 @@ void dj_idle(struct dj_request *request, bool is_by_score, uint32_t k);
 void dj_explain(struct dj_request *request); /* GET and POST /api/v1/explain */
 /* stats.c */
 void dj_stats(struct dj_request *request); /* GET /api/v1/stats */
+/* limits.c */
+void dj_limits(struct dj_request *request); /* GET /api/v1/limits */
 /* gptcache.c: below /gptcache */
 void dj_gptcache_hello(struct dj_request *request);
 void dj_gptcache_put(struct dj_request *request);

@@ -58,6 +58,7 @@ static const struct route routes[] = {
     {"GET", "/api/v1/explain", ACCESS_READ, false, dj_explain},
     {"POST", "/api/v1/explain", ACCESS_READ, true, dj_explain},
     {"GET", "/api/v1/stats", ACCESS_READ, false, dj_stats},
+    {"GET", "/api/v1/limits", ACCESS_READ, false, dj_limits},
     {"GET", "/api/v1/top", ACCESS_READ, false, dj_top},
     {"POST", "/api/v1/evict", ACCESS_WRITE, true, dj_evict},
     {"GET", "/api/v1/index", ACCESS_READ, false, dj_index_get},
