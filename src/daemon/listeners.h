@@ -7,6 +7,9 @@
 
 struct dj_daemon;
 
+/* Where root will become server.user: the sockets that only root may bind. First of all. */
+enum deja_status dj_listeners_bind(struct dj_daemon *daemon,
+                                   struct deja_error *error) DEJA_NODISCARD;
 /* Certificates of server.listen and admin.listen, where TLS is wanted, and the table of client
  * addresses. At start; DEJA_ERR_CONFIG, DEJA_ERR_NOMEM. */
 enum deja_status dj_listeners_make(struct dj_daemon *daemon,

@@ -53,6 +53,7 @@ struct dj_proxy_policy {
     bool is_langcache_cosine; /* similarities of LangCache's API: cosine, not (1 + cosine) / 2 */
 };
 
+struct dj_address_guard;
 struct dj_proxy_context {
     struct dj_engine *engine;
     struct dj_registry *registry;
@@ -68,7 +69,8 @@ struct dj_proxy_context {
     struct dj_flights *const *flights;    /* likewise */
     struct dj_upstream *upstream;         /* what stands before it; NULL: nothing */
     struct dj_sentry_board *dependencies; /* of all dependencies; NULL: none */
-    const char *upstream_url;             /* without a trailing slash, without /v1 */
+    const struct dj_address_guard *upstream_guard; /* of upstreams that the operator did not name */
+    const char *upstream_url;                      /* without a trailing slash, without /v1 */
     const char *upstream_id;
     const char *forced_tenant; /* --tenant: everybody is this one; NULL: derived */
     _Atomic(const struct dj_proxy_policy *) policy;
