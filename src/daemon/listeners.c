@@ -20,7 +20,7 @@
 
 /* ---- TLS ---- */
 
-static struct dj_tls_server_options tls_options(const struct dj_settings_tls *tls)
+struct dj_tls_server_options dj_listeners_tls(const struct dj_settings_tls *tls)
 {
     return (struct dj_tls_server_options){
         .cert_files = (const char *const *)tls->cert_files.items,
@@ -46,7 +46,7 @@ static enum deja_status make_tls(const struct dj_settings_tls *tls,
 {
     if (!has_tls(addresses, count))
         return DEJA_OK;
-    const struct dj_tls_server_options options = tls_options(tls);
+    const struct dj_tls_server_options options = dj_listeners_tls(tls);
     return dj_tls_server_create(&options, out_server, error);
 }
 
@@ -55,7 +55,7 @@ static enum deja_status reload_tls(struct dj_tls_server *server, const struct dj
 {
     if (!server)
         return DEJA_OK;
-    const struct dj_tls_server_options options = tls_options(tls);
+    const struct dj_tls_server_options options = dj_listeners_tls(tls);
     return dj_tls_server_load(server, &options, error);
 }
 

@@ -3,6 +3,7 @@
 #ifndef DJ_DAEMON_LISTENERS_H
 #define DJ_DAEMON_LISTENERS_H
 
+#include "crypto/tls_server.h"
 #include "daemon/settings.h"
 
 struct dj_daemon;
@@ -25,6 +26,8 @@ enum deja_status dj_listeners_reload(struct dj_daemon *daemon, const struct dj_s
 void dj_listeners_stop(struct dj_daemon *daemon);
 /* After the loops have ended; half-made is fine. */
 void dj_listeners_fini(struct dj_daemon *daemon);
+/* Borrows from tls. */
+struct dj_tls_server_options dj_listeners_tls(const struct dj_settings_tls *tls);
 /* What a client types to reach that address: "https://127.0.0.1:7070", "unix:/run/deja/admin". */
 void dj_listeners_url(const struct dj_settings_address *address, uint16_t port, char *out_text,
                       size_t cap);
