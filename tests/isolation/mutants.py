@@ -61,6 +61,35 @@ MUTANTS = {
          "->stats(engine->options.memory, NULL, &out_stats->memory)")],
 }
 
+# Of the tiers that are servers, for tests/conformance: (level, edits).
+ZEROS = "(const uint8_t[DJ_ID_BYTES]){0}"
+TIER_MUTANTS = {
+    "PostgreSQL reads without the tenant": ("postgres", [
+        ("src/store/postgres_sql.c", "SELECT record, version FROM cache_metadata WHERE tenant = $1::uuid AND key",
+         "SELECT record, version FROM cache_metadata WHERE $1::uuid IS NOT NULL AND key")]),
+    "PostgreSQL searches without the tenant": ("postgres", [
+        ("src/store/postgres_sql.c", "\" AND tenant = $2::uuid AND embedder_id = $3::text AND dim = $4::int\"\n"
+         "        \" AND embedding IS NOT NULL AND \" ALIVE(",
+         "\" AND $2::uuid IS NOT NULL AND embedder_id = $3::text AND dim = $4::int\"\n"
+         "        \" AND embedding IS NOT NULL AND \" ALIVE(")]),
+    "PostgreSQL lists without the tenant": ("postgres", [
+        ("src/store/postgres_sql.c", "\" WHERE tenant = $1::uuid AND ($2::uuid IS NULL OR key > $2::uuid)\"",
+         "\" WHERE $1::uuid IS NOT NULL AND ($2::uuid IS NULL OR key > $2::uuid)\"")]),
+    "Valkey's keys have no tenant": ("redis", [
+        ("src/store/redis_command.c", "dj_tenant_text(key->tenant, tenant);", f"dj_tenant_text({ZEROS}, tenant);")]),
+    "names of objects have no tenant": ("s3", [
+        ("src/store/s3.c", "dj_s3_name_folder(s3, key->tenant, out_name);",
+         f"dj_s3_name_folder(s3, {ZEROS}, out_name);")]),
+}
+# Of the daemon, for tests/integration/test_isolation.py.
+DAEMON_MUTANTS = {
+    "every credential is one tenant": [
+        ("src/security/tenant.c", "{deja_slice(tenant_label, sizeof tenant_label), credential}",
+         "{deja_slice(tenant_label, sizeof tenant_label), deja_slice(credential.data, 0)}")],
+    "the namespace is not in the fingerprints": [
+        ("src/cache/key.c", "append_part(buf, prefix->name_space);", "")],
+}
+
 
 class Misfit(Exception):
     pass

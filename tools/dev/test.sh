@@ -193,6 +193,20 @@ soak_load() {
     [ ! -e "$RESULTS/soak.txt" ] || cat "$RESULTS/soak.txt"
 }
 
+# Ten thousand answers of each path over the network, ten million in process, and every mutant.
+soak_isolation() {
+    local seed=$RANDOM
+    rm -f "$RESULTS/isolation.txt"
+    build_kind release
+    stage "isolation in process, seed $seed" "$RESULTS/isolation.none" \
+        "$BUILD/release/tests/isolation/isolation" "$seed" 10000000
+    DEJA_ISOLATION_CHECKS=10000 DEJA_ISOLATION_SEED=$seed DEJA_ISOLATION_REPORT=$RESULTS/isolation.txt \
+        pytest_stage "isolation over the network" "$BUILD/release/deja" tests/integration/test_isolation.py
+    DEJA_ISOLATION_CHECKS=10000 pytest_stage "mutants without a check of isolation" "$BUILD/release/deja" \
+        tests/integration/test_mutants.py
+    [ ! -e "$RESULTS/isolation.txt" ] || cat "$RESULTS/isolation.txt"
+}
+
 # With SECONDS the load alone, that long in all; without, everything that takes long.
 word_soak() {
     begin_results
@@ -216,6 +230,7 @@ word_soak() {
     [ ! -e "$RESULTS/chaos.txt" ] || cat "$RESULTS/chaos.txt"
     DEJA_AVAILABILITY_S=180 pytest_stage "three minutes of tiers that come and go" \
         "$BUILD/release/deja" tests/integration/test_availability.py
+    soak_isolation
     soak_load 600
     report
 }
