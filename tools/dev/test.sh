@@ -207,6 +207,15 @@ soak_isolation() {
     [ ! -e "$RESULTS/isolation.txt" ] || cat "$RESULTS/isolation.txt"
 }
 
+# Attacks on the decision to reuse: swapped words, and texts climbed towards another's vector.
+soak_attacks() {
+    local model
+    for model in "" "$(test_model)"; do
+        DEJA_TEST_MODEL=$model stage "attacks on reuse, $([ -n "$model" ] && echo encoder || echo lexical)" \
+            "$RESULTS/attacks.none" "$BUILD/release/tests/attacks/attacks" "$RANDOM" 7000 40 512
+    done
+}
+
 # With SECONDS the load alone, that long in all; without, everything that takes long.
 word_soak() {
     begin_results
@@ -231,6 +240,7 @@ word_soak() {
     DEJA_AVAILABILITY_S=180 pytest_stage "three minutes of tiers that come and go" \
         "$BUILD/release/deja" tests/integration/test_availability.py
     soak_isolation
+    soak_attacks
     soak_load 600
     report
 }
