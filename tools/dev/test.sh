@@ -204,6 +204,9 @@ soak_isolation() {
         pytest_stage "isolation over the network" "$BUILD/release/deja" tests/integration/test_isolation.py
     DEJA_ISOLATION_CHECKS=10000 pytest_stage "mutants without a check of isolation" "$BUILD/release/deja" \
         tests/integration/test_mutants.py
+    DEJA_CREDENTIAL_REQUESTS=1000000 DEJA_TIMING_REQUESTS=10000 DEJA_ISOLATION_REPORT=$RESULTS/isolation.txt \
+        pytest_stage "credentials upstream, time across tenants" "$BUILD/release/deja" \
+        tests/integration/test_credentials.py
     [ ! -e "$RESULTS/isolation.txt" ] || cat "$RESULTS/isolation.txt"
 }
 
