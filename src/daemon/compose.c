@@ -181,13 +181,15 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                    .batch = settings->eviction.batch,
                    .gone = on_gone_from_memory,
                    .gone_ctx = daemon->telemetry},
-        .lmdb = {.bytes_max = settings->lmdb.bytes_max,
+        .lmdb = {.meta = daemon->meta,
+                 .bytes_max = settings->lmdb.bytes_max,
                  .durability = settings->durability,
                  .queue_max = settings->lmdb.queue_max,
                  .pool = daemon->reads,
                  .gone = on_gone_from_lmdb,
                  .gone_ctx = daemon->telemetry},
-        .engine = {.loops = daemon->loops,
+        .engine = {.meta = daemon->meta,
+                   .loops = daemon->loops,
                    .optimise_tier = settings->postgres.url ? dj_tier_optimise_postgres : NULL,
                    .optimise_ctx = daemon,
                    .contained = on_contained,
@@ -284,6 +286,7 @@ static void on_pull(void *ctx)
 {
     const struct dj_node *node = ctx;
     dj_engine_pull(node->daemon->engine);
+    dj_daemon_poll_directory(node->daemon);
 }
 
 static enum deja_status start_timers(struct dj_node *node)
@@ -299,12 +302,22 @@ static enum deja_status start_timers(struct dj_node *node)
     return status;
 }
 
+/* Strangers on a public address are tenants only where somebody said so. */
+static enum dj_derive derive(const struct dj_settings *settings)
+{
+    bool is_public = false;
+    for (size_t i = 0; i < settings->server.listen_count; i++)
+        is_public |= !settings->server.listen[i].is_loopback;
+    if (settings->tenant.derived == DJ_DERIVE_AUTO && is_public && !settings->server.is_insecure)
+        return DJ_DERIVE_NEVER;
+    return (enum dj_derive)settings->tenant.derived;
+}
+
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
-    static const struct dj_rules_values defaults = {.features = DJ_FEATURES_ALL};
     enum deja_status status = dj_guards_make(daemon);
     if (status == DEJA_OK)
-        status = dj_rules_create(&defaults, &daemon->rules);
+        status = dj_daemon_make_directory(daemon);
     if (status != DEJA_OK)
         return status;
     daemon->proxy = (struct dj_proxy_context){
@@ -312,6 +325,13 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .registry = daemon->registry,
         .root = &daemon->root,
         .rules = daemon->rules,
+        .directory = daemon->directory,
+        .keys = daemon->keys,
+        .vault = daemon->vault,
+        .derive = derive(daemon->settings),
+        .operator_token = daemon->settings->security.admin_token
+                              ? daemon->settings->security.admin_token
+                              : daemon->admin_token,
         .metrics = daemon->metrics,
         .telemetry = daemon->telemetry,
         .log = daemon->log,
@@ -328,7 +348,6 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
     };
     daemon->api.proxy = &daemon->proxy;
-    daemon->api.admin_token = daemon->admin_token;
     daemon->api.allowed_hosts = (const char *const *)daemon->settings->server.allowed_hosts.items;
     daemon->api.allowed_origins =
         (const char *const *)daemon->settings->server.allowed_origins.items;
@@ -346,7 +365,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
 
 static enum deja_status make_tenants(struct dj_daemon *daemon, struct deja_error *error)
 {
-    enum deja_status status = dj_tenants_create(daemon->engine, daemon->lmdb, daemon->work,
+    enum deja_status status = dj_tenants_create(daemon->engine, daemon->meta, daemon->work,
                                                 daemon->settings->tenant.derived_max,
                                                 &daemon->tenants, &daemon->registry);
     if (status == DEJA_OK)
@@ -362,11 +381,32 @@ static enum deja_status load_secret(struct dj_daemon *daemon, struct deja_error 
                           error);
 }
 
+static enum deja_status make_keys(struct dj_daemon *daemon, struct deja_error *error)
+{
+    enum deja_status status = dj_daemon_make_keys(daemon);
+    if (status != DEJA_OK)
+        return deja_error_set(error, status, "the table of API keys: %s", deja_status_text(status));
+    return dj_daemon_check_keys(daemon, error);
+}
+
 /* A shared tier may have brought another secret while it was opened. */
 static void make_root(struct dj_daemon *daemon)
 {
     dj_tenant_root_init(&daemon->root, daemon->secret.bytes);
     dj_secret_fini(&daemon->secret);
+}
+
+/* Before the tiers: what seals entries is kept there. */
+static enum deja_status make_authority(struct dj_daemon *daemon, struct deja_error *error)
+{
+    enum deja_status status = dj_lmdb_meta_open(daemon->settings->data_dir, &daemon->meta, error);
+    if (status != DEJA_OK)
+        return status;
+    status = dj_authorities_create(daemon->meta, &daemon->authorities);
+    if (status != DEJA_OK)
+        return deja_error_set(error, status, "start: %s", deja_status_text(status));
+    daemon->authority = dj_authorities_table(daemon->authorities);
+    return DEJA_OK;
 }
 
 int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
@@ -394,7 +434,11 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
         deja_error_set(error, status, "start: %s", deja_status_text(status));
         return exit_code(status);
     }
-    status = make_engine(daemon, error);
+    status = make_authority(daemon, error);
+    if (status == DEJA_OK)
+        status = make_engine(daemon, error);
+    if (status == DEJA_OK)
+        status = make_keys(daemon, error);
     make_root(daemon);
     if (status == DEJA_OK)
         status = make_tenants(daemon, error);
@@ -418,8 +462,11 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_listeners_fini(daemon);
     dj_idempotency_destroy(daemon->api.idempotency);
     dj_registry_destroy(daemon->registry);
-    dj_rules_unref(daemon->rules);
+    dj_daemon_end_directory(daemon);
+    dj_daemon_end_keys(daemon);
     dj_tenants_destroy(daemon->tenants);
+    dj_authorities_destroy(daemon->authorities);
+    dj_lmdb_meta_close(daemon->meta);
     for (uint32_t i = 0; i < daemon->policy_count; i++)
         dj_free(daemon->policies[i]);
     dj_volatile_destroy(daemon->volatiles);

@@ -292,7 +292,7 @@ static void print_welcome(const struct dj_daemon *daemon)
     }
     fprintf(stderr, "  embedder   %s\n  data       %s\n  admin      token %s\n",
             embedder ? embedder->id : "none (exact hits only)", settings->data_dir,
-            daemon->admin_token);
+            settings->security.admin_token ? "as configured" : daemon->admin_token);
 }
 
 static void print_summary(const struct dj_telemetry_totals *totals)

@@ -108,6 +108,10 @@ static const struct dj_option table[] = {
      .help = "A tenant's fair share of the memory tier once it is full."},
     {"tenant.max_derived", DJ_OPTION_INT, "10000", 1, 1000000, AT(tenant.derived_max),
      .help = "Tenants made from upstream credentials."},
+    {"tenant.derived", DJ_OPTION_ENUM, "auto", .choices = "auto|true|false", AT(tenant.derived),
+     .help = "Whether an upstream credential that nobody configured is a tenant of its own: auto "
+             "until a tenant is configured, and never on an address that other machines reach "
+             "(but with server.insecure)."},
     {"lmdb.enabled", DJ_OPTION_BOOL, "true", AT(lmdb.is_enabled),
      .help = "The embedded tier on disk; survives a restart. Beside a shared tier it is off unless "
              "this is said, and then begins anew at each start."},
@@ -213,6 +217,9 @@ static const struct dj_option table[] = {
     {"security.secret", DJ_OPTION_SECRET, "", AT(secret),
      .help = "The deployment's secret, 64 hex digits; empty: made at the first start and kept in "
              "the data directory."},
+    {"security.admin_token", DJ_OPTION_SECRET, "", AT(security.admin_token),
+     .help = "The admin token, 32 to 256 visible characters; empty: a new one at each start, "
+             "printed there."},
 };
 /* clang-format on */
 #define TABLE_COUNT (sizeof table / sizeof *table)

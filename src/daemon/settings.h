@@ -82,6 +82,7 @@ struct dj_settings {
     struct {
         uint32_t entries_max; /* fair share in memory under pressure */
         uint32_t derived_max; /* tenants made from credentials */
+        int derived;          /* enum dj_derive: may there be such */
     } tenant;
     struct {
         bool is_enabled;
@@ -142,6 +143,9 @@ struct dj_settings {
     } log;
     struct dj_settings_redis redis;
     struct dj_settings_paths paths;
+    struct {
+        char *admin_token; /* NULL: a new one at each start */
+    } security;
     char *secret; /* security.secret: 64 hex digits; NULL: the file in the data directory */
     uint64_t slow_operation_ms; /* monitoring.slow_operation */
     uint64_t snapshot_ms;       /* monitoring.snapshot */

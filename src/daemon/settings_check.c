@@ -142,6 +142,19 @@ static void check_secret(struct dj_settings_checker *checker)
     explicit_bzero(bytes, sizeof bytes);
 }
 
+static void check_admin_token(struct dj_settings_checker *checker)
+{
+    struct deja_slice token = deja_slice_text(checker->settings->security.admin_token);
+    bool is_sane = token.len >= 32 && token.len <= 256;
+    for (size_t i = 0; i < token.len; i++)
+        is_sane = is_sane && token.data[i] > ' ' && token.data[i] <= '~';
+    if (token.len && !is_sane)
+        dj_diagnostics_error(checker->diagnostics,
+                             place_of(checker->options, "security.admin_token"),
+                             "security.admin_token expects 32 to 256 visible characters, such as "
+                             "64 hex digits");
+}
+
 static void check_rest(struct dj_settings_checker *checker)
 {
     struct dj_settings *settings = checker->settings;
@@ -195,6 +208,7 @@ enum deja_status dj_settings_work_out(struct dj_settings_checker *checker)
         status = check_s3(checker);
     check_embedder(checker);
     check_secret(checker);
+    check_admin_token(checker);
     check_rest(checker);
     return status;
 }

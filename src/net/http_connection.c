@@ -351,6 +351,7 @@ static void dispatch(struct dj_http_connection *connection, uint64_t started_us)
         .is_head_request = head->method.len == 4 && memcmp(head->method.data, "HEAD", 4) == 0,
         .body_bytes_left = -1,
     };
+    dj_stream_peer(connection->stream, exchange->request.peer);
     dj_arena_init(&exchange->arena, (size_t)server->limits.body_bytes_max * 4 + ((size_t)1 << 20));
     if (connection->wire) {
         exchange->request.peer_identity = dj_tls_wire_fingerprint(connection->wire);
