@@ -26,7 +26,9 @@ enum deja_status dj_daemon_make_directory(struct dj_daemon *daemon)
     const struct dj_directory_options options = {
         .authority = daemon->authority,
         .defaults = &defaults,
-        .names = {.guards = daemon->guard_names, .guard_count = DJ_GUARD_COUNT},
+        .names = {.guards = daemon->guard_names,
+                  .guard_count = DJ_GUARD_COUNT,
+                  .upstream_guard = &daemon->settings->upstream_guard},
     };
     enum deja_status status = dj_rules_create(&defaults, &daemon->rules);
     if (status == DEJA_OK)

@@ -123,8 +123,8 @@ static void on_event(void *ctx, struct dj_http_exchange *exchange, enum dj_http_
 static bool is_let_through(struct ride *ride, struct dj_upstream_leave *leave)
 {
     enum dj_upstream_verdict verdict =
-        dj_upstream_admit(ride->context->upstream, DJ_UPSTREAM_OTHER, ride->tenant, true, leave,
-                          &ride->retry_after_ms);
+        dj_upstream_admit(dj_call_own_upstream(&ride->who) ? NULL : ride->context->upstream,
+                          DJ_UPSTREAM_OTHER, ride->tenant, true, leave, &ride->retry_after_ms);
     if (verdict == DJ_UPSTREAM_ASK)
         ride->retry_after_ms = 0;
     else if (verdict == DJ_UPSTREAM_OPEN)
@@ -170,6 +170,7 @@ void dj_proxy_passthrough(struct dj_proxy_context *context, struct dj_http_excha
         .first_byte_timeout_ms = ride->policy->first_byte_timeout_ms,
         .idle_timeout_ms = ride->policy->idle_timeout_ms,
         .total_timeout_ms = ride->policy->total_timeout_ms,
+        .guard = call->guard,
     };
     dj_http_exchange_watch(exchange, p, on_event);
     enum deja_status status = DEJA_ERR_NOMEM;
