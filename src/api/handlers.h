@@ -31,6 +31,8 @@ void dj_idle(struct dj_request *request, bool is_by_score, uint32_t k);
 void dj_explain(struct dj_request *request); /* GET and POST /api/v1/explain */
 /* stats.c */
 void dj_stats(struct dj_request *request); /* GET /api/v1/stats */
+/* limits.c */
+void dj_limits(struct dj_request *request); /* GET /api/v1/limits */
 /* gptcache.c: below /gptcache */
 void dj_gptcache_hello(struct dj_request *request);
 void dj_gptcache_put(struct dj_request *request);
@@ -41,6 +43,15 @@ void dj_litellm_ping(struct dj_request *request);
 void dj_litellm_delete(struct dj_request *request);
 void dj_litellm_flush(struct dj_request *request);
 void dj_litellm_redis_info(struct dj_request *request);
+/* keys.c: below /api/v1/keys and /api/v1/upstream-credentials */
+void dj_keys_api_list(struct dj_request *request);
+void dj_keys_api_make(struct dj_request *request);
+void dj_keys_api_get(struct dj_request *request);
+void dj_keys_api_rotate(struct dj_request *request);
+void dj_keys_api_revoke(struct dj_request *request);
+void dj_keys_api_hold(struct dj_request *request);
+void dj_keys_api_held(struct dj_request *request);
+void dj_keys_api_drop(struct dj_request *request);
 /* ops.c */
 void dj_ops_metrics(struct dj_request *request);
 void dj_ops_livez(struct dj_request *request);
@@ -49,6 +60,18 @@ void dj_ops_healthz(struct dj_request *request);
 void dj_ops_startupz(struct dj_request *request);
 void dj_ops_reload(struct dj_request *request);  /* POST /admin/reload */
 void dj_ops_openapi(struct dj_request *request); /* GET /openapi.json */
+/* tenants.c: below /api/v1/tenants, for administrators */
+void dj_tenants_list(struct dj_request *request);
+void dj_tenants_create_one(struct dj_request *request);
+void dj_tenants_get(struct dj_request *request);
+void dj_tenants_replace(struct dj_request *request);
+void dj_tenants_patch(struct dj_request *request);
+void dj_tenants_remove(struct dj_request *request);
+void dj_tenants_suspend(struct dj_request *request);
+void dj_tenants_resume(struct dj_request *request);
+void dj_tenants_link(struct dj_request *request);
+void dj_tenants_unlink(struct dj_request *request);
+void dj_tenants_reload(struct dj_request *request);
 /* health.c */
 void dj_ops_health(struct dj_request *request);
 void dj_ops_health_detailed(struct dj_request *request);

@@ -17,6 +17,10 @@ static const struct dj_command_option common[] = {
      "The daemon; else $DEJA_SERVER, else http://127.0.0.1:7070", AT(flag_server)},
     {"--key", DJ_COMMAND_TEXT, "KEY", "The credential that names the tenant; else $DEJA_KEY",
      AT(flag_key)},
+    {"--token", DJ_COMMAND_TEXT, "TOKEN", "The admin token printed at start; else $DEJA_TOKEN",
+     AT(token)},
+    {"--tenant", DJ_COMMAND_TEXT, "TENANT",
+     "Act for that tenant, by its name or id; needs the admin token", AT(tenant)},
     {"--json", DJ_COMMAND_SWITCH, NULL, "Print the server's answer as it came", AT(wants_json)},
     {"--plain", DJ_COMMAND_SWITCH, NULL, "No colours, nothing meant for a terminal", AT(is_plain)},
     {"--no-color", DJ_COMMAND_SWITCH, NULL, "No colours; as do NO_COLOR and TERM=dumb",
@@ -68,12 +72,42 @@ static const struct dj_command_option top[] = {
 static const struct dj_command_option evict[] = {
     {"--bytes", DJ_COMMAND_TEXT, "SIZE", "So much of each tier: 512kb, 10mb; else a tenth",
      AT(bytes)},
-    {"--tenant", DJ_COMMAND_TEXT, "ID", "Of that tenant; needs the admin token", AT(tenant)},
 };
 static const struct dj_command_option everybody[] = {
     {"--all", DJ_COMMAND_SWITCH, NULL, "Of all tenants; needs the admin token", AT(is_all)},
-    {"--token", DJ_COMMAND_TEXT, "TOKEN", "The admin token printed at start; else $DEJA_TOKEN",
-     AT(token)},
+};
+static const struct dj_command_option tenant[] = {
+    {"--id", DJ_COMMAND_TEXT, "ID", "add: its id; link: the tenant that was made of the credential",
+     AT(id)},
+    {"--name", DJ_COMMAND_TEXT, "NAME", "set: another name; link: what the link is called",
+     AT(name)},
+    {"--inherits", DJ_COMMAND_TEXT, "TENANT",
+     "add, set: whose values hold for what is not said; none: the deployment's", AT(inherits)},
+    {"--file", DJ_COMMAND_TEXT, "FILE", "add, set: JSON of what it may and wants; - is stdin",
+     AT(file)},
+    {"--replace", DJ_COMMAND_SWITCH, NULL, "set: forget what was said before", AT(is_replacement)},
+    {"--credential", DJ_COMMAND_TEXT, "FILE",
+     "link: the file that holds the upstream credential; without it stdin is read", AT(credential)},
+    {"--limit", DJ_COMMAND_TEXT, "N", "list: so many, 1 to 1000; 100", AT(limit)},
+    {"--yes", DJ_COMMAND_SWITCH, NULL, "delete: do not ask", AT(is_agreed)},
+};
+static const struct dj_command_option key[] = {
+    {"--role", DJ_COMMAND_TEXTS, "ROLE",
+     "create: read, write, admin or audit; may be given again; read and write", AT(roles)},
+    {"--expires", DJ_COMMAND_TEXT, "DURATION", "create: how long it is right: 90d; else for ever",
+     AT(expires)},
+    {"--rate", DJ_COMMAND_TEXT, "N", "create: requests a second it may make; else as its tenant",
+     AT(rate)},
+    {"--burst", DJ_COMMAND_TEXT, "N", "create: so many of them at once", AT(burst)},
+    {"--certificate", DJ_COMMAND_TEXT, "SHA256",
+     "create: the client certificate that stands for the key", AT(certificate)},
+    {"--overlap", DJ_COMMAND_TEXT, "DURATION",
+     "rotate: how long the secret before is right, too: 24h; 0: at once", AT(overlap)},
+    {"--credential", DJ_COMMAND_TEXT, "FILE",
+     "upstream set: the file that holds it; without it stdin is read", AT(credential)},
+    {"--scheme", DJ_COMMAND_TEXT, "SCHEME",
+     "upstream set: bearer, x-api-key, api-key or x-goog-api-key; bearer", AT(scheme)},
+    {"--limit", DJ_COMMAND_TEXT, "N", "list: so many, 1 to 1000; 100", AT(limit)},
 };
 static const struct dj_command_option tail[] = {
     {"--limit", DJ_COMMAND_TEXT, "N", "So many of the last requests first, 0 to 1000; 10",
@@ -186,6 +220,40 @@ const struct dj_cli_command dj_cli_table[] = {
       .description = "Shows the tenant's own requests, without their text.",
       .options = {ROWS(tail), ROWS(common)}},
      dj_cli_tail},
+    {{.name = "tenant",
+      .summary = "tenants: what each may, and whose credentials are its",
+      .synopsis = "add NAME [--id ID] [--inherits TENANT] [--file FILE | KEY=VALUE...]\n"
+                  "list [--limit N]\nshow TENANT\n"
+                  "set TENANT [--name NAME] [--inherits TENANT] [--file FILE | KEY=VALUE...]\n"
+                  "suspend TENANT\nresume TENANT\ndelete TENANT [--yes]\n"
+                  "link TENANT [--credential FILE | --id ID] [--name NAME]\nunlink TENANT LINK",
+      .examples = "deja tenant add acme limits.requests_per_s=50 ttl.response=1h\n"
+                  "deja tenant set acme features.semantic=false audit=writes\n"
+                  "deja tenant link acme --name ci < key.txt\tthe credential is kept as an HMAC\n"
+                  "deja tenant suspend acme\t403 until resume",
+      .description = "For the admin token. A tenant is named by its name or its id; KEY are those "
+                     "of docs/configuration.md, VALUE is JSON or text, null takes back what was "
+                     "said. show prints what holds, with every default. Several credentials that "
+                     "are linked to one tenant share its answers.",
+      .options = {ROWS(tenant), ROWS(common)},
+      .first_words = "add|list|show|set|suspend|resume|delete|link|unlink"},
+     dj_cli_tenant},
+    {{.name = "key",
+      .summary = "API keys, and credentials held for the upstream",
+      .synopsis = "create [NAME] --tenant TENANT [--role ROLE]... [--expires DURATION]\n"
+                  "list [--tenant TENANT]\nshow ID\nrotate ID [--overlap DURATION]\nrevoke ID\n"
+                  "upstream set TENANT [--credential FILE] [--scheme SCHEME]\n"
+                  "upstream show TENANT\nupstream remove TENANT",
+      .examples = "deja key create ci --tenant acme > ci.key\tshown this once\n"
+                  "deja key create ops --role admin --expires 90d\n"
+                  "deja key rotate 7f3a09d2c4e1b856 --overlap 24h > new.key\n"
+                  "deja key upstream set acme < openai.key\tclients then need only Deja's",
+      .description = "For the admin token, or a key with the role admin. Clients show a key as "
+                     "Authorization: Bearer, x-api-key or X-Deja-Key; it never goes upstream. What "
+                     "is held for the upstream is sealed, and never shown again.",
+      .options = {ROWS(key), ROWS(common)},
+      .first_words = "create|list|show|rotate|revoke|upstream"},
+     dj_cli_key},
 };
 const size_t dj_cli_count = sizeof dj_cli_table / sizeof *dj_cli_table;
 

@@ -17,9 +17,14 @@
 #include "net/outbound.h"
 #include "obs/log.h"
 #include "obs/metrics.h"
+#include "proxy/admission.h"
+#include "proxy/limiter.h"
 #include "proxy/refreshes.h"
 #include "proxy/telemetry.h"
 #include "proxy/upstream.h"
+#include "security/detector.h"
+#include "security/directory.h"
+#include "security/keys.h"
 #include "security/registry.h"
 #include "security/rules.h"
 #include "security/tenant.h"
@@ -53,19 +58,38 @@ struct dj_proxy_policy {
     bool is_langcache_cosine; /* similarities of LangCache's API: cosine, not (1 + cosine) / 2 */
 };
 
+/* May a credential that nobody configured be a tenant of its own? */
+enum dj_derive {
+    DJ_DERIVE_AUTO, /* until a tenant is configured */
+    DJ_DERIVE_ALWAYS,
+    DJ_DERIVE_NEVER,
+};
+
+struct dj_vault;
+
 struct dj_proxy_context {
     struct dj_engine *engine;
     struct dj_registry *registry;
+    struct dj_keys *keys;   /* NULL: there are none */
+    struct dj_vault *vault; /* upstream credentials that Deja holds; NULL: none */
+    enum dj_derive derive;
+    const char *operator_token; /* the admin token, terminated; NULL: there is none */
     const struct dj_tenant_root *root;
-    struct dj_rules *rules; /* of tenants nobody configured; one reference */
+    struct dj_rules *rules;         /* of tenants nobody configured; one reference */
+    struct dj_directory *directory; /* of those somebody did; NULL: there are none */
     struct dj_metrics *metrics;
     struct dj_telemetry *telemetry;
     struct dj_log *log;
     struct dj_volatile *volatiles;
+    const struct dj_detector *detector; /* NULL: entries are kept as they are */
+    /* Levels below memory that seal what they keep: sensitive entries may be put there. */
+    uint32_t sealed_levels;
     struct dj_pool *pool;
     struct dj_pool *reads;                /* the embedded tier's, for its gauge; may be NULL */
     struct dj_outbound *const *outbounds; /* one per loop, by loop index */
     struct dj_flights *const *flights;    /* likewise */
+    struct dj_limiter *limiter;           /* NULL: nobody is limited */
+    struct dj_admission *admission;       /* of calls to the upstream; NULL: no bound */
     struct dj_upstream *upstream;         /* what stands before it; NULL: nothing */
     struct dj_sentry_board *dependencies; /* of all dependencies; NULL: none */
     const char *upstream_url;             /* without a trailing slash, without /v1 */
