@@ -12,7 +12,9 @@
 #include "api/draft.h"
 #include "api/entry.h"
 #include "api/handlers.h"
+#include "api/user.h"
 #include "base/num.h"
+#include "proxy/identity.h"
 
 /* ---- put ---- */
 
@@ -92,8 +94,8 @@ static void answer_put(struct put *put)
         return;
     }
     /* On the local surface no upstream proves a tenant; having stored something does. */
-    if (request->http->is_loopback_peer && failed < put->count)
-        dj_registry_confirm(request->api->proxy->registry, request->tenant,
+    if (request->http->is_loopback_peer && request->who.has_proof && failed < put->count)
+        dj_registry_confirm(request->api->proxy->registry, request->who.proof,
                             dj_loop_now_ms(request->loop));
     write_items(put, &body);
     dj_request_answer(request, failed ? 207 : 201, NULL, &body);
@@ -129,10 +131,11 @@ static void write_draft(struct put_item *item)
         .name_space = input->name_space,
         .model = input->model,
         .provider = input->provider,
-        .tag_count = input->tag_count,
     };
-    for (size_t i = 0; i < input->tag_count; i++)
-        draft->entry.tags[i].name = input->tags[i];
+    if (!dj_identity_tag(&item->put->request->who, item->put->request->arena, &draft->entry))
+        draft->status = DEJA_ERR_NOMEM;
+    for (size_t i = 0; draft->status == DEJA_OK && i < input->tag_count; i++)
+        draft->entry.tags[draft->entry.tag_count++].name = input->tags[i];
     dj_draft_set_key(draft, &item->fingerprint);
     draft->response = input->response;
     if (input->response)
@@ -371,6 +374,10 @@ static void on_got(void *ctx, struct dj_value *value, const char *level)
 {
     struct dj_request *request = ctx;
     (void)level;
+    if (value && !dj_user_owns(request, dj_value_entry(value))) {
+        dj_value_unref(value);
+        value = NULL;
+    }
     finish_operation(request, "get", value ? "ok" : "miss");
     if (!value) {
         dj_request_problem(request, 404, "not_found", "there is no such entry");
@@ -422,8 +429,7 @@ void dj_entries_remove(struct dj_request *request)
     struct dj_store_key key;
     if (!read_id(request, &key))
         return;
-    enum deja_status status =
-        dj_engine_remove(request->api->proxy->engine, request->loop, &key, request, on_removed);
+    enum deja_status status = dj_user_remove(request, &key, request, on_removed);
     if (status != DEJA_OK)
         dj_request_refuse(request, status);
 }

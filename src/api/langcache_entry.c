@@ -5,6 +5,7 @@
 
 #include "api/draft.h"
 #include "api/entry.h"
+#include "proxy/identity.h"
 #include "text/utf8.h"
 
 /* ---- reading ---- */
@@ -250,6 +251,8 @@ enum deja_status dj_prompt_put(struct dj_request *request, const struct dj_promp
                                .done = done};
     put->draft.entry = (struct dj_entry){.kind = DJ_ENTRY_API, .name_space = prompt->name_space};
     dj_draft_set_key(&put->draft, &fingerprint);
+    if (!dj_identity_tag(&request->who, request->arena, &put->draft.entry))
+        return DEJA_ERR_NOMEM;
     struct dj_json_writer w = dj_json_writer(&put->draft.body);
     dj_json_put_string(&w, response);
     dj_entry_write_metadata(&input, fingerprint.text, &put->draft.metadata);
@@ -263,8 +266,8 @@ enum deja_status dj_prompt_put(struct dj_request *request, const struct dj_promp
 void dj_prompt_finish_put(struct dj_request *request)
 {
     /* On the local surface no upstream proves a tenant; having stored something does. */
-    if (request->http->is_loopback_peer)
-        dj_registry_confirm(request->api->proxy->registry, request->tenant,
+    if (request->http->is_loopback_peer && request->who.has_proof)
+        dj_registry_confirm(request->api->proxy->registry, request->who.proof,
                             dj_loop_now_ms(request->loop));
 }
 
