@@ -155,15 +155,19 @@ static void done(void *ctx)
 {
     struct call *call = ctx;
     struct dj_request *request = call->request;
-    bool is_made = call->operation == MAKE;
+    enum operation operation = call->operation;
+    struct dj_key key = call->key;
+    char secret[DJ_KEY_TEXT_BYTES];
+    memcpy(secret, call->text, sizeof secret); /* the call ends with its request */
+    dj_wipe(call->text, sizeof call->text);
     if (call->status != DEJA_OK)
         refuse(call);
-    else if (call->operation >= HOLD)
+    else if (operation >= HOLD)
         dj_request_answer(request, 204, NULL, NULL);
     else
-        answer_key(request, is_made ? 201 : 200, &call->key,
-                   call->operation == REVOKE ? NULL : call->text);
-    dj_wipe(call->text, sizeof call->text);
+        answer_key(request, operation == MAKE ? 201 : 200, &key,
+                   operation == REVOKE ? NULL : secret);
+    dj_wipe(secret, sizeof secret);
 }
 
 static struct call *begin(struct dj_request *request, enum operation operation)

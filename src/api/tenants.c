@@ -270,11 +270,12 @@ static bool take_tenant(struct call *call)
     const char *end = memchr(text.data, '/', text.len);
     if (end)
         text.len = (size_t)(end - text.data);
-    call->has_tenant = dj_tenant_parse(text, call->tenant) == DEJA_OK;
-    if (!call->has_tenant)
+    bool is_id = dj_tenant_parse(text, call->tenant) == DEJA_OK;
+    call->has_tenant = is_id;
+    if (!is_id) /* the call ends with its request */
         dj_request_problem(call->request, 404, "not_found",
                            "a tenant's id has the form 01234567-89ab-4cde-8f01-23456789abcd");
-    return call->has_tenant;
+    return is_id;
 }
 
 static void start_with_tenant(struct dj_request *request, enum operation operation, bool is_patch)

@@ -6,56 +6,24 @@
  * undone by what this one remembers. (4) Every well-formed credential costs one HMAC and two
  * comparisons, whether its id is known or not, and is looked up in the scores before the outcome
  * is.
+ *
+ * What changes keys is in keys_change.c.
  */
-#include "security/keys.h"
-
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/alloc.h"
 #include "base/map.h"
-#include "base/num.h"
-#include "proto/json.h"
+#include "security/keys_internal.h"
 #include "security/lockout.h"
 
-#define SECRET_BYTES 32u
 #define SCORES 65536u
 #define HALF_LIFE_MS 60000
 #define PAIR_LIMIT 10.0
 #define ADDRESS_LIMIT 50.0
 #define ID_LIMIT 100.0
 #define USED_STEP_MS 60000
-#define DOCUMENT_BYTES_MAX 4096u
 
-static const char prefix[] = "deja_";
-#define PREFIX_LEN (sizeof prefix - 1)
 static const char pepper_label[] = "deja api keys 1";
-
-struct member {
-    struct dj_key_record record;
-    uint64_t round; /* of the reload, or of a change since, that told of it last */
-    _Atomic int64_t used_ms;
-};
-
-struct dj_keys {
-    pthread_rwlock_t lock;   /* members and certificates */
-    pthread_mutex_t writing; /* one change at a time; taken before lock */
-    struct dj_map *members;  /* by id; owned */
-    struct dj_map *certificates;
-    const struct dj_authority *authority;
-    struct dj_hmac_key pepper;
-    struct dj_lockout *lockout;
-    size_t keys_max;
-    uint64_t round; /* reloads so far */
-    _Atomic int64_t pulled_ms;
-    uint8_t hash_key[16];
-};
-
-static struct deja_slice id_of(const struct dj_key *key)
-{
-    return deja_slice(key->id, DJ_KEY_ID_BYTES);
-}
 
 static uint64_t hash_name(void *ctx, struct deja_slice name)
 {
@@ -64,16 +32,16 @@ static uint64_t hash_name(void *ctx, struct deja_slice name)
 
 /* ---- the table; all under the write lock, or at the start ---- */
 
-static void forget_certificate(struct dj_keys *keys, const struct member *member)
+static void forget_certificate(struct dj_keys *keys, const struct dj_key_member *member)
 {
     struct deja_slice name = deja_slice_text(member->record.key.certificate);
     if (name.len && dj_map_find(keys->certificates, name) == member)
         dj_map_remove(keys->certificates, name);
 }
 
-static void drop(struct dj_keys *keys, struct deja_slice id)
+void dj_keys_drop(struct dj_keys *keys, struct deja_slice id)
 {
-    struct member *member = dj_map_remove(keys->members, id);
+    struct dj_key_member *member = dj_map_remove(keys->members, id);
     if (!member)
         return;
     forget_certificate(keys, member);
@@ -82,16 +50,16 @@ static void drop(struct dj_keys *keys, struct deja_slice id)
 }
 
 /* The record is the one of its id from now on. */
-static enum deja_status place(struct dj_keys *keys, const struct dj_key_record *record)
+enum deja_status dj_keys_place(struct dj_keys *keys, const struct dj_key_record *record)
 {
     struct deja_slice certificate = deja_slice_text(record->key.certificate);
-    struct member *member = dj_map_find(keys->members, id_of(&record->key));
+    struct dj_key_member *member = dj_map_find(keys->members, dj_key_id(&record->key));
     enum deja_status status = DEJA_OK;
     bool is_new = !member;
     if (is_new) {
         member = dj_alloc_zeroed(1, sizeof *member);
-        status =
-            member ? dj_map_put(keys->members, id_of(&record->key), member, NULL) : DEJA_ERR_NOMEM;
+        status = member ? dj_map_put(keys->members, dj_key_id(&record->key), member, NULL)
+                        : DEJA_ERR_NOMEM;
         if (status != DEJA_OK) {
             dj_free(member);
             return status;
@@ -107,7 +75,7 @@ static enum deja_status place(struct dj_keys *keys, const struct dj_key_record *
     if (certificate.len && !dj_map_find(keys->certificates, certificate))
         status = dj_map_put(keys->certificates, certificate, member, NULL);
     if (status != DEJA_OK && is_new)
-        drop(keys, id_of(&record->key));
+        dj_keys_drop(keys, dj_key_id(&record->key));
     return status;
 }
 
@@ -123,9 +91,9 @@ static bool on_kept(void *ctx, struct deja_slice id, struct deja_slice value)
     struct dj_keys *keys = loading->keys;
     struct dj_key_record record;
     enum deja_status status = dj_key_document_read(value, &record);
-    if (status == DEJA_OK && deja_slice_is_equal(id, id_of(&record.key))) {
+    if (status == DEJA_OK && deja_slice_is_equal(id, dj_key_id(&record.key))) {
         pthread_rwlock_wrlock(&keys->lock);
-        status = place(keys, &record);
+        status = dj_keys_place(keys, &record);
         pthread_rwlock_unlock(&keys->lock);
     }
     loading->status = status == DEJA_ERR_CORRUPT ? DEJA_OK : status;
@@ -140,12 +108,12 @@ static void drop_old(struct dj_keys *keys)
     void *value = NULL;
     pthread_rwlock_wrlock(&keys->lock);
     while (dj_map_next(keys->members, &cursor, &id, &value)) {
-        struct member *member = value;
+        struct dj_key_member *member = value;
         if (member->round == keys->round)
             continue;
         char name[DJ_KEY_ID_BYTES + 1];
         memcpy(name, member->record.key.id, sizeof name);
-        drop(keys, deja_slice(name, DJ_KEY_ID_BYTES));
+        dj_keys_drop(keys, deja_slice(name, DJ_KEY_ID_BYTES));
         cursor = 0; /* the map has changed */
     }
     pthread_rwlock_unlock(&keys->lock);
@@ -209,7 +177,7 @@ void dj_keys_destroy(struct dj_keys *keys)
     if (!keys)
         return;
     while (keys->members && dj_map_next(keys->members, &cursor, &id, &member)) {
-        dj_wipe(member, sizeof(struct member));
+        dj_wipe(member, sizeof(struct dj_key_member));
         dj_free(member);
     }
     dj_map_destroy(keys->members);
@@ -225,37 +193,67 @@ void dj_keys_destroy(struct dj_keys *keys)
 
 struct presented {
     struct deja_slice id;
-    uint8_t secret[SECRET_BYTES];
+    uint8_t secret[DJ_KEY_SECRET_BYTES];
 };
 
 bool dj_key_is_claimed(struct deja_slice credential)
 {
-    return credential.len >= PREFIX_LEN && memcmp(credential.data, prefix, PREFIX_LEN) == 0;
+    return credential.len >= DJ_KEY_PREFIX_LEN &&
+           memcmp(credential.data, DJ_KEY_PREFIX, DJ_KEY_PREFIX_LEN) == 0;
+}
+
+/* 1: from low to high; without a branch, as are the next two: the time tells nothing of the text.
+ */
+static unsigned is_between(unsigned c, unsigned low, unsigned high)
+{
+    return (((c - low) | (high - c)) >> 31) ^ 1;
+}
+
+/* 0 to 15; 16: no hex digit. */
+static unsigned digit_of(char character)
+{
+    unsigned c = (unsigned char)character;
+    unsigned lower = c | 0x20;
+    unsigned is_digit = is_between(c, '0', '9');
+    unsigned is_letter = is_between(lower, 'a', 'f');
+    unsigned none = (is_digit | is_letter) ^ 1;
+    return (is_digit * (c - '0')) + (is_letter * (lower - 'a' + 10)) + (none * 16);
+}
+
+/* out: len / 2 bytes. */
+static bool decode(struct deja_slice digits, uint8_t *out)
+{
+    unsigned seen = 0;
+    for (size_t i = 0; i < digits.len; i += 2) {
+        unsigned high = digit_of(digits.data[i]);
+        unsigned low = digit_of(digits.data[i + 1]);
+        seen |= high | low;
+        out[i / 2] = (uint8_t)((high << 4) | (low & 15));
+    }
+    return seen < 16;
 }
 
 static bool parse(struct deja_slice text, struct presented *out)
 {
     uint8_t id[DJ_KEY_ID_BYTES / 2];
     if (text.len != DJ_KEY_TEXT_BYTES - 1 || !dj_key_is_claimed(text) ||
-        text.data[PREFIX_LEN + DJ_KEY_ID_BYTES] != '_')
+        text.data[DJ_KEY_PREFIX_LEN + DJ_KEY_ID_BYTES] != '_')
         return false;
-    out->id = deja_slice(text.data + PREFIX_LEN, DJ_KEY_ID_BYTES);
+    out->id = deja_slice(text.data + DJ_KEY_PREFIX_LEN, DJ_KEY_ID_BYTES);
     const char *secret = out->id.data + DJ_KEY_ID_BYTES + 1;
-    return dj_hex_decode(out->id, id, sizeof id) == DEJA_OK &&
-           dj_hex_decode(deja_slice(secret, 2 * SECRET_BYTES), out->secret, SECRET_BYTES) ==
-               DEJA_OK;
+    return decode(out->id, id) && decode(deja_slice(secret, 2 * DJ_KEY_SECRET_BYTES), out->secret);
 }
 
-static void digest_of(const struct dj_keys *keys, struct deja_slice id,
-                      const uint8_t secret[SECRET_BYTES], uint8_t out_digest[DJ_SHA256_BYTES])
+void dj_keys_digest(const struct dj_keys *keys, struct deja_slice id,
+                    const uint8_t secret[DJ_KEY_SECRET_BYTES], uint8_t out_digest[DJ_SHA256_BYTES])
 {
-    const struct deja_slice parts[] = {id, deja_slice(secret, SECRET_BYTES)};
+    const struct deja_slice parts[] = {id, deja_slice(secret, DJ_KEY_SECRET_BYTES)};
     dj_hmac_ready(&keys->pepper, parts, 2, out_digest);
 }
 
 /* ---- checking ---- */
 
-static enum dj_key_verdict judge(const struct dj_key *key, bool is_right, bool is_before,
+enum dj_key_verdict dj_key_judge(const struct dj_key *key, bool is_right, bool is_before,
                                  int64_t now_ms)
 {
     if (!is_right && !is_before)
@@ -269,14 +267,14 @@ static enum dj_key_verdict judge(const struct dj_key *key, bool is_right, bool i
     return DJ_KEY_GOOD;
 }
 
-static void note_use(struct member *member, int64_t now_ms)
+static void note_use(struct dj_key_member *member, int64_t now_ms)
 {
     int64_t used_ms = atomic_load_explicit(&member->used_ms, memory_order_relaxed);
     if (now_ms - used_ms >= USED_STEP_MS)
         atomic_store_explicit(&member->used_ms, now_ms, memory_order_relaxed);
 }
 
-static struct dj_key key_of(struct member *member)
+static struct dj_key key_of(struct dj_key_member *member)
 {
     struct dj_key key = member->record.key;
     key.used_ms = atomic_load_explicit(&member->used_ms, memory_order_relaxed);
@@ -290,14 +288,14 @@ static enum dj_key_verdict compare(struct dj_keys *keys, const struct presented 
 {
     static const struct dj_key_record nobody = {.key = {.id = ""}};
     uint8_t digest[DJ_SHA256_BYTES];
-    digest_of(keys, presented->id, presented->secret, digest);
+    dj_keys_digest(keys, presented->id, presented->secret, digest);
     pthread_rwlock_rdlock(&keys->lock);
-    struct member *member = dj_map_find(keys->members, presented->id);
+    struct dj_key_member *member = dj_map_find(keys->members, presented->id);
     const struct dj_key_record *record = member ? &member->record : &nobody;
     bool is_right = dj_is_equal_constant_time(digest, record->digest, sizeof digest);
     bool is_before = dj_is_equal_constant_time(digest, record->digest_before, sizeof digest);
     enum dj_key_verdict verdict =
-        judge(&record->key, is_right && member, is_before && member, now_ms);
+        dj_key_judge(&record->key, is_right && member, is_before && member, now_ms);
     if (verdict == DJ_KEY_GOOD) {
         note_use(member, now_ms);
         *out_key = key_of(member);
@@ -387,9 +385,9 @@ enum dj_key_verdict dj_keys_check_certificate(struct dj_keys *keys, struct deja_
 {
     enum dj_key_verdict verdict = DJ_KEY_WRONG;
     pthread_rwlock_rdlock(&keys->lock);
-    struct member *member = dj_map_find(keys->certificates, fingerprint);
+    struct dj_key_member *member = dj_map_find(keys->certificates, fingerprint);
     if (member)
-        verdict = judge(&member->record.key, true, false, now_ms);
+        verdict = dj_key_judge(&member->record.key, true, false, now_ms);
     if (verdict == DJ_KEY_GOOD && is_unsure(keys, now_ms))
         verdict = DJ_KEY_UNSURE;
     if (verdict == DJ_KEY_GOOD) {
@@ -413,7 +411,7 @@ size_t dj_keys_count(struct dj_keys *keys)
 enum deja_status dj_keys_get(struct dj_keys *keys, struct deja_slice id, struct dj_key *out_key)
 {
     pthread_rwlock_rdlock(&keys->lock);
-    struct member *member = dj_map_find(keys->members, id);
+    struct dj_key_member *member = dj_map_find(keys->members, id);
     if (member)
         *out_key = key_of(member);
     pthread_rwlock_unlock(&keys->lock);
@@ -454,188 +452,6 @@ enum deja_status dj_keys_list(struct dj_keys *keys, const uint8_t *tenant, struc
     return DEJA_OK;
 }
 
-/* ---- changing ---- */
-
-/* Under `writing`: durable, then seen. */
-static enum deja_status keep(struct dj_keys *keys, struct dj_key_record *record, bool is_new)
-{
-    const struct dj_authority *authority = keys->authority;
-    struct dj_buf document;
-    record->revision++;
-    dj_buf_init(&document, DOCUMENT_BYTES_MAX);
-    dj_key_document_write(record, &document);
-    enum deja_status status = document.status;
-    if (status == DEJA_OK && authority)
-        status = authority->put(authority->ctx, DJ_KEYS_TABLE, id_of(&record->key),
-                                dj_buf_slice(&document), is_new);
-    dj_buf_fini(&document);
-    if (status != DEJA_OK)
-        return status;
-    pthread_rwlock_wrlock(&keys->lock);
-    status = place(keys, record);
-    pthread_rwlock_unlock(&keys->lock);
-    return status;
-}
-
-/* A new secret for the record, and the text to show. */
-static void draw(const struct dj_keys *keys, struct dj_key_record *record,
-                 char out_text[DJ_KEY_TEXT_BYTES])
-{
-    uint8_t secret[SECRET_BYTES];
-    dj_random_bytes(secret, sizeof secret);
-    digest_of(keys, id_of(&record->key), secret, record->digest);
-    memcpy(out_text, prefix, PREFIX_LEN);
-    memcpy(out_text + PREFIX_LEN, record->key.id, DJ_KEY_ID_BYTES);
-    out_text[PREFIX_LEN + DJ_KEY_ID_BYTES] = '_';
-    dj_hex_encode(secret, sizeof secret, out_text + PREFIX_LEN + DJ_KEY_ID_BYTES + 1);
-    dj_wipe(secret, sizeof secret);
-}
-
-/* Room for it, and nobody else has its certificate. */
-static enum deja_status admit(struct dj_keys *keys, const struct dj_key *wish)
-{
-    struct deja_slice certificate = deja_slice_text(wish->certificate);
-    enum deja_status status = DEJA_OK;
-    pthread_rwlock_rdlock(&keys->lock);
-    if (dj_map_count(keys->members) >= keys->keys_max)
-        status = DEJA_ERR_LIMIT;
-    else if (certificate.len && dj_map_find(keys->certificates, certificate))
-        status = DEJA_ERR_BUSY;
-    pthread_rwlock_unlock(&keys->lock);
-    return status;
-}
-
-enum deja_status dj_keys_make(struct dj_keys *keys, const struct dj_key *wish, int64_t now_ms,
-                              char out_text[DJ_KEY_TEXT_BYTES], struct dj_key *out_key)
-{
-    struct dj_key_record record = {.key = *wish};
-    uint8_t id[DJ_KEY_ID_BYTES / 2];
-    char text[DJ_KEY_TEXT_BYTES];
-    dj_random_bytes(id, sizeof id);
-    dj_hex_encode(id, sizeof id, record.key.id);
-    record.key.created_ms = now_ms;
-    record.key.revoked_ms = 0;
-    record.key.rotated_ms = 0;
-    record.key.overlap_until_ms = 0;
-    record.key.used_ms = 0;
-    pthread_mutex_lock(&keys->writing);
-    draw(keys, &record, text);
-    enum deja_status status = admit(keys, wish);
-    if (status == DEJA_OK)
-        status = keep(keys, &record, true);
-    pthread_mutex_unlock(&keys->writing);
-    if (status == DEJA_OK) {
-        memcpy(out_text, text, sizeof text);
-        *out_key = record.key;
-    }
-    dj_wipe(text, sizeof text);
-    dj_wipe(&record, sizeof record);
-    return status;
-}
-
-struct reading {
-    struct dj_key_record *record;
-    enum deja_status status;
-};
-
-static void on_document(void *ctx, struct deja_slice value)
-{
-    struct reading *reading = ctx;
-    reading->status = dj_key_document_read(value, reading->record);
-}
-
-/* Under `writing`: as it is now, wherever it was changed last. */
-static enum deja_status read_again(struct dj_keys *keys, struct deja_slice id,
-                                   struct dj_key_record *out_record)
-{
-    const struct dj_authority *authority = keys->authority;
-    struct reading reading = {.record = out_record, .status = DEJA_ERR_NOT_FOUND};
-    if (id.len != DJ_KEY_ID_BYTES)
-        return DEJA_ERR_NOT_FOUND;
-    if (authority) {
-        enum deja_status status =
-            authority->get(authority->ctx, DJ_KEYS_TABLE, id, &reading, on_document);
-        return status == DEJA_OK ? reading.status : status;
-    }
-    pthread_rwlock_rdlock(&keys->lock);
-    const struct member *member = dj_map_find(keys->members, id);
-    if (member)
-        *out_record = member->record;
-    pthread_rwlock_unlock(&keys->lock);
-    return member ? DEJA_OK : DEJA_ERR_NOT_FOUND;
-}
-
-enum deja_status dj_keys_rotate(struct dj_keys *keys, struct deja_slice id, uint64_t overlap_ms,
-                                int64_t now_ms, char out_text[DJ_KEY_TEXT_BYTES],
-                                struct dj_key *out_key)
-{
-    struct dj_key_record record = {.key = {.id = ""}};
-    char text[DJ_KEY_TEXT_BYTES];
-    pthread_mutex_lock(&keys->writing);
-    enum deja_status status = read_again(keys, id, &record);
-    if (status == DEJA_OK && judge(&record.key, true, false, now_ms) != DJ_KEY_GOOD)
-        status = DEJA_ERR_DENIED;
-    if (status == DEJA_OK) {
-        memcpy(record.digest_before, record.digest, sizeof record.digest);
-        record.key.rotated_ms = now_ms;
-        record.key.overlap_until_ms = now_ms + (int64_t)overlap_ms;
-        draw(keys, &record, text);
-        status = keep(keys, &record, false);
-    }
-    pthread_mutex_unlock(&keys->writing);
-    if (status == DEJA_OK) {
-        memcpy(out_text, text, sizeof text);
-        *out_key = record.key;
-    }
-    dj_wipe(text, sizeof text);
-    dj_wipe(&record, sizeof record);
-    return status;
-}
-
-enum deja_status dj_keys_revoke(struct dj_keys *keys, struct deja_slice id, int64_t now_ms,
-                                struct dj_key *out_key)
-{
-    struct dj_key_record record = {.key = {.id = ""}};
-    pthread_mutex_lock(&keys->writing);
-    enum deja_status status = read_again(keys, id, &record);
-    if (status == DEJA_OK && !record.key.revoked_ms) {
-        record.key.revoked_ms = now_ms;
-        status = keep(keys, &record, false);
-    }
-    pthread_mutex_unlock(&keys->writing);
-    if (status == DEJA_OK)
-        *out_key = record.key;
-    dj_wipe(&record, sizeof record);
-    return status;
-}
-
-static enum deja_status remove_one(struct dj_keys *keys, struct deja_slice id)
-{
-    const struct dj_authority *authority = keys->authority;
-    enum deja_status status =
-        authority ? authority->remove(authority->ctx, DJ_KEYS_TABLE, id) : DEJA_OK;
-    if (status != DEJA_OK && status != DEJA_ERR_NOT_FOUND)
-        return status;
-    pthread_rwlock_wrlock(&keys->lock);
-    drop(keys, id);
-    pthread_rwlock_unlock(&keys->lock);
-    return DEJA_OK;
-}
-
-enum deja_status dj_keys_remove_tenant(struct dj_keys *keys, const uint8_t tenant[DJ_TENANT_BYTES])
-{
-    struct dj_key *found = NULL;
-    size_t count = 0;
-    pthread_mutex_lock(&keys->writing);
-    enum deja_status status =
-        dj_keys_list(keys, tenant, deja_slice(NULL, 0), SIZE_MAX, &found, &count);
-    for (size_t i = 0; i < count && status == DEJA_OK; i++)
-        status = remove_one(keys, id_of(&found[i]));
-    pthread_mutex_unlock(&keys->writing);
-    dj_free(found);
-    return status;
-}
-
 /* ---- other nodes ---- */
 
 void dj_keys_on_change(void *ctx, const char *table, struct deja_slice key, struct deja_slice value)
@@ -645,11 +461,11 @@ void dj_keys_on_change(void *ctx, const char *table, struct deja_slice key, stru
     if (strcmp(table, DJ_KEYS_TABLE) != 0)
         return;
     bool is_there = value.data && dj_key_document_read(value, &record) == DEJA_OK &&
-                    deja_slice_is_equal(key, id_of(&record.key));
+                    deja_slice_is_equal(key, dj_key_id(&record.key));
     pthread_rwlock_wrlock(&keys->lock);
     /* Without memory for it the key is not accepted, rather than accepted as it was. */
-    if (!is_there || place(keys, &record) != DEJA_OK)
-        drop(keys, key);
+    if (!is_there || dj_keys_place(keys, &record) != DEJA_OK)
+        dj_keys_drop(keys, key);
     pthread_rwlock_unlock(&keys->lock);
     dj_wipe(&record, sizeof record);
 }

@@ -1,6 +1,9 @@
 /* tests/unit/proxy/test_identity.c - from a request's headers to a tenant and a key prefix. */
 #include "check.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
 #include "proxy/identity.h"
 
 static struct dj_tenant_root root; /* made by main */
@@ -198,6 +201,150 @@ static void each_variant_is_met_and_has_its_own_namespace(void **state)
     dj_arena_fini(&arena);
 }
 
+/* ---- keys and certificates ---- */
+
+#define NOW INT64_C(1800000000000)
+static const char fingerprint[] =
+    "abababababababababababababababababababababababababababababababab";
+
+struct keyed {
+    struct dj_proxy_context context;
+    char text[DJ_KEY_TEXT_BYTES];
+    char certified[DJ_KEY_TEXT_BYTES];
+    struct dj_principal who;
+    struct dj_identity_refusal refusal;
+};
+
+static int set_up_keys(void **state)
+{
+    static const uint8_t secret[DJ_SHA256_BYTES] = {3};
+    static const struct dj_rules_values values = {.features = DJ_FEATURES_ALL};
+    struct keyed *keyed = calloc(1, sizeof *keyed);
+    struct dj_key wish = {.tenant = {1}, .has_tenant = true, .roles = DJ_ROLE_READ};
+    struct dj_key key;
+    assert_non_null(keyed);
+    keyed->context = (struct dj_proxy_context){
+        .root = &root, .upstream_id = "up", .operator_token = "operator-token"};
+    assert_int_equal(dj_rules_create(&values, &keyed->context.rules), DEJA_OK);
+    assert_int_equal(dj_registry_create(10, NULL, &keyed->context.registry), DEJA_OK);
+    assert_int_equal(dj_keys_create(NULL, secret, 10, &keyed->context.keys), DEJA_OK);
+    assert_int_equal(dj_keys_make(keyed->context.keys, &wish, NOW, keyed->text, &key), DEJA_OK);
+    wish.tenant[0] = 2;
+    memcpy(wish.certificate, fingerprint, sizeof wish.certificate);
+    assert_int_equal(dj_keys_make(keyed->context.keys, &wish, NOW, keyed->certified, &key),
+                     DEJA_OK);
+    *state = keyed;
+    return 0;
+}
+
+static int tear_down_keys(void **state)
+{
+    struct keyed *keyed = *state;
+    dj_principal_fini(&keyed->who);
+    dj_keys_destroy(keyed->context.keys);
+    dj_registry_destroy(keyed->context.registry);
+    dj_rules_unref(keyed->context.rules);
+    free(keyed);
+    return 0;
+}
+
+static bool take(struct keyed *keyed, const struct dj_http_header *headers, size_t count,
+                 const char *certificate)
+{
+    struct dj_http_request request = request_of(headers, count);
+    if (certificate)
+        request.peer_identity = deja_slice_text(certificate);
+    dj_principal_fini(&keyed->who);
+    return dj_identity_take(&keyed->context, &request, NOW, &keyed->who, &keyed->refusal);
+}
+
+static void a_certificate_counts_where_nothing_better_is_shown(void **state)
+{
+    struct keyed *keyed = *state;
+    struct dj_http_header headers[] = {header("x-api-key", keyed->text)};
+    assert_true(take(keyed, NULL, 0, fingerprint));
+    assert_int_equal(keyed->who.origin, DJ_ORIGIN_CERTIFICATE);
+    assert_int_equal(keyed->who.tenant[0], 2);
+    assert_false(keyed->who.has_proof);
+    assert_true(take(keyed, headers, 1, fingerprint));
+    assert_int_equal(keyed->who.origin, DJ_ORIGIN_KEY);
+    assert_int_equal(keyed->who.tenant[0], 1);
+    /* One that no key names says nothing. */
+    assert_true(take(keyed, NULL, 0, "cdcd"));
+    assert_int_equal(keyed->who.origin, DJ_ORIGIN_LOCAL);
+    struct dj_key key;
+    assert_int_equal(dj_keys_revoke(keyed->context.keys,
+                                    deja_slice(keyed->certified + 5, DJ_KEY_ID_BYTES), NOW, &key),
+                     DEJA_OK);
+    assert_false(take(keyed, NULL, 0, fingerprint));
+    assert_int_equal(keyed->refusal.status, 401);
+}
+
+static void strangers_are_tenants_only_where_that_was_said(void **state)
+{
+    struct keyed *keyed = *state;
+    struct dj_http_header headers[] = {header("authorization", "Bearer sk-1")};
+    assert_true(take(keyed, headers, 1, NULL));
+    assert_true(keyed->who.is_derived && keyed->who.has_proof);
+    keyed->context.derive = DJ_DERIVE_NEVER;
+    assert_false(take(keyed, headers, 1, NULL));
+    assert_int_equal(keyed->refusal.status, 401);
+    assert_string_equal(keyed->refusal.type, "tenant_missing");
+    assert_null(keyed->who.rules);
+    headers[0] = header("authorization", keyed->text);
+    assert_true(take(keyed, headers, 1, NULL)); /* without a scheme, too */
+    assert_true(dj_identity_may(&keyed->who, DJ_ROLE_READ));
+    assert_false(dj_identity_may(&keyed->who, DJ_ROLE_WRITE));
+}
+
+static void what_says_who_asks_is_said_once(void **state)
+{
+    struct keyed *keyed = *state;
+    static const char *const names[] = {"authorization", "x-api-key",   "x-deja-key",
+                                        "x-deja-tenant", "X-Deja-User", "api-key"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct dj_http_header headers[] = {header(names[i], "a"), header(names[i], "")};
+        assert_false(take(keyed, headers, 2, NULL));
+        assert_int_equal(keyed->refusal.status, 400);
+    }
+}
+
+static void own_credentials_are_known_in_every_header(void **state)
+{
+    struct keyed *keyed = *state;
+    char bearer[8 + DJ_KEY_TEXT_BYTES];
+    snprintf(bearer, sizeof bearer, "Bearer %s", keyed->text);
+    struct dj_http_header own[] = {
+        header("Authorization", bearer),           header("authorization", keyed->text),
+        header("X-Api-Key", keyed->text),          header("x-goog-api-key", "deja_"),
+        header("authorization", "operator-token"), header("api-key", "operator-token"),
+    };
+    struct dj_http_header others[] = {header("authorization", "Bearer sk-1"),
+                                      header("x-api-key", "sk-1"), header("x-other", keyed->text)};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        assert_true(dj_identity_is_own(&keyed->context, &own[i]));
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_false(dj_identity_is_own(&keyed->context, &others[i]));
+}
+
+static void a_user_narrows_every_key(void **state)
+{
+    struct keyed *keyed = *state;
+    struct dj_secret keys[3];
+    static const char *const users[] = {NULL, "ann", "bob"};
+    for (size_t i = 0; i < 3; i++) {
+        struct dj_http_header headers[] = {header("x-deja-key", keyed->text),
+                                           header("x-deja-user", users[i])};
+        assert_true(take(keyed, headers, users[i] ? 2 : 1, NULL));
+        assert_int_equal(keyed->who.has_user, i > 0);
+        dj_identity_fingerprint_key(&keyed->context, &keyed->who, &keys[i]);
+        for (size_t k = 0; k < i; k++)
+            assert_memory_not_equal(keys[i].bytes, keys[k].bytes, sizeof keys[i].bytes);
+    }
+}
+
+#define KEYED(name) cmocka_unit_test_setup_teardown(name, set_up_keys, tear_down_keys)
+
 int main(void)
 {
     static const uint8_t secret[DJ_SHA256_BYTES] = {1, 2, 3};
@@ -211,6 +358,11 @@ int main(void)
         cmocka_unit_test(prefix_holds_what_separates_answers),
         cmocka_unit_test(virtual_keys_of_one_bearer_are_apart),
         cmocka_unit_test(each_variant_is_met_and_has_its_own_namespace),
+        KEYED(a_certificate_counts_where_nothing_better_is_shown),
+        KEYED(strangers_are_tenants_only_where_that_was_said),
+        KEYED(what_says_who_asks_is_said_once),
+        KEYED(own_credentials_are_known_in_every_header),
+        KEYED(a_user_narrows_every_key),
     };
     return RUN_TESTS(tests);
 }
