@@ -156,8 +156,7 @@ static enum deja_status store(struct put_item *item, const struct dj_query_vecto
                                      .vector = vector,
                                      .is_through = item->input.is_shared_required};
     entry->created_ms = dj_loop_now_ms(request->loop);
-    entry->expires_ms = dj_engine_expiry(context->engine, request->loop, item->input.ttl_ms,
-                                         atomic_load(&context->policy)->api_ttl_ms);
+    entry->expires_ms = dj_request_expiry(request, item->input.ttl_ms);
     dj_sensitive_apply(&item->draft.verdict, context->sealed_levels, entry, &options);
     dj_engine_begin_fill(context->engine, entry, &fill);
     item->version = entry->version;
@@ -188,6 +187,11 @@ static const struct dj_problem too_many_indexes = {
     .detail = "there are vectors of 8 embedders and dimensions already, which is the most a tenant "
               "may have",
 };
+static const struct dj_problem too_large = {
+    .status = 413,
+    .type = "payload_too_large",
+    .detail = "the response is longer than this tenant may keep (limits.max_entry_bytes)",
+};
 static const struct dj_problem nothing_shared = {
     .status = 400,
     .type = "invalid_request",
@@ -215,6 +219,8 @@ static void store_all(struct put *put, const float *vectors, uint32_t dim)
             vector = &made;
             vectors += dim;
         }
+        if (!dj_request_keeps(put->request, item->draft.body.len) && !item->fault.problem.status)
+            item->fault.problem = too_large;
         if (item->input.is_shared_required && !is_shared && !item->fault.problem.status)
             item->fault.problem = nothing_shared;
         if (item->input.is_shared_required && item->draft.verdict.is_sealed_only && !is_sealed &&

@@ -109,7 +109,8 @@ static void decide(struct explain *explain, const struct dj_lookup_result *near)
 {
     struct dj_request *request = explain->request;
     const struct dj_lookup_options options = {
-        .is_semantic = true,
+        .is_semantic = dj_request_may_search(request),
+        .guards_off = dj_request_guards_off(request),
         .threshold = explain->threshold,
         .is_threshold_free = true,
     };
@@ -209,7 +210,8 @@ static void on_key(void *ctx, const struct dj_lookup_result *result)
     struct explain *explain = ctx;
     struct dj_request *request = explain->request;
     const struct dj_lookup_options options = {
-        .is_semantic = true,
+        .is_semantic = dj_request_may_search(request),
+        .guards_off = dj_request_guards_off(request),
         .is_explain = true,
         .is_all_scopes = explain->is_all_scopes,
         .threshold = explain->threshold,
@@ -240,6 +242,18 @@ static void start(struct explain *explain)
         dj_request_refuse(request, status);
 }
 
+/* What would hold for a request of that surface, or what is asked for. */
+static double threshold_of(const struct dj_request *request, bool is_api, double asked)
+{
+    const struct dj_rules *rules = request->who.rules;
+    double own = rules ? dj_rules_of(rules)->threshold : 0;
+    if (is_api)
+        return dj_request_threshold(request, asked);
+    if (!isnan(asked))
+        return asked;
+    return own > 0 ? own : dj_engine_threshold(request->api->proxy->engine, false);
+}
+
 static struct explain *create(struct dj_request *request, const char *surface, bool is_api,
                               double threshold)
 {
@@ -251,8 +265,7 @@ static struct explain *create(struct dj_request *request, const char *surface, b
     *explain = (struct explain){
         .request = request,
         .surface = surface,
-        .threshold =
-            isnan(threshold) ? dj_engine_threshold(request->api->proxy->engine, is_api) : threshold,
+        .threshold = threshold_of(request, is_api, threshold),
         .has_scope = true,
     };
     return explain;

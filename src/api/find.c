@@ -101,9 +101,7 @@ static void read_item(struct find_item *item, const struct dj_json *object, cons
     found->similarity = NAN;
     found->level = "none";
     found->reason = "cache-unavailable";
-    found->threshold = isnan(item->threshold)
-                           ? dj_engine_threshold(request->api->proxy->engine, true)
-                           : item->threshold;
+    found->threshold = dj_request_threshold(request, item->threshold);
     if (!is_good) {
         if (item->find->is_batch) /* otherwise it is the whole request's */
             dj_request_take_fault(request, &found->fault);
@@ -187,9 +185,10 @@ static void finish_item(struct find_item *item)
 static struct dj_lookup_options options_of(const struct find_item *item)
 {
     return (struct dj_lookup_options){
-        .is_semantic = true,
+        .is_semantic = dj_request_may_search(item->find->request),
         .threshold = item->found.threshold,
         .is_threshold_free = true,
+        .guards_off = dj_request_guards_off(item->find->request),
         .max_age_ms = item->max_age_ms,
         .filter = item->filter,
     };

@@ -160,8 +160,9 @@ static void get_body(struct dj_request *request)
         return;
     }
     const struct dj_lookup_options options = {.is_exact = true,
-                                              .is_semantic = true,
-                                              .threshold = dj_engine_threshold(engine, true),
+                                              .is_semantic = dj_request_may_search(request),
+                                              .threshold = dj_request_threshold(request, NAN),
+                                              .guards_off = dj_request_guards_off(request),
                                               .is_threshold_free = true};
     if (dj_engine_lookup(engine, request->loop, &fingerprint, &options, NULL, call, on_found) !=
         DEJA_OK)

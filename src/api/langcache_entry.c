@@ -211,11 +211,15 @@ static void put_judged(void *ctx)
     struct dj_entry *entry = &put->draft.entry;
     struct dj_fill fill;
     struct dj_problem problem = dj_draft_problem(&put->draft);
+    if (!problem.status && !dj_request_keeps(request, put->draft.body.len))
+        problem = (struct dj_problem){
+            .status = 413,
+            .type = "payload_too_large",
+            .detail = "the response is longer than this tenant may keep (limits.max_entry_bytes)"};
     enum deja_status status = DEJA_OK;
     if (problem.status == 0) {
         entry->created_ms = dj_loop_now_ms(request->loop);
-        entry->expires_ms = dj_engine_expiry(context->engine, request->loop, put->ttl_ms,
-                                             atomic_load(&context->policy)->api_ttl_ms);
+        entry->expires_ms = dj_request_expiry(request, put->ttl_ms);
         dj_sensitive_apply(&put->draft.verdict, context->sealed_levels, entry, &put->options);
         dj_engine_begin_fill(context->engine, entry, &fill);
         status = dj_engine_put(context->engine, request->loop, entry, &put->options, put->ctx,

@@ -130,8 +130,8 @@ static void read_threshold(struct search *search)
     double shown = NAN;
     if (!dj_query_number(request, request->body, name, "", unit, &shown))
         return;
-    search->threshold = isnan(shown) ? dj_engine_threshold(request->api->proxy->engine, true)
-                                     : to_cosine(request, shown);
+    search->threshold =
+        dj_request_threshold(request, isnan(shown) ? shown : to_cosine(request, shown));
 }
 
 static void read_results_max(struct search *search)
@@ -307,7 +307,7 @@ static bool is_past_guards(struct search *search, const struct dj_guard_features
         return false;
     dj_guards_compare(asked, &stored, &verdict);
     dj_guard_features_fini(&stored);
-    return verdict.refused == 0;
+    return (verdict.refused & ~dj_request_guards_off(search->request)) == 0;
 }
 
 /* Takes one candidate if a strategy has use for it. asked: NULL: nothing may be told by meaning. */
@@ -357,7 +357,7 @@ static void look_near(struct search *search)
     if (threshold > SAME_WORDS_SIMILARITY && search->is_asked[STRATEGY_EXACT])
         threshold = SAME_WORDS_SIMILARITY;
     const struct dj_lookup_options options = {
-        .is_semantic = true,
+        .is_semantic = dj_request_may_search(request),
         .is_find = true,
         .is_threshold_free = true,
         .threshold = threshold,

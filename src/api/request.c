@@ -1,6 +1,7 @@
 /* api/request.c - see request.h. */
 #include "api/request.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -13,6 +14,7 @@
 #include "proxy/content.h"
 #include "proxy/gate.h"
 #include "proxy/identity.h"
+#include "proxy/tenant_rules.h"
 
 /* Larger bodies are parsed on a worker (I3). */
 #define INLINE_BYTES_MAX (64u * 1024u)
@@ -91,6 +93,10 @@ bool dj_request_take_tenant(struct dj_request *request, unsigned roles)
     }
     memcpy(request->tenant, request->who.tenant, sizeof request->tenant);
     request->has_tenant = true;
+    if (!dj_tenant_has(&request->who, DJ_FEATURE_API)) {
+        dj_request_problem(request, 403, "feature_disabled", dj_tenant_lacks_text(DJ_FEATURE_API));
+        return false;
+    }
     struct dj_limit_verdict verdict;
     if (!dj_gate_enter(context, request->exchange, &request->who, &request->pass, &verdict)) {
         dj_request_problem(request, 429, "rate_limited", dj_limit_detail(verdict.limit));
@@ -107,6 +113,48 @@ bool dj_request_take_tenant(struct dj_request *request, unsigned roles)
     }
     dj_identity_fingerprint_key(context, &request->who, &request->fingerprint_key);
     return true;
+}
+
+/* ---- its rules ---- */
+
+static const struct dj_rules_values *rules_of(const struct dj_request *request)
+{
+    return request->who.rules ? dj_rules_of(request->who.rules) : NULL;
+}
+
+double dj_request_threshold(const struct dj_request *request, double asked)
+{
+    const struct dj_rules_values *rules = rules_of(request);
+    double own = rules ? rules->api_threshold : 0;
+    if (!(own > 0))
+        return isnan(asked) ? dj_engine_threshold(request->api->proxy->engine, true) : asked;
+    return asked > own ? asked : own; /* NaN is not */
+}
+
+bool dj_request_may_search(const struct dj_request *request)
+{
+    return dj_tenant_has(&request->who, DJ_FEATURE_SEMANTIC);
+}
+
+uint32_t dj_request_guards_off(const struct dj_request *request)
+{
+    const struct dj_rules_values *rules = rules_of(request);
+    return rules ? rules->guards_off : 0;
+}
+
+int64_t dj_request_expiry(const struct dj_request *request, uint64_t ttl_ms)
+{
+    const struct dj_proxy_context *context = request->api->proxy;
+    const struct dj_rules_values *rules = rules_of(request);
+    return dj_engine_expiry(context->engine, request->loop,
+                            dj_tenant_cut_ttl(request->who.rules, ttl_ms),
+                            dj_tenant_ttl(request->who.rules, rules ? rules->api_ttl_ms : 0,
+                                          atomic_load(&context->policy)->api_ttl_ms));
+}
+
+bool dj_request_keeps(const struct dj_request *request, uint64_t bytes)
+{
+    return dj_tenant_keeps(request->who.rules, bytes);
 }
 
 /* ---- reading ---- */

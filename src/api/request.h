@@ -61,6 +61,14 @@ bool dj_request_take_tenant(struct dj_request *request, unsigned roles);
 /* The same of who alone, for what belongs to no tenant. */
 bool dj_request_take_roles(struct dj_request *request, unsigned roles);
 
+/* By the rules of who asks. Thresholds of the cache API: asked NAN: the tenant's, or the engine's;
+ * a tenant's own is a floor for what its clients ask. */
+double dj_request_threshold(const struct dj_request *request, double asked);
+bool dj_request_may_search(const struct dj_request *request); /* by meaning */
+uint32_t dj_request_guards_off(const struct dj_request *request);
+int64_t dj_request_expiry(const struct dj_request *request, uint64_t ttl_ms); /* 0: not said */
+bool dj_request_keeps(const struct dj_request *request, uint64_t bytes);
+
 /* Reads the body as a JSON object into request->body, on a worker when it is large or compressed,
  * then goes on with next; a body that cannot be read is answered here. */
 void dj_request_read(struct dj_request *request, dj_request_fn *next);

@@ -136,9 +136,11 @@ struct dj_lookup_options {
     double threshold;   /* 0: engine default for responses; only raises it, except in the cache
                          * API's find (is_threshold_free) */
     bool is_threshold_free;
-    uint32_t limit;      /* candidates, <= DJ_CANDIDATES_MAX; 0: engine default */
-    uint32_t skip;       /* levels not to be asked, and not promoted into */
-    uint64_t max_age_ms; /* 0: any */
+    double base_threshold; /* in the place of the engine's default: of the tenant; 0: that */
+    uint32_t guards_off;   /* bits of policy/guards.h that the tenant has switched off */
+    uint32_t limit;        /* candidates, <= DJ_CANDIDATES_MAX; 0: engine default */
+    uint32_t skip;         /* levels not to be asked, and not promoted into */
+    uint64_t max_age_ms;   /* 0: any */
     /* For what is found by its key: windows after its end. Its max_age_ms is not looked at. */
     struct dj_fresh_rules fresh;
     /* NULL, or what an entry must match, also one found by its key; borrowed until done ran. The

@@ -192,8 +192,8 @@ static void decide(struct lookup *lookup)
         }
         struct dj_guard_verdict verdict;
         dj_guards_compare(&asked, &stored, &verdict);
-        c->guards_refused = verdict.refused;
-        pairs[i].guards_refused = verdict.refused;
+        c->guards_refused = verdict.refused & ~lookup->options.guards_off;
+        pairs[i].guards_refused = c->guards_refused;
         dj_guard_features_fini(&stored);
     }
     dj_guard_features_fini(&asked);
@@ -520,7 +520,9 @@ static double threshold_of(struct dj_engine *engine, const struct dj_lookup_opti
 {
     if (options->is_threshold_free || options->is_find)
         return options->threshold;
-    return dj_reuse_threshold(dj_engine_threshold(engine, false), 0, options->threshold); /* I12 */
+    double base =
+        options->base_threshold > 0 ? options->base_threshold : dj_engine_threshold(engine, false);
+    return dj_reuse_threshold(base, 0, options->threshold); /* I12 */
 }
 
 enum deja_status dj_engine_lookup(struct dj_engine *engine, struct dj_loop *loop,

@@ -232,7 +232,7 @@ const struct dj_cli_command dj_cli_table[] = {
                   "deja tenant link acme --name ci < key.txt\tthe credential is kept as an HMAC\n"
                   "deja tenant suspend acme\t403 until resume",
       .description = "For the admin token. A tenant is named by its name or its id; KEY are those "
-                     "of docs/configuration.md, VALUE is JSON or text, null takes back what was "
+                     "of docs/api.md, VALUE is JSON or text, null takes back what was "
                      "said. show prints what holds, with every default. Several credentials that "
                      "are linked to one tenant share its answers.",
       .options = {ROWS(tenant), ROWS(common)},

@@ -10,7 +10,7 @@
  * copied: data keys, whose destruction must be seen, and what is written only. Without PostgreSQL
  * nothing is written: put and remove answer DEJA_ERR_IO.
  *
- * Threads: any; watchers are named before other threads know of it. docs/adr/0011.
+ * Threads: any; watchers are named before other threads know of it. docs/adr/0013.
  */
 #ifndef DJ_DAEMON_AUTHORITY_H
 #define DJ_DAEMON_AUTHORITY_H

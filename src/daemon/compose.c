@@ -178,6 +178,18 @@ static void on_contained(void *ctx, const char *operation, enum deja_status stat
     dj_telemetry_contained(ctx, operation, status);
 }
 
+/* The directory comes later, before anything is put. */
+static void limit_memory(void *ctx, const uint8_t tenant[DJ_ID_BYTES],
+                         struct dj_memory_limit *out_limit)
+{
+    const struct dj_daemon *daemon = ctx;
+    struct dj_rules *rules =
+        daemon->directory ? dj_directory_find(daemon->directory, tenant) : NULL;
+    if (rules)
+        out_limit->entries_max = dj_rules_of(rules)->limits.entries_max;
+    dj_rules_unref(rules);
+}
+
 static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error *error)
 {
     const struct dj_settings *settings = daemon->settings;
@@ -192,6 +204,8 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                    .strategy = settings->eviction.strategy,
                    .low_water_percent = (uint32_t)(settings->eviction.low_water * 100 + 0.5),
                    .batch = settings->eviction.batch,
+                   .limit = limit_memory,
+                   .limit_ctx = daemon,
                    .gone = on_gone_from_memory,
                    .gone_ctx = daemon->telemetry},
         .lmdb = {.meta = daemon->meta,

@@ -172,6 +172,8 @@ enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http
 {
     const char *own = dj_call_own_upstream(who);
     const char *base = own ? own : call->context->upstream_url;
+    if (!call->rules && who->rules)
+        call->rules = dj_rules_ref(who->rules);
     call->guard = own ? call->context->upstream_guard : NULL;
     size_t base_len = length_without_version(base);
     size_t url_len = base_len + request->target.len;

@@ -165,6 +165,8 @@ void dj_call_look_up(struct dj_call *call)
         .is_exact = true,
         .is_semantic = call->is_semantic && !call->knobs.is_exact_only,
         .threshold = call->knobs.threshold,
+        .base_threshold = call->rules ? dj_rules_of(call->rules)->threshold : 0,
+        .guards_off = call->rules ? dj_rules_of(call->rules)->guards_off : 0,
         .max_age_ms = call->knobs.max_age_ms,
         .fresh = call->fresh,
         .skip = call->knobs.skip,

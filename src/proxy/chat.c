@@ -20,6 +20,7 @@
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
 #include "proxy/storing.h"
+#include "proxy/tenant_rules.h"
 
 #define INLINE_BODY_MAX (64u << 10)
 #define ID_RANDOM_BYTES 12u
@@ -204,8 +205,9 @@ static void make_chat(struct dj_call *call, struct deja_slice whole)
     };
     struct dj_admit_answer answer;
     dj_admit_decide(&question, &answer);
-    call->is_admitted = answer.is_admitted && call->is_storable;
-    call->refused = answer.is_admitted ? NULL : answer.reason;
+    bool is_kept = dj_tenant_keeps(call->rules, call->made.len);
+    call->is_admitted = answer.is_admitted && call->is_storable && is_kept;
+    call->refused = !answer.is_admitted ? answer.reason : is_kept ? NULL : "too-large";
     call->is_short_lived = answer.is_short_lived;
     call->entry.model = dj_arena_copy(&call->arena, facts.model);
     call->entry.input_tokens = facts.input_tokens;
@@ -220,7 +222,10 @@ static void store_chat(struct dj_call *call, struct dj_flight_end *end)
 {
     struct dj_engine *engine = call->context->engine;
     const struct dj_proxy_policy *policy = atomic_load(&call->context->policy);
-    uint64_t ttl_ms = call->is_short_lived ? policy->refusal_ttl_ms : policy->response_ttl_ms;
+    uint64_t said_ms = dj_rules_of(call->rules)->response_ttl_ms;
+    uint64_t ttl_ms = call->is_short_lived
+                          ? dj_tenant_cut_ttl(call->rules, policy->refusal_ttl_ms)
+                          : dj_tenant_ttl(call->rules, said_ms, policy->response_ttl_ms);
     if (!call->made.len)
         return;
     if (call->knobs.ttl_ms && call->knobs.ttl_ms < ttl_ms)
@@ -487,7 +492,16 @@ static void prepare(void *ctx)
     ride->is_stream = dj_json_bool(dj_json_get(root, "stream"), false);
     ride->has_usage =
         dj_json_bool(dj_json_get(dj_json_get(root, "stream_options"), "include_usage"), false);
-    dj_knobs_read(request, root, ride->policy->response_ttl_ms, &ride->knobs);
+    const struct dj_rules *rules = ride->who.rules;
+    if (!dj_tenant_allows(rules, root)) {
+        ride->prepare_status = deja_error_set(&ride->error, DEJA_ERR_DENIED, DJ_MODEL_REFUSED);
+        return;
+    }
+    dj_knobs_read(
+        request, root,
+        dj_tenant_ttl(rules, dj_rules_of(rules)->response_ttl_ms, ride->policy->response_ttl_ms),
+        &ride->knobs);
+    ride->knobs.is_exact_only |= !dj_tenant_has(&ride->who, DJ_FEATURE_SEMANTIC);
     ride_set_rules(ride);
     ride->is_unknown |= !dj_identity_narrow(request, &ride->knobs, &ride->prefix, &ride->variant);
     if (!dj_json_is(dj_json_get(root, "messages"), DJ_JSON_ARRAY))
@@ -513,6 +527,8 @@ static void on_prepared(void *ctx)
     } else if (ride->prepare_status == DEJA_OK) {
         ride_count_prepared(ride);
         look_up(ride);
+    } else if (ride->prepare_status == DEJA_ERR_DENIED) {
+        ride_fail(ride, 403, ride->error.message, "model", "model_not_allowed");
     } else if (ride->prepare_status == DEJA_ERR_NOMEM) {
         ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");
     } else {

@@ -14,6 +14,7 @@
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
 #include "proxy/storing.h"
+#include "proxy/tenant_rules.h"
 #include "proxy/wire_vector.h"
 
 #define ITEMS_MAX 2048u
@@ -264,7 +265,7 @@ static void store_embeddings(struct dj_call *call, struct dj_flight_end *end)
     struct wanted *wanted = call->extra;
     struct dj_engine *engine = call->context->engine;
     const struct dj_proxy_policy *policy = atomic_load(&call->context->policy);
-    uint64_t ttl_ms = policy->embedding_ttl_ms;
+    uint64_t ttl_ms = dj_tenant_cut_ttl(call->rules, policy->embedding_ttl_ms);
     if (call->knobs.ttl_ms && call->knobs.ttl_ms < ttl_ms)
         ttl_ms = call->knobs.ttl_ms;
     if (!call->is_admitted)
@@ -556,7 +557,12 @@ static void prepare(void *ctx)
                                               "The request body must be a JSON object.");
     if (ride->prepare_status != DEJA_OK)
         return;
-    dj_knobs_read(request, root, ride->policy->embedding_ttl_ms, &ride->knobs);
+    if (!dj_tenant_allows(ride->who.rules, root)) {
+        ride->prepare_status = deja_error_set(&ride->error, DEJA_ERR_DENIED, DJ_MODEL_REFUSED);
+        return;
+    }
+    dj_knobs_read(request, root, dj_tenant_cut_ttl(ride->who.rules, ride->policy->embedding_ttl_ms),
+                  &ride->knobs);
     ride->is_unknown |= !dj_identity_narrow(request, &ride->knobs, &ride->prefix, &ride->variant);
     inputs->is_base64 = deja_slice_is_equal(dj_json_string(dj_json_get(root, "encoding_format")),
                                             deja_slice_text("base64"));
@@ -578,6 +584,8 @@ static void on_prepared(void *ctx)
         ride_count_prepared(ride);
     if (ride->prepare_status == DEJA_ERR_NOMEM)
         ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");
+    else if (ride->prepare_status == DEJA_ERR_DENIED)
+        ride_fail(ride, 403, ride->error.message, "model", "model_not_allowed");
     else if (ride->prepare_status != DEJA_OK)
         ride_fail(ride, 400, ride->error.message, NULL, "invalid_json");
     else if (ride->is_cacheable && !ride->knobs.is_bypass)

@@ -7,6 +7,7 @@
 #include "proxy/call_internal.h"
 #include "proxy/ride_internal.h"
 #include "proxy/storing.h"
+#include "proxy/tenant_rules.h"
 
 #define BODY_BYTES_MAX (64u << 10)
 
@@ -27,7 +28,8 @@ static bool may_keep(const struct dj_call *call)
 void dj_call_keep_negative(struct dj_call *call, struct dj_flight_end *end)
 {
     struct dj_engine *engine = call->context->engine;
-    uint64_t ttl_ms = atomic_load(&call->context->policy)->negative_ttl_ms;
+    uint64_t ttl_ms =
+        dj_tenant_cut_ttl(call->rules, atomic_load(&call->context->policy)->negative_ttl_ms);
     char metadata[32];
     if (!ttl_ms || !may_keep(call))
         return;

@@ -9,6 +9,7 @@
 #include "proxy/gate.h"
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
+#include "proxy/tenant_rules.h"
 
 struct passthrough {
     struct ride *ride;
@@ -239,18 +240,14 @@ static bool has_budget(struct ride *ride)
     return false;
 }
 
-void dj_proxy_passthrough(struct dj_proxy_context *context, struct dj_http_exchange *exchange,
-                          struct deja_slice request_id)
+static void pass(struct ride *ride)
 {
+    struct dj_http_exchange *exchange = ride->exchange;
     const struct dj_http_request *request = dj_http_exchange_request(exchange);
-    struct ride *ride = ride_create(&passthrough_ops, context, exchange, request_id);
-    if (!ride)
-        return;
-    ride->detail = "pass-through";
-    if (!ride_identify(ride, "passthrough") || !has_budget(ride))
+    if (!has_budget(ride))
         return;
     struct passthrough *p = dj_alloc_zeroed(1, sizeof *p);
-    struct dj_call *call = p ? dj_call_create(context) : NULL;
+    struct dj_call *call = p ? dj_call_create(ride->context) : NULL;
     enum deja_status status =
         call ? dj_call_take_request(call, request, &ride->who, &ride->trace, false)
              : DEJA_ERR_NOMEM;
@@ -267,4 +264,50 @@ void dj_proxy_passthrough(struct dj_proxy_context *context, struct dj_http_excha
     *p = (struct passthrough){.ride = ride, .call = call};
     dj_http_exchange_watch(exchange, p, on_event);
     wait_turn(p);
+}
+
+/* ---- a tenant that may not use every model ---- */
+
+/* On a worker. What cannot be read names no model that is allowed. */
+static void read_model(void *ctx)
+{
+    struct ride *ride = ctx;
+    if (dj_json_parse(ride->body, &ride->doc, NULL) != DEJA_OK ||
+        !dj_tenant_allows(ride->who.rules, dj_json_root(ride->doc)))
+        ride->prepare_status = DEJA_ERR_DENIED;
+}
+
+static void on_model(void *ctx)
+{
+    struct ride *ride = ctx;
+    if (ride->prepare_status == DEJA_OK)
+        pass(ride);
+    else
+        ride_fail(ride, 403, DJ_MODEL_REFUSED, "model", "model_not_allowed");
+}
+
+static void check_model(struct ride *ride)
+{
+    if (!ride_decode(ride))
+        return;
+    ride->job =
+        (struct dj_job){.work = read_model, .done = on_model, .ctx = ride, .loop = ride->loop};
+    if (dj_pool_submit(ride->context->pool, &ride->job) != DEJA_OK)
+        ride_fail(ride, 503, "Too many requests wait to be read.", NULL, "cache_unavailable");
+}
+
+void dj_proxy_passthrough(struct dj_proxy_context *context, struct dj_http_exchange *exchange,
+                          struct deja_slice request_id)
+{
+    const struct dj_http_request *request = dj_http_exchange_request(exchange);
+    struct ride *ride = ride_create(&passthrough_ops, context, exchange, request_id);
+    if (!ride)
+        return;
+    ride->detail = "pass-through";
+    if (!ride_identify(ride, "passthrough"))
+        return;
+    if (request->body.len && dj_rules_of(ride->who.rules)->model_count)
+        check_model(ride);
+    else
+        pass(ride);
 }

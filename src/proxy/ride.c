@@ -16,6 +16,7 @@
 #include "proto/http_text.h"
 #include "proxy/gate.h"
 #include "proxy/identity.h"
+#include "proxy/tenant_rules.h"
 
 #define BODY_DECODED_MAX (32u << 20)
 #define LOG_FIELDS 11u /* of each request */
@@ -224,6 +225,16 @@ bool ride_identify(struct ride *ride, const char *family)
     }
     memcpy(ride->tenant, ride->who.tenant, sizeof ride->tenant);
     ride->is_unknown = ride->who.is_unknown;
+    bool is_embeddings = strcmp(family, "embeddings") == 0;
+    if (!dj_tenant_has(&ride->who, DJ_FEATURE_PROXY) ||
+        (is_embeddings && !dj_tenant_has(&ride->who, DJ_FEATURE_EMBEDDINGS))) {
+        ride_fail(ride, 403,
+                  dj_tenant_lacks_text(dj_tenant_has(&ride->who, DJ_FEATURE_PROXY)
+                                           ? DJ_FEATURE_EMBEDDINGS
+                                           : DJ_FEATURE_PROXY),
+                  NULL, "feature_disabled");
+        return false;
+    }
     struct dj_limit_verdict verdict;
     if (!dj_gate_enter(context, ride->exchange, &ride->who, &ride->pass, &verdict)) {
         ride->is_limited = true;

@@ -63,3 +63,16 @@ void dj_rules_unref(struct dj_rules *rules)
     if (rules && atomic_fetch_sub_explicit(&rules->ref_count, 1, memory_order_acq_rel) == 1)
         dj_free(rules);
 }
+
+bool dj_rules_allow_model(const struct dj_rules_values *values, struct deja_slice model)
+{
+    for (size_t i = 0; i < values->model_count; i++) {
+        struct deja_slice name = deja_slice_text(values->models[i]);
+        bool is_beginning = name.data[name.len - 1] == '*';
+        if (is_beginning
+                ? model.len >= name.len - 1 && memcmp(model.data, name.data, name.len - 1) == 0
+                : deja_slice_is_equal(model, name))
+            return true;
+    }
+    return values->model_count == 0;
+}

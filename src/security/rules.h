@@ -75,7 +75,7 @@ struct dj_rules_values {
     enum dj_sensitive_policy sensitive[DJ_SENSITIVE_CLASS_COUNT];
     enum dj_audit_choice audit;
     enum dj_content_log content_log;
-    size_t model_count;     /* 0: every model */
+    size_t model_count; /* 0: every model */
     const char *models[DJ_RULES_MODELS_MAX];
     const char *upstream_url; /* NULL: the deployment's */
     const char *prices;       /* JSON text, a price table; NULL: the deployment's */
@@ -87,5 +87,8 @@ enum deja_status dj_rules_create(const struct dj_rules_values *values,
 const struct dj_rules_values *dj_rules_of(const struct dj_rules *rules);
 struct dj_rules *dj_rules_ref(struct dj_rules *rules); /* returns rules */
 void dj_rules_unref(struct dj_rules *rules);           /* accepts NULL */
+
+/* May a tenant with these rules use the model? A name, or its beginning with "*" at the end. */
+bool dj_rules_allow_model(const struct dj_rules_values *values, struct deja_slice model);
 
 #endif

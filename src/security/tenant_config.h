@@ -3,7 +3,7 @@
  *
  *   {"features": {"semantic": false},  "ttl": {"response": "1h"},  "limits": {"burst": 50}, …}
  *
- * Names are those of the configuration file; docs/configuration.md has the list. Trust: untrusted
+ * Names are those of the configuration file; docs/api.md has the list. Trust: untrusted
  * (an administrator's, and bytes of storage): everything is bounded and checked. Threads: a config
  * is immutable once read.
  */
@@ -61,8 +61,5 @@ void dj_tenant_config_put(struct dj_json_writer *w, const struct dj_tenant_confi
  * DJ_JSON_DEPTH_MAX deep. Either may be NULL: an empty object. */
 void dj_tenant_config_merge(struct dj_json_writer *w, const struct dj_json *target,
                             const struct dj_json *patch);
-
-/* May a tenant with these rules use the model? A name, or its beginning with "*" at the end. */
-bool dj_rules_allow_model(const struct dj_rules_values *values, struct deja_slice model);
 
 #endif
