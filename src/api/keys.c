@@ -141,7 +141,7 @@ static void refuse(struct call *call)
                            "another key stands for this certificate already");
         break;
     case DEJA_ERR_LIMIT:
-        dj_request_problem(request, 409, "too_many",
+        dj_request_problem(request, 409, "limit_reached",
                            is_key ? "there are as many keys as this deployment holds"
                                   : "credentials are held for as many tenants as can be");
         break;
@@ -215,7 +215,7 @@ static bool check_tenant(struct dj_request *request, const char *field, struct d
     }
     struct dj_rules *rules = directory ? dj_directory_find(directory, out_tenant) : NULL;
     if (directory && !rules)
-        dj_request_complain(request, "invalid_request", field, "unknown",
+        dj_request_complain(request, "invalid_request", field, "exists",
                             "there is no such tenant: make it first (POST /api/v1/tenants)");
     dj_rules_unref(rules);
     return !directory || rules;

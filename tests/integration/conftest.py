@@ -43,7 +43,9 @@ def models():
 @pytest.fixture(scope="session")
 def daemon(tmp_path_factory, upstream, models):
     """One daemon for all tests that need nothing special; tests are kept apart by their keys."""
-    made = Daemon(tmp_path_factory.mktemp("deja"), upstream.url, models=models).start()
+    # Some of them make tenants; the others' credentials are tenants of their own all the same.
+    made = Daemon(tmp_path_factory.mktemp("deja"), upstream.url, models=models,
+                  env={"DEJA_TENANT__DERIVED": "true"}).start()
     yield made
     made.stop()
     check_sanitizer(made)

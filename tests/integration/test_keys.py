@@ -20,7 +20,9 @@ class Deployment:
         self.admin = make_http(self.daemon, headers={"X-Deja-Token": TOKEN})
 
     def tenant(self, name=None):
-        answer = self.admin.post("/api/v1/tenants", json={"name": name or f"t-{uuid.uuid4().hex[:8]}"})
+        unlimited = {"limits": {"requests_per_s": 0}}
+        answer = self.admin.post("/api/v1/tenants", json={"name": name or f"t-{uuid.uuid4().hex[:8]}",
+                                                          "config": unlimited})
         assert answer.status_code == 201, answer.text
         return answer.json()["id"]
 

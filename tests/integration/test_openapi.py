@@ -12,9 +12,9 @@ from schema_cases import Schemas
 METHODS = ("get", "put", "post", "delete", "patch")
 # What goes to the upstream is the upstream's business; the daemon must only stay sane.
 OURS = re.compile(r"^(?!/v1/(?!caches/))")
-# Rules that JSON Schema does not say here (bytes, not characters; control characters; all zero), so
-# that a body which its schema likes may still be refused.
-UNSPOKEN = {"characters", "length", "zero", "size"}
+# Rules that JSON Schema does not say here (bytes, not characters; control characters; all zero; a
+# tenant that is there), so that a body which its schema likes may still be refused.
+UNSPOKEN = {"characters", "length", "zero", "size", "exists"}
 UNSPOKEN_TYPES = {"query_empty", "query_too_long", "query_invalid_characters", "embedding_mismatch",
                   "optimise_in_progress", "tenant_exists", "tenant_inherited", "limit_reached", "too_many",
                   "certificate_taken"}
