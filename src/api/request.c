@@ -11,6 +11,7 @@
 #include "proto/compress.h"
 #include "proto/http_text.h"
 #include "proxy/content.h"
+#include "proxy/gate.h"
 #include "proxy/identity.h"
 
 /* Larger bodies are parsed on a worker (I3). */
@@ -90,6 +91,11 @@ bool dj_request_take_tenant(struct dj_request *request, unsigned roles)
     }
     memcpy(request->tenant, request->who.tenant, sizeof request->tenant);
     request->has_tenant = true;
+    struct dj_limit_verdict verdict;
+    if (!dj_gate_enter(context, request->exchange, &request->who, &request->pass, &verdict)) {
+        dj_request_problem(request, 429, "rate_limited", dj_limit_detail(verdict.limit));
+        return false;
+    }
     if (request->who.is_unknown) {
         dj_request_problem(request, 503, "cache_unavailable", "too many tenants are in use");
         return false;
@@ -340,6 +346,7 @@ static void release(struct dj_request *request, int status, struct deja_slice an
     request->doc = NULL;
     request->body = NULL;
     dj_secret_fini(&request->fingerprint_key);
+    dj_gate_leave(&request->pass, request->answer_bytes);
     dj_principal_fini(&request->who);
     dj_telemetry_inflight(request->api->proxy->telemetry, -1);
 }
@@ -351,14 +358,13 @@ void dj_request_answer(struct dj_request *request, int status, const char *media
         dj_request_refuse(request, body->status);
         return;
     }
-    struct dj_http_header headers[DJ_REQUEST_HEADERS_MAX + 4];
+    struct dj_http_header headers[DJ_REQUEST_HEADERS_MAX + DJ_PROBLEM_STRICT_HEADERS + 4];
     char timing[DJ_PROBLEM_TIMING_BYTES];
     bool is_timed = false;
     size_t count = 0;
     headers[count++] = (struct dj_http_header){deja_slice_text("Content-Type"),
                                                deja_slice_text(media ? media : "application/json")};
-    headers[count++] =
-        (struct dj_http_header){deja_slice_text("Cache-Control"), deja_slice_text("no-store")};
+    count += dj_problem_strict(headers + count);
     headers[count++] =
         (struct dj_http_header){deja_slice_text("X-Request-Id"), request->request_id};
     for (size_t i = 0; i < request->header_count; i++) {
@@ -369,6 +375,7 @@ void dj_request_answer(struct dj_request *request, int status, const char *media
         headers[count++] = dj_problem_timing(request->http, timing);
     end_once(request, status, body);
     struct deja_slice answer = body ? dj_buf_slice(body) : deja_slice(NULL, 0);
+    request->answer_bytes = answer.len;
     release(request, status, answer);
     dj_http_respond(request->exchange, status, headers, count, answer);
 }

@@ -17,6 +17,8 @@
 #include "net/outbound.h"
 #include "obs/log.h"
 #include "obs/metrics.h"
+#include "proxy/admission.h"
+#include "proxy/limiter.h"
 #include "proxy/refreshes.h"
 #include "proxy/telemetry.h"
 #include "proxy/upstream.h"
@@ -63,6 +65,7 @@ enum dj_derive {
     DJ_DERIVE_NEVER,
 };
 
+struct dj_address_guard;
 struct dj_vault;
 
 struct dj_proxy_context {
@@ -86,9 +89,12 @@ struct dj_proxy_context {
     struct dj_pool *reads;                /* the embedded tier's, for its gauge; may be NULL */
     struct dj_outbound *const *outbounds; /* one per loop, by loop index */
     struct dj_flights *const *flights;    /* likewise */
+    struct dj_limiter *limiter;           /* NULL: nobody is limited */
+    struct dj_admission *admission;       /* of calls to the upstream; NULL: no bound */
     struct dj_upstream *upstream;         /* what stands before it; NULL: nothing */
     struct dj_sentry_board *dependencies; /* of all dependencies; NULL: none */
-    const char *upstream_url;             /* without a trailing slash, without /v1 */
+    const struct dj_address_guard *upstream_guard; /* of upstreams that the operator did not name */
+    const char *upstream_url;                      /* without a trailing slash, without /v1 */
     const char *upstream_id;
     const char *forced_tenant; /* --tenant: everybody is this one; NULL: derived */
     _Atomic(const struct dj_proxy_policy *) policy;

@@ -79,6 +79,7 @@ void ride_answer_negative(struct ride *ride, struct dj_outcome *outcome)
     dj_answer_add(&headers, "x-should-retry", deja_slice_text("false"));
     dj_http_exchange_watch(ride->exchange, NULL, NULL);
     ride->code = status_of(entry);
+    ride->answer_bytes += entry->body.len;
     dj_http_respond(ride->exchange, ride->code, headers.items, headers.count, entry->body);
     dj_engine_note_hit(ride->context->engine, ride->loop, entry);
     ride_end(ride, DJ_RESULT_ERROR, outcome->level);

@@ -41,6 +41,9 @@ struct ride {
     uint64_t started_us;
 
     struct dj_principal who;
+    struct dj_limit_pass pass;
+    uint64_t answer_bytes; /* of its body, so far */
+    bool is_limited;       /* refused at the gate */
     uint8_t tenant[DJ_ID_BYTES]; /* who's */
     struct dj_key_prefix prefix;
     struct dj_knobs knobs;

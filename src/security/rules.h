@@ -48,6 +48,8 @@ struct dj_rules_limits {
     double misses_per_minute; /* calls upstream this tenant may cause; 0: no limit */
     double spend_usd_per_day; /* upstream money; 0: no limit */
     uint32_t connections_max; /* 0: no limit of its own */
+    uint32_t requests_max;    /* being answered at the same time; 0: no limit */
+    uint32_t weight;          /* of its share of the upstream under overload; 0: 1 */
     uint64_t bytes_per_s;     /* request and answer bodies; 0: no limit */
     uint32_t entries_max;     /* fair share in memory; 0: the deployment's */
     uint64_t entry_bytes_max; /* of one answer that is kept; 0: the deployment's */

@@ -120,6 +120,7 @@ static const struct found keys[] = {
     {"planetscale-token", "", "pscale_tkn_{43}", ""},
     {"supabase-key", "", "sbp_{40h}", ""},
     {"age-key", "", "AGE-SECRET-KEY-1{58H}", ""},
+    {"deja-key", "Bearer is ", "deja_{16h}_{64h}", ""},
     {"jwt", "cookie ", "eyJ{30}.eyJ{80}.{43}", ";"},
     {"jwt", "", "eyJ{30}.eyJ{80}.", " unsigned"},
     {"private-key", "x\n",
