@@ -44,13 +44,17 @@ static bool is_of_key(const struct dj_entry *entry, const uint8_t *key)
 static enum deja_status take_vector(struct deja_store_sink *sink, const struct dj_entry *entry,
                                     const struct dj_frame *frame)
 {
-    struct dj_store_key key;
-    memcpy(key.tenant, entry->tenant, sizeof key.tenant);
-    memcpy(key.id, entry->id, sizeof key.id);
+    struct dj_store_vector vector = {.scope = entry->scope,
+                                     .embedder_id = entry->embedder_id,
+                                     .floats = frame->dim ? sink->floats : NULL,
+                                     .sealed = frame->sealed,
+                                     .dim = frame->dim,
+                                     .expires_ms = entry->expires_ms};
+    memcpy(vector.key.tenant, entry->tenant, sizeof vector.key.tenant);
+    memcpy(vector.key.id, entry->id, sizeof vector.key.id);
     if (!dj_frame_vector(frame, sink->floats))
         return DEJA_ERR_CORRUPT;
-    sink->is_stopped = !sink->each(sink->ctx, &key, entry->scope, entry->embedder_id, sink->floats,
-                                   frame->dim, entry->expires_ms);
+    sink->is_stopped = !sink->each(sink->ctx, &vector);
     return sink->is_stopped ? DEJA_ERR_CANCELLED : DEJA_OK;
 }
 
@@ -71,7 +75,7 @@ enum deja_status deja_store_give(struct deja_store_sink *sink, const uint8_t *ke
         sink->value = value;
         return DEJA_OK;
     }
-    if (status == DEJA_OK && frame.dim)
+    if (status == DEJA_OK && (frame.dim || frame.sealed.len))
         status = take_vector(sink, dj_value_entry(value), &frame);
     if (status != DEJA_OK && status != DEJA_ERR_NOMEM && status != DEJA_ERR_CANCELLED)
         atomic_fetch_add(&sink->plugin->corrupt, 1);
