@@ -6,7 +6,10 @@
 
 #include "base/alloc.h"
 #include "daemon/encryption_internal.h"
+#include "daemon/tier_redis.h"
 #include "proto/json.h"
+
+#define KEYS_TIMEOUT_MS 3000u /* of one look at keys in a shared tier */
 
 /* ---- life ---- */
 
@@ -65,6 +68,28 @@ static enum deja_status make_keyring(struct dj_encryption *encryption, struct de
                : deja_error_set(error, status, "data keys: %s", deja_status_text(status));
 }
 
+static uint64_t now_us(void)
+{
+    return (uint64_t)dj_clock_now_ms() * 1000;
+}
+
+/* Where wrapped keys are kept: this deployment's authority, or, where it is this machine's alone
+ * and programs share a Valkey or Redis, that one. */
+static enum deja_status choose_authority(struct dj_encryption *encryption)
+{
+    struct dj_daemon *daemon = encryption->daemon;
+    encryption->authority = *daemon->authority;
+    encryption->authority.pull = NULL; /* its changes come by the watcher */
+    if (!daemon->redis || strcmp(daemon->authority->name, "lmdb") != 0)
+        return DEJA_OK;
+    const struct dj_redis_options options = dj_tier_redis_options(daemon->settings);
+    enum deja_status status =
+        dj_redis_documents_create(&options, KEYS_TIMEOUT_MS, now_us, &encryption->documents);
+    if (status == DEJA_OK)
+        encryption->authority = dj_redis_documents_table(encryption->documents);
+    return status;
+}
+
 enum deja_status dj_encryption_create(struct dj_daemon *daemon, bool is_shared,
                                       struct deja_error *error)
 {
@@ -73,16 +98,17 @@ enum deja_status dj_encryption_create(struct dj_daemon *daemon, bool is_shared,
         return deja_error_set(error, DEJA_ERR_NOMEM, "out of memory");
     encryption->daemon = daemon;
     encryption->is_shared = is_shared;
-    encryption->authority = *daemon->authority;
     int code = pthread_mutex_init(&encryption->mutex, NULL);
     assert(code == 0);
     daemon->encryption = encryption;
-    enum deja_status status = DEJA_OK;
+    enum deja_status status = choose_authority(encryption);
+    if (status != DEJA_OK)
+        return deja_error_set(error, status, "data keys: %s", deja_status_text(status));
     if (daemon->settings->encryption.is_enabled)
         status = make_keyring(encryption, error);
     if (status != DEJA_OK)
         return status;
-    if (encryption->keyring) {
+    if (encryption->keyring && !encryption->documents) {
         const struct dj_authority_watcher watcher = {encryption->keyring, dj_keyring_changed};
         dj_authorities_watch(daemon->authorities, &watcher);
     }
@@ -96,6 +122,7 @@ void dj_encryption_destroy(struct dj_encryption *encryption)
         return;
     encryption_drop_rotation(encryption);
     dj_keyring_destroy(encryption->keyring);
+    dj_redis_documents_destroy(encryption->documents);
     pthread_mutex_destroy(&encryption->mutex);
     dj_free(encryption);
 }

@@ -8,6 +8,7 @@
 #include "daemon/daemon_internal.h"
 #include "daemon/encryption.h"
 #include "daemon/master_key.h"
+#include "store/redis_documents.h"
 
 #define ENCRYPTION_STORES_MAX 5u
 #define ENCRYPTION_TENANTS_MAX 65536u /* in one rotation; the rest at the next look */
@@ -56,8 +57,9 @@ struct rotation {
 
 struct dj_encryption {
     struct dj_daemon *daemon;
-    struct dj_keyring *keyring;    /* NULL: off */
-    struct dj_authority authority; /* the keyring's */
+    struct dj_keyring *keyring;           /* NULL: off */
+    struct dj_redis_documents *documents; /* NULL: keys are not kept there */
+    struct dj_authority authority;        /* the keyring's */
     enum dj_master_key_source source;
     bool is_shared;
     struct dj_store *stores[ENCRYPTION_STORES_MAX]; /* sealed; the engine's */
