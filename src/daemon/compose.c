@@ -380,6 +380,7 @@ static void on_pull(void *ctx)
 {
     const struct dj_node *node = ctx;
     dj_engine_pull(node->daemon->engine);
+    dj_daemon_poll_directory(node->daemon);
 }
 
 static enum deja_status start_timers(struct dj_node *node)
@@ -397,10 +398,9 @@ static enum deja_status start_timers(struct dj_node *node)
 
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
-    static const struct dj_rules_values defaults = {.features = DJ_FEATURES_ALL};
     enum deja_status status = dj_guards_make(daemon);
     if (status == DEJA_OK)
-        status = dj_rules_create(&defaults, &daemon->rules);
+        status = dj_daemon_make_directory(daemon);
     if (status != DEJA_OK)
         return status;
     daemon->proxy = (struct dj_proxy_context){
@@ -408,6 +408,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .registry = daemon->registry,
         .root = &daemon->root,
         .rules = daemon->rules,
+        .directory = daemon->directory,
         .metrics = daemon->metrics,
         .telemetry = daemon->telemetry,
         .log = daemon->log,
@@ -474,9 +475,12 @@ static enum deja_status make_authority(struct dj_daemon *daemon, struct deja_err
     enum deja_status status = dj_lmdb_meta_open(daemon->settings->data_dir, &daemon->meta, error);
     if (status != DEJA_OK)
         return status;
-    status = dj_authorities_create(daemon->meta, &daemon->authorities);
+    const struct dj_postgres_options postgres = dj_tier_postgres_options(daemon->settings);
+    bool is_down = postgres.url && !dj_tier_prepare_postgres(daemon);
+    status = dj_authorities_create(daemon->meta, postgres.url ? &postgres : NULL, is_down,
+                                   &daemon->authorities, error);
     if (status != DEJA_OK)
-        return deja_error_set(error, status, "start: %s", deja_status_text(status));
+        return status;
     daemon->authority = dj_authorities_table(daemon->authorities);
     return DEJA_OK;
 }
@@ -516,6 +520,7 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
 
 void dj_daemon_fini(struct dj_daemon *daemon)
 {
+    dj_authorities_stop(daemon->authorities);
     dj_pool_destroy(daemon->work);
     dj_engine_destroy(daemon->engine); /* closes the stores, whose reads still run on `reads` */
     dj_pool_destroy(daemon->reads);
@@ -527,7 +532,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_http_addresses_destroy(daemon->addresses);
     dj_idempotency_destroy(daemon->api.idempotency);
     dj_registry_destroy(daemon->registry);
-    dj_rules_unref(daemon->rules);
+    dj_daemon_end_directory(daemon);
     dj_tenants_destroy(daemon->tenants);
     dj_encryption_destroy(daemon->encryption);
     dj_authorities_destroy(daemon->authorities);

@@ -7,12 +7,15 @@
 #include "api/router.h"
 #include "daemon/authority.h"
 #include "daemon/encryption.h"
+#include "daemon/directory.h"
 #include "daemon/guards.h"
 #include "daemon/settings.h"
 #include "daemon/tenants.h"
 #include "net/http_server.h"
 #include "net/outbound.h"
+#include "policy/guards.h"
 #include "proxy/context.h"
+#include "security/directory.h"
 #include "security/local_guard.h"
 
 #define DJ_LOOPS_MAX 64u
@@ -73,7 +76,12 @@ struct dj_daemon {
     struct dj_tenant_root root;
     struct dj_tenants *tenants;
     struct dj_registry *registry;
-    struct dj_rules *rules;                            /* of tenants nobody configured */
+    struct dj_rules *rules;         /* of tenants nobody configured */
+    struct dj_directory *directory; /* of those somebody did */
+    const char *guard_names[DJ_GUARD_COUNT];
+    struct dj_job refresh; /* of the directory; one at a time */
+    _Atomic bool is_refreshing;
+    bool is_directory_stale;                           /* the refresh's own: said once */
     struct dj_proxy_policy *policies[DJ_POLICIES_MAX]; /* all ever used; freed at the end */
     uint32_t policy_count;
     struct dj_proxy_context proxy;
@@ -115,6 +123,9 @@ void dj_tier_describe_s3(void *daemon, const char *component, struct dj_json_wri
 /* The store of that tier; DEJA_OK with *out_store NULL: it is not configured. Blocking: start. */
 enum deja_status dj_tier_open_redis(struct dj_daemon *daemon, struct dj_store **out_store,
                                     struct deja_error *error) DEJA_NODISCARD;
+/* Its schema is looked at, and brought up where the settings say so; what is wrong is told.
+ * Blocking: start, before the next. False: it does not answer, or cannot be used. */
+bool dj_tier_prepare_postgres(struct dj_daemon *daemon);
 enum deja_status dj_tier_open_postgres(struct dj_daemon *daemon, struct dj_store **out_store,
                                        struct deja_error *error) DEJA_NODISCARD;
 enum deja_status dj_tier_open_s3(struct dj_daemon *daemon, struct dj_store **out_store,

@@ -109,7 +109,8 @@ enum deja_status dj_encryption_create(struct dj_daemon *daemon, bool is_shared,
     if (status != DEJA_OK)
         return status;
     if (encryption->keyring && !encryption->documents) {
-        const struct dj_authority_watcher watcher = {encryption->keyring, dj_keyring_changed};
+        const struct dj_authority_watcher watcher = {.ctx = encryption->keyring,
+                                                     .changed = dj_keyring_changed};
         dj_authorities_watch(daemon->authorities, &watcher);
     }
     say_state(encryption);
