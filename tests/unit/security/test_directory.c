@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "check.h"
-#include "memory_authority.h"
+#include "documents.h"
 
 #include "security/directory.h"
 
