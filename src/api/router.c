@@ -75,6 +75,8 @@ static const struct route routes[] = {
     {"POST", "/api/v1/tenants/*/resume", ACCESS_ADMIN, false, dj_tenants_resume},
     {"POST", "/api/v1/tenants/*/links", ACCESS_ADMIN, true, dj_tenants_link},
     {"DELETE", "/api/v1/tenants/*/links/*", ACCESS_ADMIN, false, dj_tenants_unlink},
+    {"GET", "/api/v1/encryption", ACCESS_ADMIN, false, dj_encryption_get},
+    {"POST", "/api/v1/encryption/rotate", ACCESS_ADMIN, true, dj_encryption_rotate_now},
     {"POST", "/v1/caches/*/entries", ACCESS_WRITE, true, dj_langcache_set},
     {"DELETE", "/v1/caches/*/entries", ACCESS_WRITE, true, dj_langcache_remove_matching},
     {"POST", "/v1/caches/*/entries/search", ACCESS_READ, true, dj_langcache_search},

@@ -47,6 +47,7 @@ struct dj_api_encryption {
     enum deja_status (*rotate)(void *ctx, const uint8_t *tenant, bool has_lost_master);
     void (*write)(void *ctx, struct dj_json_writer *w); /* members of an object */
     const char *(*trouble)(void *ctx);                  /* NULL: none */
+    bool (*is_on)(void *ctx);
 };
 
 /* Handlers get this; borrowed for the life of the daemon. A zeroed member is its default. */

@@ -362,7 +362,8 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
     daemon->api.encryption = (struct dj_api_encryption){.ctx = daemon->encryption,
                                                         .rotate = dj_encryption_rotate,
                                                         .write = dj_encryption_write,
-                                                        .trouble = dj_encryption_trouble};
+                                                        .trouble = dj_encryption_trouble,
+                                                        .is_on = dj_encryption_is_on};
     daemon->api.started_ms = dj_clock_now_ms();
     status = dj_daemon_set_policy(daemon, daemon->settings);
     if (status == DEJA_OK)

@@ -35,8 +35,9 @@ static void say_state(const struct dj_encryption *encryption)
         const struct dj_log_field fields[] = {
             DJ_LOG_I64("keys", (int64_t)encryption->counts.locked),
             DJ_LOG_TEXT("master_key", dj_master_key_source_text(encryption->source)),
-            DJ_LOG_TEXT("cure", "bring the right master key back; or, if it is lost, deja key "
-                                "rotate --data --lost-master: what was sealed is then given up"),
+            DJ_LOG_TEXT("cure",
+                        "bring the right master key back; or, if it is lost, deja "
+                        "encryption rotate --lost-master: what was sealed is then given up"),
             {.name = NULL}};
         dj_log_write(encryption->daemon->log, DJ_LOG_ERROR,
                      "stored keys are of another master key: what they sealed is not read, and "
@@ -336,6 +337,12 @@ void dj_encryption_write(void *ctx, struct dj_json_writer *w)
     write_rotation(w, &progress);
 }
 
+bool dj_encryption_is_on(void *ctx)
+{
+    const struct dj_encryption *encryption = ctx;
+    return encryption->keyring != NULL;
+}
+
 const char *dj_encryption_trouble(void *ctx)
 {
     struct dj_encryption *encryption = ctx;
@@ -348,7 +355,7 @@ const char *dj_encryption_trouble(void *ctx)
     bool has_failed = !encryption->progress.is_running && encryption->progress.tenants_failed;
     pthread_mutex_unlock(&encryption->mutex);
     if (is_locked)
-        return "stored keys are of another master key: bring it back, or deja key rotate --data "
+        return "stored keys are of another master key: bring it back, or deja encryption rotate "
                "--lost-master";
     if (atomic_load(&encryption->refresh_status) != DEJA_OK)
         return "the store of keys does not answer: keys that are not in memory are missed";

@@ -42,6 +42,7 @@ enum deja_status dj_encryption_rotate(void *encryption, const uint8_t *tenant,
                                       bool has_lost_master) DEJA_NODISCARD;
 /* Any thread: members of an object, for GET /api/v1/encryption and health. */
 void dj_encryption_write(void *encryption, struct dj_json_writer *w);
+bool dj_encryption_is_on(void *encryption);
 /* Any thread: NULL: nothing is wrong; else what, for people. */
 const char *dj_encryption_trouble(void *encryption);
 

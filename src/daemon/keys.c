@@ -35,8 +35,9 @@ enum deja_status dj_daemon_make_keys(struct dj_daemon *daemon)
     status = dj_vault_create(daemon->authority, &sealer, DJ_VAULT_TENANTS_MAX, &daemon->vault);
     if (status != DEJA_OK)
         return status;
-    const struct dj_authority_watcher of_keys = {daemon->keys, dj_keys_on_change};
-    const struct dj_authority_watcher of_vault = {daemon->vault, dj_vault_on_change};
+    const struct dj_authority_watcher of_keys = {.ctx = daemon->keys, .changed = dj_keys_on_change};
+    const struct dj_authority_watcher of_vault = {.ctx = daemon->vault,
+                                                  .changed = dj_vault_on_change};
     dj_authorities_watch(daemon->authorities, &of_keys);
     dj_authorities_watch(daemon->authorities, &of_vault);
     status = read_all(daemon);
