@@ -29,7 +29,7 @@ static void say_state(const struct dj_encryption *encryption)
              "encryption.enabled is false", "take that out, unless it is meant so");
     else if (encryption->source == DJ_MASTER_KEY_DERIVED)
         warn(encryption, "encryption protects only against who cannot read the deployment's secret",
-             "the master key is derived from the secret that the shared tier's programs share",
+             "the master key is derived from that secret, which a shared Valkey keeps, too",
              "set encryption.master_key, the same for every program");
     if (encryption->keyring && encryption->counts.locked) {
         const struct dj_log_field fields[] = {
@@ -51,7 +51,7 @@ static enum deja_status make_keyring(struct dj_encryption *encryption, struct de
     struct dj_daemon *daemon = encryption->daemon;
     struct dj_secret master;
     enum deja_status status =
-        dj_master_key_load(daemon->settings, encryption->is_shared ? daemon->secret.bytes : NULL,
+        dj_master_key_load(daemon->settings, encryption->is_remote ? daemon->secret.bytes : NULL,
                            &master, &encryption->source, error);
     if (status != DEJA_OK)
         return status;
@@ -59,7 +59,7 @@ static enum deja_status make_keyring(struct dj_encryption *encryption, struct de
         .master = master.bytes, .authority = &encryption->authority, .now_ms = dj_clock_now_ms};
     status = dj_keyring_create(&options, &encryption->keyring);
     dj_secret_fini(&master);
-    if (status == DEJA_OK)
+    if (status == DEJA_OK && !encryption->cold) /* whose loop does not run yet */
         status = encryption_look(encryption, NULL);
     if (status == DEJA_ERR_IO || status == DEJA_ERR_TIMEOUT || status == DEJA_ERR_NOT_FOUND)
         status =
@@ -76,13 +76,21 @@ static uint64_t now_us(void)
 
 /* Where wrapped keys are kept: this deployment's authority, or, where it is this machine's alone
  * and programs share a Valkey or Redis, that one. */
-static enum deja_status choose_authority(struct dj_encryption *encryption)
+static enum deja_status choose_authority(struct dj_encryption *encryption,
+                                         struct dj_store *const *stores, uint32_t count)
 {
     struct dj_daemon *daemon = encryption->daemon;
     encryption->authority = *daemon->authority;
     encryption->authority.pull = NULL; /* its changes come by the watcher */
-    if (!daemon->redis || strcmp(daemon->authority->name, "lmdb") != 0)
+    if (strcmp(daemon->authority->name, "lmdb") != 0 || count == 0)
         return DEJA_OK;
+    if (!daemon->redis) {
+        enum deja_status made = dj_store_documents_create(stores[count - 1], daemon->loops[0],
+                                                          KEYS_TIMEOUT_MS, &encryption->cold);
+        if (made == DEJA_OK)
+            encryption->authority = dj_store_documents_table(encryption->cold);
+        return made;
+    }
     const struct dj_redis_options options = dj_tier_redis_options(daemon->settings);
     enum deja_status status =
         dj_redis_documents_create(&options, KEYS_TIMEOUT_MS, now_us, &encryption->documents);
@@ -91,25 +99,25 @@ static enum deja_status choose_authority(struct dj_encryption *encryption)
     return status;
 }
 
-enum deja_status dj_encryption_create(struct dj_daemon *daemon, bool is_shared,
-                                      struct deja_error *error)
+enum deja_status dj_encryption_create(struct dj_daemon *daemon, struct dj_store *const *stores,
+                                      uint32_t count, struct deja_error *error)
 {
     struct dj_encryption *encryption = dj_alloc_zeroed(1, sizeof *encryption);
     if (!encryption)
         return deja_error_set(error, DEJA_ERR_NOMEM, "out of memory");
     encryption->daemon = daemon;
-    encryption->is_shared = is_shared;
+    encryption->is_remote = count > 0;
     int code = pthread_mutex_init(&encryption->mutex, NULL);
     assert(code == 0);
     daemon->encryption = encryption;
-    enum deja_status status = choose_authority(encryption);
+    enum deja_status status = choose_authority(encryption, stores, count);
     if (status != DEJA_OK)
         return deja_error_set(error, status, "data keys: %s", deja_status_text(status));
     if (daemon->settings->encryption.is_enabled)
         status = make_keyring(encryption, error);
     if (status != DEJA_OK)
         return status;
-    if (encryption->keyring && !encryption->documents) {
+    if (encryption->keyring && !encryption->documents && !encryption->cold) {
         const struct dj_authority_watcher watcher = {.ctx = encryption->keyring,
                                                      .changed = dj_keyring_changed};
         dj_authorities_watch(daemon->authorities, &watcher);
@@ -125,6 +133,7 @@ void dj_encryption_destroy(struct dj_encryption *encryption)
     encryption_drop_rotation(encryption);
     dj_keyring_destroy(encryption->keyring);
     dj_redis_documents_destroy(encryption->documents);
+    dj_store_documents_destroy(encryption->cold);
     pthread_mutex_destroy(&encryption->mutex);
     dj_free(encryption);
 }
@@ -244,6 +253,8 @@ enum deja_status dj_encryption_start(struct dj_encryption *encryption)
 void dj_encryption_stop(struct dj_encryption *encryption)
 {
     atomic_store(&encryption->is_stopping, true);
+    if (encryption->cold)
+        dj_store_documents_stop(encryption->cold);
     dj_timer_destroy(encryption->refresh);
     dj_timer_destroy(encryption->check);
     dj_timer_destroy(encryption->pause);

@@ -19,11 +19,11 @@ struct dj_daemon;
 struct dj_encryption;
 struct dj_json_writer;
 
-/* Before the first store is wrapped, after the shared tier has told its secret. With
- * encryption.enabled false there is no keyring, and stores are wrapped all the same.
- * DEJA_ERR_CONFIG: the operator's master key cannot be used. */
-enum deja_status dj_encryption_create(struct dj_daemon *daemon, bool is_shared,
-                                      struct deja_error *error) DEJA_NODISCARD;
+/* stores: those below the embedded one, not wrapped yet. Before the first store is wrapped, after
+ * the shared tier has told its secret. With encryption.enabled false there is no keyring, and
+ * stores are wrapped all the same. DEJA_ERR_CONFIG: the operator's master key cannot be used. */
+enum deja_status dj_encryption_create(struct dj_daemon *daemon, struct dj_store *const *stores,
+                                      uint32_t count, struct deja_error *error) DEJA_NODISCARD;
 /* After the stores have been closed. Accepts NULL. */
 void dj_encryption_destroy(struct dj_encryption *encryption);
 

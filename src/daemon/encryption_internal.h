@@ -9,6 +9,7 @@
 #include "daemon/encryption.h"
 #include "daemon/master_key.h"
 #include "store/redis_documents.h"
+#include "store/store_documents.h"
 
 #define ENCRYPTION_STORES_MAX 5u
 #define ENCRYPTION_TENANTS_MAX 65536u /* in one rotation; the rest at the next look */
@@ -59,9 +60,10 @@ struct dj_encryption {
     struct dj_daemon *daemon;
     struct dj_keyring *keyring;           /* NULL: off */
     struct dj_redis_documents *documents; /* NULL: keys are not kept there */
+    struct dj_store_documents *cold;      /* likewise */
     struct dj_authority authority;        /* the keyring's */
     enum dj_master_key_source source;
-    bool is_shared;
+    bool is_remote;                                 /* some tier is not this machine's */
     struct dj_store *stores[ENCRYPTION_STORES_MAX]; /* sealed; the engine's */
     bool is_rotated[ENCRYPTION_STORES_MAX];
     uint32_t store_count;

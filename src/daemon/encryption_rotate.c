@@ -360,7 +360,7 @@ static void finish_round(struct dj_encryption *encryption)
 {
     struct rotation *rotation = rotation_of(encryption);
     uint64_t apart_ms = PAUSE_MS_MIN;
-    if (encryption->is_shared)
+    if (encryption->is_remote)
         apart_ms = 2 * encryption->daemon->settings->encryption.refresh_ms;
     bool is_clean = rotation->found == 0 && rotation->round > 1;
     if (rotation->failed || (!is_clean && rotation->round == ROUNDS_MAX))

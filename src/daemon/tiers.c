@@ -43,7 +43,10 @@ static uint32_t kinds_of(const struct dj_text_list *texts)
 static enum deja_status seal_tiers(struct dj_daemon *daemon, struct dj_engine_options *options,
                                    struct deja_error *error)
 {
-    enum deja_status status = dj_encryption_create(daemon, dj_daemon_is_shared(options), error);
+    struct dj_store *stores[DJ_TIERS_MAX];
+    for (uint32_t i = 0; i < options->tier_count; i++)
+        stores[i] = options->tiers[i].store;
+    enum deja_status status = dj_encryption_create(daemon, stores, options->tier_count, error);
     for (uint32_t i = 0; status == DEJA_OK && i < options->tier_count; i++) {
         struct dj_tier *tier = &options->tiers[i];
         bool is_searched = tier->store->ops->search && daemon->settings->postgres.is_searched;

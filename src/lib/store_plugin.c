@@ -46,8 +46,7 @@ static enum deja_status take_vector(struct deja_store_sink *sink, const struct d
 {
     struct dj_store_vector vector = {.scope = entry->scope,
                                      .embedder_id = entry->embedder_id,
-                                     .floats = frame->dim ? sink->floats : NULL,
-                                     .sealed = frame->sealed,
+                                     .floats = sink->floats,
                                      .dim = frame->dim,
                                      .expires_ms = entry->expires_ms};
     memcpy(vector.key.tenant, entry->tenant, sizeof vector.key.tenant);
@@ -75,7 +74,7 @@ enum deja_status deja_store_give(struct deja_store_sink *sink, const uint8_t *ke
         sink->value = value;
         return DEJA_OK;
     }
-    if (status == DEJA_OK && (frame.dim || frame.sealed.len))
+    if (status == DEJA_OK && frame.dim)
         status = take_vector(sink, dj_value_entry(value), &frame);
     if (status != DEJA_OK && status != DEJA_ERR_NOMEM && status != DEJA_ERR_CANCELLED)
         atomic_fetch_add(&sink->plugin->corrupt, 1);

@@ -9,7 +9,6 @@
 #define FORMAT 1u
 #define HEAD_BYTES 24u
 #define FORMAT_OFFSET 4u
-#define SEALED_OFFSET 6u
 #define RECORD_OFFSET 8u
 #define DIM_OFFSET 12u
 #define CHECKSUM_OFFSET 16u
@@ -49,16 +48,12 @@ enum deja_status dj_frame_encode(const struct dj_entry *entry, const float *vect
         put_number(bytes, bits, sizeof bytes);
         dj_buf_append(out, bytes, sizeof bytes);
     }
-    bool is_sealed = !vector && entry->vector.len > 0;
-    if (is_sealed)
-        dj_buf_append_slice(out, entry->vector);
     if (status != DEJA_OK || out->status != DEJA_OK)
         return status != DEJA_OK ? status : out->status;
     char *frame = out->data + begin;
     put_number(frame + FORMAT_OFFSET, FORMAT, 2);
     put_number(frame + RECORD_OFFSET, record_bytes, 4);
-    put_number(frame + SEALED_OFFSET, is_sealed, 2);
-    put_number(frame + DIM_OFFSET, vector ? dim : entry->vector.len, 4);
+    put_number(frame + DIM_OFFSET, vector ? dim : 0, 4);
     put_number(frame + CHECKSUM_OFFSET, checksum(frame, out->len - begin), 8);
     return DEJA_OK;
 }
@@ -68,22 +63,16 @@ enum deja_status dj_frame_decode(struct deja_slice bytes, struct dj_frame *out_f
     const char *data = bytes.data;
     if (bytes.len < HEAD_BYTES || memcmp(data, MAGIC, 4) != 0)
         return DEJA_ERR_CORRUPT;
-    uint64_t is_sealed = get_number(data + SEALED_OFFSET, 2);
-    if (get_number(data + FORMAT_OFFSET, 2) != FORMAT || is_sealed > 1)
+    if (get_number(data + FORMAT_OFFSET, 4) != FORMAT)
         return DEJA_ERR_UNSUPPORTED;
     size_t record_bytes = (size_t)get_number(data + RECORD_OFFSET, 4);
     uint64_t dim = get_number(data + DIM_OFFSET, 4);
-    uint64_t vector_bytes = is_sealed ? dim : dim * sizeof(float);
-    if ((!is_sealed && dim > DJ_FRAME_DIM_MAX) ||
-        bytes.len - HEAD_BYTES != record_bytes + vector_bytes ||
+    if (dim > DJ_FRAME_DIM_MAX || bytes.len - HEAD_BYTES != record_bytes + dim * sizeof(float) ||
         get_number(data + CHECKSUM_OFFSET, 8) != checksum(data, bytes.len))
         return DEJA_ERR_CORRUPT;
-    const char *vector = data + HEAD_BYTES + record_bytes;
     *out_frame = (struct dj_frame){.record = deja_slice(data + HEAD_BYTES, record_bytes),
-                                   .dim = is_sealed ? 0 : (uint32_t)dim,
-                                   .floats = vector};
-    if (is_sealed)
-        out_frame->sealed = deja_slice(vector, (size_t)dim);
+                                   .dim = (uint32_t)dim,
+                                   .floats = data + HEAD_BYTES + record_bytes};
     return DEJA_OK;
 }
 

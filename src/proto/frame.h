@@ -1,9 +1,8 @@
 /* proto/frame.h - an entry's record and its vector as one string of bytes, for a store that keeps
  * strings and nothing else.
  *
- *   | magic 4 | format 2 | sealed 2 | record bytes 4 | dim 4 | checksum 8 | record | floats |
+ *   | magic 4 | format 2 | zero 2 | record bytes 4 | dim 4 | checksum 8 | record | floats |
  *
- * sealed 1: dim counts the bytes of the entry's sealed vector, which follow in place of floats.
  * Little endian; the checksum (XXH3-64) is over everything but itself. Trust: kept by code that is
  * not ours; every length is checked. Threads: any.
  */
@@ -25,7 +24,6 @@ struct dj_frame {
     struct deja_slice record; /* for dj_record_decode */
     uint32_t dim;             /* 0: no vector */
     const char *floats;       /* as they are stored */
-    struct deja_slice sealed; /* empty: no sealed vector */
 };
 
 /* DEJA_ERR_CORRUPT, DEJA_ERR_UNSUPPORTED (a newer format). */

@@ -214,16 +214,20 @@ static bool ask_tour(struct dj_redis_visit *visit, struct dj_redis_call *call)
     return true;
 }
 
+/* Pairs in a row, or, of RESP3, each in an array of its own. */
 static enum deja_status take_names(struct tour *tour, const struct dj_redis_reply *reply)
 {
-    for (size_t i = 0; i + 1 < reply->count; i += 2) {
+    bool is_nested = reply->count && reply->elements[0].type == DJ_REDIS_ARRAY;
+    for (size_t i = 0; i < reply->count; i += is_nested ? 1 : 2) {
+        const struct dj_redis_reply *pair = is_nested ? dj_redis_at(reply, i) : reply;
+        size_t at = is_nested ? 0 : i;
         struct deja_slice name;
         struct deja_slice score;
         uint64_t at_us = 0;
-        if (!dj_redis_text(dj_redis_at(reply, i), &name) || !name.len ||
+        if (!dj_redis_text(dj_redis_at(pair, at), &name) || !name.len ||
             name.len > DJ_AUTHORITY_KEY_BYTES_MAX)
             continue;
-        if (dj_redis_text(dj_redis_at(reply, i + 1), &score) &&
+        if (dj_redis_text(dj_redis_at(pair, at + 1), &score) &&
             dj_num_parse_u64(score, &at_us) == DEJA_OK && at_us > tour->last_us)
             tour->last_us = at_us;
         dj_buf_append_byte(&tour->names, (char)name.len);
