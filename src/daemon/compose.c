@@ -346,6 +346,17 @@ static enum dj_derive derive(const struct dj_settings *settings)
     return (enum dj_derive)settings->tenant.derived;
 }
 
+/* Where entries with sensitive data may be kept (proxy/sensitive.h). A tier that is searched has
+ * vectors that can be read, and a vector tells what was said. */
+static uint32_t sealed_levels(const struct dj_daemon *daemon)
+{
+    uint32_t levels = DJ_LEVEL_BIT(DJ_LEVEL_LMDB) | DJ_LEVELS_SHARED;
+    if (!dj_encryption_is_on(daemon->encryption))
+        return 0;
+    return daemon->settings->postgres.is_searched ? levels & ~DJ_LEVEL_BIT(DJ_LEVEL_POSTGRES)
+                                                  : levels;
+}
+
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
     enum deja_status status = dj_guards_make(daemon);
@@ -374,6 +385,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .log = daemon->log,
         .volatiles = daemon->volatiles,
         .detector = daemon->detector,
+        .sealed_levels = sealed_levels(daemon),
         .pool = daemon->work,
         .reads = daemon->reads,
         .outbounds = daemon->outbounds,

@@ -19,8 +19,8 @@ def guarded(spawn, word):
     """guarded(secret="redact"): a daemon with these rules, and a client."""
     clients = []
 
-    def make(with_model=False, **rules):
-        daemon = spawn(env=policies(**rules), with_model=with_model)
+    def make(with_model=False, env=(), **rules):
+        daemon = spawn(env={**policies(**rules), **dict(env)}, with_model=with_model)
         clients.append(make_http(daemon, f"sk-{word}"))
         return daemon, clients[-1]
 
@@ -99,9 +99,11 @@ def test_question_without_its_secret_is_never_found_by_meaning(guarded, upstream
     assert exact["hit"] and exact["kind"] == "exact"
 
 
-def test_by_default_secrets_stay_out_of_tiers_that_do_not_seal(guarded, upstream, word):
-    daemon, client = guarded()
-    for text in (SECRET, f"card {CARD}", "SSN 536-22-1234"):
+@pytest.mark.parametrize("is_sealed", [True, False])
+def test_by_default_secrets_lie_only_where_they_are_sealed(guarded, word, is_sealed):
+    daemon, client = guarded(env={"DEJA_ENCRYPTION__ENABLED": str(is_sealed).lower()})
+    texts = (SECRET, f"card {CARD}", "SSN 536-22-1234")
+    for text in texts:
         question = f"{word}: {text}"
         assert status_of(ask(client, question)) == "MISS"
         hit = ask(client, question)
@@ -114,6 +116,9 @@ def test_by_default_secrets_stay_out_of_tiers_that_do_not_seal(guarded, upstream
     daemon.restart()
     with make_http(daemon, f"sk-{word}") as later:
         assert status_of(ask(later, plain)) == "HIT"
+        for text in texts:
+            later.headers["Cache-Control"] = "only-if-cached"
+            assert (ask(later, f"{word}: {text}").status_code == 200) == is_sealed
     daemon.stop()
     for text in (PASSWORD, CARD, "536-22-1234"):
         assert on_disk(daemon, text) == []
@@ -234,7 +239,7 @@ def test_other_caches_surfaces_obey_too(guarded, word):
 
 
 def test_shared_tier_that_must_have_it_and_does_not_seal_is_told(guarded, word):
-    _, client = guarded()
+    _, client = guarded(env={"DEJA_ENCRYPTION__ENABLED": "false"})
     answer = put(client, word, SECRET, require="shared")
     assert answer.status_code in (400, 422) # no shared tier at all, or none that seals
 
