@@ -244,6 +244,28 @@ def test_shared_tier_that_must_have_it_and_does_not_seal_is_told(guarded, word):
     assert answer.status_code in (400, 422) # no shared tier at all, or none that seals
 
 
+def test_each_tenant_has_rules_of_its_own(spawn, word):
+    token = "0123456789abcdef0123456789abcdef"
+    daemon = spawn(env={"DEJA_SECURITY__ADMIN_TOKEN": token, "DEJA_LOG__LEVEL": "debug", "DEJA_LOG__FORMAT": "json"})
+    clients = {}
+    with make_http(daemon, headers={"X-Deja-Token": token}) as admin:
+        for rule, content in (("allow", "off"), ("redact", "hash"), ("refuse", "full")):
+            tenant = admin.post("/api/v1/tenants", json={
+                "name": f"{word}-{rule}", "config": {"sensitive": {"secret": rule}, "log": {"content": content}}})
+            assert tenant.status_code == 201, tenant.text
+            made = admin.post("/api/v1/keys", json={"tenant": tenant.json()["id"]}).json()
+            clients[rule] = make_http(daemon, made["secret"])
+    answers = {rule: put(client, word, SECRET) for rule, client in clients.items()}
+    assert [answer.status_code for answer in answers.values()] == [201, 201, 422]
+    assert "sensitive" not in answers["allow"].json() and answers["redact"].json()["redacted"] is True
+    for client in clients.values():
+        client.close()
+    daemon.stop()
+    lines = [line for line in lines_of(daemon) if line.get("route") == "/api/v1/entries"]
+    assert ["prompt" if "prompt" in line else "prompt_hash" if "prompt_hash" in line else None
+            for line in lines] == [None, "prompt_hash", "prompt"]
+
+
 # ---- log.content ----
 
 def lines_of(daemon):
