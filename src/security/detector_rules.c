@@ -171,7 +171,7 @@ const struct dj_rule dj_detector_rules[] = {
      .class = DJ_SENSITIVE_SECRET,
      .words = "-----begin ",
      .pattern = "-----BEGIN (?:[A-Z0-9]{1,12} ){0,4}PRIVATE KEY(?: BLOCK)?-----"
-                "(?:(?:[^-]++|-(?!----END )){0,500}+-----END [A-Z0-9 ]{0,48}+-----|"
+                "(?:(?:[^-]++|-(?!----(?:END|BEGIN) )){0,500}+-----END [A-Z0-9 ]{0,48}+-----|"
                 "[A-Za-z0-9+/=:\\s\\\\]{0,8000}+)"},
     {.name = "private-key",
      .class = DJ_SENSITIVE_SECRET,
