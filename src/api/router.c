@@ -58,6 +58,7 @@ static const struct route routes[] = {
     {"GET", "/api/v1/explain", ACCESS_READ, false, dj_explain},
     {"POST", "/api/v1/explain", ACCESS_READ, true, dj_explain},
     {"GET", "/api/v1/stats", ACCESS_READ, false, dj_stats},
+    {"GET", "/api/v1/limits", ACCESS_READ, false, dj_limits},
     {"GET", "/api/v1/top", ACCESS_READ, false, dj_top},
     {"POST", "/api/v1/evict", ACCESS_WRITE, true, dj_evict},
     {"GET", "/api/v1/index", ACCESS_READ, false, dj_index_get},
@@ -77,6 +78,14 @@ static const struct route routes[] = {
     {"DELETE", "/api/v1/tenants/*/links/*", ACCESS_ADMIN, false, dj_tenants_unlink},
     {"GET", "/api/v1/encryption", ACCESS_ADMIN, false, dj_encryption_get},
     {"POST", "/api/v1/encryption/rotate", ACCESS_ADMIN, true, dj_encryption_rotate_now},
+    {"GET", "/api/v1/keys", ACCESS_ADMIN, false, dj_keys_api_list},
+    {"POST", "/api/v1/keys", ACCESS_ADMIN, true, dj_keys_api_make},
+    {"GET", "/api/v1/keys/*", ACCESS_ADMIN, false, dj_keys_api_get},
+    {"DELETE", "/api/v1/keys/*", ACCESS_ADMIN, false, dj_keys_api_revoke},
+    {"POST", "/api/v1/keys/*/rotate", ACCESS_ADMIN, true, dj_keys_api_rotate},
+    {"GET", "/api/v1/upstream-credentials/*", ACCESS_ADMIN, false, dj_keys_api_held},
+    {"PUT", "/api/v1/upstream-credentials/*", ACCESS_ADMIN, true, dj_keys_api_hold},
+    {"DELETE", "/api/v1/upstream-credentials/*", ACCESS_ADMIN, false, dj_keys_api_drop},
     {"POST", "/v1/caches/*/entries", ACCESS_WRITE, true, dj_langcache_set},
     {"DELETE", "/v1/caches/*/entries", ACCESS_WRITE, true, dj_langcache_remove_matching},
     {"POST", "/v1/caches/*/entries/search", ACCESS_READ, true, dj_langcache_search},
@@ -240,7 +249,8 @@ static bool is_match(const struct route *route, struct deja_slice path, struct d
 /* Is it for operators and administrators alone? */
 static bool is_operation(const struct route *route)
 {
-    return route->access == ACCESS_OPERATOR || route->access == ACCESS_ADMIN;
+    return route->access == ACCESS_OPERATOR || route->access == ACCESS_ADMIN ||
+           route->access == ACCESS_AUDIT;
 }
 
 static bool is_served(const struct route *route, const struct dj_http_request *http)

@@ -45,6 +45,7 @@ struct dj_daemon {
     const struct dj_options *options;
     const struct dj_settings_source *source;
     const struct dj_serve_hooks *hooks; /* NULL: none */
+    struct dj_detector *detector; /* the log's and the entries' */
     struct dj_log *log;
     struct dj_metrics *metrics;
     struct dj_telemetry *telemetry;
@@ -55,10 +56,10 @@ struct dj_daemon {
     struct dj_loop *loops[DJ_LOOPS_MAX];
     struct dj_outbound *outbounds[DJ_LOOPS_MAX];
     struct dj_flights *flights[DJ_LOOPS_MAX];
-    struct dj_tls_server *tls;           /* of server.listen; NULL: none speaks it */
-    struct dj_tls_server *admin_tls;     /* of admin.listen, likewise */
-    struct dj_timer *rotate;             /* loop 0: of the keys of TLS tickets */
-    int unix_fds[DJ_LISTEN_MAX];         /* of admin.listen, for all loops; 0: none */
+    struct dj_tls_server *tls;       /* of server.listen; NULL: none speaks it */
+    struct dj_tls_server *admin_tls; /* of admin.listen, likewise */
+    struct dj_timer *rotate;         /* loop 0: of the keys of TLS tickets */
+    int fds[2 * DJ_LISTEN_MAX];      /* as servers of a node; bound once for all loops; 0: none */
     struct dj_http_addresses *addresses; /* of clients, all loops */
     _Atomic uint64_t bytes_in_flight;    /* of clients, all loops */
     uint32_t loop_count;
@@ -90,7 +91,9 @@ struct dj_daemon {
     const char *guard_names[DJ_GUARD_COUNT];
     struct dj_job refresh; /* of the directory; one at a time */
     _Atomic bool is_refreshing;
-    bool is_directory_stale;                           /* the refresh's own: said once */
+    bool is_directory_stale; /* the refresh's own: said once */
+    struct dj_limiter *limiter;
+    struct dj_admission *admission;
     struct dj_proxy_policy *policies[DJ_POLICIES_MAX]; /* all ever used; freed at the end */
     uint32_t policy_count;
     struct dj_proxy_context proxy;

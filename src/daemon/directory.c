@@ -2,6 +2,7 @@
 #include "daemon/directory.h"
 
 #include "daemon/daemon_internal.h"
+#include "daemon/keys.h"
 #include "policy/guards.h"
 
 static void tell(struct dj_daemon *daemon, enum deja_status status)
@@ -20,15 +21,22 @@ static void tell(struct dj_daemon *daemon, enum deja_status status)
 
 enum deja_status dj_daemon_make_directory(struct dj_daemon *daemon)
 {
-    static const struct dj_rules_values defaults = {.features = DJ_FEATURES_ALL};
+    struct dj_rules_values derived = {.features = DJ_FEATURES_ALL,
+                                      .limits = dj_guards_limits(daemon->settings, false),
+                                      .content_log = daemon->settings->log.content};
+    memcpy(derived.sensitive, daemon->settings->sensitive, sizeof derived.sensitive);
+    struct dj_rules_values configured = derived;
+    configured.limits = dj_guards_limits(daemon->settings, true);
     for (unsigned i = 0; i < DJ_GUARD_COUNT; i++)
         daemon->guard_names[i] = dj_guard_name((enum dj_guard)i);
     const struct dj_directory_options options = {
         .authority = daemon->authority,
-        .defaults = &defaults,
-        .names = {.guards = daemon->guard_names, .guard_count = DJ_GUARD_COUNT},
+        .defaults = &configured,
+        .names = {.guards = daemon->guard_names,
+                  .guard_count = DJ_GUARD_COUNT,
+                  .upstream_guard = &daemon->settings->upstream_guard},
     };
-    enum deja_status status = dj_rules_create(&defaults, &daemon->rules);
+    enum deja_status status = dj_rules_create(&derived, &daemon->rules);
     if (status == DEJA_OK)
         status = dj_directory_create(&options, &daemon->directory);
     if (status != DEJA_OK)
@@ -52,6 +60,8 @@ static void refresh(void *ctx)
     if (status == DEJA_OK && dj_directory_is_due(daemon->directory, now_ms))
         status = dj_directory_reload(daemon->directory, now_ms);
     tell(daemon, status);
+    if (status == DEJA_OK)
+        dj_daemon_heard_keys(daemon, now_ms);
     atomic_store(&daemon->is_refreshing, false);
 }
 

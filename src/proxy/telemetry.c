@@ -15,7 +15,8 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
-#include "base/hash.h"
+#include "crypto/digest.h"
+#include "proxy/sensitive.h"
 #include "proxy/telemetry_internal.h"
 
 /* A token costs this much when nobody says better (REQUIREMENTS C7). */
@@ -53,8 +54,8 @@ static unsigned index_of(const char *const *names, unsigned count, const char *n
 static struct labelled *find_labelled(const struct dj_telemetry *telemetry, const char *key,
                                       size_t len, size_t *out_slot)
 {
-    /* Label values are few and their table is bounded, so nobody gains by choosing them. */
-    size_t slot = dj_hash64(key, len, 0) & (LABELLED_SLOTS - 1);
+    /* Models are named by strangers, and every hit with tokens comes here. */
+    size_t slot = dj_siphash(telemetry->hash_key, deja_slice(key, len)) & (LABELLED_SLOTS - 1);
     for (;;) {
         struct labelled *at =
             atomic_load_explicit(&telemetry->labelled[slot], memory_order_acquire);
@@ -66,6 +67,19 @@ static struct labelled *find_labelled(const struct dj_telemetry *telemetry, cons
             return at;
         slot = (slot + 1) & (LABELLED_SLOTS - 1);
     }
+}
+
+size_t dj_telemetry_label_probes_max(const struct dj_telemetry *telemetry)
+{
+    size_t longest = 0;
+    for (size_t i = 0; i < LABELLED_SLOTS; i++) {
+        const struct labelled *at =
+            atomic_load_explicit(&telemetry->labelled[i], memory_order_acquire);
+        uint64_t home = at ? dj_siphash(telemetry->hash_key, deja_slice(at->key, at->key_len)) : 0;
+        size_t probes = at ? ((i - home) & (LABELLED_SLOTS - 1)) + 1 : 0;
+        longest = probes > longest ? probes : longest;
+    }
+    return longest;
 }
 
 static struct dj_series *insert_labelled(struct dj_telemetry *telemetry, enum family family,
@@ -199,6 +213,7 @@ enum deja_status dj_telemetry_create(struct dj_metrics *metrics,
         return DEJA_ERR_NOMEM;
     pthread_mutex_init(&telemetry->lock, NULL); /* default attributes cannot fail on Linux */
     pthread_mutex_init(&telemetry->gauges_lock, NULL);
+    dj_random_bytes(telemetry->hash_key, sizeof telemetry->hash_key);
     telemetry->tenants = dj_alloc_zeroed(TENANT_SLOTS, sizeof *telemetry->tenants);
     telemetry->labelled = dj_alloc_zeroed(LABELLED_SLOTS, sizeof *telemetry->labelled);
     memcpy(telemetry->other_labels.tenant, "other", sizeof "other");
@@ -326,7 +341,7 @@ void dj_telemetry_saved(struct dj_telemetry *telemetry, const struct dj_entry *e
     struct tenant *tenant = tenant_of(telemetry, entry->tenant, true);
     struct labels *labels = tenant->labels;
     uint64_t tokens = (uint64_t)entry->input_tokens + entry->output_tokens;
-    double cost = entry->cost_usd > 0 ? entry->cost_usd : (double)tokens * TOKEN_COST_USD;
+    double cost = entry->cost_usd > 0 ? entry->cost_usd : dj_telemetry_cost_usd(tokens);
     char text[65];
     const char *model = model_label(entry->model, text);
     atomic_fetch_add_explicit(&tenant->saved_ms, entry->make_ms, memory_order_relaxed);
@@ -448,6 +463,19 @@ void dj_telemetry_dropped(struct dj_telemetry *telemetry, const char *reason)
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_DROPPED, values), 1);
 }
 
+void dj_telemetry_sensitive(struct dj_telemetry *telemetry,
+                            const struct dj_sensitive_verdict *verdict)
+{
+    const char *action = verdict->is_refused    ? "refused"
+                         : verdict->is_redacted ? "redacted"
+                                                : "sealed";
+    for (unsigned i = 0; i < DJ_SENSITIVE_CLASS_COUNT; i++) {
+        const char *const values[] = {dj_sensitive_class_text((enum dj_sensitive_class)i), action};
+        if (verdict->classes & DJ_SENSITIVE_BIT(i))
+            dj_series_add(dj_telemetry_series(telemetry, FAMILY_SENSITIVE, values), 1);
+    }
+}
+
 void dj_telemetry_stale(struct dj_telemetry *telemetry, const char *reason)
 {
     const char *const values[] = {reason};
@@ -459,6 +487,25 @@ void dj_telemetry_false_hit(struct dj_telemetry *telemetry, const uint8_t tenant
 {
     const char *const values[] = {tenant_of(telemetry, tenant, false)->labels->tenant, source};
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_FALSE_HITS, values), 1);
+}
+
+void dj_telemetry_limited(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
+                          const char *reason)
+{
+    const char *const values[] = {tenant_of(telemetry, tenant, false)->labels->tenant};
+    const char *const reasons[] = {reason};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_LIMITED, values), 1);
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_LIMITED_REASONS, reasons), 1);
+}
+
+void dj_telemetry_overloaded(struct dj_telemetry *telemetry)
+{
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_OVERLOADED, NULL), 1);
+}
+
+double dj_telemetry_cost_usd(uint64_t tokens)
+{
+    return (double)tokens * TOKEN_COST_USD;
 }
 
 void dj_telemetry_inflight(struct dj_telemetry *telemetry, int change)

@@ -59,6 +59,10 @@ enum family {
     FAMILY_STALE,
     FAMILY_TURNS,
     FAMILY_DROPPED,
+    FAMILY_SENSITIVE,
+    FAMILY_LIMITED,
+    FAMILY_LIMITED_REASONS,
+    FAMILY_OVERLOADED,
     FAMILY_SLOW,
     FAMILY_VOLATILE,
     FAMILY_HIT_RATE,
@@ -124,6 +128,7 @@ struct labelled;
 #define LABELLED_MAX 2048u
 
 struct dj_telemetry {
+    uint8_t hash_key[16]; /* of labelled */
     struct dj_metric *families[FAMILY_COUNT];
     struct dj_series *stages[DJ_STAGE_COUNT];
     struct dj_series *inflight;

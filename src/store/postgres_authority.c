@@ -1,8 +1,8 @@
 /* store/postgres_authority.c - see postgres_authority.h.
  *
  * documents            name, key, value (NULL: removed), sequence
- * documents_sequence   one row: the last number given, and the highest of a removal that is
- *                      forgotten
+ * documents_sequence   one row: the last number given, the highest of a removal that is forgotten,
+ *                      and a name for this history
  *
  * (1) A change takes its number by updating that one row, which stays locked until the change is
  * committed: numbers are visible in their order, so a reader that has seen n has missed none below.
@@ -30,6 +30,8 @@ struct dj_postgres_authority {
     pthread_mutex_t lock;
     struct dj_postgres *postgres; /* under lock, as is the next; NULL: none now */
     uint64_t retry_us;            /* not tried before */
+    bool has_origin;
+    uint8_t origin[DJ_ID_BYTES]; /* of the history that was pulled last; one pull at a time */
 };
 
 /* ---- one call ---- */
@@ -230,15 +232,16 @@ static enum deja_status walk(void *ctx, const char *table, void *each_ctx,
 
 /* Where the numbers are, and up to where removals are forgotten. */
 static enum deja_status read_sequence(struct dj_postgres_authority *authority, uint64_t *out_last,
-                                      uint64_t *out_forgotten)
+                                      uint64_t *out_forgotten, uint8_t out_origin[DJ_ID_BYTES])
 {
     struct dj_pg_params params = {.count = 0};
     PGresult *result = NULL;
     enum deja_status status =
-        ask(authority, "SELECT value, forgotten FROM documents_sequence", &params, &result);
+        ask(authority, "SELECT value, forgotten, origin FROM documents_sequence", &params, &result);
     if (status == DEJA_OK &&
         (PQntuples(result) != 1 || !dj_pg_read_u64(dj_pg_field(result, 0, 0), out_last) ||
-         !dj_pg_read_u64(dj_pg_field(result, 0, 1), out_forgotten)))
+         !dj_pg_read_u64(dj_pg_field(result, 0, 1), out_forgotten) ||
+         !dj_pg_read_id(dj_pg_field(result, 0, 2), out_origin)))
         status = DEJA_ERR_IO;
     PQclear(result);
     return status;
@@ -261,8 +264,16 @@ static enum deja_status pull(void *ctx, uint64_t since, void *change_ctx,
     uint64_t forgotten = 0;
     uint64_t at = since;
     bool goes_on = true;
-    enum deja_status status = read_sequence(ctx, &last, &forgotten);
-    if (status == DEJA_OK && since && (since > last || since < forgotten))
+    struct dj_postgres_authority *authority = ctx;
+    uint8_t origin[DJ_ID_BYTES];
+    enum deja_status status = read_sequence(authority, &last, &forgotten, origin);
+    bool is_other = status == DEJA_OK && authority->has_origin &&
+                    memcmp(origin, authority->origin, sizeof origin) != 0;
+    if (status == DEJA_OK) {
+        memcpy(authority->origin, origin, sizeof origin);
+        authority->has_origin = true;
+    }
+    if (status == DEJA_OK && (is_other || (since && (since > last || since < forgotten))))
         return DEJA_ERR_NOT_FOUND;
     while (status == DEJA_OK && goes_on && at < last) {
         struct dj_pg_params params = {.count = 0};

@@ -203,7 +203,8 @@ static const char documents_up[] =
     "CREATE TABLE documents_sequence (\n"
     "    is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),\n"
     "    value bigint NOT NULL,\n"
-    "    forgotten bigint NOT NULL\n"
+    "    forgotten bigint NOT NULL,\n"
+    "    origin uuid NOT NULL DEFAULT gen_random_uuid()\n"
     ");\n"
     "INSERT INTO documents_sequence (value, forgotten) VALUES (0, 0);\n"
     /* For people with SQL: tenant_config and tenant_keys say what the documents do. A document that

@@ -244,7 +244,8 @@ def test_a_database_that_was_replaced_is_believed(pair, postgres):
     one.add("acme")
     poll(lambda: two.names() == ["acme"], "the other node to see the tenant")
     database = one.daemon.env["DEJA_L3__POSTGRES__URL"].rsplit("/", 1)[1]
-    postgres.psql("DELETE FROM deja.documents; UPDATE deja.documents_sequence SET value = 0", database=database)
+    postgres.psql("DELETE FROM deja.documents; UPDATE deja.documents_sequence SET value = 0,"
+                  " origin = gen_random_uuid()", database=database)
     for admin in pair:
         poll(lambda: admin.names() == [], "the node to begin anew")
     two.add("other")
