@@ -88,9 +88,13 @@ int dj_cli_rotate_data_keys(struct dj_session *session)
 {
     struct dj_json_doc *doc = NULL;
     struct dj_buf body = {0};
+    char tenant[DJ_CLI_TENANT_BYTES];
+    int found = session->tenant ? dj_cli_find_tenant(session, session->tenant, tenant) : DJ_EXIT_OK;
+    if (found != DJ_EXIT_OK)
+        return found;
     struct dj_json_writer w = dj_json_writer(&body);
     dj_json_begin_object(&w);
-    dj_session_put_member(&w, "tenant", session->tenant);
+    dj_session_put_member(&w, "tenant", session->tenant ? tenant : NULL);
     if (session->has_lost_master)
         dj_json_member_bool(&w, "lost_master", true);
     dj_json_end_object(&w);

@@ -65,9 +65,8 @@ enum deja_status dj_sealing_create(const char *directory, struct dj_lmdb_meta *m
     enum deja_status status = dj_secret_load_named(
         directory, "master.key", "makes what is stored unreadable", &master, error);
     if (status == DEJA_OK) {
-        const struct dj_keyring_options options = {.master = master.bytes,
-                                                   .authority = &sealing->authority,
-                                                   .now_ms = dj_clock_now_ms};
+        const struct dj_keyring_options options = {
+            .master = master.bytes, .authority = &sealing->authority, .now_ms = dj_clock_now_ms};
         status = dj_keyring_create(&options, &sealing->keyring);
         dj_secret_fini(&master);
         if (status != DEJA_OK)
@@ -91,8 +90,7 @@ void dj_sealing_destroy(struct dj_sealing *sealing)
 enum deja_status dj_sealing_wrap(void *ctx, struct dj_store *store, struct dj_store **out_store)
 {
     struct dj_sealing *sealing = ctx;
-    const struct dj_sealed_options options = {.keyring = sealing->keyring,
-                                              .pool = sealing->pool,
-                                              .vectors = DJ_SEALED_VECTORS_SEALED};
+    const struct dj_sealed_options options = {
+        .keyring = sealing->keyring, .pool = sealing->pool, .vectors = DJ_SEALED_VECTORS_SEALED};
     return dj_sealed_store_open(store, &options, out_store);
 }
