@@ -73,8 +73,18 @@ static const struct dj_command_option evict[] = {
     {"--bytes", DJ_COMMAND_TEXT, "SIZE", "So much of each tier: 512kb, 10mb; else a tenth",
      AT(bytes)},
 };
+static const struct dj_command_option token[] = {
+    {"--token", DJ_COMMAND_TEXT, "TOKEN", "The admin token printed at start; else $DEJA_TOKEN",
+     AT(token)},
+};
 static const struct dj_command_option everybody[] = {
     {"--all", DJ_COMMAND_SWITCH, NULL, "Of all tenants; needs the admin token", AT(is_all)},
+};
+static const struct dj_command_option encryption[] = {
+    {"--tenant", DJ_COMMAND_TEXT, "TENANT", "rotate: the keys of that tenant only, by id or name",
+     AT(tenant)},
+    {"--lost-master", DJ_COMMAND_SWITCH, NULL,
+     "rotate: give up what keys of another master key sealed", AT(has_lost_master)},
 };
 static const struct dj_command_option tenant[] = {
     {"--id", DJ_COMMAND_TEXT, "ID", "add: its id; link: the tenant that was made of the credential",
@@ -103,6 +113,10 @@ static const struct dj_command_option key[] = {
      "create: the client certificate that stands for the key", AT(certificate)},
     {"--overlap", DJ_COMMAND_TEXT, "DURATION",
      "rotate: how long the secret before is right, too: 24h; 0: at once", AT(overlap)},
+    {"--data", DJ_COMMAND_SWITCH, NULL,
+     "rotate: the keys that what is kept is sealed with, as deja encryption rotate", AT(is_data)},
+    {"--lost-master", DJ_COMMAND_SWITCH, NULL,
+     "rotate --data: give up what keys of another master key sealed", AT(has_lost_master)},
     {"--credential", DJ_COMMAND_TEXT, "FILE",
      "upstream set: the file that holds it; without it stdin is read", AT(credential)},
     {"--scheme", DJ_COMMAND_TEXT, "SCHEME",
@@ -211,6 +225,17 @@ const struct dj_cli_command dj_cli_table[] = {
       .options = {ROWS(everybody), ROWS(common)},
       .first_words = "stats|optimise"},
      dj_cli_index},
+    {{.name = "encryption",
+      .summary = "what is sealed outside memory, and new keys for it",
+      .synopsis = "status\nrotate [--tenant TENANT] [--lost-master]",
+      .examples =
+          "deja encryption status\n"
+          "deja encryption rotate\ta new key for each tenant; ends when the old ones are gone",
+      .description = "For the admin token. rotate seals what is kept anew and then destroys the "
+                     "old keys; look-ups go on meanwhile.",
+      .options = {ROWS(encryption), ROWS(token), ROWS(common)},
+      .first_words = "status|rotate"},
+     dj_cli_encryption},
     {{.name = "tail",
       .summary = "requests as they are answered",
       .synopsis = "[--limit N] [--once]",
@@ -242,6 +267,7 @@ const struct dj_cli_command dj_cli_table[] = {
       .summary = "API keys, and credentials held for the upstream",
       .synopsis = "create [NAME] --tenant TENANT [--role ROLE]... [--expires DURATION]\n"
                   "list [--tenant TENANT]\nshow ID\nrotate ID [--overlap DURATION]\nrevoke ID\n"
+                  "rotate --data [--tenant TENANT] [--lost-master]\n"
                   "upstream set TENANT [--credential FILE] [--scheme SCHEME]\n"
                   "upstream show TENANT\nupstream remove TENANT",
       .examples = "deja key create ci --tenant acme > ci.key\tshown this once\n"

@@ -283,6 +283,10 @@ int dj_cli_key(struct dj_session *session)
         {"rotate", 1, 1, rotate}, {"revoke", 1, 1, revoke}, {"upstream", 1, 2, upstream},
     };
     const char *first = session->words.count ? session->words.items[0] : "";
+    if (session->is_data)
+        return session->words.count == 1 && strcmp(first, "rotate") == 0
+                   ? dj_cli_rotate_data_keys(session)
+                   : dj_session_misused(session, "--data goes with rotate alone");
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         size_t count = session->words.count - 1;
         if (strcmp(first, words[i].name) != 0)

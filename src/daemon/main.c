@@ -339,6 +339,11 @@ static int run_doctor(struct invocation *invocation)
         .embedder = settings.semantic.is_enabled ? embedders[settings.semantic.embedder] : NULL,
         .ca_file = settings.upstream.ca_file,
         .is_secret_configured = settings.secret != NULL,
+        .is_sealing = settings.encryption.is_enabled,
+        .has_master_key = settings.encryption.master_key || settings.encryption.master_key_command,
+        .has_remote_tiers =
+            settings.redis.address_count > 0 || settings.postgres.url || settings.s3.is_enabled,
+        .is_search_readable = settings.postgres.url && settings.postgres.is_searched,
         .connections_max = settings.server.connections_max,
         .postgres = postgres.url ? &postgres : NULL,
         .redis = redis.address_count > 0 ? &redis : NULL,

@@ -48,6 +48,10 @@ struct dj_doctor_facts {
         *embedder;       /* "auto", "transformer", "lexical", "http"; NULL: semantic hits are off */
     const char *ca_file; /* NULL: the system's */
     bool is_secret_configured;
+    bool is_sealing;         /* what is kept outside memory */
+    bool has_master_key;     /* configured */
+    bool has_remote_tiers;   /* Valkey, PostgreSQL or S3 */
+    bool is_search_readable; /* vectors lie readable in PostgreSQL */
     uint32_t connections_max;
     const struct dj_postgres_options *postgres; /* NULL: no such tier */
     const struct dj_redis_options *redis;       /* likewise */

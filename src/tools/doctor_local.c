@@ -114,6 +114,50 @@ static void look_at_secret(const struct dj_doctor_facts *facts, struct dj_findin
     }
 }
 
+/* What wraps the keys that data at rest is sealed with. */
+static void look_at_master_key(const struct dj_doctor_facts *facts, struct dj_findings *findings)
+{
+    char path[DJ_MODEL_PATH_MAX];
+    struct stat info;
+    if (!facts->is_sealing) {
+        dj_findings_add(findings, DJ_FINDING_WARN, "encryption",
+                        "off: what is kept outside memory lies there as it is");
+        dj_findings_advise(findings, "take encryption.enabled: false out");
+        return;
+    }
+    if (facts->is_search_readable)
+        dj_findings_add(findings, DJ_FINDING_WARN, "encryption",
+                        "l3.postgres.search keeps vectors readable: whoever reads that database "
+                        "can recover texts from them");
+    if (facts->has_master_key) {
+        dj_findings_add(findings, DJ_FINDING_OK, "master key", "from the configuration");
+        return;
+    }
+    if (facts->has_remote_tiers) {
+        dj_findings_add(findings, DJ_FINDING_WARN, "master key",
+                        "derived from the deployment's secret: it protects only against who cannot "
+                        "read that");
+        dj_findings_advise(findings, "set encryption.master_key_file, the same for every program");
+        return;
+    }
+    if (dj_model_path(path, facts->data_dir, "master.key", "") != DEJA_OK)
+        return;
+    if (stat(path, &info) != 0)
+        dj_findings_add(
+            findings, errno == ENOENT ? DJ_FINDING_OK : DJ_FINDING_FAIL, "master key",
+            errno == ENOENT ? "none yet: made at the first start" : "%s: cannot be read", path);
+    else if (info.st_mode & 077)
+        dj_findings_add(findings, DJ_FINDING_FAIL, "master key", "others can read %s (mode %04o)",
+                        path, (unsigned)info.st_mode & 07777);
+    else if (info.st_size != SECRET_BYTES)
+        dj_findings_add(findings, DJ_FINDING_FAIL, "master key",
+                        "%s is damaged: %lld bytes, not %d", path, (long long)info.st_size,
+                        SECRET_BYTES);
+    else
+        dj_findings_add(findings, DJ_FINDING_OK, "master key",
+                        "%s, beside what it protects: whoever copies the directory has both", path);
+}
+
 /* The kernel's list, because to try the lock would make a daemon that starts right now give up.
  * "1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF"; 0: nobody. */
 static uint64_t holder_of(uint64_t inode)
@@ -186,6 +230,7 @@ static bool look_at_data(const struct dj_doctor_facts *facts, struct dj_findings
     }
     look_at_disk(path, findings);
     look_at_secret(facts, findings);
+    look_at_master_key(facts, findings);
     return look_at_lock(facts, findings);
 }
 

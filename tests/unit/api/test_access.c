@@ -44,6 +44,8 @@ static const struct dj_api_route rows[] = {
     {"GET", "/api/v1/upstream-credentials/*", "admin"},
     {"PUT", "/api/v1/upstream-credentials/*", "admin"},
     {"DELETE", "/api/v1/upstream-credentials/*", "admin"},
+    {"GET", "/api/v1/encryption", "admin"},
+    {"POST", "/api/v1/encryption/rotate", "admin"},
     {"POST", "/v1/caches/*/entries", "write"},
     {"DELETE", "/v1/caches/*/entries", "write"},
     {"POST", "/v1/caches/*/entries/search", "read"},

@@ -186,6 +186,12 @@ static void aead_survives_each_failed_allocation(void **state)
         failing_malloc_arm(n);
         bool is_ok = dj_aead_create(&aead) == DEJA_OK;
         is_ok &= dj_key_memory_create(32, 4, &memory) == DEJA_OK;
+        char sealed[3 + DJ_AEAD_TAG_BYTES];
+        char plain[3];
+        const uint8_t zeros[DJ_AEAD_KEY_BYTES] = {0};
+        const struct dj_aead_call call = {zeros, zeros, NULL, 0};
+        is_ok = is_ok && dj_aead_seal(aead, &call, deja_slice("abc", 3), sealed) == DEJA_OK &&
+                dj_aead_open(aead, &call, deja_slice(sealed, sizeof sealed), plain) == DEJA_OK;
         bool has_failed = failing_malloc_disarm();
         assert_int_equal(is_ok, !has_failed);
         dj_aead_destroy(aead);

@@ -242,6 +242,7 @@ static void another_master_key_reads_nothing_and_seals_nothing(void **state)
     assert_int_equal(dj_keyring_fetch(wrong, ann), DEJA_ERR_DENIED);
     assert_int_equal(open_as(wrong, ann, "e1", &old, ""), DEJA_ERR_DENIED);
     assert_int_equal(dj_keyring_seal(wrong, ann, text("e2"), text("x"), &sealed), DEJA_ERR_DENIED);
+    dj_buf_fini(&sealed);
     assert_int_equal(dj_keyring_rotate(wrong, ann, false), DEJA_ERR_DENIED);
     dj_keyring_look(wrong, &figures);
     assert_int_equal(figures.locked, 1);
@@ -367,6 +368,8 @@ static void keyring_survives_each_failed_allocation(void **state)
         struct dj_keyring *keyring = NULL;
         struct dj_buf sealed = {0};
         struct dj_buf plain = {0};
+        unsigned counts[3] = {0};
+        uint32_t last = 0;
         memory_authority_init(&memory);
         const struct dj_keyring_options options = {
             .master = master, .authority = &memory.authority, .now_ms = now_ms, .tenants_max = 4};
@@ -376,12 +379,42 @@ static void keyring_survives_each_failed_allocation(void **state)
             dj_keyring_fetch(keyring, ann) == DEJA_OK &&
             dj_keyring_rotate(keyring, ann, false) == DEJA_OK &&
             dj_keyring_seal(keyring, ann, text("e"), text("plain"), &sealed) == DEJA_OK &&
-            dj_keyring_open(keyring, ann, text("e"), dj_buf_slice(&sealed), &plain) == DEJA_OK;
+            dj_keyring_open(keyring, ann, text("e"), dj_buf_slice(&sealed), &plain) == DEJA_OK &&
+            dj_keyring_destroy_old(keyring, ann, 2) == DEJA_OK &&
+            dj_keyring_walk(keyring, counts, count) == DEJA_OK &&
+            dj_keyring_refresh(keyring) == DEJA_OK &&
+            dj_keyring_destroy_tenant(keyring, ann, &last) == DEJA_OK;
         bool has_failed = failing_malloc_disarm();
         assert_int_equal(is_ok, !has_failed);
         dj_buf_fini(&sealed);
         dj_buf_fini(&plain);
         dj_keyring_destroy(keyring);
+        if (!has_failed)
+            break;
+    }
+}
+
+static void data_key_survives_each_failed_allocation(void **state)
+{
+    (void)state;
+    for (size_t n = 1;; n++) {
+        struct dj_hmac_key ready;
+        struct dj_aead *aead = NULL;
+        struct dj_data_key_document document;
+        uint8_t bytes[DJ_DATA_KEY_BYTES];
+        uint8_t back[DJ_AEAD_KEY_BYTES];
+        dj_hkdf_extract(master, &ready);
+        failing_malloc_arm(n);
+        bool is_ok = dj_aead_create(&aead) == DEJA_OK &&
+                     dj_data_key_wrap(aead, &ready, ann, 1, 5, other_master, bytes) == DEJA_OK &&
+                     dj_data_key_read(deja_slice(bytes, sizeof bytes), &document) == DEJA_OK &&
+                     dj_data_key_unwrap(aead, &ready, ann, &document, back) == DEJA_OK;
+        bool has_failed = failing_malloc_disarm();
+        assert_int_equal(is_ok, !has_failed);
+        if (is_ok)
+            assert_memory_equal(back, other_master, sizeof back);
+        dj_aead_destroy(aead);
+        dj_hmac_key_fini(&ready);
         if (!has_failed)
             break;
     }
@@ -409,6 +442,7 @@ int main(void)
         TEST(many_rotations_keep_what_fits_and_what_is_newest),
         TEST(every_key_is_told_of),
         TEST(keyring_survives_each_failed_allocation),
+        TEST(data_key_survives_each_failed_allocation),
     };
     return RUN_TESTS(tests);
 }

@@ -163,6 +163,25 @@ static void redaction_survives_each_failed_allocation(void **state)
     dj_json_doc_destroy(doc);
 }
 
+static void text_survives_each_failed_allocation(void **state)
+{
+    for (size_t n = 1;; n++) {
+        struct dj_findings findings = {0};
+        struct dj_buf out = {0};
+        failing_malloc_arm(n);
+        enum deja_status status = dj_redact_text(
+            *state, DJ_SENSITIVE_ALL, deja_slice_text("a pwd=hunter2 z"), &findings, &out);
+        bool has_failed = failing_malloc_disarm();
+        assert_int_equal(status, has_failed ? DEJA_ERR_NOMEM : DEJA_OK);
+        if (!has_failed)
+            assert_text(&out, "a pwd=[REDACTED] z");
+        dj_findings_fini(&findings);
+        dj_buf_fini(&out);
+        if (!has_failed)
+            break;
+    }
+}
+
 /* Half a secret must not be shown because the other half found no memory. */
 static void log_value_is_hidden_when_memory_runs_out(void **state)
 {
@@ -190,6 +209,7 @@ int main(void)
         cmocka_unit_test(json_stays_json),
         cmocka_unit_test(arguments_of_tools_are_looked_into),
         cmocka_unit_test(redaction_survives_each_failed_allocation),
+        cmocka_unit_test(text_survives_each_failed_allocation),
         cmocka_unit_test(log_value_is_hidden_when_memory_runs_out),
     };
     return cmocka_run_group_tests(tests, make_detector, end_detector);
