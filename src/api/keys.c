@@ -412,15 +412,29 @@ void dj_keys_api_list(struct dj_request *request)
 
 /* ---- what the upstream is shown ---- */
 
+/* The tenant of the path, which is there; false: the request was answered. */
+static bool take_tenant(struct dj_request *request, uint8_t out_tenant[DJ_TENANT_BYTES])
+{
+    struct dj_directory *directory = request->api->proxy->directory;
+    struct dj_rules *rules = NULL;
+    bool is_id = dj_tenant_parse(request->rest, out_tenant) == DEJA_OK;
+    if (is_id && directory)
+        rules = dj_directory_find(directory, out_tenant);
+    bool is_there = is_id && (!directory || rules);
+    dj_rules_unref(rules);
+    if (!is_there)
+        dj_request_problem(request, 404, "not_found", "there is no such tenant");
+    return is_there;
+}
+
 static void hold_body(struct dj_request *request)
 {
     static const char *const members[] = {"value", "scheme", NULL};
     struct call *call = begin(request, HOLD);
     struct deja_slice scheme = {0};
-    if (!call)
+    if (!call || !take_tenant(request, call->tenant))
         return;
-    if (check_tenant(request, "tenant", request->rest, call->tenant) &&
-        dj_query_check_members(request, request->body, "", members) &&
+    if (dj_query_check_members(request, request->body, "", members) &&
         dj_query_label(request, request->body, "value", "", DJ_VAULT_VALUE_BYTES_MAX,
                        &call->value) &&
         dj_query_label(request, request->body, "scheme", "", DJ_LABEL_BYTES_MAX, &scheme)) {
@@ -447,12 +461,7 @@ void dj_keys_api_hold(struct dj_request *request)
 void dj_keys_api_drop(struct dj_request *request)
 {
     struct call *call = has_keys(request) ? begin(request, DROP) : NULL;
-    if (!call)
-        return;
-    if (dj_tenant_parse(request->rest, call->tenant) != DEJA_OK)
-        dj_request_complain(request, "invalid_request", "tenant", "format",
-                            "must be a tenant's UUID");
-    if (!dj_request_has_complaints(request))
+    if (call && take_tenant(request, call->tenant))
         submit(call);
 }
 

@@ -45,7 +45,7 @@ struct dj_daemon {
     const struct dj_options *options;
     const struct dj_settings_source *source;
     const struct dj_serve_hooks *hooks; /* NULL: none */
-    struct dj_detector *detector; /* the log's and the entries' */
+    struct dj_detector *detector;       /* the log's and the entries' */
     struct dj_log *log;
     struct dj_metrics *metrics;
     struct dj_telemetry *telemetry;

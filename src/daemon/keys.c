@@ -51,8 +51,7 @@ enum deja_status dj_daemon_make_keys(struct dj_daemon *daemon)
     status = dj_vault_create(daemon->authority, &sealer, DJ_VAULT_TENANTS_MAX, &daemon->vault);
     if (status != DEJA_OK)
         return status;
-    const struct dj_authority_watcher of_keys = {.ctx = daemon->keys,
-                                                 .changed = dj_keys_on_change};
+    const struct dj_authority_watcher of_keys = {.ctx = daemon->keys, .changed = dj_keys_on_change};
     const struct dj_authority_watcher of_vault = {.ctx = daemon->vault,
                                                   .changed = dj_vault_on_change};
     const struct dj_authority_watcher of_both = {

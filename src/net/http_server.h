@@ -31,7 +31,7 @@ struct dj_http_request {
     size_t header_count;
     struct deja_slice body; /* whole, transfer coding removed, content coding as sent */
     bool is_loopback_peer;
-    uint8_t peer[16]; /* its IPv6 address, or IPv4 one mapped into it */
+    uint8_t peer[16];  /* its IPv6 address, or IPv4 one mapped into it */
     uint32_t listener; /* what dj_http_server_mark said of the server it came to; else 0 */
     /* Of the client's certificate, verified by TLS: SHA-256 as 64 hex digits, and its subject (RFC
      * 2253). Empty: none. */

@@ -470,6 +470,7 @@ static void damaged_documents_are_keys_that_are_not_accepted(void **state)
 
 static void keys_survive_each_failed_allocation(void **state)
 {
+    static const uint8_t unknown_tenant[DJ_TENANT_BYTES] = {77};
     struct fixture *fixture = *state;
     make(fixture);
     for (size_t n = 1;; n++) {
@@ -487,6 +488,16 @@ static void keys_survive_each_failed_allocation(void **state)
             status = dj_keys_rotate(keys, deja_slice_text(key.id), 1, NOW, text, &key);
         if (status == DEJA_OK)
             status = dj_keys_list(keys, NULL, deja_slice(NULL, 0), 9, &list, &count);
+        if (status == DEJA_OK)
+            status = dj_keys_get(keys, deja_slice_text(key.id), &key);
+        if (status == DEJA_OK)
+            status = dj_keys_revoke(keys, deja_slice_text(key.id), NOW, &key);
+        const struct memory_row *row = &fixture->memory.rows[documents];
+        struct dj_key_record record;
+        if (status == DEJA_OK)
+            status = dj_key_document_read(deja_slice(row->value, row->value_len), &record);
+        if (status == DEJA_OK)
+            status = dj_keys_remove_tenant(keys, unknown_tenant);
         bool has_failed = failing_malloc_disarm();
         assert_int_equal(status, has_failed ? DEJA_ERR_NOMEM : DEJA_OK);
         if (fixture->memory.count > documents)

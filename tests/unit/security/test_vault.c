@@ -254,8 +254,15 @@ static void vault_survives_each_failed_allocation(void **state)
         fixture->seal = own;
         if (status == DEJA_OK)
             status = dj_vault_set(vault, odd, DJ_VAULT_BEARER, deja_slice_text("sk"), NOW);
+        struct deja_slice name;
+        struct deja_slice value;
+        enum dj_vault_scheme scheme;
         if (status == DEJA_OK)
             status = dj_vault_get(vault, odd, &facts);
+        if (status == DEJA_OK)
+            status = dj_vault_look(vault, odd, &fixture->arena, &name, &value);
+        if (status == DEJA_OK)
+            status = dj_vault_scheme_of(deja_slice_text("bearer"), &scheme);
         if (status == DEJA_OK)
             status = dj_vault_remove(vault, odd);
         bool has_failed = failing_malloc_disarm();
