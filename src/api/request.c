@@ -68,8 +68,7 @@ bool dj_request_take_roles(struct dj_request *request, unsigned roles)
             .detail = is_known ? "this key has not the role for that"
                       : roles == DJ_ROLE_AUDIT
                           ? "a key with the role audit or the admin token is wanted"
-                          : "a key with the role admin or the admin token printed at start "
-                            "is wanted",
+                          : "wants the admin token printed at start or a key with the role admin",
         };
     }
     refuse_caller(request, &refusal);
