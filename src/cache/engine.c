@@ -27,14 +27,14 @@ const char *dj_hit_kind_text(enum dj_hit_kind kind)
 static enum deja_status keep_generation(void *ctx, struct deja_slice key, uint64_t value)
 {
     struct dj_engine *engine = ctx;
-    return dj_lmdb_meta_put(engine->options.lmdb, GENERATIONS_TABLE, key,
+    return dj_lmdb_meta_put(engine->options.meta, GENERATIONS_TABLE, key,
                             deja_slice(&value, sizeof value));
 }
 
-/* Is the meta environment of the embedded tier the authority? */
+/* Is this machine's meta environment the authority? */
 static bool is_meta_kept(const struct dj_engine *engine)
 {
-    return engine->options.lmdb && !engine->options.is_lmdb_foreign && !engine->authority;
+    return engine->options.meta && !engine->authority;
 }
 
 static void set_defaults(struct dj_engine_options *options)
@@ -143,7 +143,7 @@ enum deja_status dj_engine_load_generations(struct dj_engine *engine)
     if (!is_meta_kept(engine))
         return DEJA_OK;
     enum deja_status status =
-        dj_lmdb_meta_walk(engine->options.lmdb, GENERATIONS_TABLE, engine, on_generation);
+        dj_lmdb_meta_walk(engine->options.meta, GENERATIONS_TABLE, engine, on_generation);
     return status == DEJA_ERR_NOT_FOUND ? DEJA_OK : status;
 }
 

@@ -46,7 +46,9 @@ struct dj_engine_options {
     uint32_t loop_count;
     struct dj_store *memory; /* taken: closed by dj_engine_destroy */
     struct dj_store *lmdb;   /* taken; NULL: none. The first tier below memory */
-    bool is_lmdb_foreign;    /* lmdb is another store in its place: no generations are kept */
+    bool is_lmdb_foreign;    /* lmdb is another store in its place */
+    /* Where generations are kept unless a shared tier has them; borrowed. NULL: nowhere. */
+    struct dj_lmdb_meta *meta;
     struct dj_tier tiers[DJ_TIERS_MAX - 1]; /* below it, top down; their stores are taken */
     uint32_t tier_count;
     struct dj_pool *pool;               /* borrowed: embedding and index work */

@@ -181,13 +181,15 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                    .batch = settings->eviction.batch,
                    .gone = on_gone_from_memory,
                    .gone_ctx = daemon->telemetry},
-        .lmdb = {.bytes_max = settings->lmdb.bytes_max,
+        .lmdb = {.meta = daemon->meta,
+                 .bytes_max = settings->lmdb.bytes_max,
                  .durability = settings->durability,
                  .queue_max = settings->lmdb.queue_max,
                  .pool = daemon->reads,
                  .gone = on_gone_from_lmdb,
                  .gone_ctx = daemon->telemetry},
-        .engine = {.loops = daemon->loops,
+        .engine = {.meta = daemon->meta,
+                   .loops = daemon->loops,
                    .optimise_tier = settings->postgres.url ? dj_tier_optimise_postgres : NULL,
                    .optimise_ctx = daemon,
                    .contained = on_contained,
@@ -431,7 +433,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
 
 static enum deja_status make_tenants(struct dj_daemon *daemon, struct deja_error *error)
 {
-    enum deja_status status = dj_tenants_create(daemon->engine, daemon->lmdb, daemon->work,
+    enum deja_status status = dj_tenants_create(daemon->engine, daemon->meta, daemon->work,
                                                 daemon->settings->tenant.derived_max,
                                                 &daemon->tenants, &daemon->registry);
     if (status == DEJA_OK)
@@ -454,6 +456,19 @@ static void make_root(struct dj_daemon *daemon)
     dj_secret_fini(&daemon->secret);
 }
 
+/* Before the tiers: what seals entries is kept there. */
+static enum deja_status make_authority(struct dj_daemon *daemon, struct deja_error *error)
+{
+    enum deja_status status = dj_lmdb_meta_open(daemon->settings->data_dir, &daemon->meta, error);
+    if (status != DEJA_OK)
+        return status;
+    status = dj_authorities_create(daemon->meta, &daemon->authorities);
+    if (status != DEJA_OK)
+        return deja_error_set(error, status, "start: %s", deja_status_text(status));
+    daemon->authority = dj_authorities_table(daemon->authorities);
+    return DEJA_OK;
+}
+
 int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
                    struct deja_error *error)
 {
@@ -474,7 +489,9 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
         deja_error_set(error, status, "start: %s", deja_status_text(status));
         return exit_code(status);
     }
-    status = make_engine(daemon, error);
+    status = make_authority(daemon, error);
+    if (status == DEJA_OK)
+        status = make_engine(daemon, error);
     make_root(daemon);
     if (status == DEJA_OK)
         status = make_tenants(daemon, error);
@@ -500,6 +517,8 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_registry_destroy(daemon->registry);
     dj_rules_unref(daemon->rules);
     dj_tenants_destroy(daemon->tenants);
+    dj_authorities_destroy(daemon->authorities);
+    dj_lmdb_meta_close(daemon->meta);
     for (uint32_t i = 0; i < daemon->policy_count; i++)
         dj_free(daemon->policies[i]);
     dj_volatile_destroy(daemon->volatiles);

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "api/router.h"
+#include "daemon/authority.h"
 #include "daemon/guards.h"
 #include "daemon/settings.h"
 #include "daemon/tenants.h"
@@ -52,6 +53,9 @@ struct dj_daemon {
     struct dj_http_addresses *addresses; /* of clients, all loops */
     _Atomic uint64_t bytes_in_flight;    /* of clients, all loops */
     uint32_t loop_count;
+    struct dj_lmdb_meta *meta;               /* what this machine keeps beside its entries */
+    struct dj_authorities *authorities;      /* over it; made before the tiers */
+    const struct dj_authority *authority;    /* theirs */
     struct dj_store *redis;                  /* likewise the engine's, unwrapped; NULL: none */
     struct dj_redis_security redis_security; /* as it was at the start */
     bool is_redis_seen;

@@ -20,7 +20,7 @@ struct change {
 
 struct dj_tenants {
     struct dj_engine *engine;
-    struct dj_store *lmdb;
+    struct dj_lmdb_meta *meta;
     struct dj_pool *pool;
     struct dj_telemetry *telemetry; /* NULL: nobody counts */
     pthread_mutex_t lock;
@@ -42,9 +42,9 @@ static void write_change(struct dj_tenants *tenants, const struct change *change
         /* Its suspension is forgotten with it, so what it stored must not come back. */
         status = dj_engine_forget(tenants->engine, change->record.tenant);
         if (status == DEJA_OK)
-            status = dj_lmdb_meta_remove(tenants->lmdb, TABLE, key);
+            status = dj_lmdb_meta_remove(tenants->meta, TABLE, key);
     } else {
-        status = dj_lmdb_meta_put(tenants->lmdb, TABLE, key, deja_slice(bytes, sizeof bytes));
+        status = dj_lmdb_meta_put(tenants->meta, TABLE, key, deja_slice(bytes, sizeof bytes));
     }
     /* Not kept: after a restart the tenant proves itself again. */
     if (tenants->telemetry)
@@ -127,7 +127,7 @@ static bool on_kept(void *ctx, struct deja_slice key, struct deja_slice value)
     return status != DEJA_ERR_NOMEM && status != DEJA_ERR_LIMIT;
 }
 
-enum deja_status dj_tenants_create(struct dj_engine *engine, struct dj_store *lmdb,
+enum deja_status dj_tenants_create(struct dj_engine *engine, struct dj_lmdb_meta *meta,
                                    struct dj_pool *pool, size_t tenants_max,
                                    struct dj_tenants **out_tenants,
                                    struct dj_registry **out_registry)
@@ -137,15 +137,15 @@ enum deja_status dj_tenants_create(struct dj_engine *engine, struct dj_store *lm
     if (!tenants)
         return DEJA_ERR_NOMEM;
     tenants->engine = engine;
-    tenants->lmdb = lmdb;
+    tenants->meta = meta;
     tenants->pool = pool;
     tenants->last = &tenants->first;
     pthread_mutex_init(&tenants->lock, NULL);
     const struct dj_registry_storage storage = {
         .ctx = tenants, .persist = on_persist, .remove = on_remove};
-    enum deja_status status = dj_registry_create(tenants_max, lmdb ? &storage : NULL, &registry);
-    if (status == DEJA_OK && lmdb) {
-        status = dj_lmdb_meta_walk(lmdb, TABLE, registry, on_kept);
+    enum deja_status status = dj_registry_create(tenants_max, meta ? &storage : NULL, &registry);
+    if (status == DEJA_OK && meta) {
+        status = dj_lmdb_meta_walk(meta, TABLE, registry, on_kept);
         if (status == DEJA_ERR_NOT_FOUND)
             status = DEJA_OK; /* first start */
     }

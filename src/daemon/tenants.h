@@ -11,14 +11,14 @@
 #include "cache/engine.h"
 #include "loop/pool.h"
 #include "security/registry.h"
-#include "store/store.h"
+#include "store/lmdb.h"
 
 struct dj_telemetry;
 struct dj_tenants;
 
-/* lmdb NULL: nothing is kept. engine, pool and lmdb are borrowed until dj_tenants_destroy.
+/* meta NULL: nothing is kept. engine, pool and meta are borrowed until dj_tenants_destroy.
  * *out_registry: the caller's, filled with what was kept. */
-enum deja_status dj_tenants_create(struct dj_engine *engine, struct dj_store *lmdb,
+enum deja_status dj_tenants_create(struct dj_engine *engine, struct dj_lmdb_meta *meta,
                                    struct dj_pool *pool, size_t tenants_max,
                                    struct dj_tenants **out_tenants,
                                    struct dj_registry **out_registry) DEJA_NODISCARD;

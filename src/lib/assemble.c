@@ -16,7 +16,10 @@ static enum deja_status open_stores(const struct dj_assembly *assembly,
         return deja_error_set(error, status, "the memory tier: %s", deja_status_text(status));
     if (!assembly->lmdb.directory)
         return DEJA_OK;
-    return dj_lmdb_open(&assembly->lmdb, &options->lmdb, out_discarded, error);
+    status = dj_lmdb_open(&assembly->lmdb, &options->lmdb, out_discarded, error);
+    if (status == DEJA_OK && !options->meta)
+        options->meta = dj_lmdb_meta_of(options->lmdb);
+    return status;
 }
 
 enum deja_status dj_assemble(const struct dj_assembly *assembly, struct dj_engine **out_engine,

@@ -50,7 +50,7 @@ static enum deja_status read_state(struct dj_lmdb *lmdb, const char *name, struc
 {
     struct state state = {.len = 0};
     enum deja_status status =
-        dj_lmdb_meta_get(&lmdb->store, STATE, deja_slice_text(name), &state, on_state);
+        dj_lmdb_meta_get(lmdb->meta, STATE, deja_slice_text(name), &state, on_state);
     if (status == DEJA_ERR_NOT_FOUND)
         status = DEJA_OK;
     if (status == DEJA_OK)
@@ -61,7 +61,7 @@ static enum deja_status read_state(struct dj_lmdb *lmdb, const char *name, struc
 static enum deja_status write_state(struct dj_lmdb *lmdb, const char *name, const char *text,
                                     size_t len)
 {
-    return dj_lmdb_meta_put(&lmdb->store, STATE, deja_slice_text(name), deja_slice(text, len));
+    return dj_lmdb_meta_put(lmdb->meta, STATE, deja_slice_text(name), deja_slice(text, len));
 }
 
 /* A write is two syncs, and most starts change nothing but `clean`. */
@@ -180,22 +180,6 @@ static enum deja_status open_entries(struct dj_lmdb *lmdb, const struct state *b
     return status;
 }
 
-static enum deja_status lock_directory(struct dj_lmdb *lmdb, struct deja_error *error)
-{
-    char *path = dj_lmdb_path(lmdb, "lock");
-    if (!path)
-        return DEJA_ERR_NOMEM;
-    lmdb->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    dj_free(path);
-    if (lmdb->lock_fd < 0)
-        return deja_error_set(error, DEJA_ERR_IO, "%s/lock cannot be opened (error %d)",
-                              lmdb->directory, errno);
-    if (flock(lmdb->lock_fd, LOCK_EX | LOCK_NB) == 0)
-        return DEJA_OK;
-    enum deja_status status = errno == EWOULDBLOCK ? DEJA_ERR_BUSY : DEJA_ERR_IO;
-    return deja_error_set(error, status, "%s belongs to another process", lmdb->directory);
-}
-
 /* 10 GiB or a fifth of the disk. */
 static uint64_t default_bytes_max(const char *directory)
 {
@@ -237,12 +221,9 @@ static void lmdb_destroy(struct dj_lmdb *lmdb)
 {
     dj_lmdb_tally_destroy(lmdb);
     dj_lmdb_env_close_entries(lmdb);
-    if (lmdb->meta)
-        mdb_env_close(lmdb->meta);
-    if (lmdb->lock_fd >= 0)
-        close(lmdb->lock_fd);
+    if (lmdb->is_meta_own)
+        dj_lmdb_meta_close(lmdb->meta);
     fini_locks(lmdb);
-    dj_free(lmdb->directory);
     dj_free(lmdb);
 }
 
@@ -353,17 +334,10 @@ static struct dj_lmdb *lmdb_create(const struct dj_lmdb_options *options)
     struct dj_lmdb *lmdb = dj_alloc_zeroed(1, sizeof *lmdb);
     if (!lmdb)
         return NULL;
-    lmdb->directory = dj_strdup(deja_slice_text(options->directory));
-    if (!lmdb->directory) {
-        dj_free(lmdb);
-        return NULL;
-    }
     lmdb->store.ops = &lmdb_ops;
     lmdb->options = *options;
-    lmdb->options.directory = lmdb->directory;
     if (lmdb->options.queue_max == 0)
         lmdb->options.queue_max = QUEUE_MAX_DEFAULT;
-    lmdb->lock_fd = -1;
     lmdb->bytes_max =
         options->bytes_max ? options->bytes_max : default_bytes_max(options->directory);
     init_locks(lmdb);
@@ -378,15 +352,14 @@ enum deja_status dj_lmdb_open(const struct dj_lmdb_options *options, struct dj_s
     if (!lmdb)
         return deja_error_set(error, DEJA_ERR_NOMEM, "out of memory");
     bool is_discarded = false;
-    enum deja_status status = lock_directory(lmdb, error);
+    enum deja_status status = DEJA_OK;
+    lmdb->meta = options->meta;
+    lmdb->is_meta_own = !options->meta;
+    if (lmdb->is_meta_own)
+        status = dj_lmdb_meta_open(options->directory, &lmdb->meta, error);
     if (status != DEJA_OK)
         goto failed;
-    status = dj_lmdb_env_open_meta(lmdb);
-    if (status != DEJA_OK) {
-        deja_error_set(error, status, "%s/meta cannot be opened: %s", lmdb->directory,
-                       deja_status_text(status));
-        goto failed;
-    }
+    lmdb->options.directory = lmdb->meta->directory; /* the caller's may end before */
     struct state boot = boot_id();
     status = open_entries(lmdb, &boot, &is_discarded);
     if (status == DEJA_OK && lmdb->bytes_max > lmdb->map_bytes / 2)
@@ -394,7 +367,7 @@ enum deja_status dj_lmdb_open(const struct dj_lmdb_options *options, struct dj_s
     if (status == DEJA_OK)
         status = dj_lmdb_writer_start(lmdb);
     if (status != DEJA_OK) {
-        deja_error_set(error, status, "%s/entries cannot be opened: %s", lmdb->directory,
+        deja_error_set(error, status, "%s/entries cannot be opened: %s", options->directory,
                        deja_status_text(status));
         goto failed;
     }

@@ -15,7 +15,8 @@
 
 #include "base/alloc.h"
 
-#define META_MAP_BYTES ((size_t)64 << 20)
+#define META_MAP_BYTES ((size_t)256 << 20) /* 10,000 tenants of 16 KiB, and their keys */
+#define META_MAP_BYTES_MIN ((size_t)16 << 20)
 #define ENTRIES_MAP_BYTES_MAX ((uint64_t)64 << 30)
 #define ENTRIES_MAP_BYTES_MIN ((uint64_t)1 << 20)
 #define META_FORMAT "deja-meta 1"
@@ -53,11 +54,11 @@ enum deja_status dj_lmdb_status(int code)
     }
 }
 
-char *dj_lmdb_path(const struct dj_lmdb *lmdb, const char *name)
+char *dj_lmdb_path(const char *directory, const char *name)
 {
     struct dj_buf path;
     dj_buf_init(&path, 0);
-    dj_buf_append_text(&path, lmdb->directory);
+    dj_buf_append_text(&path, directory);
     dj_buf_append_byte(&path, '/');
     dj_buf_append_text(&path, name);
     char *text = path.status == DEJA_OK ? dj_strdup(dj_buf_slice(&path)) : NULL;
@@ -139,20 +140,26 @@ static enum deja_status make_directory(const char *path)
     return DEJA_ERR_IO;
 }
 
-enum deja_status dj_lmdb_env_open_meta(struct dj_lmdb *lmdb)
+enum deja_status dj_lmdb_env_open_meta(struct dj_lmdb_meta *meta)
 {
-    char *path = dj_lmdb_path(lmdb, "meta");
+    char *path = dj_lmdb_path(meta->directory, "meta");
     if (!path)
         return DEJA_ERR_NOMEM;
     enum deja_status status = make_directory(path);
-    if (status == DEJA_OK)
-        status = dj_lmdb_status(open_env(path, META_MAP_BYTES, 0, &lmdb->meta));
+    int code = 0;
+    size_t map_bytes = META_MAP_BYTES;
+    if (status == DEJA_OK) {
+        while ((code = open_env(path, map_bytes, 0, &meta->env)) == ENOMEM &&
+               map_bytes / 2 >= META_MAP_BYTES_MIN)
+            map_bytes /= 2;
+        status = dj_lmdb_status(code);
+    }
     dj_free(path);
     static const char *const name[] = {"meta"};
     const struct table_set set = {
-        .names = name, .tables = &lmdb->meta_table, .count = 1, .format = META_FORMAT};
+        .names = name, .tables = &meta->table, .count = 1, .format = META_FORMAT};
     if (status == DEJA_OK)
-        status = open_tables(lmdb->meta, &set);
+        status = open_tables(meta->env, &set);
     return status;
 }
 
@@ -164,7 +171,7 @@ enum deja_status dj_lmdb_env_open_entries(struct dj_lmdb *lmdb)
     if (map_bytes < ENTRIES_MAP_BYTES_MIN)
         map_bytes = ENTRIES_MAP_BYTES_MIN;
     unsigned int flags = lmdb->options.durability == DJ_DURABILITY_ALWAYS ? 0 : MDB_NOSYNC;
-    char *path = dj_lmdb_path(lmdb, "entries");
+    char *path = dj_lmdb_path(lmdb->options.directory, "entries");
     if (!path)
         return DEJA_ERR_NOMEM;
     enum deja_status status = make_directory(path);
@@ -202,7 +209,7 @@ enum deja_status dj_lmdb_env_discard_entries(struct dj_lmdb *lmdb)
     dj_lmdb_env_close_entries(lmdb);
     static const char *const files[] = {"entries/data.mdb", "entries/lock.mdb"};
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        char *path = dj_lmdb_path(lmdb, files[i]);
+        char *path = dj_lmdb_path(lmdb->options.directory, files[i]);
         if (!path)
             return DEJA_ERR_NOMEM;
         int code = unlink(path);

@@ -81,17 +81,22 @@ struct dj_lmdb_write {
     float vector[];
 };
 
+struct dj_lmdb_meta {
+    char *directory; /* owned */
+    int lock_fd;     /* -1: not locked */
+    MDB_env *env;
+    MDB_dbi table;
+};
+
 struct dj_lmdb_batch; /* reads that go in one job; lmdb_read.c */
 
 struct dj_lmdb {
     struct dj_store store; /* base */
     struct dj_lmdb_options options;
-    char *directory; /* owned */
-    int lock_fd;     /* -1: not locked */
     uint64_t bytes_max;
 
-    MDB_env *meta;
-    MDB_dbi meta_table;
+    struct dj_lmdb_meta *meta;
+    bool is_meta_own; /* closed with the tier */
     MDB_env *entries;
     MDB_dbi tables[DJ_LMDB_TABLE_COUNT];
     uint64_t map_bytes;
@@ -139,8 +144,8 @@ void dj_lmdb_suspect(struct dj_lmdb *lmdb);
 /* lmdb_env.c */
 enum deja_status dj_lmdb_status(int code);
 /* The path below the directory; the caller frees. */
-char *dj_lmdb_path(const struct dj_lmdb *lmdb, const char *name);
-enum deja_status dj_lmdb_env_open_meta(struct dj_lmdb *lmdb) DEJA_NODISCARD;
+char *dj_lmdb_path(const char *directory, const char *name);
+enum deja_status dj_lmdb_env_open_meta(struct dj_lmdb_meta *meta) DEJA_NODISCARD;
 /* DEJA_ERR_CORRUPT: not ours, another format, or damaged beyond opening. */
 enum deja_status dj_lmdb_env_open_entries(struct dj_lmdb *lmdb) DEJA_NODISCARD;
 void dj_lmdb_env_close_entries(struct dj_lmdb *lmdb);

@@ -5,9 +5,73 @@
 #include "store/lmdb_internal.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
 
 #define META_KEY_BYTES_MAX 511u /* LMDB's own bound */
 #define META_VALUE_BYTES_MAX ((size_t)1 << 20)
+
+static enum deja_status lock_directory(struct dj_lmdb_meta *meta, struct deja_error *error)
+{
+    char *path = dj_lmdb_path(meta->directory, "lock");
+    if (!path)
+        return deja_error_set(error, DEJA_ERR_NOMEM, "out of memory");
+    meta->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    dj_free(path);
+    if (meta->lock_fd < 0)
+        return deja_error_set(error, DEJA_ERR_IO, "%s/lock cannot be opened (error %d)",
+                              meta->directory, errno);
+    if (flock(meta->lock_fd, LOCK_EX | LOCK_NB) == 0)
+        return DEJA_OK;
+    enum deja_status status = errno == EWOULDBLOCK ? DEJA_ERR_BUSY : DEJA_ERR_IO;
+    return deja_error_set(error, status, "%s belongs to another process", meta->directory);
+}
+
+enum deja_status dj_lmdb_meta_open(const char *directory, struct dj_lmdb_meta **out_meta,
+                                   struct deja_error *error)
+{
+    struct dj_lmdb_meta *meta = dj_alloc_zeroed(1, sizeof *meta);
+    if (!meta)
+        return deja_error_set(error, DEJA_ERR_NOMEM, "out of memory");
+    meta->lock_fd = -1;
+    meta->directory = dj_strdup(deja_slice_text(directory));
+    enum deja_status status = meta->directory
+                                  ? lock_directory(meta, error)
+                                  : deja_error_set(error, DEJA_ERR_NOMEM, "out of memory");
+    if (status == DEJA_OK) {
+        status = dj_lmdb_env_open_meta(meta);
+        if (status != DEJA_OK)
+            deja_error_set(error, status, "%s/meta cannot be opened: %s", directory,
+                           deja_status_text(status));
+    }
+    if (status != DEJA_OK) {
+        dj_lmdb_meta_close(meta);
+        return status;
+    }
+    *out_meta = meta;
+    return DEJA_OK;
+}
+
+void dj_lmdb_meta_close(struct dj_lmdb_meta *meta)
+{
+    if (!meta)
+        return;
+    if (meta->env)
+        mdb_env_close(meta->env);
+    if (meta->lock_fd >= 0)
+        close(meta->lock_fd);
+    dj_free(meta->directory);
+    dj_free(meta);
+}
+
+struct dj_lmdb_meta *dj_lmdb_meta_of(struct dj_store *store)
+{
+    return ((struct dj_lmdb *)store)->meta;
+}
 
 struct meta_key {
     char bytes[META_KEY_BYTES_MAX];
@@ -27,21 +91,21 @@ static enum deja_status make_key(const char *table, struct deja_slice key, struc
     return DEJA_OK;
 }
 
-enum deja_status dj_lmdb_meta_get(struct dj_store *store, const char *table, struct deja_slice key,
-                                  void *ctx, void (*found)(void *ctx, struct deja_slice value))
+enum deja_status dj_lmdb_meta_get(struct dj_lmdb_meta *meta, const char *table,
+                                  struct deja_slice key, void *ctx,
+                                  void (*found)(void *ctx, struct deja_slice value))
 {
-    struct dj_lmdb *lmdb = (struct dj_lmdb *)store;
     struct meta_key full;
     enum deja_status status = make_key(table, key, &full);
     if (status != DEJA_OK)
         return status;
     MDB_txn *txn;
-    int code = mdb_txn_begin(lmdb->meta, NULL, MDB_RDONLY, &txn);
+    int code = mdb_txn_begin(meta->env, NULL, MDB_RDONLY, &txn);
     if (code != MDB_SUCCESS)
         return dj_lmdb_status(code);
     MDB_val at = dj_lmdb_val(full.bytes, full.len);
     MDB_val value;
-    code = mdb_get(txn, lmdb->meta_table, &at, &value);
+    code = mdb_get(txn, meta->table, &at, &value);
     if (code == MDB_SUCCESS)
         found(ctx, dj_lmdb_slice(value));
     mdb_txn_abort(txn);
@@ -49,59 +113,66 @@ enum deja_status dj_lmdb_meta_get(struct dj_store *store, const char *table, str
 }
 
 /* One synced transaction that puts value, or removes the pair (NULL). */
-static enum deja_status change(struct dj_lmdb *lmdb, const char *table, struct deja_slice key,
-                               const struct deja_slice *value)
+static enum deja_status change(struct dj_lmdb_meta *meta, const char *table, struct deja_slice key,
+                               const struct deja_slice *value, unsigned int flags)
 {
     struct meta_key full;
     enum deja_status status = make_key(table, key, &full);
     if (status != DEJA_OK)
         return status;
     MDB_txn *txn;
-    int code = mdb_txn_begin(lmdb->meta, NULL, 0, &txn);
+    int code = mdb_txn_begin(meta->env, NULL, 0, &txn);
     if (code != MDB_SUCCESS)
         return dj_lmdb_status(code);
     MDB_val at = dj_lmdb_val(full.bytes, full.len);
     if (value) {
         MDB_val bytes = dj_lmdb_val(value->data, value->len);
-        code = mdb_put(txn, lmdb->meta_table, &at, &bytes, 0);
+        code = mdb_put(txn, meta->table, &at, &bytes, flags);
     } else {
-        code = mdb_del(txn, lmdb->meta_table, &at, NULL);
+        code = mdb_del(txn, meta->table, &at, NULL);
     }
     if (code == MDB_SUCCESS)
         return dj_lmdb_status(mdb_txn_commit(txn));
     mdb_txn_abort(txn);
-    return dj_lmdb_status(code);
+    return code == MDB_KEYEXIST ? DEJA_ERR_BUSY : dj_lmdb_status(code);
 }
 
-enum deja_status dj_lmdb_meta_put(struct dj_store *store, const char *table, struct deja_slice key,
-                                  struct deja_slice value)
+enum deja_status dj_lmdb_meta_put(struct dj_lmdb_meta *meta, const char *table,
+                                  struct deja_slice key, struct deja_slice value)
 {
     if (value.len > META_VALUE_BYTES_MAX)
         return DEJA_ERR_LIMIT;
-    return change((struct dj_lmdb *)store, table, key, &value);
+    return change(meta, table, key, &value, 0);
 }
 
-enum deja_status dj_lmdb_meta_remove(struct dj_store *store, const char *table,
+enum deja_status dj_lmdb_meta_add(struct dj_lmdb_meta *meta, const char *table,
+                                  struct deja_slice key, struct deja_slice value)
+{
+    if (value.len > META_VALUE_BYTES_MAX)
+        return DEJA_ERR_LIMIT;
+    return change(meta, table, key, &value, MDB_NOOVERWRITE);
+}
+
+enum deja_status dj_lmdb_meta_remove(struct dj_lmdb_meta *meta, const char *table,
                                      struct deja_slice key)
 {
-    return change((struct dj_lmdb *)store, table, key, NULL);
+    return change(meta, table, key, NULL, 0);
 }
 
-enum deja_status dj_lmdb_meta_walk(struct dj_store *store, const char *table, void *ctx,
+enum deja_status dj_lmdb_meta_walk(struct dj_lmdb_meta *meta, const char *table, void *ctx,
                                    bool (*each)(void *ctx, struct deja_slice key,
                                                 struct deja_slice value))
 {
-    struct dj_lmdb *lmdb = (struct dj_lmdb *)store;
     struct meta_key prefix;
     enum deja_status status = make_key(table, deja_slice(NULL, 0), &prefix);
     if (status != DEJA_OK)
         return status;
     MDB_txn *txn;
-    int code = mdb_txn_begin(lmdb->meta, NULL, MDB_RDONLY, &txn);
+    int code = mdb_txn_begin(meta->env, NULL, MDB_RDONLY, &txn);
     if (code != MDB_SUCCESS)
         return dj_lmdb_status(code);
     MDB_cursor *cursor = NULL;
-    code = mdb_cursor_open(txn, lmdb->meta_table, &cursor);
+    code = mdb_cursor_open(txn, meta->table, &cursor);
     MDB_val key = dj_lmdb_val(prefix.bytes, prefix.len);
     MDB_val value;
     if (code == MDB_SUCCESS)

@@ -20,7 +20,7 @@ enum { FREE_TABLE = 0, MAIN_TABLE = 1, META_PAGES = 2 };
 
 static enum deja_status check_file(struct dj_lmdb *lmdb, const MDB_envinfo *info, size_t page_bytes)
 {
-    char *path = dj_lmdb_path(lmdb, "entries/data.mdb");
+    char *path = dj_lmdb_path(lmdb->options.directory, "entries/data.mdb");
     if (!path)
         return DEJA_ERR_NOMEM;
     struct stat file;

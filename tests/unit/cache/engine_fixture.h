@@ -56,6 +56,8 @@ static inline enum deja_status try_create(struct fixture *fixture)
         .directory = fixture->directory, .bytes_max = 64 << 20, .pool = fixture->pool};
     if (status == DEJA_OK && fixture->directory)
         status = dj_lmdb_open(&lmdb, &options.lmdb, NULL, NULL);
+    if (options.lmdb)
+        options.meta = dj_lmdb_meta_of(options.lmdb);
     if (status == DEJA_OK)
         status = dj_lexical_create(&options.embedder);
     options.tier_count = fixture->tier_count;

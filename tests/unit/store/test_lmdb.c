@@ -30,16 +30,16 @@ static void tier_that_begins_anew_has_forgotten_entries_and_kept_its_settings(vo
     struct fixture fixture;
     create(&fixture, (struct dj_lmdb_options){.durability = DJ_DURABILITY_OS});
     put(&fixture, value_of(1, 1, 1, "the body"));
-    assert_int_equal(
-        dj_lmdb_meta_put(fixture.store, "kept", deja_slice_text("k"), deja_slice_text("v")),
-        DEJA_OK);
+    assert_int_equal(dj_lmdb_meta_put(dj_lmdb_meta_of(fixture.store), "kept", deja_slice_text("k"),
+                                      deja_slice_text("v")),
+                     DEJA_OK);
     fixture.options.is_fresh = true;
     reopen(&fixture);
     assert_false(fixture.is_discarded); /* it was asked for */
     assert_false(has(&fixture, 1, 1));
     assert_int_equal(stats_of(&fixture, 0).entries, 0);
     static const struct deja_slice key = {.data = "k", .len = 1};
-    assert_int_equal(dj_lmdb_meta_remove(fixture.store, "kept", key), DEJA_OK);
+    assert_int_equal(dj_lmdb_meta_remove(dj_lmdb_meta_of(fixture.store), "kept", key), DEJA_OK);
     put(&fixture, value_of(1, 2, 1, "anew"));
     fixture.options.is_fresh = false;
     reopen(&fixture);
@@ -480,32 +480,40 @@ static void meta_keeps_tables_apart_and_in_order(void **state)
     struct fixture fixture;
     create(&fixture, (struct dj_lmdb_options){0});
     struct dj_store *store = fixture.store;
-    assert_int_equal(dj_lmdb_meta_put(store, "tags", deja_slice_text("b"), deja_slice_text("2")),
+    assert_int_equal(dj_lmdb_meta_put(dj_lmdb_meta_of(store), "tags", deja_slice_text("b"),
+                                      deja_slice_text("2")),
                      DEJA_OK);
-    assert_int_equal(dj_lmdb_meta_put(store, "tags", deja_slice_text("a"), deja_slice_text("1")),
+    assert_int_equal(dj_lmdb_meta_put(dj_lmdb_meta_of(store), "tags", deja_slice_text("a"),
+                                      deja_slice_text("1")),
                      DEJA_OK);
-    assert_int_equal(dj_lmdb_meta_put(store, "tagsx", deja_slice_text("c"), deja_slice_text("3")),
+    assert_int_equal(dj_lmdb_meta_put(dj_lmdb_meta_of(store), "tagsx", deja_slice_text("c"),
+                                      deja_slice_text("3")),
                      DEJA_OK);
-    assert_int_equal(dj_lmdb_meta_put(store, "tags", deja_slice_text("b"), deja_slice_text("22")),
+    assert_int_equal(dj_lmdb_meta_put(dj_lmdb_meta_of(store), "tags", deja_slice_text("b"),
+                                      deja_slice_text("22")),
                      DEJA_OK);
     reopen(&fixture);
     store = fixture.store;
     struct walked walked = {""};
-    assert_int_equal(dj_lmdb_meta_walk(store, "tags", &walked, on_pair), DEJA_OK);
+    assert_int_equal(dj_lmdb_meta_walk(dj_lmdb_meta_of(store), "tags", &walked, on_pair), DEJA_OK);
     assert_string_equal(walked.text, "a=1;b=22;");
     struct walked got = {""};
-    assert_int_equal(dj_lmdb_meta_get(store, "tagsx", deja_slice_text("c"), &got, on_meta_value),
+    assert_int_equal(dj_lmdb_meta_get(dj_lmdb_meta_of(store), "tagsx", deja_slice_text("c"), &got,
+                                      on_meta_value),
                      DEJA_OK);
     assert_string_equal(got.text, "got=3;");
-    assert_int_equal(dj_lmdb_meta_remove(store, "tags", deja_slice_text("a")), DEJA_OK);
-    assert_int_equal(dj_lmdb_meta_remove(store, "tags", deja_slice_text("a")), DEJA_ERR_NOT_FOUND);
-    assert_int_equal(dj_lmdb_meta_get(store, "tags", deja_slice_text("a"), &got, on_meta_value),
+    assert_int_equal(dj_lmdb_meta_remove(dj_lmdb_meta_of(store), "tags", deja_slice_text("a")),
+                     DEJA_OK);
+    assert_int_equal(dj_lmdb_meta_remove(dj_lmdb_meta_of(store), "tags", deja_slice_text("a")),
                      DEJA_ERR_NOT_FOUND);
+    assert_int_equal(
+        dj_lmdb_meta_get(dj_lmdb_meta_of(store), "tags", deja_slice_text("a"), &got, on_meta_value),
+        DEJA_ERR_NOT_FOUND);
     char long_key[600];
     fill(long_key, sizeof long_key, 1);
-    assert_int_equal(
-        dj_lmdb_meta_put(store, "tags", deja_slice_text(long_key), deja_slice_text("x")),
-        DEJA_ERR_LIMIT);
+    assert_int_equal(dj_lmdb_meta_put(dj_lmdb_meta_of(store), "tags", deja_slice_text(long_key),
+                                      deja_slice_text("x")),
+                     DEJA_ERR_LIMIT);
     destroy(&fixture);
 }
 

@@ -69,7 +69,7 @@ static void write_and_die(struct fixture *fixture, const char *state_key, const 
             if (wait_put(fixture->store, loop_of(fixture), value_of(1, id, 1, unique)) != DEJA_OK)
                 _exit(2);
         put_vector(fixture, 1, 1, 100, 1, 0);
-        if (dj_lmdb_meta_put(fixture->store, "state", deja_slice_text(state_key),
+        if (dj_lmdb_meta_put(dj_lmdb_meta_of(fixture->store), "state", deja_slice_text(state_key),
                              deja_slice_text(state_value)) != DEJA_OK)
             _exit(3);
         _exit(0);
@@ -132,9 +132,9 @@ static void tier_that_met_a_bad_page_is_checked_at_the_next_start(void **state)
     struct fixture fixture;
     create(&fixture, (struct dj_lmdb_options){0});
     put(&fixture, value_of(1, 1, 1, unique));
-    assert_int_equal(
-        dj_lmdb_meta_put(fixture.store, "state", deja_slice_text("suspect"), deja_slice_text("1")),
-        DEJA_OK);
+    assert_int_equal(dj_lmdb_meta_put(dj_lmdb_meta_of(fixture.store), "state",
+                                      deja_slice_text("suspect"), deja_slice_text("1")),
+                     DEJA_OK);
     stop(&fixture);
     assert_true(damage(&fixture, unique) >= 1);
     assert_int_equal(start(&fixture), DEJA_OK);

@@ -110,8 +110,9 @@ static void run_child(const char *path, int pipe, uint64_t first, bool is_other_
     static struct writer writer;
     if (open_parts(&parts, path) != DEJA_OK)
         _exit(1);
-    if (is_other_boot && dj_lmdb_meta_put(parts.store, "state", deja_slice_text("boot"),
-                                          deja_slice_text("another")) != DEJA_OK)
+    if (is_other_boot &&
+        dj_lmdb_meta_put(dj_lmdb_meta_of(parts.store), "state", deja_slice_text("boot"),
+                         deja_slice_text("another")) != DEJA_OK)
         _exit(2);
     writer = (struct writer){.store = parts.store, .loop = parts.loops.loop[0], .pipe = pipe};
     writer.next = first;
