@@ -31,6 +31,7 @@ typedef void dj_api_describe_fn(void *ctx, const char *component, struct dj_json
 /* Handlers get this; borrowed for the life of the daemon. A zeroed member is its default. */
 struct dj_api {
     struct dj_proxy_context *proxy;
+    struct dj_audit *audit;           /* NULL: none is kept */
     const char *admin_token;          /* hex, NULL: admin routes are closed */
     const char *const *allowed_hosts; /* NULL-terminated, beyond loopback names */
     const char *const *allowed_origins;

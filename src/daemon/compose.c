@@ -372,6 +372,7 @@ static void on_pull(void *ctx)
 {
     const struct dj_node *node = ctx;
     dj_engine_pull(node->daemon->engine);
+    dj_audit_tick(node->daemon->audit, dj_clock_now_ms());
 }
 
 static enum deja_status start_timers(struct dj_node *node)
@@ -389,7 +390,9 @@ static enum deja_status start_timers(struct dj_node *node)
 
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
-    static const struct dj_rules_values defaults = {.features = DJ_FEATURES_ALL};
+    const struct dj_settings_audit *audit = &daemon->settings->audit;
+    const struct dj_rules_values defaults = {
+        .features = DJ_FEATURES_ALL, .audit = audit->is_enabled ? audit->choice : DJ_AUDIT_OFF};
     enum deja_status status = dj_guards_make(daemon);
     if (status == DEJA_OK)
         status = dj_rules_create(&defaults, &daemon->rules);
@@ -408,6 +411,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .reads = daemon->reads,
         .outbounds = daemon->outbounds,
         .flights = daemon->flights,
+        .audit = daemon->audit,
         .upstream = daemon->upstream,
         .dependencies = &daemon->dependencies,
         .upstream_url = daemon->settings->upstream.url,
@@ -415,6 +419,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
     };
     daemon->api.proxy = &daemon->proxy;
+    daemon->api.audit = daemon->audit;
     daemon->api.admin_token = daemon->admin_token;
     daemon->api.allowed_hosts = (const char *const *)daemon->settings->server.allowed_hosts.items;
     daemon->api.allowed_origins =
@@ -491,6 +496,8 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
     }
     status = make_authority(daemon, error);
     if (status == DEJA_OK)
+        status = dj_daemon_open_audit(daemon, error);
+    if (status == DEJA_OK)
         status = make_engine(daemon, error);
     make_root(daemon);
     if (status == DEJA_OK)
@@ -517,6 +524,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_registry_destroy(daemon->registry);
     dj_rules_unref(daemon->rules);
     dj_tenants_destroy(daemon->tenants);
+    dj_audit_close(daemon->audit);
     dj_authorities_destroy(daemon->authorities);
     dj_lmdb_meta_close(daemon->meta);
     for (uint32_t i = 0; i < daemon->policy_count; i++)

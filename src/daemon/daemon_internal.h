@@ -12,6 +12,7 @@
 #include "net/http_server.h"
 #include "net/outbound.h"
 #include "proxy/context.h"
+#include "security/audit.h"
 #include "security/local_guard.h"
 
 #define DJ_LOOPS_MAX 64u
@@ -56,6 +57,7 @@ struct dj_daemon {
     struct dj_lmdb_meta *meta;               /* what this machine keeps beside its entries */
     struct dj_authorities *authorities;      /* over it; made before the tiers */
     const struct dj_authority *authority;    /* theirs */
+    struct dj_audit *audit;                  /* over it; likewise */
     struct dj_store *redis;                  /* likewise the engine's, unwrapped; NULL: none */
     struct dj_redis_security redis_security; /* as it was at the start */
     bool is_redis_seen;
@@ -129,6 +131,10 @@ enum deja_status dj_daemon_place_lmdb(struct dj_daemon *daemon, bool is_shared,
                                       struct deja_error *error) DEJA_NODISCARD;
 /* It is open, and as new as it was to be. */
 void dj_daemon_lmdb_begun(struct dj_daemon *daemon, bool is_shared);
+
+/* DATA/audit. Blocking: start. */
+enum deja_status dj_daemon_open_audit(struct dj_daemon *daemon,
+                                      struct deja_error *error) DEJA_NODISCARD;
 
 /* A policy of these settings becomes the one in force. */
 enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon,

@@ -146,6 +146,17 @@ static void log_kept(struct dj_daemon *daemon, const struct dj_options *loaded)
     dj_buf_fini(&names);
 }
 
+/* By a signal nobody waits for an answer; who asked by the API has an event of its own. */
+static void note_reload(struct dj_daemon *daemon, enum deja_status status)
+{
+    const struct dj_audit_event event = {.type = DJ_AUDIT_ADMIN,
+                                         .operation = "config.reloaded",
+                                         .is_failure = status != DEJA_OK,
+                                         .error = status == DEJA_OK ? NULL
+                                                                    : deja_status_name(status)};
+    dj_audit_note(daemon->audit, &event, dj_clock_now_ms());
+}
+
 /* Parse, validate, swap; on an error the old one stays. */
 static void reload(struct dj_daemon *daemon)
 {
@@ -169,6 +180,7 @@ static void reload(struct dj_daemon *daemon)
                                    : "configuration not reloaded; the old one stays",
                  NULL);
     dj_telemetry_reloaded(daemon->telemetry, status == DEJA_OK, dj_clock_now_ms());
+    note_reload(daemon, status);
     dj_settings_fini(&settings);
     dj_options_destroy(options);
     dj_diagnostics_fini(&diagnostics);

@@ -110,6 +110,7 @@ static const struct dj_option table[] = {
 #include "daemon/settings_s3.def"
 #include "daemon/settings_guard.def"
 #include "daemon/settings_upkeep.def"
+#include "daemon/settings_audit.def"
     {"store.durability", DJ_OPTION_ENUM, "everysec", .choices = "os|everysec|always",
      AT(durability), .help = "When a write is confirmed: written, synced each second, or synced."},
     {"semantic.enabled", DJ_OPTION_BOOL, "true", AT(semantic.is_enabled),
@@ -240,7 +241,6 @@ static const struct dj_reserved reserved[] = {
     {"monitoring", NOT_YET},
     {"compression", NOT_YET},
     {"encryption", NOT_YET},
-    {"audit", NOT_YET},
     {"compression_threshold", NOT_YET},
     {"compression_level", NOT_YET},
     {"admin", NOT_YET},

@@ -14,6 +14,7 @@
 #include "cache/key.h" /* dj_fold */
 #include "config/diagnostics.h"
 #include "config/options.h"
+#include "daemon/settings_audit.h"
 #include "daemon/settings_tiers.h"
 #include "obs/log.h"    /* dj_log_level, dj_log_format */
 #include "store/lmdb.h" /* dj_durability */
@@ -90,6 +91,7 @@ struct dj_settings {
     struct dj_settings_guard guard; /* circuit_breaker, retry, performance */
     struct dj_settings_postgres postgres;
     struct dj_settings_s3 s3;
+    struct dj_settings_audit audit;
     enum dj_durability durability; /* store.durability */
     struct {
         bool is_enabled;

@@ -20,6 +20,7 @@
 #include "proxy/refreshes.h"
 #include "proxy/telemetry.h"
 #include "proxy/upstream.h"
+#include "security/audit.h"
 #include "security/registry.h"
 #include "security/rules.h"
 #include "security/tenant.h"
@@ -61,6 +62,7 @@ struct dj_proxy_context {
     struct dj_metrics *metrics;
     struct dj_telemetry *telemetry;
     struct dj_log *log;
+    struct dj_audit *audit; /* NULL: none is kept */
     struct dj_volatile *volatiles;
     struct dj_pool *pool;
     struct dj_pool *reads;                /* the embedded tier's, for its gauge; may be NULL */

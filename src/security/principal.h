@@ -20,7 +20,7 @@ enum dj_role {
 };
 #define DJ_ROLES_ALL 15u
 
-enum dj_origin {
+enum dj_principal_origin {
     DJ_ORIGIN_LOCAL,       /* no credential: the local tenant */
     DJ_ORIGIN_CREDENTIAL,  /* an upstream credential that names a derived or a linked tenant */
     DJ_ORIGIN_KEY,         /* a key of Deja's own */
@@ -32,7 +32,7 @@ enum dj_origin {
 
 struct dj_principal {
     uint8_t tenant[DJ_TENANT_BYTES];
-    enum dj_origin origin;
+    enum dj_principal_origin origin;
     unsigned roles;                       /* bits of enum dj_role */
     char key_id[DJ_KEY_ID_BYTES_MAX + 1]; /* "": none */
     struct dj_rules *rules;               /* one reference; NULL only in a zeroed struct */
