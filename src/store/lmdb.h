@@ -58,4 +58,10 @@ enum deja_status dj_lmdb_meta_walk(struct dj_lmdb_meta *meta, const char *table,
                                    bool (*each)(void *ctx, struct deja_slice key,
                                                 struct deja_slice value)) DEJA_NODISCARD;
 
+/* What was removed is wiped from the files, where LMDB would leave it until the room is used again:
+ * after an erasure. Holds up writers meanwhile. Blocking: worker. DEJA_ERR_BUSY: a read that began
+ * before still looks at some of it; again later. DEJA_ERR_IO, DEJA_ERR_NOMEM. */
+enum deja_status dj_lmdb_scrub(struct dj_store *store) DEJA_NODISCARD;
+enum deja_status dj_lmdb_meta_scrub(struct dj_lmdb_meta *meta) DEJA_NODISCARD;
+
 #endif
