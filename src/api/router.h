@@ -18,6 +18,7 @@
 
 #include <deja/base.h>
 
+#include "api/erase.h"
 #include "net/http_server.h"
 #include "proxy/context.h"
 
@@ -35,8 +36,9 @@ struct dj_api {
     const char *admin_token;          /* hex, NULL: admin routes are closed */
     const char *const *allowed_hosts; /* NULL-terminated, beyond loopback names */
     const char *const *allowed_origins;
-    struct dj_idempotency *idempotency; /* NULL: Idempotency-Key is not obeyed */
-    void (*reload)(void *ctx);          /* starts what SIGHUP does; any loop; NULL: 501 */
+    struct dj_idempotency *idempotency;   /* NULL: Idempotency-Key is not obeyed */
+    const struct dj_erase_service *erase; /* NULL: 501 */
+    void (*reload)(void *ctx);            /* starts what SIGHUP does; any loop; NULL: 501 */
     void *reload_ctx;
     dj_api_describe_fn *describe; /* NULL: nothing */
     void *describe_ctx;

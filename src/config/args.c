@@ -1,7 +1,7 @@
 /* config/args.c - see args.h. */
 #include "config/args.h"
 
-#include "config/suggest.h"
+#include "base/suggest.h"
 
 static const struct dj_arg *find_arg(const struct dj_arg *args, size_t count,
                                      struct deja_slice name)

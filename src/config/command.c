@@ -4,7 +4,7 @@
 #include <assert.h>
 #include <stdio.h>
 
-#include "config/suggest.h"
+#include "base/suggest.h"
 
 #define LINE_COLUMNS 79u
 #define HELP_COLUMN 28u

@@ -10,7 +10,7 @@
 #include "base/alloc.h"
 #include "config/expand.h"
 #include "config/option_value.h"
-#include "config/suggest.h"
+#include "base/suggest.h"
 
 #define WHERE_MAX 1200u
 #define KEY_MAX 256u

@@ -1,8 +1,11 @@
-/* daemon/audit.c - the audit log of this daemon: DATA/audit, its head with the authority. */
+/* daemon/audit.c - the audit log of this daemon (DATA/audit, its head with the authority), and what
+ * erasures ask of the parts. */
 #include <stdio.h>
 #include <unistd.h>
 
+#include "api/idempotency.h"
 #include "daemon/daemon_internal.h"
+#include "store/lmdb.h"
 
 #define PATH_BYTES 4096u
 
@@ -28,4 +31,34 @@ enum deja_status dj_daemon_open_audit(struct dj_daemon *daemon, struct deja_erro
         .now_ms = dj_clock_now_ms(),
     };
     return dj_audit_open(&options, &daemon->audit, error);
+}
+
+/* What was removed from files, and answers that were to be repeated: those do not tell whose they
+ * are. */
+static enum deja_status wipe(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES])
+{
+    struct dj_daemon *daemon = ctx;
+    enum deja_status status = DEJA_OK;
+    (void)tenant;
+    dj_idempotency_clear(daemon->api.idempotency);
+    if (daemon->lmdb)
+        status = dj_lmdb_scrub(daemon->lmdb);
+    return status == DEJA_OK ? dj_lmdb_meta_scrub(daemon->meta) : status;
+}
+
+enum deja_status dj_daemon_make_erasures(struct dj_daemon *daemon)
+{
+    const struct dj_erasures_options options = {
+        .engine = daemon->engine,
+        .loop = daemon->loops[0],
+        .pool = daemon->work,
+        .authority = daemon->authority,
+        .audit = daemon->audit,
+        .hooks_ctx = daemon,
+        .wipe = wipe,
+    };
+    enum deja_status status = dj_erasures_create(&options, &daemon->erasures);
+    if (status == DEJA_OK)
+        daemon->api.erase = dj_erasures_service(daemon->erasures);
+    return status;
 }

@@ -373,6 +373,8 @@ static void on_pull(void *ctx)
     const struct dj_node *node = ctx;
     dj_engine_pull(node->daemon->engine);
     dj_audit_tick(node->daemon->audit, dj_clock_now_ms());
+    dj_erasures_tick(node->daemon->erasures);
+    dj_daemon_poll_directory(node->daemon);
 }
 
 static enum deja_status start_timers(struct dj_node *node)
@@ -390,12 +392,9 @@ static enum deja_status start_timers(struct dj_node *node)
 
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
-    const struct dj_settings_audit *audit = &daemon->settings->audit;
-    const struct dj_rules_values defaults = {
-        .features = DJ_FEATURES_ALL, .audit = audit->is_enabled ? audit->choice : DJ_AUDIT_OFF};
     enum deja_status status = dj_guards_make(daemon);
     if (status == DEJA_OK)
-        status = dj_rules_create(&defaults, &daemon->rules);
+        status = dj_daemon_make_directory(daemon);
     if (status != DEJA_OK)
         return status;
     daemon->proxy = (struct dj_proxy_context){
@@ -403,6 +402,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .registry = daemon->registry,
         .root = &daemon->root,
         .rules = daemon->rules,
+        .directory = daemon->directory,
         .metrics = daemon->metrics,
         .telemetry = daemon->telemetry,
         .log = daemon->log,
@@ -420,6 +420,9 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
     };
     daemon->api.proxy = &daemon->proxy;
     daemon->api.audit = daemon->audit;
+    status = dj_daemon_make_erasures(daemon);
+    if (status != DEJA_OK)
+        return status;
     daemon->api.admin_token = daemon->admin_token;
     daemon->api.allowed_hosts = (const char *const *)daemon->settings->server.allowed_hosts.items;
     daemon->api.allowed_origins =
@@ -522,8 +525,9 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_http_addresses_destroy(daemon->addresses);
     dj_idempotency_destroy(daemon->api.idempotency);
     dj_registry_destroy(daemon->registry);
-    dj_rules_unref(daemon->rules);
+    dj_daemon_end_directory(daemon);
     dj_tenants_destroy(daemon->tenants);
+    dj_erasures_destroy(daemon->erasures);
     dj_audit_close(daemon->audit);
     dj_authorities_destroy(daemon->authorities);
     dj_lmdb_meta_close(daemon->meta);

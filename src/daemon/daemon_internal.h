@@ -6,13 +6,17 @@
 
 #include "api/router.h"
 #include "daemon/authority.h"
+#include "daemon/directory.h"
+#include "daemon/erasures.h"
 #include "daemon/guards.h"
 #include "daemon/settings.h"
 #include "daemon/tenants.h"
 #include "net/http_server.h"
 #include "net/outbound.h"
+#include "policy/guards.h"
 #include "proxy/context.h"
 #include "security/audit.h"
+#include "security/directory.h"
 #include "security/local_guard.h"
 
 #define DJ_LOOPS_MAX 64u
@@ -58,6 +62,7 @@ struct dj_daemon {
     struct dj_authorities *authorities;      /* over it; made before the tiers */
     const struct dj_authority *authority;    /* theirs */
     struct dj_audit *audit;                  /* over it; likewise */
+    struct dj_erasures *erasures;            /* over all of them */
     struct dj_store *redis;                  /* likewise the engine's, unwrapped; NULL: none */
     struct dj_redis_security redis_security; /* as it was at the start */
     bool is_redis_seen;
@@ -73,7 +78,12 @@ struct dj_daemon {
     struct dj_tenant_root root;
     struct dj_tenants *tenants;
     struct dj_registry *registry;
-    struct dj_rules *rules;                            /* of tenants nobody configured */
+    struct dj_rules *rules;         /* of tenants nobody configured */
+    struct dj_directory *directory; /* of those somebody did */
+    const char *guard_names[DJ_GUARD_COUNT];
+    struct dj_job refresh; /* of the directory; one at a time */
+    _Atomic bool is_refreshing;
+    bool is_directory_stale;                           /* the refresh's own: said once */
     struct dj_proxy_policy *policies[DJ_POLICIES_MAX]; /* all ever used; freed at the end */
     uint32_t policy_count;
     struct dj_proxy_context proxy;
@@ -132,9 +142,10 @@ enum deja_status dj_daemon_place_lmdb(struct dj_daemon *daemon, bool is_shared,
 /* It is open, and as new as it was to be. */
 void dj_daemon_lmdb_begun(struct dj_daemon *daemon, bool is_shared);
 
-/* DATA/audit. Blocking: start. */
+/* Both blocking: start. DATA/audit: */
 enum deja_status dj_daemon_open_audit(struct dj_daemon *daemon,
                                       struct deja_error *error) DEJA_NODISCARD;
+enum deja_status dj_daemon_make_erasures(struct dj_daemon *daemon) DEJA_NODISCARD;
 
 /* A policy of these settings becomes the one in force. */
 enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon,

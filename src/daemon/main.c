@@ -12,7 +12,7 @@
 #include "cli/cli.h"
 #include "cli/manual.h"
 #include "config/expand.h"
-#include "config/suggest.h"
+#include "base/suggest.h"
 #include "daemon/commands.h"
 #include "daemon/demo.h"
 #include "daemon/serve.h"

@@ -61,7 +61,8 @@ static void on_settle(void *ctx)
     struct dj_daemon *daemon = ctx;
     if (atomic_load(&daemon->quieting))
         return; /* a loop has its message still, and the next would be the same one */
-    bool is_quiet = !dj_engine_pending(daemon->engine) && !atomic_load(&daemon->proxy.calls);
+    bool is_quiet = !dj_engine_pending(daemon->engine) && !atomic_load(&daemon->proxy.calls) &&
+                    !dj_erasures_running(daemon->erasures);
     if (!is_quiet && ++daemon->settle_turns < SETTLE_TURNS_MAX)
         return;
     daemon->is_settled = is_quiet;
@@ -93,6 +94,7 @@ static void on_node_drained(void *ctx)
     /* Only when all are drained: a flight's home may be another loop than its riders'. */
     atomic_store(&daemon->proxy.is_stopping, true);
     dj_engine_stop_upkeep(daemon->engine);
+    dj_erasures_stop(daemon->erasures);
     atomic_store(&daemon->quieting, daemon->loop_count);
     post_to_nodes(daemon, quiet_node);
 }
@@ -152,8 +154,8 @@ static void note_reload(struct dj_daemon *daemon, enum deja_status status)
     const struct dj_audit_event event = {.type = DJ_AUDIT_ADMIN,
                                          .operation = "config.reloaded",
                                          .is_failure = status != DEJA_OK,
-                                         .error = status == DEJA_OK ? NULL
-                                                                    : deja_status_name(status)};
+                                         .error =
+                                             status == DEJA_OK ? NULL : deja_status_name(status)};
     dj_audit_note(daemon->audit, &event, dj_clock_now_ms());
 }
 

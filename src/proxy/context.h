@@ -21,6 +21,7 @@
 #include "proxy/telemetry.h"
 #include "proxy/upstream.h"
 #include "security/audit.h"
+#include "security/directory.h"
 #include "security/registry.h"
 #include "security/rules.h"
 #include "security/tenant.h"
@@ -58,7 +59,8 @@ struct dj_proxy_context {
     struct dj_engine *engine;
     struct dj_registry *registry;
     const struct dj_tenant_root *root;
-    struct dj_rules *rules; /* of tenants nobody configured; one reference */
+    struct dj_rules *rules;         /* of tenants nobody configured; one reference */
+    struct dj_directory *directory; /* of those somebody did; NULL: there are none */
     struct dj_metrics *metrics;
     struct dj_telemetry *telemetry;
     struct dj_log *log;

@@ -376,6 +376,11 @@ void dj_audit_stats(struct dj_audit *audit, struct dj_audit_stats *out_stats)
     pthread_mutex_unlock(&audit->lock);
 }
 
+const char *dj_audit_directory(const struct dj_audit *audit)
+{
+    return audit->folder.directory;
+}
+
 /* ---- life ---- */
 
 static enum deja_status start_writer(struct dj_audit *audit)

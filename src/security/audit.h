@@ -97,6 +97,8 @@ struct dj_audit_stats {
 };
 void dj_audit_stats(struct dj_audit *audit, struct dj_audit_stats *out_stats);
 
+const char *dj_audit_directory(const struct dj_audit *audit); /* until close */
+
 /* ---- reading: any program, while the log is written or not ---- */
 
 /* DIRECTORY/audit.pub: 64 hex digits, to be copied to where logs are checked. DEJA_ERR_NOT_FOUND,

@@ -10,7 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/num.h"
-#include "config/suggest.h"
+#include "base/suggest.h"
 #include "loop/loop.h"
 #include "net/outbound.h"
 #include "tools/bench_compare.h"

@@ -4,7 +4,7 @@
 #include <dirent.h>
 #include <stdio.h>
 
-#include "config/suggest.h"
+#include "base/suggest.h"
 #include "proto/json.h"
 #include "tools/model_internal.h"
 

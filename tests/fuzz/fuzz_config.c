@@ -9,7 +9,7 @@
 #include "base/buf.h"
 #include "config/config.h"
 #include "config/options.h"
-#include "config/suggest.h"
+#include "base/suggest.h"
 #include "daemon/settings.h"
 
 #define FLAGS_MAX 256u

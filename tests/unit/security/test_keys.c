@@ -1,9 +1,9 @@
 /* tests/unit/security/test_keys.c - keys: made, presented, rotated, revoked, guessed at. */
 #include "check.h"
+#include "memory_authority.h"
 
 #include "base/alloc.h"
 #include "security/keys.h"
-#include "memory_authority.h"
 
 #define NOW INT64_C(1800000000000)
 #define DAY INT64_C(86400000)
@@ -13,7 +13,7 @@ static const uint8_t home[16] = {[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}
 static const uint8_t away[16] = {[10] = 0xff, [11] = 0xff, [12] = 192, [15] = 1};
 
 struct fixture {
-    struct memory_authority *memory;
+    struct memory_authority memory;
     struct dj_keys *keys;
     struct dj_key wish;
     struct dj_key key; /* the last one made or let in */
@@ -25,12 +25,13 @@ static int set_up(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
     assert_non_null(fixture);
-    fixture->memory = memory_authority_create();
+    memory_authority_init(&fixture->memory);
+    fixture->memory.authority.pull = NULL; /* nobody else writes here */
     fixture->wish = (struct dj_key){.name = "team a",
                                     .tenant = {1, 2, 3},
                                     .has_tenant = true,
                                     .roles = DJ_ROLE_READ | DJ_ROLE_WRITE};
-    assert_int_equal(dj_keys_create(&fixture->memory->ops, secret, 8, &fixture->keys), DEJA_OK);
+    assert_int_equal(dj_keys_create(&fixture->memory.authority, secret, 8, &fixture->keys), DEJA_OK);
     *state = fixture;
     return 0;
 }
@@ -39,7 +40,6 @@ static int tear_down(void **state)
 {
     struct fixture *fixture = *state;
     dj_keys_destroy(fixture->keys);
-    free(fixture->memory);
     free(fixture);
     return 0;
 }
@@ -114,8 +114,8 @@ static void neither_the_key_nor_its_secret_is_stored(void **state)
 {
     struct fixture *fixture = *state;
     make(fixture);
-    assert_int_equal(fixture->memory->count, 1);
-    const struct memory_document *document = &fixture->memory->documents[0];
+    assert_int_equal(fixture->memory.count, 1);
+    const struct memory_row *document = &fixture->memory.rows[0];
     char value[sizeof document->value + 1] = "";
     memcpy(value, document->value, document->value_len);
     assert_non_null(strstr(value, "\"name\":\"team a\""));
@@ -123,7 +123,7 @@ static void neither_the_key_nor_its_secret_is_stored(void **state)
     /* Under another deployment's secret the same document accepts nothing. */
     static const uint8_t other_secret[DJ_SHA256_BYTES] = {8};
     struct dj_keys *other = NULL;
-    assert_int_equal(dj_keys_create(&fixture->memory->ops, other_secret, 8, &other), DEJA_OK);
+    assert_int_equal(dj_keys_create(&fixture->memory.authority, other_secret, 8, &other), DEJA_OK);
     assert_int_equal(dj_keys_check(other, deja_slice_text(fixture->text), home, NOW, &fixture->key,
                                    &fixture->retry_ms),
                      DJ_KEY_WRONG);
@@ -138,7 +138,7 @@ static void keys_are_there_after_a_restart(void **state)
     fixture->wish.expires_ms = NOW + DAY;
     make(fixture);
     dj_keys_destroy(fixture->keys);
-    assert_int_equal(dj_keys_create(&fixture->memory->ops, secret, 8, &fixture->keys), DEJA_OK);
+    assert_int_equal(dj_keys_create(&fixture->memory.authority, secret, 8, &fixture->keys), DEJA_OK);
     assert_int_equal(check(fixture, fixture->text, NOW), DJ_KEY_GOOD);
     assert_true(fixture->key.requests_per_s > 2.4 && fixture->key.requests_per_s < 2.6);
     assert_int_equal(fixture->key.burst, 7);
@@ -257,7 +257,7 @@ static void the_table_is_bounded(void **state)
     assert_int_equal(dj_keys_make(fixture->keys, &fixture->wish, NOW, fixture->text, &fixture->key),
                      DEJA_ERR_LIMIT);
     assert_int_equal(dj_keys_remove_tenant(fixture->keys, fixture->wish.tenant), DEJA_OK);
-    assert_int_equal(fixture->memory->count, 0);
+    assert_false(fixture->memory.rows[0].is_there);
     make(fixture);
 }
 
@@ -364,7 +364,7 @@ static void nothing_changes_where_it_cannot_be_kept(void **state)
     struct fixture *fixture = *state;
     char text[DJ_KEY_TEXT_BYTES];
     make(fixture);
-    fixture->memory->failure = DEJA_ERR_IO;
+    fixture->memory.trouble = DEJA_ERR_IO;
     assert_int_equal(dj_keys_make(fixture->keys, &fixture->wish, NOW, text, &fixture->key),
                      DEJA_ERR_IO);
     assert_int_equal(dj_keys_rotate(fixture->keys, id_of(fixture), 0, NOW, text, &fixture->key),
@@ -375,17 +375,28 @@ static void nothing_changes_where_it_cannot_be_kept(void **state)
     assert_int_equal(dj_keys_count(fixture->keys), 1);
 }
 
+/* Only that there is one makes the difference. */
+static enum deja_status pull(void *ctx, uint64_t since, void *change_ctx,
+                             dj_authority_change_fn *change, uint64_t *out_sequence)
+{
+    (void)ctx;
+    (void)change_ctx;
+    (void)change;
+    *out_sequence = since;
+    return DEJA_OK;
+}
+
 static void what_another_node_did_is_seen_and_believed_for_a_while(void **state)
 {
     struct fixture *fixture = *state;
     struct dj_keys *other = NULL;
-    fixture->memory->ops.pull = memory_pull;
-    assert_int_equal(dj_keys_create(&fixture->memory->ops, secret, 8, &other), DEJA_OK);
+    fixture->memory.authority.pull = pull;
+    assert_int_equal(dj_keys_create(&fixture->memory.authority, secret, 8, &other), DEJA_OK);
     dj_keys_on_pulled(fixture->keys, NOW);
     assert_int_equal(dj_keys_make(other, &fixture->wish, NOW, fixture->text, &fixture->key),
                      DEJA_OK);
     assert_int_equal(check(fixture, fixture->text, NOW), DJ_KEY_WRONG);
-    const struct memory_document *document = &fixture->memory->documents[0];
+    const struct memory_row *document = &fixture->memory.rows[0];
     struct deja_slice id = deja_slice(document->key, document->key_len);
     struct deja_slice value = deja_slice(document->value, document->value_len);
     dj_keys_on_change(fixture->keys, "other_table", id, value);
@@ -395,7 +406,7 @@ static void what_another_node_did_is_seen_and_believed_for_a_while(void **state)
     assert_int_equal(check(fixture, fixture->text, NOW + DJ_KEYS_LEASE_MS), DJ_KEY_GOOD);
     assert_int_equal(check(fixture, fixture->text, NOW + DJ_KEYS_LEASE_MS + 1), DJ_KEY_UNSURE);
     /* What was on its way before this node changed it does not undo that. */
-    struct memory_document earlier = *document;
+    struct memory_row earlier = *document;
     assert_int_equal(dj_keys_revoke(fixture->keys, id, NOW, &fixture->key), DEJA_OK);
     dj_keys_on_change(fixture->keys, DJ_KEYS_TABLE, id,
                       deja_slice(earlier.value, earlier.value_len));
@@ -411,7 +422,7 @@ static void a_change_starts_from_what_is_stored(void **state)
     struct dj_keys *other = NULL;
     char text[DJ_KEY_TEXT_BYTES];
     make(fixture);
-    assert_int_equal(dj_keys_create(&fixture->memory->ops, secret, 8, &other), DEJA_OK);
+    assert_int_equal(dj_keys_create(&fixture->memory.authority, secret, 8, &other), DEJA_OK);
     assert_int_equal(dj_keys_revoke(other, id_of(fixture), NOW, &fixture->key), DEJA_OK);
     /* Not pulled yet, and still no new life for it. */
     assert_int_equal(dj_keys_rotate(fixture->keys, id_of(fixture), 0, NOW, text, &fixture->key),
@@ -424,18 +435,18 @@ static void damaged_documents_are_keys_that_are_not_accepted(void **state)
     struct fixture *fixture = *state;
     struct dj_keys *keys = NULL;
     make(fixture);
-    struct memory_document *document = &fixture->memory->documents[0];
+    struct memory_row *document = &fixture->memory.rows[0];
     size_t len = document->value_len;
     char whole[sizeof document->value];
     memcpy(whole, document->value, sizeof whole);
     for (size_t i = 0; i < len; i++) {
         document->value_len = i;
-        assert_int_equal(dj_keys_create(&fixture->memory->ops, secret, 8, &keys), DEJA_OK);
+        assert_int_equal(dj_keys_create(&fixture->memory.authority, secret, 8, &keys), DEJA_OK);
         assert_int_equal(dj_keys_count(keys), 0);
         dj_keys_destroy(keys);
         document->value_len = len;
         document->value[i] ^= 1;
-        assert_int_equal(dj_keys_create(&fixture->memory->ops, secret, 8, &keys), DEJA_OK);
+        assert_int_equal(dj_keys_create(&fixture->memory.authority, secret, 8, &keys), DEJA_OK);
         dj_keys_destroy(keys);
         document->value[i] = whole[i];
     }
@@ -451,9 +462,9 @@ static void keys_survive_each_failed_allocation(void **state)
         struct dj_key key;
         char text[DJ_KEY_TEXT_BYTES];
         size_t count = 0;
-        size_t documents = fixture->memory->count;
+        unsigned documents = fixture->memory.count;
         failing_malloc_arm(n);
-        enum deja_status status = dj_keys_create(&fixture->memory->ops, secret, 8, &keys);
+        enum deja_status status = dj_keys_create(&fixture->memory.authority, secret, 8, &keys);
         if (status == DEJA_OK)
             status = dj_keys_make(keys, &fixture->wish, NOW, text, &key);
         if (status == DEJA_OK)
@@ -462,7 +473,7 @@ static void keys_survive_each_failed_allocation(void **state)
             status = dj_keys_list(keys, NULL, deja_slice(NULL, 0), 9, &list, &count);
         bool has_failed = failing_malloc_disarm();
         assert_int_equal(status, has_failed ? DEJA_ERR_NOMEM : DEJA_OK);
-        fixture->memory->count = documents;
+        fixture->memory.count = documents;
         dj_free(list);
         dj_keys_destroy(keys);
         if (!has_failed)

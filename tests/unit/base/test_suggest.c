@@ -1,4 +1,4 @@
-#include "config/suggest.h"
+#include "base/suggest.h"
 #include "check.h"
 
 static void distance_counts_slips(void **state)

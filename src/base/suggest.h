@@ -1,6 +1,6 @@
-/* config/suggest.h - "did you mean": the nearest of the names that are offered one by one. */
-#ifndef DJ_CONFIG_SUGGEST_H
-#define DJ_CONFIG_SUGGEST_H
+/* base/suggest.h - "did you mean": the nearest of the names that are offered one by one. */
+#ifndef DJ_BASE_SUGGEST_H
+#define DJ_BASE_SUGGEST_H
 
 #include <deja/base.h>
 

@@ -1,8 +1,8 @@
-/* config/suggest.c - see suggest.h.
+/* base/suggest.c - see suggest.h.
  *
  * Optimal string alignment over three rows: a swap of neighbours, the commonest slip, costs one.
  */
-#include "config/suggest.h"
+#include "base/suggest.h"
 
 static size_t least(size_t a, size_t b)
 {
