@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include "api/idempotency.h"
+#include "daemon/audit.h"
 #include "daemon/daemon_internal.h"
+#include "security/audit_chain.h"
 #include "store/lmdb.h"
 
 #define PATH_BYTES 4096u
@@ -61,4 +63,27 @@ enum deja_status dj_daemon_make_erasures(struct dj_daemon *daemon)
     if (status == DEJA_OK)
         daemon->api.erase = dj_erasures_service(daemon->erasures);
     return status;
+}
+
+struct head {
+    enum deja_status status;
+    struct dj_audit_head *head;
+    uint8_t *public_key;
+};
+
+static void on_head(void *ctx, struct deja_slice value)
+{
+    struct head *head = ctx;
+    head->status = dj_audit_head_read(value, head->head, head->public_key);
+}
+
+enum deja_status dj_daemon_read_head(void *settings, const char *node,
+                                     struct dj_audit_head *out_head,
+                                     uint8_t out_public[DJ_SIGN_PUBLIC_BYTES])
+{
+    const struct dj_settings *of = settings;
+    struct head head = {.head = out_head, .public_key = out_public};
+    enum deja_status status = dj_authority_peek(of->data_dir, DJ_AUDIT_HEADS_TABLE,
+                                                deja_slice_text(node), &head, on_head);
+    return status == DEJA_OK ? head.status : status;
 }

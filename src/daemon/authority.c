@@ -118,3 +118,9 @@ void dj_authorities_watch(struct dj_authorities *authorities,
     assert(authorities->watcher_count < DJ_AUTHORITY_WATCHERS_MAX);
     authorities->watchers[authorities->watcher_count++] = *watcher;
 }
+
+enum deja_status dj_authority_peek(const char *directory, const char *table, struct deja_slice key,
+                                   void *found_ctx, dj_authority_found_fn *found)
+{
+    return dj_lmdb_meta_peek(directory, name_of(table).text, key, found_ctx, found);
+}

@@ -35,4 +35,8 @@ const struct dj_authority *dj_authorities_table(struct dj_authorities *authoriti
 void dj_authorities_watch(struct dj_authorities *authorities,
                           const struct dj_authority_watcher *watcher);
 
+/* One document from outside, whether a daemon runs on the directory or not. */
+enum deja_status dj_authority_peek(const char *directory, const char *table, struct deja_slice key,
+                                   void *found_ctx, dj_authority_found_fn *found) DEJA_NODISCARD;
+
 #endif

@@ -271,7 +271,7 @@ static void commit(void *ctx)
     struct erasure *erasure = ctx;
     const struct dj_erasures_options *options = &erasure->erasures->options;
     erasure->attempts++;
-    erasure->failed_step = "authority";
+    erasure->failed_step = NULL;
     erasure->status = DEJA_OK;
     if (!erasure->is_written) {
         erasure->status = write_event(erasure, "erase.requested", false);

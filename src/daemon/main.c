@@ -13,6 +13,7 @@
 #include "cli/manual.h"
 #include "config/expand.h"
 #include "base/suggest.h"
+#include "daemon/audit.h"
 #include "daemon/commands.h"
 #include "daemon/demo.h"
 #include "daemon/serve.h"
@@ -20,6 +21,7 @@
 #include "daemon/tier_postgres.h"
 #include "daemon/tier_redis.h"
 #include "daemon/tier_s3.h"
+#include "tools/audit_tool.h"
 #include "tools/bench.h"
 #include "tools/config_tool.h"
 #include "tools/doctor.h"
@@ -392,6 +394,19 @@ static int run_migrate(struct invocation *invocation)
     return code;
 }
 
+static int run_audit(struct invocation *invocation)
+{
+    struct dj_settings settings;
+    int code = DJ_EXIT_CONFIG;
+    if (load_settings(invocation, &settings)) {
+        const struct dj_audit_facts facts = {
+            .data_dir = settings.data_dir, .head = dj_daemon_read_head, .head_ctx = &settings};
+        code = dj_audit_run(&facts, invocation->argc - 1, invocation->argv + 1);
+    }
+    dj_settings_fini(&settings);
+    return code;
+}
+
 static int run_client(struct invocation *invocation)
 {
     return dj_cli_run(invocation->argc, invocation->argv, (const char *const *)environ);
@@ -453,6 +468,7 @@ static const struct runner {
     {&dj_doctor_command, run_doctor},   {&dj_completions_command, run_completions},
     {&dj_version_command, run_version}, {&dj_help_command, run_help},
     {&dj_manual_command, run_manual},   {&dj_migrate_command, run_migrate},
+    {&dj_audit_command, run_audit},
 };
 /* clang-format on */
 

@@ -163,6 +163,28 @@ enum deja_status dj_lmdb_env_open_meta(struct dj_lmdb_meta *meta)
     return status;
 }
 
+enum deja_status dj_lmdb_env_peek_meta(const char *directory, struct dj_lmdb_meta *meta)
+{
+    char *path = dj_lmdb_path(directory, "meta");
+    MDB_txn *txn = NULL;
+    if (!path)
+        return DEJA_ERR_NOMEM;
+    int code = open_env(path, META_MAP_BYTES, MDB_RDONLY, &meta->env);
+    if (code == EACCES ||
+        code == EROFS) /* a copy on what cannot be written: nobody else is there */
+        code = open_env(path, META_MAP_BYTES, MDB_RDONLY | MDB_NOLOCK, &meta->env);
+    dj_free(path);
+    if (code == MDB_SUCCESS)
+        code = mdb_txn_begin(meta->env, NULL, MDB_RDONLY, &txn);
+    if (code == MDB_SUCCESS)
+        code = mdb_dbi_open(txn, "meta", 0, &meta->table);
+    if (code == MDB_SUCCESS) /* keeps the handle */
+        code = mdb_txn_commit(txn);
+    else if (txn)
+        mdb_txn_abort(txn);
+    return code == ENOENT ? DEJA_ERR_NOT_FOUND : dj_lmdb_status(code);
+}
+
 enum deja_status dj_lmdb_env_open_entries(struct dj_lmdb *lmdb)
 {
     uint64_t map_bytes = lmdb->bytes_max * 2;

@@ -146,6 +146,9 @@ enum deja_status dj_lmdb_status(int code);
 /* The path below the directory; the caller frees. */
 char *dj_lmdb_path(const char *directory, const char *name);
 enum deja_status dj_lmdb_env_open_meta(struct dj_lmdb_meta *meta) DEJA_NODISCARD;
+/* To read only; fills env and table. DEJA_ERR_NOT_FOUND: there is none. */
+enum deja_status dj_lmdb_env_peek_meta(const char *directory,
+                                       struct dj_lmdb_meta *meta) DEJA_NODISCARD;
 /* DEJA_ERR_CORRUPT: not ours, another format, or damaged beyond opening. */
 enum deja_status dj_lmdb_env_open_entries(struct dj_lmdb *lmdb) DEJA_NODISCARD;
 void dj_lmdb_env_close_entries(struct dj_lmdb *lmdb);

@@ -190,3 +190,15 @@ enum deja_status dj_lmdb_meta_walk(struct dj_lmdb_meta *meta, const char *table,
     mdb_txn_abort(txn);
     return code == MDB_NOTFOUND ? DEJA_OK : dj_lmdb_status(code);
 }
+
+enum deja_status dj_lmdb_meta_peek(const char *directory, const char *table, struct deja_slice key,
+                                   void *ctx, void (*found)(void *ctx, struct deja_slice value))
+{
+    struct dj_lmdb_meta meta = {.lock_fd = -1};
+    enum deja_status status = dj_lmdb_env_peek_meta(directory, &meta);
+    if (status == DEJA_OK)
+        status = dj_lmdb_meta_get(&meta, table, key, ctx, found);
+    if (meta.env)
+        mdb_env_close(meta.env);
+    return status;
+}
