@@ -9,6 +9,7 @@
 #include "tools/bench.h"
 #include "tools/config_tool.h"
 #include "tools/doctor.h"
+#include "tools/erase_tool.h"
 #include "tools/eval.h"
 #include "tools/migrate.h"
 #include "tools/model.h"
@@ -131,6 +132,7 @@ void dj_parts_collect(struct dj_parts *parts)
     add(parts, &dj_config_command);
     add(parts, &dj_migrate_command);
     add(parts, &dj_audit_command);
+    add(parts, &dj_erase_command);
     add(parts, &dj_doctor_command);
     add(parts, &dj_completions_command);
     add(parts, &dj_version_command);
