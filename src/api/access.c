@@ -4,6 +4,7 @@
 #include "api/entry.h"
 #include "api/handlers.h"
 #include "api/query.h"
+#include "api/user.h"
 #include "base/num.h"
 
 #define TOP_DEFAULT 10u
@@ -59,6 +60,10 @@ static void on_top_entry(void *ctx, struct dj_value *value, const char *level)
     (void)level;
     struct top_item *item = ctx;
     struct top *top = item->top;
+    if (value && !dj_user_owns(top->request, dj_value_entry(value))) {
+        dj_value_unref(value);
+        value = NULL;
+    }
     item->value = value;
     if (--top->left == 0)
         answer_top(top);

@@ -10,7 +10,9 @@
 
 #include "api/entry.h"
 #include "api/handlers.h"
+#include "api/user.h"
 #include "base/num.h"
+#include "proxy/identity.h"
 
 /* ---- put ---- */
 
@@ -87,8 +89,8 @@ static void answer_put(struct put *put)
         return;
     }
     /* On the local surface no upstream proves a tenant; having stored something does. */
-    if (request->http->is_loopback_peer && failed < put->count)
-        dj_registry_confirm(request->api->proxy->registry, request->tenant,
+    if (request->http->is_loopback_peer && request->who.has_proof && failed < put->count)
+        dj_registry_confirm(request->api->proxy->registry, request->who.proof,
                             dj_loop_now_ms(request->loop));
     write_items(put, &body);
     dj_request_answer(request, failed ? 207 : 201, NULL, &body);
@@ -110,7 +112,8 @@ static void on_put(void *ctx, enum deja_status status, const struct dj_put_outco
         answer_put(put);
 }
 
-static void fill_entry(const struct put_item *item, struct dj_entry *entry)
+/* False: out of memory. */
+static bool fill_entry(const struct put_item *item, struct dj_entry *entry)
 {
     const struct dj_entry_input *input = &item->input;
     struct dj_request *request = item->put->request;
@@ -128,14 +131,16 @@ static void fill_entry(const struct put_item *item, struct dj_entry *entry)
         .name_space = input->name_space,
         .model = input->model,
         .provider = input->provider,
-        .tag_count = input->tag_count,
     };
     memcpy(entry->tenant, fingerprint->key.tenant, sizeof entry->tenant);
     memcpy(entry->id, fingerprint->key.id, sizeof entry->id);
     memcpy(entry->exact, fingerprint->exact, sizeof entry->exact);
     memcpy(entry->scope, fingerprint->scope, sizeof entry->scope);
+    if (!dj_identity_tag(&request->who, request->arena, entry))
+        return false;
     for (size_t i = 0; i < input->tag_count; i++)
-        entry->tags[i].name = input->tags[i];
+        entry->tags[entry->tag_count++].name = input->tags[i];
+    return true;
 }
 
 /* Hands one entry to the engine. vector NULL: the engine embeds the text. */
@@ -153,13 +158,15 @@ static enum deja_status store(struct put_item *item, const struct dj_query_vecto
     else
         dj_json_put_null(&w);
     dj_entry_write_metadata(&item->input, item->fingerprint.text, &metadata);
-    fill_entry(item, &entry);
+    bool is_filled = fill_entry(item, &entry);
     entry.metadata = dj_buf_slice(&metadata);
     entry.body = dj_buf_slice(&body);
     dj_engine_begin_fill(engine, &entry, &fill);
     item->version = entry.version;
     item->expires_ms = entry.expires_ms;
-    enum deja_status status = body.status != DEJA_OK ? body.status : metadata.status;
+    enum deja_status status = !is_filled               ? DEJA_ERR_NOMEM
+                              : body.status != DEJA_OK ? body.status
+                                                       : metadata.status;
     if (status == DEJA_OK)
         status = dj_engine_put(
             engine, request->loop, &entry,
@@ -336,6 +343,10 @@ static void on_got(void *ctx, struct dj_value *value, const char *level)
 {
     struct dj_request *request = ctx;
     (void)level;
+    if (value && !dj_user_owns(request, dj_value_entry(value))) {
+        dj_value_unref(value);
+        value = NULL;
+    }
     finish_operation(request, "get", value ? "ok" : "miss");
     if (!value) {
         dj_request_problem(request, 404, "not_found", "there is no such entry");
@@ -387,8 +398,7 @@ void dj_entries_remove(struct dj_request *request)
     struct dj_store_key key;
     if (!read_id(request, &key))
         return;
-    enum deja_status status =
-        dj_engine_remove(request->api->proxy->engine, request->loop, &key, request, on_removed);
+    enum deja_status status = dj_user_remove(request, &key, request, on_removed);
     if (status != DEJA_OK)
         dj_request_refuse(request, status);
 }

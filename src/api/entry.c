@@ -1,5 +1,6 @@
 /* api/entry.c - see entry.h. */
 #include "api/entry.h"
+#include "security/user.h"
 
 #include <math.h>
 
@@ -46,10 +47,9 @@ static bool read_tags(struct dj_request *request, const struct dj_json *object, 
     const struct dj_json *tags = dj_json_get(object, "tags");
     if (!tags || dj_json_is(tags, DJ_JSON_NULL))
         return true;
-    if (!dj_json_is(tags, DJ_JSON_ARRAY) || dj_json_count(tags) > DJ_ENTRY_TAGS_MAX) {
-        complain(
-            request, where, "tags", "type",
-            dj_request_text(request, "must be an array of at most %u strings", DJ_ENTRY_TAGS_MAX));
+    if (!dj_json_is(tags, DJ_JSON_ARRAY) || dj_json_count(tags) > DJ_TAGS_MAX) {
+        complain(request, where, "tags", "type",
+                 dj_request_text(request, "must be an array of at most %u strings", DJ_TAGS_MAX));
         return false;
     }
     for (struct dj_json_walk w = dj_json_walk(tags); dj_json_walk_next(&w);) {
@@ -315,7 +315,8 @@ static void write_tags(struct dj_json_writer *w, const struct dj_entry *entry)
     dj_json_key(w, "tags");
     dj_json_begin_array(w);
     for (size_t i = 0; i < entry->tag_count; i++)
-        dj_json_put_string(w, entry->tags[i].name);
+        if (!dj_tag_is_internal(entry->tags[i].name))
+            dj_json_put_string(w, entry->tags[i].name);
     dj_json_end_array(w);
 }
 

@@ -35,7 +35,7 @@ struct dj_entry_input {
     double cost_usd;
     uint32_t input_tokens;
     uint32_t output_tokens;
-    struct deja_slice tags[DJ_ENTRY_TAGS_MAX];
+    struct deja_slice tags[DJ_TAGS_MAX];
     size_t tag_count;
     bool is_shared_required; /* `require: shared`: kept by every shared tier, or refused */
 };

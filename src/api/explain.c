@@ -286,7 +286,7 @@ static void explain_chat(struct dj_request *request, const struct dj_json *body,
     struct dj_key_prefix prefix;
     if (!explain)
         return;
-    dj_identity_prefix(request->api->proxy, request->http, request->tenant, "chat", &prefix);
+    dj_identity_prefix(request->api->proxy, request->http, &request->who, "chat", &prefix);
     prefix.name_space = name_space;
     enum deja_status status = dj_key_chat(&prefix, body, request->arena, &explain->fingerprint);
     if (status == DEJA_OK)

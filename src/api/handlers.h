@@ -54,6 +54,18 @@ void dj_ops_healthz(struct dj_request *request);
 void dj_ops_startupz(struct dj_request *request);
 void dj_ops_reload(struct dj_request *request);  /* POST /admin/reload */
 void dj_ops_openapi(struct dj_request *request); /* GET /openapi.json */
+/* tenants.c: below /api/v1/tenants, for administrators */
+void dj_tenants_list(struct dj_request *request);
+void dj_tenants_create_one(struct dj_request *request);
+void dj_tenants_get(struct dj_request *request);
+void dj_tenants_replace(struct dj_request *request);
+void dj_tenants_patch(struct dj_request *request);
+void dj_tenants_remove(struct dj_request *request);
+void dj_tenants_suspend(struct dj_request *request);
+void dj_tenants_resume(struct dj_request *request);
+void dj_tenants_link(struct dj_request *request);
+void dj_tenants_unlink(struct dj_request *request);
+void dj_tenants_reload(struct dj_request *request);
 /* health.c */
 void dj_ops_health(struct dj_request *request);
 void dj_ops_health_detailed(struct dj_request *request);

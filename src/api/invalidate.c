@@ -9,6 +9,7 @@
  */
 #include "api/handlers.h"
 #include "api/query.h"
+#include "api/user.h"
 #include "security/tenant.h"
 
 #define REASON_BYTES_MAX 256u
@@ -110,7 +111,7 @@ static enum deja_status start_one(struct invalidation *invalidation)
     }
     if (invalidation->is_dry_run)
         return dj_engine_get(engine, request->loop, &invalidation->key, 0, invalidation, on_found);
-    return dj_engine_remove(engine, request->loop, &invalidation->key, invalidation, on_removed);
+    return dj_user_remove(request, &invalidation->key, invalidation, on_removed);
 }
 
 static void start(struct invalidation *invalidation)
@@ -120,6 +121,8 @@ static void start(struct invalidation *invalidation)
     enum deja_status status;
     if (invalidation->has_key || invalidation->query.data)
         status = start_one(invalidation);
+    else if (!dj_user_select(request, &invalidation->selector))
+        status = DEJA_ERR_NOMEM;
     else if (invalidation->is_dry_run)
         status = dj_engine_count(engine, request->loop, request->tenant, &invalidation->selector,
                                  invalidation, on_selected);

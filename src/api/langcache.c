@@ -6,6 +6,7 @@
 #include "api/langcache.h"
 
 #include "api/langcache_entry.h"
+#include "api/user.h"
 #include "base/num.h"
 #include "cache/filter.h"
 #include "proto/form.h"
@@ -28,7 +29,7 @@ static bool is_label(struct deja_slice text)
 
 bool dj_langcache_is_named(struct dj_request *request)
 {
-    if (request->api->proxy->forced_tenant || dj_identity_credential(request->http).len > 0)
+    if (request->api->proxy->forced_tenant || request->who.origin != DJ_ORIGIN_LOCAL)
         return true;
     dj_request_problem(request, 401, "unauthorized",
                        "say Authorization: Bearer KEY; the key names the tenant");
@@ -169,8 +170,9 @@ static void on_got(void *ctx, struct dj_value *value, const char *level)
 {
     struct removal *removal = ctx;
     struct dj_request *request = removal->request;
-    bool is_there =
-        value && deja_slice_is_equal(dj_value_entry(value)->name_space, removal->cache_id);
+    bool is_there = value &&
+                    deja_slice_is_equal(dj_value_entry(value)->name_space, removal->cache_id) &&
+                    dj_user_owns(request, dj_value_entry(value));
     (void)level;
     dj_value_unref(value);
     if (!is_there) {
@@ -236,6 +238,10 @@ static struct dj_selector *select_cache(struct dj_request *request)
         return NULL;
     }
     *selector = (struct dj_selector){.has_name_space = true};
+    if (!dj_user_select(request, selector)) {
+        dj_prompt_refuse(request, DEJA_ERR_NOMEM);
+        return NULL;
+    }
     dj_langcache_cache_id(request, &selector->name_space);
     return selector;
 }

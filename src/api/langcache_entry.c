@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "api/entry.h"
+#include "proxy/identity.h"
 #include "text/utf8.h"
 
 /* ---- reading ---- */
@@ -219,8 +220,9 @@ enum deja_status dj_prompt_put(struct dj_request *request, const struct dj_promp
     memcpy(entry.id, fingerprint.key.id, sizeof entry.id);
     memcpy(entry.exact, fingerprint.exact, sizeof entry.exact);
     memcpy(entry.scope, fingerprint.scope, sizeof entry.scope);
+    bool is_tagged = dj_identity_tag(&request->who, request->arena, &entry);
     dj_engine_begin_fill(context->engine, &entry, &fill);
-    status = body.status != DEJA_OK ? body.status : metadata.status;
+    status = !is_tagged ? DEJA_ERR_NOMEM : body.status != DEJA_OK ? body.status : metadata.status;
     if (status == DEJA_OK)
         status = dj_engine_put(context->engine, request->loop, &entry,
                                &(struct dj_put_options){.is_semantic = fingerprint.is_semantic},
@@ -235,8 +237,8 @@ enum deja_status dj_prompt_put(struct dj_request *request, const struct dj_promp
 void dj_prompt_finish_put(struct dj_request *request)
 {
     /* On the local surface no upstream proves a tenant; having stored something does. */
-    if (request->http->is_loopback_peer)
-        dj_registry_confirm(request->api->proxy->registry, request->tenant,
+    if (request->http->is_loopback_peer && request->who.has_proof)
+        dj_registry_confirm(request->api->proxy->registry, request->who.proof,
                             dj_loop_now_ms(request->loop));
 }
 

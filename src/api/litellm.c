@@ -10,6 +10,7 @@
  */
 #include "api/handlers.h"
 #include "api/langcache_entry.h"
+#include "api/user.h"
 #include "base/num.h"
 
 static void answer_status(struct dj_request *request, const char *json)
@@ -73,8 +74,7 @@ static void remove_keys(struct removals *removals, const struct dj_json *keys)
     for (struct dj_json_walk w = dj_json_walk(keys); dj_json_walk_next(&w);) {
         if (dj_hex_decode(dj_json_string(w.value), key.id, sizeof key.id) != DEJA_OK)
             continue; /* no key of this cache, so it is not there */
-        enum deja_status status = dj_engine_remove(request->api->proxy->engine, request->loop, &key,
-                                                   removals, on_removed);
+        enum deja_status status = dj_user_remove(request, &key, removals, on_removed);
         if (status == DEJA_OK)
             removals->left++;
         else
@@ -121,8 +121,16 @@ static void on_flushed(void *ctx, enum deja_status status, uint64_t removed)
 
 void dj_litellm_flush(struct dj_request *request)
 {
-    enum deja_status status = dj_engine_clear(request->api->proxy->engine, request->loop,
-                                              request->tenant, request, on_flushed);
+    struct dj_engine *engine = request->api->proxy->engine;
+    struct dj_selector *selector = dj_arena_alloc(request->arena, sizeof *selector);
+    enum deja_status status = DEJA_ERR_NOMEM;
+    if (selector)
+        *selector = (struct dj_selector){.has_name_space = false};
+    if (!request->who.has_user)
+        status = dj_engine_clear(engine, request->loop, request->tenant, request, on_flushed);
+    else if (selector && dj_user_select(request, selector))
+        status = dj_engine_remove_selected(engine, request->loop, request->tenant, selector,
+                                           request, on_flushed);
     if (status != DEJA_OK)
         dj_request_refuse(request, status);
 }

@@ -31,13 +31,59 @@ struct dj_request_reading {
 
 /* ---- who asks ---- */
 
-bool dj_request_take_tenant(struct dj_request *request)
+/* Tells how to ask instead, or when. */
+static void refuse_caller(struct dj_request *request, const struct dj_identity_refusal *refusal)
+{
+    struct dj_http_header *header = dj_arena_alloc(request->arena, sizeof *header);
+    if (header && refusal->status == 401)
+        *header =
+            (struct dj_http_header){deja_slice_text("WWW-Authenticate"), deja_slice_text("Bearer")};
+    else if (header && refusal->retry_after_s)
+        *header = (struct dj_http_header){
+            deja_slice_text("Retry-After"),
+            deja_slice_text(dj_request_text(request, "%u", refusal->retry_after_s))};
+    else
+        header = NULL;
+    request->refusal_header = header;
+    dj_request_problem(request, refusal->status, refusal->type, refusal->detail);
+}
+
+bool dj_request_take_roles(struct dj_request *request, unsigned roles)
+{
+    struct dj_identity_refusal refusal;
+    if (dj_identity_take_roles(request->api->proxy, request->http, dj_loop_now_ms(request->loop),
+                               &request->who, &refusal)) {
+        if (dj_identity_may(&request->who, roles))
+            return true;
+        bool is_known =
+            request->who.origin == DJ_ORIGIN_KEY || request->who.origin == DJ_ORIGIN_CERTIFICATE;
+        refusal = (struct dj_identity_refusal){
+            .status = is_known ? 403 : 401,
+            .type = is_known ? "forbidden" : "unauthorized",
+            .detail = is_known ? "this key has not the role for that"
+                      : roles == DJ_ROLE_AUDIT
+                          ? "a key with the role audit or the admin token is wanted"
+                          : "a key with the role admin or the admin token printed at start is "
+                            "wanted",
+        };
+    }
+    refuse_caller(request, &refusal);
+    return false;
+}
+
+bool dj_request_take_tenant(struct dj_request *request, unsigned roles)
 {
     struct dj_proxy_context *context = request->api->proxy;
     struct dj_identity_refusal refusal;
     if (!dj_identity_take(context, request->http, dj_loop_now_ms(request->loop), &request->who,
                           &refusal)) {
-        dj_request_problem(request, refusal.status, refusal.type, refusal.detail);
+        refuse_caller(request, &refusal);
+        return false;
+    }
+    if (!dj_identity_may(&request->who, roles)) {
+        dj_request_problem(request, 403, "forbidden",
+                           roles == DJ_ROLE_READ ? "this key has not the role read"
+                                                 : "this key has not the role write");
         return false;
     }
     memcpy(request->tenant, request->who.tenant, sizeof request->tenant);
@@ -51,7 +97,7 @@ bool dj_request_take_tenant(struct dj_request *request)
                            "the upstream refused this credential");
         return false;
     }
-    dj_tenant_fingerprint_key(context->root, request->tenant, &request->fingerprint_key);
+    dj_identity_fingerprint_key(context, &request->who, &request->fingerprint_key);
     return true;
 }
 
@@ -321,7 +367,8 @@ static void end_with(struct dj_request *request, int status, const char *type, c
                                  .field_count = request->field_count};
     end_once(request, status, NULL);
     release(request, status);
-    dj_problem_respond(request->exchange, request->http->path, &problem, request->request_id, NULL);
+    dj_problem_respond(request->exchange, request->http->path, &problem, request->request_id,
+                       request->refusal_header);
 }
 
 void dj_request_problem(struct dj_request *request, int status, const char *type,

@@ -32,14 +32,15 @@ struct dj_request {
     uint64_t handled_us; /* monotonic, when the whole request was there */
     struct dj_trace trace;
     struct deja_slice rest;      /* of a path that ends in a variable segment */
-    struct dj_principal who;     /* tenant routes only, as is the next */
-    uint8_t tenant[DJ_ID_BYTES]; /* who's */
+    struct dj_principal who;     /* zeroed on routes for everybody */
+    uint8_t tenant[DJ_ID_BYTES]; /* who's; tenant routes only */
     bool has_tenant;
     struct dj_secret fingerprint_key; /* of the tenant; wiped when the request ends */
     struct dj_json_doc *doc;          /* owned; the body once read */
     const struct dj_json *body;       /* its root: an object */
     struct dj_http_header headers[DJ_REQUEST_HEADERS_MAX];
     size_t header_count;
+    const struct dj_http_header *refusal_header;           /* one more of a problem; NULL: none */
     struct dj_problem_field fields[DJ_REQUEST_FIELDS_MAX]; /* complaints so far */
     size_t field_count;
     const char *complaint;              /* problem type of the first of them */
@@ -51,8 +52,11 @@ struct dj_request {
 /* A handler, and what goes on when the body was read. */
 typedef void dj_request_fn(struct dj_request *request);
 
-/* Fills tenant and fingerprint_key from the credential; false: the request was answered. */
-bool dj_request_take_tenant(struct dj_request *request);
+/* Fills who, tenant and fingerprint_key from the credential, which must have one of these roles
+ * (bits of enum dj_role); false: the request was answered. */
+bool dj_request_take_tenant(struct dj_request *request, unsigned roles);
+/* The same of who alone, for what belongs to no tenant. */
+bool dj_request_take_roles(struct dj_request *request, unsigned roles);
 
 /* Reads the body as a JSON object into request->body, on a worker when it is large or compressed,
  * then goes on with next; a body that cannot be read is answered here. */

@@ -1,8 +1,8 @@
 /* api/router.c - see router.h.
  *
  * Order of the checks, each of which may end the request: local guard, dot segments,
- * route, method, who may, media type, tenant. Nothing of a request is looked at before the guard
- * has passed it.
+ * route, method, who asks, what they may, media type. Nothing of a request is looked at before the
+ * guard has passed it.
  */
 #include "api/router.h"
 
@@ -19,12 +19,25 @@
 
 #define REQUEST_ID_BYTES_MAX 128u
 
-/* Who may ask. */
+/* Who may ask: the table of roles and endpoints. An administrator may what read and write may. */
 enum access {
     ACCESS_OPEN,     /* everybody: tells nothing */
-    ACCESS_OPERATOR, /* loopback peers; others with the admin token */
-    ACCESS_ADMIN,    /* the admin token */
-    ACCESS_TENANT,   /* the tenant of the credential */
+    ACCESS_OPERATOR, /* loopback peers; others with the role admin */
+    ACCESS_READ,     /* of the credential's tenant, as is the next */
+    ACCESS_WRITE,
+    ACCESS_ADMIN, /* of the deployment, as is the next */
+    ACCESS_AUDIT,
+};
+static const struct {
+    const char *name;
+    unsigned role;
+} accesses[] = {
+    [ACCESS_OPEN] = {"open", 0},
+    [ACCESS_OPERATOR] = {"operator", DJ_ROLE_ADMIN},
+    [ACCESS_READ] = {"read", DJ_ROLE_READ},
+    [ACCESS_WRITE] = {"write", DJ_ROLE_WRITE},
+    [ACCESS_ADMIN] = {"admin", DJ_ROLE_ADMIN},
+    [ACCESS_AUDIT] = {"audit", DJ_ROLE_AUDIT},
 };
 
 struct route {
@@ -36,40 +49,51 @@ struct route {
 };
 
 static const struct route routes[] = {
-    {"PUT", "/api/v1/entries", ACCESS_TENANT, true, dj_entries_put},
-    {"DELETE", "/api/v1/entries", ACCESS_TENANT, false, dj_invalidate_query},
-    {"GET", "/api/v1/entries/*", ACCESS_TENANT, false, dj_entries_get},
-    {"DELETE", "/api/v1/entries/*", ACCESS_TENANT, false, dj_entries_remove},
-    {"POST", "/api/v1/lookup", ACCESS_TENANT, true, dj_find},
-    {"POST", "/api/v1/invalidate", ACCESS_TENANT, true, dj_invalidate},
-    {"GET", "/api/v1/explain", ACCESS_TENANT, false, dj_explain},
-    {"POST", "/api/v1/explain", ACCESS_TENANT, true, dj_explain},
-    {"GET", "/api/v1/stats", ACCESS_TENANT, false, dj_stats},
-    {"GET", "/api/v1/top", ACCESS_TENANT, false, dj_top},
-    {"POST", "/api/v1/evict", ACCESS_TENANT, true, dj_evict},
-    {"GET", "/api/v1/index", ACCESS_TENANT, false, dj_index_get},
-    {"POST", "/api/v1/index", ACCESS_TENANT, true, dj_index_post},
-    {"GET", "/api/v1/tail", ACCESS_TENANT, false, dj_tail},
-    {"POST", "/api/v1/feedback", ACCESS_TENANT, true, dj_feedback},
+    {"PUT", "/api/v1/entries", ACCESS_WRITE, true, dj_entries_put},
+    {"DELETE", "/api/v1/entries", ACCESS_WRITE, false, dj_invalidate_query},
+    {"GET", "/api/v1/entries/*", ACCESS_READ, false, dj_entries_get},
+    {"DELETE", "/api/v1/entries/*", ACCESS_WRITE, false, dj_entries_remove},
+    {"POST", "/api/v1/lookup", ACCESS_READ, true, dj_find},
+    {"POST", "/api/v1/invalidate", ACCESS_WRITE, true, dj_invalidate},
+    {"GET", "/api/v1/explain", ACCESS_READ, false, dj_explain},
+    {"POST", "/api/v1/explain", ACCESS_READ, true, dj_explain},
+    {"GET", "/api/v1/stats", ACCESS_READ, false, dj_stats},
+    {"GET", "/api/v1/top", ACCESS_READ, false, dj_top},
+    {"POST", "/api/v1/evict", ACCESS_WRITE, true, dj_evict},
+    {"GET", "/api/v1/index", ACCESS_READ, false, dj_index_get},
+    {"POST", "/api/v1/index", ACCESS_WRITE, true, dj_index_post},
+    {"GET", "/api/v1/tail", ACCESS_READ, false, dj_tail},
+    {"POST", "/api/v1/feedback", ACCESS_WRITE, true, dj_feedback},
     {"POST", "/api/v1/erase", ACCESS_ADMIN, true, dj_erase},
     {"GET", "/api/v1/erase/*", ACCESS_ADMIN, false, dj_erase_get},
-    {"GET", "/api/v1/audit", ACCESS_ADMIN, false, dj_audit_get},
-    {"POST", "/v1/caches/*/entries", ACCESS_TENANT, true, dj_langcache_set},
-    {"DELETE", "/v1/caches/*/entries", ACCESS_TENANT, true, dj_langcache_remove_matching},
-    {"POST", "/v1/caches/*/entries/search", ACCESS_TENANT, true, dj_langcache_search},
-    {"DELETE", "/v1/caches/*/entries/*", ACCESS_TENANT, false, dj_langcache_remove},
-    {"POST", "/v1/caches/*/conversations/search", ACCESS_TENANT, true,
+    {"GET", "/api/v1/audit", ACCESS_AUDIT, false, dj_audit_get},
+    {"GET", "/api/v1/tenants", ACCESS_ADMIN, false, dj_tenants_list},
+    {"POST", "/api/v1/tenants", ACCESS_ADMIN, true, dj_tenants_create_one},
+    {"POST", "/api/v1/tenants/reload", ACCESS_ADMIN, true, dj_tenants_reload},
+    {"GET", "/api/v1/tenants/*", ACCESS_ADMIN, false, dj_tenants_get},
+    {"PUT", "/api/v1/tenants/*", ACCESS_ADMIN, true, dj_tenants_replace},
+    {"PATCH", "/api/v1/tenants/*", ACCESS_ADMIN, true, dj_tenants_patch},
+    {"DELETE", "/api/v1/tenants/*", ACCESS_ADMIN, false, dj_tenants_remove},
+    {"POST", "/api/v1/tenants/*/suspend", ACCESS_ADMIN, false, dj_tenants_suspend},
+    {"POST", "/api/v1/tenants/*/resume", ACCESS_ADMIN, false, dj_tenants_resume},
+    {"POST", "/api/v1/tenants/*/links", ACCESS_ADMIN, true, dj_tenants_link},
+    {"DELETE", "/api/v1/tenants/*/links/*", ACCESS_ADMIN, false, dj_tenants_unlink},
+    {"POST", "/v1/caches/*/entries", ACCESS_WRITE, true, dj_langcache_set},
+    {"DELETE", "/v1/caches/*/entries", ACCESS_WRITE, true, dj_langcache_remove_matching},
+    {"POST", "/v1/caches/*/entries/search", ACCESS_READ, true, dj_langcache_search},
+    {"DELETE", "/v1/caches/*/entries/*", ACCESS_WRITE, false, dj_langcache_remove},
+    {"POST", "/v1/caches/*/conversations/search", ACCESS_READ, true,
      dj_langcache_search_conversation},
-    {"POST", "/v1/caches/*/flush", ACCESS_TENANT, false, dj_langcache_flush},
+    {"POST", "/v1/caches/*/flush", ACCESS_WRITE, false, dj_langcache_flush},
     {"GET", "/gptcache", ACCESS_OPEN, false, dj_gptcache_hello},
     {"GET", "/gptcache/", ACCESS_OPEN, false, dj_gptcache_hello},
-    {"POST", "/gptcache/put", ACCESS_TENANT, true, dj_gptcache_put},
-    {"POST", "/gptcache/get", ACCESS_TENANT, true, dj_gptcache_get},
-    {"POST", "/gptcache/flush", ACCESS_TENANT, false, dj_gptcache_flush},
-    {"GET", "/cache/ping", ACCESS_TENANT, false, dj_litellm_ping},
-    {"POST", "/cache/delete", ACCESS_TENANT, true, dj_litellm_delete},
-    {"POST", "/cache/flushall", ACCESS_TENANT, false, dj_litellm_flush},
-    {"GET", "/cache/redis/info", ACCESS_TENANT, false, dj_litellm_redis_info},
+    {"POST", "/gptcache/put", ACCESS_WRITE, true, dj_gptcache_put},
+    {"POST", "/gptcache/get", ACCESS_READ, true, dj_gptcache_get},
+    {"POST", "/gptcache/flush", ACCESS_WRITE, false, dj_gptcache_flush},
+    {"GET", "/cache/ping", ACCESS_READ, false, dj_litellm_ping},
+    {"POST", "/cache/delete", ACCESS_WRITE, true, dj_litellm_delete},
+    {"POST", "/cache/flushall", ACCESS_WRITE, false, dj_litellm_flush},
+    {"GET", "/cache/redis/info", ACCESS_READ, false, dj_litellm_redis_info},
     {"GET", "/metrics", ACCESS_OPERATOR, false, dj_ops_metrics},
     {"GET", "/livez", ACCESS_OPEN, false, dj_ops_livez},
     {"GET", "/healthz", ACCESS_OPEN, false, dj_ops_healthz},
@@ -102,10 +126,11 @@ bool dj_api_route(size_t index, struct dj_api_route *out_route)
     if (index >= ROUTES + PROXIED)
         return false;
     if (index < ROUTES)
-        *out_route = (struct dj_api_route){routes[index].method, routes[index].path};
+        *out_route = (struct dj_api_route){routes[index].method, routes[index].path,
+                                           accesses[routes[index].access].name};
     else
-        *out_route =
-            (struct dj_api_route){proxied[index - ROUTES].method, proxied[index - ROUTES].path};
+        *out_route = (struct dj_api_route){proxied[index - ROUTES].method,
+                                           proxied[index - ROUTES].path, "write"};
     return true;
 }
 
@@ -213,13 +238,24 @@ static bool is_match(const struct route *route, struct deja_slice path, struct d
     return true;
 }
 
-/* The path of the routes that this one is for; a name wins over a '*'. NULL: none. */
-static const char *find_path(struct deja_slice path)
+/* Is it for operators and administrators alone? */
+static bool is_operation(const struct route *route)
+{
+    return route->access == ACCESS_OPERATOR || route->access == ACCESS_ADMIN;
+}
+
+static bool is_served(const struct route *route, const struct dj_http_request *http)
+{
+    return http->listener != DJ_LISTENER_TRAFFIC || !is_operation(route);
+}
+
+/* The path of the routes that this request is for; a name wins over a '*'. NULL: none. */
+static const char *find_path(const struct dj_http_request *http)
 {
     const char *found = NULL;
     for (size_t i = 0; i < ROUTES; i++) {
         struct deja_slice rest;
-        if (!is_match(&routes[i], path, &rest))
+        if (!is_match(&routes[i], http->path, &rest) || !is_served(&routes[i], http))
             continue;
         if (routes[i].path[strlen(routes[i].path) - 1] != '*')
             return routes[i].path;
@@ -242,11 +278,11 @@ static void refuse(struct dj_http_exchange *exchange, struct deja_slice id, int 
 static void refuse_method(struct dj_http_exchange *exchange, struct deja_slice id)
 {
     const struct dj_http_request *http = dj_http_exchange_request(exchange);
-    const char *path = find_path(http->path);
+    const char *path = find_path(http);
     char allow[64] = "";
     size_t len = 0;
     for (size_t i = 0; path && i < ROUTES; i++) {
-        if (strcmp(routes[i].path, path) != 0)
+        if (strcmp(routes[i].path, path) != 0 || !is_served(&routes[i], http))
             continue;
         int more =
             snprintf(allow + len, sizeof allow - len, "%s%s", len ? ", " : "", routes[i].method);
@@ -284,40 +320,36 @@ static enum dj_local_verdict guard(const struct dj_api *api, const struct dj_htt
     return dj_local_check(&config, &asked);
 }
 
-bool dj_api_is_admin(const struct dj_api *api, const struct dj_http_request *http)
+/* A public listener tells nothing about its operations: to strangers they are not there. */
+static bool is_operator(struct dj_request *request)
 {
-    struct deja_slice sent = dj_http_find_header(http, "x-deja-token");
-    struct deja_slice wanted = deja_slice_text(api->admin_token);
-    if (!sent.len)
-        sent = dj_identity_credential(http);
-    return wanted.len > 0 && sent.len == wanted.len &&
-           dj_is_equal_constant_time(sent.data, wanted.data, wanted.len);
+    struct dj_identity_refusal refusal;
+    if (request->http->is_loopback_peer)
+        return true;
+    if (dj_identity_take_roles(request->api->proxy, request->http, dj_loop_now_ms(request->loop),
+                               &request->who, &refusal) &&
+        dj_identity_may(&request->who, DJ_ROLE_ADMIN))
+        return true;
+    dj_request_problem(request, 404, "not_found", NULL);
+    return false;
 }
 
 /* False: the request was answered. */
-static bool has_access(struct dj_api *api, const struct route *route,
-                       struct dj_http_exchange *exchange, struct deja_slice id)
+static bool has_access(struct dj_request *request, const struct route *route)
 {
-    const struct dj_http_request *http = dj_http_exchange_request(exchange);
-    const struct dj_http_header challenge = {deja_slice_text("WWW-Authenticate"),
-                                             deja_slice_text("Bearer")};
-    if (route->access == ACCESS_OPERATOR && !http->is_loopback_peer &&
-        !dj_api_is_admin(api, http)) {
-        /* As if it were not there: a public listener tells nothing about its operations. */
-        refuse(exchange, id, 404, "not_found", NULL, NULL);
-        return false;
+    bool may = true;
+    if (route->access == ACCESS_OPERATOR)
+        may = is_operator(request);
+    else if (route->access == ACCESS_READ || route->access == ACCESS_WRITE)
+        may = dj_request_take_tenant(request, accesses[route->access].role);
+    else if (route->access != ACCESS_OPEN)
+        may = dj_request_take_roles(request, accesses[route->access].role);
+    if (may && route->is_json && guard(request->api, request->http, true) != DJ_LOCAL_OK) {
+        dj_request_problem(request, 415, "unsupported_media_type",
+                           "Content-Type must be application/json");
+        may = false;
     }
-    if (route->access == ACCESS_ADMIN && !dj_api_is_admin(api, http)) {
-        refuse(exchange, id, 401, "unauthorized", "the admin token printed at start is wanted",
-               &challenge);
-        return false;
-    }
-    if (route->is_json && guard(api, http, true) != DJ_LOCAL_OK) {
-        refuse(exchange, id, 415, "unsupported_media_type", "Content-Type must be application/json",
-               NULL);
-        return false;
-    }
-    return true;
+    return may;
 }
 
 /* ---- handling ---- */
@@ -342,25 +374,24 @@ static void serve(struct dj_api *api, const struct route *route, struct dj_http_
                                    .rest = rest};
     dj_trace_read(http, &request->trace);
     dj_telemetry_inflight(api->proxy->telemetry, 1);
-    if (route->access == ACCESS_TENANT && !dj_request_take_tenant(request))
-        return;
-    route->handle(request);
+    if (has_access(request, route))
+        route->handle(request);
 }
 
 static void handle_own(struct dj_api *api, struct dj_http_exchange *exchange, struct deja_slice id)
 {
     const struct dj_http_request *http = dj_http_exchange_request(exchange);
-    const char *path = find_path(http->path);
+    const char *path = find_path(http);
     /* HEAD is GET whose body the server leaves out. */
     bool is_head = deja_slice_is_equal(http->method, deja_slice_text("HEAD"));
     struct deja_slice method = is_head ? deja_slice_text("GET") : http->method;
     for (size_t i = 0; path && i < ROUTES; i++) {
         struct deja_slice rest = {0};
-        if (strcmp(routes[i].path, path) != 0 || !is_match(&routes[i], http->path, &rest) ||
+        if (strcmp(routes[i].path, path) != 0 || !is_served(&routes[i], http) ||
+            !is_match(&routes[i], http->path, &rest) ||
             !deja_slice_is_equal(method, deja_slice_text(routes[i].method)))
             continue;
-        if (has_access(api, &routes[i], exchange, id))
-            serve(api, &routes[i], exchange, rest, id);
+        serve(api, &routes[i], exchange, rest, id);
         return;
     }
     if (path)
@@ -395,7 +426,7 @@ void dj_api_handle(void *ctx, struct dj_http_exchange *exchange)
         return;
     else if (has_dot_segment(http->path))
         refuse(exchange, id, 400, "invalid_path", "the path has dot segments", NULL);
-    else if (has_prefix(http->path, "/v1/") &&
+    else if (has_prefix(http->path, "/v1/") && http->listener != DJ_LISTENER_ADMIN &&
              dj_problem_surface(http->path) != DJ_SURFACE_LANGCACHE)
         handle_proxy(api, exchange, id);
     else

@@ -6,9 +6,12 @@
  *   /api/v1/…      the native API; the tenant is the bearer's, as for the three others
  *   /gptcache/…    a GPTCache server's routes
  *   /cache/…       those of LiteLLM's cache administration
- *   /metrics, /health…   loopback peers, others with the admin token
+ *   /metrics, /health…   loopback peers, others with the role admin
  *   /livez, /readyz, /healthz, /openapi.json   everybody
- *   /admin/…       the admin token
+ *   /admin/…, /api/v1/keys…   the role admin: the admin token, or a key that has it
+ *
+ * What is for operators and administrators is not there on a listener for traffic, and the proxy is
+ * not there on theirs.
  *
  * Threads: one router is shared by all loops and immutable but for its atomics; handlers run on the
  * request's loop. Trust: requests are untrusted.
@@ -24,6 +27,14 @@
 
 struct dj_idempotency;
 
+/* What is served on the listener that a request came to (dj_http_request.listener). Elsewhere a
+ * route is as if it were not there. */
+enum dj_listener_kind {
+    DJ_LISTENER_ALL,
+    DJ_LISTENER_TRAFFIC, /* no operations and no administration */
+    DJ_LISTENER_ADMIN,   /* nothing that goes to the upstream */
+};
+
 /* Adds members to a component of /health/detailed ("redis"), of what only the composition knows.
  * Any loop; it must not block. */
 struct dj_json_writer;
@@ -33,7 +44,6 @@ typedef void dj_api_describe_fn(void *ctx, const char *component, struct dj_json
 struct dj_api {
     struct dj_proxy_context *proxy;
     struct dj_audit *audit;           /* NULL: none is kept */
-    const char *admin_token;          /* hex, NULL: admin routes are closed */
     const char *const *allowed_hosts; /* NULL-terminated, beyond loopback names */
     const char *const *allowed_origins;
     struct dj_idempotency *idempotency;   /* NULL: Idempotency-Key is not obeyed */
@@ -55,11 +65,9 @@ struct dj_api {
 struct dj_api_route {
     const char *method; /* "*": any */
     const char *path;   /* a segment "*" stands for any one; the end of "/v1/" for any rest */
+    const char *access; /* who may: "open", "operator", "read", "write", "admin", "audit" */
 };
 bool dj_api_route(size_t index, struct dj_api_route *out_route); /* false: there are no more */
-
-/* Does it carry the admin token? */
-bool dj_api_is_admin(const struct dj_api *api, const struct dj_http_request *http);
 
 /* dj_http_handler_fn and dj_http_error_fn over a struct dj_api. */
 void dj_api_handle(void *api, struct dj_http_exchange *exchange);

@@ -15,10 +15,14 @@
 /* False: the request was answered. */
 static bool may_have_all(struct dj_request *request)
 {
-    if (dj_api_is_admin(request->api, request->http))
+    if (request->who.roles & DJ_ROLE_ADMIN)
         return true;
-    dj_request_problem(request, 401, "unauthorized",
-                       "that is for the admin token printed at start, as X-Deja-Token");
+    if (request->who.origin == DJ_ORIGIN_KEY || request->who.origin == DJ_ORIGIN_CERTIFICATE)
+        dj_request_problem(request, 403, "forbidden", "this key has not the role admin");
+    else
+        dj_request_problem(request, 401, "unauthorized",
+                           "that is for the admin token printed at start, as X-Deja-Token, or a "
+                           "key with the role admin");
     return false;
 }
 

@@ -275,6 +275,7 @@ struct dj_selector {
     bool has_name_space;
     struct deja_slice name_space;   /* empty: the default one */
     struct deja_slice tag;          /* empty: any */
+    struct deja_slice user_tag;     /* another one, of a user (security/user.h); empty: any */
     int64_t created_before_ms;      /* 0: any */
     const struct dj_filter *filter; /* NULL: any */
 };

@@ -5,6 +5,7 @@
  * of the operand's type and on the right side.
  */
 #include "cache/filter.h"
+#include "security/user.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -311,7 +312,8 @@ static void collect(const struct dj_entry *entry, const struct dj_json *column,
         break;
     case FIELD_TAG:
         for (size_t i = 0; i < entry->tag_count; i++)
-            add_text(values, entry->tags[i].name);
+            if (!dj_tag_is_internal(entry->tags[i].name))
+                add_text(values, entry->tags[i].name);
         break;
     case FIELD_CONFIDENCE:
         add_json(values, dj_json_get(column, "confidence"));

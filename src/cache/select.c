@@ -75,13 +75,25 @@ static void fail(struct selection *selection, enum deja_status status)
 
 /* ---- one entry ---- */
 
+/* Where one tag is all that is asked for. */
+static struct deja_slice raised_tag(const struct dj_selector *selector)
+{
+    return selector->tag.len ? selector->tag : selector->user_tag;
+}
+
+/* tag empty: true. */
+static bool has_tag(const struct dj_entry *entry, struct deja_slice tag)
+{
+    bool is_there = tag.len == 0;
+    for (size_t i = 0; i < entry->tag_count && !is_there; i++)
+        is_there = deja_slice_is_equal(entry->tags[i].name, tag);
+    return is_there;
+}
+
 static bool is_selected(const struct selection *selection, const struct dj_entry *entry)
 {
     const struct dj_selector *selector = selection->selector;
-    bool has_tag = selector->tag.len == 0;
-    for (size_t i = 0; i < entry->tag_count && !has_tag; i++)
-        has_tag = deja_slice_is_equal(entry->tags[i].name, selector->tag);
-    if (!has_tag ||
+    if (!has_tag(entry, selector->tag) || !has_tag(entry, selector->user_tag) ||
         (selector->has_name_space && !deja_slice_is_equal(entry->name_space, selector->name_space)))
         return false;
     if (selector->created_before_ms && entry->created_ms >= selector->created_before_ms)
@@ -99,7 +111,7 @@ static bool is_live(const struct selection *selection, const struct dj_entry *en
     struct dj_raise raise = {.is_tag = selection->raised == RAISED_TAG,
                              .is_entry = selection->raised == RAISED_NAMESPACE ||
                                          selection->raised == RAISED_TENANT,
-                             .tag = selection->selector->tag,
+                             .tag = raised_tag(selection->selector),
                              .before = selection->before,
                              .is_tenant = selection->raised == RAISED_TENANT};
     return dj_engine_was_current(selection->engine, entry, &raise);
@@ -314,7 +326,8 @@ static enum deja_status raise_generation(struct selection *selection)
 {
     char bytes[DJ_NAMESPACE_TAG_BYTES];
     const struct dj_selector *selector = selection->selector;
-    struct deja_slice tag = selection->raised == RAISED_TAG ? selector->tag : deja_slice(NULL, 0);
+    struct deja_slice tag =
+        selection->raised == RAISED_TAG ? raised_tag(selector) : deja_slice(NULL, 0);
     if (selection->raised == RAISED_NAMESPACE)
         tag = dj_engine_namespace_tag(selector->name_space, bytes);
     return dj_engine_raise(selection->engine, selection->loop, selection->tenant, tag, selection,
@@ -323,10 +336,12 @@ static enum deja_status raise_generation(struct selection *selection)
 
 static enum raised what_to_raise(const struct dj_selector *selector)
 {
-    bool has_tag = selector->tag.len > 0;
-    if (selector->created_before_ms || selector->filter || (has_tag && selector->has_name_space))
+    struct deja_slice tag = raised_tag(selector);
+    bool has_both = selector->tag.len && selector->user_tag.len;
+    if (selector->created_before_ms || selector->filter || has_both ||
+        (tag.len && selector->has_name_space))
         return RAISED_NOTHING;
-    return has_tag ? RAISED_TAG : selector->has_name_space ? RAISED_NAMESPACE : RAISED_TENANT;
+    return tag.len ? RAISED_TAG : selector->has_name_space ? RAISED_NAMESPACE : RAISED_TENANT;
 }
 
 static enum deja_status begin(struct dj_engine *engine, struct dj_loop *loop,

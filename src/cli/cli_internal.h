@@ -25,6 +25,8 @@ struct dj_session {
     const char *limit, *order;
     bool is_once;
     const char *tenant, *bytes, *token;
+    const char *id, *name, *inherits, *file, *credential; /* tenants */
+    bool is_replacement;
 };
 
 /* One call. *out_doc (NULL for an empty answer): the caller's. Returns an exit code; problems are
@@ -62,6 +64,7 @@ int dj_cli_top(struct dj_session *session);        /* watch.c */
 int dj_cli_tail(struct dj_session *session);       /* watch.c */
 int dj_cli_evict(struct dj_session *session);      /* upkeep.c */
 int dj_cli_index(struct dj_session *session);      /* upkeep.c */
+int dj_cli_tenant(struct dj_session *session);     /* tenant.c */
 
 struct dj_cli_command {
     struct dj_command about;

@@ -75,6 +75,23 @@ static const struct dj_command_option everybody[] = {
     {"--token", DJ_COMMAND_TEXT, "TOKEN", "The admin token printed at start; else $DEJA_TOKEN",
      AT(token)},
 };
+static const struct dj_command_option tenant[] = {
+    {"--id", DJ_COMMAND_TEXT, "ID", "add: its id; link: the tenant that was made of the credential",
+     AT(id)},
+    {"--name", DJ_COMMAND_TEXT, "NAME", "set: another name; link: what the link is called",
+     AT(name)},
+    {"--inherits", DJ_COMMAND_TEXT, "TENANT",
+     "add, set: whose values hold for what is not said; none: the deployment's", AT(inherits)},
+    {"--file", DJ_COMMAND_TEXT, "FILE", "add, set: JSON of what it may and wants; - is stdin",
+     AT(file)},
+    {"--replace", DJ_COMMAND_SWITCH, NULL, "set: forget what was said before", AT(is_replacement)},
+    {"--credential", DJ_COMMAND_TEXT, "FILE",
+     "link: the file that holds the upstream credential; without it stdin is read", AT(credential)},
+    {"--limit", DJ_COMMAND_TEXT, "N", "list: so many, 1 to 1000; 100", AT(limit)},
+    {"--yes", DJ_COMMAND_SWITCH, NULL, "delete: do not ask", AT(is_agreed)},
+    {"--token", DJ_COMMAND_TEXT, "TOKEN", "The admin token printed at start; else $DEJA_TOKEN",
+     AT(token)},
+};
 static const struct dj_command_option tail[] = {
     {"--limit", DJ_COMMAND_TEXT, "N", "So many of the last requests first, 0 to 1000; 10",
      AT(limit)},
@@ -186,6 +203,24 @@ const struct dj_cli_command dj_cli_table[] = {
       .description = "Shows the tenant's own requests, without their text.",
       .options = {ROWS(tail), ROWS(common)}},
      dj_cli_tail},
+    {{.name = "tenant",
+      .summary = "tenants: what each may, and whose credentials are its",
+      .synopsis = "add NAME [--id ID] [--inherits TENANT] [--file FILE | KEY=VALUE...]\n"
+                  "list [--limit N]\nshow TENANT\n"
+                  "set TENANT [--name NAME] [--inherits TENANT] [--file FILE | KEY=VALUE...]\n"
+                  "suspend TENANT\nresume TENANT\ndelete TENANT [--yes]\n"
+                  "link TENANT [--credential FILE | --id ID] [--name NAME]\nunlink TENANT LINK",
+      .examples = "deja tenant add acme limits.requests_per_s=50 ttl.response=1h\n"
+                  "deja tenant set acme features.semantic=false audit=writes\n"
+                  "deja tenant link acme --name ci < key.txt\tthe credential is kept as an HMAC\n"
+                  "deja tenant suspend acme\t403 until resume",
+      .description = "For the admin token. A tenant is named by its name or its id; KEY are those "
+                     "of docs/configuration.md, VALUE is JSON or text, null takes back what was "
+                     "said. show prints what holds, with every default. Several credentials that "
+                     "are linked to one tenant share its answers.",
+      .options = {ROWS(tenant), ROWS(common)},
+      .first_words = "add|list|show|set|suspend|resume|delete|link|unlink"},
+     dj_cli_tenant},
 };
 const size_t dj_cli_count = sizeof dj_cli_table / sizeof *dj_cli_table;
 

@@ -8,19 +8,43 @@
 #include <openssl/x509v3.h>
 
 #include "base/alloc.h"
+#include "crypto/tls_internal.h"
 
 struct dj_tls_client {
     SSL_CTX *context;
     char *server_name; /* NULL: the host */
 };
 
-/* The innermost reason OpenSSL has noted; forgets the rest. */
-static const char *last_reason(void)
+const char *dj_tls_last_reason(void)
 {
     unsigned long code = ERR_peek_last_error();
     const char *reason = code ? ERR_reason_error_string(code) : NULL;
     ERR_clear_error();
     return reason ? reason : "it cannot be read";
+}
+
+/* A key under a passphrase is refused instead of asking the terminal for it. */
+static int on_passphrase(char *buffer, int cap, int is_writing, void *ctx)
+{
+    (void)buffer;
+    (void)cap;
+    (void)is_writing;
+    (void)ctx;
+    return -1;
+}
+
+enum deja_status dj_tls_use_pair(SSL_CTX *context, const char *cert_file, const char *key_file,
+                                 struct deja_error *error)
+{
+    SSL_CTX_set_default_passwd_cb(context, on_passphrase);
+    if (SSL_CTX_use_certificate_chain_file(context, cert_file) != 1)
+        return deja_error_set(error, DEJA_ERR_CONFIG, "%s: %s; a PEM certificate is needed",
+                              cert_file, dj_tls_last_reason());
+    if (SSL_CTX_use_PrivateKey_file(context, key_file, SSL_FILETYPE_PEM) != 1)
+        return deja_error_set(error, DEJA_ERR_CONFIG,
+                              "%s: %s; the certificate's PEM key without a passphrase is needed",
+                              key_file, dj_tls_last_reason());
+    return DEJA_OK;
 }
 
 static enum deja_status load_files(SSL_CTX *context, const struct dj_tls_client_options *options,
@@ -29,24 +53,18 @@ static enum deja_status load_files(SSL_CTX *context, const struct dj_tls_client_
     if (!options->ca_file) {
         if (SSL_CTX_set_default_verify_paths(context) != 1)
             return deja_error_set(error, DEJA_ERR_CONFIG, "the system's certificates: %s",
-                                  last_reason());
+                                  dj_tls_last_reason());
     } else if (SSL_CTX_load_verify_locations(context, options->ca_file, NULL) != 1) {
         return deja_error_set(error, DEJA_ERR_CONFIG,
                               "%s: %s; a PEM file of the authority's certificate is needed",
-                              options->ca_file, last_reason());
+                              options->ca_file, dj_tls_last_reason());
     }
     if (!options->cert_file != !options->key_file)
         return deja_error_set(error, DEJA_ERR_CONFIG,
                               "a client certificate needs both its file and its key's");
     if (!options->cert_file)
         return DEJA_OK;
-    if (SSL_CTX_use_certificate_chain_file(context, options->cert_file) != 1)
-        return deja_error_set(error, DEJA_ERR_CONFIG, "%s: %s; a PEM certificate is needed",
-                              options->cert_file, last_reason());
-    if (SSL_CTX_use_PrivateKey_file(context, options->key_file, SSL_FILETYPE_PEM) != 1)
-        return deja_error_set(error, DEJA_ERR_CONFIG, "%s: %s; the certificate's PEM key is needed",
-                              options->key_file, last_reason());
-    return DEJA_OK;
+    return dj_tls_use_pair(context, options->cert_file, options->key_file, error);
 }
 
 enum deja_status dj_tls_client_create(const struct dj_tls_client_options *options,

@@ -10,14 +10,13 @@
 #include "base/alloc.h"
 #include "base/num.h"
 #include "daemon/daemon_internal.h"
-#include "daemon/notify.h"
+#include "daemon/listeners.h"
 #include "daemon/tier_postgres.h"
 #include "embed/lexical.h"
 #include "embed/transformer.h"
 #include "lib/assemble.h"
 #include "security/secret.h"
 #include "loop/stream.h"
-#include "net/http_addresses.h"
 #include "proxy/embedder_http.h"
 #include "simd/simd.h"
 #include "store/data_dir.h"
@@ -275,92 +274,6 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
 
 /* ---- serving ---- */
 
-static enum deja_status make_addresses(struct dj_daemon *daemon)
-{
-    uint32_t connections_max = daemon->settings->server.connections_max;
-    uint32_t each_max = daemon->settings->server.address_connections_max;
-    return dj_http_addresses_create(each_max ? each_max : connections_max / 2 + 1, each_max,
-                                    (size_t)connections_max * 2, &daemon->addresses);
-}
-
-/* The descriptor of a socket that the service manager has bound to that address; -1: none. */
-static int inherited(const struct dj_settings_address *address)
-{
-    int end = DJ_NOTIFY_FIRST_FD + (int)dj_notify_sockets();
-    for (int fd = DJ_NOTIFY_FIRST_FD; fd < end; fd++)
-        if (dj_listener_is_bound_to(fd, address->host, address->port))
-            return fd;
-    return -1;
-}
-
-/* Only what server.listen names is listened on: its rules for public addresses would be bypassed
- * otherwise. */
-static enum deja_status check_inherited(const struct dj_daemon *daemon, struct deja_error *error)
-{
-    const struct dj_settings *settings = daemon->settings;
-    int end = DJ_NOTIFY_FIRST_FD + (int)dj_notify_sockets();
-    for (int fd = DJ_NOTIFY_FIRST_FD; fd < end; fd++) {
-        bool is_named = false;
-        for (size_t k = 0; k < settings->server.listen_count && !is_named; k++)
-            is_named = dj_listener_is_bound_to(fd, settings->server.listen[k].host,
-                                               settings->server.listen[k].port);
-        if (!is_named)
-            return deja_error_set(error, DEJA_ERR_CONFIG,
-                                  "the service manager passed a socket (descriptor %d) for an "
-                                  "address that server.listen does not name: name it there too",
-                                  fd);
-    }
-    return DEJA_OK;
-}
-
-static enum deja_status open_server(struct dj_daemon *daemon, struct dj_node *node,
-                                    const struct dj_settings_address *address,
-                                    const struct dj_http_limits *limits, struct deja_error *error)
-{
-    bool is_first = dj_loop_index(node->loop) == 0;
-    struct dj_http_server **out_server = &node->servers[node->server_count];
-    int fd = inherited(address);
-    /* With port 0 the system chooses once; the other loops share what it chose. */
-    uint16_t port = address->port;
-    if (!port && !is_first)
-        port = dj_http_server_port(daemon->nodes[0].servers[node->server_count]);
-    enum deja_status status = DEJA_OK;
-    if (fd < 0 && is_first && port)
-        status = dj_listener_check_free(address->host, port, error);
-    if (status == DEJA_OK)
-        status = fd >= 0
-                     ? dj_http_server_open_fd(node->loop, fd, limits, &daemon->api, dj_api_handle,
-                                              dj_api_handle_error, out_server, error)
-                     : dj_http_server_open(node->loop, address->host, port, limits, &daemon->api,
-                                           dj_api_handle, dj_api_handle_error, out_server, error);
-    node->server_count += status == DEJA_OK;
-    return status;
-}
-
-static enum deja_status open_servers(struct dj_daemon *daemon, struct deja_error *error)
-{
-    const struct dj_settings *settings = daemon->settings;
-    struct dj_http_limits limits = dj_http_limits_default;
-    limits.header_bytes_max = (uint32_t)settings->server.header_bytes_max;
-    limits.headers_max = settings->server.headers_max;
-    limits.body_bytes_max = settings->server.body_bytes_max;
-    limits.bytes_in_flight_max = settings->server.bytes_in_flight_max;
-    limits.bytes_in_flight = &daemon->bytes_in_flight;
-    limits.connections_max = settings->server.connections_max / daemon->loop_count + 1;
-    limits.addresses = daemon->addresses;
-    limits.header_timeout_ms = (uint32_t)settings->server.header_timeout_ms;
-    limits.idle_timeout_ms = (uint32_t)settings->server.idle_timeout_ms;
-    limits.body_bytes_per_s_min = (uint32_t)settings->server.body_bytes_per_s_min;
-    limits.write_stall_ms = (uint32_t)settings->server.write_timeout_ms;
-    enum deja_status status = check_inherited(daemon, error);
-    for (uint32_t i = 0; i < daemon->loop_count && status == DEJA_OK; i++)
-        for (size_t k = 0;
-             k < settings->server.listen_count && k < DJ_LISTEN_MAX && status == DEJA_OK; k++)
-            status =
-                open_server(daemon, &daemon->nodes[i], &settings->server.listen[k], &limits, error);
-    return status;
-}
-
 static void on_sweep(void *ctx)
 {
     struct dj_node *node = ctx;
@@ -390,6 +303,17 @@ static enum deja_status start_timers(struct dj_node *node)
     return status;
 }
 
+/* Strangers on a public address are tenants only where somebody said so. */
+static enum dj_derive derive(const struct dj_settings *settings)
+{
+    bool is_public = false;
+    for (size_t i = 0; i < settings->server.listen_count; i++)
+        is_public |= !settings->server.listen[i].is_loopback;
+    if (settings->tenant.derived == DJ_DERIVE_AUTO && is_public && !settings->server.is_insecure)
+        return DJ_DERIVE_NEVER;
+    return (enum dj_derive)settings->tenant.derived;
+}
+
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
     enum deja_status status = dj_guards_make(daemon);
@@ -403,6 +327,12 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .root = &daemon->root,
         .rules = daemon->rules,
         .directory = daemon->directory,
+        .keys = daemon->keys,
+        .vault = daemon->vault,
+        .derive = derive(daemon->settings),
+        .operator_token = daemon->settings->security.admin_token
+                              ? daemon->settings->security.admin_token
+                              : daemon->admin_token,
         .metrics = daemon->metrics,
         .telemetry = daemon->telemetry,
         .log = daemon->log,
@@ -423,7 +353,6 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
     status = dj_daemon_make_erasures(daemon);
     if (status != DEJA_OK)
         return status;
-    daemon->api.admin_token = daemon->admin_token;
     daemon->api.allowed_hosts = (const char *const *)daemon->settings->server.allowed_hosts.items;
     daemon->api.allowed_origins =
         (const char *const *)daemon->settings->server.allowed_origins.items;
@@ -457,6 +386,14 @@ static enum deja_status load_secret(struct dj_daemon *daemon, struct deja_error 
                           error);
 }
 
+static enum deja_status make_keys(struct dj_daemon *daemon, struct deja_error *error)
+{
+    enum deja_status status = dj_daemon_make_keys(daemon);
+    if (status != DEJA_OK)
+        return deja_error_set(error, status, "the table of API keys: %s", deja_status_text(status));
+    return dj_daemon_check_keys(daemon, error);
+}
+
 /* A shared tier may have brought another secret while it was opened. */
 static void make_root(struct dj_daemon *daemon)
 {
@@ -486,13 +423,13 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
     enum deja_status status = dj_data_dir_make(settings->data_dir, error);
     if (status == DEJA_OK)
         status = load_secret(daemon, error);
+    if (status == DEJA_OK)
+        status = dj_listeners_make(daemon, error);
     if (status != DEJA_OK)
         return exit_code(status);
     status = make_observers(daemon);
     if (status == DEJA_OK)
         status = make_loops(daemon);
-    if (status == DEJA_OK)
-        status = make_addresses(daemon);
     if (status != DEJA_OK) {
         deja_error_set(error, status, "start: %s", deja_status_text(status));
         return exit_code(status);
@@ -502,13 +439,15 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
         status = dj_daemon_open_audit(daemon, error);
     if (status == DEJA_OK)
         status = make_engine(daemon, error);
+    if (status == DEJA_OK)
+        status = make_keys(daemon, error);
     make_root(daemon);
     if (status == DEJA_OK)
         status = make_tenants(daemon, error);
     if (status == DEJA_OK)
         status = make_proxy(daemon);
     if (status == DEJA_OK)
-        status = open_servers(daemon, error);
+        status = dj_listeners_open(daemon, error);
     return status == DEJA_OK ? 0 : exit_code(status);
 }
 
@@ -522,10 +461,11 @@ void dj_daemon_fini(struct dj_daemon *daemon)
         dj_loop_destroy(daemon->nodes[i].loop);
     }
     dj_guards_end(daemon);
-    dj_http_addresses_destroy(daemon->addresses);
+    dj_listeners_fini(daemon);
     dj_idempotency_destroy(daemon->api.idempotency);
     dj_registry_destroy(daemon->registry);
     dj_daemon_end_directory(daemon);
+    dj_daemon_end_keys(daemon);
     dj_tenants_destroy(daemon->tenants);
     dj_erasures_destroy(daemon->erasures);
     dj_audit_close(daemon->audit);

@@ -9,6 +9,7 @@
 #include "daemon/directory.h"
 #include "daemon/erasures.h"
 #include "daemon/guards.h"
+#include "daemon/keys.h"
 #include "daemon/settings.h"
 #include "daemon/tenants.h"
 #include "net/http_server.h"
@@ -29,7 +30,7 @@ struct dj_node {
     struct dj_loop *loop;
     struct dj_outbound *outbound;
     struct dj_flights *flights;
-    struct dj_http_server *servers[DJ_LISTEN_MAX];
+    struct dj_http_server *servers[2 * DJ_LISTEN_MAX]; /* of server.listen, then of admin.listen */
     uint32_t server_count;
     uint32_t draining; /* servers not drained yet */
     struct dj_timer *sweep;
@@ -55,6 +56,10 @@ struct dj_daemon {
     struct dj_loop *loops[DJ_LOOPS_MAX];
     struct dj_outbound *outbounds[DJ_LOOPS_MAX];
     struct dj_flights *flights[DJ_LOOPS_MAX];
+    struct dj_tls_server *tls;           /* of server.listen; NULL: none speaks it */
+    struct dj_tls_server *admin_tls;     /* of admin.listen, likewise */
+    struct dj_timer *rotate;             /* loop 0: of the keys of TLS tickets */
+    int unix_fds[DJ_LISTEN_MAX];         /* of admin.listen, for all loops; 0: none */
     struct dj_http_addresses *addresses; /* of clients, all loops */
     _Atomic uint64_t bytes_in_flight;    /* of clients, all loops */
     uint32_t loop_count;
@@ -78,6 +83,10 @@ struct dj_daemon {
     struct dj_tenant_root root;
     struct dj_tenants *tenants;
     struct dj_registry *registry;
+    struct dj_keys *keys;
+    struct dj_vault *vault;
+    struct dj_vault_seal *vault_seal;
+    bool is_keys_due;               /* not all of them could be read yet */
     struct dj_rules *rules;         /* of tenants nobody configured */
     struct dj_directory *directory; /* of those somebody did */
     const char *guard_names[DJ_GUARD_COUNT];
@@ -88,7 +97,7 @@ struct dj_daemon {
     uint32_t policy_count;
     struct dj_proxy_context proxy;
     struct dj_api api;
-    char admin_token[DJ_ADMIN_TOKEN_TEXT_BYTES];
+    char admin_token[DJ_ADMIN_TOKEN_TEXT_BYTES]; /* of this start; unless one was chosen */
     struct dj_job load;
     struct dj_signal *signals[3];
     struct dj_timer *watchdog;    /* loop 0; NULL: no manager watches */

@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "cache/upkeep.h"
 #include "daemon/daemon_internal.h"
+#include "daemon/listeners.h"
 #include "daemon/notify.h"
 
 #define EXIT_FORCED 1
@@ -40,6 +41,7 @@ static void end_node(void *ctx)
         dj_timer_destroy(node->daemon->drain_delay);
         node->daemon->drain_delay = NULL;
         dj_daemon_unwatch(node->daemon);
+        dj_listeners_stop(node->daemon);
         for (size_t i = 0; i < sizeof node->daemon->signals / sizeof *node->daemon->signals; i++)
             dj_signal_destroy(node->daemon->signals[i]);
     }
@@ -165,10 +167,16 @@ static void reload(struct dj_daemon *daemon)
     struct dj_diagnostics diagnostics = {.error_count = 0};
     struct dj_settings settings = {.data_dir = NULL};
     struct dj_options *options = NULL;
+    struct deja_error error = {""};
     dj_notify_reloading();
     enum deja_status status = dj_settings_load(daemon->source, &diagnostics, &settings, &options);
     if (diagnostics.text.len)
         fwrite(diagnostics.text.data, 1, diagnostics.text.len, stderr);
+    if (status == DEJA_OK) {
+        status = dj_listeners_reload(daemon, &settings, &error);
+        if (status != DEJA_OK)
+            fprintf(stderr, "deja serve: %s\n", error.message);
+    }
     if (status == DEJA_OK)
         status = dj_daemon_set_policy(daemon, &settings);
     if (status == DEJA_OK) {
@@ -281,19 +289,24 @@ static void print_welcome(const struct dj_daemon *daemon)
 {
     const struct dj_settings *settings = daemon->settings;
     const struct dj_embedder *embedder = dj_engine_embedder(daemon->engine);
+    char url[512];
     for (size_t i = 0; i < settings->server.listen_count; i++) {
-        const char *host = settings->server.listen[i].host;
         uint16_t port = dj_http_server_port(daemon->nodes[0].servers[i]);
-        bool is_v6 = strchr(host, ':') != NULL;
-        fprintf(stderr, "Deja " DEJA_VERSION " listens on http://%s%s%s:%u\n", is_v6 ? "[" : "",
-                host, is_v6 ? "]" : "", port);
+        dj_listeners_url(&settings->server.listen[i], port, url, sizeof url);
+        fprintf(stderr, "Deja " DEJA_VERSION " listens on %s\n", url);
         if (i == 0)
-            fprintf(stderr, "  proxy      OPENAI_BASE_URL=http://%s%s%s:%u/v1  ->  %s/v1\n",
-                    is_v6 ? "[" : "", host, is_v6 ? "]" : "", port, settings->upstream.url);
+            fprintf(stderr, "  proxy      OPENAI_BASE_URL=%s/v1  ->  %s/v1\n", url,
+                    settings->upstream.url);
+    }
+    for (size_t i = 0; i < settings->admin.listen_count; i++) {
+        size_t at = settings->server.listen_count + i;
+        uint16_t port = dj_http_server_port(daemon->nodes[0].servers[at]);
+        dj_listeners_url(&settings->admin.listen[i], port, url, sizeof url);
+        fprintf(stderr, "  operations %s\n", url);
     }
     fprintf(stderr, "  embedder   %s\n  data       %s\n  admin      token %s\n",
             embedder ? embedder->id : "none (exact hits only)", settings->data_dir,
-            daemon->admin_token);
+            settings->security.admin_token ? "as configured" : daemon->admin_token);
 }
 
 static void print_summary(const struct dj_telemetry_totals *totals)

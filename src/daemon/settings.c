@@ -63,6 +63,7 @@ static const struct dj_option table[] = {
     {"server.drain_delay", DJ_OPTION_DURATION, "0ms", 0, DAY_MS, AT(server.drain_delay_ms), RELOADS,
      .help = "Time between /readyz answering 503 and the end of listening, for balancers "
              "that have to notice."},
+#include "daemon/settings_network.def"
     {"data.dir", DJ_OPTION_TEXT, "", AT(data_dir), .flag = "--data", .env_names = "DEJA_DATA",
      .help = "Data directory; empty: $XDG_DATA_HOME/deja, ~/.local/share/deja, or /var/lib/deja "
              "for root."},
@@ -98,6 +99,10 @@ static const struct dj_option table[] = {
      .help = "A tenant's fair share of the memory tier once it is full."},
     {"tenant.max_derived", DJ_OPTION_INT, "10000", 1, 1000000, AT(tenant.derived_max),
      .help = "Tenants made from upstream credentials."},
+    {"tenant.derived", DJ_OPTION_ENUM, "auto", .choices = "auto|true|false", AT(tenant.derived),
+     .help = "Whether an upstream credential that nobody configured is a tenant of its own: auto "
+             "until a tenant is configured, and never on an address that other machines reach "
+             "(but with server.insecure)."},
     {"lmdb.enabled", DJ_OPTION_BOOL, "true", AT(lmdb.is_enabled),
      .help = "The embedded tier on disk; survives a restart. Beside a shared tier it is off unless "
              "this is said, and then begins anew at each start."},
@@ -204,6 +209,9 @@ static const struct dj_option table[] = {
     {"security.secret", DJ_OPTION_SECRET, "", AT(secret),
      .help = "The deployment's secret, 64 hex digits; empty: made at the first start and kept in "
              "the data directory."},
+    {"security.admin_token", DJ_OPTION_SECRET, "", AT(security.admin_token),
+     .help = "The admin token, 32 to 256 visible characters; empty: a new one at each start, "
+             "printed there."},
 };
 /* clang-format on */
 #define TABLE_COUNT (sizeof table / sizeof *table)
@@ -243,7 +251,6 @@ static const struct dj_reserved reserved[] = {
     {"encryption", NOT_YET},
     {"compression_threshold", NOT_YET},
     {"compression_level", NOT_YET},
-    {"admin", NOT_YET},
     {"resp", NOT_YET},
 };
 static const char reserved_env[] = "CACHE_COMPRESSION_THRESHOLD";
@@ -315,9 +322,7 @@ done:
 
 void dj_settings_fini(struct dj_settings *settings)
 {
-    for (size_t i = 0; i < settings->server.listen_count; i++)
-        dj_free(settings->server.listen[i].host);
-    dj_free(settings->server.listen);
+    dj_settings_fini_network(settings);
     dj_options_release(table, TABLE_COUNT, settings);
     *settings = (struct dj_settings){.data_dir = NULL};
 }

@@ -15,6 +15,7 @@
 #include "config/diagnostics.h"
 #include "config/options.h"
 #include "daemon/settings_audit.h"
+#include "daemon/settings_network.h"
 #include "daemon/settings_tiers.h"
 #include "obs/log.h"    /* dj_log_level, dj_log_format */
 #include "store/lmdb.h" /* dj_durability */
@@ -30,12 +31,6 @@ enum dj_usage_on_hit { DJ_USAGE_ORIGINAL, DJ_USAGE_ZERO };
 enum dj_similarity_scale { DJ_SCALE_NORMALIZED, DJ_SCALE_COSINE };
 enum dj_id_on_hit { DJ_HIT_ID_ORIGINAL, DJ_HIT_ID_NEW };
 enum dj_replay { DJ_REPLAY_INSTANT };
-
-struct dj_settings_address {
-    char *host;    /* owned, without brackets: "127.0.0.1", "::1" */
-    uint16_t port; /* 0: any free one */
-    bool is_loopback;
-};
 
 struct dj_settings {
     struct {
@@ -61,6 +56,9 @@ struct dj_settings {
         uint64_t drain_timeout_ms;
         uint64_t drain_delay_ms; /* between "not ready" and closed listeners */
     } server;
+    struct dj_settings_tls tls;
+    struct dj_settings_tls admin_tls; /* resolved: those of tls where none were given */
+    struct dj_settings_admin admin;
     char *data_dir; /* resolved, never NULL; may not exist yet */
     struct {
         char *url; /* without trailing "/" and without trailing "/v1": append the path "/v1/…" */
@@ -81,6 +79,7 @@ struct dj_settings {
     struct {
         uint32_t entries_max; /* fair share in memory under pressure */
         uint32_t derived_max; /* tenants made from credentials */
+        int derived;          /* enum dj_derive: may there be such */
     } tenant;
     struct {
         bool is_enabled;
@@ -142,6 +141,9 @@ struct dj_settings {
     } log;
     struct dj_settings_redis redis;
     struct dj_settings_paths paths;
+    struct {
+        char *admin_token; /* NULL: a new one at each start */
+    } security;
     char *secret; /* security.secret: 64 hex digits; NULL: the file in the data directory */
     uint64_t slow_operation_ms; /* monitoring.slow_operation */
     uint64_t snapshot_ms;       /* monitoring.snapshot */

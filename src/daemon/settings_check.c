@@ -1,5 +1,4 @@
 /* daemon/settings_check.c - what is worked out of the values, and what is wrong with them. */
-#include <arpa/inet.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -22,84 +21,6 @@ static enum deja_status take_text(struct dj_buf *buf, char **out_text)
         return DEJA_ERR_NOMEM;
     dj_free(*out_text);
     *out_text = text;
-    return DEJA_OK;
-}
-
-static bool is_loopback(const char *host)
-{
-    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
-}
-
-static bool is_numeric_address(const char *host)
-{
-    unsigned char bytes[16];
-    return inet_pton(AF_INET, host, bytes) == 1 || inet_pton(AF_INET6, host, bytes) == 1;
-}
-
-/* "host:port", "[v6]:port", ":port" (every address), "port" (loopback). */
-static enum deja_status parse_address(const char *text, struct dj_settings_address *out_address,
-                                      bool *out_is_valid)
-{
-    const char *colon = strrchr(text, ':');
-    const char *port_text = colon ? colon + 1 : text;
-    struct deja_slice host =
-        colon ? deja_slice(text, (size_t)(colon - text)) : deja_slice_text("127.0.0.1");
-    uint64_t port = 0;
-    *out_is_valid = false;
-    if (dj_num_parse_u64(deja_slice_text(port_text), &port) != DEJA_OK || port > 65535)
-        return DEJA_OK;
-    if (!host.len)
-        host = deja_slice_text("0.0.0.0");
-    if (host.len > 2 && host.data[0] == '[' && host.data[host.len - 1] == ']')
-        host = deja_slice(host.data + 1, host.len - 2);
-    else if (memchr(host.data, ':', host.len))
-        return DEJA_OK; /* a bare v6 address: where would its port begin? */
-    if (deja_slice_is_equal(host, deja_slice_text("localhost")))
-        host = deja_slice_text("127.0.0.1");
-    char *copy = dj_strdup(host);
-    if (!copy)
-        return DEJA_ERR_NOMEM;
-    if (!is_numeric_address(copy)) {
-        dj_free(copy);
-        return DEJA_OK;
-    }
-    *out_address =
-        (struct dj_settings_address){copy, (uint16_t)port, .is_loopback = is_loopback(copy)};
-    *out_is_valid = true;
-    return DEJA_OK;
-}
-
-static enum deja_status check_listen(struct dj_settings_checker *checker)
-{
-    struct dj_settings *settings = checker->settings;
-    const struct dj_text_list *texts = &settings->server.listen_texts;
-    const char *where = place_of(checker->options, "server.listen");
-    if (!texts->count)
-        dj_diagnostics_error(checker->diagnostics, where, "server.listen needs an address");
-    settings->server.listen =
-        dj_alloc_zeroed(texts->count ? texts->count : 1, sizeof *settings->server.listen);
-    if (!settings->server.listen)
-        return DEJA_ERR_NOMEM;
-    for (size_t i = 0; i < texts->count; i++) {
-        struct dj_settings_address *address =
-            &settings->server.listen[settings->server.listen_count];
-        bool is_valid = false;
-        if (parse_address(texts->items[i], address, &is_valid) != DEJA_OK)
-            return DEJA_ERR_NOMEM;
-        if (!is_valid) {
-            dj_diagnostics_error(checker->diagnostics, where,
-                                 "server.listen expects ADDRESS:PORT like 127.0.0.1:7070 or "
-                                 "[::1]:7070, not \"%s\"",
-                                 texts->items[i]);
-            continue;
-        }
-        settings->server.listen_count++;
-        if (!address->is_loopback && !settings->server.is_insecure)
-            dj_diagnostics_error(checker->diagnostics, where,
-                                 "%s can be reached from other machines, and this version has no "
-                                 "API keys or TLS of its own: --insecure accepts that",
-                                 texts->items[i]);
-    }
     return DEJA_OK;
 }
 
@@ -221,6 +142,19 @@ static void check_secret(struct dj_settings_checker *checker)
     explicit_bzero(bytes, sizeof bytes);
 }
 
+static void check_admin_token(struct dj_settings_checker *checker)
+{
+    struct deja_slice token = deja_slice_text(checker->settings->security.admin_token);
+    bool is_sane = token.len >= 32 && token.len <= 256;
+    for (size_t i = 0; i < token.len; i++)
+        is_sane = is_sane && token.data[i] > ' ' && token.data[i] <= '~';
+    if (token.len && !is_sane)
+        dj_diagnostics_error(checker->diagnostics,
+                             place_of(checker->options, "security.admin_token"),
+                             "security.admin_token expects 32 to 256 visible characters, such as "
+                             "64 hex digits");
+}
+
 static void check_rest(struct dj_settings_checker *checker)
 {
     struct dj_settings *settings = checker->settings;
@@ -260,7 +194,7 @@ static void check_rest(struct dj_settings_checker *checker)
 enum deja_status dj_settings_work_out(struct dj_settings_checker *checker)
 {
     struct dj_settings *settings = checker->settings;
-    enum deja_status status = check_listen(checker);
+    enum deja_status status = dj_settings_work_out_network(checker);
     if (status == DEJA_OK)
         status = check_upstream(checker);
     if (status == DEJA_OK)
@@ -274,6 +208,7 @@ enum deja_status dj_settings_work_out(struct dj_settings_checker *checker)
         status = check_s3(checker);
     check_embedder(checker);
     check_secret(checker);
+    check_admin_token(checker);
     check_rest(checker);
     return status;
 }

@@ -15,4 +15,8 @@ struct dj_settings_checker {
 /* Fills what is resolved from what was written. DEJA_ERR_NOMEM. */
 enum deja_status dj_settings_work_out(struct dj_settings_checker *checker) DEJA_NODISCARD;
 
+/* Addresses and TLS, likewise (settings_network.c). */
+enum deja_status dj_settings_work_out_network(struct dj_settings_checker *checker) DEJA_NODISCARD;
+void dj_settings_fini_network(struct dj_settings *settings);
+
 #endif

@@ -13,6 +13,8 @@
 #include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -69,6 +71,8 @@ static void take_peer(struct dj_stream *stream, const struct sockaddr_storage *a
     } else if (address->ss_family == AF_INET6) {
         const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)address;
         memcpy(stream->peer, &v6->sin6_addr, sizeof(stream->peer));
+    } else if (address->ss_family == AF_UNIX) {
+        stream->peer[15] = 1; /* ::1: this machine */
     }
 }
 
@@ -156,6 +160,8 @@ static uint16_t bound_port(const uv_tcp_t *handle)
     int len = (int)sizeof(address);
     int code = uv_tcp_getsockname(handle, (struct sockaddr *)&address, &len);
     assert(code == 0);
+    if (address.ss_family == AF_UNIX)
+        return 0;
     if (address.ss_family == AF_INET6)
         return ntohs(((const struct sockaddr_in6 *)(const void *)&address)->sin6_port);
     return ntohs(((const struct sockaddr_in *)(const void *)&address)->sin_port);
@@ -241,6 +247,45 @@ enum deja_status dj_listener_open_fd(struct dj_loop *loop, int fd, void *ctx,
                                      "cannot listen on the socket passed as descriptor %d: %s", fd,
                                      uv_strerror(code))
                     : DEJA_OK;
+}
+
+/* Does a process listen there still? */
+static bool is_answering(const struct sockaddr_un *address)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool is_there = fd >= 0 && connect(fd, (const struct sockaddr *)(const void *)address,
+                                       sizeof(*address)) == 0;
+    if (fd >= 0)
+        close(fd);
+    return is_there;
+}
+
+enum deja_status dj_listener_bind_unix(const char *path, int *out_fd, struct deja_error *error)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct stat there;
+    if (strlen(path) >= sizeof(address.sun_path))
+        return deja_error_set(error, DEJA_ERR_INVALID, "%s: longer than a socket's path may be",
+                              path);
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    if (lstat(path, &there) == 0 && S_ISSOCK(there.st_mode)) {
+        if (is_answering(&address))
+            return deja_error_set(error, DEJA_ERR_BUSY, "another process listens on %s already",
+                                  path);
+        unlink(path); /* where that fails, bind says so */
+    }
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    /* The mode of the socket itself is that of its file, from its first moment. */
+    if (fd < 0 || fchmod(fd, S_IRUSR | S_IWUSR) < 0 ||
+        bind(fd, (const struct sockaddr *)(const void *)&address, sizeof(address)) < 0) {
+        int code = errno;
+        if (fd >= 0)
+            close(fd);
+        return deja_error_set(error, DEJA_ERR_IO, "cannot listen on %s: %s", path,
+                              uv_strerror(uv_translate_sys_error(code)));
+    }
+    *out_fd = fd;
+    return DEJA_OK;
 }
 
 bool dj_listener_is_bound_to(int fd, const char *host, uint16_t port)

@@ -32,6 +32,12 @@ enum deja_status dj_listener_check_free(const char *host, uint16_t port,
 enum deja_status dj_listener_open_fd(struct dj_loop *loop, int fd, void *ctx,
                                      dj_accept_fn *on_accept, struct dj_listener **out_listener,
                                      struct deja_error *error) DEJA_NODISCARD;
+/* A socket of its own user's alone (0600) at that path, bound and not listening yet: *out_fd, the
+ * caller's, for dj_listener_open_fd; its peers count as loopback. What an ended process left there
+ * is replaced. DEJA_ERR_BUSY: somebody listens there; DEJA_ERR_INVALID: the path is too long;
+ * DEJA_ERR_IO. */
+enum deja_status dj_listener_bind_unix(const char *path, int *out_fd,
+                                       struct deja_error *error) DEJA_NODISCARD;
 /* Is fd a TCP socket bound to just that address? Any thread. */
 bool dj_listener_is_bound_to(int fd, const char *host, uint16_t port);
 uint16_t dj_listener_port(const struct dj_listener *listener);

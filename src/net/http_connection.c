@@ -57,6 +57,7 @@ void dj_http_connection_free(struct dj_http_connection *connection)
     dj_http_server_charge(connection->server, connection->charged_bytes, 0);
     dj_arena_fini(&connection->exchange.arena);
     dj_http_parser_destroy(connection->parser);
+    dj_tls_wire_destroy(connection->wire);
     dj_buf_fini(&connection->input);
     dj_buf_fini(&connection->body);
     dj_buf_fini(&connection->head);
@@ -102,6 +103,8 @@ static void close_stream(struct dj_http_connection *connection, bool must_reset)
 {
     if (connection->state == DJ_HTTP_CLOSED)
         return;
+    if (connection->wire && !must_reset && !connection->is_broken)
+        dj_http_tls_end(connection);
     set_state(connection, DJ_HTTP_CLOSED);
     if (must_reset)
         dj_stream_abort(connection->stream, connection, on_closed);
@@ -140,6 +143,14 @@ static void after_flush(struct dj_http_connection *connection)
 {
     bool has_all_ended = connection->has_ended && connection->input.len == 0;
     if (connection->must_close && !connection->has_ended) {
+        if (connection->wire)
+            dj_http_tls_end(connection);
+        if (connection->is_broken)
+            return; /* the task closes */
+        if (connection->pending_writes > 0) {
+            set_state(connection, DJ_HTTP_FLUSHING);
+            return;
+        }
         dj_stream_finish(connection->stream);
         set_state(connection, DJ_HTTP_LINGERING);
         connection->input.len = 0;
@@ -186,11 +197,9 @@ void dj_http_connection_fail(struct dj_http_connection *connection)
     post_task(connection);
 }
 
-void dj_http_connection_write(struct dj_http_connection *connection,
-                              const struct deja_slice *slices, size_t count)
+void dj_http_connection_send(struct dj_http_connection *connection, const struct deja_slice *slices,
+                             size_t count)
 {
-    if (connection->state == DJ_HTTP_CLOSED || connection->is_broken)
-        return;
     bool is_queued = false;
     enum deja_status status =
         dj_stream_write(connection->stream, slices, count, connection, on_written, &is_queued);
@@ -205,6 +214,17 @@ void dj_http_connection_write(struct dj_http_connection *connection,
         connection->progress_us = dj_loop_monotonic_us(connection->loop);
     }
     dj_http_connection_recharge(connection);
+}
+
+void dj_http_connection_write(struct dj_http_connection *connection,
+                              const struct deja_slice *slices, size_t count)
+{
+    if (connection->state == DJ_HTTP_CLOSED || connection->is_broken)
+        return;
+    if (connection->wire)
+        dj_http_tls_write(connection, slices, count);
+    else
+        dj_http_connection_send(connection, slices, count);
 }
 
 void dj_http_connection_answered(struct dj_http_connection *connection)
@@ -323,6 +343,7 @@ static void dispatch(struct dj_http_connection *connection, uint64_t started_us)
                 .header_count = head->field_count,
                 .body = dj_buf_slice(&connection->body),
                 .is_loopback_peer = dj_stream_is_loopback(connection->stream),
+                .listener = server->mark,
                 .started_us = started_us,
                 .arena = &exchange->arena,
             },
@@ -330,7 +351,12 @@ static void dispatch(struct dj_http_connection *connection, uint64_t started_us)
         .is_head_request = head->method.len == 4 && memcmp(head->method.data, "HEAD", 4) == 0,
         .body_bytes_left = -1,
     };
+    dj_stream_peer(connection->stream, exchange->request.peer);
     dj_arena_init(&exchange->arena, (size_t)server->limits.body_bytes_max * 4 + ((size_t)1 << 20));
+    if (connection->wire) {
+        exchange->request.peer_identity = dj_tls_wire_fingerprint(connection->wire);
+        exchange->request.peer_subject = dj_tls_wire_subject(connection->wire);
+    }
     connection->minor_version = head->minor_version;
     connection->must_close = !head->is_keep_alive || server->is_draining;
     set_state(connection, DJ_HTTP_BUSY);
@@ -372,7 +398,7 @@ static size_t process(struct dj_http_connection *connection, struct deja_slice b
     return total;
 }
 
-static void on_read(void *ctx, enum deja_status status, struct deja_slice bytes)
+void dj_http_connection_read(void *ctx, enum deja_status status, struct deja_slice bytes)
 {
     struct dj_http_connection *connection = ctx;
     if (bytes.len == 0) {
@@ -413,7 +439,8 @@ static void read_on_or_hold_back(struct dj_http_connection *connection)
         return;
     bool must_read = connection->input.len < DJ_HTTP_INPUT_BYTES_MAX;
     if (must_read && !connection->is_reading)
-        dj_stream_read_start(connection->stream, connection, on_read);
+        dj_stream_read_start(connection->stream, connection,
+                             connection->wire ? dj_http_tls_read : dj_http_connection_read);
     else if (!must_read && connection->is_reading)
         dj_stream_read_stop(connection->stream);
     connection->is_reading = must_read;
@@ -476,6 +503,8 @@ bool dj_http_connection_accept(struct dj_http_server *server, struct dj_stream *
     };
     if (dj_http_parser_create(&limits, &connection->parser) != DEJA_OK)
         goto failed;
+    if (server->tls && dj_tls_wire_create(server->tls, &connection->wire) != DEJA_OK)
+        goto failed;
     connection->server = server;
     connection->loop = server->loop;
     connection->stream = stream;
@@ -487,6 +516,8 @@ bool dj_http_connection_accept(struct dj_http_server *server, struct dj_stream *
     read_on_or_hold_back(connection);
     return true;
 failed:
+    if (connection)
+        dj_http_parser_destroy(connection->parser);
     dj_free(connection);
     dj_stream_close(stream, NULL, NULL);
     return false;

@@ -1,5 +1,6 @@
 /* net/http_internal.h - shared by the server's files: http_server.c listens, sweeps and drains,
- * http_connection.c reads requests, http_response.c writes answers. */
+ * http_connection.c reads requests, http_response.c writes answers, http_tls.c is between them and
+ * the stream where a server speaks TLS. */
 #ifndef DJ_NET_HTTP_INTERNAL_H
 #define DJ_NET_HTTP_INTERNAL_H
 
@@ -7,6 +8,7 @@
 
 #include "base/buf.h"
 #include "base/list.h"
+#include "crypto/tls_wire.h"
 #include "loop/stream.h"
 #include "net/http_server.h"
 #include "proto/http.h"
@@ -18,6 +20,7 @@ enum {
     DJ_HTTP_SMALL_BYTES_MAX = 16 * 1024, /* the same where memory is short; smaller answers pass */
     DJ_HTTP_TRIM_MS = 1000,              /* a connection idle for so long keeps no buffers */
     DJ_HTTP_KEPT_BYTES_MAX = 16 * 1024,  /* a buffer larger than this is freed between requests */
+    DJ_HTTP_TLS_PIECE_BYTES = 64 * 1024, /* of an answer, made into records in one go */
     DJ_HTTP_LINGER_MS = 2000,
     DJ_HTTP_LINGER_BYTES_MAX = 1024 * 1024,
 };
@@ -28,6 +31,11 @@ struct dj_http_server {
     struct dj_timer *sweep;
     struct dj_timer *drain_timer;
     struct dj_http_limits limits;
+    struct dj_tls_server *tls; /* NULL: plain */
+    char *tls_plain;           /* DJ_TLS_RECORD_BYTES_MAX: the record that is being read, and */
+    char *tls_joined;          /* as many: small pieces that become one */
+    struct dj_buf tls_records; /* that are being sent; empty between two calls */
+    uint32_t mark;
     void *ctx;
     dj_http_handler_fn *handler;
     dj_http_error_fn *on_error;       /* may be NULL */
@@ -81,6 +89,7 @@ struct dj_http_connection {
     struct dj_http_server *server; /* NULL: destroyed before the last answer came */
     struct dj_loop *loop;
     struct dj_stream *stream; /* NULL: closed */
+    struct dj_tls_wire *wire; /* NULL: plain */
     struct dj_http_parser *parser;
     enum dj_http_state state;
     struct dj_http_exchange exchange; /* one at a time */
@@ -128,6 +137,18 @@ void dj_http_connection_fail(struct dj_http_connection *connection);
 /* slices leave in order; failure is noted as by dj_http_connection_fail. */
 void dj_http_connection_write(struct dj_http_connection *connection,
                               const struct deja_slice *slices, size_t count);
+
+/* Bytes for the socket itself. */
+void dj_http_connection_send(struct dj_http_connection *connection, const struct deja_slice *slices,
+                             size_t count);
+/* A dj_stream_read_fn: bytes of requests. */
+void dj_http_connection_read(void *connection, enum deja_status status, struct deja_slice bytes);
+
+/* http_tls.c; the connection has a wire. */
+void dj_http_tls_read(void *connection, enum deja_status status, struct deja_slice bytes);
+void dj_http_tls_write(struct dj_http_connection *connection, const struct deja_slice *slices,
+                       size_t count);
+void dj_http_tls_end(struct dj_http_connection *connection);
 
 /* http_sweep.c */
 void dj_http_connection_sweep(struct dj_http_connection *connection, uint64_t now_us);

@@ -297,6 +297,7 @@ void dj_http_answer_error(struct dj_http_connection *connection, int status, con
         .request = {.target = target,
                     .path = path,
                     .is_loopback_peer = dj_stream_is_loopback(connection->stream),
+                    .listener = server->mark,
                     .started_us = exchange->request.started_us,
                     .arena = &exchange->arena},
         .is_active = true,

@@ -42,14 +42,16 @@ static void on_refused_written(void *ctx, enum deja_status status)
     (void)status;
 }
 
-static void refuse(struct dj_stream *stream)
+/* Without a word where TLS would have to come first: that is what is short. */
+static void refuse(const struct dj_http_server *server, struct dj_stream *stream)
 {
     static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
                                "Connection: close\r\nContent-Length: 0\r\n\r\n";
     const struct deja_slice slice = {text, sizeof(text) - 1};
     bool is_queued;
     /* The buffer of a new socket takes it whole; where not, the client sees only the close. */
-    if (dj_stream_write(stream, &slice, 1, NULL, on_refused_written, &is_queued) == DEJA_OK &&
+    if (!server->tls &&
+        dj_stream_write(stream, &slice, 1, NULL, on_refused_written, &is_queued) == DEJA_OK &&
         !is_queued)
         dj_stream_finish(stream);
     dj_stream_close(stream, NULL, NULL);
@@ -62,11 +64,11 @@ static void on_accept(void *ctx, struct dj_stream *stream)
     uint8_t peer[16];
     dj_stream_peer(stream, peer);
     if (addresses && !dj_http_addresses_enter(addresses, peer)) {
-        refuse(stream);
+        refuse(server, stream);
         return;
     }
     if (server->open_count >= server->limits.connections_max && !dj_http_connection_evict(server))
-        refuse(stream);
+        refuse(server, stream);
     else if (dj_http_connection_accept(server, stream))
         return; /* leaves the table when it is closed */
     if (addresses)
@@ -209,6 +211,23 @@ enum deja_status dj_http_server_open_fd(struct dj_loop *loop, int fd,
     return finish_open(server, status, out_server);
 }
 
+enum deja_status dj_http_server_set_tls(struct dj_http_server *server, struct dj_tls_server *tls)
+{
+    assert(dj_loop_is_current(server->loop));
+    if (!server->tls_plain)
+        server->tls_plain = dj_alloc((size_t)2 * DJ_TLS_RECORD_BYTES_MAX);
+    if (!server->tls_plain)
+        return DEJA_ERR_NOMEM;
+    server->tls_joined = server->tls_plain + DJ_TLS_RECORD_BYTES_MAX;
+    server->tls = tls;
+    return DEJA_OK;
+}
+
+void dj_http_server_mark(struct dj_http_server *server, uint32_t listener)
+{
+    server->mark = listener;
+}
+
 uint16_t dj_http_server_port(const struct dj_http_server *server)
 {
     return server->port;
@@ -250,6 +269,8 @@ void dj_http_server_destroy(struct dj_http_server *server)
     dj_listener_close(server->listener);
     dj_timer_destroy(server->sweep);
     dj_timer_destroy(server->drain_timer);
+    dj_buf_fini(&server->tls_records);
+    dj_free(server->tls_plain);
     dj_free(server);
 }
 

@@ -31,11 +31,18 @@ struct dj_http_request {
     size_t header_count;
     struct deja_slice body; /* whole, transfer coding removed, content coding as sent */
     bool is_loopback_peer;
+    uint8_t peer[16]; /* its IPv6 address, or IPv4 one mapped into it */
+    uint32_t listener; /* what dj_http_server_mark said of the server it came to; else 0 */
+    /* Of the client's certificate, verified by TLS: SHA-256 as 64 hex digits, and its subject (RFC
+     * 2253). Empty: none. */
+    struct deja_slice peer_identity;
+    struct deja_slice peer_subject;
     uint64_t started_us;    /* monotonic, when the first byte of the request arrived */
     struct dj_arena *arena; /* memory of this exchange, for the handler too */
 };
 
 struct dj_http_addresses;
+struct dj_tls_server;
 
 struct dj_http_limits {
     uint32_t header_bytes_max;    /* 64 KiB */
@@ -76,6 +83,11 @@ enum deja_status dj_http_server_open_fd(struct dj_loop *loop, int fd,
                                         dj_http_handler_fn *handler, dj_http_error_fn *on_error,
                                         struct dj_http_server **out_server,
                                         struct deja_error *error) DEJA_NODISCARD;
+/* Connections accepted from now on speak TLS; tls is borrowed until their exchanges have ended. */
+enum deja_status dj_http_server_set_tls(struct dj_http_server *server,
+                                        struct dj_tls_server *tls) DEJA_NODISCARD;
+/* What its requests carry as `listener`. */
+void dj_http_server_mark(struct dj_http_server *server, uint32_t listener);
 uint16_t dj_http_server_port(const struct dj_http_server *server);
 
 /* Stops accepting, closes idle connections; running exchanges are answered with

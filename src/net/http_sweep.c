@@ -167,6 +167,9 @@ void dj_http_connection_sweep(struct dj_http_connection *connection, uint64_t no
     uint64_t age_ms = ms_since(connection->state_since_us, now_us);
     if (is_stalled(connection, now_us))
         dj_http_connection_cut(connection);
+    else if (connection->state == DJ_HTTP_IDLE && age_ms > limits->header_timeout_ms &&
+             connection->wire && !dj_tls_wire_is_open(connection->wire))
+        dj_http_connection_close(connection);
     else if (connection->state == DJ_HTTP_IDLE && age_ms > limits->idle_timeout_ms)
         dj_http_connection_close(connection);
     else if (connection->state == DJ_HTTP_IDLE && age_ms > DJ_HTTP_TRIM_MS)

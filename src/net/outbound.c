@@ -91,6 +91,10 @@ static void finish_done(struct dj_outbound_call *call, CURLcode code)
         status = DEJA_ERR_IO;
         detail = "the answer has no head";
     }
+    if (status == DEJA_ERR_IO && call->is_refused) {
+        status = DEJA_ERR_DENIED;
+        detail = call->refused_text;
+    }
     if (call->end_status != DEJA_OK) { /* our reason comes before what curl made of it */
         status = call->end_status;
         detail = call->end_detail;

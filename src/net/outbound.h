@@ -11,6 +11,7 @@
 
 #include "loop/loop.h"
 #include "net/http_server.h" /* dj_http_header */
+#include "security/address_guard.h"
 
 struct dj_outbound;
 struct dj_outbound_call;
@@ -31,6 +32,10 @@ struct dj_outbound_request {
     uint32_t first_byte_timeout_ms; /* 0: none */
     uint32_t idle_timeout_ms;       /* no byte for so long: fails; 0: none */
     uint32_t total_timeout_ms;      /* 0: none */
+    /* Who named url is not the operator: only addresses that pass are connected to, whatever the
+     * name in it leads to; without TLS only exceptions. Borrowed until done(). NULL: trusted as
+     * written. */
+    const struct dj_address_guard *guard;
 };
 
 struct dj_outbound_events {
@@ -40,7 +45,8 @@ struct dj_outbound_events {
     void (*on_data)(void *ctx, struct deja_slice bytes);
     /* Once, last, never inside dj_outbound_start. DEJA_OK: the answer arrived whole.
      * DEJA_ERR_TIMEOUT, DEJA_ERR_IO (could not connect, broken off), DEJA_ERR_DENIED (TLS did not
-     * verify), DEJA_ERR_CANCELLED. detail: constant or borrowed until return. */
+     * verify, or the guard refused), DEJA_ERR_CANCELLED. detail: constant or borrowed until return.
+     */
     void (*on_done)(void *ctx, enum deja_status status, const char *detail);
 };
 

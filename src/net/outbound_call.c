@@ -318,6 +318,8 @@ static enum deja_status build_call(struct dj_outbound_call *call,
     call->easy = dj_outbound_take_easy(call->outbound);
     if (!call->easy || !set_numbers(call) || !set_texts(call) || !set_method(call, request->body))
         return DEJA_ERR_NOMEM;
+    if (request->guard && !dj_outbound_guard(call, request->guard))
+        return DEJA_ERR_NOMEM;
     return DEJA_OK;
 }
 

@@ -14,6 +14,7 @@ enum {
     DJ_OUTBOUND_HEAD_BYTES_MAX = 256 * 1024,
     DJ_OUTBOUND_HEADERS_MAX = 256,
     DJ_OUTBOUND_METHOD_BYTES = 32,
+    DJ_OUTBOUND_REFUSED_BYTES = 256,
 };
 
 struct dj_outbound {
@@ -48,6 +49,10 @@ struct dj_outbound_call {
     bool is_paused;      /* by the caller */
     bool is_curl_paused; /* curl was told so and holds bytes back */
     bool has_head;
+    const struct dj_address_guard *guard;
+    bool is_https;   /* this and the next of guarded calls only */
+    bool is_refused; /* an address was; refused_text says which */
+    char refused_text[DJ_OUTBOUND_REFUSED_BYTES];
     enum deja_status end_status; /* decided by us; DEJA_OK: not */
     const char *end_detail;
     size_t head_bytes;
@@ -68,6 +73,10 @@ void dj_outbound_unpause(struct dj_outbound_call *call);
 void dj_outbound_finish(struct dj_outbound_call *call, enum deja_status status, const char *detail);
 CURL *dj_outbound_take_easy(struct dj_outbound *outbound);
 void dj_outbound_give_easy(struct dj_outbound *outbound, CURL *easy);
+
+/* outbound_guard.c */
+/* The call goes nowhere but where guard lets it; false: no memory. */
+bool dj_outbound_guard(struct dj_outbound_call *call, const struct dj_address_guard *guard);
 
 /* outbound_call.c */
 void dj_outbound_call_end(struct dj_outbound_call *call, enum deja_status status,

@@ -13,7 +13,8 @@
 
 #define DJ_ID_BYTES 16u
 #define DJ_DIGEST_BYTES 32u
-#define DJ_ENTRY_TAGS_MAX 32u
+#define DJ_TAGS_MAX 32u       /* that somebody names */
+#define DJ_ENTRY_TAGS_MAX 33u /* and one of Deja's own: security/user.h */
 
 enum dj_entry_kind {
     DJ_ENTRY_CHAT = 1,      /* a chat.completion object */

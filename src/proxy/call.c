@@ -11,6 +11,8 @@
 #include "net/http_headers.h"
 #include "proto/http_text.h"
 #include "proxy/completion.h"
+#include "proxy/identity.h"
+#include "security/vault.h"
 
 #define CALL_ARENA_BYTES_MAX (80u << 20)
 #define PENDING_BYTES_MAX (16u << 20)
@@ -40,6 +42,8 @@ void dj_call_destroy(struct dj_call *call)
     dj_buf_fini(&call->pending);
     dj_buf_fini(&call->whole);
     dj_buf_fini(&call->made);
+    if (call->secret.len)
+        dj_wipe((void *)(uintptr_t)call->secret.data, call->secret.len);
     dj_arena_fini(&call->arena);
     dj_free(call);
 }
@@ -111,8 +115,31 @@ static void add_trace(struct dj_call *call, const struct dj_trace *trace)
             (struct dj_http_header){deja_slice_text("traceparent"), copy};
 }
 
+static bool is_credential(struct deja_slice name)
+{
+    return dj_http_is_same(name, "authorization") || dj_http_is_same(name, "x-api-key") ||
+           dj_http_is_same(name, "api-key") || dj_http_is_same(name, "x-goog-api-key");
+}
+
+/* What Deja holds for the tenant, unless the client has shown a credential of its own. */
+static enum deja_status add_held(struct dj_call *call, const struct dj_principal *who)
+{
+    struct deja_slice name;
+    for (size_t i = 0; i < call->header_count; i++)
+        if (is_credential(call->headers[i].name))
+            return DEJA_OK;
+    if (!call->context->vault || call->header_count == HEADERS_MAX)
+        return DEJA_OK;
+    enum deja_status status =
+        dj_vault_look(call->context->vault, who->tenant, &call->arena, &name, &call->secret);
+    if (status == DEJA_OK)
+        call->headers[call->header_count++] = (struct dj_http_header){name, call->secret};
+    return status == DEJA_ERR_NOT_FOUND ? DEJA_OK : status;
+}
+
 enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http_request *request,
-                                      const struct dj_trace *trace, bool is_cached_surface)
+                                      const struct dj_principal *who, const struct dj_trace *trace,
+                                      bool is_cached_surface)
 {
     const char *base = call->context->upstream_url;
     size_t url_len = strlen(base) + request->target.len;
@@ -129,6 +156,7 @@ enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http
     for (size_t i = 0; i < request->header_count && call->header_count < HEADERS_MAX; i++) {
         const struct dj_http_header *header = &request->headers[i];
         if (is_left_out(request, header->name, is_cached_surface) ||
+            dj_identity_is_own(call->context, header) ||
             dj_http_is_same(header->name, "traceparent") ||
             (trace->is_restarted && dj_http_is_same(header->name, "tracestate")))
             continue;
@@ -139,7 +167,9 @@ enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http
         call->headers[call->header_count++] = copy;
     }
     add_trace(call, trace);
-    return DEJA_OK;
+    call->has_proof = who->has_proof;
+    memcpy(call->proof, who->proof, sizeof call->proof);
+    return add_held(call, who);
 }
 
 int64_t dj_call_stale_until(const struct dj_proxy_policy *policy, int64_t expires_ms)
@@ -300,8 +330,9 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
     if (status >= 500 || call->head.is_stream) /* of others the breaker hears when they are whole */
         dj_upstream_tell(context->upstream, &call->leave, call->fingerprint.key.tenant, status,
                          DEJA_OK);
-    dj_registry_on_upstream_status(context->registry, call->fingerprint.key.tenant, status,
-                                   dj_loop_now_ms(call->home));
+    if (call->has_proof)
+        dj_registry_on_upstream_status(context->registry, call->proof, status,
+                                       dj_loop_now_ms(call->home));
     dj_telemetry_upstream(context->telemetry, context->upstream_id, status);
     dj_telemetry_stage(context->telemetry, DJ_STAGE_UPSTREAM, (double)call->upstream_us / 1e6);
     call->is_held = status == 400 && call->is_usage_added;

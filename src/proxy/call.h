@@ -20,6 +20,7 @@
 #include "proxy/knobs.h"
 #include "proxy/trace.h"
 #include "proxy/turn.h"
+#include "security/principal.h"
 
 struct dj_call;
 
@@ -64,6 +65,9 @@ struct dj_call {
     const char *url;
     struct dj_http_header *headers;
     size_t header_count;
+    struct deja_slice secret; /* a credential that Deja holds, in the arena: wiped at the end */
+    bool has_proof;           /* as of the principal, as is the next */
+    uint8_t proof[DJ_TENANT_BYTES];
     struct deja_slice body;
     struct deja_slice body_plain; /* without stream_options, for upstreams that refuse it */
     bool is_usage_added;
@@ -114,10 +118,11 @@ struct dj_call {
 struct dj_call *dj_call_create(struct dj_proxy_context *context) DEJA_NODISCARD;
 void dj_call_destroy(struct dj_call *call); /* accepts NULL */
 
-/* Copies what goes upstream out of request: filtered headers, url. Not the body. trace: the
- * request's; it goes on with a span of ours. */
+/* Copies what goes upstream out of request: filtered headers, url. Not the body. Credentials of
+ * Deja's own stay here; where the client has shown none of the upstream's, the one that is held for
+ * who's tenant goes along. trace: the request's; it goes on with a span of ours. */
 enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http_request *request,
-                                      const struct dj_trace *trace,
+                                      const struct dj_principal *who, const struct dj_trace *trace,
                                       bool is_cached_surface) DEJA_NODISCARD;
 
 /* Of an entry that expires then: the wider of the policy's windows is added; 0: there is none. */

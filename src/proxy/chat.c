@@ -299,8 +299,9 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
     entry->query = call->fingerprint.text;
     entry->name_space = call->knobs.name_space;
     entry->provider = deja_slice_text(call->context->upstream_id);
-    ride_take_tags(ride, &call->arena, entry);
-    enum deja_status status = dj_call_take_request(call, request, &ride->trace, true);
+    if (!ride_take_tags(ride, &call->arena, entry))
+        return DEJA_ERR_NOMEM;
+    enum deja_status status = dj_call_take_request(call, request, &ride->who, &ride->trace, true);
     return status == DEJA_OK ? take_body(ride, call) : status;
 }
 

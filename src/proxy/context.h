@@ -22,6 +22,7 @@
 #include "proxy/upstream.h"
 #include "security/audit.h"
 #include "security/directory.h"
+#include "security/keys.h"
 #include "security/registry.h"
 #include "security/rules.h"
 #include "security/tenant.h"
@@ -55,9 +56,22 @@ struct dj_proxy_policy {
     bool is_langcache_cosine; /* similarities of LangCache's API: cosine, not (1 + cosine) / 2 */
 };
 
+/* May a credential that nobody configured be a tenant of its own? */
+enum dj_derive {
+    DJ_DERIVE_AUTO, /* until a tenant is configured */
+    DJ_DERIVE_ALWAYS,
+    DJ_DERIVE_NEVER,
+};
+
+struct dj_vault;
+
 struct dj_proxy_context {
     struct dj_engine *engine;
     struct dj_registry *registry;
+    struct dj_keys *keys;   /* NULL: there are none */
+    struct dj_vault *vault; /* upstream credentials that Deja holds; NULL: none */
+    enum dj_derive derive;
+    const char *operator_token; /* the admin token, terminated; NULL: there is none */
     const struct dj_tenant_root *root;
     struct dj_rules *rules;         /* of tenants nobody configured; one reference */
     struct dj_directory *directory; /* of those somebody did; NULL: there are none */

@@ -317,7 +317,8 @@ static enum deja_status fill_call(struct inputs *inputs, struct dj_call *call)
     memcpy(call->entry.tenant, ride->tenant, sizeof call->entry.tenant);
     call->entry.name_space = call->knobs.name_space;
     call->entry.provider = deja_slice_text(call->context->upstream_id);
-    ride_take_tags(ride, &call->arena, &call->entry);
+    if (!ride_take_tags(ride, &call->arena, &call->entry))
+        status = DEJA_ERR_NOMEM;
     if (ride->is_cacheable) {
         const struct wanted *wanted = call->extra;
         call->make = make_embeddings;
@@ -328,7 +329,7 @@ static enum deja_status fill_call(struct inputs *inputs, struct dj_call *call)
     if (status == DEJA_OK && !call->body.data)
         status = DEJA_ERR_NOMEM;
     return status == DEJA_OK ? dj_call_take_request(call, dj_http_exchange_request(ride->exchange),
-                                                    &ride->trace, true)
+                                                    &ride->who, &ride->trace, true)
                              : status;
 }
 

@@ -48,8 +48,9 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
     ride->code = status;
     /* Now, not at its end: from here on the client sets the pace. */
     dj_upstream_tell(ride->context->upstream, &p->leave, ride->tenant, status, DEJA_OK);
-    dj_registry_on_upstream_status(ride->context->registry, ride->tenant, status,
-                                   dj_loop_now_ms(ride->loop));
+    if (ride->who.has_proof)
+        dj_registry_on_upstream_status(ride->context->registry, ride->who.proof, status,
+                                       dj_loop_now_ms(ride->loop));
     dj_telemetry_upstream(ride->context->telemetry, ride->context->upstream_id, status);
     if (p->is_gone)
         return;
@@ -150,7 +151,7 @@ void dj_proxy_passthrough(struct dj_proxy_context *context, struct dj_http_excha
         return;
     struct passthrough *p = dj_alloc_zeroed(1, sizeof *p);
     struct dj_call *call = p ? dj_call_create(context) : NULL;
-    if (!call || dj_call_take_request(call, request, &ride->trace, false) != DEJA_OK) {
+    if (!call || dj_call_take_request(call, request, &ride->who, &ride->trace, false) != DEJA_OK) {
         dj_call_destroy(call);
         dj_free(p);
         dj_upstream_tell(context->upstream, &leave, ride->tenant, 0, DEJA_ERR_NOMEM);

@@ -201,12 +201,18 @@ bool ride_identify(struct ride *ride, const char *family)
     dj_telemetry_stage(context->telemetry, DJ_STAGE_AUTH,
                        (double)(dj_loop_monotonic_us(ride->loop) - ride->handled_us) / 1e6);
     if (!is_known) {
+        ride->retry_after_ms = (uint64_t)refusal.retry_after_s * 1000;
         ride_fail(ride, refusal.status, refusal.detail, NULL, refusal.type);
+        return false;
+    }
+    if (!dj_identity_may(&ride->who, DJ_ROLE_WRITE)) {
+        ride_fail(ride, 403, "This key may not ask the upstream: it has not the role write.", NULL,
+                  "forbidden");
         return false;
     }
     memcpy(ride->tenant, ride->who.tenant, sizeof ride->tenant);
     ride->is_unknown = ride->who.is_unknown;
-    dj_identity_prefix(context, request, ride->tenant, family, &ride->prefix);
+    dj_identity_prefix(context, request, &ride->who, family, &ride->prefix);
     return true;
 }
 
@@ -563,13 +569,16 @@ void ride_flight_key(const struct ride *ride, const struct dj_fingerprint *finge
     dj_hmac(ride->prefix.fingerprint_key, slices, 2, out_key);
 }
 
-void ride_take_tags(const struct ride *ride, struct dj_arena *arena, struct dj_entry *entry)
+bool ride_take_tags(const struct ride *ride, struct dj_arena *arena, struct dj_entry *entry)
 {
     struct deja_slice list = ride->knobs.tags;
     struct deja_slice tag;
-    while (entry->tag_count < DJ_ENTRY_TAGS_MAX && dj_http_list_next(&list, &tag)) {
+    if (!dj_identity_tag(&ride->who, arena, entry))
+        return false;
+    while (entry->tag_count < DJ_TAGS_MAX && dj_http_list_next(&list, &tag)) {
         struct deja_slice copy = dj_arena_copy(arena, tag);
         if (copy.data)
             entry->tags[entry->tag_count++].name = copy;
     }
+    return true;
 }

@@ -105,7 +105,7 @@ void ride_answer_whole(struct ride *ride);
 /* Fills the flight key from the fingerprint and those knobs that may change the outcome. */
 void ride_flight_key(const struct ride *ride, const struct dj_fingerprint *fingerprint,
                      uint8_t out_key[DJ_SHA256_BYTES]);
-/* Tags of the knobs into entry; slices in arena. */
-void ride_take_tags(const struct ride *ride, struct dj_arena *arena, struct dj_entry *entry);
+/* The user's tag and those of the knobs into entry; slices in arena. False: out of memory. */
+bool ride_take_tags(const struct ride *ride, struct dj_arena *arena, struct dj_entry *entry);
 
 #endif

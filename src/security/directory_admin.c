@@ -138,6 +138,16 @@ static void read_parent(struct dj_directory *directory, const struct dj_json *wa
         check_chain(directory, draft, faults);
 }
 
+/* A fault of the config is one of the request's. */
+static void tell_of_config(void *ctx, const char *field, const char *rule, const char *message)
+{
+    const struct dj_tenant_config_faults *told = ctx;
+    char whole[DJ_TENANT_FIELD_BYTES + sizeof "config."];
+    bool is_config = strcmp(field, "config") == 0;
+    snprintf(whole, sizeof whole, "config.%s", field);
+    told->tell(told->ctx, is_config ? field : whole, rule, message);
+}
+
 /* draft->config as it stands, merged with or replaced by what is wanted, and checked. */
 static enum deja_status read_config(struct dj_directory *directory, const struct dj_json *wanted,
                                     bool is_patch, struct draft *draft, struct faults *faults)
@@ -146,6 +156,8 @@ static enum deja_status read_config(struct dj_directory *directory, const struct
     struct dj_json_doc *before = NULL;
     struct dj_json_doc *after = NULL;
     struct dj_tenant_config *checked = NULL;
+    struct dj_tenant_config_faults told = *faults->told;
+    const struct dj_tenant_config_faults of_config = {.ctx = &told, .tell = tell_of_config};
     enum deja_status status = DEJA_OK;
     if (is_patch && draft->config.len)
         status = dj_json_parse(dj_buf_slice(&draft->config), &before, NULL);
@@ -162,7 +174,7 @@ static enum deja_status read_config(struct dj_directory *directory, const struct
     if (status == DEJA_OK && draft->config.len)
         status = dj_json_parse(dj_buf_slice(&draft->config), &after, NULL);
     if (status == DEJA_OK)
-        status = dj_tenant_config_read(dj_json_root(after), &directory->options.names, faults->told,
+        status = dj_tenant_config_read(dj_json_root(after), &directory->options.names, &of_config,
                                        &checked);
     dj_tenant_config_destroy(checked);
     dj_json_doc_destroy(before);

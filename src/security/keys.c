@@ -34,6 +34,7 @@ static const char pepper_label[] = "deja api keys 1";
 
 struct member {
     struct dj_key_record record;
+    uint64_t round; /* of the reload, or of a change since, that told of it last */
     _Atomic int64_t used_ms;
 };
 
@@ -46,6 +47,7 @@ struct dj_keys {
     struct dj_hmac_key pepper;
     struct dj_lockout *lockout;
     size_t keys_max;
+    uint64_t round; /* reloads so far */
     _Atomic int64_t pulled_ms;
     uint8_t hash_key[16];
 };
@@ -94,9 +96,12 @@ static enum deja_status place(struct dj_keys *keys, const struct dj_key_record *
             dj_free(member);
             return status;
         }
-    } else {
-        forget_certificate(keys, member);
     }
+    member->round = keys->round;
+    if (!is_new && record->revision < member->record.revision)
+        return DEJA_OK; /* asked for before this node changed it */
+    if (!is_new)
+        forget_certificate(keys, member);
     member->record = *record;
     /* Of two keys with one certificate the one that came first has it. */
     if (certificate.len && !dj_map_find(keys->certificates, certificate))
@@ -106,35 +111,65 @@ static enum deja_status place(struct dj_keys *keys, const struct dj_key_record *
     return status;
 }
 
-static bool on_kept(void *ctx, struct deja_slice id, struct deja_slice value);
-
 struct loading {
     struct dj_keys *keys;
     enum deja_status status;
 };
 
-static enum deja_status load(struct dj_keys *keys)
-{
-    struct loading loading = {.keys = keys};
-    if (!keys->authority)
-        return DEJA_OK;
-    enum deja_status status =
-        keys->authority->walk(keys->authority->ctx, DJ_KEYS_TABLE, &loading, on_kept);
-    if (status == DEJA_ERR_NOT_FOUND) /* first start */
-        status = DEJA_OK;
-    return status == DEJA_OK ? loading.status : status;
-}
-
 /* A document that cannot be read is a key that is not accepted. */
 static bool on_kept(void *ctx, struct deja_slice id, struct deja_slice value)
 {
     struct loading *loading = ctx;
+    struct dj_keys *keys = loading->keys;
     struct dj_key_record record;
     enum deja_status status = dj_key_document_read(value, &record);
-    if (status == DEJA_OK && deja_slice_is_equal(id, id_of(&record.key)))
-        status = place(loading->keys, &record);
+    if (status == DEJA_OK && deja_slice_is_equal(id, id_of(&record.key))) {
+        pthread_rwlock_wrlock(&keys->lock);
+        status = place(keys, &record);
+        pthread_rwlock_unlock(&keys->lock);
+    }
     loading->status = status == DEJA_ERR_CORRUPT ? DEJA_OK : status;
     return loading->status == DEJA_OK;
+}
+
+/* Those that the reload did not tell of. */
+static void drop_old(struct dj_keys *keys)
+{
+    size_t cursor = 0;
+    struct deja_slice id;
+    void *value = NULL;
+    pthread_rwlock_wrlock(&keys->lock);
+    while (dj_map_next(keys->members, &cursor, &id, &value)) {
+        struct member *member = value;
+        if (member->round == keys->round)
+            continue;
+        char name[DJ_KEY_ID_BYTES + 1];
+        memcpy(name, member->record.key.id, sizeof name);
+        drop(keys, deja_slice(name, DJ_KEY_ID_BYTES));
+        cursor = 0; /* the map has changed */
+    }
+    pthread_rwlock_unlock(&keys->lock);
+}
+
+enum deja_status dj_keys_reload(struct dj_keys *keys)
+{
+    const struct dj_authority *authority = keys->authority;
+    struct loading loading = {.keys = keys};
+    if (!authority)
+        return DEJA_OK;
+    pthread_mutex_lock(&keys->writing);
+    pthread_rwlock_wrlock(&keys->lock);
+    keys->round++;
+    pthread_rwlock_unlock(&keys->lock);
+    enum deja_status status = authority->walk(authority->ctx, DJ_KEYS_TABLE, &loading, on_kept);
+    if (status == DEJA_ERR_NOT_FOUND) /* nobody kept one yet */
+        status = DEJA_OK;
+    if (status == DEJA_OK)
+        status = loading.status;
+    if (status == DEJA_OK)
+        drop_old(keys);
+    pthread_mutex_unlock(&keys->writing);
+    return status;
 }
 
 enum deja_status dj_keys_create(const struct dj_authority *authority,
@@ -158,8 +193,6 @@ enum deja_status dj_keys_create(const struct dj_authority *authority,
         status = dj_map_create(keys_max, hash_name, keys->hash_key, &keys->certificates);
     if (status == DEJA_OK)
         status = dj_lockout_create(SCORES, HALF_LIFE_MS, &keys->lockout);
-    if (status == DEJA_OK)
-        status = load(keys);
     if (status != DEJA_OK) {
         dj_keys_destroy(keys);
         return status;
@@ -614,12 +647,6 @@ void dj_keys_on_change(void *ctx, const char *table, struct deja_slice key, stru
     bool is_there = value.data && dj_key_document_read(value, &record) == DEJA_OK &&
                     deja_slice_is_equal(key, id_of(&record.key));
     pthread_rwlock_wrlock(&keys->lock);
-    const struct member *member = dj_map_find(keys->members, key);
-    if (is_there && member && record.revision < member->record.revision) {
-        pthread_rwlock_unlock(&keys->lock); /* asked for before this node changed it */
-        dj_wipe(&record, sizeof record);
-        return;
-    }
     /* Without memory for it the key is not accepted, rather than accepted as it was. */
     if (!is_there || place(keys, &record) != DEJA_OK)
         drop(keys, key);

@@ -73,13 +73,15 @@ struct dj_key_record {
 
 struct dj_keys;
 
-/* Blocking: reads every key. authority: borrowed, NULL keeps keys in memory only; secret: the
- * deployment's. keys_max: DJ_KEYS_MAX. DEJA_ERR_NOMEM, DEJA_ERR_LIMIT (more are kept), and what the
- * authority says. */
+/* Empty until dj_keys_reload. authority: borrowed, NULL keeps keys in memory only; secret: the
+ * deployment's. keys_max: DJ_KEYS_MAX. */
 enum deja_status dj_keys_create(const struct dj_authority *authority,
                                 const uint8_t secret[DJ_SHA256_BYTES], size_t keys_max,
                                 struct dj_keys **out_keys) DEJA_NODISCARD;
 void dj_keys_destroy(struct dj_keys *keys); /* wipes; accepts NULL */
+/* Blocking: every key anew, and none that is gone. On failure what is known stays; DEJA_ERR_LIMIT:
+ * more are kept than keys_max. */
+enum deja_status dj_keys_reload(struct dj_keys *keys) DEJA_NODISCARD;
 
 /* ---- checking: any thread, never blocks on storage ---- */
 
@@ -142,8 +144,8 @@ enum deja_status dj_keys_remove_tenant(struct dj_keys *keys,
 /* A dj_authority_change_fn (ctx: the keys) for DJ_KEYS_TABLE; other tables are passed over. */
 void dj_keys_on_change(void *keys, const char *table, struct deja_slice key,
                        struct deja_slice value);
-/* The authority was asked, and everything it told was passed on. Where another node may change keys
- * (its pull is not NULL), they are believed for DJ_KEYS_LEASE_MS from here. */
+/* Everything the authority knew at now_ms was passed on, by changes or a reload. Where another node
+ * may change keys (its pull is not NULL), they are believed for DJ_KEYS_LEASE_MS from here. */
 void dj_keys_on_pulled(struct dj_keys *keys, int64_t now_ms);
 
 /* ---- documents (keys_document.c) ---- */

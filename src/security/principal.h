@@ -35,11 +35,17 @@ struct dj_principal {
     enum dj_principal_origin origin;
     unsigned roles;                       /* bits of enum dj_role */
     char key_id[DJ_KEY_ID_BYTES_MAX + 1]; /* "": none */
-    struct dj_rules *rules;               /* one reference; NULL only in a zeroed struct */
-    bool may_hit;                         /* not suspended */
-    bool is_unknown;                      /* no room to note it: neither read nor stored */
-    bool has_user;                        /* X-Deja-User: narrows every key to this user */
-    uint8_t user[DJ_TENANT_BYTES];        /* keyed digest of it; meaningless outside its tenant */
+    double key_requests_per_s;            /* of that key alone; 0: its tenant's limits are all */
+    uint32_t key_burst;
+    struct dj_rules *rules;         /* one reference; NULL only in a zeroed struct */
+    bool has_tenant;                /* false only where none is wanted: administration */
+    bool is_derived;                /* the tenant is made of an upstream credential */
+    bool has_proof;                 /* an upstream credential was shown: its verdict counts */
+    uint8_t proof[DJ_TENANT_BYTES]; /* what the registry knows that credential by */
+    bool may_hit;                   /* not suspended */
+    bool is_unknown;                /* no room to note it: neither read nor stored */
+    bool has_user;                  /* X-Deja-User: narrows every key to this user */
+    uint8_t user[DJ_TENANT_BYTES];  /* keyed digest of it; meaningless outside its tenant */
 };
 
 static inline void dj_principal_fini(struct dj_principal *principal)

@@ -17,7 +17,6 @@
 #define TTL_MS_MAX (3650 * DAY_MS)
 #define COUNT_MAX 1e8
 #define BYTES_MAX 1e15
-#define FIELD_TEXT_BYTES 160u
 #define MESSAGE_BYTES 320u
 
 enum kind {
@@ -120,7 +119,7 @@ static size_t size_of(enum kind kind)
 static void tell(struct reader *reader, const char *section, struct deja_slice name,
                  const char *rule, const char *message)
 {
-    char field[FIELD_TEXT_BYTES];
+    char field[DJ_TENANT_FIELD_BYTES];
     reader->is_faulty = true;
     if (!reader->faults)
         return;

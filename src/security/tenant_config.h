@@ -18,6 +18,7 @@
 #define DJ_TENANT_MODEL_BYTES_MAX 128u
 #define DJ_TENANT_URL_BYTES_MAX 2048u
 #define DJ_TENANT_PRICES_BYTES_MAX 16384u
+#define DJ_TENANT_FIELD_BYTES 160u /* of what a fault names */
 
 /* What this room cannot know of itself; borrowed. */
 struct dj_tenant_config_names {

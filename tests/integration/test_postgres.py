@@ -42,7 +42,7 @@ def migrate(url, *words, **env):
     return run_cli("migrate", *words, env={"DEJA_L3__POSTGRES__URL": url, **env})
 
 
-def program(url, name, patience=300):
+def program(url, name, patience=float(os.environ.get("DEJA_TEST_PATIENCE", "300"))):
     """The C test of that name; its output when it fails."""
     ended = subprocess.run([str(TESTS[name]), name], env={**environment(), **sanitizers(), "DEJA_TEST_POSTGRES": url},
                            capture_output=True, text=True, timeout=patience, check=False)

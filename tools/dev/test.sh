@@ -216,6 +216,9 @@ word_soak() {
     [ ! -e "$RESULTS/chaos.txt" ] || cat "$RESULTS/chaos.txt"
     DEJA_AVAILABILITY_S=180 pytest_stage "three minutes of tiers that come and go" \
         "$BUILD/release/deja" tests/integration/test_availability.py
+    DEJA_TEST_VECTORS=100000 DEJA_TEST_ROWS=1000000 DEJA_TEST_PATIENCE=3000 \
+        pytest_stage "PostgreSQL with 100,000 vectors, with a million keys" "$BUILD/release/deja" \
+        -k "recall or great_many" tests/integration/test_postgres.py
     soak_load 600
     report
 }

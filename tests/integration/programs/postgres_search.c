@@ -1,12 +1,12 @@
 /* Vectors in the tier of PostgreSQL: neighbours against ground truth, dimensions. */
-#include "postgres_fixture.h"
+#include "postgres_many.h"
 
 #include <math.h>
 #include <stdio.h>
 
 /* ---- search ---- */
 
-enum { DIM = 384, TENANTS = 100, VECTORS = 20000, CENTRES = 400 };
+enum { DIM = 384, TENANTS = 100, CENTRES = 400 };
 
 static uint64_t random_state = 0x9e3779b97f4a7c15u;
 
@@ -37,6 +37,7 @@ static uint32_t scope_of(uint32_t i)
 }
 
 struct corpus {
+    uint32_t count;
     float *centres, *vectors;
     uint32_t *tenants;
 };
@@ -45,14 +46,15 @@ struct corpus {
 static void make_corpus(struct corpus *corpus)
 {
     corpus->centres = malloc(sizeof(float) * CENTRES * DIM);
-    corpus->vectors = malloc(sizeof(float) * VECTORS * DIM);
-    corpus->tenants = malloc(sizeof(uint32_t) * VECTORS);
+    corpus->count = how_many("DEJA_TEST_VECTORS", 20000);
+    corpus->vectors = malloc(sizeof(float) * corpus->count * DIM);
+    corpus->tenants = malloc(sizeof(uint32_t) * corpus->count);
     assert_true(corpus->centres && corpus->vectors && corpus->tenants);
     for (int i = 0; i < CENTRES * DIM; i++)
         corpus->centres[i] = (float)(random_unit() + random_unit() - 1);
-    for (uint32_t i = 0; i < VECTORS; i++) {
+    for (uint32_t i = 0; i < corpus->count; i++) {
         uint32_t centre = (uint32_t)(random_unit() * CENTRES);
-        make_vector(corpus->centres + centre * DIM, corpus->vectors + i * DIM);
+        make_vector(corpus->centres + centre * DIM, corpus->vectors + (size_t)i * DIM);
         corpus->tenants[i] = i % 2 ? 0 : 1 + (i / 2) % (TENANTS - 1);
     }
 }
@@ -64,62 +66,16 @@ static void free_corpus(struct corpus *corpus)
     free(corpus->tenants);
 }
 
-struct putting {
-    struct fixture *fixture;
-    const struct corpus *corpus;
-    uint32_t next, under_way, failed, put;
-    struct dj_task task;
-    pthread_mutex_t mutex;
-    pthread_cond_t cond;
-};
-
-static void put_more(void *ctx);
-
-static void on_put(void *ctx, enum deja_status status, uint64_t removed)
+static struct dj_entry entry_of_corpus(const void *source, uint32_t i, const float **out_vector,
+                                       uint32_t *out_dim)
 {
-    struct putting *putting = ctx;
-    (void)removed;
-    pthread_mutex_lock(&putting->mutex);
-    putting->under_way--;
-    putting->put++;
-    putting->failed += status != DEJA_OK;
-    pthread_cond_signal(&putting->cond);
-    pthread_mutex_unlock(&putting->mutex);
-    put_more(putting);
-}
-
-static void put_more(void *ctx)
-{
-    struct putting *putting = ctx;
-    struct fixture *fixture = putting->fixture;
-    while (putting->next < VECTORS && putting->under_way < 200) {
-        uint32_t i = putting->next++;
-        struct dj_value *value = NULL;
-        struct dj_entry entry = entry_of(putting->corpus->tenants[i] + 1, i, 1, "x");
-        memset(entry.scope, (int)scope_of(i), sizeof entry.scope);
-        entry.embedder_id = deja_slice_text("it's-an-embedder");
-        assert_int_equal(dj_value_create(&entry, &value), DEJA_OK);
-        putting->under_way++;
-        assert_int_equal(fixture->store->ops->put(fixture->store, loop_of(fixture), value,
-                                                  putting->corpus->vectors + i * DIM, DIM, putting,
-                                                  on_put),
-                         DEJA_OK);
-        dj_value_unref(value);
-    }
-}
-
-static void put_corpus(struct fixture *fixture, const struct corpus *corpus)
-{
-    struct putting putting = {.fixture = fixture, .corpus = corpus};
-    pthread_mutex_init(&putting.mutex, NULL);
-    pthread_cond_init(&putting.cond, NULL);
-    putting.task = (struct dj_task){.run = put_more, .ctx = &putting};
-    dj_loop_post(loop_of(fixture), &putting.task);
-    pthread_mutex_lock(&putting.mutex);
-    while (putting.put < VECTORS)
-        pthread_cond_wait(&putting.cond, &putting.mutex);
-    pthread_mutex_unlock(&putting.mutex);
-    assert_int_equal(putting.failed, 0);
+    const struct corpus *corpus = source;
+    struct dj_entry entry = entry_of(corpus->tenants[i] + 1, i, 1, "x");
+    memset(entry.scope, (int)scope_of(i), sizeof entry.scope);
+    entry.embedder_id = deja_slice_text("it's-an-embedder");
+    *out_vector = corpus->vectors + (size_t)i * DIM;
+    *out_dim = DIM;
+    return entry;
 }
 
 struct searching {
@@ -176,12 +132,12 @@ static float floor_of(const struct corpus *corpus, const float *query, uint32_t 
 {
     float best[DJ_STORE_MATCHES_MAX];
     uint32_t count = 0;
-    for (uint32_t i = 0; i < VECTORS; i++) {
+    for (uint32_t i = 0; i < corpus->count; i++) {
         float dot = 0;
         if (corpus->tenants[i] != tenant || (scope && scope_of(i) != scope))
             continue;
         for (int j = 0; j < DIM; j++)
-            dot += corpus->vectors[i * DIM + (uint32_t)j] * query[j];
+            dot += corpus->vectors[(size_t)i * DIM + (uint32_t)j] * query[j];
         if (count == k && dot <= best[k - 1])
             continue;
         uint32_t at = count < k ? count++ : k - 1;
@@ -275,7 +231,7 @@ static void recall_at_10_is_at_least_0_95_for_small_and_large_tenants(void **sta
     options.exact_rows_max = 5000;
     create_with(&fixture, options);
     make_corpus(&corpus);
-    put_corpus(&fixture, &corpus);
+    put_many(&fixture, &corpus, entry_of_corpus, corpus.count);
     assert_false(has_ann_index(&fixture));
     optimise(&fixture);
     assert_true(has_ann_index(&fixture));

@@ -1,5 +1,7 @@
 /* The tier of PostgreSQL over its table: entries, lists, access statistics, eviction. */
-#include "postgres_fixture.h"
+#include "postgres_many.h"
+
+#include <sys/resource.h>
 
 /* ---- one entry ---- */
 
@@ -222,6 +224,52 @@ static void list_of_large_entries_comes_in_pages_of_bounded_bytes(void **state)
     destroy(&fixture);
 }
 
+static struct dj_entry small_entry(const void *source, uint32_t i, const float **out_vector,
+                                   uint32_t *out_dim)
+{
+    (void)source;
+    *out_vector = NULL;
+    *out_dim = 0;
+    return entry_of(1, i, 1, "body");
+}
+
+static long resident_kib(void)
+{
+    struct rusage usage;
+    assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
+    return usage.ru_maxrss;
+}
+
+/* A tenant's keys are met piece by piece: what is held does not grow with their number. */
+static void list_of_a_great_many_keys_is_streamed(void **state)
+{
+    struct fixture fixture;
+    struct dj_store_page page = {.count = 0};
+    uint32_t total = how_many("DEJA_TEST_ROWS", 5000);
+    uint32_t count = 0;
+    (void)state;
+    create(&fixture);
+    put_many(&fixture, NULL, small_entry, total);
+    long before_kib = resident_kib();
+    while (!page.is_last) {
+        struct call call = {.store = fixture.store,
+                            .loop = loop_of(&fixture),
+                            .kind = CALL_LIST,
+                            .key = key_of(1, 0),
+                            .page = &page};
+        call_wait(&call);
+        assert_int_equal(call.status, DEJA_OK);
+        for (uint32_t i = 0; i < page.count; i++)
+            dj_value_unref(page.values[i]);
+        count += page.count;
+    }
+    long grown_kib = resident_kib() - before_kib;
+    print_message("%u keys listed; %ld KiB more memory than before\n", count, grown_kib);
+    assert_int_equal(count, total);
+    assert_true(grown_kib < 32 * 1024); /* a page's worth, not the list's */
+    destroy(&fixture);
+}
+
 /* ---- access, eviction, tenants ---- */
 
 static struct dj_store_access access_of(uint32_t tenant, uint32_t id, uint64_t hits,
@@ -423,6 +471,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(stay_is_bounded_by_the_tier_and_never_longer_than_the_life),
         cmocka_unit_test(all_fields_come_back),
         cmocka_unit_test(list_meets_each_entry_of_the_tenant_once),
+        cmocka_unit_test(list_of_a_great_many_keys_is_streamed),
         cmocka_unit_test(large_values_are_kept_up_to_the_bound),
         cmocka_unit_test(list_of_large_entries_comes_in_pages_of_bounded_bytes),
         cmocka_unit_test(access_statistics_are_kept_and_added_to),

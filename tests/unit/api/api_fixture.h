@@ -172,12 +172,11 @@ static inline int set_up(void **state)
     fixture->context.pool = fixture->pool;
     fixture->context.upstream_url = "http://127.0.0.1:1";
     fixture->context.upstream_id = "test";
+    fixture->context.operator_token = "0123456789abcdef";
     atomic_store(&fixture->context.policy, &fixture->policy);
     assert_int_equal(dj_telemetry_create(fixture->metrics, &fixture->context.telemetry), DEJA_OK);
-    fixture->api = (struct dj_api){.proxy = &fixture->context,
-                                   .admin_token = "0123456789abcdef",
-                                   .reload = on_reload,
-                                   .reload_ctx = fixture};
+    fixture->api =
+        (struct dj_api){.proxy = &fixture->context, .reload = on_reload, .reload_ctx = fixture};
     assert_int_equal(dj_http_server_open(fixture->loops[0], "127.0.0.1", 0, &dj_http_limits_default,
                                          &fixture->api, dj_api_handle, dj_api_handle_error,
                                          &fixture->server, &error),

@@ -128,6 +128,8 @@ struct call {
     struct dj_outbound *outbound;
     struct dj_outbound_call *call;
     struct dj_outbound_request request;
+    const char *url_format;               /* of printf, with the port; NULL: an ordinary one */
+    const struct dj_address_guard *guard; /* of the calls after the first */
     char url[128];
     int left; /* calls to go, one after the other */
     enum moment cancel_at;
@@ -204,6 +206,7 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
     snprintf(call->detail, sizeof(call->detail), "%s", detail);
     if (--call->left > 0) {
         call->heads = 0;
+        call->request.guard = call->guard;
         start_call(call);
         return;
     }
@@ -244,12 +247,20 @@ static void on_begin(void *ctx)
     start_call(ctx);
 }
 
+static void set_url(struct call *call, uint16_t port)
+{
+    const char *format = call->url_format ? call->url_format : "http://127.0.0.1:%u/v1/x?y=../z";
+    const char *number = strstr(format, "%u");
+    snprintf(call->url, sizeof(call->url), "%.*s%u%s", (int)(number - format), format, port,
+             number + 2);
+}
+
 static void run_call(struct call *call, struct server *server)
 {
     server_open(server);
     assert_int_equal(dj_loop_create(0, &call->loop), DEJA_OK);
     assert_int_equal(dj_outbound_create(call->loop, NULL, &call->outbound), DEJA_OK);
-    snprintf(call->url, sizeof(call->url), "http://127.0.0.1:%u/v1/x?y=../z", server->port);
+    set_url(call, server->port);
     call->request.url = call->url;
     if (!call->request.method)
         call->request.method = "GET";
@@ -294,6 +305,62 @@ static void kept_connection_that_is_reset_is_replaced(void **state)
     assert_int_equal(call.data_bytes, 15);
     assert_int_equal(server.connections, 2);
     assert_int_equal(server.requests, 4);
+}
+
+/* One guarded call there, or a trusted one and then a guarded one. */
+static struct call call_guarded(struct server *server, const char *url_format,
+                                const struct dj_address_guard *guard, bool is_trusted_first)
+{
+    struct call call = {.left = is_trusted_first ? 2 : 1,
+                        .request.guard = is_trusted_first ? NULL : guard,
+                        .url_format = url_format,
+                        .guard = guard};
+    run_call(&call, server);
+    return call;
+}
+
+static void guarded_calls_do_not_reach_this_machine(void **state)
+{
+    (void)state;
+    static const char *const urls[] = {
+        "http://127.0.0.1:%u/",       "http://localhost:%u/",   "https://localhost:%u/",
+        "https://127.0.0.1:%u/",      "http://2130706433:%u/",  "https://0x7f.1:%u/",
+        "http://0177.0.0.1:%u/",      "http://127.1:%u/",       "https://[::ffff:127.0.0.1]:%u/",
+        "http://[::ffff:7f00:1]:%u/", "http://0.0.0.0:%u/",     "http://0:%u/",
+        "https://[::1]:%u/",          "https://LOCALHOST.:%u/", "http://127.0.0.1.:%u/",
+    };
+    const struct dj_address_guard guard = {.count = 0};
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++) {
+        struct server server = {.answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"};
+        struct call call = call_guarded(&server, urls[i], &guard, false);
+        assert_true(call.status == DEJA_ERR_DENIED || call.status == DEJA_ERR_IO);
+        assert_int_equal(server.requests, 0);
+        assert_int_equal(server.connections, 0);
+        if (i < 4)
+            assert_int_equal(call.status, DEJA_ERR_DENIED);
+    }
+}
+
+static void guarded_calls_reach_what_the_operator_named(void **state)
+{
+    (void)state;
+    struct server server = {.answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"};
+    struct dj_address_guard guard = {.count = 0};
+    assert_int_equal(dj_address_guard_add(&guard, deja_slice_text("127.0.0.1")), DEJA_OK);
+    struct call call = call_guarded(&server, "http://localhost:%u/", &guard, false);
+    assert_int_equal(call.status, DEJA_OK);
+    assert_int_equal(call.data_bytes, 5);
+}
+
+static void a_kept_connection_is_looked_at_too(void **state)
+{
+    (void)state;
+    struct server server = {.answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"};
+    const struct dj_address_guard guard = {.count = 0};
+    struct call call = call_guarded(&server, "http://localhost:%u/", &guard, true);
+    assert_int_equal(call.dones, 2);
+    assert_int_equal(call.status, DEJA_ERR_DENIED);
+    assert_int_equal(server.requests, 1);
 }
 
 static void request_is_sent_as_given_and_nothing_is_added(void **state)
@@ -588,6 +655,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answer_arrives_whole_and_the_connection_is_used_again),
         cmocka_unit_test(kept_connection_that_is_reset_is_replaced),
+        cmocka_unit_test(guarded_calls_do_not_reach_this_machine),
+        cmocka_unit_test(guarded_calls_reach_what_the_operator_named),
+        cmocka_unit_test(a_kept_connection_is_looked_at_too),
         cmocka_unit_test(request_is_sent_as_given_and_nothing_is_added),
         cmocka_unit_test(methods_have_the_right_framing),
         cmocka_unit_test(interim_heads_and_trailers_are_not_told),

@@ -62,6 +62,13 @@ static void tenant(const struct dj_proxy_context *who, const char *authorization
     dj_identity_tenant(who, &request, out_tenant);
 }
 
+static struct dj_principal principal(const uint8_t id[DJ_ID_BYTES])
+{
+    struct dj_principal who = {.has_tenant = true};
+    memcpy(who.tenant, id, sizeof who.tenant);
+    return who;
+}
+
 static void each_credential_is_its_own_tenant(void **state)
 {
     (void)state;
@@ -120,8 +127,10 @@ static void prefix_holds_what_separates_answers(void **state)
     tenant(&context, "Bearer sk-1", a);
     tenant(&context, "Bearer sk-2", b);
     memset(&prefix, 0xff, sizeof prefix);
-    dj_identity_prefix(&context, &request, a, "chat", &prefix);
-    dj_identity_prefix(&context, &request, b, "chat", &other);
+    const struct dj_principal who_a = principal(a);
+    const struct dj_principal who_b = principal(b);
+    dj_identity_prefix(&context, &request, &who_a, "chat", &prefix);
+    dj_identity_prefix(&context, &request, &who_b, "chat", &other);
     assert_memory_equal(prefix.tenant, a, sizeof a);
     assert_string_equal(prefix.family, "chat");
     assert_true(deja_slice_is_equal(prefix.upstream_id, deja_slice_text("up")));
@@ -145,7 +154,8 @@ static void narrow(const struct dj_http_header *headers, size_t count, struct dj
     uint8_t id[DJ_ID_BYTES];
     request.arena = arena;
     dj_identity_tenant(&context, &request, id);
-    dj_identity_prefix(&context, &request, id, "chat", out_prefix);
+    const struct dj_principal who = principal(id);
+    dj_identity_prefix(&context, &request, &who, "chat", out_prefix);
     assert_true(dj_identity_narrow(&request, &knobs, out_prefix, out_variant));
 }
 

@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "check.h"
-#include "memory_authority.h"
+#include "documents.h"
 
 #include "security/directory.h"
 
@@ -243,7 +243,7 @@ static void faults_are_told_and_nothing_is_written(void **state)
         {"{\"name\":\"a\",\"state\":\"paused\"}", "state: must be active or suspended"},
         {"{\"name\":\"a\",\"id\":\"1\"}", "id: must be a UUID"},
         {"{\"name\":\"a\",\"config\":3}", "config: must be an object"},
-        {"{\"name\":\"a\",\"config\":{\"audit\":1}}", "audit: must be off, writes or all"},
+        {"{\"name\":\"a\",\"config\":{\"audit\":1}}", "config.audit: must be off, writes or all"},
     };
     struct fixture fixture;
     uint8_t id[DJ_TENANT_BYTES];

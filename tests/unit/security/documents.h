@@ -1,6 +1,6 @@
 /* memory_authority.h - documents in memory, told to one watcher as the daemon does. */
-#ifndef DJ_TEST_SECURITY_MEMORY_AUTHORITY_H
-#define DJ_TEST_SECURITY_MEMORY_AUTHORITY_H
+#ifndef DJ_TEST_SECURITY_DOCUMENTS_H
+#define DJ_TEST_SECURITY_DOCUMENTS_H
 
 #include "check.h"
 
