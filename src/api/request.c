@@ -303,8 +303,9 @@ static void log_end(const struct dj_request *request, int status, double seconds
 }
 
 /* What the request holds besides the arena; what it took is told. */
-static void release(struct dj_request *request, int status)
+static void release(struct dj_request *request, int status, const char *type)
 {
+    dj_request_note(request, status, type);
     double seconds = (double)(dj_clock_monotonic_us() - request->handled_us) / 1e6;
     dj_telemetry_slow(request->api->proxy->telemetry,
                       &(struct dj_slow){
@@ -347,7 +348,7 @@ void dj_request_answer(struct dj_request *request, int status, const char *media
     if (!is_timed)
         headers[count++] = dj_problem_timing(request->http, timing);
     end_once(request, status, body);
-    release(request, status);
+    release(request, status, NULL);
     dj_http_respond(request->exchange, status, headers, count,
                     body ? dj_buf_slice(body) : deja_slice(NULL, 0));
 }
@@ -355,7 +356,7 @@ void dj_request_answer(struct dj_request *request, int status, const char *media
 void dj_request_abandon(struct dj_request *request)
 {
     end_once(request, 0, NULL);
-    release(request, 0);
+    release(request, 0, NULL);
 }
 
 static void end_with(struct dj_request *request, int status, const char *type, const char *detail)
@@ -366,7 +367,7 @@ static void end_with(struct dj_request *request, int status, const char *type, c
                                  .fields = request->fields,
                                  .field_count = request->field_count};
     end_once(request, status, NULL);
-    release(request, status);
+    release(request, status, type);
     dj_problem_respond(request->exchange, request->http->path, &problem, request->request_id,
                        request->refusal_header);
 }

@@ -22,6 +22,7 @@
 #define FILE_BYTES_DEFAULT (16u << 20)
 #define FILE_AGE_MS_DEFAULT UINT64_C(86400000)
 #define HEAD_RETRY_MS 5000
+#define REFUSALS_MAX 100u /* between two ticks: strangers do not fill the disk */
 #define LINE_FRONT "{\"v\":1,\"seq\":%llu,\"node\":\"%s\""
 
 struct waiter {
@@ -47,9 +48,10 @@ struct dj_audit {
     pthread_cond_t done;
     pthread_t thread;
     bool is_thread_started;
-    struct queue queue;     /* this and the next seven: under lock */
+    struct queue queue;     /* this and the next eight: under lock */
     size_t waiting;         /* items of it somebody waits for */
     uint64_t lost_unspoken; /* not told by an event yet */
+    unsigned refusals;      /* noted since the last tick */
     bool is_flush_due;
     bool is_stopping;
     int64_t now_ms; /* the latest that was heard */
@@ -340,7 +342,8 @@ void dj_audit_note(struct dj_audit *audit, const struct dj_audit_event *event, i
     pthread_mutex_lock(&audit->lock);
     if (now_ms > audit->now_ms)
         audit->now_ms = now_ms;
-    if (item && audit->queue.count < DJ_AUDIT_QUEUE_MAX) {
+    bool is_flood = event->type == DJ_AUDIT_ACCESS && ++audit->refusals > REFUSALS_MAX;
+    if (item && !is_flood && audit->queue.count < DJ_AUDIT_QUEUE_MAX) {
         queue_push(&audit->queue, item);
         if (audit->queue.count == BATCH_WAKE)
             pthread_cond_signal(&audit->wake);
@@ -359,6 +362,7 @@ void dj_audit_tick(struct dj_audit *audit, int64_t now_ms)
         return;
     pthread_mutex_lock(&audit->lock);
     audit->now_ms = now_ms;
+    audit->refusals = 0;
     audit->is_flush_due = audit->queue.count || audit->lost_unspoken;
     if (audit->is_flush_due)
         pthread_cond_signal(&audit->wake);

@@ -83,14 +83,16 @@ static void put_metadata(struct dj_json_writer *w, const struct dj_audit_event *
 static void put_who(struct dj_json_writer *w, const struct dj_audit_event *event)
 {
     const struct dj_principal *who = event->who;
-    const uint8_t *tenant = event->tenant ? event->tenant : who ? who->tenant : NULL;
+    const uint8_t *tenant = event->tenant            ? event->tenant
+                            : who && who->has_tenant ? who->tenant
+                                                     : NULL;
     char text[DJ_TENANT_TEXT_BYTES];
     dj_json_member_text(w, "actor", origin_text(who));
     if (tenant) {
         dj_tenant_text(tenant, text);
         dj_json_member_text(w, "tenant_id", text);
     }
-    if (who && event->tenant && who->origin != DJ_ORIGIN_OPERATOR &&
+    if (who && who->has_tenant && event->tenant && who->origin != DJ_ORIGIN_OPERATOR &&
         memcmp(who->tenant, event->tenant, DJ_TENANT_BYTES) != 0) {
         dj_tenant_text(who->tenant, text);
         dj_json_member_text(w, "actor_tenant_id", text);

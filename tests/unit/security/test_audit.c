@@ -207,8 +207,12 @@ static void a_written_event_is_on_the_disk_when_write_returns(void **state)
     struct fixture *fixture = *state;
     struct dj_buf log = {0};
     struct dj_audit *audit = open_log(fixture, 0);
-    const struct dj_principal who = {
-        .tenant = {1}, .origin = DJ_ORIGIN_KEY, .key_id = "dk_1", .has_user = true, .user = {0xab}};
+    const struct dj_principal who = {.tenant = {1},
+                                     .has_tenant = true,
+                                     .origin = DJ_ORIGIN_KEY,
+                                     .key_id = "dk_1",
+                                     .has_user = true,
+                                     .user = {0xab}};
     const uint8_t tenant[DJ_TENANT_BYTES] = {2};
     const struct dj_audit_event event = {.type = DJ_AUDIT_KEY,
                                          .who = &who,
