@@ -54,6 +54,40 @@ enum deja_status dj_lmdb_status(int code)
     }
 }
 
+void dj_lmdb_gate_init(pthread_rwlock_t *gate, bool is_nested)
+{
+    pthread_rwlockattr_t kind;
+    pthread_rwlockattr_init(&kind);
+    /* Readers that come one after another must not keep the one who closes out for ever. */
+    if (!is_nested)
+        pthread_rwlockattr_setkind_np(&kind, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(gate, &kind);
+    pthread_rwlockattr_destroy(&kind);
+}
+
+int dj_lmdb_enter(pthread_rwlock_t *gate, MDB_env *const *env, unsigned int flags,
+                  MDB_txn **out_txn)
+{
+    pthread_rwlock_rdlock(gate);
+    int code = *env ? mdb_txn_begin(*env, NULL, flags, out_txn) : EIO;
+    if (code != MDB_SUCCESS)
+        pthread_rwlock_unlock(gate);
+    return code;
+}
+
+void dj_lmdb_leave(pthread_rwlock_t *gate, MDB_txn *txn)
+{
+    mdb_txn_abort(txn);
+    pthread_rwlock_unlock(gate);
+}
+
+int dj_lmdb_commit(pthread_rwlock_t *gate, MDB_txn *txn)
+{
+    int code = mdb_txn_commit(txn);
+    pthread_rwlock_unlock(gate);
+    return code;
+}
+
 char *dj_lmdb_path(const char *directory, const char *name)
 {
     struct dj_buf path;
@@ -217,6 +251,14 @@ enum deja_status dj_lmdb_env_open_entries(struct dj_lmdb *lmdb)
     if (status != DEJA_OK)
         dj_lmdb_env_close_entries(lmdb);
     return status;
+}
+
+bool dj_lmdb_env_sync_entries(struct dj_lmdb *lmdb)
+{
+    pthread_rwlock_rdlock(&lmdb->gate);
+    bool is_synced = lmdb->entries && mdb_env_sync(lmdb->entries, 1) == MDB_SUCCESS;
+    pthread_rwlock_unlock(&lmdb->gate);
+    return is_synced;
 }
 
 void dj_lmdb_env_close_entries(struct dj_lmdb *lmdb)

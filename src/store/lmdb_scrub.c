@@ -5,16 +5,20 @@
  * what was there before. mdb_env_copy with MDB_CP_COMPACT leaves out the first, keeps the second,
  * and cannot be put in place of an environment that is open. So both are wiped where they are:
  *
- *   under the writer's lock, after a sync: free pages ──> holes (or zeros) in the file
- *                                          pages in use: [lower, upper) ──> zeros
+ *   gate closed ── environment closed and opened ── free pages ──> holes (or zeros) in the file
+ *                                                   pages in use: [lower, upper) ──> zeros,
+ *                                                   what follows a long value ──> zeros
  *
- * (1) Nobody writes meanwhile; what a reader's snapshot may still look at is left, and told as
- *     DEJA_ERR_BUSY: pages freed after the oldest reader began.
+ * (1) Nobody writes meanwhile; what the snapshot of another process' reader may still look at is
+ *     left, and told as DEJA_ERR_BUSY: pages freed after the oldest reader began.
  * (2) The last transaction is on the disk before, so no older one is ever gone back to.
  * (3) LMDB does not look at free pages or at the room in the middle of a page, so neither do its
  *     readers. The layout is that of LMDB 0.9; another version's pages in use are left alone.
  *
- * Holds up writers for about half a second per GiB; PAGES_MAX bounds it.
+ * (4) A page that LMDB has written stays in its memory, to be filled again, and is written with
+ * what was in it before wherever the new content leaves room: hence the closing.
+ *
+ * Holds up readers and writers for about half a second per GiB; PAGES_MAX bounds it.
  */
 #define _GNU_SOURCE /* fallocate */
 
@@ -38,6 +42,14 @@ struct page_head {
     uint16_t lower; /* a run's first page: with upper, how many pages it has */
     uint16_t upper;
 };
+/* Of an entry in a leaf; the key follows, then the value or where it is. */
+struct node_head {
+    uint16_t low; /* of the value's length */
+    uint16_t high;
+    uint16_t flags;
+    uint16_t key_len;
+};
+#define NODE_LONG 0x01u /* the number of the first page of a run stands for the value */
 #define PAGE_BRANCH 0x01u
 #define PAGE_LEAF 0x02u
 #define PAGE_OVERFLOW 0x04u
@@ -150,25 +162,69 @@ static enum deja_status wipe_free(const struct scrub *scrub)
     return DEJA_OK;
 }
 
-/* The room in the middle of one page. */
-static enum deja_status wipe_room(const struct scrub *scrub, size_t page,
-                                  const struct page_head *head, char *bytes)
+static bool is_zero(const char *bytes, size_t len)
 {
-    size_t len = (size_t)head->upper - head->lower;
-    off_t at = (off_t)(page * scrub->page_bytes + head->lower);
-    if (pread(scrub->fd, bytes, len, at) != (ssize_t)len)
-        return DEJA_ERR_IO;
     for (size_t i = 0; i < len; i++)
         if (bytes[i])
-            return write_zeros(scrub->fd, at, len) ? DEJA_OK : DEJA_ERR_IO;
-    return DEJA_OK;
+            return false;
+    return true;
+}
+
+/* [from, to) of the file, unless it is zeros already; room: as long as a page. */
+static enum deja_status wipe_range(const struct scrub *scrub, size_t from, size_t to, char *room)
+{
+    size_t len = to - from;
+    if (len > scrub->page_bytes)
+        return DEJA_OK; /* no tail of a page is as long as that: not what it seems */
+    if (pread(scrub->fd, room, len, (off_t)from) != (ssize_t)len)
+        return DEJA_ERR_IO;
+    return is_zero(room, len) || write_zeros(scrub->fd, (off_t)from, len) ? DEJA_OK : DEJA_ERR_IO;
+}
+
+/* What follows a long value on the last page of its run. */
+static enum deja_status wipe_tail(const struct scrub *scrub, const char *page, size_t at,
+                                  char *room)
+{
+    struct node_head node;
+    size_t first = 0;
+    if (at + sizeof node > scrub->page_bytes)
+        return DEJA_OK;
+    memcpy(&node, page + at, sizeof node);
+    at += sizeof node + node.key_len;
+    if (!(node.flags & NODE_LONG) || at + sizeof first > scrub->page_bytes)
+        return DEJA_OK;
+    memcpy(&first, page + at, sizeof first);
+    size_t len = node.low | (size_t)node.high << 16;
+    size_t end = first * scrub->page_bytes + sizeof(struct page_head) + len;
+    size_t last = (end + scrub->page_bytes - 1) / scrub->page_bytes;
+    if (first < FIRST_PAGE || last > scrub->page_count || is_free(scrub, first))
+        return DEJA_OK;
+    return wipe_range(scrub, end, last * scrub->page_bytes, room);
+}
+
+/* The room in the middle of one page, and the tails of the long values it leads to. */
+static enum deja_status wipe_page(const struct scrub *scrub, size_t page,
+                                  const struct page_head *head, char *bytes)
+{
+    char *room = bytes + scrub->page_bytes;
+    size_t start = page * scrub->page_bytes;
+    if (pread(scrub->fd, bytes, scrub->page_bytes, (off_t)start) != (ssize_t)scrub->page_bytes)
+        return DEJA_ERR_IO;
+    enum deja_status status = wipe_range(scrub, start + head->lower, start + head->upper, room);
+    for (size_t at = sizeof *head;
+         status == DEJA_OK && (head->flags & PAGE_LEAF) && at + 2 <= head->lower; at += 2) {
+        uint16_t node = 0;
+        memcpy(&node, bytes + at, sizeof node);
+        status = wipe_tail(scrub, bytes, node, room);
+    }
+    return status;
 }
 
 /* Every page that is not free is one in use, or the first of a run whose length it tells. Where a
  * page is not what it should be the walk ends: nothing is wiped by guessing. */
 static enum deja_status wipe_rooms(const struct scrub *scrub)
 {
-    char *bytes = dj_alloc(scrub->page_bytes);
+    char *bytes = dj_alloc(2 * scrub->page_bytes);
     enum deja_status status = bytes ? DEJA_OK : DEJA_ERR_NOMEM;
     for (size_t page = FIRST_PAGE; page < scrub->page_count && status == DEJA_OK;) {
         struct page_head head;
@@ -186,7 +242,7 @@ static enum deja_status wipe_rooms(const struct scrub *scrub)
             page += run ? run : 1;
         } else if ((head.flags & (PAGE_BRANCH | PAGE_LEAF)) && head.lower >= sizeof head &&
                    head.lower <= head.upper && head.upper <= scrub->page_bytes) {
-            status = wipe_room(scrub, page, &head, bytes);
+            status = wipe_page(scrub, page, &head, bytes);
             page++;
         } else {
             break;
@@ -249,12 +305,37 @@ static enum deja_status scrub_env(MDB_env *env)
     return status;
 }
 
+/* Without readers and writers; what LMDB keeps of pages in memory, and would write into the room of
+ * others, is given up with the environment. */
 enum deja_status dj_lmdb_scrub(struct dj_store *store)
 {
-    return scrub_env(((struct dj_lmdb *)store)->entries);
+    struct dj_lmdb *lmdb = (struct dj_lmdb *)store;
+    pthread_rwlock_wrlock(&lmdb->gate);
+    enum deja_status status =
+        lmdb->entries && mdb_env_sync(lmdb->entries, 1) != MDB_SUCCESS ? DEJA_ERR_IO : DEJA_OK;
+    if (status == DEJA_OK) {
+        dj_lmdb_env_close_entries(lmdb);
+        status = dj_lmdb_env_open_entries(lmdb);
+    }
+    if (status == DEJA_OK)
+        status = scrub_env(lmdb->entries);
+    pthread_rwlock_unlock(&lmdb->gate);
+    return status;
 }
 
 enum deja_status dj_lmdb_meta_scrub(struct dj_lmdb_meta *meta)
 {
-    return scrub_env(meta->env);
+    pthread_rwlock_wrlock(&meta->gate);
+    if (meta->env)
+        mdb_env_close(meta->env);
+    meta->env = NULL;
+    enum deja_status status = dj_lmdb_env_open_meta(meta);
+    if (status == DEJA_OK) {
+        status = scrub_env(meta->env);
+    } else if (meta->env) {
+        mdb_env_close(meta->env);
+        meta->env = NULL;
+    }
+    pthread_rwlock_unlock(&meta->gate);
+    return status;
 }

@@ -178,8 +178,8 @@ def test_postgres_has_no_row_left(spawn, postgres, canaries, key):
                            "WHERE table_type='BASE TABLE' AND table_schema NOT IN ('pg_catalog','information_schema')",
                            database=name)
     assert tables
-    for table in tables:
-        text = "\n".join(postgres.psql(f"SELECT t::text FROM {table} t", database=name))
+    for (table,) in tables:
+        text = str(postgres.psql(f"SELECT t::text FROM {table} t", database=name))
         assert not any(canary in text or canary.encode().hex() in text for canary in mine), table
 
 
