@@ -15,6 +15,7 @@
 #include "api/router.h"
 #include "crypto/digest.h"
 #include "proto/json.h"
+#include "proxy/limiter.h"
 #include "proxy/trace.h"
 #include "security/principal.h"
 
@@ -33,7 +34,9 @@ struct dj_request {
     struct dj_trace trace;
     struct deja_slice rest;      /* of a path that ends in a variable segment */
     struct dj_principal who;     /* zeroed on routes for everybody */
-    uint8_t tenant[DJ_ID_BYTES]; /* who's; tenant routes only */
+    struct dj_limit_pass pass;   /* tenant routes only, as are the next */
+    uint64_t answer_bytes;       /* of its body */
+    uint8_t tenant[DJ_ID_BYTES]; /* who's */
     bool has_tenant;
     struct dj_secret fingerprint_key; /* of the tenant; wiped when the request ends */
     struct dj_json_doc *doc;          /* owned; the body once read */
@@ -45,6 +48,7 @@ struct dj_request {
     size_t field_count;
     const char *complaint;              /* problem type of the first of them */
     struct dj_request_reading *reading; /* while the body is being read on a worker */
+    const char *problem;                /* the type of the one it is answered with */
     bool is_audited;                    /* administration that was written down */
     bool is_once;                       /* its answer is owed to api->idempotency */
     uint8_t once_name[DJ_SHA256_BYTES];
