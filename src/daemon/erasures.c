@@ -18,6 +18,8 @@
 
 #define TABLE "erasures"
 #define RETRY_MS 5000
+#define ENDED_MAX 256u
+#define NEWS_MS 60000
 
 struct erasure {
     struct dj_erasures *erasures;
@@ -32,6 +34,7 @@ struct erasure {
     int64_t retry_ms;
     uint64_t removed; /* over all passes */
     uint32_t attempts;
+    bool is_echo;    /* another program's: swept here, written down there */
     bool is_written; /* the authority has it */
     bool are_keys_destroyed;
     bool is_done;
@@ -52,6 +55,9 @@ struct dj_erasures {
     uint32_t open_count;
     uint32_t running;
     bool is_stopping;
+    int64_t began_ms;
+    uint8_t ended[ENDED_MAX][DJ_ERASURE_ID_BYTES]; /* the last of this program's; under lock */
+    size_t ended_next;
 };
 
 /* ---- documents ---- */
@@ -197,6 +203,8 @@ static void end_pass(struct erasure *erasure, enum deja_status status)
         if (*at == erasure) {
             *at = erasure->next;
             erasures->open_count--;
+            memcpy(erasures->ended[erasures->ended_next], erasure->id, sizeof erasure->id);
+            erasures->ended_next = (erasures->ended_next + 1) % ENDED_MAX;
             break;
         }
     erasures->running--;
@@ -215,6 +223,12 @@ static void settle(void *ctx)
 {
     struct erasure *erasure = ctx;
     const struct dj_erasures_options *options = &erasure->erasures->options;
+    if (erasure->is_echo) {
+        erasure->is_done =
+            erasure->result.is_complete &&
+            (!options->wipe || options->wipe(options->hooks_ctx, erasure->order.tenant) == DEJA_OK);
+        return;
+    }
     bool are_keys_left =
         options->destroy_keys && !erasure->order.has_user && !erasure->are_keys_destroyed;
     if (are_keys_left) {
@@ -273,6 +287,8 @@ static void commit(void *ctx)
     erasure->attempts++;
     erasure->failed_step = NULL;
     erasure->status = DEJA_OK;
+    if (erasure->is_echo)
+        return;
     if (!erasure->is_written) {
         erasure->status = write_event(erasure, "erase.requested", false);
         if (erasure->status == DEJA_OK)
@@ -313,21 +329,21 @@ static enum deja_status run_pass(struct erasure *erasure, struct dj_loop *loop)
 
 /* ---- service ---- */
 
-/* Into the list, running; NULL: no memory, or too many. */
-static struct erasure *add(struct dj_erasures *erasures, bool is_running)
+/* Into the list, as it is; NULL: no memory, or too many. */
+static struct erasure *add(struct dj_erasures *erasures, const struct erasure *made)
 {
     struct erasure *erasure = dj_alloc_zeroed(1, sizeof *erasure);
     if (!erasure)
         return NULL;
+    *erasure = *made;
     erasure->erasures = erasures;
-    erasure->is_running = is_running;
     pthread_mutex_lock(&erasures->lock);
     bool has_room = erasures->open_count < DJ_ERASURES_OPEN_MAX && !erasures->is_stopping;
     if (has_room) {
         erasure->next = erasures->open;
         erasures->open = erasure;
         erasures->open_count++;
-        erasures->running += is_running;
+        erasures->running += erasure->is_running;
     }
     pthread_mutex_unlock(&erasures->lock);
     if (!has_room) {
@@ -341,12 +357,11 @@ static enum deja_status start(void *ctx, struct dj_loop *loop, const struct dj_e
                               void *told_ctx, dj_erase_told_fn *told)
 {
     struct dj_erasures *erasures = ctx;
-    struct erasure *erasure = add(erasures, true);
+    struct erasure made = {.is_running = true, .order = *order, .requested_ms = dj_clock_now_ms()};
+    dj_random_bytes(made.id, sizeof made.id);
+    struct erasure *erasure = add(erasures, &made);
     if (!erasure)
         return DEJA_ERR_BUSY;
-    erasure->order = *order;
-    dj_random_bytes(erasure->id, sizeof erasure->id);
-    erasure->requested_ms = dj_clock_now_ms();
     enum deja_status status = run_pass(erasure, loop);
     if (status != DEJA_OK) {
         end_pass(erasure, status);
@@ -414,19 +429,20 @@ static enum deja_status get(void *ctx, struct dj_loop *loop, const uint8_t id[DJ
 
 /* ---- over restarts ---- */
 
-/* An open one is taken up; others are receipts. */
-static bool on_kept(void *ctx, struct deja_slice key, struct deja_slice value)
+/* False: it is not of the form. */
+static bool read_kept(struct deja_slice key, struct deja_slice value, struct erasure *out_kept,
+                      bool *out_is_open)
 {
-    struct dj_erasures *erasures = ctx;
     struct dj_json_doc *doc = NULL;
-    struct erasure kept = {.is_written = true, .requested_ms = 0};
+    struct erasure kept = {.is_written = true};
     if (dj_json_parse(value, &doc, NULL) != DEJA_OK)
-        return true;
+        return false;
     const struct dj_json *root = dj_json_root(doc);
     struct deja_slice user = dj_json_string(dj_json_get(root, "user_id"));
     kept.order.has_user = user.len > 0;
-    bool is_open =
-        deja_slice_is_equal(dj_json_string(dj_json_get(root, "state")), deja_slice_text("open")) &&
+    *out_is_open =
+        deja_slice_is_equal(dj_json_string(dj_json_get(root, "state")), deja_slice_text("open"));
+    bool is_right =
         dj_hex_decode(key, kept.id, sizeof kept.id) == DEJA_OK &&
         dj_tenant_parse(dj_json_string(dj_json_get(root, "tenant")), kept.order.tenant) ==
             DEJA_OK &&
@@ -435,13 +451,47 @@ static bool on_kept(void *ctx, struct deja_slice key, struct deja_slice value)
     kept.removed = (uint64_t)dj_json_i64(dj_json_get(root, "removed"), 0);
     kept.attempts = (uint32_t)dj_json_i64(dj_json_get(root, "attempts"), 1);
     dj_json_doc_destroy(doc);
-    struct erasure *erasure = is_open ? add(erasures, false) : NULL;
-    if (erasure) {
-        kept.erasures = erasures;
-        kept.next = erasure->next;
-        *erasure = kept;
-    }
+    *out_kept = kept;
+    return is_right;
+}
+
+/* An open one is taken up; others are receipts. */
+static bool on_kept(void *ctx, struct deja_slice key, struct deja_slice value)
+{
+    struct erasure kept;
+    bool is_open = false;
+    /* Where there is no room it is taken up at the next start. */
+    if (read_kept(key, value, &kept, &is_open) && is_open && !add(ctx, &kept))
+        return false;
     return true;
+}
+
+static bool is_known(struct dj_erasures *erasures, const uint8_t id[DJ_ERASURE_ID_BYTES])
+{
+    bool is_there = false;
+    pthread_mutex_lock(&erasures->lock);
+    for (const struct erasure *at = erasures->open; at && !is_there; at = at->next)
+        is_there = memcmp(at->id, id, DJ_ERASURE_ID_BYTES) == 0;
+    for (size_t i = 0; i < ENDED_MAX && !is_there; i++)
+        is_there = memcmp(erasures->ended[i], id, DJ_ERASURE_ID_BYTES) == 0;
+    pthread_mutex_unlock(&erasures->lock);
+    return is_there;
+}
+
+/* Told once when it is made and once when it is done, or the second time only; of those before
+ * this program began nothing is here. */
+void dj_erasures_on_change(void *ctx, const char *table, struct deja_slice key,
+                           struct deja_slice value)
+{
+    struct dj_erasures *erasures = ctx;
+    struct erasure kept;
+    bool is_open = false;
+    if (strcmp(table, TABLE) != 0 || !value.data || !read_kept(key, value, &kept, &is_open) ||
+        kept.requested_ms < erasures->began_ms - NEWS_MS || is_known(erasures, kept.id))
+        return;
+    kept.is_echo = true;
+    if (!add(erasures, &kept))
+        return; /* void here all the same, by its generation; it goes as it expires */
 }
 
 /* ---- life ---- */
@@ -453,6 +503,7 @@ enum deja_status dj_erasures_create(const struct dj_erasures_options *options,
     if (!erasures)
         return DEJA_ERR_NOMEM;
     erasures->options = *options;
+    erasures->began_ms = dj_clock_now_ms();
     erasures->service = (struct dj_erase_service){.ctx = erasures, .start = start, .get = get};
     pthread_mutex_init(&erasures->lock, NULL);
     enum deja_status status =

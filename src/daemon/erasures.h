@@ -47,6 +47,9 @@ const struct dj_erase_service *dj_erasures_service(struct dj_erasures *erasures)
 void dj_erasures_tick(struct dj_erasures *erasures);
 /* None is tried again from now on: the daemon stops. */
 void dj_erasures_stop(struct dj_erasures *erasures);
+/* A dj_authority_change_fn: what other programs erase is swept here too, without a receipt. */
+void dj_erasures_on_change(void *erasures, const char *table, struct deja_slice key,
+                           struct deja_slice value);
 /* How many are at work on a loop or a worker now. */
 uint32_t dj_erasures_running(struct dj_erasures *erasures);
 

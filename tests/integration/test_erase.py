@@ -304,3 +304,18 @@ def test_the_look_finds_a_canary_in_each_form(tmp_path, form, encode):
     assert text not in done.stdout, "what should be gone is not repeated"
     other = run_cli("erase", "--verify", "--canary-file", "-", "--data", tmp_path / "data", stdin="another text")
     assert other.returncode == 0
+
+
+def test_what_one_daemon_erases_leaves_the_memory_of_the_other(spawn, postgres, canaries, key):
+    env = {"DEJA_L3__POSTGRES__URL": postgres.create_database(f"t{uuid.uuid4().hex[:12]}"),
+           "DEJA_SECURITY__SECRET": SECRET}
+    first, second = spawn(env=env), spawn(env=env)
+    tenant = tenant_of(first, key)
+    with make_http(first, key) as one, make_http(second, key) as two:
+        put_all(one, canaries)
+        poll(lambda: hits(two, canaries) == canaries, "the other daemon to have them")
+        assert two.get("/api/v1/stats").json()["levels"]["memory"]["entries"] == len(canaries)
+        assert erase(first, tenant).json()["state"] == "done"
+        poll(lambda: two.get("/api/v1/stats").json()["levels"]["memory"]["entries"] == 0, "its memory to be swept")
+    assert not [e for e in events_of(second) if e["event_type"] == "erasure"], "the receipt is the other's"
+    assert verify(first)[1]["end_known"]
