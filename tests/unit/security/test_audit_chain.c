@@ -287,6 +287,25 @@ static void another_nodes_line_is_foreign(void **state)
     dj_buf_fini(&log);
 }
 
+static void ending_a_line_survives_each_failed_allocation(void **state)
+{
+    (void)state;
+    for (size_t n = 1;; n++) {
+        struct dj_buf line = {0};
+        uint8_t hash[DJ_SHA256_BYTES] = {7};
+        dj_buf_append_text(&line, "{\"v\":1,\"seq\":1,\"node\":\"" NODE "\"");
+        failing_malloc_arm(n);
+        enum deja_status status = dj_audit_line_end(&line, NODE, 1, &key, hash);
+        bool has_failed = failing_malloc_disarm();
+        assert_int_equal(status, has_failed ? DEJA_ERR_NOMEM : DEJA_OK);
+        if (has_failed)
+            assert_int_equal(hash[0], 7); /* the chain is where it was */
+        dj_buf_fini(&line);
+        if (!has_failed)
+            break;
+    }
+}
+
 /* What is no line is said to be none, whatever it is; reading never goes outside. */
 static void any_bytes_are_read_without_harm(void **state)
 {
@@ -332,6 +351,7 @@ int main(void)
         cmocka_unit_test(a_cut_end_is_seen_by_who_knows_the_head),
         cmocka_unit_test(lines_left_out_of_an_export_are_still_chained),
         cmocka_unit_test(another_nodes_line_is_foreign),
+        cmocka_unit_test(ending_a_line_survives_each_failed_allocation),
         cmocka_unit_test(any_bytes_are_read_without_harm),
     };
     return RUN_TESTS(tests);
