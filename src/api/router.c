@@ -79,6 +79,8 @@ static const struct route routes[] = {
     {"POST", "/api/v1/tenants/*/resume", ACCESS_ADMIN, false, dj_tenants_resume},
     {"POST", "/api/v1/tenants/*/links", ACCESS_ADMIN, true, dj_tenants_link},
     {"DELETE", "/api/v1/tenants/*/links/*", ACCESS_ADMIN, false, dj_tenants_unlink},
+    {"GET", "/api/v1/encryption", ACCESS_ADMIN, false, dj_encryption_get},
+    {"POST", "/api/v1/encryption/rotate", ACCESS_ADMIN, true, dj_encryption_rotate_now},
     {"GET", "/api/v1/keys", ACCESS_ADMIN, false, dj_keys_api_list},
     {"POST", "/api/v1/keys", ACCESS_ADMIN, true, dj_keys_api_make},
     {"GET", "/api/v1/keys/*", ACCESS_ADMIN, false, dj_keys_api_get},

@@ -22,7 +22,7 @@ struct dj_session {
     const char *ttl, *threshold, *name_space, *query, *request;
     struct dj_arg_values tags;
     const char *key, *tag, *older_than, *reason; /* selectors */
-    bool is_all, is_dry_run, is_agreed;
+    bool is_all, is_dry_run, is_agreed, has_lost_master;
     const char *limit, *order;
     bool is_once;
     const char *tenant, *bytes, *token;
@@ -68,6 +68,8 @@ int dj_cli_tail(struct dj_session *session);       /* watch.c */
 int dj_cli_evict(struct dj_session *session);      /* upkeep.c */
 int dj_cli_index(struct dj_session *session);      /* upkeep.c */
 int dj_cli_tenant(struct dj_session *session);     /* tenant.c */
+int dj_cli_encryption(struct dj_session *session); /* encryption.c, as is the next */
+int dj_cli_rotate_data_keys(struct dj_session *session);
 int dj_cli_key(struct dj_session *session);        /* key.c */
 
 /* tenant.c: the id of a tenant that is named by it or by its name; an exit code. */

@@ -48,6 +48,21 @@ static enum deja_status wipe(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES])
     return status == DEJA_OK ? dj_lmdb_meta_scrub(daemon->meta) : status;
 }
 
+static enum deja_status destroy_keys(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES])
+{
+    const struct dj_daemon *daemon = ctx;
+    struct dj_keyring *keyring = dj_encryption_keyring(daemon->encryption);
+    uint32_t id_last = 0;
+    return keyring ? dj_keyring_destroy_tenant(keyring, tenant, &id_last) : DEJA_OK;
+}
+
+static enum deja_status renew_keys(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES])
+{
+    const struct dj_daemon *daemon = ctx;
+    enum deja_status status = dj_encryption_rotate(daemon->encryption, tenant, false);
+    return status == DEJA_ERR_UNSUPPORTED ? DEJA_OK : status;
+}
+
 enum deja_status dj_daemon_make_erasures(struct dj_daemon *daemon)
 {
     const struct dj_erasures_options options = {
@@ -57,6 +72,8 @@ enum deja_status dj_daemon_make_erasures(struct dj_daemon *daemon)
         .authority = daemon->authority,
         .audit = daemon->audit,
         .hooks_ctx = daemon,
+        .destroy_keys = destroy_keys,
+        .renew_keys = renew_keys,
         .wipe = wipe,
     };
     enum deja_status status = dj_erasures_create(&options, &daemon->erasures);

@@ -6,6 +6,7 @@
 
 #include "api/router.h"
 #include "daemon/authority.h"
+#include "daemon/encryption.h"
 #include "daemon/directory.h"
 #include "daemon/erasures.h"
 #include "daemon/guards.h"
@@ -46,7 +47,7 @@ struct dj_daemon {
     const struct dj_options *options;
     const struct dj_settings_source *source;
     const struct dj_serve_hooks *hooks; /* NULL: none */
-    struct dj_detector *detector; /* the log's and the entries' */
+    struct dj_detector *detector;       /* the log's and the entries' */
     struct dj_log *log;
     struct dj_metrics *metrics;
     struct dj_telemetry *telemetry;
@@ -69,6 +70,7 @@ struct dj_daemon {
     const struct dj_authority *authority;    /* theirs */
     struct dj_audit *audit;                  /* over it; likewise */
     struct dj_erasures *erasures;            /* over all of them */
+    struct dj_encryption *encryption;        /* made with the tiers */
     struct dj_store *redis;                  /* likewise the engine's, unwrapped; NULL: none */
     struct dj_redis_security redis_security; /* as it was at the start */
     bool is_redis_seen;

@@ -35,7 +35,10 @@ struct dj_erasures_options {
     void *hooks_ctx;
     /* Blocking, worker. Keys of the tenant are destroyed, for good; NULL: there are none. */
     enum deja_status (*destroy_keys)(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES]);
-    /* Likewise: what only this process remembers of it, and what files still hold. */
+    /* Any thread: a new key, and what the one before still seals is sealed anew before that is
+     * destroyed: for a user, who has no key of his own. DEJA_ERR_BUSY: later. */
+    enum deja_status (*renew_keys)(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES]);
+    /* Likewise blocking: what only this process remembers of it, and what files still hold. */
     enum deja_status (*wipe)(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES]);
 };
 

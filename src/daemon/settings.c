@@ -126,6 +126,7 @@ static const struct dj_option table[] = {
 #include "daemon/settings_guard.def"
 #include "daemon/settings_upkeep.def"
 #include "daemon/settings_audit.def"
+#include "daemon/settings_encryption.def"
     {"store.durability", DJ_OPTION_ENUM, "everysec", .choices = "os|everysec|always",
      AT(durability), .help = "When a write is confirmed: written, synced each second, or synced."},
     {"semantic.enabled", DJ_OPTION_BOOL, "true", AT(semantic.is_enabled),
@@ -262,7 +263,6 @@ static const struct dj_reserved reserved[] = {
     {"warmup", NOT_YET},
     {"monitoring", NOT_YET},
     {"compression", NOT_YET},
-    {"encryption", NOT_YET},
     {"compression_threshold", NOT_YET},
     {"compression_level", NOT_YET},
     {"resp", NOT_YET},

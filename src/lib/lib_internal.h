@@ -31,6 +31,8 @@ struct deja {
     struct deja_options options; /* defaults filled in; pointers are gone */
     struct dj_metrics *metrics;
     struct dj_pool *work;      /* embedding, search */
+    struct dj_lmdb_meta *meta; /* NULL: nothing is kept on disk, as is the next */
+    struct dj_sealing *sealing;
     struct dj_pool *reads;     /* the embedded tier's, or the caller's store's */
     struct dj_pool *computing; /* functions of deja_get_or_compute_async */
     struct dj_loop *loop;

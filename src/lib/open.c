@@ -14,6 +14,7 @@
 #include "lib/assemble.h"
 #include "lib/embedder_plugin.h"
 #include "lib/lib_internal.h"
+#include "lib/sealing.h"
 #include "lib/store_plugin.h"
 #include "security/secret.h"
 #include "simd/simd.h"
@@ -157,6 +158,17 @@ static enum deja_status make_embedder(const struct deja_options *options,
     return status == DEJA_OK ? status : deja_error_set(error, status, "out of memory");
 }
 
+static enum deja_status make_sealing(struct deja *deja, struct deja_error *error)
+{
+    const char *directory = deja->options.data_dir;
+    if (!directory)
+        return DEJA_OK;
+    enum deja_status status = dj_lmdb_meta_open(directory, &deja->meta, error);
+    if (status == DEJA_OK)
+        status = dj_sealing_create(directory, deja->meta, deja->work, &deja->sealing, error);
+    return status;
+}
+
 static enum deja_status make_engine(struct deja *deja, struct deja_error *error)
 {
     const struct deja_options *options = &deja->options;
@@ -167,12 +179,16 @@ static enum deja_status make_engine(struct deja *deja, struct deja_error *error)
                    .entries_max = options->memory_entries_max,
                    .tenant_entries_max = options->tenant_entries_max,
                    .loop_count = 1},
+        .wrap = deja->sealing ? dj_sealing_wrap : NULL,
+        .wrap_ctx = deja->sealing,
         .lmdb = {.directory = options->data_dir,
+                 .meta = deja->meta,
                  .bytes_max = options->disk_bytes_max,
                  .durability = DJ_DURABILITY_EVERYSEC,
                  .queue_max = JOBS_MAX,
                  .pool = deja->reads},
-        .engine = {.loops = deja->loops,
+        .engine = {.meta = deja->meta,
+                   .loops = deja->loops,
                    .loop_count = 1,
                    .pool = deja->work,
                    .metrics = deja->metrics,
@@ -266,6 +282,8 @@ static void destroy(struct deja *deja)
     dj_engine_destroy(deja->engine); /* closes the stores, whose reads still run on `reads` */
     dj_pool_destroy(deja->reads);
     dj_loop_destroy(deja->loop);
+    dj_sealing_destroy(deja->sealing);
+    dj_lmdb_meta_close(deja->meta);
     dj_map_destroy(deja->computations);
     dj_metrics_destroy(deja->metrics);
     dj_tenant_root_fini(&deja->root);
@@ -296,6 +314,8 @@ enum deja_status deja_open(const struct deja_options *options, struct deja **out
         if (status != DEJA_OK)
             deja_error_set(error, status, "threads: %s", deja_status_text(status));
     }
+    if (status == DEJA_OK)
+        status = make_sealing(deja, error);
     if (status == DEJA_OK)
         status = make_engine(deja, error);
     if (status == DEJA_OK) {
