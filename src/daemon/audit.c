@@ -43,8 +43,8 @@ static enum deja_status wipe(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES])
     enum deja_status status = DEJA_OK;
     (void)tenant;
     dj_idempotency_clear(daemon->api.idempotency);
-    if (daemon->lmdb)
-        status = dj_lmdb_scrub(daemon->lmdb);
+    if (daemon->embedded)
+        status = dj_lmdb_scrub(daemon->embedded);
     return status == DEJA_OK ? dj_lmdb_meta_scrub(daemon->meta) : status;
 }
 

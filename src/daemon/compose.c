@@ -181,6 +181,7 @@ static void on_contained(void *ctx, const char *operation, enum deja_status stat
 static enum deja_status seal_lmdb(void *ctx, struct dj_store *store, struct dj_store **out_store)
 {
     struct dj_daemon *daemon = ctx;
+    daemon->embedded = store;
     return dj_encryption_wrap(daemon->encryption, store, DJ_SEALED_VECTORS_SEALED, true, out_store);
 }
 

@@ -74,8 +74,9 @@ struct dj_daemon {
     struct dj_store *redis;                  /* likewise the engine's, unwrapped; NULL: none */
     struct dj_redis_security redis_security; /* as it was at the start */
     bool is_redis_seen;
-    struct dj_store *s3;   /* the engine's, unwrapped; NULL: none */
-    struct dj_store *lmdb; /* the engine's, as are the next */
+    struct dj_store *s3;       /* the engine's, unwrapped; NULL: none */
+    struct dj_store *embedded; /* likewise */
+    struct dj_store *lmdb;     /* the engine's, as are the next */
     struct dj_store *guarded[DJ_GUARDS_TIERS_MAX];
     uint32_t guarded_count;
     struct dj_sentry *embedder_sentry; /* NULL: no embedder behind an address */
