@@ -14,7 +14,7 @@
 
 #define RESOURCE_BYTES_MAX 128u
 
-/* Rows without `is_admin` are operations on the cache. What administers and is not named here is
+/* Operations on the cache, then administration. What administers and is not named here is
  * noted by its method and path. */
 static const struct operation {
     const char *method;
@@ -54,11 +54,12 @@ static const struct operation {
     {"POST", "/api/v1/tenants/*/resume", "tenant.resume", true},
     {"POST", "/api/v1/tenants/*/links", "tenant.link", true},
     {"DELETE", "/api/v1/tenants/*/links/*", "tenant.unlink", true},
-    {"POST", "/api/v1/tenants/*/keys", "key.create", true},
     {"POST", "/api/v1/keys", "key.create", true},
     {"DELETE", "/api/v1/keys/*", "key.revoke", true},
-    {"POST", "/api/v1/keys/*/revoke", "key.revoke", true},
     {"POST", "/api/v1/keys/*/rotate", "key.rotate", true},
+    {"PUT", "/api/v1/upstream-credentials/*", "key.hold_upstream", true},
+    {"DELETE", "/api/v1/upstream-credentials/*", "key.drop_upstream", true},
+    {"POST", "/api/v1/encryption/rotate", "key.rotate_data", true},
 };
 
 static const struct operation *find_operation(const struct dj_request *request)
