@@ -29,6 +29,11 @@ void dj_index_post(struct dj_request *request); /* POST /api/v1/index */
 void dj_idle(struct dj_request *request, bool is_by_score, uint32_t k);
 /* explain.c */
 void dj_explain(struct dj_request *request); /* GET and POST /api/v1/explain */
+/* erase.c */
+void dj_erase(struct dj_request *request);     /* POST /api/v1/erase */
+void dj_erase_get(struct dj_request *request); /* GET /api/v1/erase/{id} */
+/* audit.c */
+void dj_audit_get(struct dj_request *request); /* GET /api/v1/audit */
 /* stats.c */
 void dj_stats(struct dj_request *request); /* GET /api/v1/stats */
 /* limits.c */

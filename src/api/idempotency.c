@@ -182,3 +182,11 @@ void dj_idempotency_forget(struct dj_idempotency *table, const uint8_t name[DJ_S
         drop(table, record);
     pthread_mutex_unlock(&table->lock);
 }
+
+void dj_idempotency_clear(struct dj_idempotency *table)
+{
+    pthread_mutex_lock(&table->lock);
+    for (struct record *record = oldest(table); record; record = oldest(table))
+        drop(table, record);
+    pthread_mutex_unlock(&table->lock);
+}

@@ -46,4 +46,7 @@ void dj_idempotency_finish(struct dj_idempotency *table, const uint8_t name[DJ_S
 /* It failed: the key may be used again. */
 void dj_idempotency_forget(struct dj_idempotency *table, const uint8_t name[DJ_SHA256_BYTES]);
 
+/* Every answer that is kept is forgotten; requests in flight go on. */
+void dj_idempotency_clear(struct dj_idempotency *table);
+
 #endif

@@ -379,6 +379,7 @@ static void log_end(const struct dj_request *request, int status, double seconds
 /* What the request holds besides the arena; what it took is told. */
 static void release(struct dj_request *request, int status, struct deja_slice answer)
 {
+    dj_request_note(request, status, request->problem);
     double seconds = (double)(dj_clock_monotonic_us() - request->handled_us) / 1e6;
     dj_telemetry_slow(request->api->proxy->telemetry,
                       &(struct dj_slow){
@@ -440,6 +441,7 @@ static void end_with(struct dj_request *request, int status, const char *type, c
                                  .detail = detail,
                                  .fields = request->fields,
                                  .field_count = request->field_count};
+    request->problem = type;
     end_once(request, status, NULL);
     release(request, status, deja_slice(NULL, 0));
     dj_problem_respond(request->exchange, request->http->path, &problem, request->request_id,

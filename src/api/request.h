@@ -48,6 +48,8 @@ struct dj_request {
     size_t field_count;
     const char *complaint;              /* problem type of the first of them */
     struct dj_request_reading *reading; /* while the body is being read on a worker */
+    const char *problem;                /* the type of the one it is answered with */
+    bool is_audited;                    /* administration that was written down */
     bool is_once;                       /* its answer is owed to api->idempotency */
     uint8_t once_name[DJ_SHA256_BYTES];
 };
@@ -76,6 +78,12 @@ void dj_request_read(struct dj_request *request, dj_request_fn *next);
 /* The same for a write: with an Idempotency-Key, what was answered to that key before is answered
  * again and next does not run. */
 void dj_request_read_once(struct dj_request *request, dj_request_fn *next);
+
+/* Goes on with next once the audit log has it that this was asked for, durably; answers 503 where
+ * it cannot be written (audit_note.c, as the next). */
+void dj_request_audit(struct dj_request *request, dj_request_fn *next);
+/* It is answered with that status, 0: not at all; type of the problem, or NULL. */
+void dj_request_note(const struct dj_request *request, int status, const char *type);
 
 /* Text in the arena, "" when memory ran out. */
 const char *dj_request_text(struct dj_request *request, const char *format, ...) DEJA_PRINTF(2, 3);

@@ -65,6 +65,9 @@ static const struct route routes[] = {
     {"POST", "/api/v1/index", ACCESS_WRITE, true, dj_index_post},
     {"GET", "/api/v1/tail", ACCESS_READ, false, dj_tail},
     {"POST", "/api/v1/feedback", ACCESS_WRITE, true, dj_feedback},
+    {"POST", "/api/v1/erase", ACCESS_ADMIN, true, dj_erase},
+    {"GET", "/api/v1/erase/*", ACCESS_ADMIN, false, dj_erase_get},
+    {"GET", "/api/v1/audit", ACCESS_AUDIT, false, dj_audit_get},
     {"GET", "/api/v1/tenants", ACCESS_ADMIN, false, dj_tenants_list},
     {"POST", "/api/v1/tenants", ACCESS_ADMIN, true, dj_tenants_create_one},
     {"POST", "/api/v1/tenants/reload", ACCESS_ADMIN, true, dj_tenants_reload},
@@ -383,7 +386,13 @@ static void serve(struct dj_api *api, const struct route *route, struct dj_http_
                                    .rest = rest};
     dj_trace_read(http, &request->trace);
     dj_telemetry_inflight(api->proxy->telemetry, 1);
-    if (has_access(request, route))
+    if (!has_access(request, route))
+        return;
+    /* Who reads the log is no event; an erasure writes down more itself. */
+    bool is_read = deja_slice_is_equal(http->method, deja_slice_text("GET"));
+    if (route->access == ACCESS_ADMIN && !is_read && route->handle != dj_erase)
+        dj_request_audit(request, route->handle);
+    else
         route->handle(request);
 }
 

@@ -25,7 +25,7 @@
 #define COPIES_MAX 1000000u
 
 static const char *const copied[] = {"tenants_configured", "links", "api_keys",
-                                     "upstream_credentials"};
+                                     "upstream_credentials", "audit_heads"};
 static const char *const all[] = {"tenants_configured",   "links",     "api_keys",
                                   "upstream_credentials", "data_keys", "erasures"};
 
@@ -469,4 +469,14 @@ void dj_authorities_watch(struct dj_authorities *authorities,
 {
     assert(authorities->watcher_count < DJ_AUTHORITY_WATCHERS_MAX);
     authorities->watchers[authorities->watcher_count++] = *watcher;
+}
+
+enum deja_status dj_authority_peek(const char *directory, const char *table, struct deja_slice key,
+                                   void *found_ctx, dj_authority_found_fn *found)
+{
+    enum deja_status status =
+        dj_lmdb_meta_peek(directory, own_name(table).text, key, found_ctx, found);
+    return status == DEJA_ERR_NOT_FOUND
+               ? dj_lmdb_meta_peek(directory, copy_name(table).text, key, found_ctx, found)
+               : status;
 }

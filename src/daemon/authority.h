@@ -6,7 +6,8 @@
  *
  * Kept in the meta environment of this machine, or in PostgreSQL where that is configured. Of what
  * is in PostgreSQL the meta environment has a copy, so that a program can start without it: tenants
- * and links, keys (which are believed for their lease only), upstream credentials (sealed). Not
+ * and links, keys (which are believed for their lease only), upstream credentials (sealed), heads
+ * of audit logs. Not
  * copied: data keys, whose destruction must be seen, and what is written only. Without PostgreSQL
  * nothing is written: put and remove answer DEJA_ERR_IO.
  *
@@ -48,6 +49,10 @@ const struct dj_authority *dj_authorities_table(struct dj_authorities *authoriti
 void dj_authorities_watch(struct dj_authorities *authorities,
                           const struct dj_authority_watcher *watcher);
 
+/* One document from outside, whether a daemon runs on the directory or not: what this machine has
+ * of it. */
+enum deja_status dj_authority_peek(const char *directory, const char *table, struct deja_slice key,
+                                   void *found_ctx, dj_authority_found_fn *found) DEJA_NODISCARD;
 /* What other programs changed goes to copy and watchers. Blocking; one at a time. DEJA_OK where
  * nobody else writes. */
 enum deja_status dj_authorities_pull(struct dj_authorities *authorities) DEJA_NODISCARD;

@@ -5,9 +5,11 @@
 
 #include "cli/cli.h"
 #include "daemon/settings.h"
+#include "tools/audit_tool.h"
 #include "tools/bench.h"
 #include "tools/config_tool.h"
 #include "tools/doctor.h"
+#include "tools/erase_tool.h"
 #include "tools/eval.h"
 #include "tools/migrate.h"
 #include "tools/model.h"
@@ -129,6 +131,8 @@ void dj_parts_collect(struct dj_parts *parts)
     add(parts, &dj_bench_command);
     add(parts, &dj_config_command);
     add(parts, &dj_migrate_command);
+    add(parts, &dj_audit_command);
+    add(parts, &dj_erase_command);
     add(parts, &dj_doctor_command);
     add(parts, &dj_completions_command);
     add(parts, &dj_version_command);

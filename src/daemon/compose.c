@@ -193,6 +193,7 @@ static void limit_memory(void *ctx, const uint8_t tenant[DJ_ID_BYTES],
 static enum deja_status seal_lmdb(void *ctx, struct dj_store *store, struct dj_store **out_store)
 {
     struct dj_daemon *daemon = ctx;
+    daemon->embedded = store;
     return dj_encryption_wrap(daemon->encryption, store, DJ_SEALED_VECTORS_SEALED, true, out_store);
 }
 
@@ -321,6 +322,8 @@ static void on_pull(void *ctx)
 {
     const struct dj_node *node = ctx;
     dj_engine_pull(node->daemon->engine);
+    dj_audit_tick(node->daemon->audit, dj_clock_now_ms());
+    dj_erasures_tick(node->daemon->erasures);
     dj_daemon_poll_directory(node->daemon);
 }
 
@@ -404,6 +407,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .reads = daemon->reads,
         .outbounds = daemon->outbounds,
         .flights = daemon->flights,
+        .audit = daemon->audit,
         .limiter = daemon->limiter,
         .admission = daemon->admission,
         .upstream = daemon->upstream,
@@ -414,6 +418,10 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
     };
     daemon->api.proxy = &daemon->proxy;
+    daemon->api.audit = daemon->audit;
+    status = dj_daemon_make_erasures(daemon);
+    if (status != DEJA_OK)
+        return status;
     daemon->api.allowed_hosts = (const char *const *)daemon->settings->server.allowed_hosts.items;
     daemon->api.allowed_origins =
         (const char *const *)daemon->settings->server.allowed_origins.items;
@@ -510,6 +518,8 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
     }
     status = make_authority(daemon, error);
     if (status == DEJA_OK)
+        status = dj_daemon_open_audit(daemon, error);
+    if (status == DEJA_OK)
         status = make_engine(daemon, error);
     if (status == DEJA_OK)
         status = make_keys(daemon, error);
@@ -542,6 +552,8 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_daemon_end_keys(daemon);
     dj_limiter_destroy(daemon->limiter);
     dj_tenants_destroy(daemon->tenants);
+    dj_erasures_destroy(daemon->erasures);
+    dj_audit_close(daemon->audit);
     dj_encryption_destroy(daemon->encryption);
     dj_authorities_destroy(daemon->authorities);
     dj_lmdb_meta_close(daemon->meta);

@@ -8,6 +8,7 @@
 #include "daemon/authority.h"
 #include "daemon/encryption.h"
 #include "daemon/directory.h"
+#include "daemon/erasures.h"
 #include "daemon/guards.h"
 #include "daemon/keys.h"
 #include "daemon/settings.h"
@@ -16,6 +17,7 @@
 #include "net/outbound.h"
 #include "policy/guards.h"
 #include "proxy/context.h"
+#include "security/audit.h"
 #include "security/directory.h"
 #include "security/local_guard.h"
 
@@ -66,12 +68,15 @@ struct dj_daemon {
     struct dj_lmdb_meta *meta;               /* what this machine keeps beside its entries */
     struct dj_authorities *authorities;      /* over it; made before the tiers */
     const struct dj_authority *authority;    /* theirs */
+    struct dj_audit *audit;                  /* over it; likewise */
+    struct dj_erasures *erasures;            /* over all of them */
     struct dj_encryption *encryption;        /* made with the tiers */
     struct dj_store *redis;                  /* likewise the engine's, unwrapped; NULL: none */
     struct dj_redis_security redis_security; /* as it was at the start */
     bool is_redis_seen;
-    struct dj_store *s3;   /* the engine's, unwrapped; NULL: none */
-    struct dj_store *lmdb; /* the engine's, as are the next */
+    struct dj_store *s3;       /* the engine's, unwrapped; NULL: none */
+    struct dj_store *embedded; /* likewise */
+    struct dj_store *lmdb;     /* the engine's, as are the next */
     struct dj_store *guarded[DJ_GUARDS_TIERS_MAX];
     uint32_t guarded_count;
     struct dj_sentry *embedder_sentry; /* NULL: no embedder behind an address */
@@ -154,6 +159,11 @@ enum deja_status dj_daemon_place_lmdb(struct dj_daemon *daemon, bool is_shared,
                                       struct deja_error *error) DEJA_NODISCARD;
 /* It is open, and as new as it was to be. */
 void dj_daemon_lmdb_begun(struct dj_daemon *daemon, bool is_shared);
+
+/* Both blocking: start. DATA/audit: */
+enum deja_status dj_daemon_open_audit(struct dj_daemon *daemon,
+                                      struct deja_error *error) DEJA_NODISCARD;
+enum deja_status dj_daemon_make_erasures(struct dj_daemon *daemon) DEJA_NODISCARD;
 
 /* A policy of these settings becomes the one in force. */
 enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon,

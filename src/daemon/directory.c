@@ -21,7 +21,9 @@ static void tell(struct dj_daemon *daemon, enum deja_status status)
 
 enum deja_status dj_daemon_make_directory(struct dj_daemon *daemon)
 {
+    const struct dj_settings_audit *audit = &daemon->settings->audit;
     struct dj_rules_values derived = {.features = DJ_FEATURES_ALL,
+                                      .audit = audit->is_enabled ? audit->choice : DJ_AUDIT_OFF,
                                       .limits = dj_guards_limits(daemon->settings, false),
                                       .content_log = daemon->settings->log.content};
     memcpy(derived.sensitive, daemon->settings->sensitive, sizeof derived.sensitive);

@@ -13,6 +13,7 @@
 #include "cli/manual.h"
 #include "config/expand.h"
 #include "base/suggest.h"
+#include "daemon/audit.h"
 #include "daemon/commands.h"
 #include "daemon/daemon_internal.h"
 #include "daemon/demo.h"
@@ -22,9 +23,11 @@
 #include "daemon/tier_postgres.h"
 #include "daemon/tier_redis.h"
 #include "daemon/tier_s3.h"
+#include "tools/audit_tool.h"
 #include "tools/bench.h"
 #include "tools/config_tool.h"
 #include "tools/doctor.h"
+#include "tools/erase_tool.h"
 #include "tools/eval.h"
 #include "tools/migrate.h"
 #include "tools/model.h"
@@ -436,6 +439,47 @@ static int run_migrate(struct invocation *invocation)
     return code;
 }
 
+static int run_audit(struct invocation *invocation)
+{
+    struct dj_settings settings;
+    int code = DJ_EXIT_CONFIG;
+    if (load_settings(invocation, &settings)) {
+        const struct dj_audit_facts facts = {
+            .data_dir = settings.data_dir, .head = dj_daemon_read_head, .head_ctx = &settings};
+        code = dj_audit_run(&facts, invocation->argc - 1, invocation->argv + 1);
+    }
+    dj_settings_fini(&settings);
+    return code;
+}
+
+static int run_erase(struct invocation *invocation)
+{
+    struct dj_erase_flags flags = {.tenant = NULL};
+    struct dj_settings settings;
+    struct dj_words words;
+    struct deja_error error;
+    char server[512];
+    int code = DJ_EXIT_CONFIG;
+    if (dj_command_parse(&dj_erase_command, invocation->argc - 1, invocation->argv + 1, &flags,
+                         &words, &error) != DEJA_OK)
+        return dj_command_misused(&dj_erase_command, error.message);
+    if (words.count)
+        return dj_command_misused(&dj_erase_command, "takes no words");
+    if (load_settings(invocation, &settings)) {
+        find_server(named(flags.server, "DEJA_SERVER"), &settings, server);
+        const struct dj_erase_facts facts = {
+            .data_dir = settings.data_dir,
+            .server = server,
+            .key = named(flags.key, "DEJA_KEY"),
+            .token = named(flags.token, "DEJA_TOKEN"),
+            .ca_file = settings.upstream.ca_file,
+        };
+        code = dj_erase_run(&facts, &flags);
+    }
+    dj_settings_fini(&settings);
+    return code;
+}
+
 static int run_client(struct invocation *invocation)
 {
     return dj_cli_run(invocation->argc, invocation->argv, (const char *const *)environ);
@@ -497,6 +541,7 @@ static const struct runner {
     {&dj_doctor_command, run_doctor},   {&dj_completions_command, run_completions},
     {&dj_version_command, run_version}, {&dj_help_command, run_help},
     {&dj_manual_command, run_manual},   {&dj_migrate_command, run_migrate},
+    {&dj_audit_command, run_audit},     {&dj_erase_command, run_erase},
 };
 /* clang-format on */
 

@@ -63,7 +63,8 @@ static void on_settle(void *ctx)
     struct dj_daemon *daemon = ctx;
     if (atomic_load(&daemon->quieting))
         return; /* a loop has its message still, and the next would be the same one */
-    bool is_quiet = !dj_engine_pending(daemon->engine) && !atomic_load(&daemon->proxy.calls);
+    bool is_quiet = !dj_engine_pending(daemon->engine) && !atomic_load(&daemon->proxy.calls) &&
+                    !dj_erasures_running(daemon->erasures);
     if (!is_quiet && ++daemon->settle_turns < SETTLE_TURNS_MAX)
         return;
     daemon->is_settled = is_quiet;
@@ -96,6 +97,7 @@ static void on_node_drained(void *ctx)
     atomic_store(&daemon->proxy.is_stopping, true);
     dj_admission_stop(daemon->admission);
     dj_engine_stop_upkeep(daemon->engine);
+    dj_erasures_stop(daemon->erasures);
     atomic_store(&daemon->quieting, daemon->loop_count);
     post_to_nodes(daemon, quiet_node);
 }
@@ -149,6 +151,17 @@ static void log_kept(struct dj_daemon *daemon, const struct dj_options *loaded)
     dj_buf_fini(&names);
 }
 
+/* By a signal nobody waits for an answer; who asked by the API has an event of its own. */
+static void note_reload(struct dj_daemon *daemon, enum deja_status status)
+{
+    const struct dj_audit_event event = {.type = DJ_AUDIT_ADMIN,
+                                         .operation = "config.reloaded",
+                                         .is_failure = status != DEJA_OK,
+                                         .error =
+                                             status == DEJA_OK ? NULL : deja_status_name(status)};
+    dj_audit_note(daemon->audit, &event, dj_clock_now_ms());
+}
+
 /* Parse, validate, swap; on an error the old one stays. */
 static void reload(struct dj_daemon *daemon)
 {
@@ -178,6 +191,7 @@ static void reload(struct dj_daemon *daemon)
                                    : "configuration not reloaded; the old one stays",
                  NULL);
     dj_telemetry_reloaded(daemon->telemetry, status == DEJA_OK, dj_clock_now_ms());
+    note_reload(daemon, status);
     dj_settings_fini(&settings);
     dj_options_destroy(options);
     dj_diagnostics_fini(&diagnostics);

@@ -14,6 +14,7 @@
 #include "cache/key.h" /* dj_fold */
 #include "config/diagnostics.h"
 #include "config/options.h"
+#include "daemon/settings_audit.h"
 #include "daemon/settings_encryption.h"
 #include "daemon/settings_network.h"
 #include "daemon/settings_tiers.h"
@@ -96,6 +97,7 @@ struct dj_settings {
     struct dj_settings_guard guard;   /* circuit_breaker, retry, performance */
     struct dj_settings_postgres postgres;
     struct dj_settings_s3 s3;
+    struct dj_settings_audit audit;
     enum dj_durability durability; /* store.durability */
     struct {
         bool is_enabled;

@@ -22,6 +22,7 @@
 #include "proxy/refreshes.h"
 #include "proxy/telemetry.h"
 #include "proxy/upstream.h"
+#include "security/audit.h"
 #include "security/detector.h"
 #include "security/directory.h"
 #include "security/keys.h"
@@ -81,6 +82,7 @@ struct dj_proxy_context {
     struct dj_metrics *metrics;
     struct dj_telemetry *telemetry;
     struct dj_log *log;
+    struct dj_audit *audit; /* NULL: none is kept */
     struct dj_volatile *volatiles;
     const struct dj_detector *detector; /* NULL: entries are kept as they are */
     /* Levels below memory that seal what they keep: sensitive entries may be put there. */

@@ -346,6 +346,21 @@ static bool take(struct taking *taking, bool wants_tenant)
     return take_named_tenant(taking) && (!wants_tenant || take_tenant(taking));
 }
 
+/* Wrong keys, keys that have ended, and who tried too often; never the credential. */
+static void note_refusal(const struct taking *taking)
+{
+    const struct dj_identity_refusal *refusal = taking->refusal;
+    const struct dj_audit_event event = {
+        .type = DJ_AUDIT_ACCESS,
+        .who = taking->who->key_id[0] ? taking->who : NULL,
+        .operation = refusal->status == 429 ? "access.locked_out" : "access.refused",
+        .is_failure = true,
+        .error = refusal->type,
+    };
+    if (refusal->status == 401 || refusal->status == 403 || refusal->status == 429)
+        dj_audit_note(taking->context->audit, &event, taking->now_ms);
+}
+
 static bool take_or_end(const struct dj_proxy_context *context,
                         const struct dj_http_request *request, int64_t now_ms, bool wants_tenant,
                         struct dj_principal *out_principal, struct dj_identity_refusal *out_refusal)
@@ -356,8 +371,10 @@ static bool take_or_end(const struct dj_proxy_context *context,
                             .who = out_principal,
                             .refusal = out_refusal};
     bool is_taken = take(&taking, wants_tenant);
-    if (!is_taken)
+    if (!is_taken) {
         dj_principal_fini(out_principal);
+        note_refusal(&taking);
+    }
     return is_taken;
 }
 

@@ -192,6 +192,7 @@ static uint64_t default_bytes_max(const char *directory)
 
 static void init_locks(struct dj_lmdb *lmdb)
 {
+    dj_lmdb_gate_init(&lmdb->gate, false);
     pthread_mutex_init(&lmdb->tally_mutex, NULL);
     pthread_mutex_init(&lmdb->queue_mutex, NULL);
     pthread_mutex_init(&lmdb->sync_mutex, NULL);
@@ -213,6 +214,7 @@ static void fini_locks(struct dj_lmdb *lmdb)
     pthread_cond_destroy(&lmdb->reads_ended);
     pthread_mutex_destroy(&lmdb->reads_mutex);
     pthread_mutex_destroy(&lmdb->sync_mutex);
+    pthread_rwlock_destroy(&lmdb->gate);
     pthread_mutex_destroy(&lmdb->queue_mutex);
     pthread_mutex_destroy(&lmdb->tally_mutex);
 }
@@ -233,8 +235,7 @@ static void lmdb_close(struct dj_store *store)
     dj_lmdb_reads_wait(lmdb);
     dj_lmdb_writer_stop(lmdb);
     /* Not synced, not clean: the next start on another boot then looks closely. */
-    if (mdb_env_sync(lmdb->entries, 1) == MDB_SUCCESS &&
-        write_state(lmdb, "clean", "1", 1) != DEJA_OK)
+    if (dj_lmdb_env_sync_entries(lmdb) && write_state(lmdb, "clean", "1", 1) != DEJA_OK)
         dj_lmdb_suspect(lmdb);
     lmdb_destroy(lmdb);
 }

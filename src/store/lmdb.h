@@ -48,6 +48,12 @@ enum deja_status dj_lmdb_meta_get(struct dj_lmdb_meta *meta, const char *table,
                                   void (*found)(void *ctx, struct deja_slice value)) DEJA_NODISCARD;
 enum deja_status dj_lmdb_meta_put(struct dj_lmdb_meta *meta, const char *table,
                                   struct deja_slice key, struct deja_slice value) DEJA_NODISCARD;
+/* The same from outside, whether a program has the directory open or not. DEJA_ERR_NOT_FOUND: no
+ * such value, or no meta environment. */
+enum deja_status dj_lmdb_meta_peek(const char *directory, const char *table, struct deja_slice key,
+                                   void *ctx,
+                                   void (*found)(void *ctx,
+                                                 struct deja_slice value)) DEJA_NODISCARD;
 /* DEJA_ERR_BUSY: there is one already. */
 enum deja_status dj_lmdb_meta_add(struct dj_lmdb_meta *meta, const char *table,
                                   struct deja_slice key, struct deja_slice value) DEJA_NODISCARD;
@@ -57,5 +63,11 @@ enum deja_status dj_lmdb_meta_remove(struct dj_lmdb_meta *meta, const char *tabl
 enum deja_status dj_lmdb_meta_walk(struct dj_lmdb_meta *meta, const char *table, void *ctx,
                                    bool (*each)(void *ctx, struct deja_slice key,
                                                 struct deja_slice value)) DEJA_NODISCARD;
+
+/* What was removed is wiped from the files, where LMDB would leave it until the room is used again:
+ * after an erasure. Holds up writers meanwhile. Blocking: worker. DEJA_ERR_BUSY: a read that began
+ * before still looks at some of it; again later. DEJA_ERR_IO, DEJA_ERR_NOMEM. */
+enum deja_status dj_lmdb_scrub(struct dj_store *store) DEJA_NODISCARD;
+enum deja_status dj_lmdb_meta_scrub(struct dj_lmdb_meta *meta) DEJA_NODISCARD;
 
 #endif

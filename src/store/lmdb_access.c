@@ -98,7 +98,7 @@ enum deja_status dj_lmdb_access_walk(struct dj_store *store, void *ctx, dj_store
     struct dj_lmdb *lmdb = (struct dj_lmdb *)store;
     MDB_txn *txn;
     MDB_cursor *cursor = NULL;
-    int code = mdb_txn_begin(lmdb->entries, NULL, MDB_RDONLY, &txn);
+    int code = dj_lmdb_enter(&lmdb->gate, &lmdb->entries, MDB_RDONLY, &txn);
     if (code != MDB_SUCCESS)
         return dj_lmdb_status(code);
     code = mdb_cursor_open(txn, lmdb->tables[DJ_LMDB_ACCESS], &cursor);
@@ -114,6 +114,6 @@ enum deja_status dj_lmdb_access_walk(struct dj_store *store, void *ctx, dj_store
     }
     if (cursor)
         mdb_cursor_close(cursor);
-    mdb_txn_abort(txn);
+    dj_lmdb_leave(&lmdb->gate, txn);
     return code == MDB_NOTFOUND ? DEJA_OK : dj_lmdb_status(code);
 }

@@ -16,19 +16,20 @@ enum { CHANGES_PER_WRITE = 2, SWEEP_PER_WRITE = 64 };
 enum deja_status dj_lmdb_txn_begin(struct dj_lmdb *lmdb, int64_t now_ms,
                                    struct dj_lmdb_txn *out_txn)
 {
-    *out_txn = (struct dj_lmdb_txn){.changes = lmdb->changes, .now_ms = now_ms};
-    return dj_lmdb_status(mdb_txn_begin(lmdb->entries, NULL, 0, &out_txn->mdb));
+    *out_txn =
+        (struct dj_lmdb_txn){.gate = &lmdb->gate, .changes = lmdb->changes, .now_ms = now_ms};
+    return dj_lmdb_status(dj_lmdb_enter(&lmdb->gate, &lmdb->entries, 0, &out_txn->mdb));
 }
 
 void dj_lmdb_txn_abort(struct dj_lmdb_txn *txn)
 {
-    mdb_txn_abort(txn->mdb);
+    dj_lmdb_leave(txn->gate, txn->mdb);
     txn->mdb = NULL;
 }
 
 enum deja_status dj_lmdb_txn_commit(struct dj_lmdb *lmdb, struct dj_lmdb_txn *txn)
 {
-    enum deja_status status = dj_lmdb_status(mdb_txn_commit(txn->mdb));
+    enum deja_status status = dj_lmdb_status(dj_lmdb_commit(txn->gate, txn->mdb));
     txn->mdb = NULL;
     if (status != DEJA_OK)
         return status;

@@ -54,6 +54,40 @@ enum deja_status dj_lmdb_status(int code)
     }
 }
 
+void dj_lmdb_gate_init(pthread_rwlock_t *gate, bool is_nested)
+{
+    pthread_rwlockattr_t kind;
+    pthread_rwlockattr_init(&kind);
+    /* Readers that come one after another must not keep the one who closes out for ever. */
+    if (!is_nested)
+        pthread_rwlockattr_setkind_np(&kind, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(gate, &kind);
+    pthread_rwlockattr_destroy(&kind);
+}
+
+int dj_lmdb_enter(pthread_rwlock_t *gate, MDB_env *const *env, unsigned int flags,
+                  MDB_txn **out_txn)
+{
+    pthread_rwlock_rdlock(gate);
+    int code = *env ? mdb_txn_begin(*env, NULL, flags, out_txn) : EIO;
+    if (code != MDB_SUCCESS)
+        pthread_rwlock_unlock(gate);
+    return code;
+}
+
+void dj_lmdb_leave(pthread_rwlock_t *gate, MDB_txn *txn)
+{
+    mdb_txn_abort(txn);
+    pthread_rwlock_unlock(gate);
+}
+
+int dj_lmdb_commit(pthread_rwlock_t *gate, MDB_txn *txn)
+{
+    int code = mdb_txn_commit(txn);
+    pthread_rwlock_unlock(gate);
+    return code;
+}
+
 char *dj_lmdb_path(const char *directory, const char *name)
 {
     struct dj_buf path;
@@ -163,6 +197,28 @@ enum deja_status dj_lmdb_env_open_meta(struct dj_lmdb_meta *meta)
     return status;
 }
 
+enum deja_status dj_lmdb_env_peek_meta(const char *directory, struct dj_lmdb_meta *meta)
+{
+    char *path = dj_lmdb_path(directory, "meta");
+    MDB_txn *txn = NULL;
+    if (!path)
+        return DEJA_ERR_NOMEM;
+    int code = open_env(path, META_MAP_BYTES, MDB_RDONLY, &meta->env);
+    if (code == EACCES ||
+        code == EROFS) /* a copy on what cannot be written: nobody else is there */
+        code = open_env(path, META_MAP_BYTES, MDB_RDONLY | MDB_NOLOCK, &meta->env);
+    dj_free(path);
+    if (code == MDB_SUCCESS)
+        code = mdb_txn_begin(meta->env, NULL, MDB_RDONLY, &txn);
+    if (code == MDB_SUCCESS)
+        code = mdb_dbi_open(txn, "meta", 0, &meta->table);
+    if (code == MDB_SUCCESS) /* keeps the handle */
+        code = mdb_txn_commit(txn);
+    else if (txn)
+        mdb_txn_abort(txn);
+    return code == ENOENT ? DEJA_ERR_NOT_FOUND : dj_lmdb_status(code);
+}
+
 enum deja_status dj_lmdb_env_open_entries(struct dj_lmdb *lmdb)
 {
     uint64_t map_bytes = lmdb->bytes_max * 2;
@@ -195,6 +251,14 @@ enum deja_status dj_lmdb_env_open_entries(struct dj_lmdb *lmdb)
     if (status != DEJA_OK)
         dj_lmdb_env_close_entries(lmdb);
     return status;
+}
+
+bool dj_lmdb_env_sync_entries(struct dj_lmdb *lmdb)
+{
+    pthread_rwlock_rdlock(&lmdb->gate);
+    bool is_synced = lmdb->entries && mdb_env_sync(lmdb->entries, 1) == MDB_SUCCESS;
+    pthread_rwlock_unlock(&lmdb->gate);
+    return is_synced;
 }
 
 void dj_lmdb_env_close_entries(struct dj_lmdb *lmdb)

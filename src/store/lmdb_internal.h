@@ -10,7 +10,8 @@
  * map is full, DEJA_ERR_CORRUPT that a page made no sense.
  *
  * Locks: reads_mutex -> the pool's own. queue_mutex, sync_mutex, tally_mutex and the filter's are
- * leaves. None is held during a transaction or a callback.
+ * leaves. None is held during a transaction or a callback. A gate is held for reading during every
+ * transaction, and for writing while its environment is closed and opened (lmdb_scrub.c).
  */
 #ifndef DJ_STORE_LMDB_INTERNAL_H
 #define DJ_STORE_LMDB_INTERNAL_H
@@ -48,6 +49,7 @@ struct dj_lmdb_change {
 /* A write transaction under way; the writer's own. */
 struct dj_lmdb_txn {
     MDB_txn *mdb;
+    pthread_rwlock_t *gate;         /* the environment's */
     struct dj_lmdb_change *changes; /* DJ_LMDB_CHANGES_MAX */
     uint32_t change_count;
     int64_t bytes; /* sum of changes */
@@ -84,7 +86,8 @@ struct dj_lmdb_write {
 struct dj_lmdb_meta {
     char *directory; /* owned */
     int lock_fd;     /* -1: not locked */
-    MDB_env *env;
+    pthread_rwlock_t gate;
+    MDB_env *env; /* under gate, as is the next; NULL: it could not be opened again */
     MDB_dbi table;
 };
 
@@ -97,7 +100,8 @@ struct dj_lmdb {
 
     struct dj_lmdb_meta *meta;
     bool is_meta_own; /* closed with the tier */
-    MDB_env *entries;
+    pthread_rwlock_t gate;
+    MDB_env *entries; /* under gate, as is the next; NULL: it could not be opened again */
     MDB_dbi tables[DJ_LMDB_TABLE_COUNT];
     uint64_t map_bytes;
 
@@ -143,11 +147,23 @@ void dj_lmdb_suspect(struct dj_lmdb *lmdb);
 
 /* lmdb_env.c */
 enum deja_status dj_lmdb_status(int code);
+void dj_lmdb_gate_init(pthread_rwlock_t *gate, bool is_nested); /* may readers be within readers? */
+/* A transaction while the environment stays open; a code of LMDB. Ended by one of the next two,
+ * on the same thread. */
+int dj_lmdb_enter(pthread_rwlock_t *gate, MDB_env *const *env, unsigned int flags,
+                  MDB_txn **out_txn);
+void dj_lmdb_leave(pthread_rwlock_t *gate, MDB_txn *txn); /* aborts */
+int dj_lmdb_commit(pthread_rwlock_t *gate, MDB_txn *txn);
 /* The path below the directory; the caller frees. */
 char *dj_lmdb_path(const char *directory, const char *name);
 enum deja_status dj_lmdb_env_open_meta(struct dj_lmdb_meta *meta) DEJA_NODISCARD;
+/* To read only; fills env and table. DEJA_ERR_NOT_FOUND: there is none. */
+enum deja_status dj_lmdb_env_peek_meta(const char *directory,
+                                       struct dj_lmdb_meta *meta) DEJA_NODISCARD;
 /* DEJA_ERR_CORRUPT: not ours, another format, or damaged beyond opening. */
 enum deja_status dj_lmdb_env_open_entries(struct dj_lmdb *lmdb) DEJA_NODISCARD;
+/* What was committed is on the disk. */
+bool dj_lmdb_env_sync_entries(struct dj_lmdb *lmdb);
 void dj_lmdb_env_close_entries(struct dj_lmdb *lmdb);
 /* Closes and deletes `entries`. */
 enum deja_status dj_lmdb_env_discard_entries(struct dj_lmdb *lmdb) DEJA_NODISCARD;

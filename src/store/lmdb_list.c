@@ -139,10 +139,10 @@ static void run_list(void *ctx)
     struct list *list = ctx;
     struct dj_lmdb *lmdb = list->lmdb;
     MDB_txn *txn;
-    list->status = dj_lmdb_status(mdb_txn_begin(lmdb->entries, NULL, MDB_RDONLY, &txn));
+    list->status = dj_lmdb_status(dj_lmdb_enter(&lmdb->gate, &lmdb->entries, MDB_RDONLY, &txn));
     if (list->status == DEJA_OK) {
         list->status = copy_rows(list, txn);
-        mdb_txn_abort(txn);
+        dj_lmdb_leave(&lmdb->gate, txn);
     }
     if (list->status == DEJA_OK)
         decode_rows(list);

@@ -38,6 +38,7 @@ enum deja_status dj_lmdb_meta_open(const char *directory, struct dj_lmdb_meta **
     if (!meta)
         return deja_error_set(error, DEJA_ERR_NOMEM, "out of memory");
     meta->lock_fd = -1;
+    dj_lmdb_gate_init(&meta->gate, true); /* who walks may get, too */
     meta->directory = dj_strdup(deja_slice_text(directory));
     enum deja_status status = meta->directory
                                   ? lock_directory(meta, error)
@@ -64,6 +65,7 @@ void dj_lmdb_meta_close(struct dj_lmdb_meta *meta)
         mdb_env_close(meta->env);
     if (meta->lock_fd >= 0)
         close(meta->lock_fd);
+    pthread_rwlock_destroy(&meta->gate);
     dj_free(meta->directory);
     dj_free(meta);
 }
@@ -100,7 +102,7 @@ enum deja_status dj_lmdb_meta_get(struct dj_lmdb_meta *meta, const char *table,
     if (status != DEJA_OK)
         return status;
     MDB_txn *txn;
-    int code = mdb_txn_begin(meta->env, NULL, MDB_RDONLY, &txn);
+    int code = dj_lmdb_enter(&meta->gate, &meta->env, MDB_RDONLY, &txn);
     if (code != MDB_SUCCESS)
         return dj_lmdb_status(code);
     MDB_val at = dj_lmdb_val(full.bytes, full.len);
@@ -108,7 +110,7 @@ enum deja_status dj_lmdb_meta_get(struct dj_lmdb_meta *meta, const char *table,
     code = mdb_get(txn, meta->table, &at, &value);
     if (code == MDB_SUCCESS)
         found(ctx, dj_lmdb_slice(value));
-    mdb_txn_abort(txn);
+    dj_lmdb_leave(&meta->gate, txn);
     return dj_lmdb_status(code);
 }
 
@@ -121,7 +123,7 @@ static enum deja_status change(struct dj_lmdb_meta *meta, const char *table, str
     if (status != DEJA_OK)
         return status;
     MDB_txn *txn;
-    int code = mdb_txn_begin(meta->env, NULL, 0, &txn);
+    int code = dj_lmdb_enter(&meta->gate, &meta->env, 0, &txn);
     if (code != MDB_SUCCESS)
         return dj_lmdb_status(code);
     MDB_val at = dj_lmdb_val(full.bytes, full.len);
@@ -132,8 +134,8 @@ static enum deja_status change(struct dj_lmdb_meta *meta, const char *table, str
         code = mdb_del(txn, meta->table, &at, NULL);
     }
     if (code == MDB_SUCCESS)
-        return dj_lmdb_status(mdb_txn_commit(txn));
-    mdb_txn_abort(txn);
+        return dj_lmdb_status(dj_lmdb_commit(&meta->gate, txn));
+    dj_lmdb_leave(&meta->gate, txn);
     return code == MDB_KEYEXIST ? DEJA_ERR_BUSY : dj_lmdb_status(code);
 }
 
@@ -168,7 +170,7 @@ enum deja_status dj_lmdb_meta_walk(struct dj_lmdb_meta *meta, const char *table,
     if (status != DEJA_OK)
         return status;
     MDB_txn *txn;
-    int code = mdb_txn_begin(meta->env, NULL, MDB_RDONLY, &txn);
+    int code = dj_lmdb_enter(&meta->gate, &meta->env, MDB_RDONLY, &txn);
     if (code != MDB_SUCCESS)
         return dj_lmdb_status(code);
     MDB_cursor *cursor = NULL;
@@ -187,6 +189,20 @@ enum deja_status dj_lmdb_meta_walk(struct dj_lmdb_meta *meta, const char *table,
     }
     if (cursor)
         mdb_cursor_close(cursor);
-    mdb_txn_abort(txn);
+    dj_lmdb_leave(&meta->gate, txn);
     return code == MDB_NOTFOUND ? DEJA_OK : dj_lmdb_status(code);
+}
+
+enum deja_status dj_lmdb_meta_peek(const char *directory, const char *table, struct deja_slice key,
+                                   void *ctx, void (*found)(void *ctx, struct deja_slice value))
+{
+    struct dj_lmdb_meta meta = {.lock_fd = -1};
+    dj_lmdb_gate_init(&meta.gate, true);
+    enum deja_status status = dj_lmdb_env_peek_meta(directory, &meta);
+    if (status == DEJA_OK)
+        status = dj_lmdb_meta_get(&meta, table, key, ctx, found);
+    if (meta.env)
+        mdb_env_close(meta.env);
+    pthread_rwlock_destroy(&meta.gate);
+    return status;
 }

@@ -105,7 +105,7 @@ enum deja_status dj_lmdb_decode(const struct dj_store_key *key, struct deja_slic
 static struct read *copy_rows(struct dj_lmdb *lmdb, struct read *first)
 {
     MDB_txn *txn;
-    int code = mdb_txn_begin(lmdb->entries, NULL, MDB_RDONLY, &txn);
+    int code = dj_lmdb_enter(&lmdb->gate, &lmdb->entries, MDB_RDONLY, &txn);
     if (code != MDB_SUCCESS) {
         for (struct read *read = first; read; read = read->next)
             read->status = dj_lmdb_status(code);
@@ -125,7 +125,7 @@ static struct read *copy_rows(struct dj_lmdb *lmdb, struct read *first)
             read->status = dj_lmdb_status(code);
         }
     }
-    mdb_txn_abort(txn);
+    dj_lmdb_leave(&lmdb->gate, txn);
     return read;
 }
 
@@ -351,11 +351,12 @@ enum deja_status dj_lmdb_scan_vectors(struct dj_store *store, void *ctx, dj_stor
     enum deja_status status = DEJA_OK;
     while (status == DEJA_OK) {
         MDB_txn *txn;
-        status = dj_lmdb_status(mdb_txn_begin(scan.lmdb->entries, NULL, MDB_RDONLY, &txn));
+        status =
+            dj_lmdb_status(dj_lmdb_enter(&scan.lmdb->gate, &scan.lmdb->entries, MDB_RDONLY, &txn));
         if (status != DEJA_OK)
             break;
         status = scan_piece(&scan, txn);
-        mdb_txn_abort(txn);
+        dj_lmdb_leave(&scan.lmdb->gate, txn);
     }
     dj_free(scan.floats);
     bool is_end = status == DEJA_ERR_NOT_FOUND || status == DEJA_ERR_CANCELLED;

@@ -348,7 +348,7 @@ static void *run_syncer(void *ctx)
         pthread_mutex_unlock(&lmdb->sync_mutex);
         /* Cleared first: a commit during the sync is synced in the next second. */
         if (atomic_exchange_explicit(&lmdb->is_dirty, false, memory_order_acquire) &&
-            mdb_env_sync(lmdb->entries, 1) != MDB_SUCCESS)
+            !dj_lmdb_env_sync_entries(lmdb))
             atomic_store_explicit(&lmdb->is_dirty, true, memory_order_release);
         pthread_mutex_lock(&lmdb->sync_mutex);
     }
