@@ -358,14 +358,13 @@ void dj_request_answer(struct dj_request *request, int status, const char *media
         dj_request_refuse(request, body->status);
         return;
     }
-    struct dj_http_header headers[DJ_REQUEST_HEADERS_MAX + 4];
+    struct dj_http_header headers[DJ_REQUEST_HEADERS_MAX + DJ_PROBLEM_STRICT_HEADERS + 4];
     char timing[DJ_PROBLEM_TIMING_BYTES];
     bool is_timed = false;
     size_t count = 0;
     headers[count++] = (struct dj_http_header){deja_slice_text("Content-Type"),
                                                deja_slice_text(media ? media : "application/json")};
-    headers[count++] =
-        (struct dj_http_header){deja_slice_text("Cache-Control"), deja_slice_text("no-store")};
+    count += dj_problem_strict(headers + count);
     headers[count++] =
         (struct dj_http_header){deja_slice_text("X-Request-Id"), request->request_id};
     for (size_t i = 0; i < request->header_count; i++) {

@@ -247,7 +247,8 @@ static bool is_match(const struct route *route, struct deja_slice path, struct d
 /* Is it for operators and administrators alone? */
 static bool is_operation(const struct route *route)
 {
-    return route->access == ACCESS_OPERATOR || route->access == ACCESS_ADMIN;
+    return route->access == ACCESS_OPERATOR || route->access == ACCESS_ADMIN ||
+           route->access == ACCESS_AUDIT;
 }
 
 static bool is_served(const struct route *route, const struct dj_http_request *http)

@@ -11,6 +11,7 @@
 #include "base/num.h"
 #include "daemon/daemon_internal.h"
 #include "daemon/listeners.h"
+#include "daemon/process.h"
 #include "daemon/tier_postgres.h"
 #include "embed/lexical.h"
 #include "embed/transformer.h"
@@ -373,6 +374,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .admission = daemon->admission,
         .upstream = daemon->upstream,
         .dependencies = &daemon->dependencies,
+        .upstream_guard = &daemon->settings->upstream_guard,
         .upstream_url = daemon->settings->upstream.url,
         .upstream_id = daemon->settings->upstream.url,
         .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
@@ -446,9 +448,14 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
                    struct deja_error *error)
 {
     daemon->settings = settings;
+    enum deja_status status = dj_listeners_bind(daemon, error);
+    if (status == DEJA_OK)
+        status = dj_process_begin(&settings->process, error);
+    if (status != DEJA_OK)
+        return exit_code(status);
     dj_stream_raise_file_limit();
     dj_simd_init();
-    enum deja_status status = dj_data_dir_make(settings->data_dir, error);
+    status = dj_data_dir_make(settings->data_dir, error);
     if (status == DEJA_OK)
         status = load_secret(daemon, error);
     if (status == DEJA_OK)

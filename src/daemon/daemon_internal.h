@@ -55,10 +55,10 @@ struct dj_daemon {
     struct dj_loop *loops[DJ_LOOPS_MAX];
     struct dj_outbound *outbounds[DJ_LOOPS_MAX];
     struct dj_flights *flights[DJ_LOOPS_MAX];
-    struct dj_tls_server *tls;           /* of server.listen; NULL: none speaks it */
-    struct dj_tls_server *admin_tls;     /* of admin.listen, likewise */
-    struct dj_timer *rotate;             /* loop 0: of the keys of TLS tickets */
-    int unix_fds[DJ_LISTEN_MAX];         /* of admin.listen, for all loops; 0: none */
+    struct dj_tls_server *tls;       /* of server.listen; NULL: none speaks it */
+    struct dj_tls_server *admin_tls; /* of admin.listen, likewise */
+    struct dj_timer *rotate;         /* loop 0: of the keys of TLS tickets */
+    int fds[2 * DJ_LISTEN_MAX];      /* as servers of a node; bound once for all loops; 0: none */
     struct dj_http_addresses *addresses; /* of clients, all loops */
     _Atomic uint64_t bytes_in_flight;    /* of clients, all loops */
     uint32_t loop_count;

@@ -32,7 +32,9 @@ enum deja_status dj_daemon_make_directory(struct dj_daemon *daemon)
     const struct dj_directory_options options = {
         .authority = daemon->authority,
         .defaults = &configured,
-        .names = {.guards = daemon->guard_names, .guard_count = DJ_GUARD_COUNT},
+        .names = {.guards = daemon->guard_names,
+                  .guard_count = DJ_GUARD_COUNT,
+                  .upstream_guard = &daemon->settings->upstream_guard},
     };
     enum deja_status status = dj_rules_create(&derived, &daemon->rules);
     if (status == DEJA_OK)

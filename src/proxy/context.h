@@ -65,6 +65,7 @@ enum dj_derive {
     DJ_DERIVE_NEVER,
 };
 
+struct dj_address_guard;
 struct dj_vault;
 
 struct dj_proxy_context {
@@ -92,7 +93,8 @@ struct dj_proxy_context {
     struct dj_admission *admission;       /* of calls to the upstream; NULL: no bound */
     struct dj_upstream *upstream;         /* what stands before it; NULL: nothing */
     struct dj_sentry_board *dependencies; /* of all dependencies; NULL: none */
-    const char *upstream_url;             /* without a trailing slash, without /v1 */
+    const struct dj_address_guard *upstream_guard; /* of upstreams that the operator did not name */
+    const char *upstream_url;                      /* without a trailing slash, without /v1 */
     const char *upstream_id;
     const char *forced_tenant; /* --tenant: everybody is this one; NULL: derived */
     _Atomic(const struct dj_proxy_policy *) policy;

@@ -385,12 +385,6 @@ static void read_models(struct reader *reader, const struct dj_json *list)
     reader->config->has_models = true;
 }
 
-static bool is_https(const char *url, const char **out_why)
-{
-    *out_why = "must be an https:// address";
-    return strncmp(url, "https://", 8) == 0 && url[8];
-}
-
 static void read_upstream(struct reader *reader, const struct dj_json *object)
 {
     if (!is_object(reader, "upstream", object))
@@ -398,7 +392,7 @@ static void read_upstream(struct reader *reader, const struct dj_json *object)
     struct dj_json_walk walk = dj_json_walk(object);
     while (dj_json_walk_next(&walk) && reader->status == DEJA_OK) {
         struct deja_slice text = dj_json_string(walk.value);
-        const char *why = "must be an https:// address";
+        const char *why = "must be an https:// address of up to 2048 plain characters";
         if (!deja_slice_is_equal(walk.key, deja_slice_text("url"))) {
             complain_unknown(reader, "upstream", walk.key);
             continue;
@@ -406,9 +400,8 @@ static void read_upstream(struct reader *reader, const struct dj_json *object)
         if (dj_json_is(walk.value, DJ_JSON_NULL))
             continue;
         const char *url = is_plain(text, DJ_TENANT_URL_BYTES_MAX) ? keep(reader, text) : NULL;
-        bool is_allowed = url && (reader->names->is_upstream_allowed
-                                      ? reader->names->is_upstream_allowed(url, &why)
-                                      : is_https(url, &why));
+        bool is_allowed =
+            url && dj_address_check_url(reader->names->upstream_guard, text, &why) == DEJA_OK;
         if (is_allowed) {
             reader->config->values.upstream_url = url;
             reader->config->has_upstream = true;

@@ -98,6 +98,9 @@ static void what_is_wrong_is_told_by_name(void **state)
         {"{\"models\":\"m\"}", "models", "list"},
         {"{\"models\":[\"a*b\"]}", "models", "gpt-4o*"},
         {"{\"upstream\":{\"url\":\"http://up\"}}", "upstream.url", "https"},
+        {"{\"upstream\":{\"url\":\"https://127.0.0.1\"}}", "upstream.url", "this machine"},
+        {"{\"upstream\":{\"url\":\"https://169.254.169.254/\"}}", "upstream.url", "metadata"},
+        {"{\"upstream\":{\"url\":\"https://a@up.example\"}}", "upstream.url", "user name"},
         {"{\"upstream\":{\"uri\":\"https://up\"}}", "upstream.uri", "did you mean url?"},
         {"{\"prices\":{\"m\":3}}", "prices.m", "million tokens"},
     };
@@ -183,7 +186,7 @@ static void reading_survives_each_failed_allocation(void **state)
     struct dj_json_doc *doc = NULL;
     assert_int_equal(
         dj_json_parse(deja_slice_text("{\"models\":[\"a\",\"b\"],\"prices\":{\"m\":{}},"
-                                      "\"upstream\":{\"url\":\"https://u\"}}"),
+                                      "\"upstream\":{\"url\":\"https://u.example\"}}"),
                       &doc, NULL),
         DEJA_OK);
     for (size_t n = 1;; n++) {
