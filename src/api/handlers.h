@@ -43,6 +43,15 @@ void dj_litellm_ping(struct dj_request *request);
 void dj_litellm_delete(struct dj_request *request);
 void dj_litellm_flush(struct dj_request *request);
 void dj_litellm_redis_info(struct dj_request *request);
+/* keys.c: below /api/v1/keys and /api/v1/upstream-credentials */
+void dj_keys_api_list(struct dj_request *request);
+void dj_keys_api_make(struct dj_request *request);
+void dj_keys_api_get(struct dj_request *request);
+void dj_keys_api_rotate(struct dj_request *request);
+void dj_keys_api_revoke(struct dj_request *request);
+void dj_keys_api_hold(struct dj_request *request);
+void dj_keys_api_held(struct dj_request *request);
+void dj_keys_api_drop(struct dj_request *request);
 /* ops.c */
 void dj_ops_metrics(struct dj_request *request);
 void dj_ops_livez(struct dj_request *request);

@@ -341,12 +341,24 @@ struct dj_http_header dj_problem_timing(const struct dj_http_request *request,
                                    deja_slice(text, len > 0 ? (size_t)len : 0)};
 }
 
+size_t dj_problem_strict(struct dj_http_header *headers)
+{
+    static const struct dj_http_header strict[DJ_PROBLEM_STRICT_HEADERS] = {
+        {{"Cache-Control", 13}, {"no-store", 8}},
+        {{"X-Content-Type-Options", 22}, {"nosniff", 7}},
+        {{"Referrer-Policy", 15}, {"no-referrer", 11}},
+        {{"Content-Security-Policy", 23}, {"default-src 'none'; frame-ancestors 'none'", 42}},
+    };
+    memcpy(headers, strict, sizeof strict);
+    return DJ_PROBLEM_STRICT_HEADERS;
+}
+
 void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice path,
                         const struct dj_problem *problem, struct deja_slice request_id,
                         const struct dj_http_header *extra)
 {
     enum dj_surface surface = dj_problem_surface(path);
-    struct dj_http_header headers[7];
+    struct dj_http_header headers[6 + DJ_PROBLEM_STRICT_HEADERS];
     char timing[DJ_PROBLEM_TIMING_BYTES];
     if (surface == DJ_SURFACE_LANGCACHE && (problem->status == 404 || problem->status == 503))
         surface = dj_problem_langcache(
@@ -358,8 +370,7 @@ void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice pat
 
     headers[count++] = (struct dj_http_header){deja_slice_text("Content-Type"),
                                                deja_slice_text(dj_problem_media_type(surface))};
-    headers[count++] =
-        (struct dj_http_header){deja_slice_text("Cache-Control"), deja_slice_text("no-store")};
+    count += dj_problem_strict(headers + count);
     if (request_id.len > 0)
         headers[count++] = (struct dj_http_header){deja_slice_text("X-Request-Id"), request_id};
     if (surface == DJ_SURFACE_ANTHROPIC && request_id.len > 0)

@@ -64,6 +64,11 @@ void dj_problem_write(enum dj_surface surface, const struct dj_problem *problem,
 struct dj_http_header dj_problem_timing(const struct dj_http_request *request,
                                         char text[DJ_PROBLEM_TIMING_BYTES]);
 
+/* What every answer of our own says to browsers and caches: it is kept nowhere, it is what its type
+ * says, it loads nothing and is framed by nobody. Fills so many of headers. */
+#define DJ_PROBLEM_STRICT_HEADERS 4u
+size_t dj_problem_strict(struct dj_http_header *headers);
+
 /* {type,title,status,detail,fields}, for one item of a batch. */
 void dj_problem_put(struct dj_json_writer *w, const struct dj_problem *problem);
 /* Answers and ends the exchange. extra: one more header, or NULL. */

@@ -76,6 +76,14 @@ static const struct route routes[] = {
     {"POST", "/api/v1/tenants/*/resume", ACCESS_ADMIN, false, dj_tenants_resume},
     {"POST", "/api/v1/tenants/*/links", ACCESS_ADMIN, true, dj_tenants_link},
     {"DELETE", "/api/v1/tenants/*/links/*", ACCESS_ADMIN, false, dj_tenants_unlink},
+    {"GET", "/api/v1/keys", ACCESS_ADMIN, false, dj_keys_api_list},
+    {"POST", "/api/v1/keys", ACCESS_ADMIN, true, dj_keys_api_make},
+    {"GET", "/api/v1/keys/*", ACCESS_ADMIN, false, dj_keys_api_get},
+    {"DELETE", "/api/v1/keys/*", ACCESS_ADMIN, false, dj_keys_api_revoke},
+    {"POST", "/api/v1/keys/*/rotate", ACCESS_ADMIN, true, dj_keys_api_rotate},
+    {"GET", "/api/v1/upstream-credentials/*", ACCESS_ADMIN, false, dj_keys_api_held},
+    {"PUT", "/api/v1/upstream-credentials/*", ACCESS_ADMIN, true, dj_keys_api_hold},
+    {"DELETE", "/api/v1/upstream-credentials/*", ACCESS_ADMIN, false, dj_keys_api_drop},
     {"POST", "/v1/caches/*/entries", ACCESS_WRITE, true, dj_langcache_set},
     {"DELETE", "/v1/caches/*/entries", ACCESS_WRITE, true, dj_langcache_remove_matching},
     {"POST", "/v1/caches/*/entries/search", ACCESS_READ, true, dj_langcache_search},
@@ -239,7 +247,8 @@ static bool is_match(const struct route *route, struct deja_slice path, struct d
 /* Is it for operators and administrators alone? */
 static bool is_operation(const struct route *route)
 {
-    return route->access == ACCESS_OPERATOR || route->access == ACCESS_ADMIN;
+    return route->access == ACCESS_OPERATOR || route->access == ACCESS_ADMIN ||
+           route->access == ACCESS_AUDIT;
 }
 
 static bool is_served(const struct route *route, const struct dj_http_request *http)

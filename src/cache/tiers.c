@@ -326,14 +326,17 @@ static void observe(struct dj_engine *engine, uint64_t version, int64_t now_ms)
     }
 }
 
-/* What the caller can use, or, after he was told, what is worth promoting. */
+/* What the caller can use, or, after he was told, what is worth promoting. A tier that gives the
+ * record of another key is not believed: within a tenant the key alone tells users apart (I1). */
 static bool is_taken(const struct walk *walk, struct dj_value *value, uint32_t index)
 {
     const struct dj_entry *entry = dj_value_entry(value);
     const char *level = walk->engine->tiers[index].tier.store->ops->level;
+    if (memcmp(entry->tenant, walk->options.key.tenant, DJ_ID_BYTES) != 0 ||
+        memcmp(entry->id, walk->options.key.id, DJ_ID_BYTES) != 0)
+        return false;
     if (!walk->is_over && walk->is_usable)
-        return memcmp(entry->tenant, walk->options.key.tenant, DJ_ID_BYTES) == 0 &&
-               dj_engine_is_current(walk->engine, entry) &&
+        return dj_engine_is_current(walk->engine, entry) &&
                walk->is_usable(walk->ctx, value, level);
     return dj_engine_is_valid(walk->engine, walk->options.key.tenant, entry,
                               dj_loop_now_ms(walk->loop), 0);

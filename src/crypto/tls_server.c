@@ -302,3 +302,39 @@ void dj_tls_server_destroy(struct dj_tls_server *server)
     dj_wipe(server->keys, sizeof server->keys);
     dj_free(server);
 }
+
+/* ---- to look at ---- */
+
+static bool read_time(const ASN1_TIME *time, int64_t *out_s)
+{
+    int days = 0;
+    int seconds = 0;
+    ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
+    bool is_read = epoch && ASN1_TIME_diff(&days, &seconds, epoch, time) == 1;
+    ASN1_TIME_free(epoch);
+    if (is_read)
+        *out_s = (int64_t)days * 86400 + seconds;
+    return is_read;
+}
+
+enum deja_status dj_tls_certificate_life(const char *cert_file, int64_t *out_begins_s,
+                                         int64_t *out_ends_s, struct deja_error *error)
+{
+    int64_t begins_s = 0;
+    int64_t ends_s = 0;
+    SSL_CTX *context = SSL_CTX_new(TLS_server_method());
+    if (!context)
+        return deja_error_set(error, DEJA_ERR_NOMEM, "no memory to read a certificate");
+    const X509 *read = SSL_CTX_use_certificate_chain_file(context, cert_file) == 1
+                           ? SSL_CTX_get0_certificate(context)
+                           : NULL;
+    bool is_read = read && read_time(X509_get0_notBefore(read), &begins_s) &&
+                   read_time(X509_get0_notAfter(read), &ends_s);
+    SSL_CTX_free(context);
+    if (!is_read)
+        return deja_error_set(error, DEJA_ERR_CONFIG, "%s: %s; a PEM certificate is needed",
+                              cert_file, dj_tls_last_reason());
+    *out_begins_s = begins_s;
+    *out_ends_s = ends_s;
+    return DEJA_OK;
+}

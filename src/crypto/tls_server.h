@@ -44,6 +44,11 @@ void dj_tls_server_destroy(struct dj_tls_server *server); /* accepts NULL */
 enum deja_status dj_tls_server_load(struct dj_tls_server *server,
                                     const struct dj_tls_server_options *options,
                                     struct deja_error *error) DEJA_NODISCARD;
+/* When that certificate begins and ends to be valid, seconds since 1970. DEJA_ERR_CONFIG (error:
+ * which file and why). */
+enum deja_status dj_tls_certificate_life(const char *cert_file, int64_t *out_begins_s,
+                                         int64_t *out_ends_s,
+                                         struct deja_error *error) DEJA_NODISCARD;
 /* A new key for tickets; those of the one before are taken still, older ones no more. */
 void dj_tls_server_rotate(struct dj_tls_server *server);
 

@@ -11,10 +11,12 @@
 #include "base/num.h"
 #include "daemon/daemon_internal.h"
 #include "daemon/listeners.h"
+#include "daemon/process.h"
 #include "daemon/tier_postgres.h"
 #include "embed/lexical.h"
 #include "embed/transformer.h"
 #include "lib/assemble.h"
+#include "security/redact.h"
 #include "security/secret.h"
 #include "loop/stream.h"
 #include "proxy/embedder_http.h"
@@ -38,11 +40,22 @@ static int exit_code(enum deja_status status)
                                        : EXIT_UNABLE;
 }
 
-static enum deja_status make_observers(struct dj_daemon *daemon)
+/* Nothing is logged that the detector has not seen. */
+static enum deja_status make_log(struct dj_daemon *daemon)
 {
     const struct dj_settings *settings = daemon->settings;
-    enum deja_status status = dj_log_create(STDERR_FILENO, settings->log.format,
-                                            settings->log.level, dj_clock_now_ms, &daemon->log);
+    enum deja_status status = dj_detector_create(NULL, 0, &daemon->detector, NULL);
+    if (status == DEJA_OK)
+        status = dj_log_create(STDERR_FILENO, settings->log.format, settings->log.level,
+                               dj_clock_now_ms, &daemon->log);
+    if (status == DEJA_OK)
+        dj_log_set_redactor(daemon->log, daemon->detector, dj_redact_log);
+    return status;
+}
+
+static enum deja_status make_observers(struct dj_daemon *daemon)
+{
+    enum deja_status status = make_log(daemon);
     if (status == DEJA_OK)
         status = dj_metrics_create(&daemon->metrics);
     if (status == DEJA_OK)
@@ -352,6 +365,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .telemetry = daemon->telemetry,
         .log = daemon->log,
         .volatiles = daemon->volatiles,
+        .detector = daemon->detector,
         .pool = daemon->work,
         .reads = daemon->reads,
         .outbounds = daemon->outbounds,
@@ -360,6 +374,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .admission = daemon->admission,
         .upstream = daemon->upstream,
         .dependencies = &daemon->dependencies,
+        .upstream_guard = &daemon->settings->upstream_guard,
         .upstream_url = daemon->settings->upstream.url,
         .upstream_id = daemon->settings->upstream.url,
         .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
@@ -419,9 +434,12 @@ static enum deja_status make_authority(struct dj_daemon *daemon, struct deja_err
     enum deja_status status = dj_lmdb_meta_open(daemon->settings->data_dir, &daemon->meta, error);
     if (status != DEJA_OK)
         return status;
-    status = dj_authorities_create(daemon->meta, &daemon->authorities);
+    const struct dj_postgres_options postgres = dj_tier_postgres_options(daemon->settings);
+    bool is_down = postgres.url && !dj_tier_prepare_postgres(daemon);
+    status = dj_authorities_create(daemon->meta, postgres.url ? &postgres : NULL, is_down,
+                                   &daemon->authorities, error);
     if (status != DEJA_OK)
-        return deja_error_set(error, status, "start: %s", deja_status_text(status));
+        return status;
     daemon->authority = dj_authorities_table(daemon->authorities);
     return DEJA_OK;
 }
@@ -430,9 +448,14 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
                    struct deja_error *error)
 {
     daemon->settings = settings;
+    enum deja_status status = dj_listeners_bind(daemon, error);
+    if (status == DEJA_OK)
+        status = dj_process_begin(&settings->process, error);
+    if (status != DEJA_OK)
+        return exit_code(status);
     dj_stream_raise_file_limit();
     dj_simd_init();
-    enum deja_status status = dj_data_dir_make(settings->data_dir, error);
+    status = dj_data_dir_make(settings->data_dir, error);
     if (status == DEJA_OK)
         status = load_secret(daemon, error);
     if (status == DEJA_OK)
@@ -463,6 +486,7 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
 
 void dj_daemon_fini(struct dj_daemon *daemon)
 {
+    dj_authorities_stop(daemon->authorities);
     dj_pool_destroy(daemon->work);
     dj_engine_destroy(daemon->engine); /* closes the stores, whose reads still run on `reads` */
     dj_pool_destroy(daemon->reads);
@@ -487,6 +511,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_telemetry_destroy(daemon->telemetry);
     dj_metrics_destroy(daemon->metrics);
     dj_log_destroy(daemon->log);
+    dj_detector_destroy(daemon->detector);
     dj_secret_fini(&daemon->secret);
     dj_tenant_root_fini(&daemon->root);
 }

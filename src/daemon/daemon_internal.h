@@ -44,6 +44,7 @@ struct dj_daemon {
     const struct dj_options *options;
     const struct dj_settings_source *source;
     const struct dj_serve_hooks *hooks; /* NULL: none */
+    struct dj_detector *detector; /* the log's and the entries' */
     struct dj_log *log;
     struct dj_metrics *metrics;
     struct dj_telemetry *telemetry;
@@ -54,10 +55,10 @@ struct dj_daemon {
     struct dj_loop *loops[DJ_LOOPS_MAX];
     struct dj_outbound *outbounds[DJ_LOOPS_MAX];
     struct dj_flights *flights[DJ_LOOPS_MAX];
-    struct dj_tls_server *tls;           /* of server.listen; NULL: none speaks it */
-    struct dj_tls_server *admin_tls;     /* of admin.listen, likewise */
-    struct dj_timer *rotate;             /* loop 0: of the keys of TLS tickets */
-    int unix_fds[DJ_LISTEN_MAX];         /* of admin.listen, for all loops; 0: none */
+    struct dj_tls_server *tls;       /* of server.listen; NULL: none speaks it */
+    struct dj_tls_server *admin_tls; /* of admin.listen, likewise */
+    struct dj_timer *rotate;         /* loop 0: of the keys of TLS tickets */
+    int fds[2 * DJ_LISTEN_MAX];      /* as servers of a node; bound once for all loops; 0: none */
     struct dj_http_addresses *addresses; /* of clients, all loops */
     _Atomic uint64_t bytes_in_flight;    /* of clients, all loops */
     uint32_t loop_count;
@@ -132,6 +133,9 @@ void dj_tier_describe_s3(void *daemon, const char *component, struct dj_json_wri
 /* The store of that tier; DEJA_OK with *out_store NULL: it is not configured. Blocking: start. */
 enum deja_status dj_tier_open_redis(struct dj_daemon *daemon, struct dj_store **out_store,
                                     struct deja_error *error) DEJA_NODISCARD;
+/* Its schema is looked at, and brought up where the settings say so; what is wrong is told.
+ * Blocking: start, before the next. False: it does not answer, or cannot be used. */
+bool dj_tier_prepare_postgres(struct dj_daemon *daemon);
 enum deja_status dj_tier_open_postgres(struct dj_daemon *daemon, struct dj_store **out_store,
                                        struct deja_error *error) DEJA_NODISCARD;
 enum deja_status dj_tier_open_s3(struct dj_daemon *daemon, struct dj_store **out_store,

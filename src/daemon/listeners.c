@@ -16,10 +16,11 @@
 #include "net/http_addresses.h"
 
 #define ROTATE_MS 3600000u
+#define LOW_PORTS 1024u
 
 /* ---- TLS ---- */
 
-static struct dj_tls_server_options tls_options(const struct dj_settings_tls *tls)
+struct dj_tls_server_options dj_listeners_tls(const struct dj_settings_tls *tls)
 {
     return (struct dj_tls_server_options){
         .cert_files = (const char *const *)tls->cert_files.items,
@@ -45,7 +46,7 @@ static enum deja_status make_tls(const struct dj_settings_tls *tls,
 {
     if (!has_tls(addresses, count))
         return DEJA_OK;
-    const struct dj_tls_server_options options = tls_options(tls);
+    const struct dj_tls_server_options options = dj_listeners_tls(tls);
     return dj_tls_server_create(&options, out_server, error);
 }
 
@@ -54,7 +55,7 @@ static enum deja_status reload_tls(struct dj_tls_server *server, const struct dj
 {
     if (!server)
         return DEJA_OK;
-    const struct dj_tls_server_options options = tls_options(tls);
+    const struct dj_tls_server_options options = dj_listeners_tls(tls);
     return dj_tls_server_load(server, &options, error);
 }
 
@@ -94,6 +95,28 @@ enum deja_status dj_listeners_make(struct dj_daemon *daemon, struct deja_error *
                                     : status;
 }
 
+static enum deja_status bind_low(const struct dj_settings_address *addresses, size_t count,
+                                 int *fds, struct deja_error *error)
+{
+    enum deja_status status = DEJA_OK;
+    for (size_t i = 0; i < count && status == DEJA_OK; i++)
+        if (addresses[i].port > 0 && addresses[i].port < LOW_PORTS)
+            status = dj_listener_bind(addresses[i].host, addresses[i].port, &fds[i], error);
+    return status;
+}
+
+enum deja_status dj_listeners_bind(struct dj_daemon *daemon, struct deja_error *error)
+{
+    const struct dj_settings *settings = daemon->settings;
+    size_t count = settings->server.listen_count;
+    if (!settings->process.user || dj_notify_sockets() > 0)
+        return DEJA_OK;
+    enum deja_status status = bind_low(settings->server.listen, count, daemon->fds, error);
+    return status == DEJA_OK ? bind_low(settings->admin.listen, settings->admin.listen_count,
+                                        daemon->fds + count, error)
+                             : status;
+}
+
 /* The descriptor of a socket that the service manager has bound to that address; -1: none. */
 static int inherited(const struct dj_settings_address *address)
 {
@@ -128,14 +151,14 @@ static enum deja_status check_inherited(const struct dj_daemon *daemon, struct d
     return DEJA_OK;
 }
 
-/* One address on one loop. unix_fd: of a Unix socket, which all loops share. */
+/* One address on one loop. fd: of a socket that all loops share; 0: there is none. */
 struct opening {
     struct dj_node *node;
     const struct dj_settings_address *address;
     const struct dj_http_limits *limits;
     struct dj_tls_server *tls;
     enum dj_listener_kind kind;
-    int *unix_fd;
+    int *fd;
 };
 
 /* *out_fd < 0: there is no socket yet. */
@@ -144,17 +167,16 @@ static enum deja_status find_socket(const struct opening *opening, bool is_first
 {
     const struct dj_settings_address *address = opening->address;
     *out_fd = inherited(address);
-    if (*out_fd >= 0)
+    if (*out_fd < 0 && *opening->fd > 0)
+        *out_fd = *opening->fd;
+    if (*out_fd >= 0 || !is_first)
         return DEJA_OK;
     if (!address->is_unix)
-        return is_first && address->port
-                   ? dj_listener_check_free(address->host, address->port, error)
-                   : DEJA_OK;
-    enum deja_status status = DEJA_OK;
-    if (is_first)
-        status = dj_listener_bind_unix(address->host, opening->unix_fd, error);
+        return address->port ? dj_listener_check_free(address->host, address->port, error)
+                             : DEJA_OK;
+    enum deja_status status = dj_listener_bind_unix(address->host, opening->fd, error);
     if (status == DEJA_OK)
-        *out_fd = *opening->unix_fd;
+        *out_fd = *opening->fd;
     return status;
 }
 
@@ -201,6 +223,7 @@ static enum deja_status open_node(struct dj_daemon *daemon, struct dj_node *node
             .limits = limits,
             .tls = daemon->tls,
             .kind = address->is_loopback && !is_split ? DJ_LISTENER_ALL : DJ_LISTENER_TRAFFIC,
+            .fd = &daemon->fds[k],
         };
         status = open_server(daemon, &opening, error);
     }
@@ -211,7 +234,7 @@ static enum deja_status open_node(struct dj_daemon *daemon, struct dj_node *node
             .limits = limits,
             .tls = daemon->admin_tls,
             .kind = DJ_LISTENER_ADMIN,
-            .unix_fd = &daemon->unix_fds[k],
+            .fd = &daemon->fds[settings->server.listen_count + k],
         };
         status = open_server(daemon, &opening, error);
     }
@@ -252,11 +275,15 @@ void dj_listeners_stop(struct dj_daemon *daemon)
 
 void dj_listeners_fini(struct dj_daemon *daemon)
 {
-    for (size_t k = 0; daemon->settings && k < daemon->settings->admin.listen_count; k++)
-        if (daemon->unix_fds[k] > 0) {
-            close(daemon->unix_fds[k]);
-            unlink(daemon->settings->admin.listen[k].host); /* of no use to anybody any more */
-        }
+    const struct dj_settings *settings = daemon->settings;
+    for (size_t k = 0; k < 2 * DJ_LISTEN_MAX; k++) {
+        if (daemon->fds[k] <= 0)
+            continue;
+        close(daemon->fds[k]);
+        size_t admin = k - settings->server.listen_count; /* wraps for the others */
+        if (admin < settings->admin.listen_count && settings->admin.listen[admin].is_unix)
+            unlink(settings->admin.listen[admin].host); /* of no use to anybody any more */
+    }
     dj_tls_server_destroy(daemon->tls);
     dj_tls_server_destroy(daemon->admin_tls);
     dj_http_addresses_destroy(daemon->addresses);

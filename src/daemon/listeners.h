@@ -3,10 +3,14 @@
 #ifndef DJ_DAEMON_LISTENERS_H
 #define DJ_DAEMON_LISTENERS_H
 
+#include "crypto/tls_server.h"
 #include "daemon/settings.h"
 
 struct dj_daemon;
 
+/* Where root will become server.user: the sockets that only root may bind. First of all. */
+enum deja_status dj_listeners_bind(struct dj_daemon *daemon,
+                                   struct deja_error *error) DEJA_NODISCARD;
 /* Certificates of server.listen and admin.listen, where TLS is wanted, and the table of client
  * addresses. At start; DEJA_ERR_CONFIG, DEJA_ERR_NOMEM. */
 enum deja_status dj_listeners_make(struct dj_daemon *daemon,
@@ -22,6 +26,8 @@ enum deja_status dj_listeners_reload(struct dj_daemon *daemon, const struct dj_s
 void dj_listeners_stop(struct dj_daemon *daemon);
 /* After the loops have ended; half-made is fine. */
 void dj_listeners_fini(struct dj_daemon *daemon);
+/* Borrows from tls. */
+struct dj_tls_server_options dj_listeners_tls(const struct dj_settings_tls *tls);
 /* What a client types to reach that address: "https://127.0.0.1:7070", "unix:/run/deja/admin". */
 void dj_listeners_url(const struct dj_settings_address *address, uint16_t port, char *out_text,
                       size_t cap);

@@ -14,7 +14,9 @@
 #include "config/expand.h"
 #include "base/suggest.h"
 #include "daemon/commands.h"
+#include "daemon/daemon_internal.h"
 #include "daemon/demo.h"
+#include "daemon/listeners.h"
 #include "daemon/serve.h"
 #include "daemon/settings.h"
 #include "daemon/tier_postgres.h"
@@ -247,15 +249,15 @@ static const char *named(const char *flag, const char *variable)
 static void find_server(const char *name, const struct dj_settings *settings, char out_url[512])
 {
     const struct dj_settings_address *first = settings->server.listen;
-    const char *host = settings->server.listen_count ? first->host : "127.0.0.1";
-    unsigned port = settings->server.listen_count && first->port ? first->port : 7070;
-    bool is_v6 = strchr(host, ':') != NULL;
+    static const struct dj_settings_address usual = {.host = "127.0.0.1", .port = 7070};
+    struct dj_settings_address address = settings->server.listen_count ? *first : usual;
+    char loopback[] = "127.0.0.1";
+    if (strcmp(address.host, "0.0.0.0") == 0 || strcmp(address.host, "::") == 0)
+        address.host = loopback;
     if (name)
         snprintf(out_url, 512, "%s", name);
-    else if (strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0)
-        snprintf(out_url, 512, "http://127.0.0.1:%u", port);
     else
-        snprintf(out_url, 512, "http://%s%s%s:%u", is_v6 ? "[" : "", host, is_v6 ? "]" : "", port);
+        dj_listeners_url(&address, address.port ? address.port : usual.port, out_url, 512);
     for (size_t len = strlen(out_url); len && out_url[len - 1] == '/'; len--)
         out_url[len - 1] = '\0';
 }
@@ -263,6 +265,36 @@ static void find_server(const char *name, const struct dj_settings *settings, ch
 static enum deja_status look_at_s3(const void *ctx, struct deja_error *text)
 {
     return dj_tier_s3_try(ctx, text);
+}
+
+static size_t list_listeners(const struct dj_settings *settings,
+                             struct dj_doctor_listener out_listeners[2 * DJ_LISTEN_MAX])
+{
+    size_t count = settings->server.listen_count;
+    size_t all = count + settings->admin.listen_count;
+    for (size_t i = 0; i < all; i++) {
+        const struct dj_settings_address *address =
+            i < count ? &settings->server.listen[i] : &settings->admin.listen[i - count];
+        struct dj_doctor_listener *listener = &out_listeners[i];
+        *listener = (struct dj_doctor_listener){.is_public = !address->is_loopback,
+                                                .is_tls = address->is_tls};
+        dj_listeners_url(address, address->port, listener->url, sizeof listener->url);
+    }
+    return all;
+}
+
+/* Those of tls, which it may have inherited, are looked at once. */
+static struct dj_tls_server_options own_admin_tls(const struct dj_settings *settings)
+{
+    struct dj_tls_server_options options = dj_listeners_tls(&settings->admin_tls);
+    const struct dj_settings_tls *tls = &settings->tls;
+    bool is_same = options.count == tls->cert_files.count && !options.client_ca_file;
+    for (size_t i = 0; i < options.count && is_same; i++)
+        is_same = strcmp(options.cert_files[i], tls->cert_files.items[i]) == 0 &&
+                  strcmp(options.key_files[i], tls->key_files.items[i]) == 0;
+    if (is_same)
+        options.count = 0;
+    return options;
 }
 
 static int run_doctor(struct invocation *invocation)
@@ -294,6 +326,9 @@ static int run_doctor(struct invocation *invocation)
     size_t tier_count = 0;
     if (settings.s3.is_enabled)
         tiers[tier_count++] = (struct dj_doctor_tier){"s3 bucket", &settings.s3, look_at_s3};
+    struct dj_doctor_listener listeners[2 * DJ_LISTEN_MAX];
+    const struct dj_doctor_tls tls[] = {{"tls", dj_listeners_tls(&settings.tls)},
+                                        {"admin.tls", own_admin_tls(&settings)}};
     const struct dj_doctor_facts facts = {
         .diagnostics = &diagnostics,
         .is_config_valid = status == DEJA_OK,
@@ -312,6 +347,10 @@ static int run_doctor(struct invocation *invocation)
         .key = named(flags.key, "DEJA_KEY"),
         .tiers = tiers,
         .tier_count = tier_count,
+        .tls = tls,
+        .tls_count = sizeof tls / sizeof *tls,
+        .listeners = listeners,
+        .listener_count = list_listeners(&settings, listeners),
     };
     int code = dj_doctor_run(&facts, &flags, (const char *const *)environ);
     dj_settings_fini(&settings);

@@ -63,6 +63,12 @@ static const struct dj_option table[] = {
     {"server.drain_delay", DJ_OPTION_DURATION, "0ms", 0, DAY_MS, AT(server.drain_delay_ms), RELOADS,
      .help = "Time between /readyz answering 503 and the end of listening, for balancers "
              "that have to notice."},
+    {"server.user", DJ_OPTION_TEXT, "", AT(process.user),
+     .help = "User to become once the sockets are open, where the daemon was started as root (for "
+             "ports below 1024); its files should be that user's."},
+    {"server.core_dumps", DJ_OPTION_BOOL, "false", AT(process.has_core_dumps),
+     .help = "Lets a crash write memory, with prompts and keys in it, to disk, and a debugger "
+             "attach."},
 #include "daemon/settings_network.def"
     {"data.dir", DJ_OPTION_TEXT, "", AT(data_dir), .flag = "--data", .env_names = "DEJA_DATA",
      .help = "Data directory; empty: $XDG_DATA_HOME/deja, ~/.local/share/deja, or /var/lib/deja "
@@ -83,6 +89,9 @@ static const struct dj_option table[] = {
      .help = "Open connections to the upstream."},
     {"upstream.respect_cache_control", DJ_OPTION_BOOL, "false", AT(upstream.respect_cache_control),
      .help = "Obeys Cache-Control of the upstream's answers; AI services always say no-cache."},
+    {"upstream.allowed_addresses", DJ_OPTION_LIST, "", AT(upstream_allowed_texts),
+     .help = "Addresses that are not public and still may be an upstream named through the API, as "
+             "ADDRESS, ADDRESS:PORT or ADDRESS/PREFIX; upstream.url itself needs none."},
     {"l1.enabled", DJ_OPTION_BOOL, "true", AT(l1.is_enabled), .env_names = "CACHE_L1_ENABLED",
      .help = "The memory tier."},
     {"l1.max_size", DJ_OPTION_INT, "10000", 1, 100000000, AT(l1.entries_max),
@@ -202,6 +211,9 @@ static const struct dj_option table[] = {
      RELOADS, .help = "Least severe lines that are written."},
     {"log.format", DJ_OPTION_ENUM, "auto", .choices = "auto|json|pretty", AT(log.format),
      .help = "auto is pretty on a terminal and JSON elsewhere."},
+    {"log.content", DJ_OPTION_ENUM, "off", .choices = "off|hash|full", AT(log.content),
+     .help = "What a request's line tells of its texts: nothing; their lengths and 8 digits of a "
+             "keyed hash; or their beginning too, redacted. A tenant may have its own choice."},
     {"monitoring.slow_operation", DJ_OPTION_DURATION, "100ms", 1, DAY_MS, AT(slow_operation_ms),
      RELOADS, .help = "Operations that take longer are logged and counted."},
     {"monitoring.snapshot", DJ_OPTION_DURATION, "30s", 10, DAY_MS, AT(snapshot_ms), RELOADS,
@@ -212,6 +224,7 @@ static const struct dj_option table[] = {
     {"security.admin_token", DJ_OPTION_SECRET, "", AT(security.admin_token),
      .help = "The admin token, 32 to 256 visible characters; empty: a new one at each start, "
              "printed there."},
+#include "daemon/settings_sensitive.def"
 };
 /* clang-format on */
 #define TABLE_COUNT (sizeof table / sizeof *table)

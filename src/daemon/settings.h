@@ -16,7 +16,9 @@
 #include "config/options.h"
 #include "daemon/settings_network.h"
 #include "daemon/settings_tiers.h"
-#include "obs/log.h"    /* dj_log_level, dj_log_format */
+#include "obs/log.h" /* dj_log_level, dj_log_format */
+#include "security/address_guard.h"
+#include "security/rules.h"
 #include "store/lmdb.h" /* dj_durability */
 
 /* In the order of the option's choices. */
@@ -58,7 +60,10 @@ struct dj_settings {
     struct dj_settings_tls tls;
     struct dj_settings_tls admin_tls; /* resolved: those of tls where none were given */
     struct dj_settings_admin admin;
-    char *data_dir; /* resolved, never NULL; may not exist yet */
+    struct dj_settings_process process;
+    struct dj_text_list upstream_allowed_texts; /* as written */
+    struct dj_address_guard upstream_guard;     /* resolved: upstream.allowed_addresses */
+    char *data_dir;                             /* resolved, never NULL; may not exist yet */
     struct {
         char *url; /* without trailing "/" and without trailing "/v1": append the path "/v1/…" */
         char *ca_file;
@@ -137,7 +142,9 @@ struct dj_settings {
     struct {
         enum dj_log_level level;
         enum dj_log_format format;
+        enum dj_content_log content; /* of tenants that have no choice of their own */
     } log;
+    enum dj_sensitive_policy sensitive[DJ_SENSITIVE_CLASS_COUNT]; /* likewise */
     struct dj_settings_redis redis;
     struct dj_settings_paths paths;
     struct {

@@ -102,10 +102,7 @@ static const char *find_danger(const struct dj_settings *settings,
     if (!address->is_tls)
         return "can be reached from other machines and would speak without TLS: name tls.cert_file "
                "and tls.key_file, or accept that with --insecure";
-    if (tls->client_auth != DJ_TLS_CLIENT_REQUIRED)
-        return "can be reached from other machines, and clients need no API keys in this version: "
-               "ask for certificates (client_auth: required), or accept that with --insecure";
-    return NULL;
+    return NULL; /* that somebody has a key is seen when keys are read: daemon/keys.h */
 }
 
 static enum deja_status check_addresses(struct dj_settings_checker *checker, const char *name,
@@ -190,11 +187,26 @@ static enum deja_status inherit(struct dj_settings *settings)
     return DEJA_OK;
 }
 
+static void check_allowed(struct dj_settings_checker *checker)
+{
+    struct dj_settings *settings = checker->settings;
+    const struct dj_text_list *texts = &settings->upstream_allowed_texts;
+    for (size_t i = 0; i < texts->count; i++)
+        if (dj_address_guard_add(&settings->upstream_guard, deja_slice_text(texts->items[i])) !=
+            DEJA_OK)
+            dj_diagnostics_error(checker->diagnostics,
+                                 place_of(checker->options, "upstream.allowed_addresses"),
+                                 "upstream.allowed_addresses expects ADDRESS, ADDRESS:PORT or "
+                                 "ADDRESS/PREFIX like 10.0.0.5:8080 or [fd00::5]:8080, not \"%s\"",
+                                 texts->items[i]);
+}
+
 enum deja_status dj_settings_work_out_network(struct dj_settings_checker *checker)
 {
     struct dj_settings *settings = checker->settings;
     const struct dj_text_list *texts = &settings->server.listen_texts;
     const char *where = place_of(checker->options, "server.listen");
+    check_allowed(checker);
     check_tls(checker, "tls", &settings->tls);
     check_tls(checker, "admin.tls", &settings->admin_tls);
     if (!texts->count)

@@ -34,4 +34,10 @@ struct dj_settings_admin {
     size_t listen_count;
 };
 
+/* server.user and server.core_dumps. */
+struct dj_settings_process {
+    char *user; /* NULL: stay who we are */
+    bool has_core_dumps;
+};
+
 #endif

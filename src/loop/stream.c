@@ -173,7 +173,8 @@ static bool parse_address(const char *host, uint16_t port, struct sockaddr_stora
            uv_ip6_addr(host, port, (struct sockaddr_in6 *)(void *)out_address) == 0;
 }
 
-enum deja_status dj_listener_check_free(const char *host, uint16_t port, struct deja_error *error)
+enum deja_status dj_listener_bind(const char *host, uint16_t port, int *out_fd,
+                                  struct deja_error *error)
 {
     struct sockaddr_storage address = {0};
     if (!parse_address(host, port, &address))
@@ -182,9 +183,20 @@ enum deja_status dj_listener_check_free(const char *host, uint16_t port, struct 
     if (fd < 0 && errno == EADDRINUSE)
         return deja_error_set(error, DEJA_ERR_BUSY, "another process listens on %s port %u already",
                               host, port);
-    if (fd >= 0) /* what else may be wrong is told when it is opened */
-        close(fd);
+    if (fd < 0)
+        return deja_error_set(error, DEJA_ERR_IO, "cannot listen on %s port %u: %s", host, port,
+                              uv_strerror(uv_translate_sys_error(errno)));
+    *out_fd = fd;
     return DEJA_OK;
+}
+
+enum deja_status dj_listener_check_free(const char *host, uint16_t port, struct deja_error *error)
+{
+    int fd = -1;
+    enum deja_status status = dj_listener_bind(host, port, &fd, error);
+    if (fd >= 0)
+        close(fd);
+    return status == DEJA_ERR_IO ? DEJA_OK : status; /* the rest is told when it is opened */
 }
 
 /* fd: taken, also on failure; < 0: errno says why. */

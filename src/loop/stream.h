@@ -27,6 +27,10 @@ enum deja_status dj_listener_open(struct dj_loop *loop, const char *host, uint16
  * SO_REUSEPORT the system would let both have it and deal the connections out. */
 enum deja_status dj_listener_check_free(const char *host, uint16_t port,
                                         struct deja_error *error) DEJA_NODISCARD;
+/* That address bound and not listening yet, for nobody else: *out_fd, the caller's, for
+ * dj_listener_open_fd. DEJA_ERR_BUSY as above; DEJA_ERR_INVALID; DEJA_ERR_IO. */
+enum deja_status dj_listener_bind(const char *host, uint16_t port, int *out_fd,
+                                  struct deja_error *error) DEJA_NODISCARD;
 /* Over a socket that somebody else has bound (and may listen on already): fd is borrowed, the
  * listener has a copy of it, so each loop may have one; they share its queue. */
 enum deja_status dj_listener_open_fd(struct dj_loop *loop, int fd, void *ctx,

@@ -103,13 +103,15 @@ static void add_anchor(struct anchors *anchors, const struct dj_guard_parts *par
 static void collect(const struct dj_guard_parts *parts, struct anchors *out)
 {
     out->count = 0;
-    for (uint32_t i = 0; i < parts->names.count; i++)
-        add_anchor(out, parts, parts->names.items[i].group, parts->names.items[i].word);
+    /* First, for a name behind from or to may be turned round with any other: "from PDF to Word".
+     */
     for (uint32_t i = 1; i < parts->words.count && parts->has_from; i++) {
         enum role role = role_at(parts, i);
         if (!parts->notes[i].is_stop && (role == ROLE_SOURCE || role == ROLE_TARGET))
             add_anchor(out, parts, GROUP_MOVED, i);
     }
+    for (uint32_t i = 0; i < parts->names.count; i++)
+        add_anchor(out, parts, parts->names.items[i].group, parts->names.items[i].word);
 }
 
 static const struct anchor *find_anchor(const struct anchors *anchors, uint32_t key)
@@ -155,10 +157,25 @@ static int order_of(const struct dj_guard_parts *parts, const struct anchor *x,
     return x->word < y->word ? -1 : 1;
 }
 
-/* Only things of a kind change places: two cities, two people, two animals. */
-static bool is_comparable(const struct anchor *x, const struct anchor *y)
+/* "x is older than y". */
+static bool is_compared(const struct dj_guard_parts *parts, uint32_t first, uint32_t second)
 {
-    return x->group == y->group || x->group == GROUP_MOVED || y->group == GROUP_MOVED;
+    for (uint32_t i = first + 1; i < second; i++)
+        if (dj_feature_is(parts, i, "than"))
+            return true;
+    return false;
+}
+
+/* Things of a kind change places: two cities, two people, two animals; and others where the words
+ * give them places: "older than", "lent it to". */
+static bool is_comparable(const struct dj_guard_parts *parts, const struct anchor *x,
+                          const struct anchor *y)
+{
+    bool is_moved = x->group == GROUP_MOVED || y->group == GROUP_MOVED;
+    bool is_placed = (x->role == ROLE_PLAIN) != (y->role == ROLE_PLAIN);
+    return x->group == y->group || is_moved || is_placed ||
+           is_compared(parts, x->word < y->word ? x->word : y->word,
+                       x->word < y->word ? y->word : x->word);
 }
 
 /* From a small thing to a large one, or from a large one to a small one: +1, -1, else 0. */
@@ -198,7 +215,8 @@ bool dj_guard_is_turned_round(const struct dj_guard_parts *a, const struct dj_gu
         const struct anchor *xb = find_anchor(&of_b, of_a.items[i].key);
         for (uint32_t j = i + 1; xb && j < of_a.count; j++) {
             const struct anchor *yb = find_anchor(&of_b, of_a.items[j].key);
-            if (!yb || !is_comparable(&of_a.items[i], &of_a.items[j]) || !is_comparable(xb, yb))
+            if (!yb || !is_comparable(a, &of_a.items[i], &of_a.items[j]) ||
+                !is_comparable(b, xb, yb))
                 continue;
             int in_a = order_of(a, &of_a.items[i], &of_a.items[j]);
             int in_b = order_of(b, xb, yb);

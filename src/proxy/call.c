@@ -41,6 +41,7 @@ void dj_call_destroy(struct dj_call *call)
     dj_admission_leave(call->context->admission, &call->place);
     dj_value_unref(call->stale);
     dj_rules_unref(call->rules);
+    dj_sensitive_fini(&call->sensitive);
     dj_buf_fini(&call->pending);
     dj_buf_fini(&call->whole);
     dj_buf_fini(&call->made);
@@ -140,19 +141,47 @@ static enum deja_status add_held(struct dj_call *call, const struct dj_principal
     return status == DEJA_ERR_NOT_FOUND ? DEJA_OK : status;
 }
 
+const char *dj_call_own_upstream(const struct dj_principal *who)
+{
+    return who->rules ? dj_rules_of(who->rules)->upstream_url : NULL;
+}
+
+/* Breaker and throttle are for the upstream that all tenants share: what one tenant's own does must
+ * not be held against the others. */
+static struct dj_upstream *upstream_of(const struct dj_call *call)
+{
+    return call->guard ? NULL : call->context->upstream;
+}
+
+/* Clients send /v1/…, so a base ends before it, however it was written. */
+static size_t length_without_version(const char *base)
+{
+    size_t len = strlen(base);
+    while (len && base[len - 1] == '/')
+        len--;
+    if (len > 3 && memcmp(base + len - 3, "/v1", 3) == 0)
+        len -= 3;
+    while (len && base[len - 1] == '/')
+        len--;
+    return len;
+}
+
 enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http_request *request,
                                       const struct dj_principal *who, const struct dj_trace *trace,
                                       bool is_cached_surface)
 {
-    const char *base = call->context->upstream_url;
-    size_t url_len = strlen(base) + request->target.len;
+    const char *own = dj_call_own_upstream(who);
+    const char *base = own ? own : call->context->upstream_url;
+    call->guard = own ? call->context->upstream_guard : NULL;
+    size_t base_len = length_without_version(base);
+    size_t url_len = base_len + request->target.len;
     char *url = dj_arena_alloc(&call->arena, url_len + 1);
     struct deja_slice method = dj_arena_copy(&call->arena, request->method);
     call->headers = dj_arena_alloc(&call->arena, sizeof *call->headers * HEADERS_MAX);
     if (!url || !method.data || !call->headers)
         return DEJA_ERR_NOMEM;
-    memcpy(url, base, strlen(base));
-    memcpy(url + strlen(base), request->target.data, request->target.len);
+    memcpy(url, base, base_len);
+    memcpy(url + base_len, request->target.data, request->target.len);
     url[url_len] = '\0';
     call->url = url;
     call->method = method.data;
@@ -331,7 +360,7 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
         dj_http_is_same(deja_slice(type.data, sizeof event_stream - 1), event_stream);
     copy_headers(call, headers, count);
     if (status >= 500 || call->head.is_stream) /* of others the breaker hears when they are whole */
-        dj_upstream_tell(context->upstream, &call->leave, call->fingerprint.key.tenant, status,
+        dj_upstream_tell(upstream_of(call), &call->leave, call->fingerprint.key.tenant, status,
                          DEJA_OK);
     if (call->has_proof)
         dj_registry_on_upstream_status(context->registry, call->proof, status,
@@ -356,7 +385,7 @@ static void keep_pace(struct dj_call *call)
     if (dj_flight_is_recorded(call->flight) || !call->outbound)
         return;
     /* The breaker does not wait for slow readers. */
-    dj_upstream_tell(call->context->upstream, &call->leave, call->fingerprint.key.tenant,
+    dj_upstream_tell(upstream_of(call), &call->leave, call->fingerprint.key.tenant,
                      call->head.status, DEJA_OK);
     if (!dj_flight_is_wanted(call->flight))
         dj_outbound_cancel(call->outbound);
@@ -508,7 +537,7 @@ static bool pause_upstream(struct dj_call *call, enum deja_status status)
     bool has_stale = call->stale != NULL; /* nobody has to wait for another try */
     if (has_stale || call->head.status || call->is_store_lost ||
         atomic_load(&context->is_stopping) ||
-        !dj_upstream_may_retry(context->upstream, call->family, &again, &pause_ms) ||
+        !dj_upstream_may_retry(upstream_of(call), call->family, &again, &pause_ms) ||
         dj_timer_create(call->home, call, on_paused, &call->pause) != DEJA_OK)
         return false;
     dj_timer_start(call->pause, pause_ms, 0);
@@ -520,7 +549,7 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
     (void)detail; /* may name hosts; riders get constant text */
     struct dj_call *call = ctx;
     call->outbound = NULL;
-    dj_upstream_tell(call->context->upstream, &call->leave, call->fingerprint.key.tenant,
+    dj_upstream_tell(upstream_of(call), &call->leave, call->fingerprint.key.tenant,
                      status == DEJA_OK ? call->head.status : 0, status);
     if (status != DEJA_OK && pause_upstream(call, status))
         return;
@@ -544,16 +573,18 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
         dj_call_fail(call, status,
                      status == DEJA_ERR_TIMEOUT ? "the upstream did not answer in time"
                      : status == DEJA_ERR_DENIED
-                         ? "the upstream's certificate could not be verified"
+                         ? call->guard
+                               ? "the tenant's upstream is at an address that is not allowed, "
+                                 "or its certificate could not be verified"
+                               : "the upstream's certificate could not be verified"
                          : "the upstream could not be reached or broke off");
 }
 
 /* False: the upstream is not asked, and the flight has failed. */
 static bool is_let_through(struct dj_call *call)
 {
-    struct dj_proxy_context *context = call->context;
     const uint8_t *tenant = call->fingerprint.key.tenant;
-    switch (dj_upstream_admit(context->upstream, call->family, tenant, call->attempts == 0,
+    switch (dj_upstream_admit(upstream_of(call), call->family, tenant, call->attempts == 0,
                               &call->leave, &call->wait_ms)) {
     case DJ_UPSTREAM_ASK:
         break;
@@ -587,6 +618,7 @@ void dj_call_ask_now(struct dj_call *call)
         .first_byte_timeout_ms = policy->first_byte_timeout_ms,
         .idle_timeout_ms = policy->idle_timeout_ms,
         .total_timeout_ms = policy->total_timeout_ms,
+        .guard = call->guard,
     };
     bool is_stopping = atomic_load(&context->is_stopping);
     if (!is_stopping && !is_let_through(call))
@@ -597,7 +629,7 @@ void dj_call_ask_now(struct dj_call *call)
     if (!is_stopping && dj_outbound_start(context->outbounds[dj_loop_index(call->home)], &request,
                                           &events, call, &call->outbound) == DEJA_OK)
         return;
-    dj_upstream_tell(context->upstream, &call->leave, call->fingerprint.key.tenant, 0,
+    dj_upstream_tell(upstream_of(call), &call->leave, call->fingerprint.key.tenant, 0,
                      DEJA_ERR_CANCELLED);
     dj_call_fail(call, DEJA_ERR_BUSY, "no upstream connection can be made now");
 }

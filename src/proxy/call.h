@@ -18,6 +18,7 @@
 #include "proto/sse.h"
 #include "proxy/context.h"
 #include "proxy/knobs.h"
+#include "proxy/sensitive.h"
 #include "proxy/trace.h"
 #include "proxy/turn.h"
 #include "security/principal.h"
@@ -64,6 +65,7 @@ struct dj_call {
     /* to upstream */
     const char *method;
     const char *url;
+    const struct dj_address_guard *guard; /* of a tenant's own upstream; NULL: the deployment's */
     struct dj_http_header *headers;
     size_t header_count;
     struct deja_slice secret; /* a credential that Deja holds, in the arena: wiped at the end */
@@ -115,12 +117,15 @@ struct dj_call {
     bool is_admitted;
     bool is_short_lived;
     const char *refused; /* why not: constant */
+    struct dj_sensitive_verdict sensitive;
 };
 
 /* Zeroed but for context and arena; freed with dj_call_destroy until it has been joined. */
 struct dj_call *dj_call_create(struct dj_proxy_context *context) DEJA_NODISCARD;
 void dj_call_destroy(struct dj_call *call); /* accepts NULL */
 
+/* Where that tenant's misses go, if not to the deployment's upstream; NULL. Borrowed of who. */
+const char *dj_call_own_upstream(const struct dj_principal *who);
 /* Copies what goes upstream out of request: filtered headers, url. Not the body. Credentials of
  * Deja's own stay here; where the client has shown none of the upstream's, the one that is held for
  * who's tenant goes along. trace: the request's; it goes on with a span of ours. */

@@ -9,9 +9,11 @@
 
 #include "base/alloc.h"
 #include "base/num.h"
+#include "net/http_headers.h"
 #include "policy/admit.h"
 #include "policy/guards.h"
 #include "policy/ttl.h"
+#include "proto/http_text.h"
 #include "proxy/completion.h"
 #include "proxy/gate.h"
 #include "proxy/identity.h"
@@ -134,6 +136,29 @@ static void answer_hit(struct ride *ride, const struct dj_flight_end *end)
 
 /* ---- making an entry of an answer (worker) ---- */
 
+/* Says it is something else: a page of a gateway on the way, say. application/json, and +json. */
+static bool is_other_type(const struct dj_flight_head *head)
+{
+    struct deja_slice type = dj_http_find(head->headers, head->header_count, "content-type");
+    for (size_t i = 0; i + 4 <= type.len; i++)
+        if (dj_http_is_same(deja_slice(type.data + i, 4), "json"))
+            return false;
+    return type.len > 0 && !head->is_stream;
+}
+
+/* What is not to be kept because of what it says. */
+static void judge(struct dj_call *call, const struct dj_json *body)
+{
+    if (!call->is_admitted)
+        return;
+    dj_sensitive_judge(call->context->detector, dj_rules_of(call->rules), &call->entry, body,
+                       &call->sensitive);
+    if (call->sensitive.is_refused) {
+        call->is_admitted = false;
+        call->refused = call->sensitive.reason;
+    }
+}
+
 static void make_chat(struct dj_call *call, struct deja_slice whole)
 {
     bool is_done = true;
@@ -166,6 +191,7 @@ static void make_chat(struct dj_call *call, struct deja_slice whole)
         .is_volatile = is_volatile,
         .status = call->head.status,
         .is_complete = is_done,
+        .is_other_type = is_other_type(&call->head),
         .choice_count = (uint32_t)facts.choice_count,
         .is_every_choice_stopped = facts.is_every_choice_stopped,
         .has_length = facts.has_length,
@@ -185,6 +211,7 @@ static void make_chat(struct dj_call *call, struct deja_slice whole)
     call->entry.input_tokens = facts.input_tokens;
     call->entry.output_tokens = facts.output_tokens;
     call->entry.body = dj_buf_slice(&call->made);
+    judge(call, dj_json_root(doc));
     dj_json_doc_destroy(doc);
 }
 
@@ -205,15 +232,17 @@ static void store_chat(struct dj_call *call, struct dj_flight_end *end)
         (uint32_t)((dj_loop_monotonic_us(call->home) - call->upstream_started_us) / 1000);
     if (dj_value_create(&call->entry, &end->value) != DEJA_OK)
         end->value = NULL;
+    dj_telemetry_sensitive(call->context->telemetry, &call->sensitive);
     if (!call->is_admitted)
         return;
     bool is_indexed = policy->is_semantic &&
                       (call->vector || dj_engine_is_worth_indexing(engine, &call->fingerprint));
     const struct dj_query_vector vector = {.floats = call->vector, .dim = call->vector_dim};
-    const struct dj_put_options options = {.is_semantic =
-                                               is_indexed && call->fingerprint.is_semantic,
-                                           .vector = call->vector ? &vector : NULL};
-    end->is_stored = dj_storing_begin(call, &call->entry, &options, true);
+    struct dj_put_options options = {.is_semantic = is_indexed && call->fingerprint.is_semantic,
+                                     .vector = call->vector ? &vector : NULL};
+    struct dj_entry kept = call->entry; /* riders have the answer as it came */
+    dj_sensitive_apply(&call->sensitive, call->context->sealed_levels, &kept, &options);
+    end->is_stored = dj_storing_begin(call, &kept, &options, true);
 }
 
 /* ---- the question ---- */

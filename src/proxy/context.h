@@ -22,6 +22,7 @@
 #include "proxy/refreshes.h"
 #include "proxy/telemetry.h"
 #include "proxy/upstream.h"
+#include "security/detector.h"
 #include "security/directory.h"
 #include "security/keys.h"
 #include "security/registry.h"
@@ -64,6 +65,7 @@ enum dj_derive {
     DJ_DERIVE_NEVER,
 };
 
+struct dj_address_guard;
 struct dj_vault;
 
 struct dj_proxy_context {
@@ -80,6 +82,9 @@ struct dj_proxy_context {
     struct dj_telemetry *telemetry;
     struct dj_log *log;
     struct dj_volatile *volatiles;
+    const struct dj_detector *detector; /* NULL: entries are kept as they are */
+    /* Levels below memory that seal what they keep: sensitive entries may be put there. */
+    uint32_t sealed_levels;
     struct dj_pool *pool;
     struct dj_pool *reads;                /* the embedded tier's, for its gauge; may be NULL */
     struct dj_outbound *const *outbounds; /* one per loop, by loop index */
@@ -88,7 +93,8 @@ struct dj_proxy_context {
     struct dj_admission *admission;       /* of calls to the upstream; NULL: no bound */
     struct dj_upstream *upstream;         /* what stands before it; NULL: nothing */
     struct dj_sentry_board *dependencies; /* of all dependencies; NULL: none */
-    const char *upstream_url;             /* without a trailing slash, without /v1 */
+    const struct dj_address_guard *upstream_guard; /* of upstreams that the operator did not name */
+    const char *upstream_url;                      /* without a trailing slash, without /v1 */
     const char *upstream_id;
     const char *forced_tenant; /* --tenant: everybody is this one; NULL: derived */
     _Atomic(const struct dj_proxy_policy *) policy;

@@ -140,8 +140,8 @@ static bool is_let_through(struct passthrough *p)
 {
     struct ride *ride = p->ride;
     enum dj_upstream_verdict verdict =
-        dj_upstream_admit(ride->context->upstream, DJ_UPSTREAM_OTHER, ride->tenant, true, &p->leave,
-                          &ride->retry_after_ms);
+        dj_upstream_admit(dj_call_own_upstream(&ride->who) ? NULL : ride->context->upstream,
+                          DJ_UPSTREAM_OTHER, ride->tenant, true, &p->leave, &ride->retry_after_ms);
     if (verdict == DJ_UPSTREAM_ASK)
         ride->retry_after_ms = 0;
     else if (verdict == DJ_UPSTREAM_OPEN)
@@ -171,6 +171,7 @@ static void ask(struct passthrough *p)
         .first_byte_timeout_ms = ride->policy->first_byte_timeout_ms,
         .idle_timeout_ms = ride->policy->idle_timeout_ms,
         .total_timeout_ms = ride->policy->total_timeout_ms,
+        .guard = call->guard,
     };
     enum deja_status status = dj_outbound_start(context->outbounds[dj_loop_index(ride->loop)], &out,
                                                 &events, p, &p->outbound);

@@ -2,6 +2,7 @@
 #include "proxy/respond.h"
 
 #include "base/num.h"
+#include "proxy/sensitive.h"
 
 #define VALUE_LEN_MAX 512u
 #define PATIENCE_MS 60000u /* as of proxy/gate.c */
@@ -281,6 +282,8 @@ void dj_answer_add_outcome(struct dj_answer_headers *headers, const struct dj_ou
         dj_answer_add(headers, "X-Cache-Id", kept_id);
         add_similarity(headers, "X-Cache-Similarity", outcome->similarity);
         dj_answer_add(headers, "X-Cache-Tier", deja_slice_text(outcome->level));
+        if (dj_sensitive_is_redacted(outcome->entry))
+            dj_answer_add(headers, "X-Deja-Redacted", deja_slice_text("true"));
     } else {
         add_miss_status(headers, outcome);
     }

@@ -18,6 +18,7 @@
 #include "proxy/identity.h"
 
 #define BODY_DECODED_MAX (32u << 20)
+#define LOG_FIELDS 11u /* of each request */
 
 static void on_event(void *ctx, struct dj_http_exchange *exchange, enum dj_http_event event);
 
@@ -79,7 +80,13 @@ static double nearest_of(const struct ride *ride, bool is_hit)
                                           : NAN;
 }
 
-/* Hits at debug, what went upstream at info, failures as warnings; never a word of the content. */
+static enum dj_content_log content_log(const struct ride *ride)
+{
+    return ride->who.rules ? dj_rules_of(ride->who.rules)->content_log : DJ_CONTENT_OFF;
+}
+
+/* Hits at debug, what went upstream at info, failures as warnings; of the content only what the
+ * tenant's log.content lets. */
 static void log_end(const struct ride *ride, enum dj_result result, const char *level,
                     double seconds)
 {
@@ -93,7 +100,7 @@ static void log_end(const struct ride *ride, enum dj_result result, const char *
         return;
     const char *reason = is_hit ? NULL : reason_of(ride);
     dj_tenant_text(ride->tenant, tenant);
-    const struct dj_log_field fields[] = {
+    struct dj_log_field fields[] = {
         DJ_LOG_TEXT("tenant", tenant),
         DJ_LOG_TEXT("req_id", ride->request_id_text),
         DJ_LOG_TEXT("trace_id", dj_trace_id(&ride->trace)),
@@ -105,7 +112,8 @@ static void log_end(const struct ride *ride, enum dj_result result, const char *
         DJ_LOG_I64("body_bytes", (int64_t)ride->body.len),
         DJ_LOG_I64("code", ride->code),
         DJ_LOG_DOUBLE("dur_ms", seconds * 1000),
-        {.name = NULL}};
+        [LOG_FIELDS + DJ_CONTENT_FIELDS] = {.name = NULL}};
+    dj_content_fields(&ride->content, fields + LOG_FIELDS);
     dj_log_write(ride->context->log, severity,
                  result == DJ_RESULT_ERROR ? "request failed" : "request answered", fields);
 }
@@ -157,6 +165,7 @@ void ride_end(struct ride *ride, enum dj_result result, const char *level)
         ride->ops->leave(ride);
     dj_gate_leave(&ride->pass, ride->answer_bytes);
     dj_principal_fini(&ride->who);
+    dj_content_fini(&ride->content);
     dj_json_doc_destroy(ride->doc);
     dj_buf_fini(&ride->decoded);
     dj_free(ride);
@@ -234,12 +243,14 @@ void ride_set_rules(struct ride *ride)
                     &ride->fresh);
 }
 
-void ride_count_prepared(const struct ride *ride)
+void ride_count_prepared(struct ride *ride)
 {
     struct dj_telemetry *telemetry = ride->context->telemetry;
     dj_telemetry_stage(telemetry, DJ_STAGE_CANON, (double)ride->canon_us / 1e6);
     if (ride->is_cacheable)
         dj_telemetry_key(telemetry, (double)ride->key_us / 1e6);
+    dj_content_note_prompt(&ride->content, content_log(ride), ride->prefix.fingerprint_key,
+                           ride->fingerprint.text);
 }
 
 /* ---- answering ---- */
@@ -290,6 +301,7 @@ void ride_answer(struct ride *ride, const struct dj_outcome *outcome, struct dej
     ride->answer_bytes += body.len;
     if (outcome->entry)
         memcpy(ride->entry_id, outcome->entry->id, sizeof ride->entry_id);
+    dj_content_note_answer(&ride->content, content_log(ride), ride->prefix.fingerprint_key, body);
     dj_http_respond(ride->exchange, 200, headers.items, headers.count, body);
 }
 
@@ -351,6 +363,8 @@ void ride_answer_whole(struct ride *ride)
         return;
     }
     dj_http_exchange_watch(ride->exchange, NULL, NULL);
+    dj_content_note_answer(&ride->content, content_log(ride), ride->prefix.fingerprint_key,
+                           dj_buf_slice(&body));
     ride->answer_bytes += body.len;
     dj_http_respond(ride->exchange, status, headers.items, headers.count, dj_buf_slice(&body));
     dj_buf_fini(&body);
@@ -453,6 +467,8 @@ static void land(struct ride *ride)
         int status = head->status;
         dj_http_exchange_watch(ride->exchange, NULL, NULL);
         dj_http_respond_end(ride->exchange);
+        dj_content_note_answer_bytes(&ride->content, content_log(ride),
+                                     dj_flight_bytes(ride->rider.flight));
         ride_end(ride, result_of(ride, status), "none");
         return;
     }

@@ -16,6 +16,7 @@
 
 #include "base/alloc.h"
 #include "crypto/digest.h"
+#include "proxy/sensitive.h"
 #include "proxy/telemetry_internal.h"
 
 /* A token costs this much when nobody says better (REQUIREMENTS C7). */
@@ -460,6 +461,19 @@ void dj_telemetry_dropped(struct dj_telemetry *telemetry, const char *reason)
 {
     const char *const values[] = {reason};
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_DROPPED, values), 1);
+}
+
+void dj_telemetry_sensitive(struct dj_telemetry *telemetry,
+                            const struct dj_sensitive_verdict *verdict)
+{
+    const char *action = verdict->is_refused    ? "refused"
+                         : verdict->is_redacted ? "redacted"
+                                                : "sealed";
+    for (unsigned i = 0; i < DJ_SENSITIVE_CLASS_COUNT; i++) {
+        const char *const values[] = {dj_sensitive_class_text((enum dj_sensitive_class)i), action};
+        if (verdict->classes & DJ_SENSITIVE_BIT(i))
+            dj_series_add(dj_telemetry_series(telemetry, FAMILY_SENSITIVE, values), 1);
+    }
 }
 
 void dj_telemetry_stale(struct dj_telemetry *telemetry, const char *reason)

@@ -121,6 +121,10 @@ void dj_telemetry_refreshed(struct dj_telemetry *telemetry, const char *reason,
 void dj_telemetry_stale(struct dj_telemetry *telemetry, const char *reason);
 /* An answer was not stored, or in memory only. reason: "queue" (too much on its way), "memory". */
 void dj_telemetry_dropped(struct dj_telemetry *telemetry, const char *reason);
+struct dj_sensitive_verdict;
+/* An entry with sensitive data was sealed only, redacted or refused; nothing found: nothing. */
+void dj_telemetry_sensitive(struct dj_telemetry *telemetry,
+                            const struct dj_sensitive_verdict *verdict);
 /* A request, or a call upstream, was refused for what a tenant may use. reason: of dj_limit_text,
  * constant. */
 void dj_telemetry_limited(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],

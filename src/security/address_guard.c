@@ -379,7 +379,7 @@ static const char *find_fault(const struct dj_address_guard *guard, struct deja_
     const char *slash = find_byte(text, '/');
     const char *fault = read_authority(before(text, slash), &url);
     if (!fault && !url.is_literal)
-        fault = find_name_fault(url.host);
+        fault = url.is_https ? find_name_fault(url.host) : "does not begin with https://";
     if (fault)
         return fault;
     bool is_exception = url.is_literal && dj_address_is_excepted(guard, &url.address, url.port);

@@ -25,7 +25,6 @@ enum kind {
     KIND_COUNT,    /* uint32_t */
     KIND_SIZE,     /* uint64_t, bytes */
     KIND_CHOICE,   /* an enum, stored as int */
-    KIND_FLAG,     /* bool, of two choices */
 };
 
 struct field {
@@ -41,7 +40,7 @@ struct field {
 
 static const char *const policies[] = {"allow", "encrypt", "redact", "refuse", NULL};
 static const char *const audits[] = {"off", "writes", "all", NULL};
-static const char *const contents[] = {"none", "full", NULL};
+static const char *const contents[] = {"off", "hash", "full", NULL};
 
 /* clang-format off: a table is read by its columns */
 static const struct field fields[] = {
@@ -65,7 +64,7 @@ static const struct field fields[] = {
     {"sensitive", "card", KIND_CHOICE, AT(sensitive[DJ_SENSITIVE_CARD]), 0, 0, policies},
     {"sensitive", "identity", KIND_CHOICE, AT(sensitive[DJ_SENSITIVE_IDENTITY]), 0, 0, policies},
     {"sensitive", "contact", KIND_CHOICE, AT(sensitive[DJ_SENSITIVE_CONTACT]), 0, 0, policies},
-    {"log", "content", KIND_FLAG, AT(is_content_logged), 0, 0, contents},
+    {"log", "content", KIND_CHOICE, AT(content_log), 0, 0, contents},
     {NULL, "audit", KIND_CHOICE, AT(audit), 0, 0, audits},
 };
 /* clang-format on */
@@ -73,7 +72,8 @@ static const struct field fields[] = {
 
 _Static_assert(FIELDS <= 64, "a bit for each");
 _Static_assert(sizeof(enum dj_sensitive_policy) == sizeof(int) &&
-                   sizeof(enum dj_audit_choice) == sizeof(int),
+                   sizeof(enum dj_audit_choice) == sizeof(int) &&
+                   sizeof(enum dj_content_log) == sizeof(int),
                "choices are stored as int");
 
 /* In the order of enum dj_feature's bits. */
@@ -109,8 +109,6 @@ static size_t size_of(enum kind kind)
         return sizeof(uint32_t);
     case KIND_CHOICE:
         return sizeof(int);
-    case KIND_FLAG:
-        return sizeof(bool);
     default:
         return sizeof(uint64_t);
     }
@@ -249,13 +247,9 @@ static bool store_choice(struct dj_rules_values *values, const struct field *fie
 {
     char *at = (char *)values + field->offset;
     for (int i = 0; text.data && field->choices[i]; i++) {
-        bool flag = i > 0;
         if (!deja_slice_is_equal(text, deja_slice_text(field->choices[i])))
             continue;
-        if (field->kind == KIND_FLAG)
-            memcpy(at, &flag, sizeof flag);
-        else
-            memcpy(at, &i, sizeof i);
+        memcpy(at, &i, sizeof i);
         return true;
     }
     return false;
@@ -391,12 +385,6 @@ static void read_models(struct reader *reader, const struct dj_json *list)
     reader->config->has_models = true;
 }
 
-static bool is_https(const char *url, const char **out_why)
-{
-    *out_why = "must be an https:// address";
-    return strncmp(url, "https://", 8) == 0 && url[8];
-}
-
 static void read_upstream(struct reader *reader, const struct dj_json *object)
 {
     if (!is_object(reader, "upstream", object))
@@ -404,7 +392,7 @@ static void read_upstream(struct reader *reader, const struct dj_json *object)
     struct dj_json_walk walk = dj_json_walk(object);
     while (dj_json_walk_next(&walk) && reader->status == DEJA_OK) {
         struct deja_slice text = dj_json_string(walk.value);
-        const char *why = "must be an https:// address";
+        const char *why = "must be an https:// address of up to 2048 plain characters";
         if (!deja_slice_is_equal(walk.key, deja_slice_text("url"))) {
             complain_unknown(reader, "upstream", walk.key);
             continue;
@@ -412,9 +400,8 @@ static void read_upstream(struct reader *reader, const struct dj_json *object)
         if (dj_json_is(walk.value, DJ_JSON_NULL))
             continue;
         const char *url = is_plain(text, DJ_TENANT_URL_BYTES_MAX) ? keep(reader, text) : NULL;
-        bool is_allowed = url && (reader->names->is_upstream_allowed
-                                      ? reader->names->is_upstream_allowed(url, &why)
-                                      : is_https(url, &why));
+        bool is_allowed =
+            url && dj_address_check_url(reader->names->upstream_guard, text, &why) == DEJA_OK;
         if (is_allowed) {
             reader->config->values.upstream_url = url;
             reader->config->has_upstream = true;
@@ -563,7 +550,6 @@ static void put_field(struct dj_json_writer *w, const struct field *field,
     uint64_t whole = 0;
     uint32_t count = 0;
     int choice = 0;
-    bool flag = false;
     switch (field->kind) {
     case KIND_NUMBER:
         memcpy(&number, at, sizeof number);
@@ -586,10 +572,6 @@ static void put_field(struct dj_json_writer *w, const struct field *field,
     case KIND_CHOICE:
         memcpy(&choice, at, sizeof choice);
         dj_json_member_text(w, field->name, field->choices[choice]);
-        break;
-    case KIND_FLAG:
-        memcpy(&flag, at, sizeof flag);
-        dj_json_member_text(w, field->name, field->choices[flag]);
         break;
     }
 }

@@ -13,6 +13,7 @@
 #include <deja/base.h>
 
 #include "proto/json.h"
+#include "security/address_guard.h"
 #include "security/rules.h"
 
 #define DJ_TENANT_MODEL_BYTES_MAX 128u
@@ -24,8 +25,8 @@
 struct dj_tenant_config_names {
     const char *const *guards; /* the bit of a guard is its place here */
     size_t guard_count;        /* at most 32 */
-    /* May a tenant's misses go there? False: *out_why is constant text. NULL: https only. */
-    bool (*is_upstream_allowed)(const char *url, const char **out_why);
+    /* Whose exceptions a tenant's upstream may be; NULL: none. */
+    const struct dj_address_guard *upstream_guard;
 };
 
 /* What is wrong with a member: "limits.burst", "range", "must be …". Texts are borrowed until

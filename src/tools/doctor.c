@@ -151,6 +151,7 @@ int dj_doctor_run(const struct dj_doctor_facts *facts, const struct dj_doctor_fl
         if (facts->is_config_valid)
             is_held = dj_doctor_look_at_machine(facts, &findings);
         if (facts->is_config_valid) {
+            dj_doctor_look_at_network(facts, &findings);
             dj_doctor_look_at_redis(facts, &findings);
             dj_doctor_look_at_postgres(facts, &findings);
         }

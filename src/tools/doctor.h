@@ -9,6 +9,7 @@
 #include <deja/base.h>
 
 #include "config/command.h"
+#include "crypto/tls_server.h"
 #include "store/postgres.h"
 #include "store/redis.h"
 
@@ -25,6 +26,17 @@ struct dj_doctor_tier {
     const void *ctx;
     /* Asks it; blocks for seconds at most. text: how it stands, or what is wrong and what to do. */
     enum deja_status (*look)(const void *ctx, struct deja_error *text);
+};
+
+/* A section of certificates; no count: nobody speaks TLS with them. */
+struct dj_doctor_tls {
+    const char *name; /* "tls", "admin.tls" */
+    struct dj_tls_server_options options;
+};
+
+struct dj_doctor_listener {
+    char url[300];
+    bool is_public, is_tls;
 };
 
 /* What the settings say, from daemon, which alone knows them. Everything is borrowed. */
@@ -44,6 +56,10 @@ struct dj_doctor_facts {
     const char *key;      /* or NULL */
     const struct dj_doctor_tier *tiers;
     size_t tier_count;
+    const struct dj_doctor_tls *tls;
+    size_t tls_count;
+    const struct dj_doctor_listener *listeners;
+    size_t listener_count;
 };
 
 /* Findings on stdout; 0: nothing failed, 1: something did. Blocks for seconds at most. */

@@ -35,6 +35,8 @@ void dj_doctor_look_at_daemon(const struct dj_doctor_facts *facts, bool is_held,
                               struct dj_findings *findings);
 /* Also the clock, by the upstream's. */
 void dj_doctor_look_at_upstream(const struct dj_doctor_facts *facts, struct dj_findings *findings);
+/* Certificates, their keys, and addresses that others reach. */
+void dj_doctor_look_at_network(const struct dj_doctor_facts *facts, struct dj_findings *findings);
 /* Connection, its security, pgvector, schema. */
 void dj_doctor_look_at_postgres(const struct dj_doctor_facts *facts, struct dj_findings *findings);
 /* Connection, its security, the server's set-up beside deploy/valkey.conf. */

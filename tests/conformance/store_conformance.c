@@ -292,6 +292,61 @@ static void list_meets_every_entry_of_its_tenant_once(struct fixture *fixture)
     assert_int_equal(met[0], 0);
     for (uint32_t id = 1; id <= LISTED; id++)
         assert_int_equal(met[id], id % 10 == 0 ? 0 : 1);
+    /* Nor was another's row met and taken for a damaged one. */
+    struct dj_store_stats stats = {0};
+    fixture->store->ops->stats(fixture->store, NULL, &stats);
+    assert_int_equal(stats.corrupt, 0);
+}
+
+/* ---- search ---- */
+
+static void put_vector(struct fixture *fixture, uint32_t tenant, uint32_t id, uint8_t scope)
+{
+    static const float vector[4] = {1, 2, 3, 4};
+    struct dj_entry entry = entry_of(fixture->tenant + tenant, id, 5, "body");
+    struct call call = {.store = fixture->store,
+                        .loop = loop_of(fixture),
+                        .kind = CALL_PUT,
+                        .vector = vector,
+                        .dim = 4};
+    memset(entry.scope, scope, sizeof entry.scope);
+    entry.embedder_id = deja_slice_text("test");
+    assert_int_equal(dj_value_create(&entry, &call.value), DEJA_OK);
+    call_wait(&call);
+    dj_value_unref(call.value);
+    assert_int_equal(call.status, DEJA_OK);
+}
+
+/* The same vector is everywhere. */
+static void search_stays_within_its_tenant_and_scope(struct fixture *fixture)
+{
+    static const float vector[4] = {1, 2, 3, 4};
+    struct dj_store_search search = {
+        .embedder_id = deja_slice_text("test"), .vector = vector, .dim = 4, .limit = 10};
+    struct call call = {
+        .store = fixture->store, .loop = loop_of(fixture), .kind = CALL_SEARCH, .search = &search};
+    if (!fixture->store->ops->search) {
+        print_message("%s has no search\n", fixture->backend->name);
+        return;
+    }
+    for (uint32_t tenant = 0; tenant < 3; tenant++)
+        for (uint32_t id = 1; id <= 4; id++)
+            put_vector(fixture, tenant, tenant * 10 + id, (uint8_t)(id % 2 + 1));
+    uint8_t scope[DJ_ID_BYTES];
+    memset(scope, 1, sizeof scope);
+    for (unsigned is_all = 0; is_all < 2; is_all++) {
+        search.scope = is_all ? NULL : scope;
+        memcpy(search.tenant, key_of(fixture->tenant + 1, 0).tenant, sizeof search.tenant);
+        call.is_done = false;
+        call_wait(&call);
+        assert_int_equal(call.status, DEJA_OK);
+        assert_int_equal(call.match_count, is_all ? 4 : 2);
+        for (uint32_t i = 0; i < call.match_count; i++) {
+            assert_in_range(call.matches[i].id[0], 11, 14);
+            if (!is_all)
+                assert_int_equal(call.matches[i].id[0] % 2, 0);
+        }
+    }
 }
 
 /* ---- sizes ---- */
@@ -631,6 +686,7 @@ static const struct test {
     TEST(what_has_ended_is_a_miss_and_what_is_stale_is_not),
     TEST(entry_ends_while_it_is_kept),
     TEST(list_meets_every_entry_of_its_tenant_once),
+    TEST(search_stays_within_its_tenant_and_scope),
     TEST(bodies_of_any_size_come_back_the_same),
     TEST(many_at_once_from_two_loops_are_each_answered_once),
     TEST(newest_of_many_versions_at_once_stays),

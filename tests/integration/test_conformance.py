@@ -14,7 +14,8 @@ from valkey import Server
 PROGRAM = BINARY.parent / "tests/conformance/store_conformance"
 # What a tier need not have, by what the suite then says; docs/tiers.md has the reasons.
 LACKS = {
-    "valkey": set(), "redis": set(), "postgres": set(), "s3": {"no locks", "no generations"},
+    "valkey": {"no search"}, "redis": {"no search"}, "postgres": set(),
+    "s3": {"no search", "no locks", "no generations"},
 }
 
 

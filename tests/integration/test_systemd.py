@@ -261,6 +261,18 @@ def test_the_unit_file_is_valid(tmp_path):
     assert done.returncode == 0 and not done.stderr.strip(), done.stderr
 
 
+def test_the_unit_file_exposes_little(tmp_path):
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed")
+    copy = tmp_path / "deja.service"
+    copy.write_text(UNIT.read_text())
+    done = subprocess.run(["systemd-analyze", "security", "--offline=true", "--no-pager", "--threshold=12", str(copy)],
+                          capture_output=True, text=True, timeout=60, check=False)
+    if "unrecognized option" in done.stderr:
+        pytest.skip("this systemd-analyze judges no files")
+    assert done.returncode == 0, done.stdout[-1500:] + done.stderr
+
+
 def test_the_unit_file_has_what_is_promised():
     settings = dict(line.split("=", 1) for line in UNIT.read_text().splitlines() if re.match(r"[A-Z]\w*=", line))
     assert settings["Type"] == "notify" and settings["ExecReload"].endswith("kill -HUP $MAINPID")

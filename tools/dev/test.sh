@@ -193,6 +193,32 @@ soak_load() {
     [ ! -e "$RESULTS/soak.txt" ] || cat "$RESULTS/soak.txt"
 }
 
+# Ten thousand answers of each path over the network, ten million in process, and every mutant.
+soak_isolation() {
+    local seed=$RANDOM
+    rm -f "$RESULTS/isolation.txt"
+    build_kind release
+    stage "isolation in process, seed $seed" "$RESULTS/isolation.none" \
+        "$BUILD/release/tests/isolation/isolation" "$seed" 10000000
+    DEJA_ISOLATION_CHECKS=10000 DEJA_ISOLATION_SEED=$seed DEJA_ISOLATION_REPORT=$RESULTS/isolation.txt \
+        pytest_stage "isolation over the network" "$BUILD/release/deja" tests/integration/test_isolation.py
+    DEJA_ISOLATION_CHECKS=10000 pytest_stage "mutants without a check of isolation" "$BUILD/release/deja" \
+        tests/integration/test_mutants.py
+    DEJA_CREDENTIAL_REQUESTS=1000000 DEJA_TIMING_REQUESTS=10000 DEJA_ISOLATION_REPORT=$RESULTS/isolation.txt \
+        pytest_stage "credentials upstream, time across tenants" "$BUILD/release/deja" \
+        tests/integration/test_credentials.py
+    [ ! -e "$RESULTS/isolation.txt" ] || cat "$RESULTS/isolation.txt"
+}
+
+# Attacks on the decision to reuse: swapped words, and texts climbed towards another's vector.
+soak_attacks() {
+    local model
+    for model in "" "$(test_model)"; do
+        DEJA_TEST_MODEL=$model stage "attacks on reuse, $([ -n "$model" ] && echo encoder || echo lexical)" \
+            "$RESULTS/attacks.none" "$BUILD/release/tests/attacks/attacks" "$RANDOM" 7000 40 512
+    done
+}
+
 # With SECONDS the load alone, that long in all; without, everything that takes long.
 word_soak() {
     begin_results
@@ -219,6 +245,8 @@ word_soak() {
     DEJA_TEST_VECTORS=100000 DEJA_TEST_ROWS=1000000 DEJA_TEST_PATIENCE=3000 \
         pytest_stage "PostgreSQL with 100,000 vectors, with a million keys" "$BUILD/release/deja" \
         -k "recall or great_many" tests/integration/test_postgres.py
+    soak_isolation
+    soak_attacks
     soak_load 600
     report
 }

@@ -217,7 +217,11 @@ static void exchanged_roles_are_refused(void **state)
             {"Is Python faster than Java?", "Is Java faster than Python?"},
             {"move it from alpha to beta", "move it from beta to alpha"},
             {"Sort from smallest to largest", "Sort in descending order"},
-            {"Turn Java code into Go", "Port Go code to Java"});
+            {"Turn Java code into Go", "Port Go code to Java"},
+            /* names of different classes */
+            {"Convert a file from PDF to Word", "Convert a file from Word to PDF"},
+            {"Is Oracle older than Google?", "Is Google older than Oracle?"},
+            {"Did English lend money to French?", "Did French lend money to English?"});
     PASSES({"flights from Rome to Oslo", "flights to Oslo from Rome"},
            {"Why did Germany invade Norway?", "Why was Norway invaded by Germany?"},
            {"Compare Java and Python", "Compare Python and Java"},

@@ -63,7 +63,7 @@ static void each_value_lands_where_it_belongs(void **state)
     assert_int_equal(values.limits.bytes_per_s, 65536);
     assert_int_equal(values.sensitive[DJ_SENSITIVE_CARD], DJ_SENSITIVE_REFUSE);
     assert_int_equal(values.audit, DJ_AUDIT_WRITES);
-    assert_true(values.is_content_logged);
+    assert_int_equal(values.content_log, DJ_CONTENT_FULL);
     assert_string_equal(values.upstream_url, "https://up.example");
     assert_string_equal(values.prices, "{\"m-1\":{\"input\":1.5,\"output\":6}}");
     assert_true(dj_rules_allow_model(&values, deja_slice_text("m-1")));
@@ -98,6 +98,9 @@ static void what_is_wrong_is_told_by_name(void **state)
         {"{\"models\":\"m\"}", "models", "list"},
         {"{\"models\":[\"a*b\"]}", "models", "gpt-4o*"},
         {"{\"upstream\":{\"url\":\"http://up\"}}", "upstream.url", "https"},
+        {"{\"upstream\":{\"url\":\"https://127.0.0.1\"}}", "upstream.url", "this machine"},
+        {"{\"upstream\":{\"url\":\"https://169.254.169.254/\"}}", "upstream.url", "metadata"},
+        {"{\"upstream\":{\"url\":\"https://a@up.example\"}}", "upstream.url", "user name"},
         {"{\"upstream\":{\"uri\":\"https://up\"}}", "upstream.uri", "did you mean url?"},
         {"{\"prices\":{\"m\":3}}", "prices.m", "million tokens"},
     };
@@ -183,7 +186,7 @@ static void reading_survives_each_failed_allocation(void **state)
     struct dj_json_doc *doc = NULL;
     assert_int_equal(
         dj_json_parse(deja_slice_text("{\"models\":[\"a\",\"b\"],\"prices\":{\"m\":{}},"
-                                      "\"upstream\":{\"url\":\"https://u\"}}"),
+                                      "\"upstream\":{\"url\":\"https://u.example\"}}"),
                       &doc, NULL),
         DEJA_OK);
     for (size_t n = 1;; n++) {

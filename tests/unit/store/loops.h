@@ -57,13 +57,16 @@ static inline void loops_destroy(struct loops *loops)
 struct call {
     struct dj_store *store;
     struct dj_loop *loop;
-    enum { CALL_GET, CALL_PUT, CALL_REMOVE, CALL_CLEAR, CALL_LIST } kind;
+    enum { CALL_GET, CALL_PUT, CALL_REMOVE, CALL_CLEAR, CALL_LIST, CALL_SEARCH } kind;
     struct dj_store_key key;
     struct dj_value *value; /* put: borrowed; get: the result, owned */
     const float *vector;
     uint32_t dim;
     uint64_t version_max; /* remove; 0: any */
     struct dj_store_page *page;
+    const struct dj_store_search *search;
+    struct dj_store_match matches[DJ_STORE_MATCHES_MAX];
+    uint32_t match_count;
     uint64_t removed;
     enum deja_status status;
     struct dj_task task;
@@ -98,6 +101,16 @@ static inline void on_call_done(void *ctx, enum deja_status status, uint64_t rem
     call_finish(call, status);
 }
 
+static inline void on_call_searched(void *ctx, enum deja_status status,
+                                    const struct dj_store_match *matches, uint32_t count)
+{
+    struct call *call = ctx;
+    call->match_count = count;
+    if (count > 0)
+        memcpy(call->matches, matches, count * sizeof *matches);
+    call_finish(call, status);
+}
+
 static inline void on_call(void *ctx)
 {
     struct call *call = ctx;
@@ -115,6 +128,8 @@ static inline void on_call(void *ctx)
     else if (call->kind == CALL_LIST)
         status =
             ops->list(call->store, call->loop, call->key.tenant, call->page, call, on_call_done);
+    else if (call->kind == CALL_SEARCH)
+        status = ops->search(call->store, call->loop, call->search, call, on_call_searched);
     else
         status = ops->clear(call->store, call->loop, call->key.tenant, call, on_call_done);
     call->has_returned = true; /* the callback comes on this thread, later */
