@@ -133,7 +133,18 @@ def test_money_of_the_day_is_spent_by_what_answers_cost(spawn, upstream, key, wo
         assert metric(client, "semantic_cache_rate_limited_reasons_total", reason="spend") == 1
 
 
-def test_embeddings_and_what_is_passed_through_cost_as_well(spawn, key, word):
+def test_what_is_passed_through_costs_what_its_end_says(spawn, key):
+    """The upstream echoes: the usage of the answer is what the request says."""
+    daemon = spawn(env={**EVERYBODY, "DEJA_RATE_LIMIT__SPEND_PER_DAY": "0.01"})
+    with make_http(daemon, key) as client:
+        for tokens, status in ((100, 200), (200, 200), (100, 200), (1, 429)):
+            body = {"model": "any", "input": "x" * 20000, "usage": {"input_tokens": tokens, "output_tokens": 0}}
+            assert client.post("/v1/responses", json=body).status_code == status
+        spent = client.get("/api/v1/limits").json()["spend"]["spent_usd"]
+        assert abs(spent - 400 * 0.00003) < 1e-6
+
+
+def test_embeddings_cost_as_well(spawn, key, word):
     daemon = spawn(env={**EVERYBODY, "DEJA_RATE_LIMIT__SPEND_PER_DAY": "0.00002"})
     with make_http(daemon, key) as client:
         body = {"model": f"embed:{word}", "input": "some words to be made a vector of"}
