@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "proxy/sensitive.h"
+#include "text/question.h"
 #include "text/utf8.h"
 
 #define METADATA_BYTES_MAX (64u * 1024u)
@@ -39,7 +40,7 @@ static bool read_require(struct dj_request *request, const struct dj_json *objec
 
 static bool is_tag(struct deja_slice text)
 {
-    return text.len > 0 && text.len <= TAG_BYTES_MAX && !dj_query_has_control(text);
+    return text.len > 0 && text.len <= TAG_BYTES_MAX && dj_question_is_name(text);
 }
 
 static bool read_tags(struct dj_request *request, const struct dj_json *object, const char *where,
@@ -143,6 +144,15 @@ static bool read_query(struct dj_request *request, const struct dj_json *object,
     return dj_query_check_text(request, input->query, where);
 }
 
+/* Filters name them, and so do people who read the log. */
+static bool has_good_names(const struct dj_json *value)
+{
+    for (struct dj_json_walk w = dj_json_walk(value); dj_json_walk_next(&w);)
+        if (!dj_question_is_name(w.key) || !has_good_names(w.value))
+            return false;
+    return true;
+}
+
 static bool read_payload(struct dj_request *request, const struct dj_json *object,
                          const char *where, struct dj_entry_input *input)
 {
@@ -158,6 +168,11 @@ static bool read_payload(struct dj_request *request, const struct dj_json *objec
         input->metadata = NULL;
     if (input->metadata && !dj_json_is(input->metadata, DJ_JSON_OBJECT)) {
         complain(request, where, "metadata", "type", "must be an object");
+        return false;
+    }
+    if (!has_good_names(input->metadata)) {
+        complain(request, where, "metadata", "characters",
+                 "control characters are not allowed in its members' names");
         return false;
     }
     return true;

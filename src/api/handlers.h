@@ -72,6 +72,9 @@ void dj_tenants_resume(struct dj_request *request);
 void dj_tenants_link(struct dj_request *request);
 void dj_tenants_unlink(struct dj_request *request);
 void dj_tenants_reload(struct dj_request *request);
+/* encryption.c */
+void dj_encryption_get(struct dj_request *request);        /* GET /api/v1/encryption */
+void dj_encryption_rotate_now(struct dj_request *request); /* POST /api/v1/encryption/rotate */
 /* health.c */
 void dj_ops_health(struct dj_request *request);
 void dj_ops_health_detailed(struct dj_request *request);

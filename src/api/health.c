@@ -30,7 +30,7 @@ static struct component component(const char *name, enum dj_health health, doubl
     return (struct component){name, health, message, latency_ms};
 }
 
-#define COMPONENTS 9u
+#define COMPONENTS 10u
 
 /* A tier that is asked behind a breaker, by what the breaker says; disabled if there is none. */
 static struct component tier_component(const struct dj_probe *probe,
@@ -51,9 +51,24 @@ static struct component tier_component(const struct dj_probe *probe,
     return found;
 }
 
-static void fill(const struct dj_probe *probe, const struct dj_sentry_board *board,
+/* Sealing of what is kept. Trouble there makes misses, no more. */
+static struct component encryption_component(const struct dj_api_encryption *encryption)
+{
+    const char *trouble = encryption->ctx ? encryption->trouble(encryption->ctx) : NULL;
+    bool is_on = encryption->ctx && encryption->is_on(encryption->ctx);
+    struct component found =
+        component("encryption", is_on ? DJ_HEALTH_HEALTHY : DJ_HEALTH_DISABLED, -1, NULL);
+    if (trouble) {
+        found.health = DJ_HEALTH_DEGRADED;
+        found.message = trouble;
+    }
+    return found;
+}
+
+static void fill(const struct dj_probe *probe, const struct dj_api *api,
                  struct component out[COMPONENTS])
 {
+    const struct dj_sentry_board *board = api->proxy->dependencies;
     size_t count = 0;
     out[count++] = component("l1", DJ_HEALTH_HEALTHY, probe->memory_ms, NULL);
     out[count++] = component("lmdb", probe->levels[DJ_LEVEL_LMDB].health,
@@ -70,6 +85,7 @@ static void fill(const struct dj_probe *probe, const struct dj_sentry_board *boa
     if (probe->dependencies == DJ_HEALTH_DEGRADED)
         out[count].message = "recovering: see details";
     count++;
+    out[count++] = encryption_component(&api->encryption);
 }
 
 static void write_store(struct dj_json_writer *w, const struct dj_store_stats *stats)
@@ -171,6 +187,9 @@ static void write_figures(struct dj_json_writer *w, const struct health *health,
         dj_json_member_u64(w, "evictions", stats->memory.evictions);
     } else if (strcmp(name, "circuit_breaker") == 0) {
         write_sights(w, context->dependencies, NULL);
+    } else if (strcmp(name, "encryption") == 0) {
+        const struct dj_api_encryption *encryption = &health->request->api->encryption;
+        encryption->write(encryption->ctx, w);
     } else {
         write_shared(w, name, stats);
         write_sights(w, context->dependencies, name);
@@ -212,7 +231,7 @@ static void on_probed(void *ctx, const struct dj_probe *probe)
     struct dj_json_writer w = dj_json_writer(&body);
     enum dj_health verdict =
         atomic_load(&request->api->is_draining) ? DJ_HEALTH_UNHEALTHY : dj_probe_verdict(probe);
-    fill(probe, request->api->proxy->dependencies, components);
+    fill(probe, request->api, components);
     dj_json_begin_object(&w);
     dj_json_member_text(&w, "status", dj_health_text(verdict));
     dj_request_put_time(&w, "timestamp", dj_loop_now_ms(request->loop));

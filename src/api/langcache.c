@@ -11,7 +11,7 @@
 #include "cache/filter.h"
 #include "proto/form.h"
 #include "proxy/identity.h"
-#include "text/utf8.h"
+#include "text/question.h"
 
 static const char root[] = "/v1/caches/";
 
@@ -19,12 +19,7 @@ static const char root[] = "/v1/caches/";
 
 static bool is_label(struct deja_slice text)
 {
-    if (text.len == 0 || text.len > DJ_NAMESPACE_BYTES_MAX || !dj_utf8_is_valid(text))
-        return false;
-    for (size_t i = 0; i < text.len; i++)
-        if ((uint8_t)text.data[i] < 0x20 || text.data[i] == 0x7f)
-            return false;
-    return true;
+    return text.len > 0 && text.len <= DJ_NAMESPACE_BYTES_MAX && dj_question_is_name(text);
 }
 
 bool dj_langcache_is_named(struct dj_request *request)

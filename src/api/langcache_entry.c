@@ -6,7 +6,7 @@
 #include "api/draft.h"
 #include "api/entry.h"
 #include "proxy/identity.h"
-#include "text/utf8.h"
+#include "text/question.h"
 
 /* ---- reading ---- */
 
@@ -14,14 +14,6 @@ static bool complain(struct dj_request *request, const char *name, const char *r
                      const char *message)
 {
     dj_request_complain(request, "invalid_request", name, rule, message);
-    return false;
-}
-
-static bool has_ink(struct deja_slice text)
-{
-    for (size_t at = 0; at < text.len;)
-        if (dj_char_class(dj_utf8_next(text, &at)) != DJ_CHAR_SPACE)
-            return true;
     return false;
 }
 
@@ -37,7 +29,10 @@ bool dj_prompt_read_text(struct dj_request *request, const char *name, struct de
         return complain(request, name, "length",
                         dj_request_text(request, "at most %u bytes, these are %zu",
                                         DJ_PROMPT_BYTES_MAX, text.len));
-    if (!has_ink(text))
+    enum deja_status status = dj_question_check(text, DJ_PROMPT_BYTES_MAX, NULL);
+    if (status == DEJA_ERR_QUERY_INVALID_CHARACTERS)
+        return complain(request, name, "characters", "control characters are not allowed");
+    if (status != DEJA_OK)
         return complain(request, name, "length", "is empty");
     *out_text = text;
     return true;
@@ -45,7 +40,8 @@ bool dj_prompt_read_text(struct dj_request *request, const char *name, struct de
 
 static bool is_name(struct deja_slice name)
 {
-    return name.len > 0 && name.len <= DJ_ATTRIBUTE_NAME_BYTES_MAX && name.data[0] != '$';
+    return name.len > 0 && name.len <= DJ_ATTRIBUTE_NAME_BYTES_MAX && name.data[0] != '$' &&
+           dj_question_is_name(name);
 }
 
 bool dj_prompt_read_attributes(struct dj_request *request, const struct dj_json **out_attributes)
@@ -64,10 +60,12 @@ bool dj_prompt_read_attributes(struct dj_request *request, const struct dj_json 
         int shown = w.key.len < 64 ? (int)w.key.len : 64;
         const char *place = dj_request_text(request, "%s.%.*s", member, shown, w.key.data);
         if (!is_name(w.key))
-            return complain(request, place, "name",
-                            dj_request_text(request,
-                                            "a name has 1 to %u bytes and does not begin with $",
-                                            DJ_ATTRIBUTE_NAME_BYTES_MAX));
+            return complain(
+                request, place, "name",
+                dj_request_text(request,
+                                "a name has 1 to %u bytes, no control characters and does "
+                                "not begin with $",
+                                DJ_ATTRIBUTE_NAME_BYTES_MAX));
         if (!dj_json_is(w.value, DJ_JSON_STRING))
             return complain(request, place, "type", "must be a string");
         bytes += dj_json_string(w.value).len;

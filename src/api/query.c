@@ -34,14 +34,6 @@ static bool complain(struct dj_request *request, const char *type, const char *w
     return false;
 }
 
-bool dj_query_has_control(struct deja_slice text)
-{
-    for (size_t at = 0; at < text.len;)
-        if (dj_question_is_control(dj_utf8_next(text, &at)))
-            return true;
-    return false;
-}
-
 bool dj_query_check_text(struct dj_request *request, struct deja_slice text, const char *where)
 {
     uint32_t chars_max = atomic_load(&request->api->proxy->policy)->query_chars_max;
@@ -72,7 +64,7 @@ bool dj_query_label(struct dj_request *request, const struct dj_json *object, co
     if (text.len > len_max)
         return complain(request, "invalid_request", where, name, "length",
                         dj_request_text(request, "at most %zu bytes", len_max));
-    if (dj_query_has_control(text))
+    if (!dj_question_is_name(text))
         return complain(request, "invalid_request", where, name, "characters",
                         "control characters are not allowed");
     *out_text = text;
@@ -229,7 +221,7 @@ bool dj_query_url_namespace(struct dj_request *request, struct deja_slice *out_n
     if (text.len > DJ_NAMESPACE_BYTES_MAX)
         return complain(request, "invalid_request", "", name, "length",
                         dj_request_text(request, "at most %u bytes", DJ_NAMESPACE_BYTES_MAX));
-    if (dj_query_has_control(text))
+    if (!dj_question_is_name(text))
         return complain(request, "invalid_request", "", name, "characters",
                         "control characters are not allowed");
     *out_name_space = text;

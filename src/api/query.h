@@ -22,8 +22,6 @@ bool dj_query_check_members(struct dj_request *request, const struct dj_json *ob
                             const char *where, const char *const *known);
 /* The text of REQUIREMENTS A8: 1 to query_chars_max characters, no control characters. */
 bool dj_query_check_text(struct dj_request *request, struct deja_slice text, const char *where);
-/* Any control character but tab and line ends. text: UTF-8. */
-bool dj_query_has_control(struct deja_slice text);
 /* A text member that may be missing; len_max in bytes, no control characters. */
 bool dj_query_label(struct dj_request *request, const struct dj_json *object, const char *name,
                     const char *where, size_t len_max, struct deja_slice *out_text);

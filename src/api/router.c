@@ -84,6 +84,8 @@ static const struct route routes[] = {
     {"GET", "/api/v1/upstream-credentials/*", ACCESS_ADMIN, false, dj_keys_api_held},
     {"PUT", "/api/v1/upstream-credentials/*", ACCESS_ADMIN, true, dj_keys_api_hold},
     {"DELETE", "/api/v1/upstream-credentials/*", ACCESS_ADMIN, false, dj_keys_api_drop},
+    {"GET", "/api/v1/encryption", ACCESS_ADMIN, false, dj_encryption_get},
+    {"POST", "/api/v1/encryption/rotate", ACCESS_ADMIN, true, dj_encryption_rotate_now},
     {"POST", "/v1/caches/*/entries", ACCESS_WRITE, true, dj_langcache_set},
     {"DELETE", "/v1/caches/*/entries", ACCESS_WRITE, true, dj_langcache_remove_matching},
     {"POST", "/v1/caches/*/entries/search", ACCESS_READ, true, dj_langcache_search},

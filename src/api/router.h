@@ -39,6 +39,17 @@ enum dj_listener_kind {
 struct dj_json_writer;
 typedef void dj_api_describe_fn(void *ctx, const char *component, struct dj_json_writer *w);
 
+/* Sealing of what is kept, of what only the composition knows; ctx NULL: there is none. Any loop;
+ * none of them blocks. */
+struct dj_api_encryption {
+    void *ctx;
+    /* Starts a rotation of data keys; tenant NULL: of all. DEJA_ERR_BUSY, DEJA_ERR_UNSUPPORTED. */
+    enum deja_status (*rotate)(void *ctx, const uint8_t *tenant, bool has_lost_master);
+    void (*write)(void *ctx, struct dj_json_writer *w); /* members of an object */
+    const char *(*trouble)(void *ctx);                  /* NULL: none */
+    bool (*is_on)(void *ctx);
+};
+
 /* Handlers get this; borrowed for the life of the daemon. A zeroed member is its default. */
 struct dj_api {
     struct dj_proxy_context *proxy;
@@ -49,6 +60,7 @@ struct dj_api {
     void *reload_ctx;
     dj_api_describe_fn *describe; /* NULL: nothing */
     void *describe_ctx;
+    struct dj_api_encryption encryption;
     _Atomic bool is_draining;         /* /readyz answers 503 */
     _Atomic uint32_t tail_waiters;    /* clients that wait at /api/v1/tail */
     _Atomic uint64_t embedder_due_ms; /* monotonic; this and the next are api/probe.c's */

@@ -147,24 +147,26 @@ enum deja_status dj_engine_load_generations(struct dj_engine *engine)
     return status == DEJA_ERR_NOT_FOUND ? DEJA_OK : status;
 }
 
-static bool on_vector(void *ctx, const struct dj_store_key *key, const uint8_t scope[DJ_ID_BYTES],
-                      struct deja_slice embedder_id, const float *vector, uint32_t dim,
-                      int64_t expires_ms)
+static bool on_vector(void *ctx, const struct dj_store_vector *vector)
 {
     struct dj_engine *engine = ctx;
     const struct dj_embedder *embedder = engine->options.embedder;
-    struct dj_index_name name = {.label = deja_slice("", 0), .dim = dim};
+    struct deja_slice embedder_id = vector->embedder_id;
+    struct dj_index_name name = {.label = deja_slice("", 0), .dim = vector->dim};
     bool is_callers = embedder_id.len && embedder_id.data[0] == DJ_INDEX_LABEL_MARK;
+    if (!vector->floats) /* sealed, and nobody above the store opened it */
+        return true;
     if (is_callers)
         name.label = embedder_id;
     /* A vector of another embedder is not comparable (A4): it is made anew when its entry is put
      * again, and never mixed in. */
-    else if (!embedder || dim != embedder->dim ||
+    else if (!embedder || vector->dim != embedder->dim ||
              !deja_slice_is_equal(embedder_id, deja_slice_text(embedder->id)))
         return true;
     /* Version 0: what was put since the start is newer. */
-    return dj_indexes_put(dj_semantic_indexes(engine->semantic), key->tenant, &name, scope, key->id,
-                          vector, expires_ms, 0) != DEJA_ERR_NOMEM;
+    return dj_indexes_put(dj_semantic_indexes(engine->semantic), vector->key.tenant, &name,
+                          vector->scope, vector->key.id, vector->floats, vector->expires_ms,
+                          0) != DEJA_ERR_NOMEM;
 }
 
 void dj_engine_load_vectors(struct dj_engine *engine)

@@ -22,7 +22,7 @@ struct dj_session {
     const char *ttl, *threshold, *name_space, *query, *request;
     struct dj_arg_values tags;
     const char *key, *tag, *older_than, *reason; /* selectors */
-    bool is_all, is_dry_run, is_agreed;
+    bool is_all, is_dry_run, is_agreed, has_lost_master;
     const char *limit, *order;
     bool is_once;
     const char *tenant, *bytes, *token;
@@ -74,6 +74,8 @@ int dj_cli_key(struct dj_session *session);        /* key.c */
 #define DJ_CLI_TENANT_BYTES 37u
 int dj_cli_find_tenant(struct dj_session *session, const char *text,
                        char out_id[DJ_CLI_TENANT_BYTES]);
+int dj_cli_encryption(struct dj_session *session); /* encryption.c, as is the next */
+int dj_cli_rotate_data_keys(struct dj_session *session);
 
 struct dj_cli_command {
     struct dj_command about;

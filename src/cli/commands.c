@@ -73,8 +73,17 @@ static const struct dj_command_option evict[] = {
     {"--bytes", DJ_COMMAND_TEXT, "SIZE", "So much of each tier: 512kb, 10mb; else a tenth",
      AT(bytes)},
 };
+static const struct dj_command_option token[] = {
+    {"--token", DJ_COMMAND_TEXT, "TOKEN", "The admin token printed at start; else $DEJA_TOKEN",
+     AT(token)},
+};
 static const struct dj_command_option everybody[] = {
     {"--all", DJ_COMMAND_SWITCH, NULL, "Of all tenants; needs the admin token", AT(is_all)},
+};
+static const struct dj_command_option encryption[] = {
+    {"--tenant", DJ_COMMAND_TEXT, "ID", "rotate: the keys of that tenant only", AT(tenant)},
+    {"--lost-master", DJ_COMMAND_SWITCH, NULL,
+     "rotate: give up what keys of another master key sealed", AT(has_lost_master)},
 };
 static const struct dj_command_option tenant[] = {
     {"--id", DJ_COMMAND_TEXT, "ID", "add: its id; link: the tenant that was made of the credential",
@@ -211,6 +220,17 @@ const struct dj_cli_command dj_cli_table[] = {
       .options = {ROWS(everybody), ROWS(common)},
       .first_words = "stats|optimise"},
      dj_cli_index},
+    {{.name = "encryption",
+      .summary = "what is sealed outside memory, and new keys for it",
+      .synopsis = "status\nrotate [--tenant ID] [--lost-master]",
+      .examples =
+          "deja encryption status\n"
+          "deja encryption rotate\ta new key for each tenant; ends when the old ones are gone",
+      .description = "For the admin token. rotate seals what is kept anew and then destroys the "
+                     "old keys; look-ups go on meanwhile.",
+      .options = {ROWS(encryption), ROWS(token), ROWS(common)},
+      .first_words = "status|rotate"},
+     dj_cli_encryption},
     {{.name = "tail",
       .summary = "requests as they are answered",
       .synopsis = "[--limit N] [--once]",

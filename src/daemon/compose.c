@@ -178,6 +178,12 @@ static void on_contained(void *ctx, const char *operation, enum deja_status stat
     dj_telemetry_contained(ctx, operation, status);
 }
 
+static enum deja_status seal_lmdb(void *ctx, struct dj_store *store, struct dj_store **out_store)
+{
+    struct dj_daemon *daemon = ctx;
+    return dj_encryption_wrap(daemon->encryption, store, DJ_SEALED_VECTORS_SEALED, true, out_store);
+}
+
 static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error *error)
 {
     const struct dj_settings *settings = daemon->settings;
@@ -194,6 +200,8 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                    .batch = settings->eviction.batch,
                    .gone = on_gone_from_memory,
                    .gone_ctx = daemon->telemetry},
+        .wrap = seal_lmdb,
+        .wrap_ctx = daemon,
         .lmdb = {.meta = daemon->meta,
                  .bytes_max = settings->lmdb.bytes_max,
                  .durability = settings->durability,
@@ -338,6 +346,17 @@ static enum dj_derive derive(const struct dj_settings *settings)
     return (enum dj_derive)settings->tenant.derived;
 }
 
+/* Where entries with sensitive data may be kept (proxy/sensitive.h). A tier that is searched has
+ * vectors that can be read, and a vector tells what was said. */
+static uint32_t sealed_levels(const struct dj_daemon *daemon)
+{
+    uint32_t levels = DJ_LEVEL_BIT(DJ_LEVEL_LMDB) | DJ_LEVELS_SHARED;
+    if (!dj_encryption_is_on(daemon->encryption))
+        return 0;
+    return daemon->settings->postgres.is_searched ? levels & ~DJ_LEVEL_BIT(DJ_LEVEL_POSTGRES)
+                                                  : levels;
+}
+
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
     enum deja_status status = dj_guards_make(daemon);
@@ -366,6 +385,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .log = daemon->log,
         .volatiles = daemon->volatiles,
         .detector = daemon->detector,
+        .sealed_levels = sealed_levels(daemon),
         .pool = daemon->work,
         .reads = daemon->reads,
         .outbounds = daemon->outbounds,
@@ -385,6 +405,11 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         (const char *const *)daemon->settings->server.allowed_origins.items;
     daemon->api.describe = dj_daemon_describe_tier;
     daemon->api.describe_ctx = daemon;
+    daemon->api.encryption = (struct dj_api_encryption){.ctx = daemon->encryption,
+                                                        .rotate = dj_encryption_rotate,
+                                                        .write = dj_encryption_write,
+                                                        .trouble = dj_encryption_trouble,
+                                                        .is_on = dj_encryption_is_on};
     daemon->api.started_ms = dj_clock_now_ms();
     status = dj_daemon_set_policy(daemon, daemon->settings);
     if (status == DEJA_OK)
@@ -503,6 +528,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_daemon_end_keys(daemon);
     dj_limiter_destroy(daemon->limiter);
     dj_tenants_destroy(daemon->tenants);
+    dj_encryption_destroy(daemon->encryption);
     dj_authorities_destroy(daemon->authorities);
     dj_lmdb_meta_close(daemon->meta);
     for (uint32_t i = 0; i < daemon->policy_count; i++)

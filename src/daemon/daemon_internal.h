@@ -6,6 +6,7 @@
 
 #include "api/router.h"
 #include "daemon/authority.h"
+#include "daemon/encryption.h"
 #include "daemon/directory.h"
 #include "daemon/guards.h"
 #include "daemon/keys.h"
@@ -65,6 +66,7 @@ struct dj_daemon {
     struct dj_lmdb_meta *meta;               /* what this machine keeps beside its entries */
     struct dj_authorities *authorities;      /* over it; made before the tiers */
     const struct dj_authority *authority;    /* theirs */
+    struct dj_encryption *encryption;        /* made with the tiers */
     struct dj_store *redis;                  /* likewise the engine's, unwrapped; NULL: none */
     struct dj_redis_security redis_security; /* as it was at the start */
     bool is_redis_seen;

@@ -125,6 +125,7 @@ static const struct dj_option table[] = {
 #include "daemon/settings_limits.def"
 #include "daemon/settings_guard.def"
 #include "daemon/settings_upkeep.def"
+#include "daemon/settings_encryption.def"
     {"store.durability", DJ_OPTION_ENUM, "everysec", .choices = "os|everysec|always",
      AT(durability), .help = "When a write is confirmed: written, synced each second, or synced."},
     {"semantic.enabled", DJ_OPTION_BOOL, "true", AT(semantic.is_enabled),
@@ -261,7 +262,6 @@ static const struct dj_reserved reserved[] = {
     {"warmup", NOT_YET},
     {"monitoring", NOT_YET},
     {"compression", NOT_YET},
-    {"encryption", NOT_YET},
     {"audit", NOT_YET},
     {"compression_threshold", NOT_YET},
     {"compression_level", NOT_YET},

@@ -14,6 +14,7 @@
 #include "cache/key.h" /* dj_fold */
 #include "config/diagnostics.h"
 #include "config/options.h"
+#include "daemon/settings_encryption.h"
 #include "daemon/settings_network.h"
 #include "daemon/settings_tiers.h"
 #include "obs/log.h" /* dj_log_level, dj_log_format */
@@ -109,6 +110,7 @@ struct dj_settings {
     struct dj_settings_http_embedder http_embedder; /* semantic.http */
     struct dj_settings_performance performance;
     struct dj_settings_eviction eviction;
+    struct dj_settings_encryption encryption;
     struct {
         uint64_t response_ms;
         uint64_t embedding_ms;

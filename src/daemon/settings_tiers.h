@@ -131,6 +131,7 @@ struct dj_settings_postgres {
     uint32_t history_max;
     uint64_t record_bytes_max;
     uint32_t exact_rows_max;
+    bool is_searched; /* vectors lie there readable */
     uint64_t connect_timeout_ms;
     uint64_t timeout_ms;
 };

@@ -39,6 +39,27 @@ static uint32_t kinds_of(const struct dj_text_list *texts)
     return bits; /* 0: everything */
 }
 
+/* After all are open: a shared one may have brought the secret that the master key comes from. */
+static enum deja_status seal_tiers(struct dj_daemon *daemon, struct dj_engine_options *options,
+                                   struct deja_error *error)
+{
+    struct dj_store *stores[DJ_TIERS_MAX];
+    for (uint32_t i = 0; i < options->tier_count; i++)
+        stores[i] = options->tiers[i].store;
+    enum deja_status status = dj_encryption_create(daemon, stores, options->tier_count, error);
+    for (uint32_t i = 0; status == DEJA_OK && i < options->tier_count; i++) {
+        struct dj_tier *tier = &options->tiers[i];
+        bool is_searched = tier->store->ops->search && daemon->settings->postgres.is_searched;
+        status =
+            dj_encryption_wrap(daemon->encryption, tier->store,
+                               is_searched ? DJ_SEALED_VECTORS_READABLE : DJ_SEALED_VECTORS_NONE,
+                               !tier->is_read_only, &tier->store);
+        if (status != DEJA_OK)
+            deja_error_set(error, status, "a tier's sealing: %s", deja_status_text(status));
+    }
+    return status;
+}
+
 enum deja_status dj_daemon_open_tiers(struct dj_daemon *daemon, struct dj_engine_options *options,
                                       struct deja_error *error)
 {
@@ -70,7 +91,7 @@ enum deja_status dj_daemon_open_tiers(struct dj_daemon *daemon, struct dj_engine
                              .soft_timeout_ms = (uint32_t)tiers[i].path->soft_timeout_ms,
                              .kinds = kinds_of(tiers[i].kinds)};
     }
-    return DEJA_OK;
+    return seal_tiers(daemon, options, error);
 }
 
 void dj_daemon_describe_tier(void *daemon, const char *component, struct dj_json_writer *w)

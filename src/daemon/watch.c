@@ -89,6 +89,9 @@ enum deja_status dj_daemon_watch(struct dj_daemon *daemon)
     uint64_t flush_ms = daemon->settings->performance.tracker_flush_ms;
     dj_timer_start(daemon->flush, flush_ms, flush_ms);
     dj_daemon_set_snapshot(daemon, daemon->settings->snapshot_ms);
+    status = dj_encryption_start(daemon->encryption);
+    if (status != DEJA_OK)
+        return status;
     if (!watchdog_ms)
         return DEJA_OK;
     status = dj_timer_create(daemon->loops[0], daemon, on_watchdog, &daemon->watchdog);
@@ -100,6 +103,7 @@ enum deja_status dj_daemon_watch(struct dj_daemon *daemon)
 
 void dj_daemon_unwatch(struct dj_daemon *daemon)
 {
+    dj_encryption_stop(daemon->encryption);
     dj_timer_destroy(daemon->watchdog);
     dj_timer_destroy(daemon->snapshot);
     dj_timer_destroy(daemon->flush);

@@ -7,6 +7,17 @@ static void close_store(struct dj_store *store)
         store->ops->close(store);
 }
 
+static enum deja_status wrap(const struct dj_assembly *assembly, struct dj_store **store,
+                             struct deja_error *error)
+{
+    enum deja_status status = DEJA_OK;
+    if (*store && assembly->wrap)
+        status = assembly->wrap(assembly->wrap_ctx, *store, store);
+    return status == DEJA_OK
+               ? status
+               : deja_error_set(error, status, "the embedded tier: %s", deja_status_text(status));
+}
+
 static enum deja_status open_stores(const struct dj_assembly *assembly,
                                     struct dj_engine_options *options, bool *out_discarded,
                                     struct deja_error *error)
@@ -15,11 +26,11 @@ static enum deja_status open_stores(const struct dj_assembly *assembly,
     if (status != DEJA_OK)
         return deja_error_set(error, status, "the memory tier: %s", deja_status_text(status));
     if (!assembly->lmdb.directory)
-        return DEJA_OK;
+        return wrap(assembly, &options->lmdb, error);
     status = dj_lmdb_open(&assembly->lmdb, &options->lmdb, out_discarded, error);
     if (status == DEJA_OK && !options->meta)
         options->meta = dj_lmdb_meta_of(options->lmdb);
-    return status;
+    return status == DEJA_OK ? wrap(assembly, &options->lmdb, error) : status;
 }
 
 enum deja_status dj_assemble(const struct dj_assembly *assembly, struct dj_engine **out_engine,

@@ -11,9 +11,15 @@
 #include "store/lmdb.h"
 #include "store/memory.h"
 
+/* Puts a store around the embedded tier; store: taken on DEJA_OK. */
+typedef enum deja_status dj_assemble_wrap_fn(void *ctx, struct dj_store *store,
+                                             struct dj_store **out_store);
+
 struct dj_assembly {
     struct dj_memory_options memory;
     struct dj_lmdb_options lmdb; /* directory NULL: no such tier */
+    dj_assemble_wrap_fn *wrap;   /* of what lmdb says, or what stands in its place; NULL: none */
+    void *wrap_ctx;
     /* loops, pool, metrics and the policy's numbers. memory: NULL. lmdb: NULL, or another store in
      * its place. lmdb, the tiers' stores and embedder are taken, also on failure. */
     struct dj_engine_options engine;

@@ -44,13 +44,16 @@ static bool is_of_key(const struct dj_entry *entry, const uint8_t *key)
 static enum deja_status take_vector(struct deja_store_sink *sink, const struct dj_entry *entry,
                                     const struct dj_frame *frame)
 {
-    struct dj_store_key key;
-    memcpy(key.tenant, entry->tenant, sizeof key.tenant);
-    memcpy(key.id, entry->id, sizeof key.id);
+    struct dj_store_vector vector = {.scope = entry->scope,
+                                     .embedder_id = entry->embedder_id,
+                                     .floats = sink->floats,
+                                     .dim = frame->dim,
+                                     .expires_ms = entry->expires_ms};
+    memcpy(vector.key.tenant, entry->tenant, sizeof vector.key.tenant);
+    memcpy(vector.key.id, entry->id, sizeof vector.key.id);
     if (!dj_frame_vector(frame, sink->floats))
         return DEJA_ERR_CORRUPT;
-    sink->is_stopped = !sink->each(sink->ctx, &key, entry->scope, entry->embedder_id, sink->floats,
-                                   frame->dim, entry->expires_ms);
+    sink->is_stopped = !sink->each(sink->ctx, &vector);
     return sink->is_stopped ? DEJA_ERR_CANCELLED : DEJA_OK;
 }
 

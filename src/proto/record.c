@@ -8,7 +8,7 @@
  *    4  format version, 1 byte             80  version, created, expires, stale until,
  *    5  flags, 1 byte: 1 = zstd                 tenant generation: 8 each
  *    6  zero, 2 bytes                     120  cost: 8, an IEEE 754 double
- *    8  key id, 4 bytes: 0 = not sealed   128  input tokens, output tokens, make ms: 4 each
+ *    8  key id, 4 bytes: 0 = body not sealed  128  input tokens, output tokens, make ms: 4 each
  *   12  payload bytes stored, 4           140  kind 1, tag count 1, zero 2
  *   16  payload bytes unpacked, 4         144  query, namespace, model, provider, embedder id,
  *   20  zero, 4 bytes                          metadata, body: each length 4 and bytes
@@ -154,14 +154,15 @@ enum deja_status dj_record_encode(const struct dj_entry *entry, struct dj_buf *o
         return out->status;
     }
     size_t unpacked_len = out->len - payload_start;
-    unsigned flags = pack(out, payload_start) ? FLAG_ZSTD : 0;
+    /* What is sealed was packed before. */
+    unsigned flags = !entry->key_id && pack(out, payload_start) ? FLAG_ZSTD : 0;
     size_t end = out->len;
     out->len = start; /* the header is written into the room kept for it */
     dj_buf_append(out, magic, sizeof magic);
     put_number(out, FORMAT_VERSION, 1);
     put_number(out, flags, 1);
     put_number(out, 0, 2);
-    put_number(out, 0, 4);
+    put_number(out, entry->key_id, 4);
     put_number(out, end - payload_start, 4);
     put_number(out, unpacked_len, 4);
     put_number(out, 0, 4);
@@ -285,7 +286,7 @@ static enum deja_status read_header(struct deja_slice record, struct header *out
     if (reader.has_failed || !version || zeros || header.stored_len != reader.left.len ||
         checksum != checksum_of(record.data, reader.left))
         return DEJA_ERR_CORRUPT;
-    if ((header.flags & ~FLAG_ZSTD) || header.key_id)
+    if (header.flags & ~FLAG_ZSTD)
         return DEJA_ERR_UNSUPPORTED; /* whole, but made by a build that can do more */
     *out_header = header;
     return DEJA_OK;
@@ -354,5 +355,7 @@ enum deja_status dj_record_decode_with(struct dj_unpacker *unpacker, struct deja
     status = unpack(unpacker, &header, stored, scratch);
     if (status == DEJA_OK)
         status = read_payload(dj_buf_slice(scratch), out_entry);
+    if (status == DEJA_OK)
+        out_entry->key_id = header.key_id;
     return status;
 }

@@ -1,8 +1,8 @@
 /* proto/record.h - an entry as bytes: what tiers outside memory keep.
  *
  * docs/adr/0004: header (magic, format version, flags, key id, lengths, checksum), then the payload
- * (zstd when it helps, sealed when key id is not 0). Trust: our own files, checksummed; every
- * length is checked all the same.
+ * (zstd when it helps). Where key id is not 0 the body is a sealed record, and what lies around it
+ * is what a tier may see. Trust: our own files, checksummed; every length is checked all the same.
  */
 #ifndef DJ_PROTO_RECORD_H
 #define DJ_PROTO_RECORD_H
@@ -40,6 +40,7 @@ struct dj_entry {
     uint8_t exact[DJ_DIGEST_BYTES]; /* exact key: tells exact from normalised hits */
     uint8_t scope[DJ_ID_BYTES];     /* all zero: never found by meaning */
     uint64_t version;               /* larger is newer */
+    uint32_t key_id;                /* 0: plain; else body is sealed (store/sealed.h) by that key */
     int64_t created_ms;
     int64_t expires_ms;         /* absolute, jitter included; 0: never */
     int64_t stale_until_ms;     /* >= expires_ms, or 0 */
@@ -56,6 +57,8 @@ struct dj_entry {
     struct deja_slice embedder_id; /* empty: no vector */
     struct deja_slice metadata;    /* JSON object or empty */
     struct deja_slice body;
+    /* Sealed too, or empty: tiers that keep vectors keep it beside the record, never in it. */
+    struct deja_slice vector;
     size_t tag_count;
     struct dj_entry_tag tags[DJ_ENTRY_TAGS_MAX];
 };

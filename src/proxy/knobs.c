@@ -5,6 +5,7 @@
 #include "base/num.h"
 #include "cache/tiers.h"
 #include "proto/http_text.h"
+#include "text/question.h"
 
 #define NAME_SPACE_LEN_MAX 256u
 #define TAGS_LEN_MAX 2048u
@@ -204,12 +205,13 @@ static void read_deja(struct deja_slice value, struct dj_knobs *knobs)
 
 static void read_name_space(struct deja_slice value, struct dj_knobs *knobs)
 {
-    if (value.len <= NAME_SPACE_LEN_MAX) {
+    if (value.len <= NAME_SPACE_LEN_MAX && dj_question_is_name(value)) {
         knobs->name_space = value;
         return;
     }
     knobs->is_bypass = true; /* never a wider namespace than was asked for */
-    knobs->detail = "namespace-too-long";
+    knobs->detail =
+        value.len > NAME_SPACE_LEN_MAX ? "namespace-too-long" : "namespace-invalid-characters";
 }
 
 static void read_mode(struct deja_slice value, struct dj_knobs *knobs)
@@ -236,7 +238,7 @@ static void read_op_cache(struct deja_slice value, struct dj_knobs *knobs)
 
 static void read_tags(struct deja_slice value, struct dj_knobs *knobs)
 {
-    if (value.len <= TAGS_LEN_MAX)
+    if (value.len <= TAGS_LEN_MAX && dj_question_is_name(value))
         knobs->tags = value;
     else
         knobs->detail = "tags-ignored";

@@ -26,7 +26,7 @@
 #define SEARCH_BYTES 65536u /* an operator's pattern is searched in so much at a time, */
 #define OVERLAP_BYTES 1024u /* of which so much again: what it finds may be so long */
 #define MATCH_LIMIT 50000u
-#define SEARCH_LIMIT 2000000u
+#define SEARCH_LIMIT 200000u
 #define DEPTH_LIMIT 1000u
 #define HEAP_LIMIT_KIB 1024u
 #define ATTEMPTS_LIMITED_MAX 8u

@@ -6,7 +6,7 @@
  * steps, depth and memory. Check digits are checked. What reaches a limit is told as such: whoever
  * asks takes it as found. An operator's own patterns are searched in overlapping windows.
  *
- * Threads: a detector is immutable, any thread. Time: about a nanosecond per byte of ordinary text;
+ * Threads: a detector is immutable, any thread. Time: a few nanoseconds per byte of ordinary text;
  * off the loop all the same, for texts are long. Trust: texts are untrusted, any bytes.
  */
 #ifndef DJ_SECURITY_DETECTOR_H

@@ -160,6 +160,7 @@ const struct dj_rule dj_detector_rules[] = {
     KEY("planetscale-token", "pscale_", "pscale_(?:tkn|pw|oauth)_[A-Za-z0-9_.-]{32,64}+"),
     KEY("supabase-key", "sbp_|sb_secret_", "sb(?:p_[0-9a-f]{40}|_secret_[A-Za-z0-9_-]{20,60}+)"),
     KEY("age-key", "age-secret-key-1", "AGE-SECRET-KEY-1[A-Z0-9]{58}"),
+    KEY("deja-key", "deja_", "deja_[0-9a-f]{16}_[0-9a-f]{64}"),
     /* any maker */
     {.name = "jwt",
      .class = DJ_SENSITIVE_SECRET,
@@ -170,7 +171,7 @@ const struct dj_rule dj_detector_rules[] = {
      .class = DJ_SENSITIVE_SECRET,
      .words = "-----begin ",
      .pattern = "-----BEGIN (?:[A-Z0-9]{1,12} ){0,4}PRIVATE KEY(?: BLOCK)?-----"
-                "(?:(?:[^-]++|-(?!----END )){0,500}+-----END [A-Z0-9 ]{0,48}+-----|"
+                "(?:(?:[^-]++|-(?!----(?:END|BEGIN) )){0,500}+-----END [A-Z0-9 ]{0,48}+-----|"
                 "[A-Za-z0-9+/=:\\s\\\\]{0,8000}+)"},
     {.name = "private-key",
      .class = DJ_SENSITIVE_SECRET,

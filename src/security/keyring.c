@@ -325,6 +325,28 @@ uint32_t dj_keyring_active(struct dj_keyring *keyring, const uint8_t tenant[DJ_T
     return id;
 }
 
+bool dj_keyring_is_due(struct dj_keyring *keyring, const uint8_t tenant[DJ_TENANT_BYTES])
+{
+    pthread_mutex_lock(&keyring->mutex);
+    struct ring *ring = keyring_find(keyring, tenant);
+    const struct held_key *key = ring ? keyring_active_key(ring) : NULL;
+    bool is_due = key && key->sealed + key->sealed_before >= DJ_KEYRING_SEALED_MAX;
+    pthread_mutex_unlock(&keyring->mutex);
+    return is_due;
+}
+
+bool dj_keyring_is_older(struct dj_keyring *keyring, const uint8_t tenant[DJ_TENANT_BYTES],
+                         uint64_t age_ms)
+{
+    int64_t now_ms = keyring->now_ms();
+    pthread_mutex_lock(&keyring->mutex);
+    struct ring *ring = keyring_find(keyring, tenant);
+    const struct held_key *key = ring ? keyring_active_key(ring) : NULL;
+    bool is_older = key && now_ms - key->created_ms >= (int64_t)age_ms;
+    pthread_mutex_unlock(&keyring->mutex);
+    return is_older;
+}
+
 void dj_keyring_look(struct dj_keyring *keyring, struct dj_keyring_figures *out_figures)
 {
     struct dj_keyring_figures figures = {

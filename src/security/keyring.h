@@ -53,6 +53,11 @@ uint32_t dj_keyring_id_of(struct deja_slice sealed); /* 0: not of the sealed for
 /* That the tenant's new data is sealed with; 0: not known here. */
 uint32_t dj_keyring_active(struct dj_keyring *keyring, const uint8_t tenant[DJ_TENANT_BYTES]);
 
+/* The active key has sealed as much as it should; or is that old. */
+bool dj_keyring_is_due(struct dj_keyring *keyring, const uint8_t tenant[DJ_TENANT_BYTES]);
+bool dj_keyring_is_older(struct dj_keyring *keyring, const uint8_t tenant[DJ_TENANT_BYTES],
+                         uint64_t age_ms);
+
 /* Blocking: the tenant's keys from storage; a first one is made where there is none. Asks at most
  * once in a second. DEJA_ERR_DENIED: they are of another master key. */
 enum deja_status dj_keyring_fetch(struct dj_keyring *keyring,

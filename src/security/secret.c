@@ -11,8 +11,8 @@
 
 #define PATH_LEN_MAX 4096u
 
-static enum deja_status read_secret(const char *path, struct dj_secret *out_secret,
-                                    struct deja_error *error)
+static enum deja_status read_secret(const char *path, const char *loss,
+                                    struct dj_secret *out_secret, struct deja_error *error)
 {
     uint8_t bytes[DJ_SHA256_BYTES + 1];
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -26,8 +26,8 @@ static enum deja_status read_secret(const char *path, struct dj_secret *out_secr
         dj_wipe(bytes, sizeof bytes);
         return deja_error_set(error, DEJA_ERR_CORRUPT,
                               "%s must hold exactly 32 bytes; restore it from a backup (a new one "
-                              "makes every stored entry unreachable)",
-                              path);
+                              "%s)",
+                              path, loss);
     }
     memcpy(out_secret->bytes, bytes, DJ_SHA256_BYTES);
     dj_wipe(bytes, sizeof bytes);
@@ -68,12 +68,12 @@ static enum deja_status make_secret(const char *path, const char *temporary,
     return status;
 }
 
-static enum deja_status name_files(const char *directory, char path[PATH_LEN_MAX],
+static enum deja_status name_files(const char *directory, const char *name, char path[PATH_LEN_MAX],
                                    char temporary[PATH_LEN_MAX], struct deja_error *error)
 {
-    int len = snprintf(path, PATH_LEN_MAX, "%s/secret", directory);
+    int len = snprintf(path, PATH_LEN_MAX, "%s/%s", directory, name);
     int temporary_len =
-        snprintf(temporary, PATH_LEN_MAX, "%s/secret.%ld", directory, (long)getpid());
+        snprintf(temporary, PATH_LEN_MAX, "%s/%s.%ld", directory, name, (long)getpid());
     if (len < 0 || temporary_len < 0 || (size_t)temporary_len >= PATH_LEN_MAX)
         return deja_error_set(error, DEJA_ERR_CONFIG, "the data directory's name is too long");
     return DEJA_OK;
@@ -82,20 +82,27 @@ static enum deja_status name_files(const char *directory, char path[PATH_LEN_MAX
 enum deja_status dj_secret_load(const char *hex, const char *directory,
                                 struct dj_secret *out_secret, struct deja_error *error)
 {
-    char path[PATH_LEN_MAX];
-    char temporary[PATH_LEN_MAX];
     if (hex) {
         if (dj_hex_decode(deja_slice_text(hex), out_secret->bytes, DJ_SHA256_BYTES) == DEJA_OK)
             return DEJA_OK;
         return deja_error_set(error, DEJA_ERR_CONFIG, "security.secret must be 64 hex digits");
     }
-    enum deja_status status = name_files(directory, path, temporary, error);
+    return dj_secret_load_named(directory, "secret", "makes every stored entry unreachable",
+                                out_secret, error);
+}
+
+enum deja_status dj_secret_load_named(const char *directory, const char *name, const char *loss,
+                                      struct dj_secret *out_secret, struct deja_error *error)
+{
+    char path[PATH_LEN_MAX];
+    char temporary[PATH_LEN_MAX];
+    enum deja_status status = name_files(directory, name, path, temporary, error);
     if (status == DEJA_OK)
-        status = read_secret(path, out_secret, error);
+        status = read_secret(path, loss, out_secret, error);
     if (status != DEJA_ERR_NOT_FOUND)
         return status;
     status = make_secret(path, temporary, error);
-    return status == DEJA_OK ? read_secret(path, out_secret, error) : status;
+    return status == DEJA_OK ? read_secret(path, loss, out_secret, error) : status;
 }
 
 enum deja_status dj_secret_keep(const char *directory, const struct dj_secret *secret,
@@ -103,6 +110,6 @@ enum deja_status dj_secret_keep(const char *directory, const struct dj_secret *s
 {
     char path[PATH_LEN_MAX];
     char temporary[PATH_LEN_MAX];
-    enum deja_status status = name_files(directory, path, temporary, error);
+    enum deja_status status = name_files(directory, "secret", path, temporary, error);
     return status == DEJA_OK ? write_secret(path, temporary, secret->bytes, rename, error) : status;
 }

@@ -13,6 +13,11 @@
 enum deja_status dj_secret_load(const char *hex, const char *directory,
                                 struct dj_secret *out_secret,
                                 struct deja_error *error) DEJA_NODISCARD;
+/* Another one, kept and made alike as DIRECTORY/name. loss: what a new one would mean, for the
+ * message about a file that is not 32 bytes. */
+enum deja_status dj_secret_load_named(const char *directory, const char *name, const char *loss,
+                                      struct dj_secret *out_secret,
+                                      struct deja_error *error) DEJA_NODISCARD;
 /* DIRECTORY/secret becomes this one, whole or not at all. DEJA_ERR_CONFIG, DEJA_ERR_IO. */
 enum deja_status dj_secret_keep(const char *directory, const struct dj_secret *secret,
                                 struct deja_error *error) DEJA_NODISCARD;

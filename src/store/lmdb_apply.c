@@ -141,11 +141,11 @@ static enum deja_status insert_rows(struct dj_lmdb *lmdb, struct dj_lmdb_txn *tx
                                     const struct dj_lmdb_write *write)
 {
     const struct dj_entry *entry = dj_value_entry(write->value);
-    size_t vector_bytes = write->dim ? dj_row_vector_bytes(entry->embedder_id.len, write->dim) : 0;
+    size_t vector_bytes = dj_row_vector_size(entry, write->dim);
     struct dj_row_head head = {.version = entry->version,
                                .order = dj_row_order(entry),
                                .cost = dj_row_cost(write->record.len, vector_bytes),
-                               .has_vector = write->dim > 0};
+                               .has_vector = vector_bytes > 0};
     memcpy(head.scope, entry->scope, sizeof head.scope);
     char *row = NULL;
     enum deja_status status =
@@ -191,7 +191,8 @@ static enum deja_status encode(struct dj_lmdb *lmdb, struct dj_lmdb_write *write
             count_record(lmdb, dj_buf_slice(&write->record));
     }
     if (status == DEJA_OK &&
-        dj_row_cost(write->record.len, write->dim * sizeof(float)) > lmdb->bytes_max)
+        dj_row_cost(write->record.len,
+                    dj_row_vector_size(dj_value_entry(write->value), write->dim)) > lmdb->bytes_max)
         status = DEJA_ERR_LIMIT;
     if (status != DEJA_OK)
         dj_buf_fini(&write->record); /* half a record must not pass for one that is made */

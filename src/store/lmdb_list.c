@@ -23,6 +23,7 @@ struct list {
         struct dj_store_key key;
         size_t offset;
         size_t len;
+        size_t vector_len; /* behind the row: its sealed vector */
     } places[DJ_STORE_PAGE_MAX];
     uint32_t count;
     bool is_end;
@@ -31,8 +32,28 @@ struct list {
     dj_store_done_fn *done;
 };
 
+/* Behind the row of its entry. What is not there or not sealed is left out. */
+static void copy_vector(struct list *list, MDB_txn *txn, MDB_val row)
+{
+    struct dj_row_head head;
+    struct dj_row_vector vector;
+    char at[DJ_ROW_VECTOR_KEY_BYTES];
+    uint32_t index = list->count;
+    if (!list->page->has_vectors || !dj_row_head_read(dj_lmdb_slice(row), &head) ||
+        !head.has_vector)
+        return;
+    dj_row_vector_key_write(&list->places[index].key, head.scope, at);
+    MDB_val key = dj_lmdb_val(at, sizeof at);
+    MDB_val value;
+    if (mdb_get(txn, list->lmdb->tables[DJ_LMDB_VECTORS], &key, &value) != MDB_SUCCESS ||
+        !dj_row_vector_read(deja_slice(at, sizeof at), dj_lmdb_slice(value), &vector))
+        return;
+    list->places[index].vector_len = vector.sealed.len;
+    dj_buf_append_slice(&list->rows, vector.sealed);
+}
+
 /* DEJA_ERR_NOT_FOUND: past the tenant's last row. */
-static enum deja_status copy_row(struct list *list, MDB_val key, MDB_val value)
+static enum deja_status copy_row(struct list *list, MDB_txn *txn, MDB_val key, MDB_val value)
 {
     if (key.mv_size != sizeof list->from ||
         memcmp(key.mv_data, list->from.tenant, DJ_ID_BYTES) != 0)
@@ -41,6 +62,7 @@ static enum deja_status copy_row(struct list *list, MDB_val key, MDB_val value)
     list->places[list->count].offset = list->rows.len;
     list->places[list->count].len = value.mv_size;
     dj_buf_append(&list->rows, value.mv_data, value.mv_size);
+    copy_vector(list, txn, value);
     if (list->rows.status == DEJA_OK)
         list->count++;
     return list->rows.status;
@@ -61,13 +83,31 @@ static enum deja_status copy_rows(struct list *list, MDB_txn *txn)
     enum deja_status status = dj_lmdb_status(code);
     while (status == DEJA_OK && list->count < DJ_STORE_PAGE_MAX &&
            list->rows.len < LIST_BYTES_MAX) {
-        status = copy_row(list, key, value);
+        status = copy_row(list, txn, key, value);
         if (status == DEJA_OK)
             status = dj_lmdb_status(mdb_cursor_get(cursor, &key, &value, MDB_NEXT));
     }
     mdb_cursor_close(cursor);
     list->is_end = status == DEJA_ERR_NOT_FOUND;
     return list->is_end ? DEJA_OK : status;
+}
+
+/* The same value with its sealed vector. */
+static enum deja_status add_vector(struct list *list, uint32_t index, struct dj_value **value)
+{
+    struct dj_entry entry = *dj_value_entry(*value);
+    struct dj_value *whole;
+    if (!list->places[index].vector_len)
+        return DEJA_OK;
+    entry.vector =
+        deja_slice(list->rows.data + list->places[index].offset + list->places[index].len,
+                   list->places[index].vector_len);
+    enum deja_status status = dj_value_create(&entry, &whole);
+    if (status != DEJA_OK)
+        return status;
+    dj_value_unref(*value);
+    *value = whole;
+    return DEJA_OK;
 }
 
 static void decode_rows(struct list *list)
@@ -85,7 +125,7 @@ static void decode_rows(struct list *list)
             dj_lmdb_drop_corrupt(list->lmdb, &list->places[i].key);
             continue;
         }
-        list->status = status;
+        list->status = status == DEJA_OK ? add_vector(list, i, &value) : status;
         if (value && dj_store_is_gone(dj_store_gone_ms(dj_value_entry(value)), now_ms))
             dj_value_unref(value);
         else if (value)

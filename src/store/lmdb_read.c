@@ -301,8 +301,14 @@ static bool give_row(struct scan *scan, MDB_val key, MDB_val value)
     if (dj_store_is_gone(dj_row_gone_ms(row.order), scan->now_ms))
         return true;
     memcpy(scan->floats, row.floats, row.dim * sizeof *scan->floats);
-    return scan->each(scan->ctx, &row.key, row.scope, row.embedder_id, scan->floats, row.dim,
-                      dj_row_gone_ms(row.order));
+    const struct dj_store_vector vector = {.key = row.key,
+                                           .scope = row.scope,
+                                           .embedder_id = row.embedder_id,
+                                           .floats = row.dim ? scan->floats : NULL,
+                                           .sealed = row.sealed,
+                                           .dim = row.dim,
+                                           .expires_ms = dj_row_gone_ms(row.order)};
+    return scan->each(scan->ctx, &vector);
 }
 
 /* A piece in a transaction of its own, so that a long scan does not pin old pages.

@@ -122,16 +122,27 @@ size_t dj_row_vector_bytes(size_t embedder_len, uint32_t dim)
     return DJ_ROW_VECTOR_HEAD_BYTES + embedder_len + dim * sizeof(float);
 }
 
+size_t dj_row_vector_size(const struct dj_entry *entry, uint32_t dim)
+{
+    if (dim)
+        return dj_row_vector_bytes(entry->embedder_id.len, dim);
+    return entry->vector.len ? DJ_ROW_VECTOR_HEAD_BYTES + entry->vector.len : 0;
+}
+
 void dj_row_vector_write(const struct dj_entry *entry, uint64_t order, const float *vector,
                          uint32_t dim, char *out)
 {
-    size_t len = dj_row_vector_bytes(entry->embedder_id.len, dim);
+    size_t len = dj_row_vector_size(entry, dim);
+    size_t embedder_len = dim ? entry->embedder_id.len : 0;
     write_u64(out + 8, order);
     write_u32(out + 16, dim);
-    write_u32(out + 20, (uint32_t)entry->embedder_id.len);
-    if (entry->embedder_id.len > 0)
-        memcpy(out + 24, entry->embedder_id.data, entry->embedder_id.len);
-    memcpy(out + 24 + entry->embedder_id.len, vector, dim * sizeof *vector);
+    write_u32(out + 20, (uint32_t)embedder_len);
+    if (embedder_len > 0)
+        memcpy(out + 24, entry->embedder_id.data, embedder_len);
+    if (dim)
+        memcpy(out + 24 + embedder_len, vector, dim * sizeof *vector);
+    else
+        memcpy(out + 24, entry->vector.data, entry->vector.len);
     write_u64(out, dj_siphash(entry->id, deja_slice(out + 8, len - 8)));
 }
 
@@ -142,8 +153,9 @@ bool dj_row_vector_read(struct deja_slice key, struct deja_slice value,
         return false;
     uint32_t dim = read_u32(value.data + 16);
     uint32_t embedder_len = read_u32(value.data + 20);
-    if (dim == 0 || dim > DJ_ROW_DIM_MAX || embedder_len > value.len ||
-        dj_row_vector_bytes(embedder_len, dim) != value.len)
+    bool is_sealed = dim == 0 && embedder_len == 0 && value.len > DJ_ROW_VECTOR_HEAD_BYTES;
+    if (!is_sealed && (dim == 0 || dim > DJ_ROW_DIM_MAX || embedder_len > value.len ||
+                       dj_row_vector_bytes(embedder_len, dim) != value.len))
         return false;
     struct dj_row_vector vector = {.order = read_u64(value.data + 8), .dim = dim};
     memcpy(vector.key.tenant, key.data, DJ_ID_BYTES);
@@ -154,6 +166,8 @@ bool dj_row_vector_read(struct deja_slice key, struct deja_slice value,
         return false;
     vector.embedder_id = deja_slice(value.data + DJ_ROW_VECTOR_HEAD_BYTES, embedder_len);
     vector.floats = value.data + DJ_ROW_VECTOR_HEAD_BYTES + embedder_len;
+    if (is_sealed)
+        vector.sealed = deja_slice(vector.floats, value.len - DJ_ROW_VECTOR_HEAD_BYTES);
     *out_vector = vector;
     return true;
 }

@@ -3,6 +3,7 @@
  *   entries   tenant ‖ id             -> version 8 ‖ order 8 ‖ scope 16 ‖ cost 4 ‖ has_vector 4 ‖
  * record expiry    order ‖ tenant ‖ id     -> cost 4 vectors   tenant ‖ scope ‖ id     -> checksum
  * 8 ‖ order 8 ‖ dim 4 ‖ embedder_len 4 ‖ embedder ‖ floats
+ *             sealed: dim and embedder_len are 0, and the sealed vector follows
  *
  * Numbers are big-endian, so that memcmp orders them; floats are as the machine has them (all
  * targets are little-endian). order: when the entry is gone; entries that never are come after all
@@ -35,7 +36,8 @@ struct dj_row_vector {
     uint64_t order;
     uint32_t dim;
     struct deja_slice embedder_id;
-    const char *floats; /* not aligned */
+    const char *floats;       /* not aligned */
+    struct deja_slice sealed; /* dim is 0 */
 };
 
 static inline int64_t dj_row_gone_ms(uint64_t order)
@@ -62,7 +64,9 @@ bool dj_row_cost_read(struct deja_slice bytes, uint32_t *out_cost);
 void dj_row_vector_key_write(const struct dj_store_key *key, const uint8_t scope[DJ_ID_BYTES],
                              char out[DJ_ROW_VECTOR_KEY_BYTES]);
 size_t dj_row_vector_bytes(size_t embedder_len, uint32_t dim);
-/* out: dj_row_vector_bytes(). The checksum is keyed by the id, so a row is worth nothing under
+/* Of what is put: dim floats or, if dim is 0, the entry's sealed vector; 0: neither. */
+size_t dj_row_vector_size(const struct dj_entry *entry, uint32_t dim);
+/* out: dj_row_vector_size(). The checksum is keyed by the id, so a row is worth nothing under
  * another one. */
 void dj_row_vector_write(const struct dj_entry *entry, uint64_t order, const float *vector,
                          uint32_t dim, char *out);

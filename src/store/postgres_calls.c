@@ -54,16 +54,26 @@ static int64_t stay_until(const struct dj_pg_store *pg, const struct dj_entry *e
     return gone_ms && gone_ms < own_ms ? gone_ms : own_ms;
 }
 
+/* A column for people: of a sealed entry there is nothing to show. */
+static void put_shown(struct dj_pg_params *params, const struct dj_entry *entry,
+                      struct deja_slice text)
+{
+    if (entry->key_id)
+        dj_pg_param_null(params);
+    else
+        dj_pg_param_text(params, text);
+}
+
 static void put_about(struct dj_pg_params *params, const struct dj_entry *entry)
 {
     dj_pg_param_u64(params, dj_pg_version(entry->version));
     dj_pg_param(params, entry->exact, sizeof entry->exact);
-    dj_pg_param_text(params, entry->query);
+    put_shown(params, entry, entry->query);
     dj_pg_param(params, entry->scope, sizeof entry->scope);
-    dj_pg_param_text(params, entry->name_space);
+    put_shown(params, entry, entry->name_space);
     dj_pg_param_u32(params, entry->kind);
-    dj_pg_param_text(params, entry->model);
-    dj_pg_param_text(params, entry->provider);
+    put_shown(params, entry, entry->model);
+    put_shown(params, entry, entry->provider);
     if (entry->metadata.len)
         dj_pg_param_text(params, entry->metadata);
     else

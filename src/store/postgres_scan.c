@@ -29,23 +29,20 @@ struct scan {
 
 static void take_vector(struct scan *scan, const PGresult *result, int row)
 {
-    struct dj_store_key key;
-    uint32_t dim = 0;
-    int64_t gone_ms = 0;
+    struct dj_store_vector vector = {.scope = scan->scope, .floats = scan->vector};
     if (!dj_pg_read_id(dj_pg_field(result, row, 0), scan->tenant) ||
         !dj_pg_read_id(dj_pg_field(result, row, 1), scan->scope) ||
         !dj_pg_read_id(dj_pg_field(result, row, 2), scan->key)) {
         scan->is_stopped = true; /* where the next piece begins is not known */
         return;
     }
-    if (!dj_pg_read_vector(dj_pg_field(result, row, 4), DJ_PG_DIM_MAX, scan->vector, &dim) ||
-        !dj_pg_read_time(dj_pg_field(result, row, 5), &gone_ms))
+    if (!dj_pg_read_vector(dj_pg_field(result, row, 4), DJ_PG_DIM_MAX, scan->vector, &vector.dim) ||
+        !dj_pg_read_time(dj_pg_field(result, row, 5), &vector.expires_ms))
         return;
-    memcpy(key.tenant, scan->tenant, sizeof key.tenant);
-    memcpy(key.id, scan->key, sizeof key.id);
-    scan->is_stopped =
-        !scan->each_vector(scan->ctx, &key, scan->scope, dj_pg_field(result, row, 3).bytes,
-                           scan->vector, dim, gone_ms);
+    memcpy(vector.key.tenant, scan->tenant, sizeof vector.key.tenant);
+    memcpy(vector.key.id, scan->key, sizeof vector.key.id);
+    vector.embedder_id = dj_pg_field(result, row, 3).bytes;
+    scan->is_stopped = !scan->each_vector(scan->ctx, &vector);
 }
 
 static void take_access(struct scan *scan, const PGresult *result, int row)

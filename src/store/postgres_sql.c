@@ -7,6 +7,9 @@
 
 #define ALIVE(time) "active AND (gone_at IS NULL OR gone_at > " time ")"
 
+/* The same answer, sealed anew (store/sealed_form.h): a readable vector stays. */
+#define ANEW "(excluded.embedding IS NULL AND excluded.version >> 8 = m.version >> 8)"
+
 /* clang-format off: SQL is read as SQL */
 const char *const dj_pg_sql[DJ_PG_STATEMENT_COUNT] = {
     /* tenant, key, now, octets at most */
@@ -35,8 +38,11 @@ const char *const dj_pg_sql[DJ_PG_STATEMENT_COUNT] = {
         " name_space = excluded.name_space, kind = excluded.kind, model = excluded.model,"
         " provider = excluded.provider, metadata = excluded.metadata,"
         " input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens,"
-        " cost_usd = excluded.cost_usd, embedder_id = excluded.embedder_id, dim = excluded.dim,"
-        " embedding = excluded.embedding, record = excluded.record, octets = excluded.octets,"
+        " cost_usd = excluded.cost_usd,"
+        " embedder_id = CASE WHEN " ANEW " THEN m.embedder_id ELSE excluded.embedder_id END,"
+        " dim = CASE WHEN " ANEW " THEN m.dim ELSE excluded.dim END,"
+        " embedding = CASE WHEN " ANEW " THEN m.embedding ELSE excluded.embedding END,"
+        " record = excluded.record, octets = excluded.octets,"
         " created_at = excluded.created_at, expires_at = excluded.expires_at,"
         " gone_at = excluded.gone_at, last_access = excluded.last_access, active = true"
         " WHERE m.version < excluded.version OR m.gone_at <= $23::timestamptz",

@@ -1,5 +1,5 @@
 /* store/redis_look.c - short visits to a server: how it is secured and set up, and the secret all
- * programs share. Blocking: a store and a loop of its own, one question after another.
+ * programs share. Blocking (redis_visit.h).
  */
 #include <assert.h>
 #include <stdio.h>
@@ -8,140 +8,31 @@
 #include "base/alloc.h"
 #include "base/num.h"
 #include "crypto/digest.h"
-#include "store/redis_internal.h"
+#include "store/redis_visit.h"
 
 #define SECRET_BYTES 32u
 
-struct visit;
-/* Takes the reply to one question; returns what ends the visit, or DEJA_OK to go on. */
-typedef enum deja_status visit_take_fn(struct visit *visit, const struct dj_redis_reply *reply);
-/* Fills the command of question number visit->step, and its key; false: there is none. */
-typedef bool visit_ask_fn(struct visit *visit, struct dj_redis_call *call);
-
-struct visit {
-    struct dj_store *store;
-    struct dj_loop *loop;
-    struct dj_timer *timer;
-    struct dj_task begin;
-    struct dj_redis_call call;
-    uint32_t step;
-    visit_ask_fn *ask;
-    visit_take_fn *take;
-    enum deja_status status;
-    bool is_over;
-    struct dj_redis_security *security;
-    const uint8_t *mine;
-    uint8_t secret[SECRET_BYTES];
-};
-
-static void end(struct visit *visit, enum deja_status status)
-{
-    if (visit->is_over)
-        return;
-    visit->is_over = true;
-    visit->status = status;
-    visit->store->ops->leave(visit->store, visit->loop);
-    dj_timer_destroy(visit->timer);
-    dj_loop_stop(visit->loop);
-}
-
-static void on_replied(void *ctx, enum deja_status status, const struct dj_redis_reply *reply);
-
-static void go_on(struct visit *visit)
-{
-    struct dj_redis_link *link = NULL;
-    enum deja_status status = dj_redis_link_of((struct dj_redis *)visit->store, visit->loop, &link);
-    if (status == DEJA_OK) {
-        dj_redis_call_init(&visit->call, visit, on_replied);
-        if (!visit->ask(visit, &visit->call)) {
-            end(visit, DEJA_OK);
-            return;
-        }
-        status = dj_redis_send(link, &visit->call);
-    }
-    if (status != DEJA_OK)
-        end(visit, status);
-}
-
-static void on_replied(void *ctx, enum deja_status status, const struct dj_redis_reply *reply)
-{
-    struct visit *visit = ctx;
-    if (visit->is_over)
-        return;
-    if (status == DEJA_OK)
-        status = visit->take(visit, reply);
-    if (status != DEJA_OK) {
-        end(visit, status);
-        return;
-    }
-    visit->step++;
-    go_on(visit);
-}
-
-static void on_late(void *ctx)
-{
-    end(ctx, DEJA_ERR_TIMEOUT);
-}
-
-static void on_begin(void *ctx)
-{
-    go_on(ctx);
-}
-
-/* What stands in the way, for a person. */
-static enum deja_status explain(struct visit *visit, struct deja_error *error)
-{
-    struct deja_error trouble = {.message = ""};
-    dj_redis_trouble(visit->store, &trouble);
-    return deja_error_set(error, visit->status, "the shared tier: %s",
-                          trouble.message[0] ? trouble.message : deja_status_text(visit->status));
-}
-
-static enum deja_status run(const struct dj_redis_options *options, uint32_t timeout_ms,
-                            struct visit *visit, struct deja_error *error)
-{
-    struct dj_redis_options mine = *options;
-    mine.loop_count = 1;
-    enum deja_status status = dj_loop_create(0, &visit->loop);
-    if (status != DEJA_OK)
-        return status;
-    status = dj_redis_open(&mine, &visit->store, error);
-    if (status == DEJA_OK)
-        status = dj_timer_create(visit->loop, visit, on_late, &visit->timer);
-    if (status == DEJA_OK) {
-        dj_timer_start(visit->timer, timeout_ms, 0);
-        visit->begin = (struct dj_task){.run = on_begin, .ctx = visit};
-        dj_loop_post(visit->loop, &visit->begin);
-        dj_loop_run(visit->loop);
-        status = visit->status;
-        if (status != DEJA_OK)
-            status = explain(visit, error);
-        else if (visit->security)
-            memcpy(visit->security->software, ((struct dj_redis *)visit->store)->figures.software,
-                   sizeof visit->security->software);
-    }
-    if (visit->store)
-        visit->store->ops->close(visit->store);
-    dj_loop_destroy(visit->loop);
-    return status;
-}
-
 /* ---- the secret ---- */
 
-static bool ask_secret(struct visit *visit, struct dj_redis_call *call)
+struct secrets {
+    const uint8_t *mine;
+    uint8_t theirs[SECRET_BYTES];
+};
+
+static bool ask_secret(struct dj_redis_visit *visit, struct dj_redis_call *call)
 {
     char key[DJ_REDIS_KEY_BYTES];
+    const struct secrets *secrets = visit->ctx;
     char hex[2 * SECRET_BYTES + 1];
     if (visit->step > 1)
         return false;
-    size_t len =
-        dj_redis_shared_key(((struct dj_redis *)visit->store)->options.prefix, "secret", key);
+    size_t len = dj_redis_shared_key(dj_redis_visit_prefix(visit), "secret", key);
     dj_redis_call_key(call, deja_slice(key, len));
     dj_redis_command(&call->bytes, visit->step == 0 ? 4 : 2);
     dj_redis_argument_text(&call->bytes, visit->step == 0 ? "SET" : "GET");
     dj_redis_argument(&call->bytes, deja_slice(key, len));
     if (visit->step == 0) {
-        dj_hex_encode(visit->mine, SECRET_BYTES, hex);
+        dj_hex_encode(secrets->mine, SECRET_BYTES, hex);
         dj_redis_argument_text(&call->bytes, hex);
         dj_redis_argument_text(&call->bytes, "NX");
         dj_wipe(hex, sizeof hex);
@@ -149,13 +40,15 @@ static bool ask_secret(struct visit *visit, struct dj_redis_call *call)
     return true;
 }
 
-static enum deja_status take_secret(struct visit *visit, const struct dj_redis_reply *reply)
+static enum deja_status take_secret(struct dj_redis_visit *visit,
+                                    const struct dj_redis_reply *reply)
 {
+    struct secrets *secrets = visit->ctx;
     struct deja_slice hex;
     enum deja_status status = dj_redis_status_of(reply);
     if (status != DEJA_OK || visit->step == 0)
         return status;
-    if (!dj_redis_text(reply, &hex) || dj_hex_decode(hex, visit->secret, SECRET_BYTES) != DEJA_OK)
+    if (!dj_redis_text(reply, &hex) || dj_hex_decode(hex, secrets->theirs, SECRET_BYTES) != DEJA_OK)
         return DEJA_ERR_CORRUPT;
     return DEJA_OK;
 }
@@ -164,16 +57,17 @@ enum deja_status dj_redis_adopt_secret(const struct dj_redis_options *options, u
                                        const uint8_t mine[32], uint8_t out_secret[32],
                                        struct deja_error *error)
 {
-    struct visit visit = {.ask = ask_secret, .take = take_secret, .mine = mine};
-    enum deja_status status = run(options, timeout_ms, &visit, error);
+    struct secrets secrets = {.mine = mine};
+    struct dj_redis_visit visit = {.ask = ask_secret, .take = take_secret, .ctx = &secrets};
+    enum deja_status status = dj_redis_visit_run(options, timeout_ms, &visit, error);
     if (status == DEJA_OK)
-        memcpy(out_secret, visit.secret, SECRET_BYTES);
+        memcpy(out_secret, secrets.theirs, SECRET_BYTES);
     else if (status == DEJA_ERR_CORRUPT)
         status = deja_error_set(error, status,
                                 "what the shared tier keeps under %s:{v:0}:secret is no secret of "
                                 "a deployment: remove it, or use another l2.redis.prefix",
                                 options->prefix ? options->prefix : "deja");
-    dj_wipe(visit.secret, sizeof visit.secret);
+    dj_wipe(&secrets, sizeof secrets);
     return status;
 }
 
@@ -222,7 +116,7 @@ static const struct {
       "notify-keyspace-events Ex, as in deploy/valkey.conf"}},
 };
 
-static bool ask_security(struct visit *visit, struct dj_redis_call *call)
+static bool ask_security(struct dj_redis_visit *visit, struct dj_redis_call *call)
 {
     if (visit->step == 0) {
         dj_redis_command(&call->bytes, 2);
@@ -250,9 +144,10 @@ static bool is_wish_met(size_t index, struct deja_slice value)
     return deja_slice_is_equal(value, deja_slice_text(wanted));
 }
 
-static enum deja_status take_security(struct visit *visit, const struct dj_redis_reply *reply)
+static enum deja_status take_security(struct dj_redis_visit *visit,
+                                      const struct dj_redis_reply *reply)
 {
-    struct dj_redis_security *security = visit->security;
+    struct dj_redis_security *security = visit->ctx;
     struct deja_slice text;
     if (visit->step == 0) {
         if (dj_redis_text(reply, &text) && text.len < sizeof security->user)
@@ -307,10 +202,11 @@ enum deja_status dj_redis_look(const struct dj_redis_options *options, uint32_t 
                                          .has_certificate = options->is_tls && options->cert_file,
                                          .is_authenticated = options->password != NULL,
                                          .is_local = is_local(options)};
-    struct visit visit = {.ask = ask_security, .take = take_security, .security = &security};
-    enum deja_status status = run(options, timeout_ms, &visit, error);
+    struct dj_redis_visit visit = {.ask = ask_security, .take = take_security, .ctx = &security};
+    enum deja_status status = dj_redis_visit_run(options, timeout_ms, &visit, error);
     if (status != DEJA_OK)
         return status;
+    memcpy(security.software, visit.software, sizeof security.software);
     advise_on_connection(&security);
     *out_security = security;
     return DEJA_OK;

@@ -34,10 +34,18 @@ struct dj_store_stats {
 typedef void dj_store_got_fn(void *ctx, enum deja_status status, struct dj_value *value);
 /* removed: how many were there (remove), 0 otherwise. */
 typedef void dj_store_done_fn(void *ctx, enum deja_status status, uint64_t removed);
-/* One kept vector; vector: dim floats, borrowed until return. Return false to stop. */
-typedef bool dj_store_vector_fn(void *ctx, const struct dj_store_key *key,
-                                const uint8_t scope[DJ_ID_BYTES], struct deja_slice embedder_id,
-                                const float *vector, uint32_t dim, int64_t expires_ms);
+/* One kept vector; what it points to is borrowed until return. */
+struct dj_store_vector {
+    struct dj_store_key key;
+    const uint8_t *scope; /* DJ_ID_BYTES */
+    struct deja_slice embedder_id;
+    const float *floats;      /* dim of them; NULL: sealed */
+    struct deja_slice sealed; /* as dj_entry's */
+    uint32_t dim;
+    int64_t expires_ms;
+};
+/* Return false to stop. */
+typedef bool dj_store_vector_fn(void *ctx, const struct dj_store_vector *vector);
 
 #define DJ_STORE_PAGE_MAX 64u
 
@@ -47,6 +55,7 @@ struct dj_store_page {
     struct dj_value *values[DJ_STORE_PAGE_MAX]; /* references the caller owns */
     uint32_t count;                             /* may be 0 although more follow */
     bool is_last;
+    bool has_vectors;  /* the caller's: sealed vectors come with their entries */
     uint64_t position; /* the store's */
     uint8_t after[DJ_ID_BYTES];
 };
@@ -116,8 +125,9 @@ struct dj_store_ops {
     const char *level; /* "memory", "lmdb", "redis", "postgres", "s3": as in metrics */
     enum deja_status (*get)(struct dj_store *store, struct dj_loop *loop,
                             const struct dj_store_key *key, void *ctx, dj_store_got_fn *got);
-    /* Takes its own reference of value. vector: NULL or dim floats, copied. Overwrites only if
-     * version is larger than what is stored. done when it is as durable as the tier promises. */
+    /* Takes its own reference of value. vector: NULL or dim floats, copied; it may also come
+     * sealed, as a part of the entry. Overwrites only if version is larger than what is stored.
+     * done when it is as durable as the tier promises. */
     enum deja_status (*put)(struct dj_store *store, struct dj_loop *loop, struct dj_value *value,
                             const float *vector, uint32_t dim, void *ctx, dj_store_done_fn *done);
     /* Only what has a version <= version_max; UINT64_MAX: any. */

@@ -42,7 +42,7 @@ static struct deja_slice copy(struct cursor *cursor, struct deja_slice bytes)
 static size_t text_bytes(const struct dj_entry *entry)
 {
     size_t sum = entry->query.len + entry->name_space.len + entry->model.len + entry->provider.len +
-                 entry->embedder_id.len + entry->metadata.len;
+                 entry->embedder_id.len + entry->metadata.len + entry->vector.len;
     for (size_t i = 0; i < entry->tag_count; i++)
         sum += entry->tags[i].name.len;
     return sum;
@@ -70,6 +70,7 @@ enum deja_status dj_value_create(const struct dj_entry *entry, struct dj_value *
     mine->provider = copy(&cursor, entry->provider);
     mine->embedder_id = copy(&cursor, entry->embedder_id);
     mine->metadata = copy(&cursor, entry->metadata);
+    mine->vector = copy(&cursor, entry->vector);
     for (size_t i = 0; i < entry->tag_count; i++)
         mine->tags[i].name = copy(&cursor, entry->tags[i].name);
     value->bytes = size;

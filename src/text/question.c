@@ -10,6 +10,18 @@ bool dj_question_is_control(int32_t code_point)
     return code_point < 0x20 || (code_point >= 0x7f && code_point <= 0x9f);
 }
 
+bool dj_question_is_name(struct deja_slice text)
+{
+    if (!dj_utf8_is_valid(text))
+        return false;
+    for (size_t at = 0; at < text.len;) {
+        int32_t code_point = dj_utf8_next(text, &at);
+        if (code_point < 0x20 || (code_point >= 0x7f && code_point <= 0x9f))
+            return false;
+    }
+    return true;
+}
+
 enum deja_status dj_question_check(struct deja_slice text, size_t chars_max, size_t *out_chars)
 {
     size_t chars = 0;

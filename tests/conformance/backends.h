@@ -12,6 +12,7 @@
 #include "directory.h"
 #include "entries.h"
 #include "loops.h"
+#include "memory_authority.h"
 #include "loop/pool.h"
 #include "store/guarded.h"
 #include "store/lmdb.h"
@@ -19,6 +20,7 @@
 #include "store/postgres.h"
 #include "store/redis.h"
 #include "store/s3.h"
+#include "store/sealed.h"
 
 enum { LOOPS = 2 };
 
@@ -27,6 +29,8 @@ struct fixture {
     struct loops loops;
     struct directory directory; /* LMDB's */
     struct dj_pool *pool;
+    struct memory_authority authority; /* sealed: where its keys are kept */
+    struct dj_keyring *keyring;
     struct dj_store *store;
     uint32_t tenant; /* of this test; the next ones are its, too */
 };
@@ -120,8 +124,27 @@ static void wrap(struct fixture *fixture)
         DEJA_OK);
 }
 
-static void fixture_open(struct fixture *fixture, const struct backend *backend, bool is_guarded,
-                         uint32_t tenant)
+/* What the tier keeps is sealed, and nobody above notices. */
+static void seal(struct fixture *fixture)
+{
+    static const uint8_t master[32] = "a master key of thirty-two bytes";
+    struct dj_store *inner = fixture->store;
+    memory_authority_init(&fixture->authority);
+    const struct dj_keyring_options keys = {
+        .master = master, .authority = &fixture->authority.authority, .now_ms = dj_clock_now_ms};
+    assert_int_equal(dj_keyring_create(&keys, &fixture->keyring), DEJA_OK);
+    const struct dj_sealed_options options = {
+        .keyring = fixture->keyring, .pool = fixture->pool, .vectors = DJ_SEALED_VECTORS_SEALED};
+    assert_int_equal(dj_sealed_store_open(inner, &options, &fixture->store), DEJA_OK);
+}
+
+struct wrappers {
+    bool is_guarded;
+    bool is_sealed;
+};
+
+static void fixture_open(struct fixture *fixture, const struct backend *backend,
+                         struct wrappers wrappers, uint32_t tenant)
 {
     struct deja_error error = {{0}};
     *fixture = (struct fixture){.backend = backend, .tenant = tenant};
@@ -130,8 +153,10 @@ static void fixture_open(struct fixture *fixture, const struct backend *backend,
     backend->open(fixture, &error);
     if (error.message[0])
         fail_msg("%s: %s", backend->name, error.message);
-    if (is_guarded)
+    if (wrappers.is_guarded)
         wrap(fixture);
+    if (wrappers.is_sealed)
+        seal(fixture);
     loops_start(&fixture->loops);
 }
 
@@ -174,6 +199,7 @@ static void fixture_close(struct fixture *fixture)
         leave(fixture->store, fixture->loops.loop[i]);
     loops_stop(&fixture->loops);
     fixture->store->ops->close(fixture->store);
+    dj_keyring_destroy(fixture->keyring);
     dj_pool_destroy(fixture->pool);
     loops_destroy(&fixture->loops);
     if (fixture->directory.path[0])

@@ -1,4 +1,5 @@
-/* What every tier does the same, whatever is behind its table: store_conformance TIER [guarded].
+/* What every tier does the same, whatever is behind its table: store_conformance TIER [guarded]
+ * [sealed].
  *
  * One suite for all: a tier that is wrong here is wrong in the same words as any other. What
  * differs on purpose is a member of struct backend (backends.h) and a paragraph of docs/tiers.md.
@@ -698,7 +699,7 @@ static const struct test {
 
 struct given {
     const struct backend *backend;
-    bool is_guarded;
+    struct wrappers wrappers;
     const struct test *test;
     uint32_t tenant;
 };
@@ -707,7 +708,7 @@ static void run_given(void **state)
 {
     const struct given *given = *state;
     struct fixture fixture;
-    fixture_open(&fixture, given->backend, given->is_guarded, given->tenant);
+    fixture_open(&fixture, given->backend, given->wrappers, given->tenant);
     given->test->run(&fixture);
     fixture_close(&fixture);
 }
@@ -720,15 +721,24 @@ int main(int argc, char **argv)
     for (size_t i = 0; argc > 1 && i < sizeof backends / sizeof *backends; i++)
         if (strcmp(backends[i].name, argv[1]) == 0)
             backend = &backends[i];
-    bool is_guarded = argc > 2 && strcmp(argv[2], "guarded") == 0;
-    if (!backend || argc > 3 || (argc == 3 && !is_guarded)) {
-        fputs("usage: store_conformance memory|lmdb|redis|postgres|s3 [guarded]\n", stderr);
+    struct wrappers wrappers = {false};
+    int known = 2;
+    for (; known < argc; known++)
+        if (strcmp(argv[known], "guarded") == 0)
+            wrappers.is_guarded = true;
+        else if (strcmp(argv[known], "sealed") == 0)
+            wrappers.is_sealed = true;
+        else
+            break;
+    if (!backend || known < argc) {
+        fputs("usage: store_conformance memory|lmdb|redis|postgres|s3 [guarded] [sealed]\n",
+              stderr);
         return 2;
     }
     /* Tenants of its own, as a server may have those of another run. */
     uint32_t first = (uint32_t)getpid() << 10;
     for (size_t i = 0; i < TEST_COUNT; i++) {
-        given[i] = (struct given){backend, is_guarded, &tests[i], first + (uint32_t)i * 8};
+        given[i] = (struct given){backend, wrappers, &tests[i], first + (uint32_t)i * 8};
         made[i] = (struct CMUnitTest){
             .name = tests[i].name, .test_func = run_given, .initial_state = &given[i]};
     }

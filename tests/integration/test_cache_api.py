@@ -1,5 +1,6 @@
 """The native cache API: put, look up, get, delete, statistics, explain."""
 import uuid
+from urllib.parse import quote
 
 import pytest
 from conftest import ask, make_http
@@ -259,6 +260,14 @@ def test_bad_invalidation_is_a_problem_document(http, body):
     ({"query": "q"}, 400, None),
     ({"query": "q" * 1001, "response": "r"}, 400, "query_too_long"),
     ({"query": "a\u0000b", "response": "r"}, 400, "query_invalid_characters"),
+    ({"query": "a\u0085b", "response": "r"}, 400, "query_invalid_characters"),
+    ({"query": "a\u001b[0m", "response": "r"}, 400, "query_invalid_characters"),
+    ({"query": "q", "response": "r", "namespace": "a\u001fb"}, 400, None),
+    ({"query": "q", "response": "r", "namespace": "a\nb"}, 400, None),
+    ({"query": "q", "response": "r", "tags": ["a\u0000"]}, 400, None),
+    ({"query": "q", "response": "r", "metadata": {"a\tb": 1}}, 400, None),
+    ({"query": "q", "response": "r", "metadata": {"a": [{"b\u007f": 1}]}}, 400, None),
+    ({"query": "q", "response": "r", "model": "a\u009fb"}, 400, None),
     ({"query": 5, "response": "r"}, 400, None),
     ({"query": ["q"], "response": "r"}, 400, None),
     ({"query": "q", "response": "r", "ttl": "long"}, 400, None),
@@ -280,6 +289,33 @@ def test_bad_put_is_a_problem_document(http, body, status, name):
     text = json.dumps(body, allow_nan=True).replace("Infinity", "1e999")
     answer = http.put(ENTRIES, content=text, headers={"Content-Type": "application/json"})
     is_problem(answer, status, name)
+
+
+@pytest.mark.parametrize("text", ["¿Qué pasa, señor? ¡Nada!", "什么是“缓存”？（简短）", "ما هو التخزين المؤقت؟", "क्या हाल है?", "👩‍💻 & 🇩🇪 — “done”…",
+                                  "Zażółć gęślą jaźń; №5 ≥ 3 % • §7", "a\tb\nc", "x" * 1000, "é" * 1000])
+def test_any_script_and_punctuation_may_be_asked(http, text):
+    assert http.put(ENTRIES, json={"query": text, "response": "r", "namespace": text[:20].replace("\t", "").replace("\n", ""),
+                                   "tags": ["§" + text[:1]]}).status_code == 201
+
+
+HOSTILE = ["*", "?", "[a-z]*", "{tag}", "}{v:0}:secret", "'; DROP TABLE entries; --", "\" OR 1=1", "../../etc/passwd",
+           "%00", "$(id)", "\\", "return redis.call('KEYS','*')", ":q:", "00000000-0000-0000-0000-000000000000"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_words_are_words_like_others(http, word, text):
+    """In every place that could reach a key, a pattern or a statement (TRUST S18)."""
+    kept = http.put(ENTRIES, json={"query": f"{word}", "response": "kept"}).json()["id"]
+    mine = http.put(ENTRIES, json={"query": text + word, "response": "mine", "namespace": text, "tags": [text],
+                                   "metadata": {text: text}})
+    assert mine.status_code == 201
+    found = http.post(LOOKUP, json={"query": text + word, "namespace": text}).json()
+    assert found["hit"] and found["response"] == "mine"
+    assert http.get(f"{ENTRIES}/{quote(text, safe='')}").status_code in (400, 404)
+    assert http.delete(f"{ENTRIES}/{quote(text, safe='')}").status_code in (400, 404)
+    assert http.post("/api/v1/invalidate", json={"tag": text}).status_code == 200
+    assert http.get(f"{ENTRIES}/{mine.json()['id']}").status_code == 404
+    assert http.get(f"{ENTRIES}/{kept}").status_code == 200
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "nan"])

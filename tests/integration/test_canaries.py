@@ -14,13 +14,14 @@ CHAT = "/v1/chat/completions"
 LEVELS = [("debug", "json"), ("debug", "pretty"), ("info", "json"), ("error", "pretty")]
 # Where canaries stand; the word after "canary" tells in a failure where one got out.
 PLACES = ["key", "prompt", "system", "answer", "model", "header", "query", "path", "namespace", "tag", "meta", "user",
-          "config", "cookie", "broken", "upstream"]
+          "config", "cookie", "broken", "upstream", "tool", "tenant", "trace", "attribute", "body"]
 
 
 @pytest.fixture
 def canaries():
     made = {place: f"canary{place}{secrets.token_hex(8)}" for place in PLACES}
     made["config"] = secrets.token_hex(32)  # the deployment's secret has this form
+    made["upstream"] = f"sk-{made['upstream']}"  # what real upstreams repeat of a key they refuse
     return made
 
 
@@ -53,6 +54,20 @@ def good_requests(client, canaries):
     client.get("/api/v1/explain", params={"query": canaries["query"]})
     client.get(f"/v1/echo/{canaries['path']}", params={"api_key": canaries["query"]}, headers=headers)
     client.post(f"/v1/echo/{canaries['path']}", content=canaries["answer"], headers=headers)
+    tools = [{"type": "function", "function": {"name": "f", "description": canaries["tool"],
+                                               "parameters": {"type": "object", "title": canaries["tool"]}}}]
+    calls = [{"role": "assistant", "content": None, "tool_calls": [
+        {"id": "c", "type": "function", "function": {"name": "f", "arguments": json.dumps({"a": canaries["tool"]})}}]},
+        {"role": "tool", "tool_call_id": "c", "content": canaries["tool"]}]
+    client.post(CHAT, json=chat(canaries, tools=tools), headers=headers)
+    client.post(CHAT, json={**chat(canaries), "messages": chat(canaries)["messages"] + calls}, headers=headers)
+    client.post(CHAT, json=chat(canaries), headers={**headers, "X-Deja-Tenant": canaries["tenant"],
+                                                    "traceparent": canaries["trace"], "tracestate": canaries["trace"]})
+    client.post("/v1/caches/c/entries", json={"prompt": canaries["prompt"], "response": canaries["answer"],
+                                              "attributes": {"a": canaries["attribute"]}})
+    client.post("/v1/caches/c/entries/search", json={"prompt": canaries["prompt"],
+                                                     "attributes": {"a": canaries["attribute"]}})
+    client.post("/gptcache/put", json={"prompt": canaries["prompt"], "answer": canaries["answer"]})
     client.get(f"/api/v1/entries/{canaries['path']}")
     client.post("/api/v1/invalidate", json={"tags": [canaries["tag"]], "reason": canaries["meta"]})
 
@@ -74,6 +89,15 @@ def bad_requests(daemon, client, canaries):
                 f"{broken} / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode(),
                 f"POST /{broken} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {broken}\r\n\r\n".encode()):
         daemon.raw(raw, half_close=True)
+
+
+def echoing_upstream(client, canaries):
+    """Errors that repeat what was sent: an upstream that refuses a key shows a part of it."""
+    for status in (400, 401, 403, 429, 500, 503):
+        answer = client.post(f"/v1/status/{status}", content=canaries["body"],
+                             headers={"X-Canary": canaries["upstream"]})
+        assert answer.status_code == status
+        client.post(CHAT, json=chat(canaries, model=f"error-{status}"), headers={"X-Canary": canaries["upstream"]})
 
 
 def seen_by_operators(client):
@@ -99,6 +123,7 @@ def test_canaries_stay_where_they_were_put(spawn, canaries, level, kind):
     with make_http(daemon, canaries["key"]) as client:
         good_requests(client, canaries)
         bad_requests(daemon, client, canaries)
+        echoing_upstream(client, canaries)
         texts = seen_by_operators(client)
     daemon.signal(signal.SIGHUP)
     daemon.stop()
@@ -117,18 +142,44 @@ def test_upstream_that_cannot_be_reached_is_told_without_content(spawn, canaries
     assert_no_canary({"the log": daemon.log_text()}, canaries)
 
 
-def test_crash_tells_no_content(spawn, canaries, tmp_path):
+@pytest.mark.parametrize("crash", [signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS])
+def test_crash_tells_no_content(spawn, canaries, crash):
     """SIGABRT is what a failed assertion raises."""
     daemon = spawn(env={"DEJA_LOG__LEVEL": "debug", "DEJA_SECURITY__SECRET": canaries["config"]})
     with make_http(daemon, canaries["key"]) as client:
         good_requests(client, canaries)
-    daemon.signal(signal.SIGABRT)
+    daemon.signal(crash)
     try:
         daemon.wait()
     except subprocess.TimeoutExpired:
         daemon.kill()
     assert_no_canary({"the log": daemon.log_text()}, canaries)
     daemon.process = None
+
+
+SECRETS = {"openai": "sk-proj-q7Zk2Wm9XbR4tLp8VcN3sYd6HgJ5fTwA1eUi", "github": "ghp_q7Zk2Wm9XbR4tLp8VcN3sYd6HgJ5fTwA1eUi",
+           "card": "4111 1111 1111 1111", "ssn": "536-22-1234", "mail": "somebody@example.com",
+           "password": "hunter2-Tr0ub4dor"}
+
+
+@pytest.mark.parametrize("kind", ["json", "pretty"])
+def test_secrets_are_redacted_even_where_texts_are_logged(spawn, canaries, kind):
+    """log.content full is for debugging; the redactor does not know that, and cuts do not help anybody."""
+    daemon = spawn(env={"DEJA_LOG__CONTENT": "full", "DEJA_LOG__LEVEL": "debug", "DEJA_LOG__FORMAT": kind})
+    said = "; ".join(f"the {name} is {value}" for name, value in SECRETS.items())
+    with make_http(daemon, canaries["key"]) as client:
+        for text in (said, "x" * 900 + " " + said, "y" * 4000 + " " + said, " " * 30 + said * 60):
+            for stream in (False, True):
+                ask(client, text, stream=stream)
+            client.put("/api/v1/entries", json={"query": text[-900:], "response": text, "metadata": {"pwd": "hunter2-Tr0ub4dor"}})
+            client.post("/api/v1/lookup", json={"query": text[-900:]})
+            client.post("/api/v1/invalidate", json={"tag": "t", "reason": text[-200:]})
+    daemon.stop()
+    log = daemon.log_text()
+    assert "[REDACTED]" in log
+    for name, value in SECRETS.items():
+        for part in (value, value[:-6], value.replace(" ", "")):
+            assert part not in log, f"{name}: ...{log[max(0, log.find(part) - 300):][:500]}"
 
 
 def test_faults_of_settings_do_not_show_secrets(spawn, canaries):

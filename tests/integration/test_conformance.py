@@ -1,5 +1,5 @@
 """One suite for every tier (tests/conformance/store_conformance.c): here those that are servers, each
-alone and behind the wrapper a daemon puts around it."""
+alone, behind the wrapper a daemon puts around it, and sealed as well."""
 import os
 import re
 import subprocess
@@ -51,7 +51,7 @@ def test_tier_does_what_every_tier_does(name, start, tmp_path):
     try:
         runs = [subprocess.Popen([str(PROGRAM), tier, *more], env={**os.environ, **environment},
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-                for more in ([], ["guarded"])]
+                for more in ([], ["guarded"], ["guarded", "sealed"])]
         told = [run.communicate(timeout=300)[0] for run in runs]
     finally:
         stop()

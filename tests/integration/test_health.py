@@ -19,7 +19,7 @@ def test_detailed_health_names_components(anonymous):
     assert body["status"] in ("healthy", "degraded")
     assert set(body) == {"status", "timestamp", "version", "components"}
     components = body["components"]
-    assert set(components) == {"l1", "lmdb", "embedder", "vector_store", "lru_manager", "circuit_breaker", "redis",
+    assert set(components) == {"l1", "lmdb", "embedder", "vector_store", "lru_manager", "circuit_breaker", "encryption", "redis",
                                "postgres", "s3"}
     for name, component in components.items():
         assert set(component) == {"status", "message", "details"}, name

@@ -19,8 +19,8 @@ def guarded(spawn, word):
     """guarded(secret="redact"): a daemon with these rules, and a client."""
     clients = []
 
-    def make(with_model=False, **rules):
-        daemon = spawn(env=policies(**rules), with_model=with_model)
+    def make(with_model=False, env=(), **rules):
+        daemon = spawn(env={**policies(**rules), **dict(env)}, with_model=with_model)
         clients.append(make_http(daemon, f"sk-{word}"))
         return daemon, clients[-1]
 
@@ -99,9 +99,11 @@ def test_question_without_its_secret_is_never_found_by_meaning(guarded, upstream
     assert exact["hit"] and exact["kind"] == "exact"
 
 
-def test_by_default_secrets_stay_out_of_tiers_that_do_not_seal(guarded, upstream, word):
-    daemon, client = guarded()
-    for text in (SECRET, f"card {CARD}", "SSN 536-22-1234"):
+@pytest.mark.parametrize("is_sealed", [True, False])
+def test_by_default_secrets_lie_only_where_they_are_sealed(guarded, word, is_sealed):
+    daemon, client = guarded(env={"DEJA_ENCRYPTION__ENABLED": str(is_sealed).lower()})
+    texts = (SECRET, f"card {CARD}", "SSN 536-22-1234")
+    for text in texts:
         question = f"{word}: {text}"
         assert status_of(ask(client, question)) == "MISS"
         hit = ask(client, question)
@@ -114,6 +116,9 @@ def test_by_default_secrets_stay_out_of_tiers_that_do_not_seal(guarded, upstream
     daemon.restart()
     with make_http(daemon, f"sk-{word}") as later:
         assert status_of(ask(later, plain)) == "HIT"
+        for text in texts:
+            later.headers["Cache-Control"] = "only-if-cached"
+            assert (ask(later, f"{word}: {text}").status_code == 200) == is_sealed
     daemon.stop()
     for text in (PASSWORD, CARD, "536-22-1234"):
         assert on_disk(daemon, text) == []
@@ -234,9 +239,31 @@ def test_other_caches_surfaces_obey_too(guarded, word):
 
 
 def test_shared_tier_that_must_have_it_and_does_not_seal_is_told(guarded, word):
-    _, client = guarded()
+    _, client = guarded(env={"DEJA_ENCRYPTION__ENABLED": "false"})
     answer = put(client, word, SECRET, require="shared")
     assert answer.status_code in (400, 422) # no shared tier at all, or none that seals
+
+
+def test_each_tenant_has_rules_of_its_own(spawn, word):
+    token = "0123456789abcdef0123456789abcdef"
+    daemon = spawn(env={"DEJA_SECURITY__ADMIN_TOKEN": token, "DEJA_LOG__LEVEL": "debug", "DEJA_LOG__FORMAT": "json"})
+    clients = {}
+    with make_http(daemon, headers={"X-Deja-Token": token}) as admin:
+        for rule, content in (("allow", "off"), ("redact", "hash"), ("refuse", "full")):
+            tenant = admin.post("/api/v1/tenants", json={
+                "name": f"{word}-{rule}", "config": {"sensitive": {"secret": rule}, "log": {"content": content}}})
+            assert tenant.status_code == 201, tenant.text
+            made = admin.post("/api/v1/keys", json={"tenant": tenant.json()["id"]}).json()
+            clients[rule] = make_http(daemon, made["secret"])
+    answers = {rule: put(client, word, SECRET) for rule, client in clients.items()}
+    assert [answer.status_code for answer in answers.values()] == [201, 201, 422]
+    assert "sensitive" not in answers["allow"].json() and answers["redact"].json()["redacted"] is True
+    for client in clients.values():
+        client.close()
+    daemon.stop()
+    lines = [line for line in lines_of(daemon) if line.get("route") == "/api/v1/entries"]
+    assert ["prompt" if "prompt" in line else "prompt_hash" if "prompt_hash" in line else None
+            for line in lines] == [None, "prompt_hash", "prompt"]
 
 
 # ---- log.content ----

@@ -32,7 +32,8 @@ def tier(request):
     if request.param == "postgres":
         server = request.getfixturevalue("postgres")
         url = server.create_database(f"t{uuid.uuid4().hex[:12]}")
-        return "postgres", server, {"DEJA_L3__POSTGRES__URL": url, "DEJA_SECURITY__SECRET": SECRET}
+        return "postgres", server, {"DEJA_L3__POSTGRES__URL": url, "DEJA_SECURITY__SECRET": SECRET,
+                                    "DEJA_L3__POSTGRES__SEARCH": "true"}
     server = request.getfixturevalue("valkey")
     # No secret: the first daemon publishes its own, the second takes that.
     return "redis", server, {"DEJA_L2__REDIS__ADDRESSES": f"127.0.0.1:{server.port}",

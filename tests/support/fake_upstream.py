@@ -394,7 +394,9 @@ class FakeUpstream:
                 {"id": "plain", "object": "model", "created": 1, "owned_by": "fake"}]})
         elif request.path.startswith("/v1/status/"):
             status = int(request.path.rsplit("/", 1)[1])
-            await self._send_json(writer, status, {"status": status})
+            note = request.header("x-canary")
+            body = request.body.decode(errors="replace")
+            await self._send_json(writer, status, {"status": status, **({"note": f"{note}: {body}"} if note else {})})
         elif request.path.startswith("/v1/large/"):
             size = int(request.path.rsplit("/", 1)[1])
             await self._send(writer, 200, [("Content-Type", "application/octet-stream")], b"x" * size)
@@ -442,13 +444,13 @@ class FakeUpstream:
             "object": "list", "data": data, "model": model,
             "usage": {"prompt_tokens": tokens, "total_tokens": tokens}})
 
-    async def _error(self, writer, status):
+    async def _error(self, writer, status, note=None):
         kind, code = ERRORS[status]
         headers = [("X-Upstream-Note", "seen")]
         if status in (429, 503):
             headers += [("Retry-After", "7"), ("x-should-retry", "false")]
         await self._send_json(writer, status, {"error": {
-            "message": f"the upstream says {status}", "type": kind, "param": None, "code": code}}, headers)
+            "message": f"the upstream says {status}" + (f" to {note}" if note else ""), "type": kind, "param": None, "code": code}}, headers)
 
     async def _chat(self, request, reader, writer):
         try:
@@ -458,7 +460,7 @@ class FakeUpstream:
         model = str(body.get("model", ""))
         kind = model.partition(":")[0]
         if kind.startswith("error-"):
-            return await self._error(writer, int(kind[6:]))
+            return await self._error(writer, int(kind[6:]), request.header("x-canary"))
         if self.failing.get(model) == "cut":
             raise ConnectionError
         if model in self.failing:

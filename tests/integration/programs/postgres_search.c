@@ -250,17 +250,13 @@ static void recall_at_10_is_at_least_0_95_for_small_and_large_tenants(void **sta
     destroy(&fixture);
 }
 
-static bool on_vector(void *ctx, const struct dj_store_key *key, const uint8_t scope[DJ_ID_BYTES],
-                      struct deja_slice embedder_id, const float *vector, uint32_t dim,
-                      int64_t expires_ms)
+static bool on_vector(void *ctx, const struct dj_store_vector *vector)
 {
     uint32_t *count = ctx;
-    (void)key;
-    (void)expires_ms;
-    assert_int_equal(scope[0], 1 + *count);
-    assert_true(deja_slice_is_equal(embedder_id, deja_slice_text("e")));
-    assert_int_equal(dim, 3 + *count);
-    assert_true(fabsf(vector[2] - 0.5F) < 1e-6F);
+    assert_int_equal(vector->scope[0], 1 + *count);
+    assert_true(deja_slice_is_equal(vector->embedder_id, deja_slice_text("e")));
+    assert_int_equal(vector->dim, 3 + *count);
+    assert_true(fabsf(vector->floats[2] - 0.5F) < 1e-6F);
     return ++*count < 3;
 }
 

@@ -262,17 +262,14 @@ struct scanned {
     bool is_wrong;
 };
 
-static bool on_vector(void *ctx, const struct dj_store_key *key, const uint8_t scope[DJ_ID_BYTES],
-                      struct deja_slice embedder_id, const float *vector, uint32_t dim,
-                      int64_t expires_ms)
+static bool on_vector(void *ctx, const struct dj_store_vector *vector)
 {
-    (void)scope;
-    (void)expires_ms;
     struct scanned *scanned = ctx;
-    if (dim != DIM || !deja_slice_is_equal(embedder_id, deja_slice_text("embedder-1")))
+    if (vector->dim != DIM ||
+        !deja_slice_is_equal(vector->embedder_id, deja_slice_text("embedder-1")))
         scanned->is_wrong = true;
-    memcpy(&scanned->ids[scanned->count], key->id, sizeof scanned->ids[0]);
-    scanned->first[scanned->count++] = vector[0];
+    memcpy(&scanned->ids[scanned->count], vector->key.id, sizeof scanned->ids[0]);
+    scanned->first[scanned->count++] = vector->floats[0];
     return scanned->count < scanned->count_max;
 }
 
@@ -282,18 +279,11 @@ struct seen {
     uint8_t last_scope;
 };
 
-static bool on_seen(void *ctx, const struct dj_store_key *key, const uint8_t scope[DJ_ID_BYTES],
-                    struct deja_slice embedder_id, const float *vector, uint32_t dim,
-                    int64_t expires_ms)
+static bool on_seen(void *ctx, const struct dj_store_vector *vector)
 {
-    (void)key;
-    (void)embedder_id;
-    (void)vector;
-    (void)dim;
-    (void)expires_ms;
     struct seen *seen = ctx;
-    seen->is_out_of_order = seen->is_out_of_order || scope[0] < seen->last_scope;
-    seen->last_scope = scope[0];
+    seen->is_out_of_order = seen->is_out_of_order || vector->scope[0] < seen->last_scope;
+    seen->last_scope = vector->scope[0];
     seen->count++;
     return true;
 }

@@ -27,6 +27,25 @@ static void what_may_be_asked(void **state)
                          rows[i].status);
 }
 
+static void names_have_no_control_characters_and_any_script(void **state)
+{
+    (void)state;
+    static const char *const good[] = {
+        "team a",
+        "caf\xc3\xa9",
+        "\xd0\xba\xd0\xbb\xd1\x8e\xd1\x87?",
+        "{tag}*[x]\\:%",
+        "",
+        "\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x92\xbb" /* joined emoji */};
+    static const char *const bad[] = {"a\nb",     "a\tb",         "\x1f", "\x7f",
+                                      "\xc2\x85", "\xed\xa0\x80", "\xff"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        assert_true(dj_question_is_name(deja_slice_text(good[i])));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(dj_question_is_name(deja_slice_text(bad[i])));
+    assert_false(dj_question_is_name(deja_slice("a\0b", 3)));
+}
+
 static void length_is_in_code_points(void **state)
 {
     (void)state;
@@ -42,6 +61,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_may_be_asked),
+        cmocka_unit_test(names_have_no_control_characters_and_any_script),
         cmocka_unit_test(length_is_in_code_points),
     };
     return RUN_TESTS(tests);

@@ -1,0 +1,17 @@
+/* daemon/settings_encryption.h - settings_encryption.def; see settings.h. */
+#ifndef DJ_DAEMON_SETTINGS_ENCRYPTION_H
+#define DJ_DAEMON_SETTINGS_ENCRYPTION_H
+
+#include <deja/base.h>
+
+struct dj_settings_encryption {
+    bool is_enabled;
+    char *master_key; /* 64 hex digits, as written; NULL: see docs/security.md */
+    char *master_key_command;
+    uint64_t command_timeout_ms;
+    uint64_t rotation_ms;
+    uint64_t check_ms;
+    uint64_t refresh_ms;
+};
+
+#endif

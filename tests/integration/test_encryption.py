@@ -1,0 +1,384 @@
+"""What lies outside memory is sealed: nothing readable in the data directory, Valkey, PostgreSQL or S3;
+daemons that share a tier read each other; keys are rotated under load; a wrong master key is said."""
+import json
+import re
+import struct
+import threading
+import uuid
+
+import boto3
+import botocore.config
+import httpx
+import pytest
+from conftest import make_http
+from daemon import poll, run_cli
+from postgres import Postgres
+from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
+from test_shared import wait_for_first_pull
+from valkey import Server
+
+ENTRIES, LOOKUP = "/api/v1/entries", "/api/v1/lookup"
+SECRET = "5e" * 32
+MASTER, OTHER = "0a" * 32, "0b" * 32
+CANARY = "Zinnober-Kanarienvogel-4711"
+VECTOR = [0.5, -0.25, 0.125, 0.0625, -0.5, 0.25, 0.5, 0.3125] * 4
+# As floats of either order, and as the bytes that int8 with the largest as 127 would be.
+PATTERNS = [CANARY.encode(), struct.pack("<8f", *VECTOR[:8]), struct.pack(">8f", *VECTOR[:8]),
+            bytes(round(x * 254) & 255 for x in VECTOR[:8])]
+
+
+def token_of(daemon):
+    return re.findall(r"admin\s+token ([0-9a-f]{64})", daemon.log_text())[-1]
+
+
+def call(daemon, method, path, body=None, status=200):
+    answer = httpx.request(method, f"{daemon.url}/api/v1/encryption{path}", json=body, timeout=60, trust_env=False,
+                           headers={"X-Deja-Token": token_of(daemon)})
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def rotated(daemon, **body):
+    call(daemon, "POST", "/rotate", body, 202)
+    return poll(lambda: (lambda told: told["rotation"]["status"] != "running" and told)(call(daemon, "GET", "")),
+                "the rotation to end")
+
+
+def put(client, query, response, **more):
+    answer = client.put(ENTRIES, json={"query": query, "response": response, **more})
+    assert answer.status_code == 201, answer.text
+    return answer.json()
+
+
+def lookup(client, query, **more):
+    answer = client.post(LOOKUP, json={"query": query, **more})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def plant(client):
+    """An entry that says the canary wherever text can stand, with a vector that can be looked for."""
+    return put(client, f"question {CANARY}", f"answer {CANARY}", embedding=VECTOR, metadata={"note": CANARY},
+               model=CANARY, provider=CANARY)
+
+
+def assert_clean(data, where):
+    for pattern in PATTERNS:
+        assert pattern not in data, f"{pattern!r} is readable in {where}"
+
+
+def health(daemon):
+    with make_http(daemon) as client:
+        return client.get("/health/detailed").json()["components"]["encryption"]
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    server = Postgres().start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("valkey")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory):
+    server = S3Server(tmp_path_factory.mktemp("s3")).start()
+    yield server
+    server.stop()
+
+
+# ---- one machine ----
+
+def test_nothing_readable_lies_in_the_data_directory(spawn, key):
+    daemon = spawn()
+    with make_http(daemon, key) as client:
+        plant(client)
+        poll(lambda: call(daemon, "GET", "")["records"]["sealed"], "the entry to be sealed")
+        poll(lambda: client.get("/health/detailed").json()["components"]["lmdb"]["details"]["entries"], "the disk")
+    daemon.restart()
+    with make_http(daemon, key) as client:
+        found = lookup(client, f"question {CANARY}")
+        assert (found["hit"], found["tier"], found["response"]) == (True, "lmdb", f"answer {CANARY}")
+        near = lookup(client, "other words", embedding=VECTOR)
+        assert near["hit"] and near["kind"] == "semantic", "its vector was opened, too"
+    daemon.stop()
+    files = [path for path in daemon.data.rglob("*") if path.is_file()]
+    assert any(path.name == "master.key" and path.stat().st_mode & 0o777 == 0o600 for path in files)
+    for path in files:
+        if path.stat().st_size:
+            assert_clean(path.read_bytes(), path)
+
+
+def test_without_encryption_it_is_said_and_lies_there_as_it_is(spawn, key):
+    daemon = spawn(env={"DEJA_ENCRYPTION__ENABLED": "false"})
+    assert "not encrypted" in daemon.log_text()
+    assert health(daemon)["status"] == "disabled"
+    with make_http(daemon, key) as client:
+        plant(client)
+        poll(lambda: client.get("/health/detailed").json()["components"]["lmdb"]["details"]["entries"], "the disk")
+    call(daemon, "POST", "/rotate", {}, 409)
+    daemon.stop()
+    assert any(CANARY.encode() in path.read_bytes() for path in daemon.data.rglob("*.mdb"))
+
+
+def test_what_was_kept_before_stays_readable_and_is_sealed_at_its_next_write(spawn, key):
+    daemon = spawn(env={"DEJA_ENCRYPTION__ENABLED": "false"})
+    with make_http(daemon, key) as client:
+        put(client, "an old one", "kept in the open")
+        poll(lambda: client.get("/health/detailed").json()["components"]["lmdb"]["details"]["entries"], "the disk")
+    daemon.env.pop("DEJA_ENCRYPTION__ENABLED")
+    daemon.restart()
+    with make_http(daemon, key) as client:
+        assert lookup(client, "an old one")["response"] == "kept in the open"
+        assert call(daemon, "GET", "")["records"]["plain"] == 1
+        put(client, "an old one", "kept again")
+        poll(lambda: call(daemon, "GET", "")["records"]["sealed"], "the entry to be sealed")
+    daemon.restart()
+    with make_http(daemon, key) as client:
+        assert lookup(client, "an old one")["response"] == "kept again"
+        assert call(daemon, "GET", "")["records"]["plain"] == 0
+
+
+def test_keys_are_rotated_under_load_and_every_entry_stays(spawn, key):
+    daemon = spawn(env={"DEJA_L1__MAX_SIZE": "100"})
+    failures, is_over = [], threading.Event()
+    with make_http(daemon, key) as client:
+        for n in range(300):
+            put(client, f"entry number {n} of them", f"answer {n}")
+
+        def read():
+            with make_http(daemon, key) as reader:
+                n = 0
+                while not is_over.is_set():
+                    n = (n + 7) % 300
+                    found = lookup(reader, f"entry number {n} of them")
+                    if not found["hit"] or found["response"] != f"answer {n}":
+                        failures.append((n, found))
+
+        threads = [threading.Thread(target=read) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for turn in range(3):
+            told = rotated(daemon)
+            assert told["rotation"]["status"] == "done", told
+            assert told["keys"]["old"] == 0 and told["keys"]["destroyed"] >= turn + 1
+            put(client, f"between {turn}", "x")
+        is_over.set()
+        for thread in threads:
+            thread.join()
+        assert not failures, failures[:3]
+        assert told["rotation"]["records"] >= 300
+    daemon.restart()
+    with make_http(daemon, key) as client:
+        for n in range(0, 300, 11):
+            assert lookup(client, f"entry number {n} of them")["response"] == f"answer {n}"
+    said = daemon.cli("encryption", "rotate", env={"DEJA_TOKEN": token_of(daemon)})
+    assert said.returncode == 0 and "sealed anew" in said.stdout
+    said = daemon.cli("encryption", "status", "--json", env={"DEJA_TOKEN": token_of(daemon)})
+    assert json.loads(said.stdout)["keys"]["old"] == 0
+
+
+def test_keys_are_rotated_by_age(spawn, key):
+    daemon = spawn(env={"DEJA_ENCRYPTION__ROTATION_INTERVAL": "60s", "DEJA_ENCRYPTION__ROTATION_CHECK": "1s"})
+    with make_http(daemon, key) as client:
+        put(client, "one", "1")
+    told = poll(lambda: (lambda told: told["rotation"] and told)(call(daemon, "GET", "")), "a look at ages")
+    assert told["keys"]["destroyed"] == 0, "younger than a minute"
+
+
+def test_another_master_key_reads_nothing_and_says_so(spawn, key):
+    daemon = spawn(env={"DEJA_ENCRYPTION__MASTER_KEY": MASTER})
+    with make_http(daemon, key) as client:
+        put(client, "before", "sealed by the first")
+        poll(lambda: call(daemon, "GET", "")["records"]["sealed"], "the entry to be sealed")
+    daemon.env["DEJA_ENCRYPTION__MASTER_KEY"] = OTHER
+    daemon.restart()
+    assert health(daemon)["status"] == "degraded" and "another master key" in health(daemon)["message"]
+    assert "of another master key" in daemon.log_text() and MASTER not in daemon.log_text()
+    with make_http(daemon, key) as client:
+        assert not lookup(client, "before")["hit"]
+        put(client, "meanwhile", "in memory only")
+        assert lookup(client, "meanwhile")["tier"] == "memory"
+    daemon.env["DEJA_ENCRYPTION__MASTER_KEY"] = MASTER
+    daemon.restart()
+    with make_http(daemon, key) as client:
+        assert lookup(client, "before")["response"] == "sealed by the first"
+        assert not lookup(client, "meanwhile")["hit"]
+    daemon.env["DEJA_ENCRYPTION__MASTER_KEY"] = OTHER
+    daemon.restart()
+    assert rotated(daemon, lost_master=True)["rotation"]["status"] == "done"
+    assert health(daemon)["status"] == "healthy"
+    with make_http(daemon, key) as client:
+        assert not lookup(client, "before")["hit"]
+        put(client, "after", "sealed by the other")
+        poll(lambda: call(daemon, "GET", "")["records"]["sealed"], "the entry to be sealed")
+    daemon.restart()
+    with make_http(daemon, key) as client:
+        assert lookup(client, "after")["response"] == "sealed by the other"
+
+
+@pytest.mark.parametrize("env, words", [
+    ({"DEJA_ENCRYPTION__MASTER_KEY": "abc"}, "64 hex digits"),
+    ({"DEJA_ENCRYPTION__MASTER_KEY_COMMAND": "exit 3"}, "code 3"),
+    ({"DEJA_ENCRYPTION__MASTER_KEY_COMMAND": "sleep 30", "DEJA_ENCRYPTION__COMMAND_TIMEOUT": "200ms"}, "did not end"),
+    ({"DEJA_ENCRYPTION__MASTER_KEY_COMMAND": "yes"}, "did not end"),
+    ({"DEJA_ENCRYPTION__MASTER_KEY_FILE": "/nowhere/key"}, "/nowhere/key"),
+])
+def test_a_master_key_that_cannot_be_used_ends_the_start(tmp_path, env, words):
+    done = run_cli("serve", "--listen", "127.0.0.1:0", "--data", str(tmp_path / "data"), env=env)
+    assert done.returncode == 78
+    assert words in done.stdout + done.stderr
+
+
+def test_a_command_gives_the_master_key(spawn, key, tmp_path):
+    path = tmp_path / "key"
+    path.write_text(MASTER + "\n")
+    daemon = spawn(env={"DEJA_ENCRYPTION__MASTER_KEY_COMMAND": f"cat {path}"})
+    assert call(daemon, "GET", "")["master_key"] == "command"
+    with make_http(daemon, key) as client:
+        put(client, "by command", "sealed")
+        poll(lambda: call(daemon, "GET", "")["records"]["sealed"], "the entry to be sealed")
+    daemon.env.pop("DEJA_ENCRYPTION__MASTER_KEY_COMMAND")
+    path.chmod(0o600)
+    daemon.env["DEJA_ENCRYPTION__MASTER_KEY_FILE"] = str(path)
+    daemon.restart()
+    assert call(daemon, "GET", "")["master_key"] == "configuration"
+    with make_http(daemon, key) as client:
+        assert lookup(client, "by command")["response"] == "sealed"
+
+
+# ---- shared tiers ----
+
+def of_valkey(server):
+    return {"DEJA_L2__REDIS__ADDRESSES": f"127.0.0.1:{server.port}",
+            "DEJA_L2__REDIS__PREFIX": f"t{uuid.uuid4().hex[:12]}", "DEJA_ENCRYPTION__REFRESH": "100ms"}
+
+
+def dump_of_valkey(server, prefix):
+    with server.client() as client:
+        for name in client("KEYS", prefix + "*"):
+            name = name if isinstance(name, bytes) else name.encode()
+            yield name
+            kind = client("TYPE", name)
+            if b"string" in (kind if isinstance(kind, bytes) else kind.encode()):
+                value = client("GET", name)
+                yield value if isinstance(value, bytes) else str(value).encode()
+
+
+def test_daemons_share_a_valkey_where_nothing_is_readable(spawn, valkey, key):
+    env = of_valkey(valkey)
+    first, second = (spawn(env=env) for _ in range(2))
+    for daemon in (first, second):
+        wait_for_first_pull(daemon, "redis")
+    assert "protects only against" in first.log_text()
+    with make_http(first, key) as a, make_http(second, key) as b:
+        plant(a)
+        found = lookup(b, f"question {CANARY}")
+        assert (found["hit"], found["response"]) == (True, f"answer {CANARY}"), "at its very first look-up"
+        dump = b"\n".join(dump_of_valkey(valkey, env["DEJA_L2__REDIS__PREFIX"]))
+        assert dump
+        assert_clean(dump, "Valkey")
+        put(a, "an older one", "of the first key")
+        told = rotated(first)
+        assert told["rotation"]["status"] == "done" and told["rotation"]["records"] >= 2, told
+        put(b, "a newer one", "of the second")
+        assert lookup(a, "a newer one")["response"] == "of the second"
+        third = spawn(env=env)
+        wait_for_first_pull(third, "redis")
+        with make_http(third, key) as c:
+            for query, response in (("an older one", "of the first key"), ("a newer one", "of the second")):
+                assert lookup(c, query)["response"] == response
+
+
+def test_damaged_and_moved_records_are_misses(spawn, valkey, key):
+    env = {**of_valkey(valkey), "DEJA_L1__ENABLED": "false"}
+    daemon = spawn(env=env)
+    wait_for_first_pull(daemon, "redis")
+    with make_http(daemon, key) as client, valkey.client() as server:
+        names = set()
+        for n in range(2):
+            put(client, f"entry {n}", f"answer {n}")
+            now = set(map(str, server("KEYS", env["DEJA_L2__REDIS__PREFIX"] + "*q*")))
+            names |= now
+        for n in range(2):
+            found = lookup(client, f"entry {n}")
+            assert found["response"] == f"answer {n}"
+
+
+def test_daemons_share_postgresql_where_nothing_is_readable(spawn, postgres, key):
+    name = f"t{uuid.uuid4().hex[:12]}"
+    env = {"DEJA_L3__POSTGRES__URL": postgres.create_database(name), "DEJA_SECURITY__SECRET": SECRET,
+           "DEJA_ENCRYPTION__REFRESH": "100ms"}
+    first, second = (spawn(env=env) for _ in range(2))
+    for daemon in (first, second):
+        wait_for_first_pull(daemon, "postgres")
+    with make_http(first, key) as a, make_http(second, key) as b:
+        plant(a)
+        assert lookup(b, f"question {CANARY}")["response"] == f"answer {CANARY}"
+        tables = postgres.psql("SELECT schemaname || '.' || tablename FROM pg_tables"
+                               " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')", database=name)
+        dump = "\n".join(str(row) for [table] in tables
+                         for row in postgres.psql(f"SELECT t::text FROM {table} t", database=name))
+        assert "444a4531" in dump, "a record is there"
+        assert CANARY not in dump and "0.3125" not in dump
+        for pattern in PATTERNS:
+            assert pattern.hex() not in dump
+        row = postgres.psql("SELECT query IS NULL AND metadata IS NULL AND model IS NULL AND embedding IS NULL"
+                            " FROM deja.cache_metadata", database=name)
+        assert row == [["t"]]
+        assert rotated(second)["rotation"]["records"] == 1
+        third = spawn(env=env)
+        wait_for_first_pull(third, "postgres")
+        with make_http(third, key) as c:
+            assert lookup(c, f"question {CANARY}")["response"] == f"answer {CANARY}"
+
+
+def test_postgresql_searches_if_vectors_may_be_read(spawn, postgres, key):
+    name = f"t{uuid.uuid4().hex[:12]}"
+    env = {"DEJA_L3__POSTGRES__URL": postgres.create_database(name), "DEJA_SECURITY__SECRET": SECRET,
+           "DEJA_L3__POSTGRES__SEARCH": "true", "DEJA_ENCRYPTION__REFRESH": "100ms"}
+    first, second = (spawn(env=env) for _ in range(2))
+    for daemon in (first, second):
+        wait_for_first_pull(daemon, "postgres")
+    with make_http(first, key) as a, make_http(second, key) as b:
+        plant(a)
+        assert lookup(b, "other words", embedding=VECTOR)["response"] == f"answer {CANARY}"
+        assert rotated(first)["rotation"]["records"] == 1
+        third = spawn(env=env)
+        wait_for_first_pull(third, "postgres")
+        with make_http(third, key) as c:
+            assert lookup(c, "yet other words", embedding=VECTOR)["response"] == f"answer {CANARY}", \
+                "a rotation leaves the readable vector where it is"
+
+
+def test_daemons_share_a_bucket_where_nothing_is_readable(spawn, bucket, key):
+    prefix = f"t{uuid.uuid4().hex[:12]}/"
+    rows = {"enabled": "true", "endpoint": bucket.url, "bucket": BUCKET, "prefix": prefix, "write": "through"}
+    config = f"security:\n  secret: {SECRET}\nl3:\n  s3:\n" + "".join(f"    {k}: {v}\n" for k, v in rows.items())
+    env = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+           "DEJA_ENCRYPTION__REFRESH": "100ms"}
+    aws = boto3.client("s3", endpoint_url=bucket.url, region_name=bucket.region, aws_access_key_id=ACCESS_KEY,
+                       aws_secret_access_key=SECRET_KEY,
+                       config=botocore.config.Config(s3={"addressing_style": "path"}))
+    first = spawn(config=config, env=env)
+    with make_http(first, key) as client:
+        plant(client)
+        objects = aws.list_objects_v2(Bucket=BUCKET, Prefix=prefix)["Contents"]
+        assert len(objects) >= 2, "the entry and its key"
+        for item in objects:
+            answer = aws.get_object(Bucket=BUCKET, Key=item["Key"])
+            assert_clean(answer["Body"].read() + repr(answer["Metadata"]).encode(), "S3")
+    second = spawn(config=config, env=env)
+    with make_http(second, key) as client:
+        found = lookup(client, f"question {CANARY}")
+        assert (found["tier"], found["response"]) == ("s3", f"answer {CANARY}")
+    assert rotated(second)["rotation"]["status"] == "done"
+    third = spawn(config=config, env=env)
+    with make_http(third, key) as client:
+        assert lookup(client, f"question {CANARY}")["response"] == f"answer {CANARY}"
