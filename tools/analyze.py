@@ -33,6 +33,7 @@ EXPECTED = [
     ("src/proxy/telemetry.c", "core.NullDereference", "'values'", "a family without labels looks at none"),
     ("src/store/lmdb_apply.c", "core.NonNullParamChecker", "1st parameter", ON_OK),
     ("src/store/lmdb_apply.c", "core.CallAndMessage", "uninitialized", ON_OK),
+    ("src/store/postgres_authority.c", "core.NonNullParamChecker", "2nd parameter", "no document has an empty key"),
     ("src/store/postgres_schema.c", "core.NullDereference", "'applied_ms'", ON_OK),
     ("src/store/redis_talk.c", "deadcode.DeadStores", "'len'", "gcc wants snprintf's result looked at"),
 ]
