@@ -337,7 +337,8 @@ def shared(request, tmp_path):
         server.stop()
     elif request.param == "postgres":
         server = Postgres().start()
-        yield "postgres", {**base, "DEJA_L3__POSTGRES__URL": server.create_database(name)}
+        yield "postgres", {**base, "DEJA_L3__POSTGRES__URL": server.create_database(name),
+                           "DEJA_L3__POSTGRES__SEARCH": "true"}
         server.remove()
     else:
         server = S3Server(tmp_path / "s3").start()
