@@ -5,7 +5,8 @@
 
 /* What is ours; an upstream's own headers are its business. */
 static const char exposed[] =
-    "Age, Cache-Status, Retry-After, Server-Timing, X-Cache-Hit, X-Cache-Id, X-Cache-Similarity, "
+    "Age, Cache-Status, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, "
+    "Server-Timing, X-Cache-Hit, X-Cache-Id, X-Cache-Similarity, "
     "X-Cache-Status, X-Cache-Tier, X-Request-Id";
 
 /* Any method and any header: who may call may call everything, the routes say what there is. */

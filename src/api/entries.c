@@ -1,6 +1,7 @@
 /* api/entries.c - PUT, GET and DELETE of entries.
  *
- *   read every item -> embed their texts as one batch -> put each -> answer
+ *   read every item -> look at each for sensitive data -> embed their texts as one batch
+ *   -> put each -> answer
  *
  * An item that cannot be stored has its error in its place, the others are stored. The answer comes
  * when the last one was acknowledged as durably as the tiers promise. Entries are told apart by
@@ -8,6 +9,7 @@
  */
 #include <assert.h>
 
+#include "api/draft.h"
 #include "api/entry.h"
 #include "api/handlers.h"
 #include "api/user.h"
@@ -21,6 +23,7 @@ struct put_item {
     struct dj_entry_input input;
     struct dj_fingerprint fingerprint;
     struct dj_fault fault; /* its own; the other items go on */
+    struct dj_draft draft;
     uint64_t version;
     int64_t expires_ms;
     bool is_stored;
@@ -34,6 +37,7 @@ struct put {
     size_t count;
     size_t left; /* acknowledgements that have not come */
     struct put_item *items;
+    struct dj_drafts drafts;
     struct deja_slice texts[DJ_EMBED_BATCH_MAX]; /* what is embedded together */
     size_t text_count;
 };
@@ -48,6 +52,7 @@ static void write_item(struct dj_json_writer *w, const struct put_item *item)
         dj_json_member_u64(w, "version", item->version);
         dj_request_put_time(w, "expires_at", item->expires_ms);
         dj_request_put_levels(w, "tiers_missing", item->missed);
+        dj_draft_put_verdict(w, &item->draft);
         if (!item->is_stored) { /* overtaken by a newer put or a delete before it was kept */
             dj_json_member_bool(w, "stored", false);
         }
@@ -112,76 +117,69 @@ static void on_put(void *ctx, enum deja_status status, const struct dj_put_outco
         answer_put(put);
 }
 
-/* False: out of memory. */
-static bool fill_entry(const struct put_item *item, struct dj_entry *entry)
+/* What would be kept, without times and version. */
+static void write_draft(struct put_item *item)
 {
     const struct dj_entry_input *input = &item->input;
-    struct dj_request *request = item->put->request;
-    struct dj_proxy_context *context = request->api->proxy;
-    const struct dj_fingerprint *fingerprint = &item->fingerprint;
-    *entry = (struct dj_entry){
+    struct dj_draft *draft = &item->draft;
+    struct dj_json_writer w = dj_json_writer(&draft->body);
+    draft->entry = (struct dj_entry){
         .kind = DJ_ENTRY_API,
-        .created_ms = dj_loop_now_ms(request->loop),
-        .expires_ms = dj_engine_expiry(context->engine, request->loop, input->ttl_ms,
-                                       atomic_load(&context->policy)->api_ttl_ms),
         .input_tokens = input->input_tokens,
         .output_tokens = input->output_tokens,
         .cost_usd = input->cost_usd,
-        .query = fingerprint->text,
         .name_space = input->name_space,
         .model = input->model,
         .provider = input->provider,
     };
-    memcpy(entry->tenant, fingerprint->key.tenant, sizeof entry->tenant);
-    memcpy(entry->id, fingerprint->key.id, sizeof entry->id);
-    memcpy(entry->exact, fingerprint->exact, sizeof entry->exact);
-    memcpy(entry->scope, fingerprint->scope, sizeof entry->scope);
-    if (!dj_identity_tag(&request->who, request->arena, entry))
-        return false;
+    if (!dj_identity_tag(&item->put->request->who, item->put->request->arena, &draft->entry))
+        draft->body.status = DEJA_ERR_NOMEM;
     for (size_t i = 0; i < input->tag_count; i++)
-        entry->tags[entry->tag_count++].name = input->tags[i];
-    return true;
+        draft->entry.tags[draft->entry.tag_count++].name = input->tags[i];
+    dj_draft_set_key(draft, &item->fingerprint);
+    draft->response = input->response;
+    if (input->response)
+        dj_json_put_value(&w, input->response);
+    else
+        dj_json_put_null(&w);
+    dj_entry_write_metadata(input, item->fingerprint.text, &draft->metadata);
 }
 
 /* Hands one entry to the engine. vector NULL: the engine embeds the text. */
 static enum deja_status store(struct put_item *item, const struct dj_query_vector *vector)
 {
     struct dj_request *request = item->put->request;
-    struct dj_engine *engine = request->api->proxy->engine;
-    struct dj_entry entry;
+    struct dj_proxy_context *context = request->api->proxy;
+    struct dj_entry *entry = &item->draft.entry;
     struct dj_fill fill;
-    struct dj_buf body = {0};
-    struct dj_buf metadata = {0};
-    struct dj_json_writer w = dj_json_writer(&body);
-    if (item->input.response)
-        dj_json_put_value(&w, item->input.response);
-    else
-        dj_json_put_null(&w);
-    dj_entry_write_metadata(&item->input, item->fingerprint.text, &metadata);
-    bool is_filled = fill_entry(item, &entry);
-    entry.metadata = dj_buf_slice(&metadata);
-    entry.body = dj_buf_slice(&body);
-    dj_engine_begin_fill(engine, &entry, &fill);
-    item->version = entry.version;
-    item->expires_ms = entry.expires_ms;
-    enum deja_status status = !is_filled               ? DEJA_ERR_NOMEM
-                              : body.status != DEJA_OK ? body.status
-                                                       : metadata.status;
-    if (status == DEJA_OK)
-        status = dj_engine_put(
-            engine, request->loop, &entry,
-            &(struct dj_put_options){.is_semantic = vector || item->fingerprint.is_semantic,
+    struct dj_put_options options = {.is_semantic = vector || item->fingerprint.is_semantic,
                                      .vector = vector,
-                                     .is_through = item->input.is_shared_required},
-            item, on_put);
-    dj_buf_fini(&body);
-    dj_buf_fini(&metadata);
-    return status;
+                                     .is_through = item->input.is_shared_required};
+    entry->created_ms = dj_loop_now_ms(request->loop);
+    entry->expires_ms = dj_engine_expiry(context->engine, request->loop, item->input.ttl_ms,
+                                         atomic_load(&context->policy)->api_ttl_ms);
+    dj_sensitive_apply(&item->draft.verdict, context->sealed_levels, entry, &options);
+    dj_engine_begin_fill(context->engine, entry, &fill);
+    item->version = entry->version;
+    item->expires_ms = entry->expires_ms;
+    return dj_engine_put(context->engine, request->loop, entry, &options, item, on_put);
 }
 
 static bool is_embedded_together(const struct put_item *item)
 {
-    return !item->fault.problem.status && !item->input.vector && item->fingerprint.is_semantic;
+    return !item->fault.problem.status && !item->input.vector && item->fingerprint.is_semantic &&
+           !item->draft.verdict.is_query_redacted;
+}
+
+/* They are the engine's now, or nobody's; what was found is told in the answer. */
+static void free_texts(struct put_item *item)
+{
+    struct dj_sensitive_verdict *verdict = &item->draft.verdict;
+    dj_buf_fini(&item->draft.body);
+    dj_buf_fini(&item->draft.metadata);
+    dj_buf_fini(&verdict->query);
+    dj_buf_fini(&verdict->body);
+    dj_buf_fini(&verdict->metadata);
 }
 
 static const struct dj_problem too_many_indexes = {
@@ -195,6 +193,11 @@ static const struct dj_problem nothing_shared = {
     .type = "invalid_request",
     .detail = "require: no shared tier is configured that such entries go to",
 };
+static const struct dj_problem nothing_sealed = {
+    .status = 422,
+    .type = "sensitive_data",
+    .detail = "require: it holds sensitive data, and no shared tier seals what it keeps",
+};
 static_assert(DJ_VECTOR_INDEXES_MAX == 8, "as the text says");
 
 /* vectors: of those that are embedded together, in their order, dim floats each; NULL: none. */
@@ -202,6 +205,7 @@ static void store_all(struct put *put, const float *vectors, uint32_t dim)
 {
     bool is_shared =
         dj_engine_levels(put->request->api->proxy->engine, DJ_ENTRY_API) & DJ_LEVELS_SHARED;
+    bool is_sealed = put->request->api->proxy->sealed_levels & DJ_LEVELS_SHARED;
     put->left = put->count + 1; /* one more, so that nobody answers while puts are being started */
     for (size_t i = 0; i < put->count; i++) {
         struct put_item *item = &put->items[i];
@@ -213,6 +217,9 @@ static void store_all(struct put *put, const float *vectors, uint32_t dim)
         }
         if (item->input.is_shared_required && !is_shared && !item->fault.problem.status)
             item->fault.problem = nothing_shared;
+        if (item->input.is_shared_required && item->draft.verdict.is_sealed_only && !is_sealed &&
+            !item->fault.problem.status)
+            item->fault.problem = nothing_sealed;
         enum deja_status status = item->fault.problem.status ? DEJA_OK : store(item, vector);
         if (status == DEJA_ERR_LIMIT && item->input.vector)
             item->fault.problem = too_many_indexes;
@@ -220,6 +227,7 @@ static void store_all(struct put *put, const float *vectors, uint32_t dim)
             item->fault.problem = dj_problem_of(status);
         if (item->fault.problem.status)
             put->left--;
+        free_texts(item);
     }
     if (--put->left == 0) /* none was taken: nothing else will answer */
         answer_put(put);
@@ -235,10 +243,14 @@ static void on_embedded(void *ctx, enum deja_status status, const float *vectors
     store_all(put, status == DEJA_OK ? vectors : NULL, dim);
 }
 
-/* One batch of the embedder for all texts of the request. */
-static void embed_all(struct put *put)
+/* One batch of the embedder for all texts of the request that may be found by meaning. */
+static void embed_all(void *ctx)
 {
+    struct put *put = ctx;
     struct dj_request *request = put->request;
+    for (size_t i = 0; i < put->count; i++)
+        if (!put->items[i].fault.problem.status)
+            put->items[i].fault.problem = dj_draft_problem(&put->items[i].draft);
     for (size_t i = 0; i < put->count; i++)
         if (is_embedded_together(&put->items[i]))
             put->texts[put->text_count++] = put->items[i].fingerprint.text;
@@ -246,6 +258,25 @@ static void embed_all(struct put *put)
         dj_engine_embed(request->api->proxy->engine, request->loop, request->tenant, put->texts,
                         put->text_count, put, on_embedded) != DEJA_OK)
         store_all(put, NULL, 0);
+}
+
+/* NULL in the drafts: it was faulty, the others are looked at. */
+static void judge_all(struct put *put)
+{
+    struct dj_request *request = put->request;
+    struct dj_draft **drafts = dj_arena_alloc(request->arena, put->count * sizeof *drafts);
+    if (!drafts) {
+        dj_request_refuse(request, DEJA_ERR_NOMEM);
+        return;
+    }
+    for (size_t i = 0; i < put->count; i++) {
+        drafts[i] = put->items[i].fault.problem.status ? NULL : &put->items[i].draft;
+        if (drafts[i])
+            write_draft(&put->items[i]);
+    }
+    put->drafts = (struct dj_drafts){
+        .request = request, .items = drafts, .count = put->count, .ctx = put, .judged = embed_all};
+    dj_drafts_judge(&put->drafts);
 }
 
 static void read_item(struct put_item *item, const struct dj_json *object, const char *where)
@@ -284,7 +315,7 @@ static void put_all(struct dj_request *request, const struct dj_json *list, size
     for (struct dj_json_walk w = dj_json_walk(list); list && dj_json_walk_next(&w);)
         read_item(&items[w.index], w.value, dj_request_text(request, "entries[%zu].", w.index));
     if (!dj_request_has_complaints(request))
-        embed_all(put);
+        judge_all(put);
 }
 
 static void on_body(struct dj_request *request)

@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "proxy/sensitive.h"
 #include "text/utf8.h"
 
 #define METADATA_BYTES_MAX (64u * 1024u)
@@ -279,6 +280,8 @@ static void write_metadata(struct dj_json_writer *w, const struct dj_entry *entr
     put_member(w, "content_version", dj_json_get(kept, "version"));
     put_member(w, "depends_on", dj_json_get(kept, "depends_on"));
     put_member(w, "name", dj_json_get(kept, "name"));
+    if (dj_sensitive_is_redacted(entry))
+        dj_json_member_bool(w, "redacted", true);
     dj_json_doc_destroy(doc);
 }
 

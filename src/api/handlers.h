@@ -31,6 +31,8 @@ void dj_idle(struct dj_request *request, bool is_by_score, uint32_t k);
 void dj_explain(struct dj_request *request); /* GET and POST /api/v1/explain */
 /* stats.c */
 void dj_stats(struct dj_request *request); /* GET /api/v1/stats */
+/* limits.c */
+void dj_limits(struct dj_request *request); /* GET /api/v1/limits */
 /* gptcache.c: below /gptcache */
 void dj_gptcache_hello(struct dj_request *request);
 void dj_gptcache_put(struct dj_request *request);
@@ -41,6 +43,15 @@ void dj_litellm_ping(struct dj_request *request);
 void dj_litellm_delete(struct dj_request *request);
 void dj_litellm_flush(struct dj_request *request);
 void dj_litellm_redis_info(struct dj_request *request);
+/* keys.c: below /api/v1/keys and /api/v1/upstream-credentials */
+void dj_keys_api_list(struct dj_request *request);
+void dj_keys_api_make(struct dj_request *request);
+void dj_keys_api_get(struct dj_request *request);
+void dj_keys_api_rotate(struct dj_request *request);
+void dj_keys_api_revoke(struct dj_request *request);
+void dj_keys_api_hold(struct dj_request *request);
+void dj_keys_api_held(struct dj_request *request);
+void dj_keys_api_drop(struct dj_request *request);
 /* ops.c */
 void dj_ops_metrics(struct dj_request *request);
 void dj_ops_livez(struct dj_request *request);

@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "api/draft.h"
 #include "api/entry.h"
 #include "proxy/identity.h"
 #include "text/utf8.h"
@@ -189,49 +190,77 @@ enum deja_status dj_prompt_fingerprint(struct dj_request *request, const struct 
 
 /* ---- putting ---- */
 
+/* In the request's arena. */
+struct prompt_put {
+    struct dj_request *request;
+    struct dj_draft draft;
+    struct dj_draft *list[1];
+    struct dj_drafts drafts;
+    struct dj_put_options options;
+    uint64_t ttl_ms;
+    uint8_t *out_id;
+    void *ctx;
+    dj_put_done_fn *done;
+};
+
+static void put_judged(void *ctx)
+{
+    struct prompt_put *put = ctx;
+    struct dj_request *request = put->request;
+    struct dj_proxy_context *context = request->api->proxy;
+    struct dj_entry *entry = &put->draft.entry;
+    struct dj_fill fill;
+    struct dj_problem problem = dj_draft_problem(&put->draft);
+    enum deja_status status = DEJA_OK;
+    if (problem.status == 0) {
+        entry->created_ms = dj_loop_now_ms(request->loop);
+        entry->expires_ms = dj_engine_expiry(context->engine, request->loop, put->ttl_ms,
+                                             atomic_load(&context->policy)->api_ttl_ms);
+        dj_sensitive_apply(&put->draft.verdict, context->sealed_levels, entry, &put->options);
+        dj_engine_begin_fill(context->engine, entry, &fill);
+        status = dj_engine_put(context->engine, request->loop, entry, &put->options, put->ctx,
+                               put->done);
+        memcpy(put->out_id, entry->id, sizeof entry->id);
+    }
+    dj_draft_fini(&put->draft);
+    if (problem.status == 0 && status == DEJA_OK)
+        return;
+    dj_prompt_count(request, "set", "none", "error");
+    if (problem.status)
+        dj_request_problem(request, problem.status, problem.type, problem.detail);
+    else
+        dj_prompt_refuse(request, status);
+}
+
 enum deja_status dj_prompt_put(struct dj_request *request, const struct dj_prompt *prompt,
                                struct deja_slice response, uint64_t ttl_ms,
                                uint8_t out_id[DJ_ID_BYTES], void *ctx, dj_put_done_fn *done)
 {
-    struct dj_proxy_context *context = request->api->proxy;
     const struct dj_entry_input input = {
         .query = prompt->text, .metadata = prompt->attributes, .confidence = NAN};
     struct dj_fingerprint fingerprint;
-    struct dj_fill fill;
-    struct dj_buf body = {0};
-    struct dj_buf metadata = {0};
-    struct dj_json_writer w = dj_json_writer(&body);
+    struct prompt_put *put = dj_arena_alloc(request->arena, sizeof *put);
     enum deja_status status = dj_prompt_fingerprint(request, prompt, &fingerprint);
-    if (status != DEJA_OK)
-        return status;
+    if (status != DEJA_OK || !put)
+        return put ? status : DEJA_ERR_NOMEM;
+    *put = (struct prompt_put){.request = request,
+                               .options = {.is_semantic = fingerprint.is_semantic},
+                               .ttl_ms = ttl_ms,
+                               .out_id = out_id,
+                               .ctx = ctx,
+                               .done = done};
+    put->draft.entry = (struct dj_entry){.kind = DJ_ENTRY_API, .name_space = prompt->name_space};
+    dj_draft_set_key(&put->draft, &fingerprint);
+    if (!dj_identity_tag(&request->who, request->arena, &put->draft.entry))
+        put->draft.body.status = DEJA_ERR_NOMEM;
+    struct dj_json_writer w = dj_json_writer(&put->draft.body);
     dj_json_put_string(&w, response);
-    dj_entry_write_metadata(&input, fingerprint.text, &metadata);
-    struct dj_entry entry = {
-        .kind = DJ_ENTRY_API,
-        .created_ms = dj_loop_now_ms(request->loop),
-        .expires_ms = dj_engine_expiry(context->engine, request->loop, ttl_ms,
-                                       atomic_load(&context->policy)->api_ttl_ms),
-        .query = fingerprint.text,
-        .name_space = prompt->name_space,
-        .metadata = dj_buf_slice(&metadata),
-        .body = dj_buf_slice(&body),
-    };
-    memcpy(entry.tenant, fingerprint.key.tenant, sizeof entry.tenant);
-    memcpy(entry.id, fingerprint.key.id, sizeof entry.id);
-    memcpy(entry.exact, fingerprint.exact, sizeof entry.exact);
-    memcpy(entry.scope, fingerprint.scope, sizeof entry.scope);
-    bool is_tagged = dj_identity_tag(&request->who, request->arena, &entry);
-    dj_engine_begin_fill(context->engine, &entry, &fill);
-    status = !is_tagged ? DEJA_ERR_NOMEM : body.status != DEJA_OK ? body.status : metadata.status;
-    if (status == DEJA_OK)
-        status = dj_engine_put(context->engine, request->loop, &entry,
-                               &(struct dj_put_options){.is_semantic = fingerprint.is_semantic},
-                               ctx, done);
-    if (status == DEJA_OK)
-        memcpy(out_id, entry.id, sizeof entry.id);
-    dj_buf_fini(&body);
-    dj_buf_fini(&metadata);
-    return status;
+    dj_entry_write_metadata(&input, fingerprint.text, &put->draft.metadata);
+    put->list[0] = &put->draft;
+    put->drafts = (struct dj_drafts){
+        .request = request, .items = put->list, .count = 1, .ctx = put, .judged = put_judged};
+    dj_drafts_judge(&put->drafts);
+    return DEJA_OK;
 }
 
 void dj_prompt_finish_put(struct dj_request *request)

@@ -41,7 +41,8 @@ bool dj_prompt_read_attributes(struct dj_request *request, const struct dj_json 
 enum deja_status dj_prompt_fingerprint(struct dj_request *request, const struct dj_prompt *prompt,
                                        struct dj_fingerprint *out_fingerprint) DEJA_NODISCARD;
 /* Puts prompt and response; ttl_ms 0: the default. done runs once, on the request's loop, when the
- * tiers have acknowledged. */
+ * tiers have acknowledged; what may not be kept is answered here instead. out_id and ctx live in
+ * the request's arena. */
 enum deja_status dj_prompt_put(struct dj_request *request, const struct dj_prompt *prompt,
                                struct deja_slice response, uint64_t ttl_ms,
                                uint8_t out_id[DJ_ID_BYTES], void *ctx,

@@ -21,6 +21,7 @@ static void write_metrics(void *ctx, const struct dj_probe *probe)
             .workers_queued = context->pool ? dj_pool_queued(context->pool) : 0,
             .reads_queued = context->reads ? dj_pool_queued(context->reads) : 0,
             .flights = atomic_load(&context->calls),
+            .upstream_queued = dj_admission_waiting(context->admission),
             .volatile_met = context->volatiles ? dj_volatile_count(context->volatiles) : 0,
             .started_ms = request->api->started_ms,
             .is_lmdb_up = probe->levels[DJ_LEVEL_LMDB].health != DJ_HEALTH_UNHEALTHY,

@@ -10,10 +10,13 @@
 #include "loop/pool.h"
 #include "proto/compress.h"
 #include "proto/http_text.h"
+#include "proxy/content.h"
+#include "proxy/gate.h"
 #include "proxy/identity.h"
 
 /* Larger bodies are parsed on a worker (I3). */
 #define INLINE_BYTES_MAX (64u * 1024u)
+#define LOG_FIELDS 8u /* of each request */
 #define BODY_BYTES_MAX (32u * 1024u * 1024u)
 
 struct dj_request_reading {
@@ -88,6 +91,11 @@ bool dj_request_take_tenant(struct dj_request *request, unsigned roles)
     }
     memcpy(request->tenant, request->who.tenant, sizeof request->tenant);
     request->has_tenant = true;
+    struct dj_limit_verdict verdict;
+    if (!dj_gate_enter(context, request->exchange, &request->who, &request->pass, &verdict)) {
+        dj_request_problem(request, 429, "rate_limited", dj_limit_detail(verdict.limit));
+        return false;
+    }
     if (request->who.is_unknown) {
         dj_request_problem(request, 503, "cache_unavailable", "too many tenants are in use");
         return false;
@@ -279,8 +287,24 @@ void dj_request_header(struct dj_request *request, const char *name, const char 
             (struct dj_http_header){deja_slice_text(name), deja_slice_text(value)};
 }
 
+/* The text that was asked about, of a body that has one, and what was answered. */
+static void note_content(const struct dj_request *request, struct deja_slice answer,
+                         struct dj_content *content)
+{
+    enum dj_content_log how =
+        request->who.rules ? dj_rules_of(request->who.rules)->content_log : DJ_CONTENT_OFF;
+    struct deja_slice text = dj_json_string(dj_json_get(request->body, "query"));
+    if (how == DJ_CONTENT_OFF)
+        return;
+    if (!text.len)
+        text = dj_json_string(dj_json_get(request->body, "prompt"));
+    dj_content_note_prompt(content, how, request->fingerprint_key.bytes, text);
+    dj_content_note_answer(content, how, request->fingerprint_key.bytes, answer);
+}
+
 /* Faults as warnings, all else at debug: what these routes do is in the metrics. */
-static void log_end(const struct dj_request *request, int status, double seconds)
+static void log_end(const struct dj_request *request, int status, double seconds,
+                    struct deja_slice answer)
 {
     struct dj_log *log = request->api->proxy->log;
     enum dj_log_level severity = status >= 500 ? DJ_LOG_WARN : DJ_LOG_DEBUG;
@@ -289,21 +313,24 @@ static void log_end(const struct dj_request *request, int status, double seconds
         return;
     if (request->has_tenant)
         dj_tenant_text(request->tenant, tenant);
-    const struct dj_log_field fields[] = {
-        DJ_LOG_TEXT("tenant", request->has_tenant ? tenant : NULL),
-        DJ_LOG_SLICE("req_id", request->request_id),
-        DJ_LOG_TEXT("trace_id", dj_trace_id(&request->trace)),
-        DJ_LOG_TEXT("api", "api"),
-        DJ_LOG_TEXT("route", request->route),
-        DJ_LOG_I64("body_bytes", (int64_t)request->http->body.len),
-        DJ_LOG_I64("code", status),
-        DJ_LOG_DOUBLE("dur_ms", seconds * 1000),
-        {.name = NULL}};
+    struct dj_log_field fields[] = {DJ_LOG_TEXT("tenant", request->has_tenant ? tenant : NULL),
+                                    DJ_LOG_SLICE("req_id", request->request_id),
+                                    DJ_LOG_TEXT("trace_id", dj_trace_id(&request->trace)),
+                                    DJ_LOG_TEXT("api", "api"),
+                                    DJ_LOG_TEXT("route", request->route),
+                                    DJ_LOG_I64("body_bytes", (int64_t)request->http->body.len),
+                                    DJ_LOG_I64("code", status),
+                                    DJ_LOG_DOUBLE("dur_ms", seconds * 1000),
+                                    [LOG_FIELDS + DJ_CONTENT_FIELDS] = {.name = NULL}};
+    struct dj_content content = {.has_prompt = false};
+    note_content(request, answer, &content);
+    dj_content_fields(&content, fields + LOG_FIELDS);
     dj_log_write(log, severity, status >= 500 ? "request failed" : "request answered", fields);
+    dj_content_fini(&content);
 }
 
 /* What the request holds besides the arena; what it took is told. */
-static void release(struct dj_request *request, int status)
+static void release(struct dj_request *request, int status, struct deja_slice answer)
 {
     double seconds = (double)(dj_clock_monotonic_us() - request->handled_us) / 1e6;
     dj_telemetry_slow(request->api->proxy->telemetry,
@@ -314,11 +341,12 @@ static void release(struct dj_request *request, int status)
                           .trace_id = dj_trace_id(&request->trace),
                           .seconds = seconds,
                       });
-    log_end(request, status, seconds);
+    log_end(request, status, seconds, answer);
     dj_json_doc_destroy(request->doc);
     request->doc = NULL;
     request->body = NULL;
     dj_secret_fini(&request->fingerprint_key);
+    dj_gate_leave(&request->pass, request->answer_bytes);
     dj_principal_fini(&request->who);
     dj_telemetry_inflight(request->api->proxy->telemetry, -1);
 }
@@ -346,15 +374,16 @@ void dj_request_answer(struct dj_request *request, int status, const char *media
     if (!is_timed)
         headers[count++] = dj_problem_timing(request->http, timing);
     end_once(request, status, body);
-    release(request, status);
-    dj_http_respond(request->exchange, status, headers, count,
-                    body ? dj_buf_slice(body) : deja_slice(NULL, 0));
+    struct deja_slice answer = body ? dj_buf_slice(body) : deja_slice(NULL, 0);
+    request->answer_bytes = answer.len;
+    release(request, status, answer);
+    dj_http_respond(request->exchange, status, headers, count, answer);
 }
 
 void dj_request_abandon(struct dj_request *request)
 {
     end_once(request, 0, NULL);
-    release(request, 0);
+    release(request, 0, deja_slice(NULL, 0));
 }
 
 static void end_with(struct dj_request *request, int status, const char *type, const char *detail)
@@ -365,7 +394,7 @@ static void end_with(struct dj_request *request, int status, const char *type, c
                                  .fields = request->fields,
                                  .field_count = request->field_count};
     end_once(request, status, NULL);
-    release(request, status);
+    release(request, status, deja_slice(NULL, 0));
     dj_problem_respond(request->exchange, request->http->path, &problem, request->request_id,
                        request->refusal_header);
 }

@@ -15,6 +15,7 @@
 #include "api/router.h"
 #include "crypto/digest.h"
 #include "proto/json.h"
+#include "proxy/limiter.h"
 #include "proxy/trace.h"
 #include "security/principal.h"
 
@@ -33,7 +34,9 @@ struct dj_request {
     struct dj_trace trace;
     struct deja_slice rest;      /* of a path that ends in a variable segment */
     struct dj_principal who;     /* zeroed on routes for everybody */
-    uint8_t tenant[DJ_ID_BYTES]; /* who's; tenant routes only */
+    struct dj_limit_pass pass;   /* tenant routes only, as are the next */
+    uint64_t answer_bytes;       /* of its body */
+    uint8_t tenant[DJ_ID_BYTES]; /* who's */
     bool has_tenant;
     struct dj_secret fingerprint_key; /* of the tenant; wiped when the request ends */
     struct dj_json_doc *doc;          /* owned; the body once read */

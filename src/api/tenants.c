@@ -10,6 +10,7 @@
 #include "base/num.h"
 #include "loop/pool.h"
 #include "security/directory.h"
+#include "security/vault.h"
 
 #define PAGE_DEFAULT 100u
 #define PAGE_MAX 1000u
@@ -95,12 +96,20 @@ static enum deja_status show(struct call *call, struct dj_directory *directory)
     return dj_directory_put(directory, call->tenant, true, &w);
 }
 
-/* Its entries must not be served to whom gets this id again. */
+/* Neither its entries nor its keys are anybody's who gets this id again. */
 static enum deja_status remove_tenant(struct call *call, struct dj_directory *directory)
 {
+    struct dj_proxy_context *context = call->request->api->proxy;
     enum deja_status status = dj_directory_remove(directory, call->tenant);
     if (status == DEJA_OK)
-        status = dj_engine_forget(call->request->api->proxy->engine, call->tenant);
+        status = dj_engine_forget(context->engine, call->tenant);
+    if (status == DEJA_OK && context->keys)
+        status = dj_keys_remove_tenant(context->keys, call->tenant);
+    if (status == DEJA_OK && context->vault) {
+        status = dj_vault_remove(context->vault, call->tenant);
+        if (status == DEJA_ERR_NOT_FOUND) /* none was held */
+            status = DEJA_OK;
+    }
     return status;
 }
 

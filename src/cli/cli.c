@@ -32,6 +32,16 @@ static int find_server(struct dj_session *session, const char *const *environmen
     return DJ_EXIT_OK;
 }
 
+/* --tenant, by its id or its name: an administrator acts for it. */
+static int find_tenant(struct dj_session *session)
+{
+    if (!session->tenant)
+        return DJ_EXIT_OK;
+    int code = dj_cli_find_tenant(session, session->tenant, session->tenant_id);
+    session->tenant = session->client.tenant = session->tenant_id;
+    return code;
+}
+
 int dj_cli_run(int argc, char *const *argv, const char *const *environment)
 {
     const struct dj_cli_command *command = NULL;
@@ -50,5 +60,8 @@ int dj_cli_run(int argc, char *const *argv, const char *const *environment)
     session.has_color = dj_terminal_has_color(
         stdout, session.is_plain || session.has_no_color || session.wants_json, environment);
     int code = find_server(&session, environment);
+    dj_session_take_token(&session);
+    if (code == DJ_EXIT_OK)
+        code = find_tenant(&session);
     return code == DJ_EXIT_OK ? command->run(&session) : code;
 }

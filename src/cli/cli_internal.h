@@ -14,6 +14,7 @@ struct dj_session {
     const char *const *environment;
     struct dj_client client;
     char server[512];
+    char tenant_id[37]; /* of --tenant */
     struct dj_words words;
     bool has_color; /* stdout takes colours */
     bool wants_json, is_plain, has_no_color;
@@ -27,6 +28,8 @@ struct dj_session {
     const char *tenant, *bytes, *token;
     const char *id, *name, *inherits, *file, *credential; /* tenants */
     bool is_replacement;
+    struct dj_arg_values roles; /* keys, as are the next */
+    const char *expires, *rate, *burst, *certificate, *overlap, *scheme;
 };
 
 /* One call. *out_doc (NULL for an empty answer): the caller's. Returns an exit code; problems are
@@ -65,6 +68,12 @@ int dj_cli_tail(struct dj_session *session);       /* watch.c */
 int dj_cli_evict(struct dj_session *session);      /* upkeep.c */
 int dj_cli_index(struct dj_session *session);      /* upkeep.c */
 int dj_cli_tenant(struct dj_session *session);     /* tenant.c */
+int dj_cli_key(struct dj_session *session);        /* key.c */
+
+/* tenant.c: the id of a tenant that is named by it or by its name; an exit code. */
+#define DJ_CLI_TENANT_BYTES 37u
+int dj_cli_find_tenant(struct dj_session *session, const char *text,
+                       char out_id[DJ_CLI_TENANT_BYTES]);
 
 struct dj_cli_command {
     struct dj_command about;

@@ -17,6 +17,10 @@ static const struct dj_command_option common[] = {
      "The daemon; else $DEJA_SERVER, else http://127.0.0.1:7070", AT(flag_server)},
     {"--key", DJ_COMMAND_TEXT, "KEY", "The credential that names the tenant; else $DEJA_KEY",
      AT(flag_key)},
+    {"--token", DJ_COMMAND_TEXT, "TOKEN", "The admin token printed at start; else $DEJA_TOKEN",
+     AT(token)},
+    {"--tenant", DJ_COMMAND_TEXT, "TENANT",
+     "Act for that tenant, by its name or id; needs the admin token", AT(tenant)},
     {"--json", DJ_COMMAND_SWITCH, NULL, "Print the server's answer as it came", AT(wants_json)},
     {"--plain", DJ_COMMAND_SWITCH, NULL, "No colours, nothing meant for a terminal", AT(is_plain)},
     {"--no-color", DJ_COMMAND_SWITCH, NULL, "No colours; as do NO_COLOR and TERM=dumb",
@@ -68,12 +72,9 @@ static const struct dj_command_option top[] = {
 static const struct dj_command_option evict[] = {
     {"--bytes", DJ_COMMAND_TEXT, "SIZE", "So much of each tier: 512kb, 10mb; else a tenth",
      AT(bytes)},
-    {"--tenant", DJ_COMMAND_TEXT, "ID", "Of that tenant; needs the admin token", AT(tenant)},
 };
 static const struct dj_command_option everybody[] = {
     {"--all", DJ_COMMAND_SWITCH, NULL, "Of all tenants; needs the admin token", AT(is_all)},
-    {"--token", DJ_COMMAND_TEXT, "TOKEN", "The admin token printed at start; else $DEJA_TOKEN",
-     AT(token)},
 };
 static const struct dj_command_option tenant[] = {
     {"--id", DJ_COMMAND_TEXT, "ID", "add: its id; link: the tenant that was made of the credential",
@@ -89,8 +90,24 @@ static const struct dj_command_option tenant[] = {
      "link: the file that holds the upstream credential; without it stdin is read", AT(credential)},
     {"--limit", DJ_COMMAND_TEXT, "N", "list: so many, 1 to 1000; 100", AT(limit)},
     {"--yes", DJ_COMMAND_SWITCH, NULL, "delete: do not ask", AT(is_agreed)},
-    {"--token", DJ_COMMAND_TEXT, "TOKEN", "The admin token printed at start; else $DEJA_TOKEN",
-     AT(token)},
+};
+static const struct dj_command_option key[] = {
+    {"--role", DJ_COMMAND_TEXTS, "ROLE",
+     "create: read, write, admin or audit; may be given again; read and write", AT(roles)},
+    {"--expires", DJ_COMMAND_TEXT, "DURATION", "create: how long it is right: 90d; else for ever",
+     AT(expires)},
+    {"--rate", DJ_COMMAND_TEXT, "N", "create: requests a second it may make; else as its tenant",
+     AT(rate)},
+    {"--burst", DJ_COMMAND_TEXT, "N", "create: so many of them at once", AT(burst)},
+    {"--certificate", DJ_COMMAND_TEXT, "SHA256",
+     "create: the client certificate that stands for the key", AT(certificate)},
+    {"--overlap", DJ_COMMAND_TEXT, "DURATION",
+     "rotate: how long the secret before is right, too: 24h; 0: at once", AT(overlap)},
+    {"--credential", DJ_COMMAND_TEXT, "FILE",
+     "upstream set: the file that holds it; without it stdin is read", AT(credential)},
+    {"--scheme", DJ_COMMAND_TEXT, "SCHEME",
+     "upstream set: bearer, x-api-key, api-key or x-goog-api-key; bearer", AT(scheme)},
+    {"--limit", DJ_COMMAND_TEXT, "N", "list: so many, 1 to 1000; 100", AT(limit)},
 };
 static const struct dj_command_option tail[] = {
     {"--limit", DJ_COMMAND_TEXT, "N", "So many of the last requests first, 0 to 1000; 10",
@@ -221,6 +238,22 @@ const struct dj_cli_command dj_cli_table[] = {
       .options = {ROWS(tenant), ROWS(common)},
       .first_words = "add|list|show|set|suspend|resume|delete|link|unlink"},
      dj_cli_tenant},
+    {{.name = "key",
+      .summary = "API keys, and credentials held for the upstream",
+      .synopsis = "create [NAME] --tenant TENANT [--role ROLE]... [--expires DURATION]\n"
+                  "list [--tenant TENANT]\nshow ID\nrotate ID [--overlap DURATION]\nrevoke ID\n"
+                  "upstream set TENANT [--credential FILE] [--scheme SCHEME]\n"
+                  "upstream show TENANT\nupstream remove TENANT",
+      .examples = "deja key create ci --tenant acme > ci.key\tshown this once\n"
+                  "deja key create ops --role admin --expires 90d\n"
+                  "deja key rotate 7f3a09d2c4e1b856 --overlap 24h > new.key\n"
+                  "deja key upstream set acme < openai.key\tclients then need only Deja's",
+      .description = "For the admin token, or a key with the role admin. Clients show a key as "
+                     "Authorization: Bearer, x-api-key or X-Deja-Key; it never goes upstream. What "
+                     "is held for the upstream is sealed, and never shown again.",
+      .options = {ROWS(key), ROWS(common)},
+      .first_words = "create|list|show|rotate|revoke|upstream"},
+     dj_cli_key},
 };
 const size_t dj_cli_count = sizeof dj_cli_table / sizeof *dj_cli_table;
 

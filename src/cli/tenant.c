@@ -30,7 +30,8 @@ static bool is_id(const char *text)
 }
 
 /* *out_id: of a tenant named by its id or its name. */
-static int find_tenant(struct dj_session *session, const char *text, char out_id[ID_LEN + 1])
+int dj_cli_find_tenant(struct dj_session *session, const char *text,
+                       char out_id[DJ_CLI_TENANT_BYTES])
 {
     struct dj_buf path = {0};
     struct dj_json_doc *doc = NULL;
@@ -66,7 +67,7 @@ static int call_tenant(struct dj_session *session, const char *method, const cha
     struct dj_json_doc *doc = NULL;
     char id[ID_LEN + 1];
     char path[sizeof PATH + 2 * ID_LEN + 32];
-    int code = find_tenant(session, tenant, id);
+    int code = dj_cli_find_tenant(session, tenant, id);
     if (code != DJ_EXIT_OK)
         return code;
     snprintf(path, sizeof path, PATH "/%s%s", id, tail);
@@ -154,7 +155,7 @@ static int put_inherits(struct dj_session *session, struct dj_json_writer *w)
 {
     char id[ID_LEN + 1];
     bool is_none = strcmp(session->inherits, "none") == 0;
-    int code = is_none ? DJ_EXIT_OK : find_tenant(session, session->inherits, id);
+    int code = is_none ? DJ_EXIT_OK : dj_cli_find_tenant(session, session->inherits, id);
     if (code == DJ_EXIT_OK)
         dj_json_member_text(w, "inherits", is_none ? NULL : id);
     return code;
@@ -359,7 +360,6 @@ int dj_cli_tenant(struct dj_session *session)
         {"delete", 1, 1, delete_one}, {"link", 1, 1, link_one},   {"unlink", 2, 2, unlink_one},
     };
     const char *first = session->words.count ? session->words.items[0] : "";
-    dj_session_take_token(session);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         size_t count = session->words.count - 1;
         if (strcmp(first, words[i].name) != 0)

@@ -37,7 +37,6 @@ int dj_cli_evict(struct dj_session *session)
     if (session->bytes && (dj_num_parse_size(deja_slice_text(session->bytes), &bytes) != DEJA_OK ||
                            !bytes || bytes > (uint64_t)1 << 53))
         return dj_session_misused(session, "--bytes expects a size like 512kb, 10mb or 1gb");
-    dj_session_take_token(session);
     struct dj_json_writer w = dj_json_writer(&body);
     dj_json_begin_object(&w);
     dj_session_put_member(&w, "tenant", session->tenant);
@@ -139,7 +138,6 @@ int dj_cli_index(struct dj_session *session)
     bool is_stats = strcmp(word, "stats") == 0;
     if (!is_stats && strcmp(word, "optimise") != 0)
         return dj_session_misused(session, "expects stats or optimise");
-    dj_session_take_token(session);
     if (!is_stats)
         return optimise(session);
     struct dj_json_doc *doc = NULL;

@@ -16,12 +16,14 @@
 #include "embed/lexical.h"
 #include "embed/transformer.h"
 #include "lib/assemble.h"
+#include "security/redact.h"
 #include "security/secret.h"
 #include "loop/stream.h"
 #include "proxy/embedder_http.h"
 #include "simd/simd.h"
 #include "store/data_dir.h"
 
+#define STANDING_TARGETS 10u /* a delay above the target for so many of it is no burst */
 #define READ_THREADS 2u
 #define JOBS_MAX 65536u
 #define IDEMPOTENCY_KEYS_MAX 10000u
@@ -38,11 +40,22 @@ static int exit_code(enum deja_status status)
                                        : EXIT_UNABLE;
 }
 
-static enum deja_status make_observers(struct dj_daemon *daemon)
+/* Nothing is logged that the detector has not seen. */
+static enum deja_status make_log(struct dj_daemon *daemon)
 {
     const struct dj_settings *settings = daemon->settings;
-    enum deja_status status = dj_log_create(STDERR_FILENO, settings->log.format,
-                                            settings->log.level, dj_clock_now_ms, &daemon->log);
+    enum deja_status status = dj_detector_create(NULL, 0, &daemon->detector, NULL);
+    if (status == DEJA_OK)
+        status = dj_log_create(STDERR_FILENO, settings->log.format, settings->log.level,
+                               dj_clock_now_ms, &daemon->log);
+    if (status == DEJA_OK)
+        dj_log_set_redactor(daemon->log, daemon->detector, dj_redact_log);
+    return status;
+}
+
+static enum deja_status make_observers(struct dj_daemon *daemon)
+{
+    enum deja_status status = make_log(daemon);
     if (status == DEJA_OK)
         status = dj_metrics_create(&daemon->metrics);
     if (status == DEJA_OK)
@@ -302,6 +315,18 @@ static enum deja_status start_timers(struct dj_node *node)
     return status;
 }
 
+static enum deja_status make_admission(struct dj_daemon *daemon)
+{
+    const struct dj_settings_limits *limits = &daemon->settings->limits;
+    const struct dj_fair_options options = {
+        .running_max = limits->calls_max,
+        .waiting_max = limits->queue_max,
+        .standing = {.target_us = limits->delay_ms * 1000,
+                     .interval_us = limits->delay_ms * 1000 * STANDING_TARGETS},
+    };
+    return dj_admission_create(&options, daemon->loops[0], &daemon->admission);
+}
+
 /* Strangers on a public address are tenants only where somebody said so. */
 static enum dj_derive derive(const struct dj_settings *settings)
 {
@@ -318,6 +343,10 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
     enum deja_status status = dj_guards_make(daemon);
     if (status == DEJA_OK)
         status = dj_daemon_make_directory(daemon);
+    if (status == DEJA_OK)
+        status = dj_limiter_create(DJ_LIMITER_ACCOUNTS_MAX, &daemon->limiter);
+    if (status == DEJA_OK)
+        status = make_admission(daemon);
     if (status != DEJA_OK)
         return status;
     daemon->proxy = (struct dj_proxy_context){
@@ -336,10 +365,13 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .telemetry = daemon->telemetry,
         .log = daemon->log,
         .volatiles = daemon->volatiles,
+        .detector = daemon->detector,
         .pool = daemon->work,
         .reads = daemon->reads,
         .outbounds = daemon->outbounds,
         .flights = daemon->flights,
+        .limiter = daemon->limiter,
+        .admission = daemon->admission,
         .upstream = daemon->upstream,
         .dependencies = &daemon->dependencies,
         .upstream_guard = &daemon->settings->upstream_guard,
@@ -402,9 +434,12 @@ static enum deja_status make_authority(struct dj_daemon *daemon, struct deja_err
     enum deja_status status = dj_lmdb_meta_open(daemon->settings->data_dir, &daemon->meta, error);
     if (status != DEJA_OK)
         return status;
-    status = dj_authorities_create(daemon->meta, &daemon->authorities);
+    const struct dj_postgres_options postgres = dj_tier_postgres_options(daemon->settings);
+    bool is_down = postgres.url && !dj_tier_prepare_postgres(daemon);
+    status = dj_authorities_create(daemon->meta, postgres.url ? &postgres : NULL, is_down,
+                                   &daemon->authorities, error);
     if (status != DEJA_OK)
-        return deja_error_set(error, status, "start: %s", deja_status_text(status));
+        return status;
     daemon->authority = dj_authorities_table(daemon->authorities);
     return DEJA_OK;
 }
@@ -451,19 +486,22 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
 
 void dj_daemon_fini(struct dj_daemon *daemon)
 {
+    dj_authorities_stop(daemon->authorities);
     dj_pool_destroy(daemon->work);
     dj_engine_destroy(daemon->engine); /* closes the stores, whose reads still run on `reads` */
     dj_pool_destroy(daemon->reads);
-    for (uint32_t i = 0; i < daemon->loop_count; i++) {
+    for (uint32_t i = 0; i < daemon->loop_count; i++)
         dj_flights_destroy(daemon->nodes[i].flights);
+    dj_admission_destroy(daemon->admission);
+    for (uint32_t i = 0; i < daemon->loop_count; i++)
         dj_loop_destroy(daemon->nodes[i].loop);
-    }
     dj_guards_end(daemon);
     dj_listeners_fini(daemon);
     dj_idempotency_destroy(daemon->api.idempotency);
     dj_registry_destroy(daemon->registry);
     dj_daemon_end_directory(daemon);
     dj_daemon_end_keys(daemon);
+    dj_limiter_destroy(daemon->limiter);
     dj_tenants_destroy(daemon->tenants);
     dj_authorities_destroy(daemon->authorities);
     dj_lmdb_meta_close(daemon->meta);
@@ -473,6 +511,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_telemetry_destroy(daemon->telemetry);
     dj_metrics_destroy(daemon->metrics);
     dj_log_destroy(daemon->log);
+    dj_detector_destroy(daemon->detector);
     dj_secret_fini(&daemon->secret);
     dj_tenant_root_fini(&daemon->root);
 }

@@ -44,6 +44,7 @@ struct dj_daemon {
     const struct dj_options *options;
     const struct dj_settings_source *source;
     const struct dj_serve_hooks *hooks; /* NULL: none */
+    struct dj_detector *detector; /* the log's and the entries' */
     struct dj_log *log;
     struct dj_metrics *metrics;
     struct dj_telemetry *telemetry;
@@ -88,7 +89,9 @@ struct dj_daemon {
     const char *guard_names[DJ_GUARD_COUNT];
     struct dj_job refresh; /* of the directory; one at a time */
     _Atomic bool is_refreshing;
-    bool is_directory_stale;                           /* the refresh's own: said once */
+    bool is_directory_stale; /* the refresh's own: said once */
+    struct dj_limiter *limiter;
+    struct dj_admission *admission;
     struct dj_proxy_policy *policies[DJ_POLICIES_MAX]; /* all ever used; freed at the end */
     uint32_t policy_count;
     struct dj_proxy_context proxy;
@@ -130,6 +133,9 @@ void dj_tier_describe_s3(void *daemon, const char *component, struct dj_json_wri
 /* The store of that tier; DEJA_OK with *out_store NULL: it is not configured. Blocking: start. */
 enum deja_status dj_tier_open_redis(struct dj_daemon *daemon, struct dj_store **out_store,
                                     struct deja_error *error) DEJA_NODISCARD;
+/* Its schema is looked at, and brought up where the settings say so; what is wrong is told.
+ * Blocking: start, before the next. False: it does not answer, or cannot be used. */
+bool dj_tier_prepare_postgres(struct dj_daemon *daemon);
 enum deja_status dj_tier_open_postgres(struct dj_daemon *daemon, struct dj_store **out_store,
                                        struct deja_error *error) DEJA_NODISCARD;
 enum deja_status dj_tier_open_s3(struct dj_daemon *daemon, struct dj_store **out_store,

@@ -2,6 +2,7 @@
 #include "daemon/directory.h"
 
 #include "daemon/daemon_internal.h"
+#include "daemon/keys.h"
 #include "policy/guards.h"
 
 static void tell(struct dj_daemon *daemon, enum deja_status status)
@@ -20,25 +21,33 @@ static void tell(struct dj_daemon *daemon, enum deja_status status)
 
 enum deja_status dj_daemon_make_directory(struct dj_daemon *daemon)
 {
-    static const struct dj_rules_values defaults = {.features = DJ_FEATURES_ALL};
+    struct dj_rules_values derived = {.features = DJ_FEATURES_ALL,
+                                      .limits = dj_guards_limits(daemon->settings, false),
+                                      .content_log = daemon->settings->log.content};
+    memcpy(derived.sensitive, daemon->settings->sensitive, sizeof derived.sensitive);
+    struct dj_rules_values configured = derived;
+    configured.limits = dj_guards_limits(daemon->settings, true);
     for (unsigned i = 0; i < DJ_GUARD_COUNT; i++)
         daemon->guard_names[i] = dj_guard_name((enum dj_guard)i);
     const struct dj_directory_options options = {
         .authority = daemon->authority,
-        .defaults = &defaults,
+        .defaults = &configured,
         .names = {.guards = daemon->guard_names,
                   .guard_count = DJ_GUARD_COUNT,
                   .upstream_guard = &daemon->settings->upstream_guard},
     };
-    enum deja_status status = dj_rules_create(&defaults, &daemon->rules);
+    enum deja_status status = dj_rules_create(&derived, &daemon->rules);
     if (status == DEJA_OK)
         status = dj_directory_create(&options, &daemon->directory);
     if (status != DEJA_OK)
         return status;
-    const struct dj_authority_watcher watcher = {.ctx = daemon->directory,
-                                                 .changed = dj_directory_changed};
+    const struct dj_authority_watcher watcher = {
+        .ctx = daemon->directory, .changed = dj_directory_changed, .anew = dj_directory_expire};
     dj_authorities_watch(daemon->authorities, &watcher);
-    tell(daemon, dj_directory_reload(daemon->directory, dj_clock_now_ms()));
+    status = dj_directory_reload(daemon->directory, dj_clock_now_ms());
+    if (status == DEJA_OK && dj_authorities_is_down(daemon->authorities))
+        status = DEJA_ERR_IO; /* what is known is of an earlier time */
+    tell(daemon, status);
     return DEJA_OK;
 }
 
@@ -47,8 +56,12 @@ static void refresh(void *ctx)
 {
     struct dj_daemon *daemon = ctx;
     int64_t now_ms = dj_clock_now_ms();
-    if (dj_directory_is_due(daemon->directory, now_ms))
-        tell(daemon, dj_directory_reload(daemon->directory, now_ms));
+    enum deja_status status = dj_authorities_pull(daemon->authorities);
+    if (status == DEJA_OK && dj_directory_is_due(daemon->directory, now_ms))
+        status = dj_directory_reload(daemon->directory, now_ms);
+    tell(daemon, status);
+    if (status == DEJA_OK)
+        dj_daemon_heard_keys(daemon, now_ms);
     atomic_store(&daemon->is_refreshing, false);
 }
 

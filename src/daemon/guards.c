@@ -57,6 +57,32 @@ struct dj_upstream_options dj_guards_upstream_options(const struct dj_settings *
                                         .throttle_k = settings->guard.throttle_k};
 }
 
+static bool is_public(const struct dj_settings *settings)
+{
+    for (size_t i = 0; i < settings->server.listen_count; i++)
+        if (!settings->server.listen[i].is_loopback)
+            return true;
+    return false;
+}
+
+struct dj_rules_limits dj_guards_limits(const struct dj_settings *settings, bool is_configured)
+{
+    const struct dj_settings_limits *limits = &settings->limits;
+    bool is_on = limits->enabled == DJ_LIMITS_ON ||
+                 (limits->enabled == DJ_LIMITS_AUTO && (is_configured || is_public(settings)));
+    if (!is_on)
+        return (struct dj_rules_limits){0};
+    return (struct dj_rules_limits){
+        .requests_per_s = limits->requests_per_s,
+        .burst = limits->burst,
+        .misses_per_minute = limits->misses_per_minute,
+        .spend_usd_per_day = limits->spend_usd_per_day,
+        .connections_max = limits->connections_max,
+        .requests_max = limits->requests_max,
+        .bytes_per_s = limits->bytes_per_s,
+    };
+}
+
 /* ---- what they tell ---- */
 
 static void tell_change(const struct dj_daemon *daemon, const char *dependency,

@@ -27,4 +27,8 @@ enum deja_status dj_guards_wrap(struct dj_daemon *daemon, struct dj_store *inner
 void dj_guards_reload(struct dj_daemon *daemon, const struct dj_settings *settings);
 void dj_guards_end(struct dj_daemon *daemon); /* after the loops are destroyed */
 
+/* What a tenant may use where nobody says otherwise: one an administrator made, or one made from a
+ * credential. Plain values; all 0: no limit. */
+struct dj_rules_limits dj_guards_limits(const struct dj_settings *settings, bool is_configured);
+
 #endif

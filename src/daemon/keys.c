@@ -1,6 +1,7 @@
 /* daemon/keys.c - see keys.h. */
 #include "daemon/keys.h"
 
+#include "crypto/tls_server.h"
 #include "daemon/daemon_internal.h"
 #include "security/keys.h"
 #include "security/vault_seal.h"
@@ -23,6 +24,21 @@ static enum deja_status read_all(struct dj_daemon *daemon)
     return status;
 }
 
+static void pass_over(void *ctx, const char *table, struct deja_slice key, struct deja_slice value)
+{
+    (void)ctx;
+    (void)table;
+    (void)key;
+    (void)value;
+}
+
+/* On the worker that goes on with dj_daemon_heard_keys. */
+static void read_both_again(void *ctx)
+{
+    struct dj_daemon *daemon = ctx;
+    daemon->is_keys_due = true;
+}
+
 enum deja_status dj_daemon_make_keys(struct dj_daemon *daemon)
 {
     enum deja_status status =
@@ -35,8 +51,13 @@ enum deja_status dj_daemon_make_keys(struct dj_daemon *daemon)
     status = dj_vault_create(daemon->authority, &sealer, DJ_VAULT_TENANTS_MAX, &daemon->vault);
     if (status != DEJA_OK)
         return status;
-    const struct dj_authority_watcher of_keys = {daemon->keys, dj_keys_on_change};
-    const struct dj_authority_watcher of_vault = {daemon->vault, dj_vault_on_change};
+    const struct dj_authority_watcher of_keys = {.ctx = daemon->keys,
+                                                 .changed = dj_keys_on_change};
+    const struct dj_authority_watcher of_vault = {.ctx = daemon->vault,
+                                                  .changed = dj_vault_on_change};
+    const struct dj_authority_watcher of_both = {
+        .ctx = daemon, .changed = pass_over, .anew = read_both_again};
+    dj_authorities_watch(daemon->authorities, &of_both);
     dj_authorities_watch(daemon->authorities, &of_keys);
     dj_authorities_watch(daemon->authorities, &of_vault);
     status = read_all(daemon);
@@ -65,7 +86,7 @@ enum deja_status dj_daemon_check_keys(const struct dj_daemon *daemon, struct dej
     for (size_t i = 0; i < settings->server.listen_count; i++)
         is_public |= !settings->server.listen[i].is_loopback;
     if (!is_public || settings->server.is_insecure || settings->security.admin_token ||
-        dj_keys_count(daemon->keys) > 0)
+        settings->tls.client_auth == DJ_TLS_CLIENT_REQUIRED || dj_keys_count(daemon->keys) > 0)
         return DEJA_OK;
     return deja_error_set(
         error, DEJA_ERR_CONFIG,

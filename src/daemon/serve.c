@@ -94,6 +94,7 @@ static void on_node_drained(void *ctx)
         return;
     /* Only when all are drained: a flight's home may be another loop than its riders'. */
     atomic_store(&daemon->proxy.is_stopping, true);
+    dj_admission_stop(daemon->admission);
     dj_engine_stop_upkeep(daemon->engine);
     atomic_store(&daemon->quieting, daemon->loop_count);
     post_to_nodes(daemon, quiet_node);

@@ -122,6 +122,7 @@ static const struct dj_option table[] = {
 #include "daemon/settings_redis.def"
 #include "daemon/settings_postgres.def"
 #include "daemon/settings_s3.def"
+#include "daemon/settings_limits.def"
 #include "daemon/settings_guard.def"
 #include "daemon/settings_upkeep.def"
     {"store.durability", DJ_OPTION_ENUM, "everysec", .choices = "os|everysec|always",
@@ -210,6 +211,9 @@ static const struct dj_option table[] = {
      RELOADS, .help = "Least severe lines that are written."},
     {"log.format", DJ_OPTION_ENUM, "auto", .choices = "auto|json|pretty", AT(log.format),
      .help = "auto is pretty on a terminal and JSON elsewhere."},
+    {"log.content", DJ_OPTION_ENUM, "off", .choices = "off|hash|full", AT(log.content),
+     .help = "What a request's line tells of its texts: nothing; their lengths and 8 digits of a "
+             "keyed hash; or their beginning too, redacted. A tenant may have its own choice."},
     {"monitoring.slow_operation", DJ_OPTION_DURATION, "100ms", 1, DAY_MS, AT(slow_operation_ms),
      RELOADS, .help = "Operations that take longer are logged and counted."},
     {"monitoring.snapshot", DJ_OPTION_DURATION, "30s", 10, DAY_MS, AT(snapshot_ms), RELOADS,
@@ -220,6 +224,7 @@ static const struct dj_option table[] = {
     {"security.admin_token", DJ_OPTION_SECRET, "", AT(security.admin_token),
      .help = "The admin token, 32 to 256 visible characters; empty: a new one at each start, "
              "printed there."},
+#include "daemon/settings_sensitive.def"
 };
 /* clang-format on */
 #define TABLE_COUNT (sizeof table / sizeof *table)

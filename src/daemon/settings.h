@@ -18,6 +18,7 @@
 #include "daemon/settings_tiers.h"
 #include "obs/log.h" /* dj_log_level, dj_log_format */
 #include "security/address_guard.h"
+#include "security/rules.h"
 #include "store/lmdb.h" /* dj_durability */
 
 /* In the order of the option's choices. */
@@ -90,7 +91,8 @@ struct dj_settings {
         uint64_t bytes_max; /* 0: 10 GB or 20 % of the disk */
         uint32_t queue_max;
     } lmdb;
-    struct dj_settings_guard guard; /* circuit_breaker, retry, performance */
+    struct dj_settings_limits limits; /* rate_limit */
+    struct dj_settings_guard guard;   /* circuit_breaker, retry, performance */
     struct dj_settings_postgres postgres;
     struct dj_settings_s3 s3;
     enum dj_durability durability; /* store.durability */
@@ -140,7 +142,9 @@ struct dj_settings {
     struct {
         enum dj_log_level level;
         enum dj_log_format format;
+        enum dj_content_log content; /* of tenants that have no choice of their own */
     } log;
+    enum dj_sensitive_policy sensitive[DJ_SENSITIVE_CLASS_COUNT]; /* likewise */
     struct dj_settings_redis redis;
     struct dj_settings_paths paths;
     struct {

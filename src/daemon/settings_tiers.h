@@ -101,6 +101,22 @@ struct dj_settings_guard {
     uint64_t journal_bytes_max;
 };
 
+/* rate_limit: what a tenant may use where nobody says otherwise, and all of them together. */
+enum dj_limits_choice { DJ_LIMITS_AUTO, DJ_LIMITS_ON, DJ_LIMITS_OFF }; /* as the option's choices */
+struct dj_settings_limits {
+    enum dj_limits_choice enabled;
+    double requests_per_s;
+    uint32_t burst;
+    double misses_per_minute;
+    double spend_usd_per_day;
+    uint64_t bytes_per_s;
+    uint32_t connections_max;
+    uint32_t requests_max;
+    uint32_t calls_max; /* of all tenants, as are the next */
+    uint32_t queue_max;
+    uint64_t delay_ms;
+};
+
 /* In the order of the option's choices. */
 enum dj_postgres_migrate { DJ_POSTGRES_MANUAL, DJ_POSTGRES_CREATE, DJ_POSTGRES_AUTO };
 

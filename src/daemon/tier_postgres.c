@@ -73,6 +73,16 @@ static enum deja_status look_at_schema(struct dj_daemon *daemon,
     return status;
 }
 
+bool dj_tier_prepare_postgres(struct dj_daemon *daemon)
+{
+    struct dj_postgres_options options = dj_tier_postgres_options(daemon->settings);
+    struct deja_error trouble = {{0}};
+    enum deja_status status = look_at_schema(daemon, &options, &trouble);
+    if (status != DEJA_OK)
+        on_trouble(daemon, &trouble);
+    return status == DEJA_OK;
+}
+
 enum deja_status dj_tier_open_postgres(struct dj_daemon *daemon, struct dj_store **out_store,
                                        struct deja_error *error)
 {
@@ -81,12 +91,9 @@ enum deja_status dj_tier_open_postgres(struct dj_daemon *daemon, struct dj_store
     options.told = on_trouble;
     options.told_ctx = daemon;
     if (options.url) {
-        struct deja_error trouble = {{0}};
         enum deja_status status = dj_postgres_open(&options, &store, error);
         if (status != DEJA_OK)
             return status;
-        if (look_at_schema(daemon, &options, &trouble) != DEJA_OK)
-            on_trouble(daemon, &trouble);
     }
     *out_store = store;
     return DEJA_OK;

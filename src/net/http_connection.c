@@ -37,6 +37,26 @@ struct dj_http_connection *dj_http_connection_of(struct dj_http_exchange *exchan
     return DJ_CONTAINER(exchange, struct dj_http_connection, exchange);
 }
 
+bool dj_http_exchange_has_owner(struct dj_http_exchange *exchange)
+{
+    return dj_http_connection_of(exchange)->owner.on_closed != NULL;
+}
+
+void dj_http_exchange_own(struct dj_http_exchange *exchange, const struct dj_http_owner *owner)
+{
+    struct dj_http_connection *connection = dj_http_connection_of(exchange);
+    assert(!connection->owner.on_closed);
+    if (connection->stream)
+        connection->owner = *owner;
+    else /* its client has left already */
+        owner->on_closed(owner->ctx, owner->id);
+}
+
+void dj_http_exchange_close_after(struct dj_http_exchange *exchange)
+{
+    dj_http_connection_of(exchange)->must_close = true;
+}
+
 static void set_state(struct dj_http_connection *connection, enum dj_http_state state)
 {
     connection->state = state;
@@ -93,6 +113,9 @@ static void on_closed(void *ctx)
         dj_http_addresses_leave(server->limits.addresses, peer);
     }
     connection->stream = NULL;
+    if (connection->owner.on_closed)
+        connection->owner.on_closed(connection->owner.ctx, connection->owner.id);
+    connection->owner.on_closed = NULL;
     dj_http_connection_recharge(connection);
     free_if_over(connection);
     if (server)

@@ -106,6 +106,7 @@ struct dj_http_connection {
     bool has_ended;  /* the client has closed its side */
     bool must_close; /* after this answer */
     uint8_t minor_version;
+    struct dj_http_owner owner; /* on_closed NULL: nobody counts it */
     uint32_t pending_writes;
     uint64_t charged_bytes;   /* our part of the server's bytes_in_flight */
     uint64_t state_since_us;  /* when the turn began that changed it */

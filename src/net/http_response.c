@@ -36,8 +36,15 @@ void dj_http_exchange_add_headers(struct dj_http_exchange *exchange,
                                   const struct dj_http_header *headers, size_t count)
 {
     assert(exchange->is_active);
-    exchange->added = headers;
-    exchange->added_count = count;
+    size_t before = exchange->added_count;
+    struct dj_http_header *both =
+        before ? dj_arena_alloc(&exchange->arena, (before + count) * sizeof *both) : NULL;
+    if (both) {
+        memcpy(both, exchange->added, before * sizeof *both);
+        memcpy(both + before, headers, count * sizeof *both);
+    }
+    exchange->added = both ? both : headers;
+    exchange->added_count = both ? before + count : count;
 }
 
 static bool is_ours(struct deja_slice name)

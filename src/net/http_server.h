@@ -102,9 +102,22 @@ const struct dj_http_request *dj_http_exchange_request(const struct dj_http_exch
 struct dj_loop *dj_http_exchange_loop(const struct dj_http_exchange *exchange);
 
 /* Headers of the answer, whoever gives it; of what is named here the answer's own are left out, but
- * for Vary. headers and what they point to live as long as the exchange (its arena). */
+ * for Vary. headers and what they point to live as long as the exchange (its arena). What was added
+ * before stays; without memory for both, only the new ones. */
 void dj_http_exchange_add_headers(struct dj_http_exchange *exchange,
                                   const struct dj_http_header *headers, size_t count);
+
+/* Who a connection is counted for: told once by the first request that knows; on_closed runs when
+ * it is closed, on its loop, and answers through no exchange. */
+struct dj_http_owner {
+    void *ctx;
+    void (*on_closed)(void *ctx, const uint8_t id[16]);
+    uint8_t id[16];
+};
+bool dj_http_exchange_has_owner(struct dj_http_exchange *exchange);
+void dj_http_exchange_own(struct dj_http_exchange *exchange, const struct dj_http_owner *owner);
+/* The connection ends with this answer. */
+void dj_http_exchange_close_after(struct dj_http_exchange *exchange);
 
 /* First header of that name (any case), or a NULL slice. */
 struct deja_slice dj_http_find_slice(const struct dj_http_header *headers, size_t count,

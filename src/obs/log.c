@@ -154,18 +154,41 @@ static void put_string(const struct dj_log *log, struct line *line, struct deja_
         put_text(line, "\"");
 }
 
-static void put_value(const struct dj_log *log, struct line *line, struct deja_slice text)
+/* name NULL: the message. False: there is no redactor. Half of a redaction might be a whole secret,
+ * and half of a text half of one: it is cut long after what is shown of it ends. */
+static bool redact(const struct dj_log *log, const char *name, struct deja_slice text,
+                   struct dj_buf *out)
 {
-    struct dj_buf seen;
-    if (!log->redact) {
-        put_string(log, line, text);
-        return;
+    if (!log->redact)
+        return false;
+    dj_buf_init(out, (size_t)2 * DJ_LOG_REDACTED_BYTES_MAX);
+    struct deja_slice cut = dj_obs_cut(text, DJ_LOG_REDACTED_BYTES_MAX);
+    log->redact(log->redact_ctx, name, cut, out);
+    bool is_end_shown = cut.len < text.len && out->len <= TEXT_BYTES_MAX;
+    if (out->status != DEJA_OK || is_end_shown) {
+        dj_buf_clear(out);
+        dj_buf_append_text(out, "***");
     }
-    dj_buf_init(&seen, (size_t)4 * TEXT_BYTES_MAX);
-    log->redact(log->redact_ctx, text, &seen);
-    /* Half of a redaction might be a whole secret. */
-    put_string(log, line, seen.status == DEJA_OK ? dj_buf_slice(&seen) : deja_slice_text("***"));
+    return true;
+}
+
+static void put_value(const struct dj_log *log, struct line *line, const char *name,
+                      struct deja_slice text)
+{
+    struct dj_buf seen = {0};
+    put_string(log, line, redact(log, name, text, &seen) ? dj_buf_slice(&seen) : text);
     dj_buf_fini(&seen);
+}
+
+/* True: the name says that no value is shown, and what stands in its place was put. */
+static bool put_hidden(const struct dj_log *log, struct line *line, const char *name)
+{
+    struct dj_buf seen = {0};
+    bool is_hidden = redact(log, name, deja_slice("", 0), &seen) && seen.len;
+    if (is_hidden)
+        put_string(log, line, dj_buf_slice(&seen));
+    dj_buf_fini(&seen);
+    return is_hidden;
 }
 
 static void put_field(const struct dj_log *log, struct line *line, const struct dj_log_field *field)
@@ -174,15 +197,18 @@ static void put_field(const struct dj_log *log, struct line *line, const struct 
     put_text(line, log->is_pretty ? " " : ",\"");
     put_text(line, field->name);
     put_text(line, log->is_pretty ? "=" : "\":");
+    bool is_text = field->type == DJ_FIELD_TEXT || field->type == DJ_FIELD_SLICE;
+    if (!is_text && put_hidden(log, line, field->name))
+        return;
     switch (field->type) {
     case DJ_FIELD_TEXT:
         if (field->value.text)
-            put_value(log, line, deja_slice_text(field->value.text));
+            put_value(log, line, field->name, deja_slice_text(field->value.text));
         else
             put_text(line, "null");
         return;
     case DJ_FIELD_SLICE:
-        put_value(log, line, field->value.slice);
+        put_value(log, line, field->name, field->value.slice);
         return;
     case DJ_FIELD_I64:
         snprintf(number, sizeof number, "%lld", (long long)field->value.i64);
@@ -204,11 +230,16 @@ static void put_head(const struct dj_log *log, struct line *line, enum dj_log_le
     static const char *const names[] = {"debug", "info", "warn", "error"};
     static const char *const pretty_names[] = {" DEBUG ", " INFO  ", " WARN  ", " ERROR "};
     char now[DJ_DATE_RFC3339_BYTES];
+    struct dj_buf seen = {0};
+    struct deja_slice shown = deja_slice_text(message);
+    if (redact(log, NULL, shown, &seen))
+        shown = dj_buf_slice(&seen);
     dj_date_rfc3339(log->now_ms(), now);
     if (log->is_pretty) {
         put(line, now + 11, 12); /* the time of day */
         put_text(line, pretty_names[level]);
-        put_escaped(line, deja_slice_text(message));
+        put_escaped(line, shown);
+        dj_buf_fini(&seen);
         return;
     }
     put_text(line, "{\"ts\":\"");
@@ -216,8 +247,9 @@ static void put_head(const struct dj_log *log, struct line *line, enum dj_log_le
     put_text(line, "\",\"level\":\"");
     put_text(line, names[level]);
     put_text(line, "\",\"msg\":\"");
-    put_escaped(line, deja_slice_text(message));
+    put_escaped(line, shown);
     put_text(line, "\"");
+    dj_buf_fini(&seen);
 }
 
 static void put_end(const struct dj_log *log, struct line *line, bool is_truncated)

@@ -1,8 +1,8 @@
 /* obs/log.h - one line per event on a descriptor: JSON, or pretty on a terminal.
  *
- * Never prompts, answers, credentials (WIRE §15): callers pass lengths and hashes. Every text value
- * goes through the redactor callback if one is set. Lines are written whole; a full pipe drops the
- * line and counts it, it never blocks a loop. Threads: any.
+ * Never prompts, answers, credentials (WIRE §15): callers pass lengths and hashes. Every message
+ * and every text value goes through the redactor callback if one is set. Lines are written whole; a
+ * full pipe drops the line and counts it, it never blocks a loop. Threads: any.
  */
 #ifndef DJ_OBS_LOG_H
 #define DJ_OBS_LOG_H
@@ -56,8 +56,12 @@ enum deja_status dj_log_create(int fd, enum dj_log_format format, enum dj_log_le
                                int64_t (*now_ms)(void), struct dj_log **out_log) DEJA_NODISCARD;
 void dj_log_destroy(struct dj_log *log);                            /* accepts NULL */
 void dj_log_set_level(struct dj_log *log, enum dj_log_level level); /* any thread */
-/* Appends what may be seen of a text value. Any thread; must not log. */
-typedef void dj_log_redact_fn(void *ctx, struct deja_slice text, struct dj_buf *out);
+/* Appends what may be seen of a text: of the field of that name, or, name NULL, of the message. Of
+ * a number the text is empty, and what is appended takes its place. Any thread; must not log. Of
+ * longer texts only the first DJ_LOG_REDACTED_BYTES_MAX bytes come. */
+typedef void dj_log_redact_fn(void *ctx, const char *name, struct deja_slice text,
+                              struct dj_buf *out);
+#define DJ_LOG_REDACTED_BYTES_MAX 4096u
 /* Before the log is shared between threads. */
 void dj_log_set_redactor(struct dj_log *log, void *ctx, dj_log_redact_fn *redact);
 uint64_t dj_log_dropped(const struct dj_log *log);

@@ -38,7 +38,10 @@ void dj_call_destroy(struct dj_call *call)
         return;
     atomic_fetch_sub(&call->context->calls, 1);
     atomic_fetch_sub(&call->context->call_bytes, call->charged_bytes);
+    dj_admission_leave(call->context->admission, &call->place);
     dj_value_unref(call->stale);
+    dj_rules_unref(call->rules);
+    dj_sensitive_fini(&call->sensitive);
     dj_buf_fini(&call->pending);
     dj_buf_fini(&call->whole);
     dj_buf_fini(&call->made);
@@ -62,6 +65,7 @@ static void end_refresh(struct dj_call *call, const char *outcome)
 /* Before the flight ends, and with it perhaps the call. outcome: of a refresh. */
 static void settle(struct dj_call *call, const char *outcome)
 {
+    dj_admission_leave(call->context->admission, &call->place);
     if (call->is_refresh)
         end_refresh(call, outcome);
     dj_turn_end(call->turn);
@@ -490,6 +494,7 @@ static void on_made(void *ctx)
 /* The answer arrived whole. */
 static void finish_whole(struct dj_call *call)
 {
+    dj_admission_leave(call->context->admission, &call->place);
     publish(call, dj_buf_slice(&call->pending), false);
     dj_buf_clear(&call->pending);
     bool is_kept = call->head.status == 200 && call->make && !call->is_encoded &&
@@ -598,7 +603,7 @@ static bool is_let_through(struct dj_call *call)
     return true;
 }
 
-void dj_call_ask_upstream(struct dj_call *call)
+void dj_call_ask_now(struct dj_call *call)
 {
     static const struct dj_outbound_events events = {
         .on_head = on_head, .on_data = on_data, .on_done = on_done};

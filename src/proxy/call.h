@@ -18,6 +18,7 @@
 #include "proto/sse.h"
 #include "proxy/context.h"
 #include "proxy/knobs.h"
+#include "proxy/sensitive.h"
 #include "proxy/trace.h"
 #include "proxy/turn.h"
 #include "security/principal.h"
@@ -31,6 +32,7 @@ typedef void dj_call_store_fn(struct dj_call *call, struct dj_flight_end *end);
 
 struct dj_call {
     struct dj_proxy_context *context;
+    struct dj_rules *rules; /* of who asked first: one reference; NULL: no limits */
     uint64_t charged_bytes; /* in context->call_bytes */
     struct dj_arena arena;
     struct dj_loop *home;
@@ -75,6 +77,8 @@ struct dj_call {
 
     /* running */
     struct dj_outbound_call *outbound;
+    struct dj_admission_place place;
+    bool is_placed; /* it may run */
     struct dj_upstream_leave leave;
     enum dj_upstream_family family;
     uint32_t attempts;         /* upstream was asked so often */
@@ -113,6 +117,7 @@ struct dj_call {
     bool is_admitted;
     bool is_short_lived;
     const char *refused; /* why not: constant */
+    struct dj_sensitive_verdict sensitive;
 };
 
 /* Zeroed but for context and arena; freed with dj_call_destroy until it has been joined. */

@@ -13,6 +13,7 @@
 #include "policy/guards.h"
 #include "policy/ttl.h"
 #include "proxy/completion.h"
+#include "proxy/gate.h"
 #include "proxy/identity.h"
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
@@ -133,6 +134,19 @@ static void answer_hit(struct ride *ride, const struct dj_flight_end *end)
 
 /* ---- making an entry of an answer (worker) ---- */
 
+/* What is not to be kept because of what it says. */
+static void judge(struct dj_call *call, const struct dj_json *body)
+{
+    if (!call->is_admitted)
+        return;
+    dj_sensitive_judge(call->context->detector, dj_rules_of(call->rules), &call->entry, body,
+                       &call->sensitive);
+    if (call->sensitive.is_refused) {
+        call->is_admitted = false;
+        call->refused = call->sensitive.reason;
+    }
+}
+
 static void make_chat(struct dj_call *call, struct deja_slice whole)
 {
     bool is_done = true;
@@ -154,6 +168,8 @@ static void make_chat(struct dj_call *call, struct deja_slice whole)
         return;
     }
     dj_completion_inspect(dj_json_root(doc), &facts);
+    dj_gate_spend(call->context, call->fingerprint.key.tenant, call->rules,
+                  (uint64_t)facts.input_tokens + facts.output_tokens);
     const struct dj_proxy_policy *policy = atomic_load(&call->context->policy);
     struct dj_guard_features features = {0};
     bool is_volatile = dj_guard_features_init(&features, call->entry.query) == DEJA_OK &&
@@ -182,6 +198,7 @@ static void make_chat(struct dj_call *call, struct deja_slice whole)
     call->entry.input_tokens = facts.input_tokens;
     call->entry.output_tokens = facts.output_tokens;
     call->entry.body = dj_buf_slice(&call->made);
+    judge(call, dj_json_root(doc));
     dj_json_doc_destroy(doc);
 }
 
@@ -202,15 +219,17 @@ static void store_chat(struct dj_call *call, struct dj_flight_end *end)
         (uint32_t)((dj_loop_monotonic_us(call->home) - call->upstream_started_us) / 1000);
     if (dj_value_create(&call->entry, &end->value) != DEJA_OK)
         end->value = NULL;
+    dj_telemetry_sensitive(call->context->telemetry, &call->sensitive);
     if (!call->is_admitted)
         return;
     bool is_indexed = policy->is_semantic &&
                       (call->vector || dj_engine_is_worth_indexing(engine, &call->fingerprint));
     const struct dj_query_vector vector = {.floats = call->vector, .dim = call->vector_dim};
-    const struct dj_put_options options = {.is_semantic =
-                                               is_indexed && call->fingerprint.is_semantic,
-                                           .vector = call->vector ? &vector : NULL};
-    end->is_stored = dj_storing_begin(call, &call->entry, &options, true);
+    struct dj_put_options options = {.is_semantic = is_indexed && call->fingerprint.is_semantic,
+                                     .vector = call->vector ? &vector : NULL};
+    struct dj_entry kept = call->entry; /* riders have the answer as it came */
+    dj_sensitive_apply(&call->sensitive, call->context->sealed_levels, &kept, &options);
+    end->is_stored = dj_storing_begin(call, &kept, &options, true);
 }
 
 /* ---- the question ---- */
@@ -284,6 +303,7 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
         if (!call->fingerprint.text.data)
             return DEJA_ERR_NOMEM;
     }
+    call->rules = dj_rules_ref(ride->who.rules);
     call->make = make_chat;
     call->store = store_chat;
     call->is_stream = ride->is_stream;

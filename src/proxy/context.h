@@ -17,9 +17,12 @@
 #include "net/outbound.h"
 #include "obs/log.h"
 #include "obs/metrics.h"
+#include "proxy/admission.h"
+#include "proxy/limiter.h"
 #include "proxy/refreshes.h"
 #include "proxy/telemetry.h"
 #include "proxy/upstream.h"
+#include "security/detector.h"
 #include "security/directory.h"
 #include "security/keys.h"
 #include "security/registry.h"
@@ -79,10 +82,15 @@ struct dj_proxy_context {
     struct dj_telemetry *telemetry;
     struct dj_log *log;
     struct dj_volatile *volatiles;
+    const struct dj_detector *detector; /* NULL: entries are kept as they are */
+    /* Levels below memory that seal what they keep: sensitive entries may be put there. */
+    uint32_t sealed_levels;
     struct dj_pool *pool;
     struct dj_pool *reads;                /* the embedded tier's, for its gauge; may be NULL */
     struct dj_outbound *const *outbounds; /* one per loop, by loop index */
     struct dj_flights *const *flights;    /* likewise */
+    struct dj_limiter *limiter;           /* NULL: nobody is limited */
+    struct dj_admission *admission;       /* of calls to the upstream; NULL: no bound */
     struct dj_upstream *upstream;         /* what stands before it; NULL: nothing */
     struct dj_sentry_board *dependencies; /* of all dependencies; NULL: none */
     const struct dj_address_guard *upstream_guard; /* of upstreams that the operator did not name */

@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "proxy/base64.h"
+#include "proxy/gate.h"
 #include "proxy/identity.h"
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
@@ -40,7 +41,8 @@ struct wanted {
     struct dj_fingerprint *items;
     size_t count;
     bool is_base64;
-    struct deja_slice *vectors; /* made: bytes in call->made, set at the end of make */
+    struct dj_sensitive_verdict *verdicts; /* of the inputs; made, as are the next */
+    struct deja_slice *vectors;            /* made: bytes in call->made, set at the end of make */
     size_t *offsets;
     struct deja_slice model;
     uint32_t tokens;
@@ -190,6 +192,33 @@ static enum deja_status take_vectors(struct dj_call *call, const struct dj_json 
     return DEJA_OK;
 }
 
+/* A vector tells what was said: it is kept only where the text it was made of could be. */
+static void judge_inputs(struct dj_call *call)
+{
+    struct wanted *wanted = call->extra;
+    const struct dj_detector *detector = call->context->detector;
+    const struct dj_rules_values *rules = dj_rules_of(call->rules);
+    struct dj_json_doc *doc = NULL;
+    if (!detector || !dj_sensitive_classes(rules))
+        return;
+    dj_sensitive_judge(detector, rules, &call->entry, NULL, &call->sensitive);
+    if (dj_json_parse(call->body, &doc, NULL) != DEJA_OK) {
+        call->sensitive.is_refused = true; /* it was read before: memory ran out */
+        call->sensitive.reason = "sensitive-memory";
+        return;
+    }
+    const struct dj_json *input = dj_json_get(dj_json_root(doc), "input");
+    bool is_list =
+        dj_json_is(input, DJ_JSON_ARRAY) && !dj_json_is(dj_json_at(input, 0), DJ_JSON_NUMBER);
+    struct dj_json_walk w = dj_json_walk(input);
+    for (size_t i = 0; i < wanted->count; i++) {
+        bool is_there = !is_list || dj_json_walk_next(&w);
+        dj_sensitive_judge_source(detector, rules, is_list && is_there ? w.value : input,
+                                  &wanted->verdicts[i]);
+    }
+    dj_json_doc_destroy(doc);
+}
+
 static void make_embeddings(struct dj_call *call, struct deja_slice whole)
 {
     struct wanted *wanted = call->extra;
@@ -201,12 +230,33 @@ static void make_embeddings(struct dj_call *call, struct deja_slice whole)
     if (status == DEJA_OK) {
         int64_t tokens = dj_json_i64(dj_json_get(dj_json_get(root, "usage"), "prompt_tokens"), 0);
         wanted->tokens = tokens > 0 && tokens < INT32_MAX ? (uint32_t)tokens : 0;
+        dj_gate_spend(call->context, call->fingerprint.key.tenant, call->rules, wanted->tokens);
         wanted->model = dj_arena_copy(&call->arena, dj_json_string(dj_json_get(root, "model")));
         call->is_admitted = true;
+        judge_inputs(call);
     } else {
         call->refused = "answer-not-understood";
     }
     dj_json_doc_destroy(doc);
+}
+
+static bool store_vector(struct dj_call *call, const struct dj_entry *entry,
+                         const struct dj_sensitive_verdict *verdict, struct dj_flight_end *end)
+{
+    struct dj_put_options options = {.is_semantic = false};
+    bool is_refused = verdict->is_refused || call->sensitive.is_refused;
+    if (!call->is_storable)
+        return false;
+    dj_telemetry_sensitive(call->context->telemetry, verdict);
+    if (is_refused) {
+        end->reason = verdict->reason ? verdict->reason : call->sensitive.reason;
+        return false;
+    }
+    struct dj_entry kept = *entry;
+    dj_sensitive_apply(verdict, call->context->sealed_levels, &kept, &options);
+    if (call->sensitive.is_sealed_only)
+        dj_sensitive_apply(&call->sensitive, call->context->sealed_levels, &kept, &options);
+    return dj_storing_begin(call, &kept, &options, false);
 }
 
 static void store_embeddings(struct dj_call *call, struct dj_flight_end *end)
@@ -222,7 +272,6 @@ static void store_embeddings(struct dj_call *call, struct dj_flight_end *end)
     end->items = dj_alloc_zeroed(wanted->count, sizeof *end->items);
     if (!end->items)
         return;
-    static const struct dj_put_options exact_only;
     struct dj_entry entry = call->entry;
     entry.kind = DJ_ENTRY_EMBEDDING;
     entry.model = wanted->model;
@@ -239,7 +288,7 @@ static void store_embeddings(struct dj_call *call, struct dj_flight_end *end)
         if (dj_value_create(&entry, &end->items[i]) != DEJA_OK)
             break;
         end->item_count++;
-        if (call->is_storable && dj_storing_begin(call, &entry, &exact_only, false))
+        if (store_vector(call, &entry, &wanted->verdicts[i], end))
             end->is_stored = true;
     }
     if (end->item_count == wanted->count)
@@ -287,8 +336,10 @@ static enum deja_status take_wanted(const struct inputs *inputs, struct dj_call 
     wanted->items = dj_arena_alloc(&call->arena, sizeof *wanted->items * inputs->count);
     wanted->vectors = dj_arena_alloc(&call->arena, sizeof *wanted->vectors * inputs->count);
     wanted->offsets = dj_arena_alloc(&call->arena, sizeof *wanted->offsets * inputs->count);
-    if (!wanted->items || !wanted->vectors || !wanted->offsets)
+    wanted->verdicts = dj_arena_alloc(&call->arena, sizeof *wanted->verdicts * inputs->count);
+    if (!wanted->items || !wanted->vectors || !wanted->offsets || !wanted->verdicts)
         return DEJA_ERR_NOMEM;
+    memset(wanted->verdicts, 0, sizeof *wanted->verdicts * inputs->count);
     for (size_t i = 0; i < inputs->count; i++) {
         if (inputs->items[i].value)
             continue;
@@ -314,6 +365,7 @@ static enum deja_status fill_call(struct inputs *inputs, struct dj_call *call)
     call->knobs.name_space = dj_arena_copy(&call->arena, ride->knobs.name_space);
     call->knobs.tags = deja_slice(NULL, 0);
     call->is_storable = !ride->knobs.is_no_store && !ride->knobs.is_bypass;
+    call->rules = dj_rules_ref(ride->who.rules);
     memcpy(call->entry.tenant, ride->tenant, sizeof call->entry.tenant);
     call->entry.name_space = call->knobs.name_space;
     call->entry.provider = deja_slice_text(call->context->upstream_id);

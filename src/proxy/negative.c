@@ -20,7 +20,8 @@ static bool may_keep(const struct dj_call *call)
                    dj_http_is_same(deja_slice(type.data, sizeof json - 1), json);
     return dj_admit_is_negative(head->status) && is_json && call->make && call->is_lookup &&
            call->is_storable && !call->is_refresh && !call->is_encoded && !call->is_store_lost &&
-           dj_flight_is_recorded(call->flight) && dj_flight_bytes(call->flight) <= BODY_BYTES_MAX;
+           dj_flight_is_recorded(call->flight) &&
+           dj_flight_bytes(call->flight) + call->entry.query.len <= BODY_BYTES_MAX;
 }
 
 void dj_call_keep_negative(struct dj_call *call, struct dj_flight_end *end)
@@ -42,7 +43,16 @@ void dj_call_keep_negative(struct dj_call *call, struct dj_flight_end *end)
     entry.body = dj_buf_slice(&call->whole);
     entry.created_ms = dj_loop_now_ms(call->home);
     entry.expires_ms = dj_engine_expiry(engine, call->home, ttl_ms, ttl_ms);
-    static const struct dj_put_options exact_only;
+    struct dj_put_options exact_only = {.is_semantic = false};
+    /* Short, and only where refusals are kept at all: looked at here. */
+    dj_sensitive_judge(call->context->detector, dj_rules_of(call->rules), &entry, NULL,
+                       &call->sensitive);
+    dj_telemetry_sensitive(call->context->telemetry, &call->sensitive);
+    if (call->sensitive.is_refused) {
+        end->reason = call->sensitive.reason;
+        return;
+    }
+    dj_sensitive_apply(&call->sensitive, call->context->sealed_levels, &entry, &exact_only);
     end->is_stored = dj_storing_begin(call, &entry, &exact_only, true);
 }
 
@@ -69,6 +79,7 @@ void ride_answer_negative(struct ride *ride, struct dj_outcome *outcome)
     dj_answer_add(&headers, "x-should-retry", deja_slice_text("false"));
     dj_http_exchange_watch(ride->exchange, NULL, NULL);
     ride->code = status_of(entry);
+    ride->answer_bytes += entry->body.len;
     dj_http_respond(ride->exchange, ride->code, headers.items, headers.count, entry->body);
     dj_engine_note_hit(ride->context->engine, ride->loop, entry);
     ride_end(ride, DJ_RESULT_ERROR, outcome->level);

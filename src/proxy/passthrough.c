@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "net/http_headers.h"
 #include "proto/http_text.h"
+#include "proxy/gate.h"
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
 
@@ -13,6 +14,7 @@ struct passthrough {
     struct ride *ride;
     struct dj_call *call; /* owned; only its request part is used */
     struct dj_outbound_call *outbound;
+    struct dj_admission_place place;
     struct dj_upstream_leave leave;
     int status;
     bool is_gone;
@@ -23,6 +25,7 @@ static const struct ride_ops passthrough_ops = {.api = "passthrough"};
 static void end(struct passthrough *p, enum dj_result result)
 {
     struct ride *ride = p->ride;
+    dj_admission_leave(ride->context->admission, &p->place);
     dj_call_destroy(p->call);
     dj_free(p);
     ride_end(ride, result, "none");
@@ -76,6 +79,7 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
 static void on_data(void *ctx, struct deja_slice bytes)
 {
     struct passthrough *p = ctx;
+    p->ride->answer_bytes += bytes.len;
     if (!p->is_gone && !dj_http_respond_write(p->ride->exchange, bytes) && p->outbound)
         dj_outbound_pause(p->outbound);
 }
@@ -119,72 +123,149 @@ static void on_event(void *ctx, struct dj_http_exchange *exchange, enum dj_http_
         dj_outbound_cancel(p->outbound);
 }
 
-/* False: the upstream is not asked, and the client was told. */
-static bool is_let_through(struct ride *ride, struct dj_upstream_leave *leave)
+/* ---- asking ---- */
+
+/* Before it has begun: nothing came of it. */
+static void refuse(struct passthrough *p, int status, const char *message, const char *code)
 {
+    struct ride *ride = p->ride;
+    dj_admission_leave(ride->context->admission, &p->place);
+    dj_call_destroy(p->call);
+    dj_free(p);
+    ride_fail(ride, status, message, NULL, code);
+}
+
+/* False: the upstream is not asked, and the client was told. */
+static bool is_let_through(struct passthrough *p)
+{
+    struct ride *ride = p->ride;
     enum dj_upstream_verdict verdict =
         dj_upstream_admit(dj_call_own_upstream(&ride->who) ? NULL : ride->context->upstream,
-                          DJ_UPSTREAM_OTHER, ride->tenant, true, leave, &ride->retry_after_ms);
+                          DJ_UPSTREAM_OTHER, ride->tenant, true, &p->leave, &ride->retry_after_ms);
     if (verdict == DJ_UPSTREAM_ASK)
         ride->retry_after_ms = 0;
     else if (verdict == DJ_UPSTREAM_OPEN)
-        ride_fail(ride, 503, "The circuit breaker of the upstream is open: it failed too often.",
-                  NULL, "circuit_open");
+        refuse(p, 503, "The circuit breaker of the upstream is open: it failed too often.",
+               "circuit_open");
     else
-        ride_fail(ride, 429, "The upstream turns most of your calls away; some are held back here.",
-                  NULL, "rate_limited");
+        refuse(p, 429, "The upstream turns most of your calls away; some are held back here.",
+               "rate_limited");
     return verdict == DJ_UPSTREAM_ASK;
 }
 
-void dj_proxy_passthrough(struct dj_proxy_context *context, struct dj_http_exchange *exchange,
-                          struct deja_slice request_id)
+static void ask(struct passthrough *p)
 {
     static const struct dj_outbound_events events = {
         .on_head = on_head, .on_data = on_data, .on_done = on_done};
-    const struct dj_http_request *request = dj_http_exchange_request(exchange);
-    struct ride *ride = ride_create(&passthrough_ops, context, exchange, request_id);
-    if (!ride)
+    struct ride *ride = p->ride;
+    struct dj_proxy_context *context = ride->context;
+    const struct dj_call *call = p->call;
+    if (!is_let_through(p))
         return;
-    ride->detail = "pass-through";
-    struct dj_upstream_leave leave;
-    if (!ride_identify(ride, "passthrough") || !is_let_through(ride, &leave))
-        return;
-    struct passthrough *p = dj_alloc_zeroed(1, sizeof *p);
-    struct dj_call *call = p ? dj_call_create(context) : NULL;
-    if (!call || dj_call_take_request(call, request, &ride->who, &ride->trace, false) != DEJA_OK) {
-        dj_call_destroy(call);
-        dj_free(p);
-        dj_upstream_tell(context->upstream, &leave, ride->tenant, 0, DEJA_ERR_NOMEM);
-        ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");
-        return;
-    }
-    *p = (struct passthrough){.ride = ride, .call = call, .leave = leave};
-    /* The body lies in the exchange, which goes with its client, perhaps before the call does: the
-     * call gets a copy. */
-    struct dj_outbound_request out = {
+    const struct dj_outbound_request out = {
         .method = call->method,
         .url = call->url,
         .headers = call->headers,
         .header_count = call->header_count,
-        .body = dj_arena_copy(&call->arena, request->body),
+        .body = call->body,
         .first_byte_timeout_ms = ride->policy->first_byte_timeout_ms,
         .idle_timeout_ms = ride->policy->idle_timeout_ms,
         .total_timeout_ms = ride->policy->total_timeout_ms,
         .guard = call->guard,
     };
-    dj_http_exchange_watch(exchange, p, on_event);
-    enum deja_status status = DEJA_ERR_NOMEM;
-    if (out.body.data)
-        status = dj_outbound_start(context->outbounds[dj_loop_index(ride->loop)], &out, &events, p,
-                                   &p->outbound);
+    enum deja_status status = dj_outbound_start(context->outbounds[dj_loop_index(ride->loop)], &out,
+                                                &events, p, &p->outbound);
     if (status == DEJA_OK)
         return;
     dj_upstream_tell(context->upstream, &p->leave, ride->tenant, 0, DEJA_ERR_CANCELLED);
-    dj_call_destroy(call);
-    dj_free(p);
     if (status == DEJA_ERR_INVALID) /* the client's, not the upstream's: its path and query */
-        ride_fail(ride, 400, "The path and query are longer than 16 KiB or not of a URL's form.",
-                  NULL, "invalid_path");
+        refuse(p, 400, "The path and query are longer than 16 KiB or not of a URL's form.",
+               "invalid_path");
     else
-        ride_fail(ride, 503, "No upstream connection can be made now.", NULL, "upstream_error");
+        refuse(p, 503, "No upstream connection can be made now.", "upstream_error");
+}
+
+static void refuse_overloaded(struct passthrough *p)
+{
+    dj_telemetry_overloaded(p->ride->context->telemetry);
+    p->ride->retry_after_ms = 1000;
+    refuse(p, 503, "Too many calls to the upstream wait here. Try again after the time given.",
+           "overloaded");
+}
+
+static void on_told(void *ctx, bool is_let)
+{
+    struct passthrough *p = ctx;
+    if (p->is_gone)
+        end(p, DJ_RESULT_ERROR);
+    else if (is_let && !atomic_load(&p->ride->context->is_stopping))
+        ask(p);
+    else
+        refuse_overloaded(p);
+}
+
+static void wait_turn(struct passthrough *p)
+{
+    struct ride *ride = p->ride;
+    const struct dj_admission_question question = {
+        .tenant = ride->tenant,
+        .weight = dj_rules_of(ride->who.rules)->limits.weight,
+        .is_patient = true,
+        .loop = ride->loop,
+        .ctx = p,
+        .told = on_told,
+    };
+    switch (dj_admission_enter(ride->context->admission, &p->place, &question)) {
+    case DJ_ADMISSION_LET:
+        ask(p);
+        break;
+    case DJ_ADMISSION_WAITS:
+        break;
+    case DJ_ADMISSION_REFUSED:
+        refuse_overloaded(p);
+        break;
+    }
+}
+
+/* False: the client was told. */
+static bool has_budget(struct ride *ride)
+{
+    struct dj_limit_verdict limit;
+    bool is_free = !dj_call_own_upstream(&ride->who) &&
+                   dj_upstream_is_open(ride->context->upstream, DJ_UPSTREAM_OTHER);
+    if (is_free || dj_gate_take_miss(ride->context, ride->tenant, ride->who.rules, &limit))
+        return true;
+    ride->retry_after_ms = limit.wait_ms;
+    ride_fail(ride, 429, dj_limit_detail(limit.limit), NULL, "rate_limited");
+    return false;
+}
+
+void dj_proxy_passthrough(struct dj_proxy_context *context, struct dj_http_exchange *exchange,
+                          struct deja_slice request_id)
+{
+    const struct dj_http_request *request = dj_http_exchange_request(exchange);
+    struct ride *ride = ride_create(&passthrough_ops, context, exchange, request_id);
+    if (!ride)
+        return;
+    ride->detail = "pass-through";
+    if (!ride_identify(ride, "passthrough") || !has_budget(ride))
+        return;
+    struct passthrough *p = dj_alloc_zeroed(1, sizeof *p);
+    struct dj_call *call = p ? dj_call_create(context) : NULL;
+    enum deja_status status =
+        call ? dj_call_take_request(call, request, &ride->who, &ride->trace, false)
+             : DEJA_ERR_NOMEM;
+    /* The body lies in the exchange, which goes with its client, perhaps before the call does: the
+     * call gets a copy. */
+    if (status == DEJA_OK)
+        call->body = dj_arena_copy(&call->arena, request->body);
+    if (status != DEJA_OK || !call->body.data) {
+        dj_call_destroy(call);
+        dj_free(p);
+        ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");
+        return;
+    }
+    *p = (struct passthrough){.ride = ride, .call = call};
+    dj_http_exchange_watch(exchange, p, on_event);
+    wait_turn(p);
 }

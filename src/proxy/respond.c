@@ -2,8 +2,10 @@
 #include "proxy/respond.h"
 
 #include "base/num.h"
+#include "proxy/sensitive.h"
 
 #define VALUE_LEN_MAX 512u
+#define PATIENCE_MS 60000u /* as of proxy/gate.c */
 
 /* A header's value while it is written. Not by printf, which took a sixth of all user time of a
  * hit; what would not fit is left out. */
@@ -280,6 +282,8 @@ void dj_answer_add_outcome(struct dj_answer_headers *headers, const struct dj_ou
         dj_answer_add(headers, "X-Cache-Id", kept_id);
         add_similarity(headers, "X-Cache-Similarity", outcome->similarity);
         dj_answer_add(headers, "X-Cache-Tier", deja_slice_text(outcome->level));
+        if (dj_sensitive_is_redacted(outcome->entry))
+            dj_answer_add(headers, "X-Deja-Redacted", deja_slice_text("true"));
     } else {
         add_miss_status(headers, outcome);
     }
@@ -344,7 +348,10 @@ void dj_proxy_error(struct dj_http_exchange *exchange, int status, const char *m
     dj_answer_add_outcome(&headers, &told);
     if (told.retry_after_ms)
         add_i64(&headers, "Retry-After", (int64_t)((told.retry_after_ms + 999) / 1000));
-    else if (status < 500)
+    if (status == 429 && told.retry_after_ms) /* a day's budget is not for trying again by itself */
+        dj_answer_add(&headers, "x-should-retry",
+                      deja_slice_text(told.retry_after_ms <= PATIENCE_MS ? "true" : "false"));
+    else if (status < 500 && !told.retry_after_ms)
         dj_answer_add(&headers, "x-should-retry", deja_slice_text("false"));
     dj_http_respond(exchange, status, headers.items, headers.count, dj_buf_slice(&body));
     dj_buf_fini(&body);

@@ -14,9 +14,11 @@
 #include "net/http_headers.h"
 #include "proto/compress.h"
 #include "proto/http_text.h"
+#include "proxy/gate.h"
 #include "proxy/identity.h"
 
 #define BODY_DECODED_MAX (32u << 20)
+#define LOG_FIELDS 11u /* of each request */
 
 static void on_event(void *ctx, struct dj_http_exchange *exchange, enum dj_http_event event);
 
@@ -78,20 +80,27 @@ static double nearest_of(const struct ride *ride, bool is_hit)
                                           : NAN;
 }
 
-/* Hits at debug, what went upstream at info, failures as warnings; never a word of the content. */
+static enum dj_content_log content_log(const struct ride *ride)
+{
+    return ride->who.rules ? dj_rules_of(ride->who.rules)->content_log : DJ_CONTENT_OFF;
+}
+
+/* Hits at debug, what went upstream at info, failures as warnings; of the content only what the
+ * tenant's log.content lets. */
 static void log_end(const struct ride *ride, enum dj_result result, const char *level,
                     double seconds)
 {
     char tenant[DJ_TENANT_TEXT_BYTES];
     bool is_hit = result == DJ_RESULT_HIT_EXACT || result == DJ_RESULT_HIT_SEMANTIC;
-    enum dj_log_level severity = result == DJ_RESULT_ERROR ? DJ_LOG_WARN
-                                 : is_hit                  ? DJ_LOG_DEBUG
-                                                           : DJ_LOG_INFO;
+    /* A flood that is refused is in the metrics; it does not flood the log as well. */
+    enum dj_log_level severity = is_hit || ride->is_limited  ? DJ_LOG_DEBUG
+                                 : result == DJ_RESULT_ERROR ? DJ_LOG_WARN
+                                                             : DJ_LOG_INFO;
     if (!dj_log_is_on(ride->context->log, severity))
         return;
     const char *reason = is_hit ? NULL : reason_of(ride);
     dj_tenant_text(ride->tenant, tenant);
-    const struct dj_log_field fields[] = {
+    struct dj_log_field fields[] = {
         DJ_LOG_TEXT("tenant", tenant),
         DJ_LOG_TEXT("req_id", ride->request_id_text),
         DJ_LOG_TEXT("trace_id", dj_trace_id(&ride->trace)),
@@ -103,7 +112,8 @@ static void log_end(const struct ride *ride, enum dj_result result, const char *
         DJ_LOG_I64("body_bytes", (int64_t)ride->body.len),
         DJ_LOG_I64("code", ride->code),
         DJ_LOG_DOUBLE("dur_ms", seconds * 1000),
-        {.name = NULL}};
+        [LOG_FIELDS + DJ_CONTENT_FIELDS] = {.name = NULL}};
+    dj_content_fields(&ride->content, fields + LOG_FIELDS);
     dj_log_write(ride->context->log, severity,
                  result == DJ_RESULT_ERROR ? "request failed" : "request answered", fields);
 }
@@ -153,7 +163,9 @@ void ride_end(struct ride *ride, enum dj_result result, const char *level)
         dj_flight_leave(&ride->rider);
     if (ride->ops->leave)
         ride->ops->leave(ride);
+    dj_gate_leave(&ride->pass, ride->answer_bytes);
     dj_principal_fini(&ride->who);
+    dj_content_fini(&ride->content);
     dj_json_doc_destroy(ride->doc);
     dj_buf_fini(&ride->decoded);
     dj_free(ride);
@@ -212,6 +224,13 @@ bool ride_identify(struct ride *ride, const char *family)
     }
     memcpy(ride->tenant, ride->who.tenant, sizeof ride->tenant);
     ride->is_unknown = ride->who.is_unknown;
+    struct dj_limit_verdict verdict;
+    if (!dj_gate_enter(context, ride->exchange, &ride->who, &ride->pass, &verdict)) {
+        ride->is_limited = true;
+        ride->retry_after_ms = verdict.wait_ms;
+        ride_fail(ride, 429, dj_limit_detail(verdict.limit), NULL, "rate_limited");
+        return false;
+    }
     dj_identity_prefix(context, request, &ride->who, family, &ride->prefix);
     return true;
 }
@@ -224,12 +243,14 @@ void ride_set_rules(struct ride *ride)
                     &ride->fresh);
 }
 
-void ride_count_prepared(const struct ride *ride)
+void ride_count_prepared(struct ride *ride)
 {
     struct dj_telemetry *telemetry = ride->context->telemetry;
     dj_telemetry_stage(telemetry, DJ_STAGE_CANON, (double)ride->canon_us / 1e6);
     if (ride->is_cacheable)
         dj_telemetry_key(telemetry, (double)ride->key_us / 1e6);
+    dj_content_note_prompt(&ride->content, content_log(ride), ride->prefix.fingerprint_key,
+                           ride->fingerprint.text);
 }
 
 /* ---- answering ---- */
@@ -277,8 +298,10 @@ void ride_answer(struct ride *ride, const struct dj_outcome *outcome, struct dej
     dj_http_exchange_watch(ride->exchange, NULL, NULL);
     ride->code = 200;
     ride->similarity = outcome->similarity;
+    ride->answer_bytes += body.len;
     if (outcome->entry)
         memcpy(ride->entry_id, outcome->entry->id, sizeof ride->entry_id);
+    dj_content_note_answer(&ride->content, content_log(ride), ride->prefix.fingerprint_key, body);
     dj_http_respond(ride->exchange, 200, headers.items, headers.count, body);
 }
 
@@ -340,6 +363,9 @@ void ride_answer_whole(struct ride *ride)
         return;
     }
     dj_http_exchange_watch(ride->exchange, NULL, NULL);
+    dj_content_note_answer(&ride->content, content_log(ride), ride->prefix.fingerprint_key,
+                           dj_buf_slice(&body));
+    ride->answer_bytes += body.len;
     dj_http_respond(ride->exchange, status, headers.items, headers.count, dj_buf_slice(&body));
     dj_buf_fini(&body);
     ride_end(ride, result_of(ride, status), "none");
@@ -363,6 +389,7 @@ static bool write_chunks(struct ride *ride)
     while (!ride->is_paused && (chunk = dj_rider_next(&ride->rider))) {
         if (chunk->is_usage_only && !ride->has_usage)
             continue;
+        ride->answer_bytes += chunk->len;
         if (!dj_http_respond_write(ride->exchange, deja_slice(chunk->bytes, chunk->len)))
             ride->is_paused = true;
     }
@@ -410,6 +437,8 @@ static void fail_flight(struct ride *ride)
         ride_fail(ride, 504, end->detail, NULL, "upstream_timeout");
     } else if (end->failure == DEJA_ERR_CIRCUIT_OPEN) {
         ride_fail(ride, 503, end->detail, NULL, "circuit_open");
+    } else if (end->failure == DEJA_ERR_LIMIT) {
+        ride_fail(ride, 503, end->detail, NULL, "overloaded");
     } else if (end->failure == DEJA_ERR_RATE_LIMITED) {
         ride_fail(ride, 429, end->detail, NULL, "rate_limited");
     } else {
@@ -438,6 +467,8 @@ static void land(struct ride *ride)
         int status = head->status;
         dj_http_exchange_watch(ride->exchange, NULL, NULL);
         dj_http_respond_end(ride->exchange);
+        dj_content_note_answer_bytes(&ride->content, content_log(ride),
+                                     dj_flight_bytes(ride->rider.flight));
         ride_end(ride, result_of(ride, status), "none");
         return;
     }

@@ -9,6 +9,7 @@
 
 #include "cache/flight.h"
 #include "proxy/call.h"
+#include "proxy/content.h"
 #include "proxy/context.h"
 #include "proxy/respond.h"
 #include "proxy/trace.h"
@@ -40,6 +41,9 @@ struct ride {
     uint64_t started_us;
 
     struct dj_principal who;
+    struct dj_limit_pass pass;
+    uint64_t answer_bytes; /* of its body, so far */
+    bool is_limited;       /* refused at the gate */
     uint8_t tenant[DJ_ID_BYTES]; /* who's */
     struct dj_key_prefix prefix;
     struct dj_knobs knobs;
@@ -62,6 +66,7 @@ struct ride {
     int code;                      /* of the answer, for the log; 0: there was none */
     float similarity;              /* of a hit, for the log */
     uint8_t entry_id[DJ_ID_BYTES]; /* of a hit; of several the first */
+    struct dj_content content;     /* for the log */
     uint64_t retry_after_ms;       /* of a failure before a flight was boarded */
     bool is_partial;               /* the flight's answer is only part of this one's */
     void *extra;                   /* of the surface */
@@ -84,8 +89,8 @@ bool ride_identify(struct ride *ride, const char *family) DEJA_NODISCARD;
 bool ride_decode(struct ride *ride);
 /* After the knobs: the rules they leave of the policy's. */
 void ride_set_rules(struct ride *ride);
-/* Counts what preparing took. */
-void ride_count_prepared(const struct ride *ride);
+/* Counts what preparing took; notes the question for the log. */
+void ride_count_prepared(struct ride *ride);
 /* Leaves the flight and frees; the exchange must have ended or be gone. */
 void ride_end(struct ride *ride, enum dj_result result, const char *level);
 /* Answers with an error of this surface and ends. */

@@ -16,6 +16,7 @@
 
 #include "base/alloc.h"
 #include "base/hash.h"
+#include "proxy/sensitive.h"
 #include "proxy/telemetry_internal.h"
 
 /* A token costs this much when nobody says better (REQUIREMENTS C7). */
@@ -326,7 +327,7 @@ void dj_telemetry_saved(struct dj_telemetry *telemetry, const struct dj_entry *e
     struct tenant *tenant = tenant_of(telemetry, entry->tenant, true);
     struct labels *labels = tenant->labels;
     uint64_t tokens = (uint64_t)entry->input_tokens + entry->output_tokens;
-    double cost = entry->cost_usd > 0 ? entry->cost_usd : (double)tokens * TOKEN_COST_USD;
+    double cost = entry->cost_usd > 0 ? entry->cost_usd : dj_telemetry_cost_usd(tokens);
     char text[65];
     const char *model = model_label(entry->model, text);
     atomic_fetch_add_explicit(&tenant->saved_ms, entry->make_ms, memory_order_relaxed);
@@ -448,6 +449,19 @@ void dj_telemetry_dropped(struct dj_telemetry *telemetry, const char *reason)
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_DROPPED, values), 1);
 }
 
+void dj_telemetry_sensitive(struct dj_telemetry *telemetry,
+                            const struct dj_sensitive_verdict *verdict)
+{
+    const char *action = verdict->is_refused    ? "refused"
+                         : verdict->is_redacted ? "redacted"
+                                                : "sealed";
+    for (unsigned i = 0; i < DJ_SENSITIVE_CLASS_COUNT; i++) {
+        const char *const values[] = {dj_sensitive_class_text((enum dj_sensitive_class)i), action};
+        if (verdict->classes & DJ_SENSITIVE_BIT(i))
+            dj_series_add(dj_telemetry_series(telemetry, FAMILY_SENSITIVE, values), 1);
+    }
+}
+
 void dj_telemetry_stale(struct dj_telemetry *telemetry, const char *reason)
 {
     const char *const values[] = {reason};
@@ -459,6 +473,25 @@ void dj_telemetry_false_hit(struct dj_telemetry *telemetry, const uint8_t tenant
 {
     const char *const values[] = {tenant_of(telemetry, tenant, false)->labels->tenant, source};
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_FALSE_HITS, values), 1);
+}
+
+void dj_telemetry_limited(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
+                          const char *reason)
+{
+    const char *const values[] = {tenant_of(telemetry, tenant, false)->labels->tenant};
+    const char *const reasons[] = {reason};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_LIMITED, values), 1);
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_LIMITED_REASONS, reasons), 1);
+}
+
+void dj_telemetry_overloaded(struct dj_telemetry *telemetry)
+{
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_OVERLOADED, NULL), 1);
+}
+
+double dj_telemetry_cost_usd(uint64_t tokens)
+{
+    return (double)tokens * TOKEN_COST_USD;
 }
 
 void dj_telemetry_inflight(struct dj_telemetry *telemetry, int change)

@@ -121,6 +121,18 @@ void dj_telemetry_refreshed(struct dj_telemetry *telemetry, const char *reason,
 void dj_telemetry_stale(struct dj_telemetry *telemetry, const char *reason);
 /* An answer was not stored, or in memory only. reason: "queue" (too much on its way), "memory". */
 void dj_telemetry_dropped(struct dj_telemetry *telemetry, const char *reason);
+struct dj_sensitive_verdict;
+/* An entry with sensitive data was sealed only, redacted or refused; nothing found: nothing. */
+void dj_telemetry_sensitive(struct dj_telemetry *telemetry,
+                            const struct dj_sensitive_verdict *verdict);
+/* A request, or a call upstream, was refused for what a tenant may use. reason: of dj_limit_text,
+ * constant. */
+void dj_telemetry_limited(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
+                          const char *reason);
+/* A call upstream was refused because too many waited. */
+void dj_telemetry_overloaded(struct dj_telemetry *telemetry);
+/* What so many tokens cost where nobody says better. */
+double dj_telemetry_cost_usd(uint64_t tokens);
 /* How it ended that a call asked whether another program makes the same answer: "held" at once,
  * "taken" after waiting, "found", "left" (a refresh), "overdue", "unknown". */
 void dj_telemetry_turn(struct dj_telemetry *telemetry, const char *outcome);
@@ -157,10 +169,11 @@ void dj_telemetry_slow(struct dj_telemetry *telemetry, const struct dj_slow *slo
 
 /* What telemetry cannot look up by itself. */
 struct dj_telemetry_now {
-    uint32_t workers_queued; /* jobs that wait for a worker */
-    uint32_t reads_queued;   /* batches of reads that wait for a reader of the embedded tier */
-    uint32_t flights;        /* upstream calls and the flights they feed */
-    uint64_t volatile_met;   /* misses caused by a time, date or id in a system prompt */
+    uint32_t workers_queued;  /* jobs that wait for a worker */
+    uint32_t reads_queued;    /* batches of reads that wait for a reader of the embedded tier */
+    uint32_t upstream_queued; /* and that wait for it */
+    uint32_t flights;         /* upstream calls and the flights they feed */
+    uint64_t volatile_met;    /* misses caused by a time, date or id in a system prompt */
     int64_t started_ms;
     bool is_lmdb_up;
     bool is_degraded;                           /* as /health says */

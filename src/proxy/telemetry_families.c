@@ -1,8 +1,7 @@
 /* proxy/telemetry_families.c - the metrics of WIRE §13 by name: to add one, add a row here and its
  * name in telemetry_internal.h.
  *
- * A family without a series is not written, so a row promises nothing: what a daemon cannot know
- * yet (limits) has no row at all.
+ * A family without a series is not written, so a row promises nothing.
  */
 #include "proxy/telemetry_internal.h"
 
@@ -156,6 +155,21 @@ const struct dj_metric_desc dj_telemetry_families[FAMILY_COUNT] = {
                         .help = "Answers that were not stored, or in memory only.",
                         .type = DJ_COUNTER,
                         .labels = {"reason"}},
+    [FAMILY_SENSITIVE] = {.name = "semantic_cache_sensitive_total",
+                          .help = "Entries with sensitive data that were not simply kept.",
+                          .type = DJ_COUNTER,
+                          .labels = {"class", "action"}},
+    [FAMILY_LIMITED] = {.name = "semantic_cache_rate_limited_total",
+                        .help = "Requests and calls upstream refused for what a tenant may use.",
+                        .type = DJ_COUNTER,
+                        .labels = {"tenant_id"}},
+    [FAMILY_LIMITED_REASONS] = {.name = "semantic_cache_rate_limited_reasons_total",
+                                .help = "The same, by the limit that was met.",
+                                .type = DJ_COUNTER,
+                                .labels = {"reason"}},
+    [FAMILY_OVERLOADED] = {.name = "semantic_cache_overload_refused_total",
+                           .help = "Calls upstream refused because too many waited.",
+                           .type = DJ_COUNTER},
     [FAMILY_SLOW] = {.name = "semantic_cache_slow_operations_total",
                      .help = "Operations that took longer than monitoring.slow_operation.",
                      .type = DJ_COUNTER,

@@ -275,6 +275,7 @@ void dj_telemetry_gauges(struct dj_telemetry *telemetry, struct dj_engine *engin
     set_one(telemetry, FAMILY_QUEUE_DEPTH, "workers", now->workers_queued);
     set_one(telemetry, FAMILY_QUEUE_DEPTH, "reads", now->reads_queued);
     set_one(telemetry, FAMILY_QUEUE_DEPTH, "flights", now->flights);
+    set_one(telemetry, FAMILY_QUEUE_DEPTH, "upstream", now->upstream_queued);
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_VOLATILE, NULL),
                   more_than(&telemetry->volatile_seen, now->volatile_met));
     pthread_mutex_unlock(&telemetry->gauges_lock);

@@ -33,7 +33,8 @@ struct dj_authority {
     enum deja_status (*walk)(void *ctx, const char *table, void *each_ctx,
                              dj_authority_each_fn *each);
     /* NULL: nobody else writes here. What any program changed after `since` (0: everything that is
-     * there), and where to go on; asked about once a second. */
+     * there), in order, and where to go on; asked about once a second. DEJA_ERR_NOT_FOUND: `since`
+     * is too long ago, or of another history: begin at 0, and what is not told then is gone. */
     enum deja_status (*pull)(void *ctx, uint64_t since, void *change_ctx,
                              dj_authority_change_fn *change, uint64_t *out_sequence);
 };

@@ -424,6 +424,12 @@ bool dj_directory_is_due(const struct dj_directory *directory, int64_t now_ms)
            now_ms - loaded_ms >= DJ_DIRECTORY_AGE_MS;
 }
 
+void dj_directory_expire(void *ctx)
+{
+    struct dj_directory *directory = ctx;
+    atomic_store(&directory->is_missed, true);
+}
+
 /* ---- life ---- */
 
 enum deja_status dj_directory_create(const struct dj_directory_options *options,

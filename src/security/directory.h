@@ -70,6 +70,8 @@ enum deja_status dj_directory_invalidate(struct dj_directory *directory,
                                          const uint8_t tenant[DJ_TENANT_BYTES]) DEJA_NODISCARD;
 /* Is a reload due: was a change missed, or is what is here DJ_DIRECTORY_AGE_MS old? Any thread. */
 bool dj_directory_is_due(const struct dj_directory *directory, int64_t now_ms);
+/* All of it may be out of date: a reload is due. Any thread. */
+void dj_directory_expire(void *directory);
 /* A dj_authority_change_fn over a struct dj_directory; other tables are passed over. */
 void dj_directory_changed(void *directory, const char *table, struct deja_slice key,
                           struct deja_slice value);

@@ -124,5 +124,6 @@ int64_t dj_lockout_rest_ms(const struct dj_lockout *lockout, double score, doubl
 {
     if (score < limit)
         return 0;
-    return (int64_t)(log2(score / limit) * (double)lockout->half_life_ms) + 1;
+    double rest_ms = ceil(log2(score / limit) * (double)lockout->half_life_ms);
+    return rest_ms >= 1 ? (int64_t)rest_ms : 1;
 }

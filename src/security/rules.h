@@ -20,6 +20,13 @@ enum dj_feature {
 
 enum dj_audit_choice { DJ_AUDIT_OFF, DJ_AUDIT_WRITES, DJ_AUDIT_ALL };
 
+/* What a request's log line tells of its texts (WIRE §15). */
+enum dj_content_log {
+    DJ_CONTENT_OFF,
+    DJ_CONTENT_HASH, /* 8 hex digits of a keyed digest, and lengths */
+    DJ_CONTENT_FULL, /* their beginning too, redacted */
+};
+
 /* What is done about sensitive data of a class, in the order of strictness. */
 enum dj_sensitive_policy {
     DJ_SENSITIVE_ALLOW,
@@ -41,6 +48,8 @@ struct dj_rules_limits {
     double misses_per_minute; /* calls upstream this tenant may cause; 0: no limit */
     double spend_usd_per_day; /* upstream money; 0: no limit */
     uint32_t connections_max; /* 0: no limit of its own */
+    uint32_t requests_max;    /* being answered at the same time; 0: no limit */
+    uint32_t weight;          /* of its share of the upstream under overload; 0: 1 */
     uint64_t bytes_per_s;     /* request and answer bodies; 0: no limit */
     uint32_t entries_max;     /* fair share in memory; 0: the deployment's */
     uint64_t entry_bytes_max; /* of one answer that is kept; 0: the deployment's */
@@ -65,7 +74,7 @@ struct dj_rules_values {
     struct dj_rules_limits limits;
     enum dj_sensitive_policy sensitive[DJ_SENSITIVE_CLASS_COUNT];
     enum dj_audit_choice audit;
-    bool is_content_logged; /* log.content = full; off by default */
+    enum dj_content_log content_log;
     size_t model_count;     /* 0: every model */
     const char *models[DJ_RULES_MODELS_MAX];
     const char *upstream_url; /* NULL: the deployment's */

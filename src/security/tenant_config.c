@@ -25,7 +25,6 @@ enum kind {
     KIND_COUNT,    /* uint32_t */
     KIND_SIZE,     /* uint64_t, bytes */
     KIND_CHOICE,   /* an enum, stored as int */
-    KIND_FLAG,     /* bool, of two choices */
 };
 
 struct field {
@@ -41,7 +40,7 @@ struct field {
 
 static const char *const policies[] = {"allow", "encrypt", "redact", "refuse", NULL};
 static const char *const audits[] = {"off", "writes", "all", NULL};
-static const char *const contents[] = {"none", "full", NULL};
+static const char *const contents[] = {"off", "hash", "full", NULL};
 
 /* clang-format off: a table is read by its columns */
 static const struct field fields[] = {
@@ -56,6 +55,8 @@ static const struct field fields[] = {
     {"limits", "misses_per_minute", KIND_NUMBER, AT(limits.misses_per_minute), 0, 1e9, NULL},
     {"limits", "spend_usd_per_day", KIND_NUMBER, AT(limits.spend_usd_per_day), 0, 1e9, NULL},
     {"limits", "max_connections", KIND_COUNT, AT(limits.connections_max), 0, COUNT_MAX, NULL},
+    {"limits", "max_in_flight", KIND_COUNT, AT(limits.requests_max), 0, COUNT_MAX, NULL},
+    {"limits", "weight", KIND_COUNT, AT(limits.weight), 0, 10000, NULL},
     {"limits", "bytes_per_s", KIND_SIZE, AT(limits.bytes_per_s), 0, BYTES_MAX, NULL},
     {"limits", "max_entries", KIND_COUNT, AT(limits.entries_max), 0, COUNT_MAX, NULL},
     {"limits", "max_entry_bytes", KIND_SIZE, AT(limits.entry_bytes_max), 0, BYTES_MAX, NULL},
@@ -63,7 +64,7 @@ static const struct field fields[] = {
     {"sensitive", "card", KIND_CHOICE, AT(sensitive[DJ_SENSITIVE_CARD]), 0, 0, policies},
     {"sensitive", "identity", KIND_CHOICE, AT(sensitive[DJ_SENSITIVE_IDENTITY]), 0, 0, policies},
     {"sensitive", "contact", KIND_CHOICE, AT(sensitive[DJ_SENSITIVE_CONTACT]), 0, 0, policies},
-    {"log", "content", KIND_FLAG, AT(is_content_logged), 0, 0, contents},
+    {"log", "content", KIND_CHOICE, AT(content_log), 0, 0, contents},
     {NULL, "audit", KIND_CHOICE, AT(audit), 0, 0, audits},
 };
 /* clang-format on */
@@ -71,7 +72,8 @@ static const struct field fields[] = {
 
 _Static_assert(FIELDS <= 64, "a bit for each");
 _Static_assert(sizeof(enum dj_sensitive_policy) == sizeof(int) &&
-                   sizeof(enum dj_audit_choice) == sizeof(int),
+                   sizeof(enum dj_audit_choice) == sizeof(int) &&
+                   sizeof(enum dj_content_log) == sizeof(int),
                "choices are stored as int");
 
 /* In the order of enum dj_feature's bits. */
@@ -107,8 +109,6 @@ static size_t size_of(enum kind kind)
         return sizeof(uint32_t);
     case KIND_CHOICE:
         return sizeof(int);
-    case KIND_FLAG:
-        return sizeof(bool);
     default:
         return sizeof(uint64_t);
     }
@@ -247,13 +247,9 @@ static bool store_choice(struct dj_rules_values *values, const struct field *fie
 {
     char *at = (char *)values + field->offset;
     for (int i = 0; text.data && field->choices[i]; i++) {
-        bool flag = i > 0;
         if (!deja_slice_is_equal(text, deja_slice_text(field->choices[i])))
             continue;
-        if (field->kind == KIND_FLAG)
-            memcpy(at, &flag, sizeof flag);
-        else
-            memcpy(at, &i, sizeof i);
+        memcpy(at, &i, sizeof i);
         return true;
     }
     return false;
@@ -554,7 +550,6 @@ static void put_field(struct dj_json_writer *w, const struct field *field,
     uint64_t whole = 0;
     uint32_t count = 0;
     int choice = 0;
-    bool flag = false;
     switch (field->kind) {
     case KIND_NUMBER:
         memcpy(&number, at, sizeof number);
@@ -577,10 +572,6 @@ static void put_field(struct dj_json_writer *w, const struct field *field,
     case KIND_CHOICE:
         memcpy(&choice, at, sizeof choice);
         dj_json_member_text(w, field->name, field->choices[choice]);
-        break;
-    case KIND_FLAG:
-        memcpy(&flag, at, sizeof flag);
-        dj_json_member_text(w, field->name, field->choices[flag]);
         break;
     }
 }

@@ -185,11 +185,76 @@ static const char history_down[] = "DROP TRIGGER cache_metadata_forget ON cache_
                                    "DROP FUNCTION forget_history();\n"
                                    "DROP FUNCTION keep_history();\n"
                                    "DROP TABLE answer_history;\n";
+
+static const char documents_up[] =
+    /* What security/authority.h keeps: names say whose, a value of NULL was removed. */
+    "CREATE TABLE documents (\n"
+    "    name text NOT NULL,\n"
+    "    key bytea NOT NULL,\n"
+    "    value bytea,\n"
+    "    sequence bigint NOT NULL,\n"
+    "    changed_at timestamptz NOT NULL DEFAULT now(),\n"
+    "    PRIMARY KEY (name, key)\n"
+    ");\n"
+    "CREATE UNIQUE INDEX documents_order ON documents (sequence);\n"
+    "CREATE INDEX documents_removed ON documents (changed_at) WHERE value IS NULL;\n"
+    /* One row, locked by every change until it is committed: so the order of numbers is that of
+     * commits, and who read up to one has missed none below it. */
+    "CREATE TABLE documents_sequence (\n"
+    "    is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only),\n"
+    "    value bigint NOT NULL,\n"
+    "    forgotten bigint NOT NULL,\n"
+    "    origin uuid NOT NULL DEFAULT gen_random_uuid()\n"
+    ");\n"
+    "INSERT INTO documents_sequence (value, forgotten) VALUES (0, 0);\n"
+    /* For people with SQL: tenant_config and tenant_keys say what the documents do. A document that
+     * they cannot show must not fail to be kept. */
+    "CREATE FUNCTION show_document() RETURNS trigger LANGUAGE plpgsql SET search_path FROM "
+    "CURRENT\n"
+    "AS $$\n"
+    "DECLARE\n"
+    "    document jsonb;\n"
+    "    subject text := convert_from(NEW.key, 'UTF8');\n"
+    "BEGIN\n"
+    "    document := convert_from(NEW.value, 'UTF8')::jsonb;\n"
+    "    IF NEW.name = 'tenants_configured' AND document IS NULL THEN\n"
+    "        DELETE FROM tenant_config WHERE tenant = subject::uuid;\n"
+    "    ELSIF NEW.name = 'tenants_configured' THEN\n"
+    "        INSERT INTO tenant_config (tenant, config) VALUES (subject::uuid, document)\n"
+    "            ON CONFLICT (tenant) DO UPDATE SET config = EXCLUDED.config;\n"
+    "    ELSIF document IS NULL OR document->>'tenant' IS NULL THEN\n"
+    "        DELETE FROM tenant_keys WHERE id = md5(subject)::uuid;\n"
+    "    ELSE\n"
+    "        INSERT INTO tenant_keys (id, tenant, key_hash, name, scopes, expires_at, revoked_at)\n"
+    "        VALUES (md5(subject)::uuid, (document->>'tenant')::uuid,\n"
+    "            decode(document->>'digest', 'hex'), coalesce(document->>'name', ''),\n"
+    "            ARRAY(SELECT jsonb_array_elements_text(document->'roles')),\n"
+    "            to_timestamp((document->>'expires_ms')::float8 / 1000),\n"
+    "            to_timestamp((document->>'revoked_ms')::float8 / 1000))\n"
+    "        ON CONFLICT (id) DO UPDATE SET tenant = EXCLUDED.tenant, key_hash = "
+    "EXCLUDED.key_hash,\n"
+    "            name = EXCLUDED.name, scopes = EXCLUDED.scopes, expires_at = "
+    "EXCLUDED.expires_at,\n"
+    "            revoked_at = EXCLUDED.revoked_at;\n"
+    "    END IF;\n"
+    "    RETURN NULL;\n"
+    "EXCEPTION WHEN OTHERS THEN\n"
+    "    RETURN NULL;\n"
+    "END$$;\n"
+    "CREATE TRIGGER documents_shown AFTER INSERT OR UPDATE ON documents FOR EACH ROW\n"
+    "    WHEN (NEW.name IN ('tenants_configured', 'api_keys')) EXECUTE FUNCTION show_document();\n";
+
+static const char documents_down[] = "DROP TABLE documents_sequence;\n"
+                                     "DROP TABLE documents;\n"
+                                     "DROP FUNCTION show_document();\n"
+                                     "DELETE FROM tenant_config;\n"
+                                     "DELETE FROM tenant_keys;\n";
 /* clang-format on */
 
 const struct dj_pg_migration dj_pg_migrations[] = {
     {"entries, vectors and tombstones", entries_up, entries_down},
     {"tenants: configuration, keys, access, generations, leases", tenants_up, tenants_down},
     {"history of answers", history_up, history_down},
+    {"documents: tenants, keys and what else administrators keep", documents_up, documents_down},
 };
 const uint32_t dj_pg_migration_count = sizeof dj_pg_migrations / sizeof *dj_pg_migrations;

@@ -89,8 +89,8 @@ def word():
     return f"w{uuid.uuid4().hex[:12]}"
 
 
-def make_http(daemon, key=None, **kwargs):
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+def make_http(daemon, key=None, headers=None, **kwargs):
+    headers = {**({"Authorization": f"Bearer {key}"} if key else {}), **(headers or {})}
     return httpx.Client(base_url=daemon.url, headers=headers, timeout=TIMEOUT_S, trust_env=False, **kwargs)
 
 

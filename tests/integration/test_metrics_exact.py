@@ -201,7 +201,7 @@ def test_counters_never_fall_while_traffic_runs(lone, key, word):
 def test_every_queue_has_a_depth(http):
     found = scrape(http)
     queues = {dict(labels)["queue"] for labels in found["semantic_cache_queue_depth"]}
-    assert queues == {"workers", "reads", "lmdb_writes", "engine", "flights"}
+    assert queues == {"workers", "reads", "lmdb_writes", "upstream", "engine", "flights"}
 
 
 def test_the_process_tells_about_itself(lone, lone_http):

@@ -17,7 +17,7 @@ TESTS = {name: PROGRAMS / source.stem for source in sorted((ROOT / "tests/integr
          for name in re.findall(r"cmocka_unit_test\((\w+)\)", source.read_text())}
 # They bring a server, or what passes for one, of their own.
 APART = {name for name in TESTS if name.startswith("server_")}
-NEWEST = 3
+NEWEST = 4
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_migrations_go_up_down_and_up_again_on_a_database_with_data(postgres, da
     assert old.returncode == 1
     assert "run: deja migrate up" in old.stderr
     up = migrate(url, "up", "--json")
-    assert [step["version"] for step in json.loads(up.stdout)["steps"]] == [2, 3]
+    assert [step["version"] for step in json.loads(up.stdout)["steps"]] == [2, 3, 4]
     assert count() == before
     program(url, "only_a_newer_version_overwrites")
     assert migrate(url, "down", "--to", "0").returncode == 0
@@ -99,7 +99,7 @@ def test_a_newer_schema_is_refused_and_left_alone(postgres, database):
     for words in (["up"], ["down", "--to", "0"], ["status"]):
         refused = migrate(url, *words)
         assert refused.returncode == 1
-        assert "version 99 and this program knows 3" in refused.stderr
+        assert "version 99 and this program knows 4" in refused.stderr
     assert "cache_metadata" in tables(postgres, database)
     program(url, "server_without_the_schema_is_told_with_what_to_run")
 

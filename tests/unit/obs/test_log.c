@@ -139,16 +139,16 @@ static void full_pipe_drops_lines_and_counts_them(void **state)
     close_log(&it);
 }
 
-static void redact(void *ctx, struct deja_slice text, struct dj_buf *out)
+static void redact(void *ctx, const char *name, struct deja_slice text, struct dj_buf *out)
 {
     (void)ctx;
-    if (text.len > 3)
+    if (text.len > 3 || (name && strcmp(name, "pin") == 0))
         dj_buf_append_text(out, "***");
     else
         dj_buf_append_slice(out, text);
 }
 
-static void text_values_pass_the_redactor(void **state)
+static void messages_and_values_pass_the_redactor(void **state)
 {
     (void)state;
     struct pipe_log it = open_log(DJ_LOG_PRETTY, DJ_LOG_INFO);
@@ -157,9 +157,12 @@ static void text_values_pass_the_redactor(void **state)
                                           DJ_LOG_TEXT("b", "ok"),
                                           DJ_LOG_SLICE("c", deja_slice("secret", 6)),
                                           DJ_LOG_I64("n", 123456),
+                                          DJ_LOG_I64("pin", 123456),
                                           {.name = NULL}};
     dj_log_write(it.log, DJ_LOG_INFO, "m", fields);
-    assert_read(&it, "00:00:00.123 INFO  m a=*** b=ok c=*** n=123456\n");
+    assert_read(&it, "00:00:00.123 INFO  m a=*** b=ok c=*** n=123456 pin=***\n");
+    dj_log_write(it.log, DJ_LOG_INFO, "secret", NULL);
+    assert_read(&it, "00:00:00.123 INFO  ***\n");
     close_log(&it);
 }
 
@@ -182,7 +185,7 @@ int main(void)
         cmocka_unit_test(lines_below_the_level_are_not_written),
         cmocka_unit_test(long_line_loses_fields_and_says_so),
         cmocka_unit_test(full_pipe_drops_lines_and_counts_them),
-        cmocka_unit_test(text_values_pass_the_redactor),
+        cmocka_unit_test(messages_and_values_pass_the_redactor),
         cmocka_unit_test(log_survives_each_failed_allocation),
     };
     return RUN_TESTS(tests);

@@ -63,7 +63,7 @@ static void each_value_lands_where_it_belongs(void **state)
     assert_int_equal(values.limits.bytes_per_s, 65536);
     assert_int_equal(values.sensitive[DJ_SENSITIVE_CARD], DJ_SENSITIVE_REFUSE);
     assert_int_equal(values.audit, DJ_AUDIT_WRITES);
-    assert_true(values.is_content_logged);
+    assert_int_equal(values.content_log, DJ_CONTENT_FULL);
     assert_string_equal(values.upstream_url, "https://up.example");
     assert_string_equal(values.prices, "{\"m-1\":{\"input\":1.5,\"output\":6}}");
     assert_true(dj_rules_allow_model(&values, deja_slice_text("m-1")));

@@ -1,0 +1,280 @@
+"""What becomes of entries with sensitive data: by class and rule, on every way in."""
+import json
+
+import pytest
+from conftest import ask, content_of, make_http, status_of
+from daemon import poll
+
+CARD = "4111 1111 1111 1111"
+PASSWORD = "hunter2-Tr0ub4dor"
+SECRET = f"my password is {PASSWORD}"
+
+
+def policies(**rules):
+    return {f"DEJA_SECURITY__SENSITIVE__{name.upper()}": rule for name, rule in rules.items()}
+
+
+@pytest.fixture
+def guarded(spawn, word):
+    """guarded(secret="redact"): a daemon with these rules, and a client."""
+    clients = []
+
+    def make(with_model=False, **rules):
+        daemon = spawn(env=policies(**rules), with_model=with_model)
+        clients.append(make_http(daemon, f"sk-{word}"))
+        return daemon, clients[-1]
+
+    yield make
+    for client in clients:
+        client.close()
+
+
+def on_disk(daemon, text):
+    """Files of the data directory that have the text as it is."""
+    return [path.name for path in daemon.data.rglob("*")
+            if path.is_file() and "models" not in path.parts and text.encode() in path.read_bytes()]
+
+
+def put(client, query="What is it?", response="It is.", **more):
+    return client.put("/api/v1/entries", json={"query": query, "response": response, **more})
+
+
+# ---- the proxy ----
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_refused_answer_reaches_its_client_and_is_not_kept(guarded, upstream, word, stream):
+    daemon, client = guarded(secret="refuse")
+    for _ in range(2):
+        answer = ask(client, f"{word}: {SECRET}", f"plain:{word}", stream=stream)
+        assert answer.status_code == 200 and status_of(answer) == "MISS"
+        if not stream: # of a stream the head is gone before its end
+            assert PASSWORD in answer.text
+            assert 'detail="' in answer.headers["cache-status"]
+            assert "sensitive-secret" in answer.headers["cache-status"]
+            assert "stored" not in answer.headers["cache-status"].replace("not-stored", "")
+    assert len(upstream.calls(f"plain:{word}")) == 2
+    assert 'semantic_cache_sensitive_total{class="secret",action="refused"} 2' in client.get("/metrics").text
+    daemon.stop()
+    assert on_disk(daemon, PASSWORD) == []
+
+
+def test_redacted_copy_is_what_later_hits_get(guarded, upstream, word):
+    daemon, client = guarded(secret="redact")
+    question = f"{word}: {SECRET}, is it a good one?"
+    first = ask(client, question, f"plain:{word}")
+    assert PASSWORD in content_of(first) and "x-deja-redacted" not in first.headers
+    again = ask(client, question, f"plain:{word}")
+    assert status_of(again) == "HIT" and again.headers["x-deja-redacted"] == "true"
+    assert PASSWORD not in again.text and "my password is [REDACTED]" in content_of(again)
+    third = ask(client, question, f"plain:{word}")
+    assert third.content == again.content
+    entry = client.get(f"/api/v1/entries/{again.headers['x-cache-id']}").json()
+    assert entry["redacted"] is True and PASSWORD not in json.dumps(entry)
+    assert entry["query"] == f"{word}: my password is [REDACTED], is it a good one?"
+    assert len(upstream.calls(f"plain:{word}")) == 1
+    daemon.stop()
+    assert on_disk(daemon, PASSWORD) == []
+
+
+def test_redacted_stream_is_replayed_redacted(guarded, word):
+    _, client = guarded(secret="redact")
+    first = ask(client, f"{word}: {SECRET}", stream=True)
+    assert first.status_code == 200
+    again = poll(lambda: (lambda a: a if status_of(a) == "HIT" else None)(
+        ask(client, f"{word}: {SECRET}", stream=True)), "a hit")
+    text = "".join(json.loads(line[6:])["choices"][0]["delta"].get("content") or ""
+                   for line in again.text.splitlines() if line.startswith("data: {") and '"choices":[{' in line)
+    assert "[REDACTED]" in text and PASSWORD not in again.text
+
+
+def test_question_without_its_secret_is_never_found_by_meaning(guarded, upstream, word):
+    _, client = guarded(with_model=True, secret="redact")
+    for query in (f"Is {PASSWORD} a good password for {word}? password={PASSWORD}", f"What is {word}?"):
+        assert put(client, query, "yes").status_code == 201
+    found = client.post("/api/v1/lookup", json={"query": f"Is [REDACTED] a good password for {word}? "
+                                                         "password=[REDACTED]", "threshold": 0.5, "limit": 5}).json()
+    assert "password" not in json.dumps(found.get("matches", [])) and "password" not in str(found.get("query"))
+    exact = client.post("/api/v1/lookup",
+                        json={"query": f"Is {PASSWORD} a good password for {word}? password={PASSWORD}"}).json()
+    assert exact["hit"] and exact["kind"] == "exact"
+
+
+def test_by_default_secrets_stay_out_of_tiers_that_do_not_seal(guarded, upstream, word):
+    daemon, client = guarded()
+    for text in (SECRET, f"card {CARD}", "SSN 536-22-1234"):
+        question = f"{word}: {text}"
+        assert status_of(ask(client, question)) == "MISS"
+        hit = ask(client, question)
+        assert status_of(hit) == "HIT" and text in content_of(hit) and "x-deja-redacted" not in hit.headers
+    plain = f"{word}: what is the capital of France?"
+    ask(client, plain)
+    metrics = client.get("/metrics").text
+    for name in ("secret", "card", "identity"):
+        assert f'semantic_cache_sensitive_total{{class="{name}",action="sealed"}} 1' in metrics
+    daemon.restart()
+    with make_http(daemon, f"sk-{word}") as later:
+        assert status_of(ask(later, plain)) == "HIT"
+    daemon.stop()
+    for text in (PASSWORD, CARD, "536-22-1234"):
+        assert on_disk(daemon, text) == []
+
+
+def test_allowed_secrets_are_kept_like_all_else(guarded, word):
+    daemon, client = guarded(secret="allow")
+    ask(client, f"{word}: {SECRET}")
+    daemon.restart()
+    with make_http(daemon, f"sk-{word}") as later:
+        assert status_of(ask(later, f"{word}: {SECRET}")) == "HIT"
+
+
+def test_addresses_are_an_option(guarded, word):
+    _, client = guarded(contact="refuse")
+    for _ in range(2):
+        assert status_of(ask(client, f"{word}: write to somebody@example.com")) == "MISS"
+        assert status_of(ask(client, f"{word}: call +49 30 1234567")) == "MISS"
+    _, client = guarded()
+    ask(client, f"{word}: write to somebody@example.com")
+    assert status_of(ask(client, f"{word}: write to somebody@example.com")) == "HIT"
+
+
+def test_vectors_of_sensitive_inputs_are_not_kept(guarded, upstream, word):
+    _, client = guarded(secret="redact", card="refuse")
+    body = {"model": f"m-{word}", "input": [f"{word} a", f"{word} {SECRET}", f"{word} {CARD}", f"{word} b"]}
+    first = client.post("/v1/embeddings", json=body)
+    again = client.post("/v1/embeddings", json=body)
+    assert first.status_code == again.status_code == 200
+    assert len(again.json()["data"]) == 4
+    calls = upstream.calls(f"m-{word}", "/v1/embeddings")
+    assert [len(call.json()["input"]) for call in calls] == [4, 2]
+
+
+def test_refusals_of_the_upstream_are_looked_at_too(spawn, upstream, word):
+    daemon = spawn(env={"DEJA_TTL__NEGATIVE": "1h", **policies(secret="refuse")})
+    model = f"plain:{word}"
+    upstream.failing[model] = 404
+    with make_http(daemon, f"sk-{word}") as client:
+        for _ in range(2):
+            assert status_of(ask(client, f"{word} {SECRET}", model)) == "MISS"
+        for _ in range(2):
+            last = ask(client, word, model)
+        assert status_of(last) == "HIT"
+
+
+# ---- the cache APIs ----
+
+WAYS = {
+    "query": {"query": SECRET},
+    "response": {"response": {"text": [SECRET]}},
+    "member": {"response": {"db_password": "letmein"}},
+    "number": {"response": {"card": 4111111111111111}},
+    "nested": {"response": {"arguments": json.dumps({"password": "letmein"})}},
+    "metadata": {"metadata": {"note": SECRET}},
+    "metadata name": {"metadata": {SECRET: 1}},
+    "tag": {"tags": [f"password={PASSWORD}"]},
+    "namespace": {"namespace": f"password={PASSWORD}"},
+    "model": {"model": f"password={PASSWORD}"},
+    "depends_on": {"depends_on": [f"password={PASSWORD}"]},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_part_of_an_entry_is_looked_at(guarded, word, way):
+    _, client = guarded(secret="refuse", card="refuse")
+    answer = put(client, **{"query": word, **WAYS[way]})
+    assert answer.status_code == 422, answer.text
+    assert answer.json()["type"].endswith("sensitive_data")
+    assert PASSWORD not in answer.text and "letmein" not in answer.text
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in ("tag", "namespace", "model")])
+def test_every_part_of_an_entry_is_redacted(guarded, word, way):
+    _, client = guarded(secret="redact", card="redact")
+    answer = put(client, **{"query": word, **WAYS[way]})
+    assert answer.status_code == 201 and answer.json()["redacted"] is True
+    entry = client.get(f"/api/v1/entries/{answer.json()['id']}")
+    assert entry.json()["redacted"] is True and "[REDACTED]" in entry.text
+    for text in (PASSWORD, "letmein", "4111111111111111"):
+        assert text not in entry.text
+
+
+@pytest.mark.parametrize("way", ["tag", "namespace"])
+def test_what_entries_are_looked_up_by_is_refused_instead(guarded, word, way):
+    _, client = guarded(secret="redact")
+    assert put(client, **{"query": word, **WAYS[way]}).status_code == 422
+
+
+def test_batch_refuses_only_the_sensitive_ones(guarded, word):
+    _, client = guarded(secret="refuse", card="redact")
+    answer = client.put("/api/v1/entries", json={"entries": [
+        {"query": f"{word} 1", "response": "a"}, {"query": f"{word} 2", "response": SECRET},
+        {"query": f"{word} 3", "response": f"card {CARD}"}]})
+    assert answer.status_code == 207
+    first, second, third = answer.json()["results"]
+    assert "id" in first and "sensitive" not in first
+    assert second["error"]["type"].endswith("sensitive_data")
+    assert third["redacted"] is True and third["sensitive"] == ["card"]
+
+
+def test_long_entries_are_looked_at_on_a_worker(guarded, word):
+    _, client = guarded(secret="redact")
+    answer = put(client, word, "lorem ipsum " * 20000 + SECRET)
+    assert answer.status_code == 201 and answer.json()["redacted"] is True
+    found = client.post("/api/v1/lookup", json={"query": word}).json()
+    assert found["hit"] and found["response"].endswith("my password is [REDACTED]")
+
+
+def test_other_caches_surfaces_obey_too(guarded, word):
+    _, client = guarded(secret="refuse")
+    langcache = client.post("/v1/caches/c1/entries", json={"prompt": word, "response": SECRET})
+    assert langcache.status_code == 422 and langcache.json()["type"].endswith("invalid-data")
+    gptcache = client.post("/gptcache/put", json={"prompt": f"{word} {SECRET}", "answer": "a"})
+    assert gptcache.status_code == 422
+    assert client.post("/gptcache/get", json={"prompt": f"{word} {SECRET}"}).json()["answer"] is None
+    assert client.post("/gptcache/put", json={"prompt": word, "answer": "a"}).status_code == 200
+
+
+def test_shared_tier_that_must_have_it_and_does_not_seal_is_told(guarded, word):
+    _, client = guarded()
+    answer = put(client, word, SECRET, require="shared")
+    assert answer.status_code in (400, 422) # no shared tier at all, or none that seals
+
+
+# ---- log.content ----
+
+def lines_of(daemon):
+    return [json.loads(line) for line in daemon.log_text().splitlines() if line.startswith("{")]
+
+
+def content_lines(spawn, word, how):
+    daemon = spawn(env={"DEJA_LOG__CONTENT": how, "DEJA_LOG__LEVEL": "debug", "DEJA_LOG__FORMAT": "json",
+                        "DEJA_SECURITY__SECRET": "00" * 32})
+    with make_http(daemon, f"sk-{word}") as client:
+        for _ in range(2):
+            ask(client, f"{word} {SECRET}")
+        ask(client, f"{word} {SECRET}", stream=True)
+        client.post("/api/v1/lookup", json={"query": f"{word} {SECRET}"})
+    daemon.stop()
+    assert PASSWORD not in daemon.log_text()
+    lines = [line for line in lines_of(daemon) if line["msg"] == "request answered" and line["tenant"]]
+    assert len(lines) == 4
+    return lines
+
+
+def test_log_tells_nothing_of_texts_by_default(spawn, word):
+    for line in content_lines(spawn, word, "off"):
+        assert not {"prompt_hash", "prompt_bytes", "prompt", "answer_hash", "answer_bytes", "answer"} & set(line)
+
+
+def test_log_tells_digests_and_lengths_where_asked_to(spawn, word):
+    lines = content_lines(spawn, word, "hash")
+    assert len({line["prompt_hash"] for line in lines if line["api"] == "chat"}) == 1
+    for line in lines:
+        assert len(line["prompt_hash"]) == 8 and line["prompt_bytes"] == len(f"{word} {SECRET}")
+        assert line["answer_bytes"] > 0 and "prompt" not in line and "answer" not in line
+    assert word not in json.dumps(lines)
+
+
+def test_log_tells_texts_redacted_where_asked_to(spawn, word):
+    lines = content_lines(spawn, word, "full")
+    for line in lines:
+        assert line["prompt"] == f"{word} my password is [REDACTED]"
