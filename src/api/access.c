@@ -178,7 +178,7 @@ static void on_entry(void *ctx, struct dj_value *value, const char *level)
 {
     struct feedback *feedback = ctx;
     struct dj_request *request = feedback->request;
-    bool is_there = value != NULL;
+    bool is_there = value && dj_user_owns(request, dj_value_entry(value));
     (void)level;
     dj_value_unref(value);
     if (!is_there) {

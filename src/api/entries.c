@@ -133,8 +133,8 @@ static void write_draft(struct put_item *item)
         .provider = input->provider,
     };
     if (!dj_identity_tag(&item->put->request->who, item->put->request->arena, &draft->entry))
-        draft->body.status = DEJA_ERR_NOMEM;
-    for (size_t i = 0; i < input->tag_count; i++)
+        draft->status = DEJA_ERR_NOMEM;
+    for (size_t i = 0; draft->status == DEJA_OK && i < input->tag_count; i++)
         draft->entry.tags[draft->entry.tag_count++].name = input->tags[i];
     dj_draft_set_key(draft, &item->fingerprint);
     draft->response = input->response;

@@ -12,6 +12,7 @@
 
 #include "api/handlers.h"
 #include "api/query.h"
+#include "api/user.h"
 #include "base/num.h"
 #include "policy/guards.h"
 #include "proxy/identity.h"
@@ -270,7 +271,8 @@ static void explain_query(struct dj_request *request, struct deja_slice query,
     struct explain *explain = create(request, "api", true, threshold);
     if (!explain)
         return;
-    explain->is_all_scopes = name_space.data == NULL;
+    /* A user's scope is one of the tenant's: the others' are not his to see (I1). */
+    explain->is_all_scopes = name_space.data == NULL && !request->who.has_user;
     enum deja_status status =
         dj_query_fingerprint(request, name_space, query, &explain->fingerprint);
     if (status != DEJA_OK)

@@ -252,7 +252,7 @@ enum deja_status dj_prompt_put(struct dj_request *request, const struct dj_promp
     put->draft.entry = (struct dj_entry){.kind = DJ_ENTRY_API, .name_space = prompt->name_space};
     dj_draft_set_key(&put->draft, &fingerprint);
     if (!dj_identity_tag(&request->who, request->arena, &put->draft.entry))
-        put->draft.body.status = DEJA_ERR_NOMEM;
+        return DEJA_ERR_NOMEM;
     struct dj_json_writer w = dj_json_writer(&put->draft.body);
     dj_json_put_string(&w, response);
     dj_entry_write_metadata(&input, fingerprint.text, &put->draft.metadata);

@@ -14,6 +14,7 @@
 
 #include "api/handlers.h"
 #include "api/query.h"
+#include "api/user.h"
 #include "base/num.h"
 #include "proxy/recent.h"
 
@@ -243,6 +244,8 @@ void dj_tail(struct dj_request *request)
 {
     struct deja_slice wait = {0};
     uint64_t wait_ms = 0;
+    if (dj_user_is_refused(request))
+        return;
     struct tail *tail = dj_arena_alloc(request->arena, sizeof *tail);
     if (!tail) {
         dj_request_refuse(request, DEJA_ERR_NOMEM);

@@ -7,6 +7,7 @@
 #include "api/entry.h"
 #include "api/handlers.h"
 #include "api/query.h"
+#include "api/user.h"
 #include "base/num.h"
 #include "security/tenant.h"
 
@@ -105,7 +106,8 @@ static void on_evict_body(struct dj_request *request)
 
 void dj_evict(struct dj_request *request)
 {
-    dj_request_read(request, on_evict_body);
+    if (!dj_user_is_refused(request))
+        dj_request_read(request, on_evict_body);
 }
 
 /* ---- indexes ---- */
@@ -221,6 +223,8 @@ static void on_idle(void *ctx, enum deja_status status, const struct dj_idle_ent
     dj_json_begin_array(&w);
     for (uint32_t i = 0; i < count; i++) {
         const struct dj_idle_entry *entry = &entries[i];
+        if (!dj_user_owns(request, dj_value_entry(entry->value)))
+            continue;
         dj_json_begin_object(&w);
         dj_entry_write_facts(&w, dj_value_entry(entry->value), now_ms);
         dj_entry_write_access(&w, &entry->access);

@@ -27,6 +27,15 @@ bool dj_user_select(struct dj_request *request, struct dj_selector *selector)
     return true;
 }
 
+bool dj_user_is_refused(struct dj_request *request)
+{
+    if (!request->who.has_user)
+        return false;
+    dj_request_problem(request, 403, "forbidden",
+                       "this concerns all users of the tenant: ask without X-Deja-User");
+    return true;
+}
+
 /* In the request's arena. */
 struct removal {
     struct dj_request *request;

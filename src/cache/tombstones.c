@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/map.h"
+#include "crypto/digest.h"
 
 struct tombstone {
     struct dj_store_key key;
@@ -10,19 +11,17 @@ struct tombstone {
 };
 
 struct dj_tombstones {
+    uint8_t hash_key[16];
     struct dj_map *map; /* key -> struct tombstone in ring */
     struct tombstone *ring;
     size_t next;
     uint64_t floor;
 };
 
-/* Keys are digests already, but tenants repeat: the id comes first in the hash. */
+/* Who deletes names any id he likes, there or not. */
 static uint64_t hash(void *ctx, struct deja_slice key)
 {
-    (void)ctx;
-    uint64_t hash = 0;
-    memcpy(&hash, key.data + DJ_ID_BYTES, sizeof hash);
-    return hash;
+    return dj_siphash(ctx, key);
 }
 
 enum deja_status dj_tombstones_create(struct dj_tombstones **out_tombstones)
@@ -30,8 +29,9 @@ enum deja_status dj_tombstones_create(struct dj_tombstones **out_tombstones)
     struct dj_tombstones *t = dj_alloc_zeroed(1, sizeof *t);
     if (!t)
         return DEJA_ERR_NOMEM;
+    dj_random_bytes(t->hash_key, sizeof t->hash_key);
     t->ring = dj_alloc_zeroed(DJ_TOMBSTONES_MAX, sizeof *t->ring);
-    if (!t->ring || dj_map_create(DJ_TOMBSTONES_MAX, hash, NULL, &t->map) != DEJA_OK) {
+    if (!t->ring || dj_map_create(DJ_TOMBSTONES_MAX, hash, t->hash_key, &t->map) != DEJA_OK) {
         dj_tombstones_destroy(t);
         return DEJA_ERR_NOMEM;
     }
@@ -73,4 +73,9 @@ bool dj_tombstones_refuse(const struct dj_tombstones *tombstones, const struct d
         return true;
     const struct tombstone *found = dj_map_find(tombstones->map, deja_slice(key, sizeof *key));
     return found && version <= found->version;
+}
+
+size_t dj_tombstones_probes_max(const struct dj_tombstones *tombstones)
+{
+    return dj_map_probes_max(tombstones->map);
 }

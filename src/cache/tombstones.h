@@ -24,5 +24,7 @@ void dj_tombstones_add(struct dj_tombstones *tombstones, const struct dj_store_k
 /* True: a fill of this version must not be stored any more. */
 bool dj_tombstones_refuse(const struct dj_tombstones *tombstones, const struct dj_store_key *key,
                           uint64_t version);
+/* As dj_map_probes_max: what the worst question has to look at. */
+size_t dj_tombstones_probes_max(const struct dj_tombstones *tombstones);
 
 #endif

@@ -12,6 +12,8 @@ static const char *objection(const struct dj_admit_question *q)
         return "status";
     if (!q->is_complete)
         return "incomplete";
+    if (q->is_other_type)
+        return "content-type";
     if (q->is_moderated)
         return "moderated";
     if (q->is_stateful)

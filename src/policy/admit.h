@@ -20,6 +20,7 @@ struct dj_admit_question {
     bool is_every_choice_stopped; /* each ended by itself: stop, end_turn, completed, tool calls */
     bool has_content;             /* some text, audio or tool call */
 
+    bool is_other_type;      /* its Content-Type is that of something else */
     bool has_length;         /* some answer was cut short */
     bool has_content_filter; /* some answer was filtered */
     bool has_tool_calls;

@@ -9,9 +9,11 @@
 
 #include "base/alloc.h"
 #include "base/num.h"
+#include "net/http_headers.h"
 #include "policy/admit.h"
 #include "policy/guards.h"
 #include "policy/ttl.h"
+#include "proto/http_text.h"
 #include "proxy/completion.h"
 #include "proxy/gate.h"
 #include "proxy/identity.h"
@@ -134,6 +136,16 @@ static void answer_hit(struct ride *ride, const struct dj_flight_end *end)
 
 /* ---- making an entry of an answer (worker) ---- */
 
+/* Says it is something else: a page of a gateway on the way, say. application/json, and +json. */
+static bool is_other_type(const struct dj_flight_head *head)
+{
+    struct deja_slice type = dj_http_find(head->headers, head->header_count, "content-type");
+    for (size_t i = 0; i + 4 <= type.len; i++)
+        if (dj_http_is_same(deja_slice(type.data + i, 4), "json"))
+            return false;
+    return type.len > 0 && !head->is_stream;
+}
+
 /* What is not to be kept because of what it says. */
 static void judge(struct dj_call *call, const struct dj_json *body)
 {
@@ -179,6 +191,7 @@ static void make_chat(struct dj_call *call, struct deja_slice whole)
         .is_volatile = is_volatile,
         .status = call->head.status,
         .is_complete = is_done,
+        .is_other_type = is_other_type(&call->head),
         .choice_count = (uint32_t)facts.choice_count,
         .is_every_choice_stopped = facts.is_every_choice_stopped,
         .has_length = facts.has_length,

@@ -15,7 +15,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
-#include "base/hash.h"
+#include "crypto/digest.h"
 #include "proxy/sensitive.h"
 #include "proxy/telemetry_internal.h"
 
@@ -54,8 +54,8 @@ static unsigned index_of(const char *const *names, unsigned count, const char *n
 static struct labelled *find_labelled(const struct dj_telemetry *telemetry, const char *key,
                                       size_t len, size_t *out_slot)
 {
-    /* Label values are few and their table is bounded, so nobody gains by choosing them. */
-    size_t slot = dj_hash64(key, len, 0) & (LABELLED_SLOTS - 1);
+    /* Models are named by strangers, and every hit with tokens comes here. */
+    size_t slot = dj_siphash(telemetry->hash_key, deja_slice(key, len)) & (LABELLED_SLOTS - 1);
     for (;;) {
         struct labelled *at =
             atomic_load_explicit(&telemetry->labelled[slot], memory_order_acquire);
@@ -67,6 +67,19 @@ static struct labelled *find_labelled(const struct dj_telemetry *telemetry, cons
             return at;
         slot = (slot + 1) & (LABELLED_SLOTS - 1);
     }
+}
+
+size_t dj_telemetry_label_probes_max(const struct dj_telemetry *telemetry)
+{
+    size_t longest = 0;
+    for (size_t i = 0; i < LABELLED_SLOTS; i++) {
+        const struct labelled *at =
+            atomic_load_explicit(&telemetry->labelled[i], memory_order_acquire);
+        uint64_t home = at ? dj_siphash(telemetry->hash_key, deja_slice(at->key, at->key_len)) : 0;
+        size_t probes = at ? ((i - home) & (LABELLED_SLOTS - 1)) + 1 : 0;
+        longest = probes > longest ? probes : longest;
+    }
+    return longest;
 }
 
 static struct dj_series *insert_labelled(struct dj_telemetry *telemetry, enum family family,
@@ -200,6 +213,7 @@ enum deja_status dj_telemetry_create(struct dj_metrics *metrics,
         return DEJA_ERR_NOMEM;
     pthread_mutex_init(&telemetry->lock, NULL); /* default attributes cannot fail on Linux */
     pthread_mutex_init(&telemetry->gauges_lock, NULL);
+    dj_random_bytes(telemetry->hash_key, sizeof telemetry->hash_key);
     telemetry->tenants = dj_alloc_zeroed(TENANT_SLOTS, sizeof *telemetry->tenants);
     telemetry->labelled = dj_alloc_zeroed(LABELLED_SLOTS, sizeof *telemetry->labelled);
     memcpy(telemetry->other_labels.tenant, "other", sizeof "other");

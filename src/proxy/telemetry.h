@@ -184,6 +184,8 @@ struct dj_telemetry_now {
 void dj_telemetry_gauges(struct dj_telemetry *telemetry, struct dj_engine *engine,
                          const struct dj_telemetry_now *now);
 
+/* Label sets the worst look-up has to look at. */
+size_t dj_telemetry_label_probes_max(const struct dj_telemetry *telemetry);
 /* Tenants that have totals of their own. Any thread. */
 uint32_t dj_telemetry_tenant_count(struct dj_telemetry *telemetry);
 

@@ -128,6 +128,7 @@ struct labelled;
 #define LABELLED_MAX 2048u
 
 struct dj_telemetry {
+    uint8_t hash_key[16]; /* of labelled */
     struct dj_metric *families[FAMILY_COUNT];
     struct dj_series *stages[DJ_STAGE_COUNT];
     struct dj_series *inflight;

@@ -16,6 +16,7 @@
 
 #include "base/alloc.h"
 #include "base/map.h"
+#include "crypto/digest.h"
 
 #define SPARE_RECORDS 64u
 
@@ -27,6 +28,7 @@ struct journal_tenant {
 };
 
 struct dj_journal {
+    uint8_t hash_key[16];
     struct dj_journal_options options;
     struct dj_list order;
     struct dj_list puts;
@@ -39,12 +41,7 @@ struct dj_journal {
 
 static uint64_t hash_key(void *ctx, struct deja_slice key)
 {
-    (void)ctx;
-    uint64_t tenant;
-    uint64_t id;
-    memcpy(&tenant, key.data, sizeof tenant);
-    memcpy(&id, key.data + DJ_ID_BYTES, sizeof id);
-    return tenant ^ (id * UINT64_C(0x9e3779b97f4a7c15)); /* ids are digests or spread already */
+    return dj_siphash(ctx, key); /* deletes name any id their client likes */
 }
 
 static struct deja_slice key_slice(const struct dj_store_key *key)
@@ -76,12 +73,13 @@ enum deja_status dj_journal_create(const struct dj_journal_options *options,
     if (!journal)
         return DEJA_ERR_NOMEM;
     journal->options = *options;
+    dj_random_bytes(journal->hash_key, sizeof journal->hash_key);
     dj_list_init(&journal->order);
     dj_list_init(&journal->puts);
     dj_list_init(&journal->spare);
     /* Taken ones may be there twice: their place, and that of what came after them. */
     size_t most = 2 * (size_t)options->records_max + SPARE_RECORDS;
-    enum deja_status status = dj_map_create(most, hash_key, NULL, &journal->keys);
+    enum deja_status status = dj_map_create(most, hash_key, journal->hash_key, &journal->keys);
     if (status == DEJA_OK)
         status = dj_map_create(most, NULL, NULL, &journal->tenants);
     for (uint32_t i = 0; i < SPARE_RECORDS && status == DEJA_OK; i++) {
@@ -480,4 +478,9 @@ void dj_journal_look(const struct dj_journal *journal, struct dj_journal_figures
 {
     *out_figures = journal->figures;
     out_figures->removes = journal->figures.records - journal->put_only;
+}
+
+size_t dj_journal_probes_max(const struct dj_journal *journal)
+{
+    return dj_map_probes_max(journal->keys);
 }

@@ -88,5 +88,7 @@ void dj_journal_drop_put(struct dj_journal *journal, struct dj_journal_record *r
 bool dj_journal_concerns(const struct dj_journal *journal, const struct dj_store_key *key);
 bool dj_journal_is_empty(const struct dj_journal *journal); /* nothing missed, nothing lost */
 void dj_journal_look(const struct dj_journal *journal, struct dj_journal_figures *out_figures);
+/* As dj_map_probes_max, of its keys. */
+size_t dj_journal_probes_max(const struct dj_journal *journal);
 
 #endif

@@ -174,6 +174,7 @@ static enum deja_status search(struct dj_flat *index, const uint8_t *scope, cons
             search_scope(index, record, best);
     }
     pthread_rwlock_unlock(&index->lock);
+    best->query = NULL; /* made ends here */
     dj_free(made.floats);
     return DEJA_OK;
 }

@@ -22,6 +22,7 @@ SEED = int(os.environ.get("DEJA_ISOLATION_SEED", "1"))
 REPORT = os.environ.get("DEJA_ISOLATION_REPORT")
 AT_ONCE = 16  # requests under way on a connection
 THINGS = ["password", "mailbox", "router", "calendar", "keyboard", "printer", "voucher", "playlist"]
+USERS = ("", "u1", "u2")
 CHAT, ENTRIES, LOOKUP = "/v1/chat/completions", "/api/v1/entries", "/api/v1/lookup"
 SEMANTIC = ["--set", "semantic.api_threshold=0.8", "--set", "semantic.threshold=0.8"]
 OPEN = ["--set", "server.max_connections_per_address=1000"]
@@ -114,7 +115,7 @@ def marking():
 def one(marking, models, tmp_path):
     """A daemon of its own with everybody's answers, the crowd, and a drive."""
     daemon = Daemon(tmp_path / "deja", marking.url, models=models, args=[*SEMANTIC, *OPEN]).start()
-    crowd = Crowd(uuid.uuid4().hex[:6])
+    crowd = Crowd(uuid.uuid4().hex[:6], USERS, credentials=3)
     yield daemon, crowd, Drive(crowd, daemon.port)
     finish(crowd)
     daemon.stop()
@@ -167,13 +168,14 @@ def test_cache_api(one, models):
 
     def somebodys(owner, _):
         whose, entry = drive.choose.choice(every_id)
-        # A namespace is no boundary for who has the tenant's key and knows the id.
-        if whose.key == owner.key and whose.user == owner.user:
+        # A namespace is no boundary for who has the tenant's key and knows the id, nor is a user for
+        # who asks as none.
+        if whose.key == owner.key and owner.user in ("", whose.user):
             whose, entry = owner, drive.choose.choice(ids.get(owner) or [entry])
         return request_of("GET", f"{ENTRIES}/{entry}", owner)
     drive.path("by id", somebodys, own=0.05, statuses=(200, 404))
     # From here on no answer repeats the id of another out of a question.
-    crowd.of_id = {one.encode(): owner.key for owner, one in every_id}
+    crowd.of_id = {one.encode(): owner for owner, one in every_id}
     drive.path("explain", lambda owner, number: request_of("POST", "/api/v1/explain", owner, {
         "query": asked(number), "namespace": owner.name_space, "threshold": 0.1}), own=0)
     drive.path("explain, all scopes", lambda owner, number: request_of("POST", "/api/v1/explain", owner, {
@@ -191,7 +193,11 @@ def figures(drive):
     """Nothing that tells how much there is tells of others."""
     crowd = drive.crowd
     drive.path("top", lambda owner, _: request_of("GET", "/api/v1/top?k=100", owner), own=0)
-    drive.path("tail", lambda owner, _: request_of("GET", "/api/v1/tail?last=50", owner), own=0)
+    for order in ("idle", "score"):
+        drive.path(f"top, {order}", lambda owner, _, order=order: request_of(
+            "GET", f"/api/v1/top?k=100&order={order}", owner), own=0)
+    # A user is told what is his, and the whole tenant's doings not at all.
+    drive.path("tail", lambda owner, _: request_of("GET", "/api/v1/tail?last=50", owner), own=0, statuses=(200, 403))
     per_key = len(THINGS) * len(crowd.owners) // len({owner.key for owner in crowd.owners})
     for owner in crowd.everybody:
         drive.line.send(request_of("GET", "/api/v1/stats", owner))
@@ -212,17 +218,25 @@ def removals(drive, every_id):
     """Who is not its owner removes nothing, by id, tag, filter or altogether."""
     crowd = drive.crowd
     outsider = crowd.outsiders[0]
-    for _, entry in every_id:
-        drive.line.send(request_of("DELETE", f"{ENTRIES}/{entry}", outsider))
-        assert drive.line.read()[0] == 404
-        drive.line.send(request_of("POST", "/api/v1/feedback", outsider, {"entry": entry, "verdict": "wrong"}))
-        assert drive.line.read()[0] == 404
+    for whose, entry in every_id:
+        others = [outsider] + [owner for owner in crowd.owners if owner.key == whose.key and
+                               owner.name_space == whose.name_space and owner.user not in ("", whose.user)]
+        for other in others:
+            drive.line.send(request_of("DELETE", f"{ENTRIES}/{entry}", other))
+            assert drive.line.read()[0] == 404, (whose, other)
+            drive.line.send(request_of("POST", "/api/v1/feedback", other, {"entry": entry, "verdict": "wrong"}))
+            assert drive.line.read()[0] == 404, (whose, other)
     for selector in ({"tag": "everybody's"}, {"namespace": "n1"}, {"filter": {"thing": THINGS[0]}}, {"all": True},
                      {"query": asked(0)}):
         drive.line.send(request_of("POST", "/api/v1/invalidate", outsider, selector))
         status, _, body = drive.line.read()
         assert (status, json.loads(body)["removed"]) == (200, 0), body
     drive.path("after removals of others", lookup_of(asked))
+    user = next(owner for owner in crowd.owners if owner.user)
+    drive.line.send(request_of("POST", "/api/v1/invalidate", user, {"all": True}))
+    assert drive.line.read()[0] == 200
+    left = [owner for owner in crowd.owners if (owner.key, owner.user) != (user.key, user.user)]
+    drive.path("after all of a user was removed", lookup_of(asked), owners=left)
     victim = crowd.owners[0]
     drive.line.send(request_of("POST", "/api/v1/invalidate", victim, {"all": True}))
     assert drive.line.read()[0] == 200
@@ -266,7 +280,7 @@ def test_running_calls_are_shared_within_a_tenant_only(marking, tmp_path):
     owner, and both get its answer."""
     upstream = MarkingUpstream(delay_s=0.01).start()
     daemon = Daemon(tmp_path / "deja", upstream.url, args=OPEN).start()
-    crowd = Crowd(uuid.uuid4().hex[:6])
+    crowd = Crowd(uuid.uuid4().hex[:6], USERS, credentials=3)
     lines = [(owner, Line(daemon.port)) for owner in crowd.owners for _ in range(2)]
     rounds = max(2, CHECKS // len(lines))
     for number in range(rounds):
@@ -292,7 +306,7 @@ def test_running_calls_are_shared_within_a_tenant_only(marking, tmp_path):
 def test_answers_past_their_end(marking, tmp_path):
     daemon = Daemon(tmp_path / "deja", marking.url, args=OPEN,
                     env={"DEJA_TTL__STALE_WHILE_REVALIDATE": "1h", "DEJA_PROXY__EARLY_REFRESH": "false"}).start()
-    crowd = Crowd(uuid.uuid4().hex[:6])
+    crowd = Crowd(uuid.uuid4().hex[:6], USERS, credentials=3)
     drive = Drive(crowd, daemon.port)
     life = [("X-Deja-TTL", "1")]
     drive.store(chat_of(asked, life))
@@ -337,7 +351,7 @@ def test_shared_tier(shared, marking, models, tmp_path):
     """One daemon stores; another, which remembers next to nothing itself, is asked."""
     level, env = shared
     writer = Daemon(tmp_path / "writer", marking.url, models=models, env=env, args=[*SEMANTIC, *OPEN]).start()
-    crowd = Crowd(uuid.uuid4().hex[:6])
+    crowd = Crowd(uuid.uuid4().hex[:6], USERS, credentials=3)
     Drive(crowd, writer.port).store(put_of(crowd))
     reader = Daemon(tmp_path / "reader", marking.url, models=models, env=env,
                     args=[*SEMANTIC, *OPEN, "--set", "l1.max_size=1"]).start()
@@ -359,7 +373,8 @@ def test_shared_tier(shared, marking, models, tmp_path):
     for owner in crowd.everybody:
         drive.line.send(dry(owner, 0))
         status, _, body = drive.line.read()
-        assert (status, json.loads(body)["would_remove"]) == (200, 0 if owner.is_outsider else per_key), body
+        wanted = 0 if owner.is_outsider else per_key // len(USERS) if owner.user else per_key
+        assert (status, json.loads(body)["would_remove"]) == (200, wanted), body
     with make_http(reader, crowd.outsiders[0].key) as client:
         assert client.post("/api/v1/invalidate", json={"all": True}).json()["removed"] == 0
     drive.path(f"{level}, after removals of others", lookup_of(asked))

@@ -385,6 +385,11 @@ static void check_figures(struct run *run)
         call.selector.name_space = deja_slice_text("n1");
         stage_run(&run->stage, &call, start_count);
         judge_number(run, PATH_COUNT, owner, call.number, of_space);
+        if (owner->user) {
+            call.selector = (struct dj_selector){.user_tag = deja_slice_text(owner->user_tag)};
+            stage_run(&run->stage, &call, start_count);
+            judge_number(run, PATH_COUNT, owner, call.number, NAMESPACES * QUESTIONS);
+        }
         stage_run(&run->stage, &call, start_top);
         for (uint64_t n = 0; n < call.number; n++)
             judge_number(run, PATH_TOP, owner, has_id(run, owner->id, call.top[n].id), true);

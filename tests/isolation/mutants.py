@@ -36,6 +36,10 @@ MUTANTS = {
         ("src/cache/key.c", "append_part(buf, deja_slice(prefix->tenant, sizeof prefix->tenant));", "")],
     "the namespace is not in the fingerprints": [
         ("src/cache/key.c", "append_part(buf, prefix->name_space);", "")],
+    "the user is not in the fingerprints": [
+        ("src/security/user.c", "memcpy(fingerprint_key, narrow.bytes, DJ_SHA256_BYTES);", "(void)fingerprint_key;")],
+    "who counts as a user counts the tenant": [
+        ("src/cache/select.c", "!has_tag(entry, selector->user_tag) ||", "")],
     "all tenants share their vectors": [
         ("src/cache/indexes.c", "return dj_map_find(indexes->tenants, deja_slice(id, DJ_ID_BYTES));",
          "struct deja_slice key = {0};\n    size_t cursor = 0;\n    void *value = NULL;\n    (void)id;\n"
@@ -88,6 +92,9 @@ DAEMON_MUTANTS = {
          "{deja_slice(tenant_label, sizeof tenant_label), deja_slice(credential.data, 0)}")],
     "the namespace is not in the fingerprints": [
         ("src/cache/key.c", "append_part(buf, prefix->name_space);", "")],
+    "every user owns every entry": [
+        ("src/api/user.c", "    if (!request->who.has_user)\n        return true;\n    dj_user_tag",
+         "    if (request)\n        return true;\n    dj_user_tag")],
 }
 
 

@@ -18,6 +18,7 @@
 #include "base/arena.h"
 #include "cache/key.h"
 #include "loop/loop.h"
+#include "security/user.h"
 #include "store/value.h"
 
 enum {
@@ -43,9 +44,11 @@ struct stored {
 struct owner {
     uint32_t tenant, name_space, user;
     bool is_twin;
-    uint8_t id[DJ_ID_BYTES]; /* of the tenant */
-    char space[32];          /* as the key has it: namespace and user */
-    char mark[24];           /* how each of its bodies begins */
+    uint8_t id[DJ_ID_BYTES];           /* of the tenant */
+    char space[32];                    /* the namespace */
+    uint8_t user_key[DJ_SHA256_BYTES]; /* of its fingerprints: the tenant's, narrowed to the user */
+    char user_tag[DJ_USER_TAG_BYTES];  /* "": no user */
+    char mark[24];                     /* how each of its bodies begins */
     struct stored stored[STORED];
 };
 
@@ -101,7 +104,7 @@ static inline void fingerprint_text(struct world *world, const struct owner *own
     char text[TEXT_BYTES];
     struct dj_key_prefix prefix = {.family = "api", .name_space = deja_slice_text(owner->space)};
     memcpy(prefix.tenant, owner->id, sizeof prefix.tenant);
-    memcpy(prefix.fingerprint_key, world->tenant_key[owner->tenant], sizeof prefix.fingerprint_key);
+    memcpy(prefix.fingerprint_key, owner->user_key, sizeof prefix.fingerprint_key);
     question_text(question, form, text);
     enum deja_status status =
         dj_key_query(&prefix, deja_slice_text(text), &world->arena, out_fingerprint);
@@ -115,6 +118,16 @@ static inline void fingerprint_text(struct world *world, const struct owner *own
     memset(out_fingerprint->scope, 7, DJ_ID_BYTES);
 }
 
+static inline void make_user(struct owner *owner)
+{
+    char name[16];
+    uint8_t user[DJ_USER_BYTES];
+    snprintf(name, sizeof name, "user %u", owner->user);
+    dj_user_digest(owner->user_key, deja_slice_text(name), user);
+    dj_user_narrow(owner->user_key, user);
+    dj_user_tag(user, owner->user_tag);
+}
+
 static inline void make_owner(struct world *world, uint32_t number)
 {
     struct owner *owner = &world->owners[number];
@@ -124,10 +137,11 @@ static inline void make_owner(struct world *world, uint32_t number)
     owner->user = owner->is_twin ? 0 : number / TENANTS / NAMESPACES;
     memcpy(owner->id, world->tenant_id[owner->tenant], sizeof owner->id);
     /* The first namespace is the default one, the first user none. */
+    memcpy(owner->user_key, world->tenant_key[owner->tenant], sizeof owner->user_key);
+    if (owner->user)
+        make_user(owner);
     if (owner->is_twin)
         snprintf(owner->space, sizeof owner->space, "twin");
-    else if (owner->user)
-        snprintf(owner->space, sizeof owner->space, "n%u\x1fu%u", owner->name_space, owner->user);
     else if (owner->name_space)
         snprintf(owner->space, sizeof owner->space, "n%u", owner->name_space);
     snprintf(owner->mark, sizeof owner->mark, "\"%s t%u n%u u%u ", owner->is_twin ? "twin" : "own",
@@ -197,6 +211,8 @@ static inline struct dj_entry entry_of(const struct owner *owner, uint32_t quest
                              .name_space = deja_slice_text(spaces[owner->name_space]),
                              .tag_count = 1};
     entry.tags[0].name = deja_slice_text("everybody's");
+    if (owner->user)
+        entry.tags[entry.tag_count++].name = deja_slice_text(owner->user_tag);
     memcpy(entry.tenant, owner->id, sizeof entry.tenant);
     memcpy(entry.id, stored->asked.key.id, sizeof entry.id);
     memcpy(entry.exact, stored->asked.exact, sizeof entry.exact);

@@ -52,7 +52,7 @@ class Crowd:
                           for name_space in name_spaces]
         self.everybody = self.owners + self.outsiders
         self.of_mark = {}
-        self.of_id = {}  # of an entry: the key of its tenant
+        self.of_id = {}  # of an entry: its owner
         self.numbers = itertools.count(1)
         self.leaks = []
         self.counts = {}
@@ -77,7 +77,8 @@ class Crowd:
                 self.leaks.append((path, owner, self.of_mark.get(mark), raw[:600]))
             has_own = True
         for found in ID.finditer(raw):
-            if self.of_id.get(found[0], owner.key) != owner.key:
+            whose = self.of_id.get(found[0], owner)
+            if whose.key != owner.key or owner.user not in ("", whose.user):
                 self.leaks.append((path, owner, found[0], raw[:600]))
         count[1] += has_own
         return has_own

@@ -102,6 +102,13 @@ need_node() {
 
 c_files() { git ls-files -co --exclude-standard -- '*.c' '*.h'; }
 
+# Also what takes minutes: clang's static analyzer.
+word_lint_deep() {
+    need_packages "${PACKAGES_BUILD[@]}" clang
+    build_kind release
+    python3 tools/analyze.py "$BUILD/release"
+}
+
 word_lint() {
     need_venv venv tests/requirements.txt
     "$TOOLS/venv/bin/python" tools/check_layers.py

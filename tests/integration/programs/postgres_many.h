@@ -35,17 +35,18 @@ struct putting {
 
 static inline void put_more(void *ctx);
 
+/* The last word is the count: whoever waits for it takes putting away. */
 static inline void on_put(void *ctx, enum deja_status status, uint64_t removed)
 {
     struct putting *putting = ctx;
     (void)removed;
-    pthread_mutex_lock(&putting->mutex);
     putting->under_way--;
+    put_more(putting);
+    pthread_mutex_lock(&putting->mutex);
     putting->put++;
     putting->failed += status != DEJA_OK;
     pthread_cond_signal(&putting->cond);
     pthread_mutex_unlock(&putting->mutex);
-    put_more(putting);
 }
 
 static inline void put_more(void *ctx)

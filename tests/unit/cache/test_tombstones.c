@@ -125,6 +125,22 @@ static void delete_without_memory_refuses_all_the_same(void **state)
     }
 }
 
+/* Ids that were all at home in one slot when their first bytes were the hash. */
+static void ids_made_to_collide_are_spread(void **state)
+{
+    (void)state;
+    struct dj_tombstones *tombstones = create();
+    for (uint32_t i = 0; i < DJ_TOMBSTONES_MAX; i++) {
+        struct dj_store_key key = {.tenant = "stranger"};
+        memset(key.id, 0x55, sizeof key.id / 2);
+        memcpy(key.id + sizeof key.id / 2, &i, sizeof i);
+        dj_tombstones_add(tombstones, &key, i + 1);
+        assert_true(dj_tombstones_refuse(tombstones, &key, i + 1));
+    }
+    assert_true(dj_tombstones_probes_max(tombstones) < 200);
+    dj_tombstones_destroy(tombstones);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -133,6 +149,7 @@ int main(void)
         cmocka_unit_test(second_delete_of_a_key_counts),
         cmocka_unit_test(overflow_raises_the_floor_to_what_it_forgot),
         cmocka_unit_test(overflow_of_one_key_keeps_its_newest_delete),
+        cmocka_unit_test(ids_made_to_collide_are_spread),
         cmocka_unit_test(create_survives_each_failed_allocation),
         cmocka_unit_test(delete_without_memory_refuses_all_the_same),
     };

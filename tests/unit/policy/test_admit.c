@@ -59,6 +59,7 @@ static void each_objection_keeps_an_answer_out(void **state)
     OBJECTION(choice_count, 0, "empty");
     OBJECTION(has_content, false, "empty");
     OBJECTION(is_every_choice_stopped, false, "finish-reason");
+    OBJECTION(is_other_type, true, "content-type");
 #undef OBJECTION
 }
 

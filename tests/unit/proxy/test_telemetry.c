@@ -5,7 +5,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "proxy/telemetry.h"
+#include "proxy/telemetry_internal.h"
 
 struct fixture {
     struct dj_metrics *metrics;
@@ -331,6 +333,30 @@ static void telemetry_survives_each_failed_allocation(void **state)
     }
 }
 
+/* Names of models, made so that their label sets had one home under XXH3 without a key. */
+static void models_made_to_collide_are_spread(void **state)
+{
+    struct fixture *fixture = *state;
+    unsigned made = 0;
+    for (uint64_t i = 0; made < 500; i++) {
+        /* a label set as telemetry.c writes it: the family, then each value with its end */
+        char name[20];
+        char key[64] = {(char)FAMILY_EMBEDDER_CALLS};
+        int len = snprintf(name, sizeof name, "m%llx", (unsigned long long)i);
+        size_t at = 1;
+        memcpy(key + at, name, (size_t)len + 1);
+        at += (size_t)len + 1;
+        memcpy(key + at, "ok", 3);
+        if (dj_hash64(key, at + 3, 0) % 4096 >= 8)
+            continue;
+        dj_telemetry_embedding(fixture->telemetry,
+                               &(struct dj_telemetry_embedding){
+                                   .model = deja_slice_text(name), .status = "ok", .texts = 1});
+        made++;
+    }
+    assert_true(dj_telemetry_label_probes_max(fixture->telemetry) < 64);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -338,6 +364,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_tenant_never_sees_another_tenants_totals, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(models_made_to_collide_are_spread, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_error_makes_no_tenant_known, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             tenants_beyond_the_bounds_share_a_label_and_count_in_the_sum, set_up, tear_down),

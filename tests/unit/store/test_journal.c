@@ -263,6 +263,21 @@ static void what_cannot_be_kept_for_want_of_memory_is_cleared_instead(void **sta
     }
 }
 
+/* Deletes of ids that all had one home when it was tenant ^ id * a constant. */
+static void ids_made_to_collide_are_spread(void **state)
+{
+    (void)state;
+    struct dj_journal *journal = journal_of(8192, 1 << 20);
+    for (uint32_t i = 0; i < 8192; i++) {
+        struct dj_store_key key = key_of(1, 0);
+        memset(key.id, 0x55, sizeof key.id / 2);
+        memcpy(key.id + sizeof key.id / 2, &i, sizeof i);
+        dj_journal_remove(journal, &key, i + 1);
+    }
+    assert_true(dj_journal_probes_max(journal) < 200);
+    dj_journal_destroy(journal);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +288,7 @@ int main(void)
         cmocka_unit_test(puts_give_way_to_the_removal_of_what_is_older),
         cmocka_unit_test(the_largest_tenant_gives_way_to_a_clear_that_raises_what_it_raised),
         cmocka_unit_test(more_tenants_than_records_is_lost_and_said),
+        cmocka_unit_test(ids_made_to_collide_are_spread),
         cmocka_unit_test(journal_survives_each_failed_allocation),
         cmocka_unit_test(what_cannot_be_kept_for_want_of_memory_is_cleared_instead),
     };
