@@ -180,8 +180,8 @@ static void make_chat(struct dj_call *call, struct deja_slice whole)
         return;
     }
     dj_completion_inspect(dj_json_root(doc), &facts);
-    dj_gate_spend(call->context, call->fingerprint.key.tenant, call->rules,
-                  (uint64_t)facts.input_tokens + facts.output_tokens);
+    const struct dj_gate_usage usage = {facts.model, facts.input_tokens, facts.output_tokens};
+    dj_gate_spend(call->context, call->fingerprint.key.tenant, call->rules, &usage);
     const struct dj_proxy_policy *policy = atomic_load(&call->context->policy);
     struct dj_guard_features features = {0};
     bool is_volatile = dj_guard_features_init(&features, call->entry.query) == DEJA_OK &&

@@ -230,8 +230,9 @@ static void make_embeddings(struct dj_call *call, struct deja_slice whole)
     if (status == DEJA_OK) {
         int64_t tokens = dj_json_i64(dj_json_get(dj_json_get(root, "usage"), "prompt_tokens"), 0);
         wanted->tokens = tokens > 0 && tokens < INT32_MAX ? (uint32_t)tokens : 0;
-        dj_gate_spend(call->context, call->fingerprint.key.tenant, call->rules, wanted->tokens);
         wanted->model = dj_arena_copy(&call->arena, dj_json_string(dj_json_get(root, "model")));
+        const struct dj_gate_usage usage = {.model = wanted->model, .input_tokens = wanted->tokens};
+        dj_gate_spend(call->context, call->fingerprint.key.tenant, call->rules, &usage);
         call->is_admitted = true;
         judge_inputs(call);
     } else {

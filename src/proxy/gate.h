@@ -26,8 +26,14 @@ void dj_gate_leave(struct dj_limit_pass *pass, uint64_t answer_bytes);
 bool dj_gate_take_miss(struct dj_proxy_context *context, const uint8_t tenant[DJ_TENANT_BYTES],
                        const struct dj_rules *rules,
                        struct dj_limit_verdict *out_verdict) DEJA_NODISCARD;
-/* What it cost: input and output tokens, at the price that is known. */
+/* What it used, as the upstream counted. */
+struct dj_gate_usage {
+    struct deja_slice model;
+    uint64_t input_tokens;
+    uint64_t output_tokens;
+};
+/* What it cost: at the tenant's price for the model, else at the deployment's. */
 void dj_gate_spend(struct dj_proxy_context *context, const uint8_t tenant[DJ_TENANT_BYTES],
-                   const struct dj_rules *rules, uint64_t tokens);
+                   const struct dj_rules *rules, const struct dj_gate_usage *usage);
 
 #endif

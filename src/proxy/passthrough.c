@@ -9,11 +9,15 @@
 #include "proxy/gate.h"
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
+#include "proxy/usage.h"
+
+#define MODEL_BODY_MAX (64u << 10) /* larger ones are not parsed on a loop (I3) */
 
 struct passthrough {
     struct ride *ride;
     struct dj_call *call; /* owned; only its request part is used */
     struct dj_outbound_call *outbound;
+    struct dj_usage_tail *tail; /* in the call's arena; NULL: nobody asks what it cost */
     struct dj_admission_place place;
     struct dj_upstream_leave leave;
     int status;
@@ -80,14 +84,32 @@ static void on_data(void *ctx, struct deja_slice bytes)
 {
     struct passthrough *p = ctx;
     p->ride->answer_bytes += bytes.len;
+    if (p->tail)
+        dj_usage_feed(p->tail, bytes);
     if (!p->is_gone && !dj_http_respond_write(p->ride->exchange, bytes) && p->outbound)
         dj_outbound_pause(p->outbound);
+}
+
+static void spend(struct passthrough *p)
+{
+    struct ride *ride = p->ride;
+    struct dj_json_doc *doc = NULL;
+    struct dj_gate_usage usage = {.input_tokens = 0};
+    if (!p->tail)
+        return;
+    dj_usage_read(p->tail, &usage.input_tokens, &usage.output_tokens);
+    struct deja_slice body = p->call->body;
+    if (body.len && body.len <= MODEL_BODY_MAX && dj_json_parse(body, &doc, NULL) == DEJA_OK)
+        usage.model = dj_json_string(dj_json_get(dj_json_root(doc), "model"));
+    dj_gate_spend(ride->context, ride->tenant, ride->who.rules, &usage);
+    dj_json_doc_destroy(doc);
 }
 
 static void on_done(void *ctx, enum deja_status status, const char *detail)
 {
     (void)detail;
     struct passthrough *p = ctx;
+    spend(p);
     struct ride *ride = p->ride;
     dj_upstream_tell(ride->context->upstream, &p->leave, ride->tenant, 0, status);
     if (p->is_gone) {
@@ -266,6 +288,10 @@ void dj_proxy_passthrough(struct dj_proxy_context *context, struct dj_http_excha
         return;
     }
     *p = (struct passthrough){.ride = ride, .call = call};
+    if (dj_rules_of(ride->who.rules)->limits.spend_usd_per_day > 0)
+        p->tail = dj_arena_alloc(&call->arena, sizeof *p->tail);
+    if (p->tail)
+        p->tail->len = 0;
     dj_http_exchange_watch(exchange, p, on_event);
     wait_turn(p);
 }

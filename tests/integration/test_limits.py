@@ -14,6 +14,7 @@ from conftest import TIMEOUT_S, ask, chat_body, make_http
 from daemon import poll
 from exposition import read
 
+TOKEN = "0123456789abcdef0123456789abcdef"
 EVERYBODY = {"DEJA_RATE_LIMIT__ENABLED": "true"}
 # So slow a rate that no test is long enough for a token to come back.
 FEW = {**EVERYBODY, "DEJA_RATE_LIMIT__REQUESTS_PER_SECOND": "0.001", "DEJA_RATE_LIMIT__BURST": "5"}
@@ -132,7 +133,18 @@ def test_money_of_the_day_is_spent_by_what_answers_cost(spawn, upstream, key, wo
         assert metric(client, "semantic_cache_rate_limited_reasons_total", reason="spend") == 1
 
 
-def test_embeddings_and_what_is_passed_through_cost_as_well(spawn, key, word):
+def test_what_is_passed_through_costs_what_its_end_says(spawn, key):
+    """The upstream echoes: the usage of the answer is what the request says."""
+    daemon = spawn(env={**EVERYBODY, "DEJA_RATE_LIMIT__SPEND_PER_DAY": "0.01"})
+    with make_http(daemon, key) as client:
+        for tokens, status in ((100, 200), (200, 200), (100, 200), (1, 429)):
+            body = {"model": "any", "input": "x" * 20000, "usage": {"input_tokens": tokens, "output_tokens": 0}}
+            assert client.post("/v1/responses", json=body).status_code == status
+        spent = client.get("/api/v1/limits").json()["spend"]["spent_usd"]
+        assert abs(spent - 400 * 0.00003) < 1e-6
+
+
+def test_embeddings_cost_as_well(spawn, key, word):
     daemon = spawn(env={**EVERYBODY, "DEJA_RATE_LIMIT__SPEND_PER_DAY": "0.00002"})
     with make_http(daemon, key) as client:
         body = {"model": f"embed:{word}", "input": "some words to be made a vector of"}
@@ -212,6 +224,67 @@ def test_victim_keeps_its_quota_while_another_floods(spawn, key, word):
     good = sum(answer.status_code == 200 for answer in answers)
     assert good >= 180, f"{good} of 200"
     assert refused, "the flood was not held back at all"
+
+
+# ---- tenants and keys of an administrator's making ----
+
+def admin_of(daemon):
+    return make_http(daemon, headers={"X-Deja-Token": TOKEN})
+
+
+def make_tenant(admin, name, **config):
+    answer = admin.post("/api/v1/tenants", json={"name": name, "config": config} if config else {"name": name})
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"]
+
+
+def make_key(admin, tenant, **more):
+    answer = admin.post("/api/v1/keys", json={"tenant": tenant, **more})
+    assert answer.status_code == 201, answer.text
+    return answer.json()["secret"]
+
+
+def test_configured_tenant_is_limited_on_loopback_too_and_its_keys_each(spawn, word):
+    daemon = spawn(env={"DEJA_SECURITY__ADMIN_TOKEN": TOKEN})
+    with admin_of(daemon) as admin:
+        tenant = make_tenant(admin, word)
+        plain = make_key(admin, tenant)
+        narrow = make_key(admin, tenant, requests_per_s=0.001, burst=3)
+    with make_http(daemon, narrow) as client, make_http(daemon, plain) as other:
+        assert other.get("/api/v1/limits").json()["requests"]["burst"] == 200  # G3
+        told = client.get("/api/v1/limits").json()
+        assert told["key"] == {"per_second": 0.001, "burst": 3, "left": 2}
+        assert [client.get("/api/v1/stats").status_code for _ in range(4)] == [200, 200, 429, 429]
+        assert other.get("/api/v1/stats").status_code == 200
+        assert metric(client, "semantic_cache_rate_limited_reasons_total", reason="key") == 2
+
+
+def test_limits_of_a_tenant_are_its_own_and_change_at_once(spawn, word):
+    daemon = spawn(env={"DEJA_SECURITY__ADMIN_TOKEN": TOKEN})
+    limits = {"requests_per_s": 0.001, "burst": 2, "weight": 3}
+    with admin_of(daemon) as admin:
+        tenant = make_tenant(admin, word, limits=limits)
+        with make_http(daemon, make_key(admin, tenant)) as client:
+            assert client.get("/api/v1/limits").json()["weight"] == 3
+            assert [client.get("/api/v1/stats").status_code for _ in range(2)] == [200, 429]
+            changed = admin.patch(f"/api/v1/tenants/{tenant}",
+                                  json={"config": {"limits": {"requests_per_s": 0}}})
+            assert changed.status_code == 200, changed.text
+            assert [client.get("/api/v1/stats").status_code for _ in range(20)] == [200] * 20
+
+
+def test_money_is_counted_at_the_tenants_own_prices(spawn, upstream, word):
+    """A dollar for each million tokens in, a thousand for those out: the words of the answer count."""
+    daemon = spawn(env={"DEJA_SECURITY__ADMIN_TOKEN": TOKEN})
+    model = f"plain:{word}"
+    with admin_of(daemon) as admin:
+        tenant = make_tenant(admin, word, limits={"spend_usd_per_day": 100},
+                             prices={model: {"input": 1, "output": 1000}})
+        with make_http(daemon, make_key(admin, tenant)) as client:
+            usage = ask(client, "what does that cost", model).json()["usage"]
+            spent = client.get("/api/v1/limits").json()["spend"]["spent_usd"]
+    wanted = (usage["prompt_tokens"] + 1000 * usage["completion_tokens"]) / 1e6
+    assert abs(spent - wanted) < 1e-8
 
 
 # ---- the upstream's turns ----
