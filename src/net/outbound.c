@@ -71,7 +71,7 @@ void dj_outbound_finish(struct dj_outbound_call *call, enum deja_status status, 
         outbound->is_inside = false;
         assert(code == CURLM_OK);
     }
-    dj_outbound_give_easy(outbound, call->easy);
+    curl_easy_cleanup(call->easy); /* never used again: outbound_call.c says why */
     call->easy = NULL;
     dj_list_remove(&call->node);
     outbound->call_count--;
@@ -233,25 +233,6 @@ void dj_outbound_unpause(struct dj_outbound_call *call)
         dj_outbound_call_end(call, status_from_curl(code), "the answer could not be resumed");
 }
 
-CURL *dj_outbound_take_easy(struct dj_outbound *outbound)
-{
-    if (outbound->spare_count > 0)
-        return outbound->spare[--outbound->spare_count];
-    return curl_easy_init();
-}
-
-void dj_outbound_give_easy(struct dj_outbound *outbound, CURL *easy)
-{
-    if (!easy)
-        return;
-    if (outbound->spare_count == DJ_OUTBOUND_SPARE_MAX) {
-        curl_easy_cleanup(easy);
-        return;
-    }
-    curl_easy_reset(easy);
-    outbound->spare[outbound->spare_count++] = easy;
-}
-
 static bool set_up_multi(struct dj_outbound *outbound)
 {
     CURLM *multi = outbound->multi;
@@ -318,8 +299,6 @@ void dj_outbound_destroy(struct dj_outbound *outbound)
     while (!dj_list_is_empty(&outbound->calls))
         dj_outbound_finish(DJ_CONTAINER(outbound->calls.next, struct dj_outbound_call, node),
                            DEJA_ERR_CANCELLED, "the client was closed");
-    while (outbound->spare_count > 0)
-        curl_easy_cleanup(outbound->spare[--outbound->spare_count]);
     if (outbound->multi) {
         outbound->is_inside = true;
         curl_multi_cleanup(outbound->multi);

@@ -315,7 +315,10 @@ static enum deja_status build_call(struct dj_outbound_call *call,
     status = dj_timer_create(call->outbound->loop, call, on_deadline, &call->timer);
     if (status != DEJA_OK)
         return status;
-    call->easy = dj_outbound_take_easy(call->outbound);
+    /* A handle of its own: in a used one libcurl before 8.1 (Debian 12 has 7.88) keeps a pointer to
+     * the freed headers of the answer before, and follows it when an answer begins with a folded
+     * line (curl issue 11101). */
+    call->easy = curl_easy_init();
     if (!call->easy || !set_numbers(call) || !set_texts(call) || !set_method(call, request->body))
         return DEJA_ERR_NOMEM;
     if (request->guard && !dj_outbound_guard(call, request->guard))
@@ -354,7 +357,7 @@ enum deja_status dj_outbound_start(struct dj_outbound *outbound,
     call->total_timeout_ms = request->total_timeout_ms;
     status = build_call(call, request);
     if (status != DEJA_OK) {
-        dj_outbound_give_easy(outbound, call->easy);
+        curl_easy_cleanup(call->easy);
         dj_outbound_call_free(call);
         return status;
     }

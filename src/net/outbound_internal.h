@@ -9,7 +9,6 @@
 #include "net/outbound.h"
 
 enum {
-    DJ_OUTBOUND_SPARE_MAX = 32,
     DJ_OUTBOUND_CALLS_PER_CONNECTION = 16,
     DJ_OUTBOUND_HEAD_BYTES_MAX = 256 * 1024,
     DJ_OUTBOUND_HEADERS_MAX = 256,
@@ -27,8 +26,6 @@ struct dj_outbound {
     struct dj_outbound_options options;
     char *ca_file; /* owned; NULL: libcurl's default */
     long http_version;
-    CURL *spare[DJ_OUTBOUND_SPARE_MAX]; /* easy handles that were used and reset */
-    size_t spare_count;
     bool is_inside; /* curl is on the stack: it must not be called */
     bool is_ending;
 };
@@ -71,8 +68,6 @@ void dj_outbound_add(struct dj_outbound_call *call);
 void dj_outbound_unpause(struct dj_outbound_call *call);
 /* on_done runs inside. */
 void dj_outbound_finish(struct dj_outbound_call *call, enum deja_status status, const char *detail);
-CURL *dj_outbound_take_easy(struct dj_outbound *outbound);
-void dj_outbound_give_easy(struct dj_outbound *outbound, CURL *easy);
 
 /* outbound_guard.c */
 /* The call goes nowhere but where guard lets it; false: no memory. */

@@ -654,7 +654,7 @@ bool dj_rules_allow_model(const struct dj_rules_values *values, struct deja_slic
 {
     for (size_t i = 0; i < values->model_count; i++) {
         struct deja_slice name = deja_slice_text(values->models[i]);
-        bool is_beginning = name.data[name.len - 1] == '*';
+        bool is_beginning = name.len > 0 && name.data[name.len - 1] == '*';
         if (is_beginning
                 ? model.len >= name.len - 1 && memcmp(model.data, name.data, name.len - 1) == 0
                 : deja_slice_is_equal(model, name))
