@@ -18,7 +18,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 # The C library and POSIX; compiler headers that name an architecture have homes in LAYERS.
 SYSTEM = set(
     """arpa/inet.h assert.h cpuid.h ctype.h dirent.h endian.h errno.h fcntl.h fenv.h float.h
-    fnmatch.h getopt.h glob.h inttypes.h langinfo.h limits.h linux/limits.h locale.h malloc.h math.h
+    fnmatch.h getopt.h glob.h grp.h inttypes.h langinfo.h limits.h linux/limits.h locale.h malloc.h math.h
     netdb.h netinet/in.h netinet/tcp.h poll.h pthread.h pwd.h sched.h semaphore.h setjmp.h signal.h
     spawn.h stdalign.h stdarg.h stdatomic.h stdbool.h stddef.h stdint.h stdio.h stdlib.h
     stdnoreturn.h string.h strings.h sys/auxv.h sys/eventfd.h sys/file.h sys/ioctl.h sys/mman.h

@@ -289,6 +289,14 @@ void dj_listeners_fini(struct dj_daemon *daemon)
     dj_http_addresses_destroy(daemon->addresses);
 }
 
+bool dj_listeners_has_operations(const struct dj_settings *settings)
+{
+    bool has_loopback = false;
+    for (size_t i = 0; i < settings->server.listen_count; i++)
+        has_loopback = has_loopback || settings->server.listen[i].is_loopback;
+    return has_loopback || settings->admin.listen_count > 0;
+}
+
 void dj_listeners_url(const struct dj_settings_address *address, uint16_t port, char *out_text,
                       size_t cap)
 {

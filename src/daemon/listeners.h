@@ -28,6 +28,8 @@ void dj_listeners_stop(struct dj_daemon *daemon);
 void dj_listeners_fini(struct dj_daemon *daemon);
 /* Borrows from tls. */
 struct dj_tls_server_options dj_listeners_tls(const struct dj_settings_tls *tls);
+/* Does any address of these settings serve operations and administration? */
+bool dj_listeners_has_operations(const struct dj_settings *settings);
 /* What a client types to reach that address: "https://127.0.0.1:7070", "unix:/run/deja/admin". */
 void dj_listeners_url(const struct dj_settings_address *address, uint16_t port, char *out_text,
                       size_t cap);

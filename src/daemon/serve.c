@@ -305,6 +305,11 @@ static void print_welcome(const struct dj_daemon *daemon)
         dj_listeners_url(&settings->admin.listen[i], port, url, sizeof url);
         fprintf(stderr, "  operations %s\n", url);
     }
+    if (!dj_listeners_has_operations(settings))
+        fputs(
+            "  operations served nowhere: no address here is of this machine alone; name one, for "
+            "example admin.listen: 127.0.0.1:7071\n",
+            stderr);
     fprintf(stderr, "  embedder   %s\n  data       %s\n  admin      token %s\n",
             embedder ? embedder->id : "none (exact hits only)", settings->data_dir,
             settings->security.admin_token ? "as configured" : daemon->admin_token);

@@ -254,8 +254,9 @@ static void wait_turn(struct passthrough *p)
 static bool has_budget(struct ride *ride)
 {
     struct dj_limit_verdict limit;
-    if (dj_upstream_is_open(ride->context->upstream, DJ_UPSTREAM_OTHER) ||
-        dj_gate_take_miss(ride->context, ride->tenant, ride->who.rules, &limit))
+    bool is_free = !dj_call_own_upstream(&ride->who) &&
+                   dj_upstream_is_open(ride->context->upstream, DJ_UPSTREAM_OTHER);
+    if (is_free || dj_gate_take_miss(ride->context, ride->tenant, ride->who.rules, &limit))
         return true;
     ride->retry_after_ms = limit.wait_ms;
     ride_fail(ride, 429, dj_limit_detail(limit.limit), NULL, "rate_limited");

@@ -16,12 +16,15 @@
 #include "tools/bench_compare.h"
 #include "tools/bench_internal.h"
 #include "tools/bench_load.h"
+#include "tools/bench_slow.h"
 #include "tools/file.h"
 
 #define CLIENTS_MAX 256u
 #define LIMIT_PERCENT 10.0
 #define CPUINFO_LINES_MAX 64u
 #define LOAD_SECONDS_QUICK 16u
+#define SLOW_SECONDS_QUICK 8u
+#define SLOW_CONNECTIONS_QUICK 1000u
 
 /* In the order they run: memory while the process is fresh, then what may not be reachable, so that
  * nobody waits for that news. Two parts of one name are one to --only. */
@@ -98,6 +101,7 @@ const struct dj_command dj_bench_command = {
     .summary = "measure this machine; compare two runs",
     .synopsis = "[--quick] [--only NAME,...] [--json] [--out FILE] [--server URL [--clients N]]\n"
                 "load [--seconds N] [--connections N] [--server URL] [--json] [--out FILE]\n"
+                "slow [--seconds N] [--connections N] [--json] [--out FILE]\n"
                 "compare OLD NEW [--limit 10%] [--json]",
     .examples = "deja bench\twithin a minute\n"
                 "deja bench --quick --only exact,semantic\n"
@@ -105,7 +109,8 @@ const struct dj_command dj_bench_command = {
                 "deja bench compare before.json after.json\texit 1: slower\n"
                 "deja bench --server http://127.0.0.1:7070\n"
                 "deja bench load --quick\t1,000 clients within half a minute\n"
-                "deja bench load --seconds 60 --connections 10000",
+                "deja bench load --seconds 60 --connections 10000\n"
+                "deja bench slow --quick\tis anybody held up by who goes slowly?",
     .description =
         "Measures in its own process, in memory and in a folder of its own in TMPDIR: what an "
         "entry takes, put, lookup and remove, exact hits, a batch of lookups, hits by meaning "
@@ -122,8 +127,12 @@ const struct dj_command dj_bench_command = {
         "or "
         "more, at most 80 % were hits, more than one call in a thousand had no answer, an answer "
         "was "
-        "wrong, another tenant's or without X-Cache-Hit, or a connection was not held.",
-    .first_words = "compare|load",
+        "wrong, another tenant's or without X-Cache-Hit, or a connection was not held.\n"
+        "slow asks what is in the cache, alone and then beside 10,000 connections that send or "
+        "read next to nothing, of a daemon of its own. Exit code 1: the p99 beside them was more "
+        "than 1.2 times that alone, a call was not answered, or one of them outlived its time "
+        "limit.",
+    .first_words = "compare|load|slow",
     .options = {{rows, sizeof rows / sizeof *rows}},
     .takes_settings = true,
 };
@@ -292,6 +301,7 @@ struct run {
     struct dj_bench bench;
     unsigned chosen; /* groups, by their bits */
     struct dj_load_options load;
+    struct dj_slow_options slow;
 };
 
 static enum deja_status run_groups(struct run *run)
@@ -427,6 +437,34 @@ static int load(const char *model_dir, const struct flags *flags)
     return code ? code : run_and_report(&run, run_load);
 }
 
+/* ---- slow ---- */
+
+static enum deja_status run_slow(struct run *run)
+{
+    return dj_bench_slow(&run->bench, &run->slow);
+}
+
+static int slow(const char *model_dir, const struct flags *flags)
+{
+    struct run run = {.flags = flags,
+                      .bench = {.is_quick = flags->is_quick,
+                                .model_dir = model_dir,
+                                .shows_progress = isatty(STDERR_FILENO) == 1},
+                      .slow = dj_slow_options_default};
+    if (flags->words.count > 1)
+        return dj_command_misplaced(&dj_bench_command, flags->words.items[1]);
+    if (flags->only || flags->limit || flags->server || flags->key || flags->clients ||
+        flags->load.tenants || flags->load.questions || flags->load.pause || flags->load.model_port)
+        return complain("slow takes --quick, --seconds, --connections, --json and --out only");
+    if (flags->is_quick)
+        run.slow = (struct dj_slow_options){SLOW_CONNECTIONS_QUICK, SLOW_SECONDS_QUICK};
+    if (!read_count("--seconds", flags->load.seconds, 4, 86400, &run.slow.seconds) ||
+        !read_count("--connections", flags->load.connections, 1, DJ_LOAD_CONNECTIONS_MAX,
+                    &run.slow.connections))
+        return DJ_EXIT_USAGE;
+    return run_and_report(&run, run_slow);
+}
+
 /* ---- compare ---- */
 
 /* "10%" or "10"; to a fraction. */
@@ -507,5 +545,7 @@ int dj_tool_bench(const char *model_dir, int argc, char *const *argv)
         return compare(&flags);
     if (strcmp(flags.words.items[0], "load") == 0)
         return load(model_dir, &flags);
+    if (strcmp(flags.words.items[0], "slow") == 0)
+        return slow(model_dir, &flags);
     return dj_command_misplaced(&dj_bench_command, flags.words.items[0]);
 }

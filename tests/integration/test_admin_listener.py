@@ -1,6 +1,8 @@
 """Operations and administration are where the operator wants them, and nowhere else."""
 import http.client
+import json
 import os
+import re
 import socket
 import ssl
 import stat
@@ -9,10 +11,16 @@ import httpx
 import pytest
 from certificates import Authority
 from conftest import TIMEOUT_S, make_http
-from daemon import Daemon, free_port
+from daemon import ROOT, Daemon, free_port
 
 OPERATIONS = [("GET", "/metrics"), ("GET", "/health"), ("GET", "/health/detailed"),
               ("POST", "/admin/reload")]
+# Whatever the description says an administrator's token is for, now and later.
+ADMINISTRATION = [
+    (method.upper(), re.sub(r"{\w+}", "x1", path))
+    for path, operations in json.loads((ROOT / "src/api/openapi.json").read_text())["paths"].items()
+    for method, operation in operations.items()
+    if isinstance(operation, dict) and any("adminToken" in way for way in operation.get("security", []))]
 OPEN = ["/livez", "/readyz", "/healthz", "/startupz", "/openapi.json"]
 
 
@@ -47,6 +55,12 @@ def assert_absent(client, token):
                 answer = client.request(verb, path, headers=headers)
                 assert answer.status_code == 404, (verb, path, answer.status_code)
                 assert "allow" not in answer.headers
+    for method, path in ADMINISTRATION:
+        for headers in ({}, {"X-Deja-Token": token}):
+            answer = client.request(method, path, headers=headers)
+            assert answer.status_code == 404, (method, path, answer.status_code)
+            assert answer.json()["detail"] == unknown.json()["detail"], (method, path)
+    assert len(ADMINISTRATION) > 20
     answer = client.get("/metrics").json()
     assert answer["type"] == unknown.json()["type"] and answer["detail"] == unknown.json()["detail"]
 
@@ -74,6 +88,9 @@ def test_an_admin_listener_takes_them_from_traffic(spawn, word):
         for path in ("/v1/chat/completions", "/v1/models"):
             assert admin.post(path, json={"model": "m", "messages": []}).status_code == 404
         assert admin.post("/admin/reload", json={}).status_code == 401
+        for path in ("/api/v1/tenants", "/api/v1/keys"):
+            assert admin.get(path, headers={"X-Deja-Token": token}).status_code == 200
+            assert admin.get(path).status_code == 401
     assert f"operations http://127.0.0.1:{port}" in daemon.log_text()
 
 
@@ -89,6 +106,14 @@ def test_a_public_listener_never_has_them(tmp_path, upstream):
             assert_absent(client, token_of(daemon))
     finally:
         daemon.stop()
+
+
+def test_who_has_them_nowhere_is_told(tmp_path, upstream):
+    daemon = Daemon(tmp_path / "deja", upstream.url)
+    daemon.args = ["--listen", f"0.0.0.0:{daemon.port}", "--insecure"]
+    daemon.start()
+    daemon.stop()
+    assert "operations served nowhere" in daemon.log_text() and "admin.listen" in daemon.log_text()
 
 
 def test_a_unix_socket_is_for_its_user_alone(spawn, tmp_path):

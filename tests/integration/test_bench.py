@@ -322,3 +322,24 @@ def test_load_says_what_is_wrong_with_its_words(args, words):
     done = bench("load", *args)
     assert done.returncode == 2
     assert words in done.stderr
+
+
+# ---- slow ----
+
+
+def test_slow_clients_hold_nobody_up():
+    done = bench("slow", "--connections", "300", "--seconds", "8", "--json")
+    body = json.loads(done.stdout)
+    assert [result["name"] for result in body["results"]] == ["slow.alone", "slow.beside"]
+    checks = {check["name"]: check for check in body["checks"]}
+    assert set(checks) == {"p99_ratio", "answered", "oldest_slow_head", "oldest_slow_body", "oldest_slow_reader"}
+    # Times are this machine's affair; that everybody was answered is not.
+    assert checks["answered"]["value"] >= 0.999
+    assert re.search(r"300 slow connections; .* [1-9]\d* bodies", done.stderr), done.stderr
+
+
+@pytest.mark.parametrize("args", [("slow", "now"), ("slow", "--server", "http://127.0.0.1:1"), ("slow", "--clients", "3"),
+                                  ("slow", "--connections", "0"), ("slow", "--seconds", "1")])
+def test_slow_says_what_is_wrong_with_its_words(args):
+    done = bench(*args)
+    assert done.returncode == 2 and done.stderr

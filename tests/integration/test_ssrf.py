@@ -83,8 +83,8 @@ def test_what_leads_inside_is_refused_when_it_is_named(daemon, word, url):
     assert "upstream.url" in answer.text
 
 
-def test_a_public_upstream_is_taken(daemon, word):
-    assert Admin(daemon).add(f"t{word}", "https://api.example.com/v1").status_code == 201
+def test_a_public_upstream_is_taken(spawn, word):
+    assert Admin(spawn()).add(f"t{word}", "https://api.example.com/v1").status_code == 201
 
 
 def test_a_name_that_leads_inside_is_not_called(spawn, word, tmp_path):

@@ -396,6 +396,23 @@ static void files_that_cannot_be_used_are_named(void **state)
     }
 }
 
+static void the_life_of_a_certificate_is_read(void **state)
+{
+    (void)state;
+    struct deja_error error = {""};
+    int64_t begins_s = 0;
+    int64_t ends_s = 0;
+    assert_int_equal(dj_tls_certificate_life(world.host.cert_file, &begins_s, &ends_s, &error),
+                     DEJA_OK);
+    assert_int_equal(ends_s - begins_s, 86400 + 3600);
+    assert_true(begins_s > 1700000000);
+    begins_s = 7;
+    assert_int_equal(dj_tls_certificate_life(world.host.key_file, &begins_s, &ends_s, &error),
+                     DEJA_ERR_CONFIG);
+    assert_non_null(strstr(error.message, world.host.key_file));
+    assert_int_equal(begins_s, 7);
+}
+
 static void what_is_no_tls_is_refused(void **state)
 {
     (void)state;
@@ -472,6 +489,7 @@ int main(void)
         cmocka_unit_test(nothing_is_resumed_where_clients_show_certificates),
         cmocka_unit_test(new_certificates_are_shown_from_now_on_and_bad_ones_never),
         cmocka_unit_test(files_that_cannot_be_used_are_named),
+        cmocka_unit_test(the_life_of_a_certificate_is_read),
         cmocka_unit_test(what_is_no_tls_is_refused),
         cmocka_unit_test(a_buffer_that_is_full_ends_the_wire),
         cmocka_unit_test(dj_tls_server_create_survives_each_failed_allocation),

@@ -5,8 +5,10 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -396,6 +398,64 @@ static void listener_survives_each_failed_allocation(void **state)
     dj_loop_destroy(loop);
 }
 
+static void a_unix_socket_is_its_users_and_replaces_what_was_left(void **state)
+{
+    (void)state;
+    char path[64];
+    char longer[128];
+    struct deja_error error;
+    struct dj_loop *loop = NULL;
+    struct dj_listener *listener = NULL;
+    struct stat found;
+    int fd = -1;
+    int other = -1;
+    snprintf(path, sizeof(path), "/tmp/deja-stream-%d.sock", (int)getpid());
+    memset(longer, 'x', sizeof(longer) - 1);
+    longer[0] = '/';
+    longer[sizeof(longer) - 1] = '\0';
+    assert_int_equal(dj_listener_bind_unix(longer, &fd, &error), DEJA_ERR_INVALID);
+    assert_int_equal(dj_listener_bind_unix("/nonexistent/x", &fd, &error), DEJA_ERR_IO);
+    assert_int_equal(fd, -1);
+    for (int turn = 0; turn < 2; turn++) { /* the second finds what the first has left */
+        assert_int_equal(dj_listener_bind_unix(path, &fd, &error), DEJA_OK);
+        assert_int_equal(stat(path, &found), 0);
+        assert_int_equal(found.st_mode & 0777, 0600);
+        assert_int_equal(dj_loop_create(0, &loop), DEJA_OK);
+        assert_int_equal(dj_listener_open_fd(loop, fd, loop, on_accept, &listener, &error),
+                         DEJA_OK);
+        assert_int_equal(dj_listener_port(listener), 0);
+        assert_int_equal(dj_listener_bind_unix(path, &other, &error), DEJA_ERR_BUSY);
+        assert_non_null(strstr(error.message, path));
+        dj_listener_close(listener);
+        dj_loop_destroy(loop);
+        close(fd);
+        fd = -1;
+    }
+    unlink(path);
+}
+
+static void a_bound_port_is_nobody_elses(void **state)
+{
+    (void)state;
+    struct deja_error error;
+    uint16_t port = 0;
+    int fd = -1;
+    int other = -1;
+    close(bind_somewhere(true, &port));
+    assert_int_equal(dj_listener_bind("127.0.0.1", port, &fd, &error), DEJA_OK);
+    assert_true(dj_listener_is_bound_to(fd, "127.0.0.1", port));
+    struct dj_loop *loop = NULL;
+    struct dj_listener *listener = NULL;
+    assert_int_equal(dj_loop_create(0, &loop), DEJA_OK);
+    assert_int_equal(dj_listener_open_fd(loop, fd, loop, on_accept, &listener, &error), DEJA_OK);
+    assert_int_equal(dj_listener_bind("127.0.0.1", port, &other, &error), DEJA_ERR_BUSY);
+    assert_int_equal(dj_listener_bind("here", port, &other, &error), DEJA_ERR_INVALID);
+    assert_int_equal(other, -1);
+    dj_listener_close(listener);
+    dj_loop_destroy(loop);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -407,6 +467,8 @@ int main(void)
         cmocka_unit_test(an_inherited_socket_is_listened_on_by_copies),
         cmocka_unit_test(a_bound_socket_is_known_by_its_address),
         cmocka_unit_test(a_port_that_is_listened_on_is_not_free),
+        cmocka_unit_test(a_unix_socket_is_its_users_and_replaces_what_was_left),
+        cmocka_unit_test(a_bound_port_is_nobody_elses),
         cmocka_unit_test(poll_tells_when_a_descriptor_is_readable),
         cmocka_unit_test(listener_survives_each_failed_allocation),
     };

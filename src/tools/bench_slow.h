@@ -1,0 +1,26 @@
+/* tools/bench_slow.h - `deja bench slow`: are others served while thousands go slowly?
+ *
+ * One client of one tenant asks what is in the cache, first alone, then beside connections that
+ * send a head byte by byte, a body byte by byte, or read nothing of a long answer; those the server
+ * closes are opened anew. What counts is the ratio of both p99, and that no slow connection
+ * outlives its bound. A daemon of its own with its defaults, and a model behind it; both end with
+ * the run.
+ *
+ * Threads: blocks the caller's, and has one of its own for the slow ones.
+ */
+#ifndef DJ_TOOLS_BENCH_SLOW_H
+#define DJ_TOOLS_BENCH_SLOW_H
+
+#include "tools/bench_internal.h"
+
+struct dj_slow_options {
+    uint32_t connections; /* slow ones; 10,000 */
+    uint32_t seconds;     /* beside them; 45, so that each bound is reached */
+};
+extern const struct dj_slow_options dj_slow_options_default;
+
+/* Adds results and checks to bench->report, as dj_bench_load does. */
+enum deja_status dj_bench_slow(struct dj_bench *bench,
+                               const struct dj_slow_options *options) DEJA_NODISCARD;
+
+#endif
