@@ -108,7 +108,8 @@ static enum deja_status ask_command(const struct dj_settings_encryption *setting
     int ends[2];
     pid_t child;
     uint64_t until_us = dj_clock_monotonic_us() + settings->command_timeout_ms * 1000;
-    /* Nothing else starts a program while the daemon is made, so the gap before fcntl is harmless. */
+    /* Nothing else starts a program while the daemon is made, so the gap before fcntl is harmless.
+     */
     if (pipe(ends) != 0 || fcntl(ends[0], F_SETFD, FD_CLOEXEC) != 0 ||
         fcntl(ends[1], F_SETFD, FD_CLOEXEC) != 0)
         return deja_error_set(error, DEJA_ERR_IO, "encryption.master_key_command: %s",

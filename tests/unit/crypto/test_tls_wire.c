@@ -476,6 +476,42 @@ static void dj_tls_server_create_survives_each_failed_allocation(void **state)
     }
 }
 
+static void new_certificates_survive_each_failed_allocation(void **state)
+{
+    (void)state;
+    const char *cert = world.host.cert_file;
+    const char *key = world.host.key_file;
+    const struct dj_tls_server_options options = {&cert, &key, 1, NULL, DJ_TLS_CLIENT_NONE, false};
+    struct dj_tls_server *server = make_server(DJ_TLS_CLIENT_NONE);
+    for (size_t n = 1;; n++) {
+        failing_malloc_arm(n);
+        enum deja_status status = dj_tls_server_load(server, &options, NULL);
+        bool has_failed = failing_malloc_disarm();
+        assert_int_equal(status, has_failed ? DEJA_ERR_NOMEM : DEJA_OK);
+        if (!has_failed)
+            break;
+    }
+    dj_tls_server_destroy(server);
+}
+
+static void what_is_said_survives_each_failed_allocation(void **state)
+{
+    (void)state;
+    for (size_t n = 1;; n++) {
+        struct pair pair = pair_make(DJ_TLS_CLIENT_NONE);
+        struct dj_buf out = {0};
+        assert_true(shake_hands(&pair, 65536));
+        failing_malloc_arm(n);
+        enum deja_status status = dj_tls_wire_put(pair.wire, deja_slice_text("hello"), &out);
+        bool has_failed = failing_malloc_disarm();
+        assert_int_equal(status, has_failed ? DEJA_ERR_NOMEM : DEJA_OK);
+        dj_buf_fini(&out);
+        pair_end(&pair);
+        if (!has_failed)
+            break;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -493,6 +529,8 @@ int main(void)
         cmocka_unit_test(what_is_no_tls_is_refused),
         cmocka_unit_test(a_buffer_that_is_full_ends_the_wire),
         cmocka_unit_test(dj_tls_server_create_survives_each_failed_allocation),
+        cmocka_unit_test(new_certificates_survive_each_failed_allocation),
+        cmocka_unit_test(what_is_said_survives_each_failed_allocation),
     };
     return cmocka_run_group_tests(tests, make_world, end_world);
 }
