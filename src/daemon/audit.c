@@ -79,8 +79,8 @@ enum deja_status dj_daemon_make_erasures(struct dj_daemon *daemon)
     enum deja_status status = dj_erasures_create(&options, &daemon->erasures);
     if (status != DEJA_OK)
         return status;
-    const struct dj_authority_watcher watcher = {.ctx = daemon->erasures,
-                                                 .changed = dj_erasures_on_change};
+    const struct dj_authority_watcher watcher = {
+        .ctx = daemon->erasures, .changed = dj_erasures_on_change, .anew = dj_erasures_on_anew};
     dj_authorities_watch(daemon->authorities, &watcher);
     daemon->api.erase = dj_erasures_service(daemon->erasures);
     return DEJA_OK;

@@ -255,6 +255,7 @@ struct whole {
     struct dj_map *told; /* "copy.T", 0, key -> itself */
     struct dj_buf gone;  /* keys of one table, each behind its length in one byte */
     const char *table;
+    bool is_lived_in; /* administrators have been there */
     enum deja_status status;
 };
 
@@ -270,6 +271,9 @@ static void on_whole(void *ctx, const char *table, struct deja_slice key, struct
     struct whole *whole = ctx;
     struct dj_buf name = {0};
     on_pulled(whole->authorities, table, key, value);
+    /* This program itself may have kept its audit log's head and data keys there by now. */
+    if (is_copied(table) && strcmp(table, "audit_heads") != 0)
+        whole->is_lived_in = true;
     if (!is_copied(table) || whole->status != DEJA_OK)
         return;
     note_name(&name, table, key);
@@ -319,7 +323,8 @@ static uint64_t hash_name(void *ctx, struct deja_slice name)
     return dj_hash64(name.data, name.len, 0); /* administrators' names, and digests */
 }
 
-static enum deja_status pull_whole(struct dj_authorities *authorities, uint64_t *out_sequence)
+static enum deja_status pull_whole(struct dj_authorities *authorities, uint64_t *out_sequence,
+                                   bool *out_is_lived_in)
 {
     const struct dj_authority *remote = authorities->remote;
     struct whole whole = {.authorities = authorities};
@@ -330,6 +335,7 @@ static enum deja_status pull_whole(struct dj_authorities *authorities, uint64_t 
     if (status == DEJA_OK && whole.status == DEJA_OK)
         drop_gone(&whole);
     dj_map_destroy(whole.told);
+    *out_is_lived_in = whole.is_lived_in;
     for (size_t i = 0; status == DEJA_OK && i < authorities->watcher_count; i++)
         if (authorities->watchers[i].anew)
             authorities->watchers[i].anew(authorities->watchers[i].ctx);
@@ -378,8 +384,9 @@ enum deja_status dj_authorities_pull(struct dj_authorities *authorities)
         status =
             remote->pull(remote->ctx, authorities->sequence, authorities, on_pulled, &sequence);
     if (status == DEJA_ERR_NOT_FOUND) {
-        status = pull_whole(authorities, &sequence);
-        if (status == DEJA_OK && !sequence)
+        bool is_lived_in = false;
+        status = pull_whole(authorities, &sequence, &is_lived_in);
+        if (status == DEJA_OK && !is_lived_in && !authorities->is_begun)
             status = move_in(authorities); /* the next pull finds it */
     }
     if (status == DEJA_OK) {

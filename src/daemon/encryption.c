@@ -143,7 +143,10 @@ enum deja_status dj_encryption_wrap(struct dj_encryption *encryption, struct dj_
                                     struct dj_store **out_store)
 {
     const struct dj_sealed_options options = {
-        .keyring = encryption->keyring, .pool = encryption->daemon->work, .vectors = vectors};
+        .keyring = encryption->keyring,
+        .pool = encryption->daemon->work,
+        .vectors = vectors,
+        .refuses_plain = !encryption->daemon->settings->encryption.accept_plain};
     assert(encryption->store_count < ENCRYPTION_STORES_MAX);
     struct dj_store *sealed;
     enum deja_status status = dj_sealed_store_open(store, &options, &sealed);

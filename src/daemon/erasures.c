@@ -8,6 +8,7 @@
 #include "daemon/erasures.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/alloc.h"
@@ -55,6 +56,7 @@ struct dj_erasures {
     uint32_t open_count;
     uint32_t running;
     bool is_stopping;
+    atomic_bool is_unread; /* the authority did not answer when it was asked for what is open */
     int64_t began_ms;
     uint8_t ended[ENDED_MAX][DJ_ERASURE_ID_BYTES]; /* the last of this program's; under lock */
     size_t ended_next;
@@ -459,17 +461,6 @@ static bool read_kept(struct deja_slice key, struct deja_slice value, struct era
     return is_right;
 }
 
-/* An open one is taken up; others are receipts. */
-static bool on_kept(void *ctx, struct deja_slice key, struct deja_slice value)
-{
-    struct erasure kept;
-    bool is_open = false;
-    /* Where there is no room it is taken up at the next start. */
-    if (read_kept(key, value, &kept, &is_open) && is_open && !add(ctx, &kept))
-        return false;
-    return true;
-}
-
 static bool is_known(struct dj_erasures *erasures, const uint8_t id[DJ_ERASURE_ID_BYTES])
 {
     bool is_there = false;
@@ -482,6 +473,25 @@ static bool is_known(struct dj_erasures *erasures, const uint8_t id[DJ_ERASURE_I
     return is_there;
 }
 
+/* An open one is taken up; others are receipts. */
+static bool on_kept(void *ctx, struct deja_slice key, struct deja_slice value)
+{
+    struct erasure kept;
+    bool is_open = false;
+    /* Where there is no room it is taken up at the next start. */
+    if (read_kept(key, value, &kept, &is_open) && is_open && !is_known(ctx, kept.id) &&
+        !add(ctx, &kept))
+        return false;
+    return true;
+}
+
+static enum deja_status read_open(struct dj_erasures *erasures)
+{
+    const struct dj_authority *authority = erasures->options.authority;
+    enum deja_status status = authority->walk(authority->ctx, TABLE, erasures, on_kept);
+    return status == DEJA_ERR_NOT_FOUND ? DEJA_OK : status;
+}
+
 /* Told once when it is made and once when it is done, or the second time only; of those before
  * this program began nothing is here. */
 void dj_erasures_on_change(void *ctx, const char *table, struct deja_slice key,
@@ -491,11 +501,20 @@ void dj_erasures_on_change(void *ctx, const char *table, struct deja_slice key,
     struct erasure kept;
     bool is_open = false;
     if (strcmp(table, TABLE) != 0 || !value.data || !read_kept(key, value, &kept, &is_open) ||
-        kept.requested_ms < erasures->began_ms - NEWS_MS || is_known(erasures, kept.id))
+        is_known(erasures, kept.id))
         return;
-    kept.is_echo = true;
+    bool is_of_the_start = atomic_load(&erasures->is_unread);
+    if (is_of_the_start ? !is_open : kept.requested_ms < erasures->began_ms - NEWS_MS)
+        return;
+    kept.is_echo = !is_of_the_start;
     if (!add(erasures, &kept))
         return; /* void here all the same, by its generation; it goes as it expires */
+}
+
+void dj_erasures_on_anew(void *ctx)
+{
+    struct dj_erasures *erasures = ctx;
+    atomic_store(&erasures->is_unread, false);
 }
 
 /* ---- life ---- */
@@ -510,12 +529,13 @@ enum deja_status dj_erasures_create(const struct dj_erasures_options *options,
     erasures->began_ms = dj_clock_now_ms();
     erasures->service = (struct dj_erase_service){.ctx = erasures, .start = start, .get = get};
     pthread_mutex_init(&erasures->lock, NULL);
-    enum deja_status status =
-        options->authority->walk(options->authority->ctx, TABLE, erasures, on_kept);
-    if (status != DEJA_OK && status != DEJA_ERR_NOT_FOUND) {
+    enum deja_status status = read_open(erasures);
+    if (status == DEJA_ERR_NOMEM) {
         dj_erasures_destroy(erasures);
         return status;
     }
+    /* Where it is away the start is not: what was open is taken up when it is back. */
+    atomic_init(&erasures->is_unread, status != DEJA_OK);
     *out_erasures = erasures;
     return DEJA_OK;
 }

@@ -50,6 +50,8 @@ const struct dj_erase_service *dj_erasures_service(struct dj_erasures *erasures)
 void dj_erasures_tick(struct dj_erasures *erasures);
 /* None is tried again from now on: the daemon stops. */
 void dj_erasures_stop(struct dj_erasures *erasures);
+/* Everything was told: what could not be read at the start is known now. */
+void dj_erasures_on_anew(void *erasures);
 /* A dj_authority_change_fn: what other programs erase is swept here too, without a receipt. */
 void dj_erasures_on_change(void *erasures, const char *table, struct deja_slice key,
                            struct deja_slice value);

@@ -9,6 +9,7 @@ struct dj_settings_encryption {
     char *master_key; /* 64 hex digits, as written; NULL: see docs/security.md */
     char *master_key_command;
     uint64_t command_timeout_ms;
+    bool accept_plain; /* entries that were kept without a seal are served */
     uint64_t rotation_ms;
     uint64_t check_ms;
     uint64_t refresh_ms;

@@ -10,8 +10,9 @@
  *          read waits
  *
  * A record that does not verify is a miss, counted and removed. One whose key is destroyed, unknown
- * or of another master key is a miss. What was kept before (plain) is read as it is. With keyring
- * NULL nothing is sealed any more and what was sealed is a miss.
+ * or of another master key is a miss. What was kept before (plain) is read as it is, or, with
+ * refuses_plain, a miss: nothing proves who wrote it. With keyring NULL nothing is sealed any more
+ * and what was sealed is a miss.
  *
  * Threads, lifetimes: as store.h.
  */
@@ -33,6 +34,7 @@ struct dj_sealed_options {
     struct dj_keyring *keyring; /* borrowed until close returned; NULL: nothing is sealed */
     struct dj_pool *pool;       /* borrowed; alive until close returned */
     enum dj_sealed_vectors vectors;
+    bool refuses_plain; /* entries that are not sealed are not served; with a keyring only */
 };
 
 /* inner: taken on DEJA_OK. */
@@ -48,7 +50,7 @@ struct dj_store *dj_sealed_store_inner(
 struct dj_sealed_report {
     uint64_t sealed;
     uint64_t opened;
-    uint64_t plain;      /* found as it was kept before */
+    uint64_t plain;      /* found as it was kept before, served or not */
     uint64_t refused;    /* did not verify */
     uint64_t unreadable; /* key unknown, destroyed or of another master key */
     uint64_t waited;     /* for a key */

@@ -103,9 +103,14 @@ static void tell_got(struct sealed_call *call)
 
 static void open_value(struct sealed_call *call, struct dj_unpacker *unpacker)
 {
+    const struct dj_sealed_options *options = &call->sealed->options;
+    const struct dj_entry *kept = dj_value_entry(call->value);
     struct dj_value *opened;
-    call->status = dj_unseal_entry(call->sealed->options.keyring, unpacker,
-                                   dj_value_entry(call->value), &opened);
+    /* Who can write to the tier could leave the seal away. */
+    if (!kept->key_id && options->refuses_plain && options->keyring)
+        call->status = DEJA_ERR_DENIED;
+    else
+        call->status = dj_unseal_entry(options->keyring, unpacker, kept, &opened);
     if (call->status != DEJA_OK)
         return;
     dj_value_unref(call->value);

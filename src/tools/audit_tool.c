@@ -27,7 +27,7 @@ struct request {
 static const struct dj_command_option rows[] = {
     {"--from", DJ_COMMAND_TEXT, "TIME",
      "export, tail: not before; UTC: 2026-02-03, 2026-02-03T04:05", offsetof(struct request, from)},
-    {"--to", DJ_COMMAND_TEXT, "TIME", "Likewise: not after; a day, an hour … is meant whole",
+    {"--to", DJ_COMMAND_TEXT, "TIME", "Likewise: not after; a day or an hour is meant whole",
      offsetof(struct request, to)},
     {"--tenant", DJ_COMMAND_TEXT, "ID", "Likewise: of that tenant",
      offsetof(struct request, tenant)},

@@ -65,7 +65,7 @@ static void put_base64(struct dj_buf *out, struct deja_slice text, size_t shift)
     for (size_t bit = first_bit; bit + 6 <= 8 * text.len; bit += 6) {
         unsigned value = 0;
         for (size_t i = bit; i < bit + 6; i++)
-            value = value << 1 | (((unsigned char)text.data[i / 8] >> (7 - i % 8)) & 1u);
+            value = value << 1 | ((unsigned)(unsigned char)text.data[i / 8] >> (7 - i % 8) & 1u);
         dj_buf_append_byte(out, digits[value]);
     }
 }

@@ -62,7 +62,9 @@ def test_bash_completes_commands_words_and_flags(tmp_path):
     assert complete(script, "model", "ver") == ["verify"]
     assert complete(script, "serve", "--lis") == ["--listen"]
     assert "l1.max_size=" in complete(script, "serve", "--set", "l1.max_s")
-    assert not any("secret" in word for word in complete(script, "serve", "--set", "security"))
+    offered = complete(script, "serve", "--set", "security")
+    assert "security.sensitive.secret=" in offered
+    assert not {"security.secret=", "security.admin_token="} & set(offered)
 
 
 def test_completions_exist_for_each_shell_and_no_other():

@@ -127,12 +127,26 @@ def test_without_encryption_it_is_said_and_lies_there_as_it_is(spawn, key):
     assert any(CANARY.encode() in path.read_bytes() for path in daemon.data.rglob("*.mdb"))
 
 
+def test_what_was_kept_before_is_believed_only_where_the_operator_says_so(spawn, key):
+    """Whoever can write to a tier could leave the seal away."""
+    daemon = spawn(env={"DEJA_ENCRYPTION__ENABLED": "false"})
+    with make_http(daemon, key) as client:
+        put(client, "an old one", "kept in the open")
+        poll(lambda: client.get("/health/detailed").json()["components"]["lmdb"]["details"]["entries"], "the disk")
+    daemon.env.pop("DEJA_ENCRYPTION__ENABLED")
+    daemon.restart()
+    with make_http(daemon, key) as client:
+        assert lookup(client, "an old one")["hit"] is False
+        assert call(daemon, "GET", "")["records"]["plain"] >= 1  # each look counts
+
+
 def test_what_was_kept_before_stays_readable_and_is_sealed_at_its_next_write(spawn, key):
     daemon = spawn(env={"DEJA_ENCRYPTION__ENABLED": "false"})
     with make_http(daemon, key) as client:
         put(client, "an old one", "kept in the open")
         poll(lambda: client.get("/health/detailed").json()["components"]["lmdb"]["details"]["entries"], "the disk")
     daemon.env.pop("DEJA_ENCRYPTION__ENABLED")
+    daemon.env["DEJA_ENCRYPTION__ACCEPT_PLAIN"] = "true"
     daemon.restart()
     with make_http(daemon, key) as client:
         assert lookup(client, "an old one")["response"] == "kept in the open"

@@ -10,7 +10,7 @@ PACKAGES_BUILD=(gcc libc6-dev meson ninja-build pkg-config libuv1-dev libllhttp-
     libcurl4-openssl-dev libssl-dev libyyjson-dev libfyaml-dev liblmdb-dev libzstd-dev zlib1g-dev
     libutf8proc-dev libpcre2-dev libxxhash-dev libhiredis-dev libpq-dev libcmocka-dev)
 PACKAGES_RUN=(ca-certificates python3 python3-pip)
-PACKAGES_TEST=(g++ python3 python3-venv ca-certificates git openssl)
+PACKAGES_TEST=(g++ python3 python3-venv ca-certificates git openssl curl)
 
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
