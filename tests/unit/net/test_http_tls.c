@@ -209,6 +209,7 @@ static void on_disarm(void *ctx)
 /* One connection during which the n-th allocation fails, and one after it. */
 static void a_connection_survives_each_failed_allocation(void **state)
 {
+    static const char asked[] = "GET /stream HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     (void)state;
     struct fixture *fixture = open_fixture();
     bool has_failed = true;
@@ -219,9 +220,7 @@ static void a_connection_survives_each_failed_allocation(void **state)
         wait_for(fixture, &fixture->held, 1);
         SSL *client = SSL_new(context);
         SSL_set_fd(client, connect_client(fixture));
-        if (SSL_connect(client) == 1 &&
-            SSL_write(client, "GET /stream HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 54) >
-                0) {
+        if (SSL_connect(client) == 1 && SSL_write(client, asked, sizeof asked - 1) > 0) {
             bool is_clean = false;
             hear(fixture, client, &is_clean);
         }
