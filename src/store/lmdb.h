@@ -59,7 +59,7 @@ enum deja_status dj_lmdb_meta_add(struct dj_lmdb_meta *meta, const char *table,
                                   struct deja_slice key, struct deja_slice value) DEJA_NODISCARD;
 enum deja_status dj_lmdb_meta_remove(struct dj_lmdb_meta *meta, const char *table,
                                      struct deja_slice key) DEJA_NODISCARD;
-/* Every pair of a table, in key order; return false to stop. */
+/* Every pair of a table as of one moment, in key order; return false to stop. DEJA_ERR_NOMEM. */
 enum deja_status dj_lmdb_meta_walk(struct dj_lmdb_meta *meta, const char *table, void *ctx,
                                    bool (*each)(void *ctx, struct deja_slice key,
                                                 struct deja_slice value)) DEJA_NODISCARD;

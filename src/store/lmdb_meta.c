@@ -161,11 +161,43 @@ enum deja_status dj_lmdb_meta_remove(struct dj_lmdb_meta *meta, const char *tabl
     return change(meta, table, key, NULL, 0);
 }
 
+struct pair {
+    size_t key_len;
+    size_t value_len;
+};
+
+/* The table's pairs, each behind its lengths. */
+static int copy_pairs(MDB_txn *txn, MDB_dbi table, const struct meta_key *prefix,
+                      struct dj_buf *pairs)
+{
+    MDB_cursor *cursor = NULL;
+    int code = mdb_cursor_open(txn, table, &cursor);
+    MDB_val key = dj_lmdb_val(prefix->bytes, prefix->len);
+    MDB_val value;
+    if (code == MDB_SUCCESS)
+        code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    while (code == MDB_SUCCESS) {
+        struct deja_slice full = dj_lmdb_slice(key);
+        if (full.len < prefix->len || memcmp(full.data, prefix->bytes, prefix->len) != 0)
+            break;
+        const struct pair pair = {.key_len = full.len - prefix->len, .value_len = value.mv_size};
+        dj_buf_append(pairs, &pair, sizeof pair);
+        dj_buf_append(pairs, full.data + prefix->len, pair.key_len);
+        dj_buf_append_slice(pairs, dj_lmdb_slice(value));
+        code = pairs->status == DEJA_OK ? mdb_cursor_get(cursor, &key, &value, MDB_NEXT) : ENOMEM;
+    }
+    if (cursor)
+        mdb_cursor_close(cursor);
+    return code == MDB_NOTFOUND ? MDB_SUCCESS : code;
+}
+
+/* The pairs are copied first: `each` may take locks under which others write here. */
 enum deja_status dj_lmdb_meta_walk(struct dj_lmdb_meta *meta, const char *table, void *ctx,
                                    bool (*each)(void *ctx, struct deja_slice key,
                                                 struct deja_slice value))
 {
     struct meta_key prefix;
+    struct dj_buf pairs = {0};
     enum deja_status status = make_key(table, deja_slice(NULL, 0), &prefix);
     if (status != DEJA_OK)
         return status;
@@ -173,24 +205,20 @@ enum deja_status dj_lmdb_meta_walk(struct dj_lmdb_meta *meta, const char *table,
     int code = dj_lmdb_enter(&meta->gate, &meta->env, MDB_RDONLY, &txn);
     if (code != MDB_SUCCESS)
         return dj_lmdb_status(code);
-    MDB_cursor *cursor = NULL;
-    code = mdb_cursor_open(txn, meta->table, &cursor);
-    MDB_val key = dj_lmdb_val(prefix.bytes, prefix.len);
-    MDB_val value;
-    if (code == MDB_SUCCESS)
-        code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    while (code == MDB_SUCCESS) {
-        struct deja_slice full = dj_lmdb_slice(key);
-        if (full.len < prefix.len || memcmp(full.data, prefix.bytes, prefix.len) != 0 ||
-            !each(ctx, deja_slice(full.data + prefix.len, full.len - prefix.len),
-                  dj_lmdb_slice(value)))
-            break;
-        code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
-    }
-    if (cursor)
-        mdb_cursor_close(cursor);
+    code = copy_pairs(txn, meta->table, &prefix, &pairs);
     dj_lmdb_leave(&meta->gate, txn);
-    return code == MDB_NOTFOUND ? DEJA_OK : dj_lmdb_status(code);
+    status = dj_lmdb_status(code);
+    bool goes_on = status == DEJA_OK;
+    for (size_t at = 0; goes_on && at < pairs.len;) {
+        struct pair pair;
+        memcpy(&pair, pairs.data + at, sizeof pair);
+        const char *key = pairs.data + at + sizeof pair;
+        goes_on = each(ctx, deja_slice(key, pair.key_len),
+                       deja_slice(key + pair.key_len, pair.value_len));
+        at += sizeof pair + pair.key_len + pair.value_len;
+    }
+    dj_buf_fini(&pairs);
+    return status;
 }
 
 enum deja_status dj_lmdb_meta_peek(const char *directory, const char *table, struct deja_slice key,
