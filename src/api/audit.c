@@ -62,11 +62,12 @@ static void search(void *ctx)
 static void on_searched(void *ctx)
 {
     struct reading *reading = ctx;
+    struct dj_buf body = reading->body; /* the rest goes with the exchange */
     if (reading->status != DEJA_OK)
         dj_request_refuse(reading->request, reading->status);
     else
-        dj_request_answer(reading->request, 200, NULL, &reading->body);
-    dj_buf_fini(&reading->body);
+        dj_request_answer(reading->request, 200, NULL, &body);
+    dj_buf_fini(&body);
 }
 
 static bool read_time(struct dj_request *request, const char *name,

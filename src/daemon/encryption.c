@@ -59,11 +59,11 @@ static enum deja_status make_keyring(struct dj_encryption *encryption, struct de
         .master = master.bytes, .authority = &encryption->authority, .now_ms = dj_clock_now_ms};
     status = dj_keyring_create(&options, &encryption->keyring);
     dj_secret_fini(&master);
-    if (status == DEJA_OK && !encryption->cold) /* whose loop does not run yet */
-        status = encryption_look(encryption, NULL);
-    if (status == DEJA_ERR_IO || status == DEJA_ERR_TIMEOUT || status == DEJA_ERR_NOT_FOUND)
-        status =
-            DEJA_OK; /* an authority that is away does not keep the daemon from starting (I4) */
+    /* A cold one's loop does not run yet. An authority that is away, or answers what makes no
+     * sense, does not keep the daemon from starting (I4): it is looked at again and again. */
+    if (status == DEJA_OK && !encryption->cold &&
+        encryption_look(encryption, NULL) == DEJA_ERR_NOMEM)
+        status = DEJA_ERR_NOMEM;
     return status == DEJA_OK
                ? status
                : deja_error_set(error, status, "data keys: %s", deja_status_text(status));
@@ -255,6 +255,8 @@ enum deja_status dj_encryption_start(struct dj_encryption *encryption)
 
 void dj_encryption_stop(struct dj_encryption *encryption)
 {
+    if (!encryption)
+        return;
     atomic_store(&encryption->is_stopping, true);
     if (encryption->cold)
         dj_store_documents_stop(encryption->cold);

@@ -34,7 +34,7 @@ enum deja_status dj_encryption_wrap(struct dj_encryption *encryption, struct dj_
 struct dj_keyring *dj_encryption_keyring(struct dj_encryption *encryption); /* NULL: off */
 
 enum deja_status dj_encryption_start(struct dj_encryption *encryption) DEJA_NODISCARD;
-void dj_encryption_stop(struct dj_encryption *encryption);
+void dj_encryption_stop(struct dj_encryption *encryption); /* accepts NULL */
 
 /* Any thread: soon, on loop 0. tenant NULL: every tenant. DEJA_ERR_BUSY: one is under way;
  * DEJA_ERR_UNSUPPORTED: encryption is off. */

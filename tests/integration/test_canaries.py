@@ -142,6 +142,7 @@ def test_upstream_that_cannot_be_reached_is_told_without_content(spawn, canaries
     assert_no_canary({"the log": daemon.log_text()}, canaries)
 
 
+@pytest.mark.heavy  # a sanitizer would report the crash that is made here
 @pytest.mark.parametrize("crash", [signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS])
 def test_crash_tells_no_content(spawn, canaries, crash):
     """SIGABRT is what a failed assertion raises."""
