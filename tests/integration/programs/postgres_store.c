@@ -116,6 +116,18 @@ static void all_fields_come_back(void **state)
 
 enum { LISTED = 300 };
 
+/* The next piece of tenant 1. */
+static void next_page(struct fixture *fixture, struct dj_store_page *page)
+{
+    struct call call = {.store = fixture->store,
+                        .loop = loop_of(fixture),
+                        .kind = CALL_LIST,
+                        .key = key_of(1, 0),
+                        .page = page};
+    call_wait(&call);
+    assert_int_equal(call.status, DEJA_OK);
+}
+
 static void list_meets_each_entry_of_the_tenant_once(void **state)
 {
     struct fixture fixture;
@@ -129,13 +141,7 @@ static void list_meets_each_entry_of_the_tenant_once(void **state)
     }
     struct dj_store_page page = {.count = 0};
     while (!page.is_last) {
-        struct call call = {.store = fixture.store,
-                            .loop = loop_of(&fixture),
-                            .kind = CALL_LIST,
-                            .key = key_of(1, 0),
-                            .page = &page};
-        call_wait(&call);
-        assert_int_equal(call.status, DEJA_OK);
+        next_page(&fixture, &page);
         for (uint32_t i = 0; i < page.count; i++) {
             uint32_t id;
             memcpy(&id, dj_value_entry(page.values[i])->id, sizeof id);
@@ -205,13 +211,7 @@ static void list_of_large_entries_comes_in_pages_of_bounded_bytes(void **state)
         assert_int_equal(put(&fixture, big_value(id, 1 << 20)), DEJA_OK);
     for (; !page.is_last; pages++) {
         size_t bytes = 0;
-        struct call call = {.store = fixture.store,
-                            .loop = loop_of(&fixture),
-                            .kind = CALL_LIST,
-                            .key = key_of(1, 0),
-                            .page = &page};
-        call_wait(&call);
-        assert_int_equal(call.status, DEJA_OK);
+        next_page(&fixture, &page);
         count += page.count;
         for (uint32_t i = 0; i < page.count; i++) {
             bytes += dj_value_bytes(page.values[i]);
@@ -252,13 +252,7 @@ static void list_of_a_great_many_keys_is_streamed(void **state)
     put_many(&fixture, NULL, small_entry, total);
     long before_kib = resident_kib();
     while (!page.is_last) {
-        struct call call = {.store = fixture.store,
-                            .loop = loop_of(&fixture),
-                            .kind = CALL_LIST,
-                            .key = key_of(1, 0),
-                            .page = &page};
-        call_wait(&call);
-        assert_int_equal(call.status, DEJA_OK);
+        next_page(&fixture, &page);
         for (uint32_t i = 0; i < page.count; i++)
             dj_value_unref(page.values[i]);
         count += page.count;
