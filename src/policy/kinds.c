@@ -5,8 +5,6 @@
  */
 #include "policy/kinds_internal.h"
 
-#include <stdio.h>
-
 #include "base/alloc.h"
 #include "base/num.h"
 #include "policy/glob.h"
@@ -62,14 +60,22 @@ static enum deja_status add_shipped(struct dj_kinds *kinds, const struct dj_kind
     const struct {
         const char *name;
         const char *text;
-    } members[] = {{"patterns", row->patterns}, {"tags", row->tags},
-                   {"events", row->events},     {"parts", row->parts},
-                   {"ignore", row->ignored},    {"ttl", row->ttl},
-                   {"l1", row->l1},             {"disk", row->disk},
-                   {"l2", row->l2},             {"postgres", row->postgres},
-                   {"s3", row->s3},             {"sliding", row->sliding},
-                   {"semantic", row->semantic}, {"threshold", row->threshold},
-                   {"limit", row->limit},       {"versions", row->versions}};
+    } members[] = {{"patterns", row->patterns},
+                   {"tags", row->tags},
+                   {"events", row->events},
+                   {"parts", row->parts},
+                   {"ignore", row->ignored},
+                   {"ttl", row->ttl},
+                   {"l1", row->l1},
+                   {"disk", row->disk},
+                   {"l2", row->l2},
+                   {"postgres", row->postgres},
+                   {"s3", row->s3},
+                   {"sliding", row->sliding},
+                   {"semantic", row->semantic},
+                   {"threshold", row->threshold},
+                   {"limit", row->limit},
+                   {"versions", row->versions}};
     struct dj_kind *kind = add_row(kinds, deja_slice_text(row->name));
     if (!kind)
         return DEJA_ERR_NOMEM;
@@ -247,8 +253,8 @@ static bool begins_with(struct deja_slice text, size_t at, struct deja_slice par
 }
 
 /* Bytes of key that the pattern takes; 0: it does not fit. fields may be NULL. */
-static size_t take(struct deja_slice pattern, struct deja_slice key,
-                   struct dj_kind_field *fields, size_t *out_field_count)
+static size_t take(struct deja_slice pattern, struct deja_slice key, struct dj_kind_field *fields,
+                   size_t *out_field_count)
 {
     size_t at = 0, in = 0, count = 0;
     bool is_field = false;
@@ -268,8 +274,7 @@ static size_t take(struct deja_slice pattern, struct deja_slice key,
             at++;
         if (at == start)
             return 0;
-        fields[count++] =
-            (struct dj_kind_field){piece, deja_slice(key.data + start, at - start)};
+        fields[count++] = (struct dj_kind_field){piece, deja_slice(key.data + start, at - start)};
     }
     *out_field_count = count;
     return at == key.len || key.data[at] == ':' ? at : 0;
@@ -347,8 +352,8 @@ static bool rule_ttl(const struct dj_kind *kind, struct deja_slice key, uint64_t
         while (blank > 0 && rule.data[blank - 1] != ' ')
             blank--;
         if (dj_glob_is_match(deja_slice(rule.data, blank - 1), key))
-            return dj_num_parse_duration(deja_slice(rule.data + blank, rule.len - blank),
-                                         out_ms) == DEJA_OK;
+            return dj_num_parse_duration(deja_slice(rule.data + blank, rule.len - blank), out_ms) ==
+                   DEJA_OK;
     }
     return false;
 }

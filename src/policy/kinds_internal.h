@@ -21,7 +21,8 @@ struct dj_kinds {
     uint32_t first[257]; /* patterns that begin with byte b: first[b] … first[b + 1] */
 };
 
-/* A shipped row says what a settings file would say: lists are separated by blanks. NULL: nothing. */
+/* A shipped row says what a settings file would say: lists are separated by blanks. NULL: nothing.
+ */
 struct dj_kind_shipped {
     const char *name, *family, *help, *patterns, *ttl, *l1, *disk, *l2, *postgres, *s3;
     const char *tags, *events, *parts, *ignored, *sliding, *semantic, *threshold, *limit, *versions;

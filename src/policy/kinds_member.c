@@ -273,8 +273,8 @@ enum deja_status dj_kind_set(struct dj_kinds *kinds, struct dj_kind *kind, struc
 enum deja_status dj_kind_check(const struct dj_kind *kind, struct deja_error *error)
 {
     if (!is_name(kind->name))
-        return deja_error_set(error, DEJA_ERR_CONFIG,
-                              "a kind's name is 1 to %u of a-z, 0-9 and _", DJ_KIND_NAME_MAX);
+        return deja_error_set(error, DEJA_ERR_CONFIG, "a kind's name is 1 to %u of a-z, 0-9 and _",
+                              DJ_KIND_NAME_MAX);
     if (!kind->levels)
         return deja_error_set(error, DEJA_ERR_CONFIG,
                               "every level is off: nothing of this kind would be kept");

@@ -39,7 +39,8 @@ static void put_value(struct dj_buf *out, struct deja_slice value)
 {
     static const char digits[] = "0123456789abcdef";
     bool is_text = dj_utf8_is_valid(value);
-    for (size_t i = 0; i < value.len; i++) {
+    size_t len = value.len < DJ_KIND_TAG_BYTES ? value.len : DJ_KIND_TAG_BYTES;
+    for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)value.data[i];
         if (c >= ' ' && c != 0x7f && (is_text || c < 0x80)) {
             dj_buf_append_byte(out, (char)c);
@@ -50,9 +51,9 @@ static void put_value(struct dj_buf *out, struct deja_slice value)
     }
 }
 
-/* Where it lies in out. */
-static struct deja_slice put_tag(struct dj_buf *out, struct deja_slice text,
-                                 const struct dj_kind_field *fields, size_t count)
+/* At the end of out; its length. */
+static size_t put_tag(struct dj_buf *out, struct deja_slice text,
+                      const struct dj_kind_field *fields, size_t count)
 {
     size_t at = 0, start = out->len;
     bool is_field = false;
@@ -70,31 +71,31 @@ static struct deja_slice put_tag(struct dj_buf *out, struct deja_slice text,
             len--;
         out->len = start + len;
     }
-    return deja_slice(out->data + start, len);
+    return len;
 }
 
-static struct deja_slice put_kind(struct dj_buf *out, const struct dj_kind *kind)
+static size_t put_kind(struct dj_buf *out, const struct dj_kind *kind)
 {
     size_t start = out->len;
     dj_buf_append_text(out, "kind:");
     dj_buf_append_slice(out, kind->name);
-    return deja_slice(out->data + start, out->len - start);
+    return out->len - start;
 }
 
 size_t dj_kind_tags(const struct dj_kind *kind, const struct dj_kind_field *fields, size_t count,
                     struct dj_buf *bytes, struct deja_slice out_tags[DJ_KIND_TAGS_MAX])
 {
-    size_t made = 0;
-    /* All room first, so that nothing moves: a value grows at most threefold. */
-    size_t room = (DJ_KIND_TEXT_MAX + sizeof "kind:") * DJ_KIND_TAGS_MAX;
-    for (size_t i = 0; i < count; i++)
-        room += 3 * fields[i].value.len * DJ_KIND_FIELDS_MAX * DJ_KIND_LIST_MAX;
-    if (!dj_buf_reserve(bytes, room))
-        return 0;
-    out_tags[made++] = put_kind(bytes, kind);
+    size_t made = 0, start = bytes->len;
+    out_tags[made++].len = put_kind(bytes, kind);
     for (size_t i = 0; i < kind->tags.count; i++)
         if (fields_used(kind->tags.items[i], fields, count) != SIZE_MAX)
-            out_tags[made++] = put_tag(bytes, kind->tags.items[i], fields, count);
+            out_tags[made++].len = put_tag(bytes, kind->tags.items[i], fields, count);
+    if (bytes->status != DEJA_OK)
+        return 0;
+    for (size_t i = 0; i < made; i++) { /* now nothing moves any more */
+        out_tags[i].data = bytes->data + start;
+        start += out_tags[i].len;
+    }
     return made;
 }
 
@@ -120,22 +121,23 @@ struct found {
     size_t starts[DJ_EVENT_TAGS_MAX];
 };
 
-static enum deja_status keep(struct found *found, struct deja_slice tag)
+/* The last len bytes, unless that tag is there already. */
+static enum deja_status keep(struct found *found, size_t len)
 {
     struct dj_kinds_voided *voided = found->voided;
-    size_t start = voided->bytes.len - tag.len;
     if (voided->bytes.status != DEJA_OK)
         return voided->bytes.status;
+    size_t start = voided->bytes.len - len;
     for (size_t i = 0; i < voided->tag_count; i++)
-        if (voided->tags[i].len == tag.len &&
-            memcmp(voided->bytes.data + found->starts[i], tag.data, tag.len) == 0) {
+        if (voided->tags[i].len == len &&
+            memcmp(voided->bytes.data + found->starts[i], voided->bytes.data + start, len) == 0) {
             voided->bytes.len = start;
             return DEJA_OK;
         }
     if (voided->tag_count == DJ_EVENT_TAGS_MAX)
         return DEJA_ERR_LIMIT;
     found->starts[voided->tag_count] = start;
-    voided->tags[voided->tag_count++].len = tag.len;
+    voided->tags[voided->tag_count++].len = len;
     return DEJA_OK;
 }
 
@@ -170,8 +172,7 @@ static size_t given(const struct dj_kind_field *fields, size_t count)
 static void void_models(const struct dj_kind_field *fields, size_t count,
                         struct dj_kinds_voided *voided)
 {
-    const struct dj_kind_field *provider =
-        find_field(fields, count, deja_slice_text("provider"));
+    const struct dj_kind_field *provider = find_field(fields, count, deja_slice_text("provider"));
     const struct dj_kind_field *model = find_field(fields, count, deja_slice_text("model"));
     voided->is_by_model = provider || model || !given(fields, count);
     if (provider)
