@@ -201,6 +201,9 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
 {
     const struct dj_settings *settings = daemon->settings;
     bool is_discarded = false;
+    enum deja_status status = dj_kind_book_create(settings->kinds, &daemon->kinds);
+    if (status != DEJA_OK)
+        return status;
     struct dj_assembly assembly = {
         .memory = {.bytes_max = settings->l1.bytes_max,
                    /* Off: only what has just been answered passes through. */
@@ -244,12 +247,15 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                    .evict_check_ms =
                        settings->eviction.is_enabled ? settings->eviction.check_ms : UINT64_MAX},
     };
-    enum deja_status status = dj_daemon_open_tiers(daemon, &assembly.engine, error);
+    status = dj_daemon_open_tiers(daemon, &assembly.engine, error);
     bool is_shared = dj_daemon_is_shared(&assembly.engine);
     if (is_shared)
         assembly.memory.ttl_ms = settings->l1.default_ttl_ms;
     if (status == DEJA_OK)
         status = dj_daemon_place_lmdb(daemon, is_shared, &assembly.lmdb, error);
+    /* With nothing below it, memory keeps what it has until it ends. */
+    if (assembly.engine.tier_count || assembly.lmdb.directory)
+        assembly.memory.stay = dj_kind_book_stay(daemon->kinds, DJ_LEVEL_MEMORY);
     if (status == DEJA_OK)
         status = make_embedder(daemon, &assembly.engine.embedder, error);
     if (status != DEJA_OK) {
@@ -387,6 +393,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         return status;
     daemon->proxy = (struct dj_proxy_context){
         .engine = daemon->engine,
+        .kinds = daemon->kinds,
         .registry = daemon->registry,
         .root = &daemon->root,
         .rules = daemon->rules,
@@ -544,6 +551,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_admission_destroy(daemon->admission);
     for (uint32_t i = 0; i < daemon->loop_count; i++)
         dj_loop_destroy(daemon->nodes[i].loop);
+    dj_kind_book_destroy(daemon->kinds); /* what was posted late may still ask */
     dj_guards_end(daemon);
     dj_listeners_fini(daemon);
     dj_idempotency_destroy(daemon->api.idempotency);

@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "api/router.h"
+#include "cache/kinds.h"
 #include "daemon/authority.h"
 #include "daemon/encryption.h"
 #include "daemon/directory.h"
@@ -82,6 +83,7 @@ struct dj_daemon {
     struct dj_sentry *embedder_sentry; /* NULL: no embedder behind an address */
     struct dj_upstream *upstream;
     struct dj_sentry_board dependencies; /* all of these, to look at */
+    struct dj_kind_book *kinds;          /* asked by the tiers: ends after them */
     struct dj_engine *engine;
     struct dj_secret secret; /* until the tiers are open: a shared one may bring another */
     struct dj_tenant_root root;
