@@ -189,8 +189,10 @@ static int64_t gone_ms(const struct dj_memory_options *options, const struct dj_
                        int64_t now_ms)
 {
     const struct dj_stay *stay = &options->stay;
+    bool is_plain = entry->kind == DJ_ENTRY_PLAIN && options->plain_ttl_ms;
     int64_t stay_ms = stay->of ? stay->of(stay->ctx, entry, now_ms) : 0;
-    return dj_store_stay_end(dj_store_gone_ms(entry), stay_ms, options->ttl_ms, now_ms);
+    return dj_store_stay_end(dj_store_gone_ms(entry), stay_ms,
+                             is_plain ? options->plain_ttl_ms : options->ttl_ms, now_ms);
 }
 
 static bool put(struct dj_memory_shard *shard, struct dj_value *value, int64_t now_ms)
