@@ -34,10 +34,15 @@
 #define DJ_PLAIN_TTL_DEFAULT_MS (UINT64_C(3600) * 1000)
 #define DJ_PLAIN_TAGS_MAX DJ_TAGS_MAX
 
+struct dj_kind_book;
 struct dj_plain;
 
+/* A key of a kind (policy/kinds.h) is not put into, nor looked for on, levels that keep none of it;
+ * carries the kind's tags; and, where the kind slides, begins its life anew when it is read and a
+ * tenth of that life has passed, or changed with its end kept. */
 struct dj_plain_options {
-    struct dj_engine *engine; /* borrowed */
+    struct dj_engine *engine;   /* borrowed */
+    struct dj_kind_book *kinds; /* borrowed; NULL: keys are of no kind */
     struct dj_loop *const *loops;
     uint32_t loop_count;
     uint32_t changes_max; /* of one loop, under way; 0: 65,536 */
@@ -70,6 +75,10 @@ void dj_plain_space_fini(struct dj_plain_space *space);
  * which the caller has checked. */
 void dj_plain_key(const struct dj_plain_space *space, struct deja_slice key,
                   struct dj_store_key *out_key);
+
+/* What a value lives that is put under that key without a TTL of its own, where the kind says so;
+ * 0: it does not, or there is none. Any thread. */
+uint64_t dj_plain_ttl_ms(const struct dj_plain *plain, struct deja_slice key);
 
 /* ---- reads ---- */
 
