@@ -10,6 +10,33 @@
 #define CHANGES_MAX_DEFAULT 65536u
 #define LEASE_MS_DEFAULT 5000u
 #define WAIT_MS_DEFAULT 3000u
+#define TENANTS_MAX 20000u
+
+static enum deja_status create_loop(const struct dj_plain_options *options, uint32_t index,
+                                    struct dj_plain_loop *here)
+{
+    here->loop = options->loops[index];
+    here->has_mutex = pthread_mutex_init(&here->mutex, NULL) == 0;
+    enum deja_status status = here->has_mutex ? DEJA_OK : DEJA_ERR_NOMEM;
+    if (status == DEJA_OK)
+        status = dj_map_create(options->changes_max, NULL, NULL, &here->lines);
+    if (status == DEJA_OK)
+        status = dj_map_create(TENANTS_MAX, NULL, NULL, &here->tenants);
+    return status;
+}
+
+static void destroy_loop(struct dj_plain_loop *here)
+{
+    size_t cursor = 0;
+    struct deja_slice tenant;
+    void *counters = NULL;
+    while (here->tenants && dj_map_next(here->tenants, &cursor, &tenant, &counters))
+        dj_free(counters);
+    dj_map_destroy(here->tenants);
+    dj_map_destroy(here->lines);
+    if (here->has_mutex)
+        pthread_mutex_destroy(&here->mutex);
+}
 
 static enum deja_status create_loops(struct dj_plain *plain)
 {
@@ -21,8 +48,7 @@ static enum deja_status create_loops(struct dj_plain *plain)
     memset(plain->loops, 0, options->loop_count * sizeof *plain->loops);
     enum deja_status status = DEJA_OK;
     for (uint32_t i = 0; i < options->loop_count && status == DEJA_OK; i++) {
-        plain->loops[i].loop = options->loops[i];
-        status = dj_map_create(options->changes_max, NULL, NULL, &plain->loops[i].lines);
+        status = create_loop(options, i, &plain->loops[i]);
     }
     return status;
 }
@@ -58,7 +84,7 @@ void dj_plain_destroy(struct dj_plain *plain)
     if (!plain)
         return;
     for (uint32_t i = 0; plain->loops && i < plain->options.loop_count; i++)
-        dj_map_destroy(plain->loops[i].lines);
+        destroy_loop(&plain->loops[i]);
     dj_free(plain->loops);
     dj_plain_walks_destroy(plain->walks);
     dj_free(plain);
@@ -128,6 +154,45 @@ struct asked {
     const struct dj_kind *kind; /* NULL: none */
 };
 
+static void count(struct dj_plain_counters *counters, enum dj_plain_event event,
+                  enum dj_level level)
+{
+    _Atomic uint64_t *const counts[] = {
+        [DJ_PLAIN_HIT] = &counters->hits[level],
+        [DJ_PLAIN_MISS] = &counters->misses,
+        [DJ_PLAIN_WRITTEN] = &counters->puts,
+        [DJ_PLAIN_REMOVED] = &counters->removals,
+    };
+    atomic_fetch_add_explicit(counts[event], 1, memory_order_relaxed);
+}
+
+/* NULL: there are too many, or no memory. */
+static struct dj_plain_counters *counters_of(struct dj_plain_loop *here,
+                                             const uint8_t tenant[DJ_ID_BYTES])
+{
+    struct deja_slice name = deja_slice(tenant, DJ_ID_BYTES);
+    struct dj_plain_counters *counters = dj_map_find(here->tenants, name);
+    if (counters || dj_map_count(here->tenants) == TENANTS_MAX)
+        return counters;
+    counters = dj_alloc_zeroed(1, sizeof *counters);
+    pthread_mutex_lock(&here->mutex);
+    if (counters && dj_map_put(here->tenants, name, counters, NULL) != DEJA_OK) {
+        dj_free(counters);
+        counters = NULL;
+    }
+    pthread_mutex_unlock(&here->mutex);
+    return counters;
+}
+
+void dj_plain_note(struct dj_plain_loop *here, const uint8_t tenant[DJ_ID_BYTES],
+                   enum dj_plain_event event, enum dj_level level)
+{
+    struct dj_plain_counters *counters = counters_of(here, tenant);
+    count(&here->all, event, level);
+    if (counters)
+        count(counters, event, level);
+}
+
 /* level: NULL where value is. */
 static void note_read(const struct dj_plain *plain, struct dj_loop *loop, const struct asked *asked,
                       const struct dj_value *value, const char *level)
@@ -137,10 +202,10 @@ static void note_read(const struct dj_plain *plain, struct dj_loop *loop, const 
     dj_kind_book_note(plain->options.kinds, asked->tenant, asked->kind,
                       value ? DJ_KIND_NOTE_HIT : DJ_KIND_NOTE_MISS, place, 1);
     if (!value) {
-        dj_plain_count_one(&here->misses);
+        dj_plain_note(here, asked->tenant, DJ_PLAIN_MISS, DJ_LEVEL_MEMORY);
         return;
     }
-    dj_plain_count_one(&here->hits[place]);
+    dj_plain_note(here, asked->tenant, DJ_PLAIN_HIT, place);
     dj_engine_note_hit(plain->options.engine, loop, dj_value_entry(value));
 }
 
@@ -299,8 +364,8 @@ enum deja_status dj_plain_get_many(struct dj_plain *plain, struct dj_loop *loop,
         return DEJA_ERR_NOMEM;
     many->plain = plain;
     many->loop = loop;
-    many->count = count;
     memcpy(many->tenant, space->tenant, sizeof many->tenant);
+    many->count = count;
     many->left = 1;
     many->values = (struct dj_value **)(void *)(many->items + count);
     many->levels = (const char **)(void *)(many->values + count);
@@ -318,16 +383,31 @@ enum deja_status dj_plain_get_many(struct dj_plain *plain, struct dj_loop *loop,
 
 /* ---- inspect ---- */
 
-void dj_plain_stats(const struct dj_plain *plain, struct dj_plain_stats *out_stats)
+static void add(const struct dj_plain_counters *counters, struct dj_plain_stats *stats)
+{
+    for (uint32_t level = 0; level < DJ_LEVEL_COUNT; level++)
+        stats->hits[level] += atomic_load(&counters->hits[level]);
+    stats->misses += atomic_load(&counters->misses);
+    stats->puts += atomic_load(&counters->puts);
+    stats->removals += atomic_load(&counters->removals);
+}
+
+void dj_plain_stats(const struct dj_plain *plain, const uint8_t *tenant,
+                    struct dj_plain_stats *out_stats)
 {
     *out_stats = (struct dj_plain_stats){0};
     for (uint32_t i = 0; i < plain->options.loop_count; i++) {
-        const struct dj_plain_loop *here = &plain->loops[i];
-        for (uint32_t level = 0; level < DJ_LEVEL_COUNT; level++)
-            out_stats->hits[level] += atomic_load(&here->hits[level]);
-        out_stats->misses += atomic_load(&here->misses);
-        out_stats->puts += atomic_load(&here->puts);
-        out_stats->removals += atomic_load(&here->removals);
-        out_stats->waiting += atomic_load(&here->waiting);
+        struct dj_plain_loop *here = &plain->loops[i];
+        if (!tenant) {
+            add(&here->all, out_stats);
+            out_stats->waiting += atomic_load(&here->waiting);
+            continue;
+        }
+        pthread_mutex_lock(&here->mutex);
+        const struct dj_plain_counters *counters =
+            dj_map_find(here->tenants, deja_slice(tenant, DJ_ID_BYTES));
+        pthread_mutex_unlock(&here->mutex);
+        if (counters) /* it stays as long as plain does */
+            add(counters, out_stats);
     }
 }

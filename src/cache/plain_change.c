@@ -217,8 +217,8 @@ static enum deja_status add_tags(struct dj_entry *entry, const struct change *ch
 
 /* The kind's tags, in bytes; and its life, where it slides and its end was to be kept. */
 static enum deja_status take_kind(const struct line *line, const struct change *change,
-                                  const struct dj_kind_match *match,
-                                  struct dj_buf *bytes, struct dj_entry *entry)
+                                  const struct dj_kind_match *match, struct dj_buf *bytes,
+                                  struct dj_entry *entry)
 {
     const struct dj_entry *now = line->now ? dj_value_entry(line->now) : NULL;
     struct deja_slice tags[DJ_KIND_TAGS_MAX];
@@ -290,7 +290,7 @@ static void put(struct line *line, struct change *change, const struct dj_plain_
         finish(change, status);
         return;
     }
-    dj_plain_count_one(&line->here->puts);
+    dj_plain_note(line->here, line->key.tenant, DJ_PLAIN_WRITTEN, DJ_LEVEL_MEMORY);
     line->writes++;
     change->outcome.after = dj_value_ref(value);
     know(line, value, true);
@@ -306,7 +306,7 @@ static void remove_now(struct line *line, struct change *change)
         finish(change, status);
         return;
     }
-    dj_plain_count_one(&line->here->removals);
+    dj_plain_note(line->here, line->key.tenant, DJ_PLAIN_REMOVED, DJ_LEVEL_MEMORY);
     line->writes++;
     line->version = 0;
     know(line, NULL, true);
@@ -550,7 +550,7 @@ static void arrive(void *ctx)
     change->line = line;
     change->deadline_us = dj_loop_turn_us(change->home) + wait_us;
     here->changes++;
-    dj_plain_count_one(&here->waiting);
+    atomic_fetch_add_explicit(&here->waiting, 1, memory_order_relaxed);
     dj_list_push_back(&line->waiting, &change->member);
     if (line->state == IDLE)
         pump(line);
