@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "base/alloc.h"
+#include "cache/key_maker.h"
 
 #define SLOTS (2 * DJ_KIND_TENANTS_MAX)
 #define KIND_TAG "kind:"
@@ -21,6 +22,8 @@ static_assert((int)DJ_KIND_L1 == (int)DJ_LEVEL_MEMORY && (int)DJ_KIND_DISK == (i
                   (int)DJ_KIND_S3 == (int)DJ_LEVEL_S3 &&
                   (int)DJ_KIND_LEVEL_COUNT == (int)DJ_LEVEL_COUNT,
               "policy and cache name the same levels");
+
+enum { KEY_MADE, KEY_REFUSED, KEY_HASHED, KEY_BYTES, KEY_STREAMED, KEY_EMPTY, KEY_FIGURES };
 
 struct row {
     _Atomic uint64_t hits[DJ_LEVEL_COUNT];
@@ -47,6 +50,7 @@ struct dj_kind_book {
     _Atomic(struct tenant *) slots[SLOTS];
     _Atomic uint32_t tenant_count;
     struct tenant *others;
+    _Atomic uint64_t keys[KEY_FIGURES];
 };
 
 static struct tenant *tenant_create(const struct dj_kind_book *book, const uint8_t *id)
@@ -264,4 +268,27 @@ void dj_kind_book_tenants(const struct dj_kind_book *book, void *ctx, dj_kind_te
         if (tenant && !each(ctx, tenant->id))
             return;
     }
+}
+
+void dj_kind_book_note_key(struct dj_kind_book *book, const struct dj_made_key *made)
+{
+    if (!book)
+        return;
+    add(&book->keys[made ? KEY_MADE : KEY_REFUSED], 1);
+    if (!made)
+        return;
+    add(&book->keys[KEY_HASHED], made->hash.len > 0);
+    add(&book->keys[KEY_BYTES], made->hashed_bytes);
+    add(&book->keys[KEY_STREAMED], made->is_streamed);
+    add(&book->keys[KEY_EMPTY], made->is_empty);
+}
+
+void dj_kind_book_keys(const struct dj_kind_book *book, struct dj_key_figures *out_figures)
+{
+    *out_figures = (struct dj_key_figures){.made = read_counter(&book->keys[KEY_MADE]),
+                                           .refused = read_counter(&book->keys[KEY_REFUSED]),
+                                           .hashed = read_counter(&book->keys[KEY_HASHED]),
+                                           .hashed_bytes = read_counter(&book->keys[KEY_BYTES]),
+                                           .streamed = read_counter(&book->keys[KEY_STREAMED]),
+                                           .empty = read_counter(&book->keys[KEY_EMPTY])};
 }

@@ -69,4 +69,19 @@ void dj_kind_book_others(const struct dj_kind_book *book, const struct dj_kind *
 typedef bool dj_kind_tenant_fn(void *ctx, const uint8_t tenant[DJ_ID_BYTES]);
 void dj_kind_book_tenants(const struct dj_kind_book *book, void *ctx, dj_kind_tenant_fn *each);
 
+/* ---- keys that were made (cache/key_maker.h) ---- */
+
+struct dj_key_figures {
+    uint64_t made;
+    uint64_t refused; /* what was missing, or too much */
+    uint64_t hashed;  /* of those made, as are the next */
+    uint64_t hashed_bytes;
+    uint64_t streamed;
+    uint64_t empty; /* something in them was */
+};
+struct dj_made_key;
+/* made NULL: it was refused. book NULL: does nothing. */
+void dj_kind_book_note_key(struct dj_kind_book *book, const struct dj_made_key *made);
+void dj_kind_book_keys(const struct dj_kind_book *book, struct dj_key_figures *out_figures);
+
 #endif
