@@ -88,7 +88,7 @@ static bool read_end(struct step *step, const struct dj_json *object, const char
 {
     struct dj_request *request = step->batch->request;
     const struct dj_json *ttl = dj_json_get(object, "ttl");
-    uint64_t ttl_ms = dj_kv_default_ttl(request);
+    uint64_t ttl_ms = dj_kv_default_ttl(request, step->key);
     struct deja_slice text =
         dj_json_is(ttl, DJ_JSON_NUMBER) ? dj_json_number_text(ttl) : dj_json_string(ttl);
     if (ttl && !dj_json_is(ttl, DJ_JSON_NULL) &&
