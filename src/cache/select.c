@@ -18,12 +18,23 @@
  */
 #include "base/alloc.h"
 #include "base/map.h"
+#include "base/num.h"
+#include "cache/depends.h"
 #include "cache/engine_internal.h"
+#include "policy/glob.h"
+#include "security/user.h"
 
 #define SEEN_MAX (1u << 24)
 #define REMOVALS_MAX 1024u
 
-enum raised { RAISED_NOTHING, RAISED_TAG, RAISED_NAMESPACE, RAISED_TENANT };
+enum raised { RAISED_NOTHING, RAISED_TAGS, RAISED_NAMESPACE, RAISED_TENANT };
+
+struct selection;
+
+struct raise_call {
+    struct selection *selection;
+    size_t index;
+};
 
 struct selection {
     struct dj_engine *engine;
@@ -32,7 +43,11 @@ struct selection {
     const struct dj_selector *selector; /* the caller's */
     bool is_removing;
     enum raised raised;
-    uint64_t before; /* the value of what was raised, until then */
+    uint64_t before;           /* the namespace's or the tenant's counter, until then */
+    struct dj_entry_tag *tags; /* owned; the tags raised, and their counters until then */
+    struct raise_call *calls;  /* owned; one for each */
+    size_t tag_count;
+    size_t raises_left; /* under way, and one for the start */
     uint64_t version_max;
     uint32_t place; /* being listed: 0: memory, then the tiers */
     struct dj_store_page page;
@@ -55,6 +70,8 @@ static void destroy(struct selection *selection)
 {
     dj_engine_leave(selection->engine);
     dj_map_destroy(selection->seen);
+    dj_free(selection->tags);
+    dj_free(selection->calls);
     dj_free(selection);
 }
 
@@ -62,6 +79,9 @@ static void finish_if_over(struct selection *selection)
 {
     if (!selection->is_listed || selection->is_listing || selection->removals > 0)
         return;
+    if (selection->is_removing && selection->status == DEJA_OK)
+        dj_engine_tell(selection->engine, selection->loop, selection->tenant, selection->selector,
+                       selection->count);
     selection->done(selection->ctx, selection->status, selection->count);
     destroy(selection);
 }
@@ -90,15 +110,44 @@ static bool has_tag(const struct dj_entry *entry, struct deja_slice tag)
     return is_there;
 }
 
-static bool is_selected(const struct selection *selection, const struct dj_entry *entry)
+static bool is_fit(const struct dj_entry *entry, struct deja_slice pattern)
 {
-    const struct dj_selector *selector = selection->selector;
+    bool is_fit = !pattern.data || (entry->kind == DJ_ENTRY_PLAIN &&
+                                    dj_glob_is_match(pattern, entry->query));
+    for (size_t i = 0; i < entry->tag_count && !is_fit; i++)
+        is_fit = !dj_tag_is_internal(entry->tags[i].name) &&
+                 dj_glob_is_match(pattern, entry->tags[i].name);
+    return is_fit;
+}
+
+static bool is_made_by(const struct dj_entry *entry, const struct dj_maker *maker)
+{
+    if (entry->kind != DJ_ENTRY_CHAT && entry->kind != DJ_ENTRY_EMBEDDING &&
+        entry->kind != DJ_ENTRY_API)
+        return false;
+    return (!maker->provider.len || deja_slice_is_equal(entry->provider, maker->provider)) &&
+           (!maker->model.len || deja_slice_is_equal(entry->model, maker->model));
+}
+
+static bool is_of_event(const struct dj_selector *selector, const struct dj_entry *entry)
+{
+    bool is_found = !selector->any_tag_count && !selector->maker;
+    if (selector->maker)
+        is_found = is_made_by(entry, selector->maker);
+    for (size_t i = 0; i < selector->any_tag_count && !is_found; i++)
+        is_found = has_tag(entry, selector->any_tags[i]);
+    return is_found;
+}
+
+bool dj_selector_is_match(const struct dj_selector *selector, const struct dj_entry *entry)
+{
     if (!has_tag(entry, selector->tag) || !has_tag(entry, selector->user_tag) ||
         (selector->has_name_space && !deja_slice_is_equal(entry->name_space, selector->name_space)))
         return false;
     if (selector->created_before_ms && entry->created_ms >= selector->created_before_ms)
         return false;
-    return dj_filter_is_match(selector->filter, entry);
+    return is_fit(entry, selector->pattern) && is_of_event(selector, entry) &&
+           dj_filter_is_match(selector->filter, entry);
 }
 
 /* Could be served, or could until this call raised the generation (3). */
@@ -108,10 +157,10 @@ static bool is_live(const struct selection *selection, const struct dj_entry *en
     if (memcmp(entry->tenant, selection->tenant, DJ_ID_BYTES) != 0 ||
         (entry->expires_ms && now_ms >= entry->expires_ms))
         return false;
-    struct dj_raise raise = {.is_tag = selection->raised == RAISED_TAG,
+    struct dj_raise raise = {.tags = selection->tags,
+                             .tag_count = selection->tag_count,
                              .is_entry = selection->raised == RAISED_NAMESPACE ||
                                          selection->raised == RAISED_TENANT,
-                             .tag = raised_tag(selection->selector),
                              .before = selection->before,
                              .is_tenant = selection->raised == RAISED_TENANT};
     return dj_engine_was_current(selection->engine, entry, &raise);
@@ -197,7 +246,8 @@ static void take_entry(struct selection *selection, const struct dj_entry *entry
 {
     if (!is_news(selection, entry))
         return;
-    bool is_wanted = entry->version <= selection->version_max && is_selected(selection, entry);
+    bool is_wanted = entry->version <= selection->version_max &&
+                     dj_selector_is_match(selection->selector, entry);
     bool is_counted = is_wanted && is_live(selection, entry);
     if (selection->seen && !is_last_place(selection)) {
         uintptr_t note = (uintptr_t)(entry->version << 1 | (is_counted ? 1 : 0));
@@ -308,40 +358,91 @@ static void clear_indexes(void *ctx)
     dj_indexes_clear(dj_semantic_indexes(selection->engine->semantic), selection->tenant);
 }
 
+static void end_raise(struct selection *selection, enum deja_status status)
+{
+    if (selection->status == DEJA_OK)
+        selection->status = status;
+    if (--selection->raises_left > 0)
+        return;
+    selection->job = (struct dj_job){
+        .work = clear_indexes, .done = start, .ctx = selection, .loop = selection->loop};
+    if (selection->status != DEJA_OK || selection->raised != RAISED_TENANT)
+        start(selection);
+    else if (dj_pool_submit(selection->engine->options.pool, &selection->job) != DEJA_OK)
+        start(selection); /* the index may lag */
+}
+
 static void on_raised(void *ctx, enum deja_status status, uint64_t before)
 {
     struct selection *selection = ctx;
     selection->before = before;
-    selection->status = status;
-    selection->job = (struct dj_job){
-        .work = clear_indexes, .done = start, .ctx = selection, .loop = selection->loop};
-    if (status != DEJA_OK || selection->raised != RAISED_TENANT)
-        start(selection);
-    else if (dj_pool_submit(selection->engine->options.pool, &selection->job) != DEJA_OK)
-        start(selection); /* the index may lag */
+    end_raise(selection, status);
+}
+
+static void on_tag_raised(void *ctx, enum deja_status status, uint64_t before)
+{
+    const struct raise_call *call = ctx;
+    call->selection->tags[call->index].generation = before;
+    end_raise(call->selection, status);
+}
+
+static void on_raises_begun(void *ctx)
+{
+    end_raise(ctx, DEJA_OK);
+}
+
+/* One after another they are durable; all of them before anything is swept. Those that could not be
+ * begun are the selection's failure, told when the others have ended. */
+static enum deja_status raise_tags(struct selection *selection)
+{
+    const struct dj_selector *selector = selection->selector;
+    struct deja_slice one = raised_tag(selector);
+    size_t count = one.len ? 1 : selector->any_tag_count;
+    selection->tags = dj_alloc_zeroed(count, sizeof *selection->tags);
+    selection->calls = dj_alloc_zeroed(count, sizeof *selection->calls);
+    if (!selection->tags || !selection->calls)
+        return DEJA_ERR_NOMEM;
+    selection->tag_count = count;
+    selection->raises_left = 1;
+    for (size_t i = 0; i < count; i++) {
+        selection->tags[i].name = one.len ? one : selector->any_tags[i];
+        selection->calls[i] = (struct raise_call){.selection = selection, .index = i};
+        enum deja_status status =
+            dj_engine_raise(selection->engine, selection->loop, selection->tenant,
+                            selection->tags[i].name, &selection->calls[i], on_tag_raised);
+        if (status == DEJA_OK)
+            selection->raises_left++;
+        else if (selection->status == DEJA_OK)
+            selection->status = status;
+    }
+    selection->task = (struct dj_task){.run = on_raises_begun, .ctx = selection};
+    dj_loop_post(selection->loop, &selection->task);
+    return DEJA_OK;
 }
 
 /* Only what is void where all can see it is then swept. */
 static enum deja_status raise_generation(struct selection *selection)
 {
     char bytes[DJ_NAMESPACE_TAG_BYTES];
-    const struct dj_selector *selector = selection->selector;
-    struct deja_slice tag =
-        selection->raised == RAISED_TAG ? raised_tag(selector) : deja_slice(NULL, 0);
+    struct deja_slice tag = deja_slice(NULL, 0);
+    if (selection->raised == RAISED_TAGS)
+        return raise_tags(selection);
     if (selection->raised == RAISED_NAMESPACE)
-        tag = dj_engine_namespace_tag(selector->name_space, bytes);
+        tag = dj_engine_namespace_tag(selection->selector->name_space, bytes);
+    selection->raises_left = 1;
     return dj_engine_raise(selection->engine, selection->loop, selection->tenant, tag, selection,
                            on_raised);
 }
 
 static enum raised what_to_raise(const struct dj_selector *selector)
 {
-    struct deja_slice tag = raised_tag(selector);
-    bool has_both = selector->tag.len && selector->user_tag.len;
-    if (selector->created_before_ms || selector->filter || has_both ||
-        (tag.len && selector->has_name_space))
+    bool has_tags = raised_tag(selector).len || selector->any_tag_count;
+    int tags = (selector->tag.len > 0) + (selector->user_tag.len > 0) +
+               (selector->any_tag_count > 0);
+    if (selector->created_before_ms || selector->filter || selector->pattern.data || tags > 1 ||
+        (has_tags && selector->has_name_space) || (!has_tags && selector->maker))
         return RAISED_NOTHING;
-    return tag.len ? RAISED_TAG : selector->has_name_space ? RAISED_NAMESPACE : RAISED_TENANT;
+    return has_tags ? RAISED_TAGS : selector->has_name_space ? RAISED_NAMESPACE : RAISED_TENANT;
 }
 
 static enum deja_status begin(struct dj_engine *engine, struct dj_loop *loop,
@@ -389,6 +490,57 @@ enum deja_status dj_engine_remove_selected(struct dj_engine *engine, struct dj_l
                                            dj_selected_fn *done)
 {
     return begin(engine, loop, tenant, selector, true, ctx, done);
+}
+
+/* ---- telling ---- */
+
+/* What a selector names, in one word, and the name itself. */
+static const char *describe(const struct dj_selector *selector, struct deja_slice *out_name)
+{
+    int parts = (selector->tag.len > 0) + (selector->created_before_ms != 0) +
+                (selector->filter != NULL) + selector->has_name_space +
+                (selector->pattern.data != NULL) + (selector->any_tag_count || selector->maker);
+    *out_name = deja_slice(NULL, 0);
+    if (parts > 1)
+        return "selection";
+    if (selector->filter)
+        return "filter";
+    if (selector->created_before_ms)
+        return "age";
+    if (selector->any_tag_count || selector->maker)
+        return "event";
+    if (!parts)
+        return selector->user_tag.len ? "user" : "all";
+    *out_name = selector->pattern.data ? selector->pattern
+                : selector->tag.len    ? selector->tag
+                                       : selector->name_space;
+    return selector->pattern.data ? "pattern" : selector->tag.len ? "tag" : "namespace";
+}
+
+void dj_engine_tell(struct dj_engine *engine, struct dj_loop *loop,
+                    const uint8_t tenant[DJ_ID_BYTES], const struct dj_selector *selector,
+                    uint64_t removed)
+{
+    static const struct dj_cause nothing;
+    const struct dj_cause *cause = selector->cause ? selector->cause : &nothing;
+    struct dj_notice notice = {.time_ms = dj_loop_now_ms(loop),
+                               .source = cause->source,
+                               .reason = cause->reason,
+                               .removed = removed,
+                               .is_user = selector->user_tag.len > 0};
+    if (cause->is_untold)
+        return;
+    memcpy(notice.tenant, tenant, sizeof notice.tenant);
+    notice.kind = describe(selector, &notice.name);
+    if (selector->has_name_space)
+        notice.name_space =
+            deja_slice(selector->name_space.len ? selector->name_space.data : "",
+                       selector->name_space.len);
+    if (cause->kind)
+        notice.kind = cause->kind;
+    if (cause->name.len)
+        notice.name = cause->name;
+    dj_notices_publish(engine->options.notices, &notice);
 }
 
 /* ---- the two selectors that existed first ---- */
