@@ -1,7 +1,8 @@
 /* cache/depends.c - see depends.h. */
 #include "cache/depends.h"
 
-static const char prefix[] = "\x01" "dep:";
+static const char prefix[] = "\x01"
+                             "dep:";
 #define PREFIX_BYTES (sizeof prefix - 1)
 
 struct deja_slice dj_depends_tag(struct deja_slice name, char bytes[DJ_DEPENDS_TAG_BYTES])

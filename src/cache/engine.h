@@ -52,16 +52,16 @@ struct dj_engine_options {
     struct dj_lmdb_meta *meta;
     struct dj_tier tiers[DJ_TIERS_MAX - 1]; /* below it, top down; their stores are taken */
     uint32_t tier_count;
-    struct dj_pool *pool;               /* borrowed: embedding and index work */
-    struct dj_embedder *embedder;       /* taken; NULL: exact only */
-    struct dj_metrics *metrics;         /* borrowed */
-    struct dj_notices *notices;         /* borrowed; what is made void is told there; NULL: nobody */
-    uint32_t vectors_max;               /* per tenant; 0: 100,000 */
-    uint32_t candidates;                /* 4 */
-    double threshold;                   /* responses; 0: the shipped one of the embedder's kind */
-    double api_threshold;               /* cache API default, 0.95 */
-    uint64_t ttl_max_ms;                /* cap of every TTL; 0: 30 days */
-    double ttl_jitter;                  /* 0.1 */
+    struct dj_pool *pool;         /* borrowed: embedding and index work */
+    struct dj_embedder *embedder; /* taken; NULL: exact only */
+    struct dj_metrics *metrics;   /* borrowed */
+    struct dj_notices *notices;   /* borrowed; what is made void is told there; NULL: nobody */
+    uint32_t vectors_max;         /* per tenant; 0: 100,000 */
+    uint32_t candidates;          /* 4 */
+    double threshold;             /* responses; 0: the shipped one of the embedder's kind */
+    double api_threshold;         /* cache API default, 0.95 */
+    uint64_t ttl_max_ms;          /* cap of every TTL; 0: 30 days */
+    double ttl_jitter;            /* 0.1 */
     dj_optimise_tier_fn *optimise_tier; /* NULL: no tier keeps indexes of its own */
     void *optimise_ctx;
     dj_contained_fn *contained; /* NULL: nobody is told */
@@ -303,8 +303,8 @@ struct dj_selector {
     struct deja_slice user_tag;     /* another one, of a user (security/user.h); empty: any */
     int64_t created_before_ms;      /* 0: any */
     const struct dj_filter *filter; /* NULL: any */
-    struct deja_slice pattern;      /* a glob (policy/glob.h) that the name of a plain key fits, or a
-                                     * tag of the entry; data NULL: any */
+    struct deja_slice pattern; /* a glob (policy/glob.h) that the name of a plain key fits, or a
+                                * tag of the entry; data NULL: any */
     /* Of an event: entries that carry one of these tags, or have that maker. */
     const struct deja_slice *any_tags;
     size_t any_tag_count; /* at most DJ_SELECTOR_TAGS_MAX */

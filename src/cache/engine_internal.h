@@ -93,8 +93,10 @@ struct dj_raise {
 /* Was current, but for that. */
 bool dj_engine_was_current(struct dj_engine *engine, const struct dj_entry *entry,
                            const struct dj_raise *raise);
-/* ---- select.c ---- */
+/* ---- selector.c ---- */
 
+/* Where one tag is all that is asked for. */
+struct deja_slice dj_selector_tag(const struct dj_selector *selector);
 bool dj_selector_is_match(const struct dj_selector *selector, const struct dj_entry *entry);
 /* Tells of what was made void: kind and name out of the selector or its cause. */
 void dj_engine_tell(struct dj_engine *engine, struct dj_loop *loop,

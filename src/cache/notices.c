@@ -100,8 +100,8 @@ static struct deja_slice copy(char **cursor, struct deja_slice text, size_t len_
 
 static struct kept *keep(const struct dj_notice *notice)
 {
-    size_t name = notice->name.len < DJ_NOTICE_NAME_BYTES_MAX ? notice->name.len
-                                                              : DJ_NOTICE_NAME_BYTES_MAX;
+    size_t name =
+        notice->name.len < DJ_NOTICE_NAME_BYTES_MAX ? notice->name.len : DJ_NOTICE_NAME_BYTES_MAX;
     size_t reason = notice->reason.len < DJ_NOTICE_REASON_BYTES_MAX ? notice->reason.len
                                                                     : DJ_NOTICE_REASON_BYTES_MAX;
     size_t bytes = sizeof(struct kept) + name + reason + notice->name_space.len + 1;
@@ -197,11 +197,8 @@ enum deja_status dj_notices_open(struct dj_notices *notices, struct dj_loop *loo
     struct dj_notices_reader *reader = dj_alloc_zeroed(1, sizeof *reader);
     if (!reader)
         return DEJA_ERR_NOMEM;
-    *reader = (struct dj_notices_reader){.notices = notices,
-                                         .loop = loop,
-                                         .is_of_all = !tenant,
-                                         .ctx = ctx,
-                                         .news = news};
+    *reader = (struct dj_notices_reader){
+        .notices = notices, .loop = loop, .is_of_all = !tenant, .ctx = ctx, .news = news};
     if (tenant)
         memcpy(reader->tenant, tenant, DJ_ID_BYTES);
     pthread_mutex_lock(&notices->lock);

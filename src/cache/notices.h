@@ -64,9 +64,9 @@ uint64_t dj_notices_last(struct dj_notices *notices); /* number of the newest; 0
 
 /* Something can be read, or was lost. On the reader's loop. */
 typedef void dj_notices_news_fn(void *ctx);
-/* Begins behind `after` (a number that was told before; UINT64_MAX: behind the newest). tenant NULL:
- * all. DEJA_ERR_LIMIT: too many readers; DEJA_ERR_NOMEM. news is posted at once where something is
- * there already. */
+/* Begins behind `after` (a number that was told before; UINT64_MAX: behind the newest). tenant
+ * NULL: all. DEJA_ERR_LIMIT: too many readers; DEJA_ERR_NOMEM. news is posted at once where
+ * something is there already. */
 enum deja_status dj_notices_open(struct dj_notices *notices, struct dj_loop *loop,
                                  const uint8_t *tenant, uint64_t after, void *ctx,
                                  dj_notices_news_fn *news,
