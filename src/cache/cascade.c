@@ -190,7 +190,8 @@ static bool is_root(const struct cascade *cascade, const struct dj_entry *entry)
     const struct dj_cascade_options *options = &cascade->options;
     if (options->key && memcmp(options->key->id, entry->id, DJ_ID_BYTES) == 0)
         return true;
-    return options->selector && dj_selector_is_match(options->selector, entry);
+    return options->selector && !options->is_selector_a_bound &&
+           dj_selector_is_match(options->selector, entry);
 }
 
 static bool is_within(const struct cascade *cascade, const struct dj_entry *entry)
@@ -408,7 +409,7 @@ static void remove_roots(struct cascade *cascade)
     if (options->key && (is_found || !cascade->user_tag.len))
         status = dj_engine_remove_because(cascade->engine, cascade->loop, options->key, &cause,
                                           cascade, on_key_removed);
-    else if (options->selector && !options->key) {
+    else if (options->selector && !options->is_selector_a_bound) {
         struct dj_selector *selector = dj_arena_alloc(&cascade->arena, sizeof *selector);
         struct dj_cause *kept = dj_arena_alloc(&cascade->arena, sizeof *kept);
         status = DEJA_ERR_NOMEM;

@@ -32,8 +32,9 @@
 struct dj_cascade_options {
     struct deja_slice name;             /* of what has changed; empty: none */
     const struct dj_store_key *key;     /* an entry that goes with its dependants; NULL: none */
-    const struct dj_selector *selector; /* likewise entries; NULL: none. Its user_tag bounds the
-                                         * whole cascade to that user's entries */
+    const struct dj_selector *selector; /* entries that go with their dependants; NULL: none. Its
+                                         * user_tag bounds the whole to that user's entries */
+    bool is_selector_a_bound;           /* it names no entries: only its user_tag is looked at */
     const struct dj_cause *cause;       /* NULL: none */
     bool is_dry_run;                    /* looks, changes nothing */
 };
