@@ -22,7 +22,9 @@
 #include <deja/base.h>
 
 #include "api/erase.h"
+#include "api/schedules.h"
 #include "net/http_server.h"
+#include "policy/kinds.h"
 #include "proxy/context.h"
 
 struct dj_idempotency;
@@ -57,9 +59,11 @@ struct dj_api {
     struct dj_audit *audit;           /* NULL: none is kept */
     const char *const *allowed_hosts; /* NULL-terminated, beyond loopback names */
     const char *const *allowed_origins;
-    struct dj_idempotency *idempotency;   /* NULL: Idempotency-Key is not obeyed */
-    const struct dj_erase_service *erase; /* NULL: 501 */
-    void (*reload)(void *ctx);            /* starts what SIGHUP does; any loop; NULL: 501 */
+    struct dj_idempotency *idempotency;          /* NULL: Idempotency-Key is not obeyed */
+    const struct dj_erase_service *erase;        /* NULL: 501 */
+    const struct dj_schedule_service *schedules; /* NULL: 501 */
+    const struct dj_kinds *event_kinds;          /* what events void; NULL: none is known */
+    void (*reload)(void *ctx);                   /* starts what SIGHUP does; any loop; NULL: 501 */
     void *reload_ctx;
     dj_api_describe_fn *describe; /* NULL: nothing */
     void *describe_ctx;

@@ -78,8 +78,8 @@ static int64_t days_since_1970(uint32_t year, uint32_t month, uint32_t day)
     uint32_t from_march = month > 2 ? month - 3 : month + 9;
     uint32_t y = month > 2 ? year : year - 1;
     uint32_t of_era = y % 400;
-    int64_t day_of_era = (int64_t)of_era * 365 + of_era / 4 - of_era / 100 +
-                         (153 * from_march + 2) / 5 + day - 1;
+    int64_t day_of_era =
+        (int64_t)of_era * 365 + of_era / 4 - of_era / 100 + (153 * from_march + 2) / 5 + day - 1;
     return (int64_t)(y / 400) * DAYS_PER_ERA + day_of_era - DAYS_TO_1970;
 }
 

@@ -5,9 +5,9 @@
 #include "base/num.h"
 #include "policy/glob.h"
 
-static const char *const kinds[] = {"entry", "key",   "query",   "tag", "namespace",
-                                    "age",   "filter", "pattern", "event", "cascade",
-                                    "all",   "selection"};
+static const char *const kinds[] = {"entry", "key",     "query",    "tag",   "namespace",
+                                    "age",   "filter",  "pattern",  "event", "cascade",
+                                    "all",   "version", "selection"};
 
 const char *dj_invalidation_kind(struct deja_slice text)
 {

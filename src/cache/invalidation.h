@@ -2,11 +2,12 @@
  * or come from another program.
  *
  *   an HTTP request, a schedule that is due, a message of a channel
- *        └──> struct dj_invalidation ──dj_invalidation_run──> engine (one key, a selection, a cascade)
+ *        └──> struct dj_invalidation ──dj_invalidation_run──> engine (one key, a selection, a
+ * cascade)
  *
  * What it says is what is void: exactly one of a key and a selection (is_all, or members of the
- * selector that must all hold), or nothing but `cascade_name`. With is_cascade, what depends on what
- * goes, goes too.
+ * selector that must all hold), or nothing but `cascade_name`. With is_cascade, what depends on
+ * what goes, goes too.
  *
  * Trust: what read() reads are documents of our own; every member is checked all the same. Threads
  * and tenants: as cache/engine.h.
@@ -18,6 +19,7 @@
 
 #include "base/arena.h"
 #include "cache/cascade.h"
+#include "cache/depends.h"
 #include "cache/engine.h"
 #include "proto/json.h"
 
@@ -54,8 +56,9 @@ enum deja_status dj_invalidation_read(const struct dj_json *object,
 /* cascade: NULL where there was none; borrowed until return. count: each live entry once. */
 typedef void dj_invalidated_fn(void *ctx, enum deja_status status, uint64_t count,
                                const struct dj_cascade_result *cascade);
-/* invalidation and what it points to are borrowed until done ran (once, later, on loop). is_dry_run:
- * counts, changes nothing. Errors as dj_engine_remove_selected; DEJA_ERR_LIMIT: see the cascade. */
+/* invalidation and what it points to are borrowed until done ran (once, later, on loop).
+ * is_dry_run: counts, changes nothing. Errors as dj_engine_remove_selected; DEJA_ERR_LIMIT: see the
+ * cascade. */
 enum deja_status dj_invalidation_run(struct dj_engine *engine, struct dj_loop *loop,
                                      const uint8_t tenant[DJ_ID_BYTES],
                                      const struct dj_invalidation *invalidation, bool is_dry_run,
