@@ -6,9 +6,7 @@
 #include "api/invalidate_internal.h"
 #include "api/query.h"
 #include "api/user.h"
-#include "base/num.h"
 #include "security/tenant.h"
-#include "text/utf8.h"
 
 #define TREE_MAX 1000u /* entries of a cascade that an answer shows */
 
@@ -34,21 +32,6 @@ static void log_removed(const struct dj_invalidate *invalidate, uint64_t removed
     dj_log_write(log, DJ_LOG_INFO, "entries invalidated", fields);
 }
 
-/* Keys may be any bytes, and a question may have been cut in the middle of a character. */
-static void put_label(struct dj_json_writer *w, const char *name, struct deja_slice text)
-{
-    char safe[DJ_DEPENDS_NAME_BYTES_MAX];
-    size_t len = text.len < sizeof safe ? text.len : sizeof safe;
-    if (len)
-        memcpy(safe, text.data, len);
-    if (!dj_utf8_is_valid(deja_slice(safe, len)))
-        for (size_t i = 0; i < len; i++)
-            if ((unsigned char)safe[i] >= 0x80)
-                safe[i] = '?';
-    dj_json_key(w, name);
-    dj_json_put_string(w, deja_slice(safe, len));
-}
-
 static void put_tree(struct dj_json_writer *w, const struct dj_cascade_result *cascade)
 {
     dj_json_member_u64(w, "depth", cascade->depth);
@@ -66,8 +49,8 @@ static void put_tree(struct dj_json_writer *w, const struct dj_cascade_result *c
         else
             dj_json_put_u64(w, node->parent);
         if (node->because.len)
-            put_label(w, "because_of", node->because);
-        put_label(w, node->kind == DJ_ENTRY_PLAIN ? "key" : "query", node->label);
+            dj_notice_put_text(w, "because_of", node->because);
+        dj_notice_put_text(w, node->kind == DJ_ENTRY_PLAIN ? "key" : "query", node->label);
         dj_json_end_object(w);
     }
     dj_json_end_array(w);

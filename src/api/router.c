@@ -58,6 +58,7 @@ static const struct route routes[] = {
     {"GET", "/api/v1/schedules", ACCESS_READ, false, dj_schedules_list},
     {"GET", "/api/v1/schedules/*", ACCESS_READ, false, dj_schedules_get},
     {"DELETE", "/api/v1/schedules/*", ACCESS_WRITE, false, dj_schedules_remove},
+    {"GET", "/api/v1/invalidations", ACCESS_READ, false, dj_follow_invalidations},
     {"GET", "/api/v1/explain", ACCESS_READ, false, dj_explain},
     {"POST", "/api/v1/explain", ACCESS_READ, true, dj_explain},
     {"GET", "/api/v1/stats", ACCESS_READ, false, dj_stats},

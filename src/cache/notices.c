@@ -11,7 +11,10 @@
 #include <stdatomic.h>
 
 #include "base/alloc.h"
+#include "base/date.h"
 #include "base/list.h"
+#include "security/tenant.h"
+#include "text/utf8.h"
 
 struct kept {
     struct dj_notice notice; /* first: what callers hold */
@@ -48,6 +51,48 @@ const char *dj_notice_source_text(enum dj_notice_source source)
 {
     static const char *const texts[] = {"here", "node", "redis", "postgres"};
     return texts[source];
+}
+
+void dj_notice_put_text(struct dj_json_writer *w, const char *name, struct deja_slice text)
+{
+    char piece[256];
+    dj_json_key(w, name);
+    if (!text.len) {
+        dj_json_put_null(w);
+        return;
+    }
+    if (dj_utf8_is_valid(text)) {
+        dj_json_put_string(w, text);
+        return;
+    }
+    size_t len = text.len < sizeof piece ? text.len : sizeof piece;
+    for (size_t i = 0; i < len; i++)
+        piece[i] = (unsigned char)text.data[i] < 0x80 ? text.data[i] : '?';
+    dj_json_put_string(w, deja_slice(piece, len));
+}
+
+void dj_notice_write(struct dj_json_writer *w, const struct dj_notice *notice, bool is_for_all)
+{
+    char text[DJ_TENANT_TEXT_BYTES];
+    char time[DJ_DATE_RFC3339_BYTES];
+    dj_json_begin_object(w);
+    dj_date_rfc3339(notice->time_ms, time);
+    dj_json_member_text(w, "time", time);
+    if (is_for_all) {
+        dj_tenant_text(notice->tenant, text);
+        dj_json_member_text(w, "tenant", text);
+    }
+    dj_json_member_text(w, "kind", notice->kind);
+    dj_notice_put_text(w, "name", notice->name);
+    dj_json_key(w, "namespace");
+    if (notice->name_space.data)
+        dj_json_put_string(w, notice->name_space);
+    else
+        dj_json_put_null(w);
+    dj_notice_put_text(w, "reason", notice->reason);
+    dj_json_member_u64(w, "removed", notice->removed);
+    dj_json_member_text(w, "source", dj_notice_source_text(notice->source));
+    dj_json_end_object(w);
 }
 
 static void unref(struct kept *kept)

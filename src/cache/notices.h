@@ -20,6 +20,7 @@
 #include <deja/base.h>
 
 #include "loop/loop.h"
+#include "proto/json.h"
 #include "proto/record.h"
 
 #define DJ_NOTICES_KEPT 4096u
@@ -51,6 +52,13 @@ struct dj_notice {
     uint64_t removed; /* live entries that went; 0 where nobody counted */
     bool is_user;     /* of one user's entries alone */
 };
+
+/* As a JSON object: time, kind, name, namespace, reason, removed, source. Names that are no text
+ * are written with ? for what is beyond ASCII. is_for_all: with the tenant, for who is told of all.
+ */
+void dj_notice_write(struct dj_json_writer *w, const struct dj_notice *notice, bool is_for_all);
+/* A member whose text may be any bytes; empty: null. */
+void dj_notice_put_text(struct dj_json_writer *w, const char *name, struct deja_slice text);
 
 struct dj_notices;
 struct dj_notices_reader;

@@ -429,6 +429,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
     if (status != DEJA_OK)
         return status;
     daemon->api.event_kinds = daemon->event_kinds;
+    daemon->api.notices = daemon->notices;
     daemon->api.allowed_hosts = (const char *const *)daemon->settings->server.allowed_hosts.items;
     daemon->api.allowed_origins =
         (const char *const *)daemon->settings->server.allowed_origins.items;
