@@ -47,6 +47,8 @@ static const char *kind_text(uint8_t kind)
         return "embedding";
     case DJ_ENTRY_API:
         return "api";
+    case DJ_ENTRY_PLAIN:
+        return "plain";
     default:
         return "bytes";
     }
