@@ -32,6 +32,7 @@ struct row {
     _Atomic uint64_t put_bytes;
     _Atomic uint64_t removals;
     _Atomic uint64_t slides;
+    struct dj_kind_figures told; /* of whoever tells the metrics */
 };
 
 struct tenant {
@@ -259,6 +260,27 @@ void dj_kind_book_others(const struct dj_kind_book *book, const struct dj_kind *
 {
     *out_figures = (struct dj_kind_figures){.misses = 0};
     sum(book->others, kind, out_figures);
+}
+
+void dj_kind_book_tell(struct dj_kind_book *book, const uint8_t *tenant, const struct dj_kind *kind,
+                       struct dj_kind_figures *out_more)
+{
+    size_t slot = 0;
+    struct tenant *one = tenant ? find(book, tenant, &slot) : book->others;
+    struct dj_kind_figures now = {.misses = 0};
+    *out_more = now;
+    if (!one)
+        return;
+    struct dj_kind_figures *told = &one->rows[kind->index].told;
+    sum(one, kind, &now);
+    for (size_t i = 0; i < DJ_LEVEL_COUNT; i++)
+        out_more->hits[i] = now.hits[i] - told->hits[i];
+    out_more->misses = now.misses - told->misses;
+    out_more->puts = now.puts - told->puts;
+    out_more->put_bytes = now.put_bytes - told->put_bytes;
+    out_more->removals = now.removals - told->removals;
+    out_more->slides = now.slides - told->slides;
+    *told = now;
 }
 
 void dj_kind_book_tenants(const struct dj_kind_book *book, void *ctx, dj_kind_tenant_fn *each)

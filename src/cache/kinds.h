@@ -69,6 +69,11 @@ void dj_kind_book_others(const struct dj_kind_book *book, const struct dj_kind *
 typedef bool dj_kind_tenant_fn(void *ctx, const uint8_t tenant[DJ_ID_BYTES]);
 void dj_kind_book_tenants(const struct dj_kind_book *book, void *ctx, dj_kind_tenant_fn *each);
 
+/* What came on top since the last call for that tenant (NULL: those of no place of their own) and
+ * kind: for metrics. One caller at a time. */
+void dj_kind_book_tell(struct dj_kind_book *book, const uint8_t *tenant, const struct dj_kind *kind,
+                       struct dj_kind_figures *out_more);
+
 /* ---- keys that were made (cache/key_maker.h) ---- */
 
 struct dj_key_figures {
