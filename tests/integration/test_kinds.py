@@ -380,6 +380,53 @@ def test_a_score_is_changed_in_place_and_keeps_what_is_left_of_its_life(serve, o
         assert tier_of(http, key) is None, "it still carries its tag"
 
 
+# ---- found by meaning ----
+
+def test_templates_are_found_by_meaning_among_their_kind(serve, owner):
+    with make_http(serve("disk"), owner) as http:
+        text = "quarterly report on the sales of every region"
+        for number in range(12):
+            answer = http.put("/api/v1/entries", json={
+                "query": f"{text} {'of the year ' * (number % 3)}number {number}", "response": {"template": number},
+                "kind": "template_semantic", "metadata": {"template_id": str(number)}})
+            assert answer.status_code == 201, answer.text
+        stored = http.get(f"/api/v1/entries/{answer.json()['id']}").json()
+        assert set(stored["tags"]) >= {"kind:template_semantic", "template:11"}
+        assert 7200 * 0.85 < stored["ttl_s"] <= 7200
+        found = http.post("/api/v1/lookup", json={"query": f"{text} number 5", "kind": "template_semantic"}).json()
+        assert found["threshold"] == 0.8 and 1 < len(found["candidates"]) <= 10
+        assert all(near["similarity"] >= 0.8 for near in found["candidates"])
+        ranks = [near["similarity"] for near in found["candidates"]]
+        assert ranks == sorted(ranks, reverse=True)
+        assert not http.post("/api/v1/lookup", json={"query": f"{text} number 5", "threshold": 0.5}).json()["hit"], \
+            "what is of no kind is apart"
+        invalidate(http, {"name": "template:updated", "template_id": "5"})
+        again = http.post("/api/v1/lookup", json={"query": f"{text} number 5", "kind": "template_semantic"}).json()
+        assert not again["hit"] or again["kind"] != "exact"
+        invalidate(http, {"name": "template:updated"})
+        gone = http.post("/api/v1/lookup", json={"query": f"{text} number 5", "kind": "template_semantic"}).json()
+        assert not gone["hit"] and not gone["candidates"]
+        for kind, why in (("template_semantik", "no kind has that name"), ("doc_chunk", "not found by meaning")):
+            refused = http.post("/api/v1/lookup", json={"query": text, "kind": kind})
+            assert refused.status_code == 400 and why in refused.text
+
+
+def test_a_model_that_changed_voids_what_it_made_whoever_keeps_it(serve, owner):
+    with make_http(serve("disk"), owner) as http:
+        for model in ("gpt-4o", "other"):
+            http.put("/api/v1/entries", json={"query": f"question to {model}", "response": "x", "provider": "openai",
+                                              "model": model, "kind": "ai_response"})
+            put(http, f"ai:response:openai:{model}:f00")
+        invalidate(http, {"name": "model:updated", "provider": "openai", "model": "gpt-4o"})
+
+        def is_hit(model):
+            return http.post("/api/v1/lookup", json={"query": f"question to {model}", "kind": "ai_response",
+                                                     "threshold": 1}).json()["hit"]
+        assert not is_hit("gpt-4o") and is_hit("other")
+        assert tier_of(http, "ai:response:openai:gpt-4o:f00") is None
+        assert tier_of(http, "ai:response:openai:other:f00")
+
+
 # ---- keys, patterns, commands ----
 
 def test_a_key_is_made_the_same_by_http_and_command(serve, owner):
