@@ -191,14 +191,14 @@ void dj_responses_inspect(const struct dj_json *object, struct dj_answer_facts *
     const struct dj_json *output = dj_json_get(object, "output");
     const struct dj_json *usage = dj_json_get(object, "usage");
     struct deja_slice status = dj_json_string(dj_json_get(object, "status"));
-    struct deja_slice why =
+    struct deja_slice cut_by =
         dj_json_string(dj_json_get(dj_json_get(object, "incomplete_details"), "reason"));
     struct dj_answer_facts facts = {
         .choice_count = dj_json_is(output, DJ_JSON_ARRAY) ? 1 : 0,
         .is_every_choice_stopped = is_name(status, "completed") &&
                                    dj_json_type(dj_json_get(object, "error")) == DJ_JSON_NULL,
-        .has_length = is_name(why, "max_output_tokens"),
-        .has_content_filter = is_name(why, "content_filter"),
+        .has_length = is_name(cut_by, "max_output_tokens"),
+        .has_content_filter = is_name(cut_by, "content_filter"),
         .is_moderated = dj_json_is(dj_json_get(object, "moderation"), DJ_JSON_OBJECT),
         .model = dj_json_string(dj_json_get(object, "model")),
         .input_tokens = dj_answer_tokens(usage, "input_tokens"),
