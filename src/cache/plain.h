@@ -79,6 +79,9 @@ void dj_plain_key(const struct dj_plain_space *space, struct deja_slice key,
 /* What a value lives that is put under that key without a TTL of its own, where the kind says so;
  * 0: it does not, or there is none. Any thread. */
 uint64_t dj_plain_ttl_ms(const struct dj_plain *plain, struct deja_slice key);
+/* The whole digest, of which the id is the beginning: dj_entry.exact. */
+void dj_plain_digest(const struct dj_plain_space *space, struct deja_slice key,
+                     uint8_t out_digest[DJ_SHA256_BYTES]);
 
 /* ---- reads ---- */
 

@@ -46,10 +46,6 @@ struct dj_plain {
 enum deja_status dj_plain_walks_create(struct dj_plain_walks **out_walks) DEJA_NODISCARD;
 void dj_plain_walks_destroy(struct dj_plain_walks *walks); /* accepts NULL */
 
-/* The whole digest, whose first bytes are the id. */
-void dj_plain_digest(const struct dj_plain_space *space, struct deja_slice key,
-                     uint8_t out_digest[DJ_SHA256_BYTES]);
-
 /* plain_slide.c: a life that is to begin anew when the value was found. NULL: the kind does not
  * slide, or no room: then it does not. */
 struct dj_plain_slide;
