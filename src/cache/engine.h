@@ -309,6 +309,10 @@ struct dj_selector {
     const struct deja_slice *any_tags;
     size_t any_tag_count; /* at most DJ_SELECTOR_TAGS_MAX */
     const struct dj_maker *maker;
+    /* NULL: any. On the loop of the call; quick. */
+    bool (*matches)(void *ctx, const struct dj_entry *entry);
+    void (*counted)(void *ctx, const struct dj_entry *entry); /* NULL, or told of each */
+    void *ctx;                                                /* of both */
     const struct dj_cause *cause; /* NULL: what is selected says it all */
 };
 #define DJ_SELECTOR_TAGS_MAX 256u

@@ -47,12 +47,8 @@ struct dj_plain_options {
 
 enum deja_status dj_plain_create(const struct dj_plain_options *options,
                                  struct dj_plain **out_plain) DEJA_NODISCARD;
-/* After the loops have ended, before the engine is destroyed. Accepts NULL. */
+/* After the loops have ended. Accepts NULL. What is under way counts in dj_engine_pending. */
 void dj_plain_destroy(struct dj_plain *plain);
-/* The loop is about to end: what waits on it for a lock ends with DEJA_ERR_CANCELLED. On that loop,
- * once, before dj_engine_leave_loop. */
-void dj_plain_leave_loop(struct dj_plain *plain, struct dj_loop *loop);
-
 /* ---- whose keys ---- */
 
 /* The keys of a tenant, or of one of its users, in one namespace. Plain data, but as secret as the
@@ -212,9 +208,11 @@ struct dj_plain_stats {
     uint64_t misses;
     uint64_t puts;
     uint64_t removals;
-    uint64_t waiting; /* changes under way */
+    uint64_t waiting; /* changes under way; of all tenants only */
 };
-/* Since the start, of all tenants. Any thread. */
-void dj_plain_stats(const struct dj_plain *plain, struct dj_plain_stats *out_stats);
+/* Since the start. tenant NULL: of all; of the first 20,000 tenants each is counted for itself too.
+ * Any thread. */
+void dj_plain_stats(const struct dj_plain *plain, const uint8_t *tenant,
+                    struct dj_plain_stats *out_stats);
 
 #endif

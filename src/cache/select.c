@@ -199,8 +199,11 @@ static void take_entry(struct selection *selection, const struct dj_entry *entry
             return;
         }
     }
-    if (is_counted)
+    if (is_counted) {
         selection->count++;
+        if (selection->selector->counted)
+            selection->selector->counted(selection->selector->ctx, entry);
+    }
     if (is_wanted && selection->is_removing)
         remove_entry(selection, entry);
 }
@@ -380,8 +383,9 @@ static enum raised what_to_raise(const struct dj_selector *selector)
     bool has_tags = dj_selector_tag(selector).len || selector->any_tag_count;
     int tags =
         (selector->tag.len > 0) + (selector->user_tag.len > 0) + (selector->any_tag_count > 0);
-    if (selector->created_before_ms || selector->filter || selector->pattern.data || tags > 1 ||
-        (has_tags && selector->has_name_space) || (!has_tags && selector->maker))
+    if (selector->created_before_ms || selector->filter || selector->pattern.data ||
+        selector->matches || tags > 1 || (has_tags && selector->has_name_space) ||
+        (!has_tags && selector->maker))
         return RAISED_NOTHING;
     return has_tags ? RAISED_TAGS : selector->has_name_space ? RAISED_NAMESPACE : RAISED_TENANT;
 }

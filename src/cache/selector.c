@@ -54,7 +54,8 @@ bool dj_selector_is_match(const struct dj_selector *selector, const struct dj_en
     if (selector->created_before_ms && entry->created_ms >= selector->created_before_ms)
         return false;
     return is_fit(entry, selector->pattern) && is_of_event(selector, entry) &&
-           dj_filter_is_match(selector->filter, entry);
+           dj_filter_is_match(selector->filter, entry) &&
+           (!selector->matches || selector->matches(selector->ctx, entry));
 }
 
 /* ---- telling ---- */
@@ -108,3 +109,18 @@ void dj_engine_tell(struct dj_engine *engine, struct dj_loop *loop,
 }
 
 /* ---- the two selectors that existed first ---- */
+
+void dj_engine_tell_key(struct dj_engine *engine, struct dj_loop *loop,
+                        const struct dj_store_key *key, struct deja_slice name,
+                        struct deja_slice name_space, bool is_user)
+{
+    struct dj_notice notice = {
+        .time_ms = dj_loop_now_ms(loop),
+        .kind = "key",
+        .name = name,
+        .name_space = deja_slice(name_space.len ? name_space.data : "", name_space.len),
+        .removed = 1,
+        .is_user = is_user};
+    memcpy(notice.tenant, key->tenant, sizeof notice.tenant);
+    dj_notices_publish(engine->options.notices, &notice);
+}
