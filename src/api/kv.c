@@ -131,13 +131,17 @@ static bool read_kind(struct dj_request *request, struct kv *kv, uint64_t *ttl_m
 
 static bool read_put(struct dj_request *request, struct kv *kv)
 {
+    struct deja_slice depends = dj_http_find_header(request->http, "x-deja-depends-on");
+    const struct deja_slice *names = NULL;
+    size_t count = 0;
     struct deja_slice ttl = dj_kv_said(request, "x-deja-ttl", "ttl");
     uint64_t ttl_ms = dj_kv_default_ttl(request, kv->key);
     uint64_t kind_ms = ttl_ms;
     if ((ttl.data && !dj_kv_read_ttl(request, ttl, "X-Deja-TTL", &ttl_ms)) ||
         !dj_kv_read_tags(request, dj_kv_said(request, "x-deja-tags", "tags"), &kv->op.tags,
                          &kv->op.tag_count) ||
-        !read_kind(request, kv, &kind_ms))
+        !dj_kv_read_tags(request, depends, &names, &count) ||
+        !dj_kv_add_depends(request, names, count, &kv->op) || !read_kind(request, kv, &kind_ms))
         return false;
     if (!ttl.data)
         ttl_ms = kind_ms;

@@ -279,6 +279,11 @@ enum deja_status dj_engine_remove_because(struct dj_engine *engine, struct dj_lo
                                           const struct dj_store_key *key,
                                           const struct dj_cause *cause, void *ctx,
                                           dj_remove_done_fn *done) DEJA_NODISCARD;
+/* Another program has made it void: memory shall not have it any more. key NULL: all of the tenant.
+ */
+enum deja_status dj_engine_drop(struct dj_engine *engine, struct dj_loop *loop,
+                                const uint8_t tenant[DJ_ID_BYTES], const struct dj_store_key *key,
+                                void *ctx, dj_remove_done_fn *done) DEJA_NODISCARD;
 /* Every entry of the tenant: its generation is raised (durably), then tiers are swept. */
 enum deja_status dj_engine_clear(struct dj_engine *engine, struct dj_loop *loop,
                                  const uint8_t tenant[DJ_ID_BYTES], void *ctx,
@@ -303,16 +308,16 @@ struct dj_selector {
     struct deja_slice user_tag;     /* another one, of a user (security/user.h); empty: any */
     int64_t created_before_ms;      /* 0: any */
     const struct dj_filter *filter; /* NULL: any */
-    /* NULL: any. On the loop of the call; quick. */
-    bool (*matches)(void *ctx, const struct dj_entry *entry);
-    void (*counted)(void *ctx, const struct dj_entry *entry); /* NULL, or told of each */
-    void *ctx;                                                /* of both */
     struct deja_slice pattern; /* a glob (policy/glob.h) that the name of a plain key fits, or a
                                 * tag of the entry; data NULL: any */
     /* Of an event: entries that carry one of these tags, or have that maker. */
     const struct deja_slice *any_tags;
     size_t any_tag_count; /* at most DJ_SELECTOR_TAGS_MAX */
     const struct dj_maker *maker;
+    /* NULL: any. On the loop of the call; quick. */
+    bool (*matches)(void *ctx, const struct dj_entry *entry);
+    void (*counted)(void *ctx, const struct dj_entry *entry); /* NULL, or told of each */
+    void *ctx;                                                /* of both */
     const struct dj_cause *cause; /* NULL: what is selected says it all */
 };
 #define DJ_SELECTOR_TAGS_MAX 256u

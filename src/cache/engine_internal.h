@@ -37,7 +37,7 @@ struct dj_authority {
     bool is_running;
     bool is_pull_lost; /* no memory for what came */
     uint64_t sequence;
-    uint64_t since; /* what the pull of this round was asked for */
+    uint64_t since;                     /* what the pull of this round was asked for */
     struct dj_store_generation *pulled; /* of this round; owned, their tags too */
     size_t pulled_count;
     size_t pulled_cap;
@@ -103,6 +103,11 @@ bool dj_selector_is_match(const struct dj_selector *selector, const struct dj_en
 void dj_engine_tell(struct dj_engine *engine, struct dj_loop *loop,
                     const uint8_t tenant[DJ_ID_BYTES], const struct dj_selector *selector,
                     uint64_t removed);
+
+/* Of one plain key. */
+void dj_engine_tell_key(struct dj_engine *engine, struct dj_loop *loop,
+                        const struct dj_store_key *key, struct deja_slice name,
+                        struct deja_slice name_space, bool is_user);
 
 #define DJ_NAMESPACE_TAG_BYTES 256u
 /* The tag of a namespace's counter. */

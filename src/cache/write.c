@@ -420,20 +420,6 @@ enum deja_status dj_engine_remove_version(struct dj_engine *engine, struct dj_lo
     return DEJA_OK;
 }
 
-enum deja_status dj_engine_remove_here(struct dj_engine *engine, struct dj_loop *home,
-                                       const struct dj_store_key *key, void *ctx,
-                                       dj_remove_done_fn *done)
-{
-    static const struct dj_removal_options options = {.version_max = UINT64_MAX,
-                                                      .is_tombstone = true};
-    struct removal *removal = removal_create(engine, home, key, &options, ctx, done);
-    if (!removal)
-        return DEJA_ERR_NOMEM;
-    assert(removal->home == home);
-    remove_home(removal);
-    return DEJA_OK;
-}
-
 /* A removal by key that is told of. */
 struct told {
     struct dj_engine *engine;
@@ -504,12 +490,35 @@ enum deja_status dj_engine_remove_because(struct dj_engine *engine, struct dj_lo
     return status;
 }
 
+enum deja_status dj_engine_remove_here(struct dj_engine *engine, struct dj_loop *home,
+                                       const struct dj_store_key *key, void *ctx,
+                                       dj_remove_done_fn *done)
+{
+    static const struct dj_removal_options options = {.version_max = UINT64_MAX,
+                                                      .is_tombstone = true};
+    struct removal *removal = removal_create(engine, home, key, &options, ctx, done);
+    if (!removal)
+        return DEJA_ERR_NOMEM;
+    assert(removal->home == home);
+    remove_home(removal);
+    return DEJA_OK;
+}
+
 enum deja_status dj_engine_remove(struct dj_engine *engine, struct dj_loop *loop,
                                   const struct dj_store_key *key, void *ctx,
                                   dj_remove_done_fn *done)
 {
     static const struct dj_cause nothing;
     return dj_engine_remove_because(engine, loop, key, &nothing, ctx, done);
+}
+
+enum deja_status dj_engine_drop(struct dj_engine *engine, struct dj_loop *loop,
+                                const uint8_t tenant[DJ_ID_BYTES], const struct dj_store_key *key,
+                                void *ctx, dj_remove_done_fn *done)
+{
+    struct dj_store *memory = engine->options.memory;
+    return key ? memory->ops->remove(memory, loop, key, UINT64_MAX, ctx, done)
+               : memory->ops->clear(memory, loop, tenant, ctx, done);
 }
 
 struct get {

@@ -8,6 +8,7 @@
 #include "cache/kinds.h"
 #include "cache/plain.h"
 #include "daemon/authority.h"
+#include "daemon/channels.h"
 #include "daemon/encryption.h"
 #include "daemon/directory.h"
 #include "daemon/erasures.h"
@@ -17,6 +18,7 @@
 #include "daemon/settings.h"
 #include "daemon/spends.h"
 #include "daemon/tenants.h"
+#include "daemon/webhooks.h"
 #include "net/http_server.h"
 #include "net/outbound.h"
 #include "policy/guards.h"
@@ -76,6 +78,8 @@ struct dj_daemon {
     struct dj_erasures *erasures;            /* over all of them */
     struct dj_schedules *schedules;          /* likewise */
     struct dj_notices *notices;              /* the engine's, and of who listens */
+    struct dj_channels *channels;            /* from and to other programs */
+    struct dj_webhooks *webhooks;            /* NULL: none is named */
     struct dj_encryption *encryption;        /* made with the tiers */
     struct dj_store *redis;                  /* likewise the engine's, unwrapped; NULL: none */
     struct dj_redis_security redis_security; /* as it was at the start */
