@@ -134,7 +134,7 @@ static bool read_kind(struct dj_request *request, struct kv *kv, uint64_t *ttl_m
 
 static bool read_put(struct dj_request *request, struct kv *kv)
 {
-    struct deja_slice depends = dj_http_find_header(request->http, "x-deja-depends-on");
+    struct deja_slice depends = dj_kv_said(request, "x-deja-depends-on", "depends_on");
     const struct deja_slice *names = NULL;
     size_t count = 0;
     struct deja_slice ttl = dj_kv_said(request, "x-deja-ttl", "ttl");

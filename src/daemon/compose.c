@@ -452,15 +452,9 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .admission = daemon->admission,
         .dependencies = &daemon->dependencies,
         .upstream_guard = &daemon->settings->upstream_guard,
-        .targets = {{.url = daemon->settings->upstream.url,
-                     .id = daemon->settings->upstream.url,
-                     .upstream = daemon->upstream},
-                    {.url = daemon->settings->upstream.anthropic_url,
-                     .id = daemon->settings->upstream.anthropic_url,
-                     .upstream = daemon->anthropic ? daemon->anthropic : daemon->upstream}},
-        .has_two_targets = daemon->anthropic != NULL,
         .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
     };
+    dj_guards_name_targets(daemon, &daemon->proxy);
     daemon->api.proxy = &daemon->proxy;
     daemon->api.audit = daemon->audit;
     status = dj_daemon_make_erasures(daemon);
