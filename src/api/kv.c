@@ -193,8 +193,7 @@ void dj_kv_get(struct dj_request *request)
     dj_kv_space(request, &kv->names, &space);
     struct dj_value *value = dj_plain_find(plain, request->loop, &space, kv->key);
     if (!value)
-        status = dj_plain_get(plain, request->loop, &space, kv->key, DJ_LEVEL_BIT(DJ_LEVEL_MEMORY),
-                              kv, on_got);
+        status = dj_plain_get(plain, request->loop, &space, kv->key, 0, kv, on_got);
     dj_plain_space_fini(&space);
     if (value)
         answer_value(kv, value, dj_level_text(DJ_LEVEL_MEMORY));

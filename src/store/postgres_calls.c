@@ -43,12 +43,13 @@ static enum deja_status get(struct dj_store *store, struct dj_loop *loop,
 
 /* ---- put ---- */
 
-/* The end of the stay: the entry's own or the tier's, whichever comes first; 0: none. */
+/* The end of the stay: the entry's own or the tier's, whichever comes first; 0: none. A plain key
+ * has only its own. */
 static int64_t stay_until(const struct dj_pg_store *pg, const struct dj_entry *entry,
                           int64_t now_ms)
 {
     int64_t gone_ms = dj_store_gone_ms(entry);
-    if (!pg->options.ttl_ms || pg->options.ttl_ms > (uint64_t)INT64_MAX / 2)
+    if (entry->kind == DJ_ENTRY_PLAIN || !pg->options.ttl_ms || pg->options.ttl_ms > (uint64_t)INT64_MAX / 2)
         return gone_ms;
     int64_t own_ms = now_ms + (int64_t)pg->options.ttl_ms;
     return gone_ms && gone_ms < own_ms ? gone_ms : own_ms;

@@ -231,16 +231,19 @@ static void on_told(void *ctx)
     dj_free(operation);
 }
 
-/* The stay in this tier; 0: it is over already. */
+/* The stay in this tier; 0: it is over already. A plain key stays as long as it was told to live:
+ * nothing below need have it. */
 static uint64_t stay_ms(const struct dj_redis *redis, const struct dj_entry *entry, int64_t now_ms)
 {
     int64_t gone_ms = dj_store_gone_ms(entry);
+    uint64_t longest_ms =
+        entry->kind == DJ_ENTRY_PLAIN ? DJ_STORE_PLAIN_STAY_MS : redis->options.ttl_ms;
     if (gone_ms == 0)
-        return redis->options.ttl_ms;
+        return longest_ms;
     if (gone_ms <= now_ms)
         return 0;
     uint64_t left_ms = (uint64_t)(gone_ms - now_ms);
-    return left_ms < redis->options.ttl_ms ? left_ms : redis->options.ttl_ms;
+    return left_ms < longest_ms ? left_ms : longest_ms;
 }
 
 /* Version and record. */

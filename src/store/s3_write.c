@@ -44,6 +44,8 @@ static const char *kind_text(uint8_t kind)
         return "embedding";
     case DJ_ENTRY_API:
         return "api";
+    case DJ_ENTRY_PLAIN:
+        return "plain";
     default:
         return "bytes";
     }
@@ -282,10 +284,11 @@ static enum deja_status create(struct dj_store *store, struct dj_loop *loop,
     return DEJA_OK;
 }
 
-/* When the object has no use any more: the entry's own end, or the tier's. */
+/* When the object has no use any more: the entry's own end, or the tier's; of a plain key its own. */
 static int64_t end_of(const struct dj_s3 *s3, const struct dj_entry *entry, int64_t now_ms)
 {
-    int64_t end_ms = now_ms + (int64_t)s3->ttl_ms;
+    uint64_t longest_ms = entry->kind == DJ_ENTRY_PLAIN ? DJ_STORE_PLAIN_STAY_MS : s3->ttl_ms;
+    int64_t end_ms = now_ms + (int64_t)longest_ms;
     int64_t own_ms =
         entry->stale_until_ms > entry->expires_ms ? entry->stale_until_ms : entry->expires_ms;
     return entry->expires_ms && own_ms < end_ms ? own_ms : end_ms;

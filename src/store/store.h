@@ -47,6 +47,9 @@ struct dj_store_vector {
 /* Return false to stop. */
 typedef bool dj_store_vector_fn(void *ctx, const struct dj_store_vector *vector);
 
+/* How long a plain key without an end stays in a tier that must name one: 100 years. */
+#define DJ_STORE_PLAIN_STAY_MS (UINT64_C(36525) * 24 * 3600 * 1000)
+
 #define DJ_STORE_PAGE_MAX 64u
 
 /* A piece of a tenant's entries, and where the next one begins. The caller's: zeroed before the
