@@ -178,6 +178,8 @@ static void on_got(void *ctx, struct dj_value *value, const char *level)
         answer_value(kv, value, level);
         return;
     }
+    static const struct dj_http_header status = {{"Cache-Status", 12}, {"deja; fwd=miss", 14}};
+    kv->request->refusal_header = &status;
     dj_kv_note(kv->request, "get", "none", "miss");
     dj_request_problem(kv->request, 404, "not_found", "there is no such key");
 }
