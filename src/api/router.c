@@ -55,6 +55,10 @@ static const struct route routes[] = {
     {"DELETE", "/api/v1/entries/*", ACCESS_WRITE, false, dj_entries_remove},
     {"POST", "/api/v1/lookup", ACCESS_READ, true, dj_find},
     {"POST", "/api/v1/invalidate", ACCESS_WRITE, true, dj_invalidate},
+    {"GET", "/api/v1/schedules", ACCESS_READ, false, dj_schedules_list},
+    {"GET", "/api/v1/schedules/*", ACCESS_READ, false, dj_schedules_get},
+    {"DELETE", "/api/v1/schedules/*", ACCESS_WRITE, false, dj_schedules_remove},
+    {"GET", "/api/v1/invalidations", ACCESS_READ, false, dj_follow_invalidations},
     {"GET", "/api/v1/kv", ACCESS_READ, false, dj_kv_list},
     {"DELETE", "/api/v1/kv", ACCESS_WRITE, false, dj_kv_clear},
     {"GET", "/api/v1/kv/*", ACCESS_READ, false, dj_kv_get},
@@ -68,6 +72,9 @@ static const struct route routes[] = {
     {"GET", "/api/v1/explain", ACCESS_READ, false, dj_explain},
     {"POST", "/api/v1/explain", ACCESS_READ, true, dj_explain},
     {"GET", "/api/v1/stats", ACCESS_READ, false, dj_stats},
+    {"GET", "/api/v1/kinds", ACCESS_READ, false, dj_kinds_list},
+    {"POST", "/api/v1/kv:key", ACCESS_READ, true, dj_kinds_make_key},
+    {"GET", "/api/v1/patterns", ACCESS_READ, false, dj_patterns},
     {"GET", "/api/v1/limits", ACCESS_READ, false, dj_limits},
     {"GET", "/api/v1/top", ACCESS_READ, false, dj_top},
     {"POST", "/api/v1/evict", ACCESS_WRITE, true, dj_evict},
@@ -137,6 +144,9 @@ static const struct {
     proxy_fn *handle;
 } proxied[] = {
     {"POST", "/v1/chat/completions", dj_proxy_chat},
+    {"POST", "/v1/completions", dj_proxy_completions},
+    {"POST", "/v1/responses", dj_proxy_responses},
+    {"POST", "/v1/messages", dj_proxy_messages},
     {"POST", "/v1/embeddings", dj_proxy_embeddings},
     {"*", "/v1/*", dj_proxy_passthrough},
 };

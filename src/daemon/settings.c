@@ -75,6 +75,10 @@ static const struct dj_option table[] = {
              "for root."},
     {"upstream.url", DJ_OPTION_TEXT, "https://api.openai.com", AT(upstream.url),
      .flag = "--upstream", .help = "Where misses go; with or without a trailing /v1."},
+    {"upstream.anthropic.url", DJ_OPTION_TEXT, "", AT(upstream.anthropic_url),
+     .help = "Where misses of /v1/messages go, and what else is sent with anthropic-version; "
+             "empty: https://api.anthropic.com where upstream.url is api.openai.com, which knows "
+             "no such path, else upstream.url."},
     {"upstream.ca_file", DJ_OPTION_TEXT, "", AT(upstream.ca_file),
      .help = "Certificates to trust instead of the system's."},
     {"upstream.connect_timeout", DJ_OPTION_DURATION, "5s", 10, DAY_MS,
@@ -126,6 +130,7 @@ static const struct dj_option table[] = {
 #include "daemon/settings_guard.def"
 #include "daemon/settings_upkeep.def"
 #include "daemon/settings_kv.def"
+#include "daemon/settings_notices.def"
 #include "daemon/settings_audit.def"
 #include "daemon/settings_encryption.def"
     {"store.durability", DJ_OPTION_ENUM, "everysec", .choices = "os|everysec|always",
@@ -191,6 +196,10 @@ static const struct dj_option table[] = {
      .help = "Families whose answer headers are always sent, not only to their own clients."},
     {"proxy.cache_tool_calls", DJ_OPTION_BOOL, "false", AT(proxy.cache_tool_calls), RELOADS,
      .help = "Stores answers that call tools."},
+    {"proxy.responses.store_policy", DJ_OPTION_ENUM, "bypass", .choices = "bypass|keep",
+     AT(proxy.store_policy), RELOADS,
+     .help = "Answers of /v1/responses that the upstream stores (store is not false), whose ids "
+             "clients may ask it for: not cached, or cached like all others."},
     {"proxy.early_refresh", DJ_OPTION_BOOL, "true", AT(proxy.early_refresh), RELOADS,
      .help = "Makes an answer that is still asked for anew shortly before its end, so that nobody "
              "waits for it."},
@@ -297,6 +306,7 @@ enum deja_status dj_settings_load(const struct dj_settings_source *source,
     struct dj_config *config = NULL;
     struct dj_options *options = NULL;
     struct dj_settings settings = {.data_dir = NULL};
+    struct dj_settings_kinds kinds = {.count = 0};
     enum deja_status status = read_config(source, diagnostics, &config);
     if (status != DEJA_OK)
         goto done;
@@ -307,6 +317,8 @@ enum deja_status dj_settings_load(const struct dj_settings_source *source,
                                      .preset_count = sizeof presets / sizeof *presets,
                                      .reserved = reserved,
                                      .reserved_count = sizeof reserved / sizeof *reserved,
+                                     .other = dj_settings_kinds_take,
+                                     .other_ctx = &kinds,
                                      .reserved_env = reserved_env,
                                      .file = config,
                                      .environment = source->environment,
@@ -315,6 +327,11 @@ enum deja_status dj_settings_load(const struct dj_settings_source *source,
     status = dj_options_resolve(&input, diagnostics, &options);
     if (status == DEJA_OK)
         status = dj_options_fill(options, &settings);
+    /* Also after faults elsewhere: all are told at once. */
+    if (status != DEJA_ERR_NOMEM) {
+        enum deja_status made = dj_settings_kinds_make(&kinds, diagnostics, &settings.kinds);
+        status = status == DEJA_OK ? made : status;
+    }
     if (status == DEJA_OK)
         status = dj_settings_work_out(
             &(struct dj_settings_checker){options, source->environment, diagnostics, &settings});
@@ -322,6 +339,7 @@ enum deja_status dj_settings_load(const struct dj_settings_source *source,
         status = DEJA_ERR_CONFIG;
 done:
     dj_config_destroy(config);
+    dj_settings_kinds_fini(&kinds);
     if (status != DEJA_OK) {
         dj_settings_fini(&settings);
         dj_options_destroy(options);
@@ -338,6 +356,7 @@ done:
 void dj_settings_fini(struct dj_settings *settings)
 {
     dj_settings_fini_network(settings);
+    dj_kinds_destroy(settings->kinds);
     dj_options_release(table, TABLE_COUNT, settings);
     *settings = (struct dj_settings){.data_dir = NULL};
 }

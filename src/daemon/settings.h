@@ -17,7 +17,9 @@
 #include "daemon/settings_audit.h"
 #include "daemon/settings_encryption.h"
 #include "daemon/settings_network.h"
+#include "daemon/settings_notices.h"
 #include "daemon/settings_tiers.h"
+#include "daemon/settings_kinds.h"
 #include "obs/log.h" /* dj_log_level, dj_log_format */
 #include "security/address_guard.h"
 #include "security/rules.h"
@@ -34,6 +36,7 @@ enum dj_usage_on_hit { DJ_USAGE_ORIGINAL, DJ_USAGE_ZERO };
 enum dj_similarity_scale { DJ_SCALE_NORMALIZED, DJ_SCALE_COSINE };
 enum dj_id_on_hit { DJ_HIT_ID_ORIGINAL, DJ_HIT_ID_NEW };
 enum dj_replay { DJ_REPLAY_INSTANT };
+enum dj_store_policy { DJ_STORE_POLICY_BYPASS, DJ_STORE_POLICY_KEEP };
 
 struct dj_settings {
     struct {
@@ -65,9 +68,11 @@ struct dj_settings {
     struct dj_settings_process process;
     struct dj_text_list upstream_allowed_texts; /* as written */
     struct dj_address_guard upstream_guard;     /* resolved: upstream.allowed_addresses */
+    struct dj_kinds *kinds;                     /* owned: the shipped ones, and `kinds` over them */
     char *data_dir;                             /* resolved, never NULL; may not exist yet */
     struct {
         char *url; /* without trailing "/" and without trailing "/v1": append the path "/v1/…" */
+        char *anthropic_url; /* likewise, never empty once checked */
         char *ca_file;
         uint64_t connect_timeout_ms;
         uint64_t first_byte_timeout_ms;
@@ -113,6 +118,7 @@ struct dj_settings {
     struct dj_settings_performance performance;
     struct dj_settings_eviction eviction;
     struct dj_settings_kv kv;
+    struct dj_settings_notices notices;
     struct dj_settings_encryption encryption;
     struct {
         uint64_t response_ms;
@@ -132,6 +138,7 @@ struct dj_settings {
         uint64_t record_bytes_max;
         uint32_t followers_max;
         bool cache_tool_calls;
+        enum dj_store_policy store_policy;
         bool early_refresh;
         uint32_t refreshes_max;
         uint64_t peer_wait_ms;

@@ -22,6 +22,7 @@
 
 struct dj_telemetry;
 struct dj_engine;
+struct dj_kind_book;
 struct dj_recent;
 struct dj_sentry_board;
 
@@ -56,7 +57,7 @@ const char *dj_result_text(enum dj_result result); /* "hit_exact", ...: constant
 /* One request that was answered; all of it borrowed for the call. */
 struct dj_finished {
     const uint8_t *tenant; /* DJ_ID_BYTES */
-    const char *api;       /* "chat", "embeddings", "api", "passthrough", "langcache", "gptcache" */
+    const char *api;       /* "chat", "messages", "embeddings", "api", "passthrough", … */
     enum dj_result result;
     const char *level; /* "memory", "lmdb", "none" */
     double seconds;
@@ -178,6 +179,7 @@ struct dj_telemetry_now {
     bool is_lmdb_up;
     bool is_degraded;                           /* as /health says */
     const struct dj_sentry_board *dependencies; /* NULL: none */
+    struct dj_kind_book *kinds;                 /* likewise */
 };
 /* Sets sizes, entries, evictions, tiers, queues and the process, right before the metrics are
  * written. */

@@ -13,7 +13,17 @@
 #include "proxy/telemetry.h"
 #include "security/tenant.h"
 
-enum api { API_CHAT, API_EMBEDDINGS, API_API, API_PASSTHROUGH, API_OTHER, API_COUNT };
+enum api {
+    API_CHAT,
+    API_COMPLETIONS,
+    API_MESSAGES,
+    API_RESPONSES,
+    API_EMBEDDINGS,
+    API_API,
+    API_PASSTHROUGH,
+    API_OTHER,
+    API_COUNT
+};
 enum level {
     LEVEL_NONE,
     LEVEL_MEMORY,
@@ -164,6 +174,10 @@ struct dj_telemetry {
     _Atomic(struct tenant *) *tenants;    /* TENANT_SLOTS; insert only, read without a lock */
     _Atomic(struct labelled *) *labelled; /* LABELLED_SLOTS, likewise */
 };
+
+struct dj_kind_book;
+/* Under gauges_lock. book NULL: nothing. */
+void dj_telemetry_kinds(struct dj_telemetry *telemetry, struct dj_kind_book *book);
 
 extern const char *const dj_telemetry_level_names[LEVEL_COUNT];
 
