@@ -228,6 +228,8 @@ static void take_found(struct kv *kv, struct dj_value *value, const char *level)
         ask(kv, place);
         return;
     }
+    static const struct dj_http_header status = {{"Cache-Status", 12}, {"deja; fwd=miss", 14}};
+    kv->request->refusal_header = &status;
     dj_kv_note(kv->request, "get", "none", "miss");
     dj_request_problem(kv->request, 404, "not_found",
                        has_other ? "that version of the key is not kept" : "there is no such key");
