@@ -49,7 +49,7 @@ static void free_session(struct dj_resp_session *session)
 
 static void free_if_over(struct dj_resp_session *session)
 {
-    if (session->stream || session->is_command_pending || session->is_posted)
+    if (session->stream || session->is_command_pending || session->behind || session->is_posted)
         return; /* (3) */
     if (session->server->is_visiting)
         post_task(session);
@@ -177,6 +177,10 @@ static void take_flow(struct dj_resp_session *session, enum dj_resp_flow flow, s
     if (flow == DJ_RESP_WAITING) {
         session->state = DJ_RESP_AWAITED;
         session->is_command_pending = true;
+        return;
+    }
+    if (flow == DJ_RESP_BEHIND) {
+        session->behind++;
         return;
     }
     check_reply(session, before);
@@ -332,9 +336,9 @@ static void settle(struct dj_resp_session *session)
         return;
     dj_resp_session_recharge(session);
     if (session->state == DJ_RESP_READING && session->pending_writes == 0 && !session->is_paused &&
-        (session->has_ended || session->server->is_draining))
+        !session->behind && (session->has_ended || session->server->is_draining))
         session->state = DJ_RESP_FLUSHING;
-    if (session->state == DJ_RESP_FLUSHING && session->pending_writes == 0) {
+    if (session->state == DJ_RESP_FLUSHING && session->pending_writes == 0 && !session->behind) {
         if (session->has_ended) {
             dj_resp_session_close(session);
             return;
@@ -392,6 +396,26 @@ void dj_resp_session_answered(struct dj_resp_session *session, enum dj_resp_flow
         run_input(session);
     note_half(session);
     settle(session);
+}
+
+void dj_resp_session_replied(struct dj_resp_session *session, struct deja_slice replies,
+                             uint32_t count)
+{
+    assert(session->behind >= count && session->server->running != session);
+    session->behind -= count;
+    if (session->state == DJ_RESP_CLOSED) {
+        free_if_over(session);
+        return;
+    }
+    dj_resp_session_write(session, replies);
+    if (dj_stream_queued_bytes(session->stream) > DJ_RESP_QUEUED_BYTES_MAX)
+        session->is_paused = true;
+    settle(session);
+}
+
+void dj_resp_session_listen(struct dj_resp_session *session, bool is_listening)
+{
+    session->is_listening = is_listening;
 }
 
 void dj_resp_session_trust(struct dj_resp_session *session)
@@ -512,7 +536,8 @@ void dj_resp_session_sweep(struct dj_resp_session *session, uint64_t now_us)
     } else if (session->state == DJ_RESP_READING && is_slow(session, now_us)) {
         dj_resp_count(&counters->slow, 1);
         dj_resp_session_close(session);
-    } else if (session->state == DJ_RESP_READING && idle_ms_max && idle_ms > idle_ms_max) {
+    } else if (session->state == DJ_RESP_READING && idle_ms_max && idle_ms > idle_ms_max &&
+               !session->is_listening && !session->behind) {
         dj_resp_count(&counters->idle, 1);
         dj_resp_session_close(session);
     } else if (idle_ms > DJ_RESP_TRIM_MS) {

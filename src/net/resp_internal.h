@@ -61,9 +61,11 @@ struct dj_resp_session {
     void *client;             /* the handler's */
     enum dj_resp_state state;
     bool is_command_pending; /* answered() will come, whatever the state */
+    uint32_t behind;         /* commands whose replied() will come, likewise */
     bool is_paused;          /* until what is queued has left */
     bool is_reading;
     bool is_trusted;
+    bool is_listening;
     bool is_broken; /* writing failed; the task closes */
     bool has_ended; /* the client has closed its side */
     bool is_posted;

@@ -30,6 +30,7 @@ struct dj_tls_server;
 enum dj_resp_flow {
     DJ_RESP_ANSWERED, /* the reply is in out */
     DJ_RESP_WAITING,  /* it will be, and dj_resp_session_answered be called, later on the loop */
+    DJ_RESP_BEHIND,   /* likewise, by dj_resp_session_replied; meanwhile the next ones are run */
     DJ_RESP_CLOSE,    /* as ANSWERED, and the connection ends with it */
 };
 
@@ -38,10 +39,11 @@ struct dj_resp_handler {
     /* A new client; what is returned is `client` below. NULL: no memory, it is turned away. */
     void *(*opened)(void *ctx, struct dj_resp_session *session);
     /* count >= 1; args are borrowed until return. To out whole replies are appended, or nothing
-     * where it waits. What does not fit into limits.reply_bytes_max becomes an error. */
+     * where it waits or is left behind. What does not fit into limits.reply_bytes_max becomes an
+     * error. */
     enum dj_resp_flow (*command)(void *client, const struct deja_slice *args, size_t count,
                                  struct dj_buf *out);
-    /* The connection is no more; last call. Not before a command that waits was answered. */
+    /* The connection is no more; last call. Not before every command was answered. */
     void (*closed)(void *client);
 };
 
@@ -118,6 +120,12 @@ void dj_resp_session_trust(struct dj_resp_session *session);
 struct dj_buf *dj_resp_session_out(struct dj_resp_session *session);
 /* The command that waited has been answered. Not inside the handler. flow: not DJ_RESP_WAITING. */
 void dj_resp_session_answered(struct dj_resp_session *session, enum dj_resp_flow flow);
+/* The replies of the next `count` commands that were left behind. That they come before those of
+ * later commands is the handler's business. Not inside the handler. */
+void dj_resp_session_replied(struct dj_resp_session *session, struct deja_slice replies,
+                             uint32_t count);
+/* It waits for messages out of band, however long: the idle timeout is not for it. */
+void dj_resp_session_listen(struct dj_resp_session *session, bool is_listening);
 /* A whole message out of band, between two replies. May be called from a command too. False: the
  * client does not take them, and is cut. */
 bool dj_resp_session_push(struct dj_resp_session *session, struct deja_slice message);
