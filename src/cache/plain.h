@@ -47,12 +47,8 @@ struct dj_plain_options {
 
 enum deja_status dj_plain_create(const struct dj_plain_options *options,
                                  struct dj_plain **out_plain) DEJA_NODISCARD;
-/* After the loops have ended, before the engine is destroyed. Accepts NULL. */
+/* After the loops have ended. Accepts NULL. What is under way counts in dj_engine_pending. */
 void dj_plain_destroy(struct dj_plain *plain);
-/* The loop is about to end: what waits on it for a lock ends with DEJA_ERR_CANCELLED. On that loop,
- * once, before dj_engine_leave_loop. */
-void dj_plain_leave_loop(struct dj_plain *plain, struct dj_loop *loop);
-
 /* ---- whose keys ---- */
 
 /* The keys of a tenant, or of one of its users, in one namespace. Plain data, but as secret as the
