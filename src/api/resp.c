@@ -162,10 +162,9 @@ static enum dj_resp_flow run(struct dj_resp_client *client, const struct dj_resp
 
 static bool may_begin(const struct dj_resp_client *client, const struct dj_resp_command *command)
 {
-    return client->write_count == 0 ||
-           (command && (command->flags & DJ_RESP_OVERLAPS) &&
-            client->write_count < DJ_RESP_BEHIND_MAX &&
-            client->write_bytes < DJ_RESP_BEHIND_BYTES_MAX);
+    return client->write_count == 0 || (command && (command->flags & DJ_RESP_OVERLAPS) &&
+                                        client->write_count < DJ_RESP_BEHIND_MAX &&
+                                        client->write_bytes < DJ_RESP_BEHIND_BYTES_MAX);
 }
 
 /* Until what is behind has been replied (1). */
@@ -374,6 +373,14 @@ void dj_resp_reply_end(struct dj_resp_client *client)
     fini_held(&client->held);
     client->work = NULL;
     go_on(client, DJ_RESP_ANSWERED);
+}
+
+void dj_resp_reply_behind(struct dj_resp_client *client)
+{
+    fini_held(&client->held);
+    client->work = NULL;
+    if (!client->is_executing || client->queue)
+        go_on(client, DJ_RESP_BEHIND);
 }
 
 static enum dj_resp_flow dispatch(struct dj_resp_client *client, const struct dj_resp_args *args,

@@ -177,6 +177,18 @@ static bool know(struct dj_resp_client *client, bool is_auth, struct dj_buf *out
     return true;
 }
 
+bool dj_resp_is_welcome(struct dj_resp_client *client, struct dj_buf *out)
+{
+    size_t before = out->len;
+    if (!client->is_refused && (client->is_known || know(client, false, out)))
+        return true;
+    out->len = before;
+    dj_resp_put_error(out, "NOAUTH HELLO must be called with the client already authenticated, "
+                           "otherwise the HELLO <proto> AUTH <user> <pass> option can be used: "
+                           "the user is \"default\", the password an API key");
+    return false;
+}
+
 /* ---- may it ---- */
 
 static bool enter(struct dj_resp_client *client, const struct dj_resp_args *args,
@@ -250,8 +262,9 @@ bool dj_resp_authenticate(struct dj_resp_client *client, struct deja_slice user,
                           struct deja_slice password, struct dj_buf *out)
 {
     if (password.len == 0 || password.len > DJ_RESP_CREDENTIAL_BYTES_MAX) {
-        dj_resp_put_error(out, "WRONGPASS invalid username-password pair: a password has 1 to %d "
-                               "bytes",
+        dj_resp_put_error(out,
+                          "WRONGPASS invalid username-password pair: a password has 1 to %d "
+                          "bytes",
                           DJ_RESP_CREDENTIAL_BYTES_MAX);
         return false;
     }

@@ -19,12 +19,15 @@
 #include "security/principal.h"
 #include "security/user.h"
 
+/* The one whose commands are served; clients look at it. */
+#define DJ_RESP_REDIS_VERSION "7.2.4"
+
 enum {
     DJ_RESP_DATABASES = 16,
-    DJ_RESP_NAME_BYTES_MAX = 128,   /* of CLIENT SETNAME and SETINFO */
-    DJ_RESP_BEHIND_MAX = 1024,      /* writes of one client whose replies are behind */
+    DJ_RESP_NAME_BYTES_MAX = 128, /* of CLIENT SETNAME and SETINFO */
+    DJ_RESP_BEHIND_MAX = 1024,    /* writes of one client whose replies are behind */
     DJ_RESP_BEHIND_BYTES_MAX = 16 << 20,
-    DJ_RESP_QUEUE_MAX = 16384,      /* commands between MULTI and EXEC */
+    DJ_RESP_QUEUE_MAX = 16384, /* commands between MULTI and EXEC */
     DJ_RESP_QUEUE_BYTES_MAX = 64 << 20,
     DJ_RESP_CREDENTIAL_BYTES_MAX = 4096,
     DJ_RESP_KEYS_MAX = 100000, /* names of one KEYS */
@@ -42,18 +45,17 @@ typedef enum dj_resp_flow dj_resp_command_fn(struct dj_resp_client *client,
                                              const struct dj_resp_args *args, struct dj_buf *out);
 
 enum dj_resp_flags {
-    DJ_RESP_READ = 1,       /* needs the role, as does the next */
+    DJ_RESP_READ = 1, /* needs the role, as does the next */
     DJ_RESP_WRITE = 2,
-    DJ_RESP_ANYBODY = 4,    /* may be asked before AUTH */
-    DJ_RESP_OVERLAPS = 8,   /* a write of its own keys: may begin before earlier ones have ended */
-    DJ_RESP_ON_PUSH = 16,   /* also where a RESP2 client is subscribed */
-    DJ_RESP_AT_ONCE = 32,   /* also between MULTI and EXEC */
-    DJ_RESP_FAST = 64,      /* for COMMAND, as are the next */
+    DJ_RESP_ANYBODY = 4,  /* may be asked before AUTH */
+    DJ_RESP_OVERLAPS = 8, /* a write of its own keys: may begin before earlier ones have ended */
+    DJ_RESP_ON_PUSH = 16, /* also where a RESP2 client is subscribed */
+    DJ_RESP_AT_ONCE = 32, /* also between MULTI and EXEC */
+    DJ_RESP_FAST = 64,    /* for COMMAND, as are the next */
     DJ_RESP_DENYOOM = 128,
     DJ_RESP_ADMINISTERS = 256,
     DJ_RESP_PUBSUB = 512,
     DJ_RESP_NO_MULTI = 1024, /* not between MULTI and EXEC */
-    DJ_RESP_LOADING = 2048,
 };
 
 struct dj_resp_command {
@@ -64,8 +66,8 @@ struct dj_resp_command {
     int first_key; /* as in COMMAND: 0: none; */
     int last_key;  /* negative: from the end */
     int key_step;
-    const char *audit;   /* operation in the audit log; NULL: none */
-    const char *since;   /* of Redis */
+    const char *audit; /* operation in the audit log; NULL: none */
+    const char *since; /* of Redis */
     const char *group;
     const char *summary;
 };
@@ -108,7 +110,7 @@ struct dj_resp_client {
     size_t credential_len;
     char *user; /* likewise: "user:NAME" of AUTH, without "user:" */
     size_t user_len;
-    bool is_known; /* who, space are set */
+    bool is_known;   /* who, space are set */
     bool is_refused; /* nothing is done until another AUTH, or RESET */
     bool is_counted; /* among the tenant's connections */
     uint8_t counted[DJ_TENANT_BYTES];
@@ -152,6 +154,8 @@ struct dj_resp_client {
 /* The reply of the command that waits, as it says it later: begin, write, end; in one turn. */
 struct dj_buf *dj_resp_reply_begin(struct dj_resp_client *client);
 void dj_resp_reply_end(struct dj_resp_client *client);
+/* Instead of its end: a write was started that replies. Nothing was written. */
+void dj_resp_reply_behind(struct dj_resp_client *client);
 /* Copies args, which then live until the reply's end; NULL: no memory, an error is in out. */
 const struct dj_resp_args *dj_resp_hold(struct dj_resp_client *client,
                                         const struct dj_resp_args *args, struct dj_buf *out);
@@ -185,6 +189,8 @@ bool dj_resp_admit(struct dj_resp_client *client, const struct dj_resp_command *
 /* AUTH, and AUTH of HELLO; false: the error is in out. */
 bool dj_resp_authenticate(struct dj_resp_client *client, struct deja_slice user,
                           struct deja_slice password, struct dj_buf *out);
+/* HELLO without AUTH; false: the error is in out. */
+bool dj_resp_is_welcome(struct dj_resp_client *client, struct dj_buf *out);
 void dj_resp_forget_who(struct dj_resp_client *client); /* as if just connected */
 void dj_resp_select(struct dj_resp_client *client, uint32_t database);
 /* The space of another database, for as long as the call it is given to; fini it. */
@@ -193,8 +199,7 @@ void dj_resp_space_of(const struct dj_resp_client *client, uint32_t database, ch
 void dj_resp_note_audit(const struct dj_resp_client *client, const struct dj_resp_command *command,
                         bool is_failure);
 /* Time of a write's end, cut to what the tenant may keep; 0: never, if it may. */
-int64_t dj_resp_cut_expiry(const struct dj_resp_client *client, int64_t expires_ms,
-                           int64_t now_ms);
+int64_t dj_resp_cut_expiry(const struct dj_resp_client *client, int64_t expires_ms, int64_t now_ms);
 dj_resp_command_fn dj_resp_auth;
 
 /* ---- resp_table.c ---- */
@@ -244,8 +249,8 @@ struct dj_resp_write {
     enum deja_status status; /* the first failure */
     uint64_t removed;        /* keys that were there */
     uint32_t missed;
-    bool is_unstored;        /* no tier took it */
-    bool was_put;            /* the last change was */
+    bool is_unstored; /* no tier took it */
+    bool was_put;     /* the last change was */
     bool was_removed;
     struct dj_value *before; /* references, of the last change */
     struct dj_value *after;
@@ -256,8 +261,8 @@ struct dj_resp_write {
     int64_t cut_ms;      /* the tenant's longest life from now; 0: none */
     int64_t number;
     long double real;
-    const char *fault; /* an error to reply instead */
-    char *made;        /* bytes made for the value; owned */
+    const char *fault;                         /* an error to reply instead */
+    char *made;                                /* bytes made for the value; owned */
     struct deja_slice tags[DJ_PLAIN_TAGS_MAX]; /* of dj_resp_copy_entry */
     char text[64];
 };
@@ -288,6 +293,19 @@ void dj_resp_write_destroy(struct dj_resp_write *write); /* one that was not sta
 /* What there is, as it is, into out_new; slices live as long as the change. */
 void dj_resp_copy_entry(struct dj_resp_write *write, const struct dj_entry *now,
                         struct dj_plain_new *out_new);
+
+/* resp_set.c */
+/* EX, PX, EXAT, PXAT and what stands behind it. */
+struct dj_resp_expiry {
+    struct deja_slice word;
+    bool is_seconds;
+    bool is_absolute;
+    bool may_be_past;
+};
+bool dj_resp_is_expiry(struct deja_slice word, struct dj_resp_expiry *out_expiry);
+/* False: the error is in out. */
+bool dj_resp_take_expiry(struct dj_resp_client *client, const struct dj_resp_expiry *expiry,
+                         int64_t *out_expires_ms, struct dj_buf *out);
 
 dj_resp_command_fn dj_resp_set;
 dj_resp_command_fn dj_resp_setnx;

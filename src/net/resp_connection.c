@@ -188,6 +188,11 @@ static void take_flow(struct dj_resp_session *session, enum dj_resp_flow flow, s
         finish(session);
 }
 
+static bool may_run(const struct dj_resp_session *session)
+{
+    return session->state == DJ_RESP_READING && !session->is_paused && !session->is_broken;
+}
+
 /* How many of the bytes were commands. */
 static size_t run(struct dj_resp_session *session, struct deja_slice bytes)
 {
@@ -200,7 +205,7 @@ static size_t run(struct dj_resp_session *session, struct deja_slice bytes)
     assert(!server->running && server->out.len == 0); /* (2) */
     server->running = session;
     server->out.bytes_max = 0;
-    while (session->state == DJ_RESP_READING && !session->is_paused && !session->is_broken) {
+    while (may_run(session)) {
         size_t taken = 0;
         enum dj_resp_step step =
             dj_resp_parse(&session->parser, session->is_trusted ? &trusted : &stranger_limits,
@@ -254,11 +259,6 @@ static bool keep(struct dj_resp_session *session, struct deja_slice bytes)
         return true;
     dj_resp_session_fail(session);
     return false;
-}
-
-static bool may_run(const struct dj_resp_session *session)
-{
-    return session->state == DJ_RESP_READING && !session->is_paused && !session->is_broken;
 }
 
 static void run_input(struct dj_resp_session *session)
@@ -411,6 +411,12 @@ void dj_resp_session_replied(struct dj_resp_session *session, struct deja_slice 
     if (dj_stream_queued_bytes(session->stream) > DJ_RESP_QUEUED_BYTES_MAX)
         session->is_paused = true;
     settle(session);
+}
+
+void dj_resp_session_end(struct dj_resp_session *session)
+{
+    if (session->state != DJ_RESP_CLOSED)
+        dj_resp_session_fail(session);
 }
 
 void dj_resp_session_listen(struct dj_resp_session *session, bool is_listening)

@@ -124,6 +124,8 @@ void dj_resp_session_answered(struct dj_resp_session *session, enum dj_resp_flow
  * later commands is the handler's business. Not inside the handler. */
 void dj_resp_session_replied(struct dj_resp_session *session, struct deja_slice replies,
                              uint32_t count);
+/* It cannot be served on: the connection is cut, by task. */
+void dj_resp_session_end(struct dj_resp_session *session);
 /* It waits for messages out of band, however long: the idle timeout is not for it. */
 void dj_resp_session_listen(struct dj_resp_session *session, bool is_listening);
 /* A whole message out of band, between two replies. May be called from a command too. False: the
