@@ -10,6 +10,33 @@
 #define CHANGES_MAX_DEFAULT 65536u
 #define LEASE_MS_DEFAULT 5000u
 #define WAIT_MS_DEFAULT 3000u
+#define TENANTS_MAX 20000u
+
+static enum deja_status create_loop(const struct dj_plain_options *options, uint32_t index,
+                                    struct dj_plain_loop *here)
+{
+    here->loop = options->loops[index];
+    here->has_mutex = pthread_mutex_init(&here->mutex, NULL) == 0;
+    enum deja_status status = here->has_mutex ? DEJA_OK : DEJA_ERR_NOMEM;
+    if (status == DEJA_OK)
+        status = dj_map_create(options->changes_max, NULL, NULL, &here->lines);
+    if (status == DEJA_OK)
+        status = dj_map_create(TENANTS_MAX, NULL, NULL, &here->tenants);
+    return status;
+}
+
+static void destroy_loop(struct dj_plain_loop *here)
+{
+    size_t cursor = 0;
+    struct deja_slice tenant;
+    void *counters = NULL;
+    while (here->tenants && dj_map_next(here->tenants, &cursor, &tenant, &counters))
+        dj_free(counters);
+    dj_map_destroy(here->tenants);
+    dj_map_destroy(here->lines);
+    if (here->has_mutex)
+        pthread_mutex_destroy(&here->mutex);
+}
 
 static enum deja_status create_loops(struct dj_plain *plain)
 {
@@ -21,8 +48,7 @@ static enum deja_status create_loops(struct dj_plain *plain)
     memset(plain->loops, 0, options->loop_count * sizeof *plain->loops);
     enum deja_status status = DEJA_OK;
     for (uint32_t i = 0; i < options->loop_count && status == DEJA_OK; i++) {
-        plain->loops[i].loop = options->loops[i];
-        status = dj_map_create(options->changes_max, NULL, NULL, &plain->loops[i].lines);
+        status = create_loop(options, i, &plain->loops[i]);
     }
     return status;
 }
@@ -58,7 +84,7 @@ void dj_plain_destroy(struct dj_plain *plain)
     if (!plain)
         return;
     for (uint32_t i = 0; plain->loops && i < plain->options.loop_count; i++)
-        dj_map_destroy(plain->loops[i].lines);
+        destroy_loop(&plain->loops[i]);
     dj_free(plain->loops);
     dj_plain_walks_destroy(plain->walks);
     dj_free(plain);
@@ -116,16 +142,56 @@ static enum dj_level level_of(const char *level)
     return (enum dj_level)index;
 }
 
+static void count(struct dj_plain_counters *counters, enum dj_plain_event event,
+                  enum dj_level level)
+{
+    _Atomic uint64_t *const counts[] = {
+        [DJ_PLAIN_HIT] = &counters->hits[level],
+        [DJ_PLAIN_MISS] = &counters->misses,
+        [DJ_PLAIN_WRITTEN] = &counters->puts,
+        [DJ_PLAIN_REMOVED] = &counters->removals,
+    };
+    atomic_fetch_add_explicit(counts[event], 1, memory_order_relaxed);
+}
+
+/* NULL: there are too many, or no memory. */
+static struct dj_plain_counters *counters_of(struct dj_plain_loop *here,
+                                             const uint8_t tenant[DJ_ID_BYTES])
+{
+    struct deja_slice name = deja_slice(tenant, DJ_ID_BYTES);
+    struct dj_plain_counters *counters = dj_map_find(here->tenants, name);
+    if (counters || dj_map_count(here->tenants) == TENANTS_MAX)
+        return counters;
+    counters = dj_alloc_zeroed(1, sizeof *counters);
+    pthread_mutex_lock(&here->mutex);
+    if (counters && dj_map_put(here->tenants, name, counters, NULL) != DEJA_OK) {
+        dj_free(counters);
+        counters = NULL;
+    }
+    pthread_mutex_unlock(&here->mutex);
+    return counters;
+}
+
+void dj_plain_note(struct dj_plain_loop *here, const uint8_t tenant[DJ_ID_BYTES],
+                   enum dj_plain_event event, enum dj_level level)
+{
+    struct dj_plain_counters *counters = counters_of(here, tenant);
+    count(&here->all, event, level);
+    if (counters)
+        count(counters, event, level);
+}
+
 /* level: NULL where value is. */
 static void note_read(const struct dj_plain *plain, struct dj_loop *loop,
-                      const struct dj_value *value, const char *level)
+                      const uint8_t tenant[DJ_ID_BYTES], const struct dj_value *value,
+                      const char *level)
 {
     struct dj_plain_loop *here = dj_plain_here(plain, loop);
     if (!value) {
-        dj_plain_count_one(&here->misses);
+        dj_plain_note(here, tenant, DJ_PLAIN_MISS, DJ_LEVEL_MEMORY);
         return;
     }
-    dj_plain_count_one(&here->hits[level_of(level)]);
+    dj_plain_note(here, tenant, DJ_PLAIN_HIT, level_of(level));
     dj_engine_note_hit(plain->options.engine, loop, dj_value_entry(value));
 }
 
@@ -136,7 +202,7 @@ struct dj_value *dj_plain_find(struct dj_plain *plain, struct dj_loop *loop,
     dj_plain_key(space, key, &name);
     struct dj_value *value = dj_engine_find(plain->options.engine, loop, &name, 0);
     if (value) {
-        dj_plain_count_one(&dj_plain_here(plain, loop)->hits[DJ_LEVEL_MEMORY]);
+        dj_plain_note(dj_plain_here(plain, loop), space->tenant, DJ_PLAIN_HIT, DJ_LEVEL_MEMORY);
         dj_engine_note_hit(plain->options.engine, loop, dj_value_entry(value));
     }
     return value;
@@ -145,6 +211,7 @@ struct dj_value *dj_plain_find(struct dj_plain *plain, struct dj_loop *loop,
 struct get {
     struct dj_plain *plain;
     struct dj_loop *loop;
+    uint8_t tenant[DJ_ID_BYTES];
     void *ctx;
     dj_plain_got_fn *got;
 };
@@ -152,7 +219,7 @@ struct get {
 static void on_got(void *ctx, struct dj_value *value, const char *level)
 {
     struct get *get = ctx;
-    note_read(get->plain, get->loop, value, level);
+    note_read(get->plain, get->loop, get->tenant, value, level);
     get->got(get->ctx, value, level);
     dj_free(get);
 }
@@ -166,6 +233,7 @@ enum deja_status dj_plain_get(struct dj_plain *plain, struct dj_loop *loop,
     if (!get)
         return DEJA_ERR_NOMEM;
     *get = (struct get){.plain = plain, .loop = loop, .ctx = ctx, .got = got};
+    memcpy(get->tenant, space->tenant, sizeof get->tenant);
     dj_plain_key(space, key, &name);
     enum deja_status status = dj_engine_get(plain->options.engine, loop, &name, skip, get, on_got);
     if (status != DEJA_OK)
@@ -186,6 +254,7 @@ struct many_item {
 struct many {
     struct dj_plain *plain;
     struct dj_loop *loop;
+    uint8_t tenant[DJ_ID_BYTES];
     size_t count;
     size_t left; /* under way, and one for the start */
     struct dj_value **values;
@@ -200,7 +269,7 @@ static void finish_many(void *ctx)
 {
     struct many *many = ctx;
     for (size_t i = 0; i < many->count; i++)
-        note_read(many->plain, many->loop, many->values[i], many->levels[i]);
+        note_read(many->plain, many->loop, many->tenant, many->values[i], many->levels[i]);
     many->got(many->ctx, many->values, many->levels, many->count);
     dj_engine_leave(many->plain->options.engine);
     dj_free(many);
@@ -249,6 +318,7 @@ enum deja_status dj_plain_get_many(struct dj_plain *plain, struct dj_loop *loop,
         return DEJA_ERR_NOMEM;
     many->plain = plain;
     many->loop = loop;
+    memcpy(many->tenant, space->tenant, sizeof many->tenant);
     many->count = count;
     many->left = 1;
     many->values = (struct dj_value **)(void *)(many->items + count);
@@ -267,16 +337,31 @@ enum deja_status dj_plain_get_many(struct dj_plain *plain, struct dj_loop *loop,
 
 /* ---- inspect ---- */
 
-void dj_plain_stats(const struct dj_plain *plain, struct dj_plain_stats *out_stats)
+static void add(const struct dj_plain_counters *counters, struct dj_plain_stats *stats)
+{
+    for (uint32_t level = 0; level < DJ_LEVEL_COUNT; level++)
+        stats->hits[level] += atomic_load(&counters->hits[level]);
+    stats->misses += atomic_load(&counters->misses);
+    stats->puts += atomic_load(&counters->puts);
+    stats->removals += atomic_load(&counters->removals);
+}
+
+void dj_plain_stats(const struct dj_plain *plain, const uint8_t *tenant,
+                    struct dj_plain_stats *out_stats)
 {
     *out_stats = (struct dj_plain_stats){0};
     for (uint32_t i = 0; i < plain->options.loop_count; i++) {
-        const struct dj_plain_loop *here = &plain->loops[i];
-        for (uint32_t level = 0; level < DJ_LEVEL_COUNT; level++)
-            out_stats->hits[level] += atomic_load(&here->hits[level]);
-        out_stats->misses += atomic_load(&here->misses);
-        out_stats->puts += atomic_load(&here->puts);
-        out_stats->removals += atomic_load(&here->removals);
-        out_stats->waiting += atomic_load(&here->waiting);
+        struct dj_plain_loop *here = &plain->loops[i];
+        if (!tenant) {
+            add(&here->all, out_stats);
+            out_stats->waiting += atomic_load(&here->waiting);
+            continue;
+        }
+        pthread_mutex_lock(&here->mutex);
+        const struct dj_plain_counters *counters =
+            dj_map_find(here->tenants, deja_slice(tenant, DJ_ID_BYTES));
+        pthread_mutex_unlock(&here->mutex);
+        if (counters) /* it stays as long as plain does */
+            add(counters, out_stats);
     }
 }

@@ -208,9 +208,11 @@ struct dj_plain_stats {
     uint64_t misses;
     uint64_t puts;
     uint64_t removals;
-    uint64_t waiting; /* changes under way */
+    uint64_t waiting; /* changes under way; of all tenants only */
 };
-/* Since the start, of all tenants. Any thread. */
-void dj_plain_stats(const struct dj_plain *plain, struct dj_plain_stats *out_stats);
+/* Since the start. tenant NULL: of all; of the first 20,000 tenants each is counted for itself too.
+ * Any thread. */
+void dj_plain_stats(const struct dj_plain *plain, const uint8_t *tenant,
+                    struct dj_plain_stats *out_stats);
 
 #endif

@@ -238,7 +238,7 @@ static void put(struct line *line, struct change *change, const struct dj_plain_
         finish(change, status);
         return;
     }
-    dj_plain_count_one(&line->here->puts);
+    dj_plain_note(line->here, line->key.tenant, DJ_PLAIN_WRITTEN, DJ_LEVEL_MEMORY);
     line->writes++;
     change->outcome.after = dj_value_ref(value);
     know(line, value, true);
@@ -254,7 +254,7 @@ static void remove_now(struct line *line, struct change *change)
         finish(change, status);
         return;
     }
-    dj_plain_count_one(&line->here->removals);
+    dj_plain_note(line->here, line->key.tenant, DJ_PLAIN_REMOVED, DJ_LEVEL_MEMORY);
     line->writes++;
     line->version = 0;
     know(line, NULL, true);
@@ -498,7 +498,7 @@ static void arrive(void *ctx)
     change->line = line;
     change->deadline_us = dj_loop_turn_us(change->home) + wait_us;
     here->changes++;
-    dj_plain_count_one(&here->waiting);
+    atomic_fetch_add_explicit(&here->waiting, 1, memory_order_relaxed);
     dj_list_push_back(&line->waiting, &change->member);
     if (line->state == IDLE)
         pump(line);

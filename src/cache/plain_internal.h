@@ -12,17 +12,24 @@
 
 #define DJ_PLAIN_CACHE_LINE 64u
 
+struct dj_plain_counters {
+    _Atomic uint64_t hits[DJ_LEVEL_COUNT];
+    _Atomic uint64_t misses;
+    _Atomic uint64_t puts;
+    _Atomic uint64_t removals;
+};
+
 /* What is under way and what was counted on one loop; its own line of the processor's cache, as
  * every hit counts. */
 struct dj_plain_loop {
     _Alignas(DJ_PLAIN_CACHE_LINE) struct dj_loop *loop; /* borrowed */
     struct dj_map *lines; /* keys that are being changed; loop-bound, as is the next */
     uint32_t changes;
-    _Atomic uint64_t hits[DJ_LEVEL_COUNT];
-    _Atomic uint64_t misses;
-    _Atomic uint64_t puts;
-    _Atomic uint64_t removals;
+    struct dj_plain_counters all;
     _Atomic uint64_t waiting;
+    pthread_mutex_t mutex; /* of tenants, but for this loop's own reads */
+    bool has_mutex;
+    struct dj_map *tenants; /* tenant to counters; changed by this loop only */
 };
 
 struct dj_plain_walks; /* plain_scan.c: scans that were begun */
@@ -47,10 +54,9 @@ static inline struct dj_plain_loop *dj_plain_here(const struct dj_plain *plain,
     return &plain->loops[dj_loop_index(loop)];
 }
 
-/* Plain data; a change or a scan keeps its own. */
-static inline void dj_plain_count_one(_Atomic uint64_t *counter)
-{
-    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
-}
+enum dj_plain_event { DJ_PLAIN_HIT, DJ_PLAIN_MISS, DJ_PLAIN_WRITTEN, DJ_PLAIN_REMOVED };
+/* On that loop. level: of a hit. */
+void dj_plain_note(struct dj_plain_loop *here, const uint8_t tenant[DJ_ID_BYTES],
+                   enum dj_plain_event event, enum dj_level level);
 
 #endif

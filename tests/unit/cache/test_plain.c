@@ -699,7 +699,7 @@ static void many_keys_come_in_order_whatever_tier_has_them(void **state)
     assert_string_equal(call.bodies[3], "2");
     assert_string_equal(call.levels[0], "memory");
     assert_string_equal(call.levels[2], "lmdb");
-    dj_plain_stats(cache.plain, &stats);
+    dj_plain_stats(cache.plain, tenant_a, &stats);
     assert_int_equal(stats.hits[DJ_LEVEL_MEMORY], 1);
     assert_int_equal(stats.hits[DJ_LEVEL_LMDB], 2);
     assert_int_equal(stats.misses, 1);
