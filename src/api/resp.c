@@ -427,8 +427,7 @@ static const struct dj_resp_command *find(struct dj_resp_client *client,
         put_unknown(args, out);
         return NULL;
     }
-    if (client->api->named)
-        dj_series_add(client->api->named[dj_resp_command_index(command)], 1);
+    dj_resp_metrics_command(client->api->metrics, dj_resp_command_index(command));
     if (command->arity > 0 ? count != command->arity : count < -command->arity) {
         dj_resp_wrong_arity(command->name, out);
     } else if (client->version < 3 && dj_resp_subscriptions(client) > 0 &&

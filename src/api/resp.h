@@ -12,6 +12,7 @@
 
 #include <deja/base.h>
 
+#include "api/resp_metrics.h"
 #include "cache/plain.h"
 #include "net/resp_server.h"
 #include "proxy/context.h"
@@ -24,11 +25,10 @@ struct dj_resp_api {
     uint64_t bulk_bytes_max;           /* as their limits */
     uint32_t port;                     /* for INFO */
     int64_t started_ms;
-    uint8_t run_id[20];         /* random, for INFO */
-    _Atomic uint64_t client_id; /* the last one given */
-    _Atomic uint64_t commands;  /* run since the start */
-    struct dj_series *const
-        *named; /* one per command of dj_resp_api_command, counted; may be NULL */
+    uint8_t run_id[20];              /* random, for INFO */
+    _Atomic uint64_t client_id;      /* the last one given */
+    _Atomic uint64_t commands;       /* run since the start */
+    struct dj_resp_metrics *metrics; /* NULL: none are kept */
 };
 
 /* For dj_resp_server_open, with a struct dj_resp_api as ctx. */

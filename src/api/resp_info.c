@@ -50,13 +50,13 @@ static void put_persistence(const struct dj_resp_client *client, struct dj_buf *
                              "rdb_bgsave_in_progress:0\r\naof_enabled:0\r\n\r\n");
 }
 
-/* Of all tenants: how much, never whose. */
+/* Hits and misses are the asking tenant's; of all it is how much, never whose. */
 static void put_stats(const struct dj_resp_client *client, struct dj_buf *text)
 {
     const struct dj_resp_api *api = client->api;
     const struct dj_resp_counters *counters = api->counters;
     struct dj_plain_stats stats;
-    dj_plain_stats(api->plain, &stats);
+    dj_plain_stats(api->plain, client->who.tenant, &stats);
     uint64_t hits = 0;
     for (size_t i = 0; i < DJ_LEVEL_COUNT; i++)
         hits += stats.hits[i];

@@ -1,0 +1,127 @@
+/* api/resp_metrics.c - see resp_metrics.h. */
+#include "api/resp_metrics.h"
+
+#include <stdatomic.h>
+
+#include "api/resp.h"
+#include "base/alloc.h"
+
+enum { COMMANDS_MAX = 128 };
+
+enum figure {
+    OPEN,
+    ACCEPTED,
+    REFUSED,
+    FAULTS,
+    HTTP,
+    SLOW,
+    IDLE,
+    TOO_LARGE,
+    LAGGING,
+    IN,
+    OUT,
+    FIGURES
+};
+
+struct dj_resp_metrics {
+    struct dj_series *figures[FIGURES];
+    struct dj_series *commands[COMMANDS_MAX];
+};
+
+static const struct dj_metric_desc families[] = {
+    {"deja_resp_connections", "Open connections of clients of Redis.", DJ_GAUGE, 0, {NULL}, 0},
+    {"deja_resp_connections_total",
+     "Connections of clients of Redis, accepted or turned away at a limit.",
+     DJ_COUNTER,
+     0,
+     {"result"},
+     0},
+    {"deja_resp_troubles_total",
+     "Connections ended for a reason, and replies that became an error: not the protocol, HTTP, "
+     "slow, idle, too large a reply, messages not taken.",
+     DJ_COUNTER,
+     0,
+     {"reason"},
+     0},
+    {"deja_resp_bytes_total",
+     "Bytes from and to clients of Redis.",
+     DJ_COUNTER,
+     0,
+     {"direction"},
+     0},
+    {"deja_resp_commands_total",
+     "Commands of clients of Redis.",
+     DJ_COUNTER,
+     0,
+     {"command"},
+     COMMANDS_MAX + 1},
+};
+enum { CONNECTIONS, RESULTS, TROUBLES, BYTES, COMMANDS, FAMILIES };
+
+static const struct {
+    int family;
+    const char *label;
+} figures[FIGURES] = {
+    [OPEN] = {CONNECTIONS, NULL},
+    [ACCEPTED] = {RESULTS, "accepted"},
+    [REFUSED] = {RESULTS, "refused"},
+    [FAULTS] = {TROUBLES, "protocol"},
+    [HTTP] = {TROUBLES, "http"},
+    [SLOW] = {TROUBLES, "slow"},
+    [IDLE] = {TROUBLES, "idle"},
+    [TOO_LARGE] = {TROUBLES, "too_large"},
+    [LAGGING] = {TROUBLES, "lagging"},
+    [IN] = {BYTES, "in"},
+    [OUT] = {BYTES, "out"},
+};
+
+enum deja_status dj_resp_metrics_create(struct dj_metrics *metrics,
+                                        struct dj_resp_metrics **out_metrics)
+{
+    struct dj_metric *made[FAMILIES] = {NULL};
+    struct dj_resp_metrics *own = dj_alloc_zeroed(1, sizeof *own);
+    enum deja_status status = own ? DEJA_OK : DEJA_ERR_NOMEM;
+    for (size_t i = 0; i < FAMILIES && status == DEJA_OK; i++)
+        status = dj_metrics_declare(metrics, &families[i], &made[i]);
+    if (status != DEJA_OK) {
+        dj_free(own);
+        return status;
+    }
+    for (size_t i = 0; i < FIGURES; i++) {
+        const char *const values[] = {figures[i].label};
+        own->figures[i] = dj_metric_series(made[figures[i].family], values);
+    }
+    const char *name = NULL;
+    for (size_t i = 0; i < COMMANDS_MAX && (name = dj_resp_api_command(i)); i++) {
+        const char *const values[] = {name};
+        own->commands[i] = dj_metric_series(made[COMMANDS], values);
+    }
+    *out_metrics = own;
+    return DEJA_OK;
+}
+
+void dj_resp_metrics_destroy(struct dj_resp_metrics *metrics)
+{
+    dj_free(metrics);
+}
+
+void dj_resp_metrics_command(struct dj_resp_metrics *metrics, size_t index)
+{
+    if (metrics)
+        dj_series_add(metrics->commands[index], 1);
+}
+
+void dj_resp_metrics_refresh(struct dj_resp_metrics *metrics, struct dj_resp_counters *counters)
+{
+    const _Atomic uint64_t *const values[FIGURES] = {
+        [OPEN] = &counters->open,       [ACCEPTED] = &counters->connections,
+        [REFUSED] = &counters->refused, [FAULTS] = &counters->faults,
+        [HTTP] = &counters->http,       [SLOW] = &counters->slow,
+        [IDLE] = &counters->idle,       [TOO_LARGE] = &counters->too_large,
+        [LAGGING] = &counters->lagging, [IN] = &counters->bytes_in,
+        [OUT] = &counters->bytes_out,
+    };
+    for (size_t i = 0; i < FIGURES; i++)
+        dj_series_set(metrics->figures[i],
+                      (double)atomic_load_explicit(values[i], memory_order_relaxed));
+}
