@@ -182,18 +182,20 @@ static enum dj_resp_flow hold_back(struct dj_resp_client *client, const struct d
 static enum dj_resp_flow begin(struct dj_resp_client *client, const struct dj_resp_command *command,
                                const struct dj_resp_args *args, struct dj_buf *out)
 {
-    size_t before = out->len;
-    bool is_behind = client->write_count > 0;
     enum dj_resp_flow flow = run(client, command, args, out);
     if (flow != DJ_RESP_WAITING)
         fini_held(&client->held);
-    if (flow != DJ_RESP_ANSWERED || !is_behind)
-        return flow;
-    /* An error of a write whose forerunners have no reply yet: it joins them. */
-    bool is_noted = dj_resp_write_note(
+    return flow;
+}
+
+/* What was answered at once, from before on, although others are behind (an error, then): it joins
+ * them. */
+static enum dj_resp_flow join(struct dj_resp_client *client, struct dj_buf *out, size_t before)
+{
+    bool is_joined = dj_resp_write_note(
         client, deja_slice(out->data ? out->data + before : NULL, out->len - before));
     out->len = before;
-    return is_noted ? DJ_RESP_BEHIND : DJ_RESP_CLOSE;
+    return is_joined ? DJ_RESP_BEHIND : DJ_RESP_CLOSE;
 }
 
 /* ---- transactions ---- */
@@ -277,10 +279,14 @@ static bool execute(struct dj_resp_client *client)
         client->queue = queued->next;
         const struct dj_resp_command *command = queued->held.command;
         enum dj_resp_flow flow = DJ_RESP_WAITING;
+        size_t before = client->results.len;
+        bool is_behind = client->write_count > 0;
         if (may_begin(client, command))
             flow = begin(client, command, &queued->held.args, &client->results);
         else
             flow = hold_back(client, &queued->held.args);
+        if (flow == DJ_RESP_ANSWERED && is_behind)
+            flow = join(client, &client->results, before);
         fini_held(&queued->held);
         dj_free(queued);
         if (flow == DJ_RESP_WAITING)
@@ -466,15 +472,18 @@ static enum dj_resp_flow on_command(void *ctx, const struct deja_slice *items, s
     struct dj_resp_api *api = client->api;
     const struct dj_resp_args args = {items, count};
     size_t before = out->len;
+    bool is_behind = client->write_count > 0;
     client->is_muted = client->muting != DJ_RESP_REPLY_ON;
     if (client->muting == DJ_RESP_REPLY_SKIP)
         client->muting = DJ_RESP_REPLY_ON;
     atomic_fetch_add_explicit(&api->commands, 1, memory_order_relaxed);
-    if (client->write_count > 0 && !may_begin(client, dj_resp_find_command(items[0])))
+    if (is_behind && !may_begin(client, dj_resp_find_command(items[0])))
         return hold_back(client, &args);
     enum dj_resp_flow flow = dispatch(client, &args, out);
     if (client->is_muted && flow == DJ_RESP_ANSWERED)
         out->len = before;
+    else if (is_behind && flow == DJ_RESP_ANSWERED)
+        flow = join(client, out, before);
     return flow;
 }
 

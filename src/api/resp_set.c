@@ -140,6 +140,12 @@ static unsigned set_option(struct deja_slice word, unsigned conditions, bool has
     return 0;
 }
 
+/* The same one twice is fine with Redis: the last counts. */
+static bool is_same_expiry(const struct dj_resp_expiry *a, const struct dj_resp_expiry *b)
+{
+    return a->is_seconds == b->is_seconds && a->is_absolute == b->is_absolute;
+}
+
 /* SET key value [NX|XX] [GET] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL]; false: the error is in out. */
 static bool read_options(struct dj_resp_client *client, const struct dj_resp_args *args,
                          unsigned *out_conditions, int64_t *out_expires_ms, struct dj_buf *out)
@@ -149,8 +155,9 @@ static bool read_options(struct dj_resp_client *client, const struct dj_resp_arg
     unsigned conditions = 0;
     for (size_t i = 3; i < args->count; i++) {
         unsigned option = set_option(args->items[i], conditions, found.word.data != NULL);
-        bool is_expiry = !option && !found.word.data && !(conditions & DJ_RESP_KEEPS_TTL) &&
-                         i + 1 < args->count && dj_resp_is_expiry(args->items[i], &expiry);
+        bool is_expiry = !option && !(conditions & DJ_RESP_KEEPS_TTL) && i + 1 < args->count &&
+                         dj_resp_is_expiry(args->items[i], &expiry) &&
+                         (!found.word.data || is_same_expiry(&found, &expiry));
         if (!option && !is_expiry) {
             dj_resp_syntax_error(out);
             return false;
