@@ -9,8 +9,6 @@ KEYS = [b"k%d" % i for i in range(24)] + [b"user:%d" % i for i in range(6)] + \
     ["schlüssel".encode(), b"a b", b"\x00\xff\r\n", b"*"]
 VALUES = [b"", b"0", b"1", b"-7", b"42", b"9223372036854775807", b"-9223372036854775808", b"3.5", b"abc",
           b"0.1", b" 1", b"1 ", b"+1", b"01", b"-0", b"\x00\r\n\xff", b"x" * 45, b"y" * 1500]
-# Long enough that a key does not end between two servers, or already over.
-SECONDS = [b"100", b"1000", b"5000"]
 OVER = [b"0", b"-1", b"-5000"]
 PATTERNS = [b"*", b"k*", b"k?", b"user:[0-3]", b"[^k]*", b"nothing", b"k1", b"\\*", b"*1*"]
 
@@ -59,6 +57,7 @@ class Generator:
     def __init__(self, seed, keys=KEYS):
         self.random = random.Random(seed)
         self.keys = keys
+        self.lives = 0
 
     def key(self):
         return self.random.choice(self.keys)
@@ -69,10 +68,16 @@ class Generator:
     def number(self):
         return self.random.choice([b"1", b"-1", b"5", b"100000", b"9223372036854775807", b"x", b"1.5", b""])
 
+    def life(self, unit=1):
+        """Seconds, long enough that no key ends meanwhile, and no two alike: with GT and LT the
+        same life a moment later is a longer one, or not, as the moment is."""
+        self.lives += 1
+        return b"%d" % ((1000 + 10 * (self.lives * 7919 % 100003)) * unit)
+
     def set_options(self):
         r, made = self.random, []
-        for option in r.sample([[b"NX"], [b"XX"], [b"GET"], [b"KEEPTTL"], [b"EX", r.choice(SECONDS)],
-                                [b"px", b"100000"], [b"EX", b"0"], [b"EX"], [b"BOGUS"],
+        for option in r.sample([[b"NX"], [b"XX"], [b"GET"], [b"KEEPTTL"], [b"EX", self.life()],
+                                [b"px", self.life(1000)], [b"EX", b"0"], [b"EX"], [b"BOGUS"],
                                 [b"EXAT", b"9999999999"], [b"PXAT", b"9999999999999"], [b"EXAT", b"1"]],
                                r.choice([0, 0, 1, 1, 2, 3])):
             made += option
@@ -102,13 +107,13 @@ class Generator:
             lambda: [b"GET", key()],
             lambda: [b"SET", key(), value()],
             lambda: [b"SET", key(), value(), *self.set_options()],
-            lambda: [b"SETEX", key(), r.choice(SECONDS + OVER), value()],
-            lambda: [b"PSETEX", key(), b"100000", value()],
+            lambda: [b"SETEX", key(), r.choice([self.life(), self.life(), *OVER]), value()],
+            lambda: [b"PSETEX", key(), self.life(1000), value()],
             lambda: [b"SETNX", key(), value()],
             lambda: [b"GETSET", key(), value()],
             lambda: [b"GETDEL", key()],
-            lambda: [b"GETEX", key(), *r.choice([[], [b"PERSIST"], [b"EX", r.choice(SECONDS)],
-                                                 [b"BAD"], [b"PX", b"100000"]])],
+            lambda: [b"GETEX", key(), *r.choice([[], [b"PERSIST"], [b"EX", self.life()],
+                                                 [b"BAD"], [b"PX", self.life(1000)]])],
             lambda: [b"APPEND", key(), value()],
             lambda: [b"STRLEN", key()],
             lambda: [b"GETRANGE", key(), b"%d" % r.randint(-5, 5), b"%d" % r.randint(-5, 5)],
@@ -122,8 +127,8 @@ class Generator:
             lambda: [b"TOUCH", *self.several()],
             lambda: [b"TTL", key()],
             lambda: [b"EXPIRETIME", key()] if r.random() < 0 else [b"TYPE", key()],
-            lambda: [b"EXPIRE", key(), r.choice(SECONDS + OVER), *self.expire_options()],
-            lambda: [b"PEXPIRE", key(), r.choice([b"100000", b"5000000", b"-1"]), *self.expire_options()],
+            lambda: [b"EXPIRE", key(), r.choice([self.life(), self.life(), *OVER]), *self.expire_options()],
+            lambda: [b"PEXPIRE", key(), r.choice([self.life(1000), self.life(1000), b"-1"]), *self.expire_options()],
             lambda: [b"EXPIREAT", key(), r.choice([b"9999999999", b"9999999998", b"1", b"0"]),
                      *self.expire_options()],
             lambda: [b"PEXPIREAT", key(), r.choice([b"9999999999999", b"1"]), *self.expire_options()],
