@@ -43,6 +43,7 @@ static struct dj_resp_write *create(struct dj_resp_client *client)
     write->client = client;
     write->command = client->last;
     write->is_muted = client->is_muted;
+    write->asked_ms = dj_loop_now_ms(client->loop);
     dj_list_init(&write->node);
     return write;
 }

@@ -25,7 +25,7 @@ static enum dj_plain_verdict set_end(struct dj_resp_part *part, const struct dj_
     struct dj_resp_write *write = part->write;
     if (!now || !is_let(write, now->expires_ms))
         return DJ_PLAIN_KEEP;
-    if (write->expires_ms <= now_ms)
+    if (dj_resp_is_over(write, now_ms))
         return DJ_PLAIN_REMOVE;
     dj_resp_copy_entry(write, now, out_new);
     out_new->expires_ms = write->expires_ms;

@@ -258,6 +258,7 @@ struct dj_resp_write {
     /* What the change functions want to know, and what they found; each its own. */
     unsigned conditions; /* enum dj_resp_condition */
     int64_t expires_ms;  /* 0: never */
+    int64_t asked_ms;    /* the client's loop's time, when it was asked */
     int64_t cut_ms;      /* the tenant's longest life from now; 0: none */
     int64_t number;
     long double real;
@@ -306,6 +307,12 @@ bool dj_resp_is_expiry(struct deja_slice word, struct dj_resp_expiry *out_expiry
 /* False: the error is in out. */
 bool dj_resp_take_expiry(struct dj_resp_client *client, const struct dj_resp_expiry *expiry,
                          int64_t *out_expires_ms, struct dj_buf *out);
+
+/* The clocks of two loops may be a turn apart: what is over on either is over. */
+static inline bool dj_resp_is_over(const struct dj_resp_write *write, int64_t now_ms)
+{
+    return write->expires_ms <= now_ms || write->expires_ms <= write->asked_ms;
+}
 
 dj_resp_command_fn dj_resp_set;
 dj_resp_command_fn dj_resp_setnx;

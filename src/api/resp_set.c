@@ -16,7 +16,7 @@ static enum dj_plain_verdict put_value(struct dj_resp_part *part, const struct d
     out_new->expires_ms = write->expires_ms;
     if ((write->conditions & DJ_RESP_KEEPS_TTL) && now)
         out_new->expires_ms = now->expires_ms;
-    if (write->expires_ms && write->expires_ms <= now_ms)
+    if (write->expires_ms && dj_resp_is_over(write, now_ms))
         return DJ_PLAIN_REMOVE;
     return DJ_PLAIN_PUT;
 }
