@@ -82,6 +82,12 @@ static bool read_depends_on(struct dj_request *request, const struct dj_json *ob
     for (struct dj_json_walk w = dj_json_walk(names); is_good && dj_json_walk_next(&w);) {
         is_good = is_tag(dj_json_string(w.value));
     }
+    if (is_good && input->tag_count + dj_json_count(names) > DJ_TAGS_MAX) {
+        complain(
+            request, where, "depends_on", "length",
+            dj_request_text(request, "tags and depends_on are at most %u together", DJ_TAGS_MAX));
+        return false;
+    }
     if (!is_good) {
         complain(request, where, "depends_on", "length",
                  dj_request_text(request, "must be an array of at most %u strings of 1 to %u bytes",

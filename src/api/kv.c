@@ -105,11 +105,16 @@ static bool read_condition(struct dj_request *request, struct dj_plain_op *op)
 
 static bool read_put(struct dj_request *request, struct kv *kv)
 {
+    struct deja_slice depends = dj_http_find_header(request->http, "x-deja-depends-on");
+    const struct deja_slice *names = NULL;
+    size_t count = 0;
     struct deja_slice ttl = dj_http_find_header(request->http, "x-deja-ttl");
     uint64_t ttl_ms = dj_kv_default_ttl(request);
     if ((ttl.data && !dj_kv_read_ttl(request, ttl, "X-Deja-TTL", &ttl_ms)) ||
         !dj_kv_read_tags(request, dj_http_find_header(request->http, "x-deja-tags"), &kv->op.tags,
-                         &kv->op.tag_count))
+                         &kv->op.tag_count) ||
+        !dj_kv_read_tags(request, depends, &names, &count) ||
+        !dj_kv_add_depends(request, names, count, &kv->op))
         return false;
     kv->op.is_end_kept = kv->op.kind == DJ_PLAIN_OP_MERGE && !ttl.data;
     kv->op.expires_ms = dj_kv_end(request, ttl_ms);

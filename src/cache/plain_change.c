@@ -184,6 +184,9 @@ static void on_removed(void *ctx, enum deja_status status, uint64_t removed)
     struct change *change = ctx;
     if (change->spec.mode == DJ_PLAIN_BLIND)
         change->outcome.was_there = removed > 0;
+    if (status == DEJA_OK && change->outcome.was_there)
+        dj_engine_tell_key(change->plain->options.engine, change->home, &change->key, change->name,
+                           change->name_space, change->user_tag.len > 0);
     on_written(change, status);
 }
 

@@ -233,6 +233,7 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                    .loop_count = daemon->loop_count,
                    .pool = daemon->work,
                    .metrics = daemon->metrics,
+                   .notices = daemon->notices,
                    .vectors_max = settings->semantic.vectors_max,
                    .candidates = settings->semantic.candidates,
                    .threshold = settings->semantic.threshold,
@@ -327,6 +328,7 @@ static void on_pull(void *ctx)
     dj_engine_pull(node->daemon->engine);
     dj_audit_tick(node->daemon->audit, dj_clock_now_ms());
     dj_erasures_tick(node->daemon->erasures);
+    dj_schedules_tick(node->daemon->schedules);
     dj_daemon_poll_directory(node->daemon);
 }
 
@@ -435,8 +437,14 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
     daemon->api.proxy = &daemon->proxy;
     daemon->api.audit = daemon->audit;
     status = dj_daemon_make_erasures(daemon);
+    if (status == DEJA_OK)
+        status = dj_daemon_make_schedules(daemon);
+    if (status == DEJA_OK)
+        status = dj_kinds_create(NULL, 0, NULL, NULL, &daemon->event_kinds);
     if (status != DEJA_OK)
         return status;
+    daemon->api.event_kinds = daemon->event_kinds;
+    daemon->api.notices = daemon->notices;
     daemon->api.allowed_hosts = (const char *const *)daemon->settings->server.allowed_hosts.items;
     daemon->api.allowed_origins =
         (const char *const *)daemon->settings->server.allowed_origins.items;
@@ -526,6 +534,8 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
         return exit_code(status);
     status = make_observers(daemon);
     if (status == DEJA_OK)
+        status = dj_notices_create(&daemon->notices);
+    if (status == DEJA_OK)
         status = make_loops(daemon);
     if (status != DEJA_OK) {
         deja_error_set(error, status, "start: %s", deja_status_text(status));
@@ -572,8 +582,11 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_limiter_destroy(daemon->limiter);
     dj_tenants_destroy(daemon->tenants);
     dj_erasures_destroy(daemon->erasures);
+    dj_schedules_destroy(daemon->schedules);
+    dj_kinds_destroy(daemon->event_kinds);
     dj_audit_close(daemon->audit);
     dj_encryption_destroy(daemon->encryption);
+    dj_notices_destroy(daemon->notices);
     dj_authorities_destroy(daemon->authorities);
     dj_lmdb_meta_close(daemon->meta);
     for (uint32_t i = 0; i < daemon->policy_count; i++)

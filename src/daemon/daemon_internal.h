@@ -13,6 +13,7 @@
 #include "daemon/guards.h"
 #include "daemon/keys.h"
 #include "daemon/resp.h"
+#include "daemon/schedules.h"
 #include "daemon/settings.h"
 #include "daemon/tenants.h"
 #include "net/http_server.h"
@@ -74,6 +75,9 @@ struct dj_daemon {
     const struct dj_authority *authority;    /* theirs */
     struct dj_audit *audit;                  /* over it; likewise */
     struct dj_erasures *erasures;            /* over all of them */
+    struct dj_schedules *schedules;          /* likewise */
+    struct dj_notices *notices;              /* the engine's, and of who listens */
+    struct dj_kinds *event_kinds;            /* what events void */
     struct dj_encryption *encryption;        /* made with the tiers */
     struct dj_store *redis;                  /* likewise the engine's, unwrapped; NULL: none */
     struct dj_redis_security redis_security; /* as it was at the start */
@@ -169,6 +173,7 @@ void dj_daemon_lmdb_begun(struct dj_daemon *daemon, bool is_shared);
 enum deja_status dj_daemon_open_audit(struct dj_daemon *daemon,
                                       struct deja_error *error) DEJA_NODISCARD;
 enum deja_status dj_daemon_make_erasures(struct dj_daemon *daemon) DEJA_NODISCARD;
+enum deja_status dj_daemon_make_schedules(struct dj_daemon *daemon) DEJA_NODISCARD;
 
 /* A policy of these settings becomes the one in force. */
 enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon,
