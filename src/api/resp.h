@@ -21,6 +21,7 @@
 struct dj_resp_api {
     struct dj_proxy_context *proxy;
     struct dj_plain *plain;
+    struct dj_notices *notices;        /* NULL: nobody can listen */
     struct dj_resp_counters *counters; /* of all servers */
     uint64_t bulk_bytes_max;           /* as their limits */
     uint32_t port;                     /* for INFO */

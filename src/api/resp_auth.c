@@ -189,6 +189,19 @@ bool dj_resp_is_welcome(struct dj_resp_client *client, struct dj_buf *out)
     return false;
 }
 
+bool dj_resp_is_still(struct dj_resp_client *client)
+{
+    struct dj_buf ignored = {0};
+    bool is_fresh =
+        client->is_known && dj_loop_turn_us(client->loop) - client->checked_us < RECHECK_US;
+    uint8_t tenant[DJ_TENANT_BYTES];
+    memcpy(tenant, client->who.tenant, sizeof tenant);
+    bool is_still = is_fresh || (!client->is_refused && know(client, false, &ignored) &&
+                                 memcmp(tenant, client->who.tenant, sizeof tenant) == 0);
+    dj_buf_fini(&ignored);
+    return is_still;
+}
+
 /* ---- may it ---- */
 
 static bool enter(struct dj_resp_client *client, const struct dj_resp_args *args,
@@ -268,7 +281,8 @@ bool dj_resp_authenticate(struct dj_resp_client *client, struct deja_slice user,
                           DJ_RESP_CREDENTIAL_BYTES_MAX);
         return false;
     }
-    /* What was shown before is over, whatever comes of this. */
+    /* What was shown before is over, whatever comes of this; and what it listened to. */
+    dj_resp_unsubscribe_all(client);
     dj_resp_forget_who(client);
     client->is_refused = true;
     if (!take_user(client, user, out))

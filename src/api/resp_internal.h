@@ -191,6 +191,8 @@ bool dj_resp_authenticate(struct dj_resp_client *client, struct deja_slice user,
                           struct deja_slice password, struct dj_buf *out);
 /* HELLO without AUTH; false: the error is in out. */
 bool dj_resp_is_welcome(struct dj_resp_client *client, struct dj_buf *out);
+/* Is it still who it was? Asked for a client that only listens. */
+bool dj_resp_is_still(struct dj_resp_client *client);
 void dj_resp_forget_who(struct dj_resp_client *client); /* as if just connected */
 void dj_resp_select(struct dj_resp_client *client, uint32_t database);
 /* The space of another database, for as long as the call it is given to; fini it. */

@@ -61,6 +61,7 @@ enum deja_status dj_daemon_open_resp(struct dj_daemon *daemon, struct deja_error
     const struct dj_resp_server_limits limits = limits_of(daemon);
     api->proxy = &daemon->proxy;
     api->plain = daemon->plain;
+    api->notices = daemon->notices;
     api->counters = &daemon->resp.counters;
     api->bulk_bytes_max = limits.bulk_bytes_max;
     api->started_ms = dj_clock_now_ms();
