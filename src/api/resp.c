@@ -515,5 +515,13 @@ static void on_closed(void *ctx)
     dj_free(client);
 }
 
+static bool is_welcome(void *ctx)
+{
+    struct dj_buf ignored = {0};
+    bool is_let = dj_resp_is_welcome(ctx, &ignored);
+    dj_buf_fini(&ignored);
+    return is_let;
+}
+
 const struct dj_resp_handler dj_resp_api_handler = {
-    .opened = on_opened, .command = on_command, .closed = on_closed};
+    .opened = on_opened, .command = on_command, .is_welcome = is_welcome, .closed = on_closed};

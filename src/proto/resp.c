@@ -61,6 +61,7 @@ bool dj_resp_parser_has_begun(const struct dj_resp_parser *parser)
 static enum dj_resp_step fail(struct dj_resp_parser *parser, const char *text)
 {
     snprintf(parser->error, sizeof parser->error, "Protocol error: %s", text);
+    parser->wanted = 0; /* with other limits it may be right */
     return DJ_RESP_BAD;
 }
 

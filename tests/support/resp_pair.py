@@ -52,6 +52,12 @@ class Wire:
         self.file.close()
         self.socket.close()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
 
 class Generator:
     def __init__(self, seed, keys=KEYS):
