@@ -139,29 +139,6 @@ static bool read_fields(struct dj_request *request, const struct dj_json *event,
     return true;
 }
 
-/* What the kinds say is copied: their tags do not outlive the call. */
-static enum deja_status take_voided(struct dj_request *request, struct dj_invalidation *order,
-                                    const struct dj_kinds_voided *voided)
-{
-    struct dj_selector *selector = &order->selector;
-    struct deja_slice *tags =
-        dj_arena_alloc(request->arena, (voided->tag_count + 1) * sizeof *tags);
-    if (!tags)
-        return DEJA_ERR_NOMEM;
-    for (size_t i = 0; i < voided->tag_count; i++) {
-        tags[i] = dj_arena_copy(request->arena, voided->tags[i]);
-        if (!tags[i].data)
-            return DEJA_ERR_NOMEM;
-    }
-    selector->any_tags = tags;
-    selector->any_tag_count = voided->tag_count;
-    if (voided->is_by_model) {
-        order->maker = (struct dj_maker){.provider = voided->provider, .model = voided->model};
-        selector->maker = &order->maker;
-    }
-    return DEJA_OK;
-}
-
 static const char *names_of(struct dj_request *request, const struct dj_kinds *kinds)
 {
     struct dj_buf names = {0};
@@ -180,7 +157,6 @@ static bool read_event(struct dj_request *request, struct dj_invalidation *order
     const struct dj_json *event = dj_json_get(request->body, "event");
     const struct dj_kinds *kinds = request->api->event_kinds;
     struct dj_kind_field fields[EVENT_FIELDS_MAX];
-    struct dj_kinds_voided voided = {.tag_count = 0};
     size_t count = 0;
     if (!event)
         return true;
@@ -194,22 +170,20 @@ static bool read_event(struct dj_request *request, struct dj_invalidation *order
         return complain(request, "event", "unsupported", "this daemon knows no kinds");
     if (dj_json_is(event, DJ_JSON_OBJECT) && !read_fields(request, event, fields, &count))
         return false;
-    enum deja_status status = dj_kinds_event(kinds, name, fields, count, &voided);
-    if (status == DEJA_ERR_NOT_FOUND)
+    switch (dj_invalidation_set_event(order, kinds, name, fields, count, request->arena)) {
+    case DEJA_OK:
+        return true;
+    case DEJA_ERR_NOT_FOUND:
         return complain(request, "event", "value", names_of(request, kinds));
-    if (status == DEJA_OK)
-        status = take_voided(request, order, &voided);
-    dj_kinds_voided_fini(&voided);
-    if (status == DEJA_ERR_LIMIT)
+    case DEJA_ERR_LIMIT:
         return complain(request, "event", "size", "voids more than 256 tags at once");
-    if (status != DEJA_OK)
-        return complain(request, "event", "size", "out of memory");
-    if (!order->selector.any_tag_count && !order->selector.maker)
+    case DEJA_ERR_INVALID:
         return complain(request, "event", "value",
                         "what it carries is in no tag of the kinds that name it, so nothing "
                         "would go; without it the whole kind does");
-    order->name = name;
-    return true;
+    default:
+        return complain(request, "event", "size", "out of memory");
+    }
 }
 
 /* ---- cascade, time ---- */

@@ -279,6 +279,11 @@ enum deja_status dj_engine_remove_because(struct dj_engine *engine, struct dj_lo
                                           const struct dj_store_key *key,
                                           const struct dj_cause *cause, void *ctx,
                                           dj_remove_done_fn *done) DEJA_NODISCARD;
+/* Another program has made it void: memory shall not have it any more. key NULL: all of the tenant.
+ */
+enum deja_status dj_engine_drop(struct dj_engine *engine, struct dj_loop *loop,
+                                const uint8_t tenant[DJ_ID_BYTES], const struct dj_store_key *key,
+                                void *ctx, dj_remove_done_fn *done) DEJA_NODISCARD;
 /* Every entry of the tenant: its generation is raised (durably), then tiers are swept. */
 enum deja_status dj_engine_clear(struct dj_engine *engine, struct dj_loop *loop,
                                  const uint8_t tenant[DJ_ID_BYTES], void *ctx,

@@ -5,16 +5,58 @@
 #include "base/num.h"
 #include "policy/glob.h"
 
-static const char *const kinds[] = {"entry", "key",     "query",    "tag",   "namespace",
+static const char *const words[] = {"entry", "key",     "query",    "tag",   "namespace",
                                     "age",   "filter",  "pattern",  "event", "cascade",
                                     "all",   "version", "selection"};
 
 const char *dj_invalidation_kind(struct deja_slice text)
 {
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (deja_slice_is_equal(text, deja_slice_text(kinds[i])))
-            return kinds[i];
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (deja_slice_is_equal(text, deja_slice_text(words[i])))
+            return words[i];
     return "selection";
+}
+
+/* ---- events ---- */
+
+/* The kinds' tags do not outlive the call. */
+static enum deja_status take_voided(struct dj_invalidation *invalidation, struct dj_arena *arena,
+                                    const struct dj_kinds_voided *voided)
+{
+    struct dj_selector *selector = &invalidation->selector;
+    struct deja_slice *tags = dj_arena_alloc(arena, (voided->tag_count + 1) * sizeof *tags);
+    if (!tags)
+        return DEJA_ERR_NOMEM;
+    for (size_t i = 0; i < voided->tag_count; i++) {
+        tags[i] = dj_arena_copy(arena, voided->tags[i]);
+        if (!tags[i].data)
+            return DEJA_ERR_NOMEM;
+    }
+    selector->any_tags = tags;
+    selector->any_tag_count = voided->tag_count;
+    if (voided->is_by_model) {
+        invalidation->maker =
+            (struct dj_maker){.provider = voided->provider, .model = voided->model};
+        selector->maker = &invalidation->maker;
+    }
+    return DEJA_OK;
+}
+
+enum deja_status dj_invalidation_set_event(struct dj_invalidation *invalidation,
+                                           const struct dj_kinds *kinds, struct deja_slice event,
+                                           const struct dj_kind_field *fields, size_t count,
+                                           struct dj_arena *arena)
+{
+    struct dj_kinds_voided voided = {.tag_count = 0};
+    enum deja_status status = dj_kinds_event(kinds, event, fields, count, &voided);
+    if (status == DEJA_OK)
+        status = take_voided(invalidation, arena, &voided);
+    dj_kinds_voided_fini(&voided);
+    if (status == DEJA_OK && !invalidation->selector.any_tag_count && !invalidation->selector.maker)
+        status = DEJA_ERR_INVALID;
+    if (status == DEJA_OK)
+        invalidation->name = event;
+    return status;
 }
 
 /* ---- as a document ---- */

@@ -21,6 +21,7 @@
 #include "cache/cascade.h"
 #include "cache/depends.h"
 #include "cache/engine.h"
+#include "policy/kinds.h"
 #include "proto/json.h"
 
 #define DJ_INVALIDATION_NAME_BYTES_MAX 1024u
@@ -40,6 +41,14 @@ struct dj_invalidation {
     struct deja_slice reason;
     enum dj_notice_source source;
 };
+
+/* What that event voids, as the selector's; copied into arena. DEJA_ERR_NOT_FOUND: no kind names
+ * it; DEJA_ERR_LIMIT: too many tags; DEJA_ERR_INVALID: what it carries is in no tag, so nothing
+ * would go; DEJA_ERR_NOMEM. */
+enum deja_status dj_invalidation_set_event(struct dj_invalidation *invalidation,
+                                           const struct dj_kinds *kinds, struct deja_slice event,
+                                           const struct dj_kind_field *fields, size_t count,
+                                           struct dj_arena *arena) DEJA_NODISCARD;
 
 /* A word for the kind that was constant once; "selection" for others. */
 const char *dj_invalidation_kind(struct deja_slice text);

@@ -234,7 +234,8 @@ static void tell_of(struct dj_engine *engine, const struct dj_store_generation *
 /* Of what the first pull brings, and one that begins anew, nobody knows when it happened. */
 static void tell_pulled(const struct dj_authority *authority)
 {
-    if (!atomic_load(&authority->pulled_ms) || !authority->since)
+    bool is_anew = !authority->since && atomic_load(&authority->losses) > 0;
+    if (!atomic_load(&authority->pulled_ms) || is_anew)
         return;
     for (size_t i = 0; i < authority->pulled_count; i++)
         if (!is_ours(authority, &authority->pulled[i]))

@@ -512,6 +512,15 @@ enum deja_status dj_engine_remove(struct dj_engine *engine, struct dj_loop *loop
     return dj_engine_remove_because(engine, loop, key, &nothing, ctx, done);
 }
 
+enum deja_status dj_engine_drop(struct dj_engine *engine, struct dj_loop *loop,
+                                const uint8_t tenant[DJ_ID_BYTES], const struct dj_store_key *key,
+                                void *ctx, dj_remove_done_fn *done)
+{
+    struct dj_store *memory = engine->options.memory;
+    return key ? memory->ops->remove(memory, loop, key, UINT64_MAX, ctx, done)
+               : memory->ops->clear(memory, loop, tenant, ctx, done);
+}
+
 struct get {
     struct dj_engine *engine;
     struct dj_value *value;

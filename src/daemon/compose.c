@@ -329,6 +329,8 @@ static void on_pull(void *ctx)
     dj_audit_tick(node->daemon->audit, dj_clock_now_ms());
     dj_erasures_tick(node->daemon->erasures);
     dj_schedules_tick(node->daemon->schedules);
+    dj_channels_tick(node->daemon->channels);
+    dj_webhooks_tick(node->daemon->webhooks);
     dj_daemon_poll_directory(node->daemon);
 }
 
@@ -445,6 +447,11 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         return status;
     daemon->api.event_kinds = daemon->event_kinds;
     daemon->api.notices = daemon->notices;
+    status = dj_channels_create(daemon, &daemon->channels);
+    if (status == DEJA_OK)
+        status = dj_webhooks_create(daemon, &daemon->webhooks);
+    if (status != DEJA_OK)
+        return status;
     daemon->api.allowed_hosts = (const char *const *)daemon->settings->server.allowed_hosts.items;
     daemon->api.allowed_origins =
         (const char *const *)daemon->settings->server.allowed_origins.items;
@@ -586,6 +593,8 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_kinds_destroy(daemon->event_kinds);
     dj_audit_close(daemon->audit);
     dj_encryption_destroy(daemon->encryption);
+    dj_channels_destroy(daemon->channels);
+    dj_webhooks_destroy(daemon->webhooks);
     dj_notices_destroy(daemon->notices);
     dj_authorities_destroy(daemon->authorities);
     dj_lmdb_meta_close(daemon->meta);

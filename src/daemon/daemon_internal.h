@@ -7,6 +7,7 @@
 #include "api/router.h"
 #include "cache/plain.h"
 #include "daemon/authority.h"
+#include "daemon/channels.h"
 #include "daemon/encryption.h"
 #include "daemon/directory.h"
 #include "daemon/erasures.h"
@@ -16,6 +17,7 @@
 #include "daemon/schedules.h"
 #include "daemon/settings.h"
 #include "daemon/tenants.h"
+#include "daemon/webhooks.h"
 #include "net/http_server.h"
 #include "net/outbound.h"
 #include "policy/guards.h"
@@ -78,6 +80,8 @@ struct dj_daemon {
     struct dj_schedules *schedules;          /* likewise */
     struct dj_notices *notices;              /* the engine's, and of who listens */
     struct dj_kinds *event_kinds;            /* what events void */
+    struct dj_channels *channels;            /* from and to other programs */
+    struct dj_webhooks *webhooks;            /* NULL: none is named */
     struct dj_encryption *encryption;        /* made with the tiers */
     struct dj_store *redis;                  /* likewise the engine's, unwrapped; NULL: none */
     struct dj_redis_security redis_security; /* as it was at the start */

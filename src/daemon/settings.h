@@ -18,6 +18,7 @@
 #include "daemon/settings_encryption.h"
 #include "daemon/settings_network.h"
 #include "daemon/settings_resp.h"
+#include "daemon/settings_notices.h"
 #include "daemon/settings_tiers.h"
 #include "obs/log.h" /* dj_log_level, dj_log_format */
 #include "security/address_guard.h"
@@ -115,6 +116,7 @@ struct dj_settings {
     struct dj_settings_performance performance;
     struct dj_settings_eviction eviction;
     struct dj_settings_kv kv;
+    struct dj_settings_notices notices;
     struct dj_settings_encryption encryption;
     struct {
         uint64_t response_ms;
