@@ -108,10 +108,10 @@ static bool read_put(struct dj_request *request, struct kv *kv)
     struct deja_slice depends = dj_http_find_header(request->http, "x-deja-depends-on");
     const struct deja_slice *names = NULL;
     size_t count = 0;
-    struct deja_slice ttl = dj_http_find_header(request->http, "x-deja-ttl");
+    struct deja_slice ttl = dj_kv_said(request, "x-deja-ttl", "ttl");
     uint64_t ttl_ms = dj_kv_default_ttl(request);
     if ((ttl.data && !dj_kv_read_ttl(request, ttl, "X-Deja-TTL", &ttl_ms)) ||
-        !dj_kv_read_tags(request, dj_http_find_header(request->http, "x-deja-tags"), &kv->op.tags,
+        !dj_kv_read_tags(request, dj_kv_said(request, "x-deja-tags", "tags"), &kv->op.tags,
                          &kv->op.tag_count) ||
         !dj_kv_read_tags(request, depends, &names, &count) ||
         !dj_kv_add_depends(request, names, count, &kv->op))
@@ -342,7 +342,7 @@ void dj_kv_patch(struct dj_request *request)
         return;
     kv->op.condition = DJ_PLAIN_IF_PRESENT;
     kv->op.unsealed = ~(DJ_LEVEL_BIT(DJ_LEVEL_MEMORY) | request->api->proxy->sealed_levels);
-    if (!has_header(request, "x-deja-ttl"))
+    if (!dj_kv_said(request, "x-deja-ttl", "ttl").data)
         dj_request_complain(request, "invalid_request", "body", "required",
                             "a JSON object to be merged into the value, or X-Deja-TTL");
     if (!read_put(request, kv) || !read_condition(request, &kv->op)) {
