@@ -63,9 +63,9 @@ def metric(server, name, **labels):
     (b"*1\r\n$4\r\nPINGxx", b"-ERR Protocol error: a bulk string does not end where it said\r\n"),
 ])
 def test_who_sends_garbage_is_told_and_cut(server, data, said):
-    before = metric(server, "deja_resp_troubles_total", reason="protocol")
+    before = metric(server, "semantic_cache_resp_troubles_total", reason="protocol")
     assert talk(server.resp_port, data) == said
-    assert metric(server, "deja_resp_troubles_total", reason="protocol") == before + 1
+    assert metric(server, "semantic_cache_resp_troubles_total", reason="protocol") == before + 1
 
 
 def test_large_command_may_be_the_first_where_nobody_has_to_say_who_he_is(server):
@@ -82,9 +82,9 @@ def test_large_command_may_be_the_first_where_nobody_has_to_say_who_he_is(server
     b"PUT /k HTTP/1.1\r\n\r\nSET crossed protocol\r\n",
 ])
 def test_web_page_cannot_speak_through_http(server, data):
-    before = metric(server, "deja_resp_troubles_total", reason="http")
+    before = metric(server, "semantic_cache_resp_troubles_total", reason="http")
     assert b"not HTTP" in talk(server.resp_port, data)
-    assert metric(server, "deja_resp_troubles_total", reason="http") == before + 1
+    assert metric(server, "semantic_cache_resp_troubles_total", reason="http") == before + 1
     with redis.Redis(port=server.resp_port) as r:
         assert r.get("crossed") is None
 
@@ -127,7 +127,7 @@ def test_slow_clients_are_cut(tmp_path):
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             reader.connect(("127.0.0.1", server.resp_port))
             reader.sendall(encode([b"GET", b"big"]) * 50)
-            poll(lambda: metric(server, "deja_resp_troubles_total", reason="slow") >= 3, "the reader to be cut")
+            poll(lambda: metric(server, "semantic_cache_resp_troubles_total", reason="slow") >= 3, "the reader to be cut")
             assert len(read_to_end(reader)) < 50 * (4 << 20)
             reader.close()
             assert wire.ask(b"PING") == (b"+", b"PONG")
@@ -141,11 +141,11 @@ def test_reader_that_does_not_read_holds_one_answer_not_all(server):
         reader = socket.socket()
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         reader.connect(("127.0.0.1", server.resp_port))
-        sent = metric(server, "deja_resp_bytes_total", direction="out")
+        sent = metric(server, "semantic_cache_resp_bytes_total", direction="out")
         reader.sendall(encode([b"GET", b"big"]) * 200)
         for _ in range(50):
             assert wire.ask(b"PING") == (b"+", b"PONG")
-        assert metric(server, "deja_resp_bytes_total", direction="out") - sent < 20 << 20
+        assert metric(server, "semantic_cache_resp_bytes_total", direction="out") - sent < 20 << 20
         got = 0
         while got < 200 * ((1 << 20) + 12):
             got += len(reader.recv(1 << 20))
@@ -157,10 +157,10 @@ def test_thousand_idle_connections_are_kept_and_served(server):
     for wire in idle:
         wire.send([[b"PING"]])
     assert all(wire.read() == (b"+", b"PONG") for wire in idle)
-    assert metric(server, "deja_resp_connections") >= 1000
+    assert metric(server, "semantic_cache_resp_connections") >= 1000
     for wire in idle:
         wire.close()
-    poll(lambda: metric(server, "deja_resp_connections") < 10, "their places to be free")
+    poll(lambda: metric(server, "semantic_cache_resp_connections") < 10, "their places to be free")
 
 
 def test_connections_beyond_the_limit_are_turned_away(tmp_path):
