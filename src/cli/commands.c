@@ -64,7 +64,21 @@ static const struct dj_command_option selectors[] = {
      "Every entry of the namespace; with --query: its place", AT(name_space)},
     {"--older-than", DJ_COMMAND_TEXT, "DURATION", "Every entry older than 30s, 5m, 1h, 2d",
      AT(older_than)},
+    {"--pattern", DJ_COMMAND_TEXT, "GLOB",
+     "Plain keys whose name fits, and entries with a tag that does: * ? [a-z]", AT(pattern)},
+    {"--event", DJ_COMMAND_TEXT, "NAME", "What an event makes void: template:updated, ...",
+     AT(event)},
+    {"--field", DJ_COMMAND_TEXTS, "NAME=VALUE",
+     "What the event carries: template_id=42; may be given again", AT(fields)},
+    {"--depends-on", DJ_COMMAND_TEXT, "NAME", "What was made from that, and from that in turn",
+     AT(cascade)},
+    {"--cascade", DJ_COMMAND_SWITCH, NULL, "What depends on what goes, goes too", AT(is_cascade)},
     {"--all", DJ_COMMAND_SWITCH, NULL, "Everything of the tenant", AT(is_all)},
+};
+static const struct dj_command_option later[] = {
+    {"--at", DJ_COMMAND_TEXT, "TIME", "Then, not now: 2026-02-03T04:05:06Z", AT(at)},
+    {"--after", DJ_COMMAND_TEXT, "DURATION", "In so long: 30s, 5m, 1h, 2d", AT(after)},
+    {"--cron", DJ_COMMAND_TEXT, "LINE", "Again and again: \"0 */6 * * *\", @daily; UTC", AT(cron)},
 };
 static const struct dj_command_option flush_scope[] = {
     {"--namespace", DJ_COMMAND_TEXT, "NAME", "Only this namespace of the tenant", AT(name_space)},
@@ -138,6 +152,9 @@ static const struct dj_command_option tail[] = {
      AT(limit)},
     {"--once", DJ_COMMAND_SWITCH, NULL, "Print those and end", AT(is_once)},
 };
+static const struct dj_command_option follow[] = {
+    {"--once", DJ_COMMAND_SWITCH, NULL, "Look for a second and end", AT(is_once)},
+};
 /* clang-format on */
 
 const struct dj_cli_command dj_cli_table[] = {
@@ -198,15 +215,35 @@ const struct dj_cli_command dj_cli_table[] = {
     {{.name = "invalidate",
       .summary = "remove entries by tag, age, namespace",
       .synopsis = "--id ID | --query PROMPT | --tag TAG\n"
-                  "--namespace NAME | --older-than DURATION | --all",
+                  "--namespace NAME | --older-than DURATION | --pattern GLOB\n"
+                  "--event NAME [--field NAME=VALUE]... | --depends-on NAME | --all",
       .examples = "deja invalidate --tag geo --dry-run\thow many would go\n"
                   "deja invalidate --older-than 7d --reason \"new prices\"\n"
+                  "deja invalidate --pattern 'user:42:*' --cascade\n"
+                  "deja invalidate --event template:updated --field template_id=42\n"
+                  "deja invalidate --tag prices --cron @daily\tsee deja schedule list\n"
                   "deja invalidate --all --yes",
       .description = "Prints how many entries were removed. On a terminal it counts first and "
                      "asks; elsewhere --all needs --yes. A request that is under way cannot bring "
                      "an entry back.",
-      .options = {ROWS(selectors), ROWS(destructive), ROWS(common)}},
+      .options = {ROWS(selectors), ROWS(later), ROWS(destructive), ROWS(common)}},
      dj_cli_invalidate},
+    {{.name = "schedule",
+      .summary = "invalidations that are kept for later",
+      .synopsis = "list | remove ID",
+      .examples = "deja schedule list\n"
+                  "deja schedule remove 6f1c09a2d0a94a6c8a3f5b7d9e1c2f30",
+      .description = "deja invalidate with --at, --after or --cron makes them.",
+      .options = {ROWS(common)}},
+     dj_cli_schedule},
+    {{.name = "invalidations",
+      .summary = "what is made void, as it is",
+      .synopsis = "[--once]",
+      .examples = "deja invalidations\tends with Ctrl-C",
+      .description = "A line for each: when, what kind, its name, how many entries went, why, and "
+                     "where it came from.",
+      .options = {ROWS(follow), ROWS(common)}},
+     dj_cli_invalidations},
     {{.name = "flush",
       .summary = "remove everything in the scope",
       .synopsis = "[--namespace NAME]",
