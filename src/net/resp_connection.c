@@ -488,7 +488,12 @@ refused:
 
 void dj_resp_session_drain(struct dj_resp_session *session)
 {
-    settle(session);
+    /* Who has sent nothing has nothing to lose by a close. */
+    if (session->state == DJ_RESP_READING && session->input.len == 0 && !session->behind &&
+        session->pending_writes == 0)
+        dj_resp_session_close(session);
+    else
+        settle(session);
 }
 
 /* ---- time ---- */
