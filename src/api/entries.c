@@ -11,6 +11,7 @@
 
 #include "api/draft.h"
 #include "api/entry.h"
+#include "api/entry_kind.h"
 #include "api/handlers.h"
 #include "api/user.h"
 #include "base/num.h"
@@ -310,11 +311,12 @@ static void read_item(struct put_item *item, const struct dj_json *object, const
             dj_request_take_fault(request, &item->fault);
         return;
     }
+    struct deja_slice space =
+        dj_entry_kind_space(request, dj_entry_kind(request, input->kind), input->name_space);
     enum deja_status status =
-        input->query.len
-            ? dj_query_fingerprint(request, input->name_space, input->query, &item->fingerprint)
-            : dj_query_fingerprint_vector(request, input->name_space, input->name, input->vector,
-                                          &item->fingerprint);
+        input->query.len ? dj_query_fingerprint(request, space, input->query, &item->fingerprint)
+                         : dj_query_fingerprint_vector(request, space, input->name, input->vector,
+                                                       &item->fingerprint);
     if (status != DEJA_OK)
         item->fault.problem = dj_problem_of(status);
 }

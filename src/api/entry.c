@@ -1,5 +1,6 @@
 /* api/entry.c - see entry.h. */
 #include "api/entry.h"
+#include "api/entry_kind.h"
 #include "security/user.h"
 
 #include <math.h>
@@ -209,7 +210,8 @@ bool dj_entry_read(struct dj_request *request, const struct dj_json *object, con
         !dj_query_label(request, object, "version", where, DJ_LABEL_BYTES_MAX, &input.version) ||
         !dj_query_number(request, object, "confidence", where, unit, &input.confidence) ||
         !dj_query_number(request, object, "cost", where, money, &input.cost_usd) ||
-        !dj_query_duration(request, object, "ttl", where, &input.ttl_ms))
+        !dj_query_duration(request, object, "ttl", where, &input.ttl_ms) ||
+        !dj_entry_kind_apply(request, where, &input))
         return false;
     struct dj_buf kept;
     dj_buf_init(&kept, METADATA_BYTES_MAX);

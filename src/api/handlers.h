@@ -53,6 +53,11 @@ void dj_erase_get(struct dj_request *request); /* GET /api/v1/erase/{id} */
 void dj_audit_get(struct dj_request *request); /* GET /api/v1/audit */
 /* stats.c */
 void dj_stats(struct dj_request *request); /* GET /api/v1/stats */
+/* kinds.c */
+void dj_kinds_list(struct dj_request *request);     /* GET /api/v1/kinds */
+void dj_kinds_make_key(struct dj_request *request); /* POST /api/v1/kv:key */
+/* patterns.c */
+void dj_patterns(struct dj_request *request); /* GET /api/v1/patterns */
 /* limits.c */
 void dj_limits(struct dj_request *request); /* GET /api/v1/limits */
 /* gptcache.c: below /gptcache */

@@ -90,7 +90,7 @@ static bool read_end(struct step *step, const struct dj_json *object, const char
 {
     struct dj_request *request = step->batch->request;
     const struct dj_json *ttl = dj_json_get(object, "ttl");
-    uint64_t ttl_ms = dj_kv_default_ttl(request);
+    uint64_t ttl_ms = dj_kv_default_ttl(request, step->key);
     double seconds = dj_json_double(ttl, -1);
     if (dj_json_is(ttl, DJ_JSON_NULL)) {
         ttl_ms = 0;

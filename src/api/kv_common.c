@@ -96,8 +96,11 @@ bool dj_kv_read_ttl(struct dj_request *request, struct deja_slice text, const ch
     return false;
 }
 
-uint64_t dj_kv_default_ttl(const struct dj_request *request)
+uint64_t dj_kv_default_ttl(const struct dj_request *request, struct deja_slice key)
 {
+    uint64_t ttl_ms = dj_plain_ttl_ms(request->api->proxy->plain, key);
+    if (ttl_ms)
+        return ttl_ms;
     return atomic_load(&request->api->proxy->policy)->plain_ttl_ms;
 }
 

@@ -37,7 +37,7 @@ struct dj_authority {
     bool is_running;
     bool is_pull_lost; /* no memory for what came */
     uint64_t sequence;
-    uint64_t since; /* what the pull of this round was asked for */
+    uint64_t since;                     /* what the pull of this round was asked for */
     struct dj_store_generation *pulled; /* of this round; owned, their tags too */
     size_t pulled_count;
     size_t pulled_cap;

@@ -75,7 +75,10 @@ int dj_cli_index(struct dj_session *session);         /* upkeep.c */
 int dj_cli_tenant(struct dj_session *session);        /* tenant.c */
 int dj_cli_encryption(struct dj_session *session);    /* encryption.c, as is the next */
 int dj_cli_rotate_data_keys(struct dj_session *session);
-int dj_cli_key(struct dj_session *session); /* key.c */
+int dj_cli_key(struct dj_session *session);   /* key.c */
+int dj_cli_kinds(struct dj_session *session); /* kinds.c, as are the next */
+int dj_cli_patterns(struct dj_session *session);
+int dj_cli_key_name(struct dj_session *session);
 int dj_cli_kv(struct dj_session *session);  /* kv.c */
 
 /* tenant.c: the id of a tenant that is named by it or by its name; an exit code. */

@@ -147,6 +147,15 @@ static const struct dj_command_option key[] = {
      "upstream set: bearer, x-api-key, api-key or x-goog-api-key; bearer", AT(scheme)},
     {"--limit", DJ_COMMAND_TEXT, "N", "list: so many, 1 to 1000; 100", AT(limit)},
 };
+static const struct dj_command_option patterns[] = {
+    {"--namespace", DJ_COMMAND_TEXT, "NAME", "Within this namespace of the tenant", AT(name_space)},
+};
+static const struct dj_command_option key_name[] = {
+    {"--id", DJ_COMMAND_TEXT, "ID", "The field that has no other value", AT(id)},
+    {"--file", DJ_COMMAND_TEXT, "FILE", "The text that is hashed; - is stdin", AT(file)},
+    {"--sql", DJ_COMMAND_TEXT, "STATEMENT", "The statement that is hashed", AT(query)},
+    {"--namespace", DJ_COMMAND_TEXT, "NAME", "Stands before the key, with v1", AT(name_space)},
+};
 static const struct dj_command_option tail[] = {
     {"--limit", DJ_COMMAND_TEXT, "N", "So many of the last requests first, 0 to 1000; 10",
      AT(limit)},
@@ -295,6 +304,32 @@ const struct dj_cli_command dj_cli_table[] = {
       .options = {ROWS(encryption), ROWS(token), ROWS(common)},
       .first_words = "status|rotate"},
      dj_cli_encryption},
+    {{.name = "kinds",
+      .summary = "kinds of plain keys: how long each is kept where",
+      .synopsis = "",
+      .examples = "deja kinds\ndeja kinds --json | jq '.kinds[] | {name, events, tags}'",
+      .description = "The shipped kinds and the operator's own, with the tenant's figures. A key "
+                     "belongs to the kind whose pattern it begins with.",
+      .options = {ROWS(common)}},
+     dj_cli_kinds},
+    {{.name = "patterns",
+      .summary = "plain keys by pattern: how many, how large",
+      .synopsis = "[--namespace NAME]",
+      .examples = "deja patterns\ndeja patterns --json | jq .shared",
+      .description = "Sizes are estimated from 100 keys of each pattern, drawn at random.",
+      .options = {ROWS(patterns), ROWS(common)}},
+     dj_cli_patterns},
+    {{.name = "key-name",
+      .summary = "the name of a plain key, made of its parts",
+      .synopsis = "KIND [FIELD=VALUE]... [--id ID] [--file FILE] [--sql STATEMENT] "
+                  "[--namespace NAME]",
+      .examples = "deja key-name template_score --id 42\n"
+                  "deja key-name embedding model=small --file text.txt\n"
+                  "deja key-name query_result --sql \"SELECT * FROM users\"",
+      .description = "Made as the daemon and the library make it; nothing is stored. `deja kinds` "
+                     "lists the kinds. API keys are deja key.",
+      .options = {ROWS(key_name), ROWS(common)}},
+     dj_cli_key_name},
     {{.name = "tail",
       .summary = "requests as they are answered",
       .synopsis = "[--limit N] [--once]",

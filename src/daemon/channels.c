@@ -145,7 +145,7 @@ static void take(struct dj_channels *channels, enum dj_notice_source source, str
     order->channels = channels;
     const struct dj_channel_rules rules = {
         .root = &channels->daemon->root,
-        .kinds = channels->daemon->event_kinds,
+        .kinds = channels->daemon->settings->kinds,
         .tenant = settings->tenant,
         .is_unnamed_refused = settings->is_unnamed_refused,
     };

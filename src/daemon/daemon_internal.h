@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "api/router.h"
+#include "cache/kinds.h"
 #include "cache/plain.h"
 #include "daemon/authority.h"
 #include "daemon/channels.h"
@@ -80,7 +81,6 @@ struct dj_daemon {
     struct dj_erasures *erasures;            /* over all of them */
     struct dj_schedules *schedules;          /* likewise */
     struct dj_notices *notices;              /* the engine's, and of who listens */
-    struct dj_kinds *event_kinds;            /* what events void */
     struct dj_channels *channels;            /* from and to other programs */
     struct dj_webhooks *webhooks;            /* NULL: none is named */
     struct dj_encryption *encryption;        /* made with the tiers */
@@ -96,6 +96,7 @@ struct dj_daemon {
     struct dj_upstream *upstream;
     struct dj_upstream *anthropic;       /* where it is another; NULL: it is the same */
     struct dj_sentry_board dependencies; /* all of these, to look at */
+    struct dj_kind_book *kinds;          /* asked by the tiers: ends after them */
     struct dj_engine *engine;
     struct dj_plain *plain;
     struct dj_secret secret; /* until the tiers are open: a shared one may bring another */

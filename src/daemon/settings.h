@@ -20,6 +20,7 @@
 #include "daemon/settings_resp.h"
 #include "daemon/settings_notices.h"
 #include "daemon/settings_tiers.h"
+#include "daemon/settings_kinds.h"
 #include "obs/log.h" /* dj_log_level, dj_log_format */
 #include "security/address_guard.h"
 #include "security/rules.h"
@@ -69,6 +70,7 @@ struct dj_settings {
     struct dj_settings_process process;
     struct dj_text_list upstream_allowed_texts; /* as written */
     struct dj_address_guard upstream_guard;     /* resolved: upstream.allowed_addresses */
+    struct dj_kinds *kinds;                     /* owned: the shipped ones, and `kinds` over them */
     char *data_dir;                             /* resolved, never NULL; may not exist yet */
     struct {
         char *url; /* without trailing "/" and without trailing "/v1": append the path "/v1/…" */

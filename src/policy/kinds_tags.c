@@ -34,14 +34,43 @@ static size_t fields_used(struct deja_slice text, const struct dj_kind_field *fi
     return used;
 }
 
+static int digit(char c)
+{
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
+}
+
+/* %XX as the byte it stands for; what is no such thing stands for itself. At most len_max bytes. */
+static size_t decode(struct deja_slice value, bool is_encoded, char *out, size_t len_max)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < value.len && len < len_max; i++) {
+        bool is_escape = is_encoded && value.data[i] == '%' && value.len - i > 2 &&
+                         digit(value.data[i + 1]) >= 0 && digit(value.data[i + 2]) >= 0;
+        out[len++] = is_escape ? (char)(digit(value.data[i + 1]) << 4 | digit(value.data[i + 2]))
+                               : value.data[i];
+        i += is_escape ? 2 : 0;
+    }
+    return len;
+}
+
 /* A stranger's bytes as they may stand in a tag: no control characters, valid UTF-8. */
-static void put_value(struct dj_buf *out, struct deja_slice value)
+static void put_value(struct dj_buf *out, struct deja_slice value, bool is_encoded)
 {
     static const char digits[] = "0123456789abcdef";
-    bool is_text = dj_utf8_is_valid(value);
-    size_t len = value.len < DJ_KIND_TAG_BYTES ? value.len : DJ_KIND_TAG_BYTES;
+    char bytes[DJ_KIND_TAG_BYTES];
+    size_t len = decode(value, is_encoded, bytes, sizeof bytes);
+    size_t whole = len; /* a character that was cut in two does not make it binary */
+    while (whole > 0 && len == sizeof bytes && ((unsigned char)bytes[whole - 1] & 0xc0) == 0x80)
+        whole--;
+    if (whole > 0 && len == sizeof bytes && ((unsigned char)bytes[whole - 1] & 0xc0) == 0xc0)
+        whole--;
+    bool is_text =
+        dj_utf8_is_valid(deja_slice(bytes, len)) || dj_utf8_is_valid(deja_slice(bytes, whole));
     for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)value.data[i];
+        unsigned char c = (unsigned char)bytes[i];
         if (c >= ' ' && c != 0x7f && (is_text || c < 0x80)) {
             dj_buf_append_byte(out, (char)c);
         } else {
@@ -51,16 +80,22 @@ static void put_value(struct dj_buf *out, struct deja_slice value)
     }
 }
 
+struct given {
+    const struct dj_kind_field *fields;
+    size_t count;
+    bool is_encoded; /* out of a key: %3A stands for ':' (cache/key_maker.h) */
+};
+
 /* At the end of out; its length. */
-static size_t put_tag(struct dj_buf *out, struct deja_slice text,
-                      const struct dj_kind_field *fields, size_t count)
+static size_t put_tag(struct dj_buf *out, struct deja_slice text, const struct given *given)
 {
     size_t at = 0, start = out->len;
     bool is_field = false;
     struct deja_slice piece;
     while (dj_kind_piece(text, &at, &is_field, &piece)) {
         if (is_field)
-            put_value(out, find_field(fields, count, piece)->value);
+            put_value(out, find_field(given->fields, given->count, piece)->value,
+                      given->is_encoded);
         else
             dj_buf_append_slice(out, piece);
     }
@@ -85,11 +120,12 @@ static size_t put_kind(struct dj_buf *out, const struct dj_kind *kind)
 size_t dj_kind_tags(const struct dj_kind *kind, const struct dj_kind_field *fields, size_t count,
                     struct dj_buf *bytes, struct deja_slice out_tags[DJ_KIND_TAGS_MAX])
 {
+    const struct given given = {fields, count, .is_encoded = true};
     size_t made = 0, start = bytes->len;
     out_tags[made++].len = put_kind(bytes, kind);
     for (size_t i = 0; i < kind->tags.count; i++)
         if (fields_used(kind->tags.items[i], fields, count) != SIZE_MAX)
-            out_tags[made++].len = put_tag(bytes, kind->tags.items[i], fields, count);
+            out_tags[made++].len = put_tag(bytes, kind->tags.items[i], &given);
     if (bytes->status != DEJA_OK)
         return 0;
     for (size_t i = 0; i < made; i++) { /* now nothing moves any more */
@@ -144,6 +180,7 @@ static enum deja_status keep(struct found *found, size_t len)
 static enum deja_status void_kind(const struct dj_kind *kind, const struct dj_kind_field *fields,
                                   size_t count, struct found *found)
 {
+    const struct given given = {fields, count, .is_encoded = false};
     size_t most = 0;
     enum deja_status status = DEJA_OK;
     if (!count)
@@ -155,13 +192,12 @@ static enum deja_status void_kind(const struct dj_kind *kind, const struct dj_ki
     }
     for (size_t i = 0; most && status == DEJA_OK && i < kind->tags.count; i++)
         if (fields_used(kind->tags.items[i], fields, count) == most)
-            status =
-                keep(found, put_tag(&found->voided->bytes, kind->tags.items[i], fields, count));
+            status = keep(found, put_tag(&found->voided->bytes, kind->tags.items[i], &given));
     return status;
 }
 
 /* Fields without a value were not given. */
-static size_t given(const struct dj_kind_field *fields, size_t count)
+static size_t count_given(const struct dj_kind_field *fields, size_t count)
 {
     size_t left = 0;
     for (size_t i = 0; i < count; i++)
@@ -174,7 +210,7 @@ static void void_models(const struct dj_kind_field *fields, size_t count,
 {
     const struct dj_kind_field *provider = find_field(fields, count, deja_slice_text("provider"));
     const struct dj_kind_field *model = find_field(fields, count, deja_slice_text("model"));
-    voided->is_by_model = provider || model || !given(fields, count);
+    voided->is_by_model = provider || model || !count_given(fields, count);
     if (provider)
         voided->provider = provider->value;
     if (model)
@@ -188,7 +224,7 @@ enum deja_status dj_kinds_event(const struct dj_kinds *kinds, struct deja_slice 
     struct dj_kinds_voided voided = {.tag_count = 0};
     struct found found = {.voided = &voided};
     enum deja_status status = DEJA_ERR_NOT_FOUND;
-    size_t given_count = given(fields, count);
+    size_t given_count = count_given(fields, count);
     for (size_t i = 0; i < kinds->count; i++) {
         if (!is_named(&kinds->rows[i].events, event))
             continue;
