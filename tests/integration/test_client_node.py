@@ -54,3 +54,12 @@ def test_every_declared_name_is_there(tmp_path):
         for name in names:
             if name != "constructor":
                 assert f"{name}(" in declared or f"{name}<" in declared or f"class {name} " in declared, name
+
+
+def test_example_of_the_readme_runs(daemon, key, tmp_path):
+    example = (PACKAGE / "README.md").read_text().split("```js\n")[1].split("```")[0]
+    program = tmp_path / "example.mjs"
+    program.write_text(example.replace('"deja-client"', f'"{PACKAGE}/src/index.js"'))
+    done = subprocess.run([NODE, program], env=clean_environment({"DEJA_SERVER": daemon.url, "DEJA_KEY": key}),
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr

@@ -359,3 +359,13 @@ def test_every_route_that_programs_use_has_a_method():
                 continue
             stem = path.split("{")[0].rstrip("/")
             assert stem in source, f"{method.upper()} {path} ({operation['operationId']})"
+
+
+README = (PACKAGE / "README.md").read_text()
+
+
+@pytest.mark.parametrize("number", range(README.count("```python")))
+def test_example_of_the_readme_runs(daemon, key, monkeypatch, number):
+    monkeypatch.setenv("DEJA_SERVER", daemon.url)
+    monkeypatch.setenv("DEJA_KEY", key)
+    exec(README.split("```python\n")[number + 1].split("```")[0], {})
