@@ -2,7 +2,7 @@
 import { Decorators } from "./decorators.js";
 import { DejaUnavailable, errorOf } from "./errors.js";
 
-export * from "./errors.js";
+export { DejaDenied, DejaError, DejaInvalid, DejaLimited, DejaNotFound, DejaUnavailable } from "./errors.js";
 
 const VERSION = "0.1.0";
 
@@ -82,7 +82,8 @@ class KeyValue {
 
   /** True: it was there. */
   async delete(key, options = {}) {
-    return (await this.#at("DELETE", key, options)).ok;
+    const answer = await this.#at("DELETE", key, options);
+    return answer.ok && (await answer.json()).removed > 0;
   }
 
   async exists(key, options = {}) {

@@ -172,7 +172,8 @@ class Calls:
         return self.feedback(entry, "wrong")
 
     def explain(self, query, *, namespace=None):
-        return self._call(Request("GET", "/api/v1/explain", params=_given(query=query, namespace=namespace)),
+        known = _given(query=query, namespace=namespace or self.namespace)
+        return self._call(Request("GET", "/api/v1/explain", params=known),
                           _read_json)
 
     def stats(self):
@@ -235,7 +236,7 @@ class KeyValue:
     def delete(self, key, *, namespace=None):
         """True: it was there."""
         return self._call(Request("DELETE", self._path(key), headers=_spaced(namespace), may_miss=True),
-                          lambda response: response.status < 300)
+                          lambda response: response.status < 300 and response.json["removed"] > 0)
 
     def exists(self, key, *, namespace=None):
         return self._call(Request("HEAD", self._path(key), headers=_spaced(namespace), may_miss=True),
