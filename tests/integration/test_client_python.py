@@ -211,6 +211,33 @@ def test_threads_that_ask_for_the_same_wait_for_one(cache):
     assert len(compute.calls) == 1
 
 
+def test_of_several_processes_one_computes(daemon, key, word):
+    """Two clients, which share nothing but the daemon."""
+    compute = Counted("made once")
+    compute.gate.clear()
+    with Deja(daemon.url, key=key, namespace=word, timeout=20) as one, Deja(daemon.url, key=key, namespace=word) as two:
+        loads = [cache.cacheable("everywhere", across_processes=True)(lambda: compute()) for cache in (one, two)]
+        with ThreadPoolExecutor(2) as pool:
+            running = [pool.submit(load) for load in loads]
+            poll(lambda: compute.calls, "the first one to compute")
+            assert one.kv.lock("everywhere")["locked"] is False
+            compute.gate.set()
+            assert [future.result(30) for future in running] == ["made once"] * 2
+        assert len(compute.calls) == 1
+        told = one.kv.lock("everywhere")
+        assert told["locked"] is True, "it was given back"
+        assert two.kv.unlock("everywhere", told["token"]) is True and two.kv.unlock("everywhere", told["token"]) is False
+
+
+def test_a_lock_is_given_back_when_the_function_fails(cache):
+    compute = Counted()
+    compute.error = KeyError("no")
+    failing = cache.cacheable("locked", across_processes=True)(lambda: compute())
+    with pytest.raises(KeyError):
+        failing()
+    assert cache.kv.lock("locked")["locked"] is True
+
+
 def test_eviction_happens_after_success_only(cache):
     compute, save = Counted(lambda user: len(compute.calls)), Counted("saved")
     load = cache.cacheable("account:{user}", tags=["user:{user}"])(lambda user: compute(user))

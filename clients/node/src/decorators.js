@@ -5,8 +5,13 @@
  * One rule for all: what goes wrong with the cache is told to onError and never reaches the caller; what
  * goes wrong in the function does, and then nothing is stored and nothing is evicted.
  */
+import { setTimeout as pause } from "node:timers/promises";
+
 import { DejaError } from "./errors.js";
 import { namer } from "./keys.js";
+
+const LEASE_S = 30;
+const PAUSE_MS = 50;
 
 function list(value) {
   return value === undefined ? [] : Array.isArray(value) ? value : [value];
@@ -14,7 +19,8 @@ function list(value) {
 
 /** What a decorator was told, settled once for its function. */
 function planOf(name, rules) {
-  const { key, tags, dependsOn, ttl, condition, cacheNull = false, namespace, semantic = false, refreshAhead } = rules;
+  const { key, tags, dependsOn, ttl, condition, cacheNull = false, namespace, semantic = false, refreshAhead,
+    acrossProcesses = false } = rules;
   if (refreshAhead !== undefined && (semantic || !(ttl > 0) || !(refreshAhead > 0 && refreshAhead < 1)))
     throw new RangeError("refreshAhead is the part of a life, 0 to 1, at whose end a value is made anew: it needs a ttl");
   return {
@@ -22,6 +28,7 @@ function planOf(name, rules) {
     tags: list(tags).map((tag) => namer(name, tag)),
     dependencies: list(dependsOn).map((rule) => namer(name, rule)),
     ttl, condition, cacheNull, namespace, semantic, refreshAhead,
+    acrossProcesses: acrossProcesses && !semantic,
   };
 }
 
@@ -60,21 +67,40 @@ export class Decorators {
     }
   }
 
+  /** {value}: another process made it; {token}: it is ours to make; neither: nobody can say. */
+  async #waitForTurn({ namespace }, key) {
+    const end = Date.now() + LEASE_S * 1000;
+    while (Date.now() < end) {
+      const told = await this.#guard(() => this.kv.lock(key, { lease: LEASE_S, namespace }));
+      if (!told) return {};
+      const found = await this.#guard(() => this.kv.fetch(key, { namespace }));
+      if (found && told.locked) await this.#guard(() => this.kv.unlock(key, told.token, { namespace }));
+      if (found) return { found };
+      if (told.locked) return { token: told.token };
+      await pause(PAUSE_MS);
+    }
+    return {};
+  }
+
+  async #make(plan, key, make, args) {
+    const { found, token } = plan.acrossProcesses ? await this.#waitForTurn(plan, key) : {};
+    if (found) return found.value;
+    try {
+      const value = await make();
+      if ((value !== null && value !== undefined) || plan.cacheNull)
+        await this.#guard(() => write(this, plan, key, value ?? null, args));
+      return value;
+    } finally {
+      if (token) await this.#guard(() => this.kv.unlock(key, token, { namespace: plan.namespace }));
+    }
+  }
+
   /** One computes; who asks for the same meanwhile waits for it. */
   #compute(plan, key, make, args) {
     const place = JSON.stringify([plan.namespace ?? null, key]);
     const running = this.#flights.get(place);
     if (running) return running;
-    const flight = (async () => {
-      try {
-        const value = await make();
-        if ((value !== null && value !== undefined) || plan.cacheNull)
-          await this.#guard(() => write(this, plan, key, value ?? null, args));
-        return value;
-      } finally {
-        this.#flights.delete(place);
-      }
-    })();
+    const flight = this.#make(plan, key, make, args).finally(() => this.#flights.delete(place));
     this.#flights.set(place, flight);
     return flight;
   }

@@ -61,6 +61,8 @@ export interface Rules<A extends unknown[] = any[]> {
   semantic?: boolean;
   /** 0.2: in the last fifth of its life a value is returned and made anew behind. */
   refreshAhead?: number;
+  /** Of all processes that use this cache one computes, the others wait for it. */
+  acrossProcesses?: boolean;
   /** Instead of the function's own. */
   name?: string;
 }
@@ -102,6 +104,8 @@ export interface KeyValue {
   keys(pattern?: string, options?: { cursor?: string; limit?: number; namespace?: string }): Promise<any>;
   deleteMatching(pattern: string, options?: { dryRun?: boolean; namespace?: string }): Promise<any>;
   batch(operations: object[], options?: { namespace?: string }): Promise<any[]>;
+  lock(key: string, options?: { lease?: number; token?: string; namespace?: string }): Promise<{ locked: boolean; token?: string }>;
+  unlock(key: string, token: string, options?: { namespace?: string }): Promise<boolean>;
   stats(): Promise<any>;
 }
 

@@ -103,8 +103,22 @@ class KeyValue {
 
   /** Operations as the API has them; the results, in order. */
   async batch(operations, { namespace } = {}) {
+    return (await this.#post("/api/v1/kv:batch", { operations }, namespace)).results;
+  }
+
+  async #post(path, json, namespace) {
     const headers = given({ "x-deja-namespace": namespace });
-    return (await (await this.#call("POST", "/api/v1/kv:batch", { json: { operations }, headers })).json()).results;
+    return (await this.#call("POST", path, { json: given(json), headers })).json();
+  }
+
+  /** {locked: true, token}, or {locked: false}: somebody else has it. lease: seconds, then it ends by itself. */
+  lock(key, { lease, token, namespace } = {}) {
+    return this.#post("/api/v1/kv:lock", { key, lease, token }, namespace);
+  }
+
+  /** True: it was held with that token. */
+  async unlock(key, token, { namespace } = {}) {
+    return (await this.#post("/api/v1/kv:unlock", { key, token }, namespace)).unlocked;
   }
 
   async stats() {

@@ -126,6 +126,20 @@ await test("one computes for all", async () => {
   assert.equal(calls, 1);
 });
 
+await test("of several processes one computes", async () => {
+  let calls = 0;
+  const gate = new EventEmitter();
+  const work = async () => { calls++; await once(gate, "open"); return "made"; };
+  const other = new Deja({ server, key, namespace, timeout: 20000 });
+  const running = [cache, other].map((one) => one.cacheable({ key: "everywhere", acrossProcesses: true })(work)());
+  while (!calls) await pause(5);
+  assert.equal((await other.kv.lock("everywhere")).locked, false);
+  gate.emit("open");
+  assert.deepEqual([await Promise.all(running), calls], [["made", "made"], 1]);
+  const told = await cache.kv.lock("everywhere");
+  assert.deepEqual([told.locked, await other.kv.unlock("everywhere", told.token)], [true, true]);
+});
+
 await test("eviction, write-through, get or compute", async () => {
   let calls = 0;
   const load = cache.cacheable({ key: "account:{0}", tags: ["owner:{0}"] })(async () => ++calls);

@@ -256,6 +256,17 @@ class KeyValue:
         return self._call(Request("POST", "/api/v1/kv:batch", json={"operations": list(operations)},
                                   headers=_spaced(namespace)), lambda response: response.json["results"])
 
+    def lock(self, key, *, lease=None, token=None, namespace=None):
+        """{"locked": True, "token", …}, or {"locked": False}: somebody else has it. It ends by itself after
+        `lease` seconds; with the token it is held anew."""
+        return self._call(Request("POST", "/api/v1/kv:lock", json={"key": key, **_given(lease=lease, token=token)},
+                                  headers=_spaced(namespace)), _read_json)
+
+    def unlock(self, key, token, *, namespace=None):
+        """True: it was held with that token."""
+        return self._call(Request("POST", "/api/v1/kv:unlock", json={"key": key, "token": token},
+                                  headers=_spaced(namespace)), lambda response: response.json["unlocked"])
+
     def stats(self):
         return self._call(Request("GET", "/api/v1/kv:stats"), _read_json)
 
