@@ -285,6 +285,7 @@ def test_questions_are_answered_by_their_meaning(cache):
     answer = cache.cacheable("{question}", semantic=True, tags=["faq"])(lambda question: ask(question))
     first = answer("How do I reset my password?")
     assert answer("How do I reset my password?") == first and len(ask.calls) == 1
+    assert cache.lookup("How do I reset my password?").kind == "exact", "a question stays as it is"
     cache.invalidate(tag="faq")
     answer("How do I reset my password?")
     assert len(ask.calls) == 2

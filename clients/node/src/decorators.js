@@ -24,7 +24,7 @@ function planOf(name, rules) {
   if (refreshAhead !== undefined && (semantic || !(ttl > 0) || !(refreshAhead > 0 && refreshAhead < 1)))
     throw new RangeError("refreshAhead is the part of a life, 0 to 1, at whose end a value is made anew: it needs a ttl");
   return {
-    nameOf: namer(name, key),
+    nameOf: namer(name, key, semantic),
     tags: list(tags).map((tag) => namer(name, tag)),
     dependencies: list(dependsOn).map((rule) => namer(name, rule)),
     ttl, condition, cacheNull, namespace, semantic, refreshAhead,
@@ -164,7 +164,7 @@ export class Decorators {
   /** Once the function has succeeded, its key(s), tags or pattern are invalidated. */
   cacheEvict(rules) {
     const { key, keys, tags, pattern, namespace, semantic = false, condition, reason } = rules ?? {};
-    const names = [...list(key), ...list(keys)].map((rule) => namer("", rule));
+    const names = [...list(key), ...list(keys)].map((rule) => namer("", rule, semantic));
     const tagNames = list(tags).map((tag) => namer("", tag));
     const patternName = pattern === undefined ? undefined : namer("", pattern);
     if (!names.length && !tagNames.length && !patternName)

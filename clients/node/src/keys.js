@@ -28,7 +28,7 @@ export function escape(text) {
 
 /** A text for a call: of a template ("user:{0}", "user:{0.id}": the place of an argument and a path in
  * it), of a function of the arguments, or of the function's name and its arguments. */
-export function namer(name, rule) {
+export function namer(name, rule, isQuestion = false) {
   if (typeof rule === "function") return (args) => String(rule(...args));
   if (typeof rule === "string")
     return (args) =>
@@ -36,7 +36,7 @@ export function namer(name, rule) {
         let value = args[Number(place)];
         for (const part of path.split(".").slice(1)) value = value?.[part];
         if (value === undefined || value === null) throw new TypeError(`${rule}: ${whole} is not there`);
-        return escape(value);
+        return isQuestion ? String(value) : escape(value); /* a question stays as it is */
       });
   if (!name) throw new TypeError("a function without a name needs a key");
   return (args) => {
