@@ -129,6 +129,18 @@ def test_names_are_listed_and_removed_by_pattern(cache):
     assert cache.kv.exists("order:1") and not cache.kv.exists("user:0")
 
 
+def test_kinds_and_what_is_put_off(cache):
+    assert {"template_score", "session_user"} <= {kind["name"] for kind in cache.kinds()}
+    made = cache.kv.name("template_score", id=42)
+    assert made["key"] == "template:score:42" and made["ttl_s"] == 6 * 3600
+    cache.kv.set(made["key"], {"score": 1})
+    assert cache.patterns()
+    cache.invalidate(tag="anything", after="1h", reason="test")
+    (schedule,) = cache.schedules()
+    assert cache.cancel_schedule(schedule["id"]) is True and cache.cancel_schedule(schedule["id"]) is False
+    assert cache.schedules() == []
+
+
 # ---- decorators ----
 
 def test_a_function_is_called_once_for_each_key(cache):
@@ -379,7 +391,8 @@ def test_the_package_can_be_built_and_installed(tmp_path, daemon):
 def test_every_route_that_programs_use_has_a_method():
     """What a new route brings must be offered here, or be named as left to `call`."""
     spec = json.loads((ROOT / "src" / "api" / "openapi.json").read_text())
-    left_to_call = {"deleteQuery", "explain", "evict", "getIndex", "optimiseIndex", "tailRequests"}
+    left_to_call = {"deleteQuery", "explain", "evict", "getIndex", "optimiseIndex", "tailRequests",
+                    "followInvalidations"}
     source = "".join(path.read_text() for path in (PACKAGE / "src").rglob("*.py"))
     for path, methods in spec["paths"].items():
         for method, operation in methods.items():

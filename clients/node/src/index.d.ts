@@ -104,6 +104,7 @@ export interface KeyValue {
   keys(pattern?: string, options?: { cursor?: string; limit?: number; namespace?: string }): Promise<any>;
   deleteMatching(pattern: string, options?: { dryRun?: boolean; namespace?: string }): Promise<any>;
   batch(operations: object[], options?: { namespace?: string }): Promise<any[]>;
+  name(kind?: string, parts?: Record<string, unknown>): Promise<{ key: string; kind: string | null; hash: string | null; ttl_s: number | null; tags: string[] }>;
   lock(key: string, options?: { lease?: number; token?: string; namespace?: string }): Promise<{ locked: boolean; token?: string }>;
   unlock(key: string, token: string, options?: { namespace?: string }): Promise<boolean>;
   stats(): Promise<any>;
@@ -124,6 +125,10 @@ export class Deja {
   getEntry(id: string): Promise<any | null>;
   deleteEntry(id: string): Promise<boolean>;
   invalidate(selector: Record<string, unknown>): Promise<any>;
+  schedules(): Promise<any[]>;
+  cancelSchedule(id: string): Promise<boolean>;
+  kinds(): Promise<any[]>;
+  patterns(): Promise<any>;
   feedback(entry: string, verdict: "right" | "wrong"): Promise<any>;
   reportFalseHit(entry: string): Promise<any>;
   explain(query: string, options?: { namespace?: string }): Promise<any>;

@@ -111,6 +111,11 @@ class KeyValue {
     return (await this.#call("POST", path, { json: given(json), headers })).json();
   }
 
+  /** A key in the form of its kind: {key, kind, hash, ttl_s, tags}. parts: id, fields, part, text, sql, args, … */
+  name(kind, parts = {}) {
+    return this.#post("/api/v1/kv:key", { kind, ...parts });
+  }
+
   /** {locked: true, token}, or {locked: false}: somebody else has it. lease: seconds, then it ends by itself. */
   lock(key, { lease, token, namespace } = {}) {
     return this.#post("/api/v1/kv:lock", { key, lease, token }, namespace);
@@ -212,6 +217,26 @@ export class Deja extends Decorators {
   invalidate(selector) {
     const json = given(selector);
     return this.call("POST", "/api/v1/invalidate", { json: "query" in json ? this.#spaced(json) : json });
+  }
+
+  /** Invalidations that were put off with at, after or cron, soonest first. */
+  async schedules() {
+    return (await this.call("GET", "/api/v1/schedules")).schedules;
+  }
+
+  /** True: it was there. */
+  async cancelSchedule(id) {
+    return (await this.#request("DELETE", `/api/v1/schedules/${encodeURIComponent(id)}`, { mayMiss: true })).ok;
+  }
+
+  /** What kinds of plain keys there are, how long each lives where, and what they have saved. */
+  async kinds() {
+    return (await this.call("GET", "/api/v1/kinds")).kinds;
+  }
+
+  /** How many plain keys there are of each form, how large they are, how often they are found. */
+  patterns() {
+    return this.call("GET", "/api/v1/patterns");
   }
 
   /** verdict: "right", or "wrong", which withdraws the entry. */

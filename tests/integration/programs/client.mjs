@@ -65,6 +65,15 @@ await test("plain keys", async () => {
   assert.equal((await cache.kv.deleteMatching("tex*")).removed, 1);
 });
 
+await test("kinds and what is put off", async () => {
+  const made = await cache.kv.name("template_score", { id: 42 });
+  assert.equal(made.key, "template:score:42");
+  assert.ok((await cache.kinds()).some((kind) => kind.name === "template_score") && await cache.patterns());
+  await cache.invalidate({ tag: "anything", after: "1h" });
+  const [schedule] = await cache.schedules();
+  assert.deepEqual([await cache.cancelSchedule(schedule.id), await cache.cancelSchedule(schedule.id)], [true, false]);
+});
+
 await test("cacheable", async () => {
   let calls = 0;
   const load = cache.cacheable({ key: "user:{0}:{1.id}", ttl: 60, tags: "user:{0}" })(async function load(user, { id }) {

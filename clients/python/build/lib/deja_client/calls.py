@@ -163,6 +163,23 @@ class Calls:
                       reason=reason, dry_run=dry_run)
         return self._call(Request("POST", "/api/v1/invalidate", json=body), _read_json)
 
+    def schedules(self):
+        """Invalidations that were put off with at, after or cron, soonest first."""
+        return self._call(Request("GET", "/api/v1/schedules"), lambda response: response.json["schedules"])
+
+    def cancel_schedule(self, id):
+        """True: it was there."""
+        return self._call(Request("DELETE", f"/api/v1/schedules/{quote(id, safe='')}", may_miss=True),
+                          lambda response: response.status < 300)
+
+    def kinds(self):
+        """What kinds of plain keys there are, how long each lives where, and what they have saved."""
+        return self._call(Request("GET", "/api/v1/kinds"), lambda response: response.json["kinds"])
+
+    def patterns(self):
+        """How many plain keys there are of each form, how large they are, how often they are found."""
+        return self._call(Request("GET", "/api/v1/patterns"), _read_json)
+
     def feedback(self, entry, verdict):
         """verdict: "right", or "wrong", which withdraws the entry."""
         return self._call(Request("POST", "/api/v1/feedback", json={"entry": entry, "verdict": verdict}), _read_json)
@@ -255,6 +272,11 @@ class KeyValue:
         """Operations as the API has them: [{"op": "get", "key": …}, …]; the results, in order."""
         return self._call(Request("POST", "/api/v1/kv:batch", json={"operations": list(operations)},
                                   headers=_spaced(namespace)), lambda response: response.json["results"])
+
+    def name(self, kind=None, **parts):
+        """A key in the form of its kind: {"key", "kind", "hash", "ttl_s", "tags"}. parts: id, fields, part,
+        namespace, version, pattern; and what is hashed: text, operation, question, options, sql and args."""
+        return self._call(Request("POST", "/api/v1/kv:key", json=_given(kind=kind, **parts)), _read_json)
 
     def lock(self, key, *, lease=None, token=None, namespace=None):
         """{"locked": True, "token", …}, or {"locked": False}: somebody else has it. It ends by itself after

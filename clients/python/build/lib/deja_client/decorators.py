@@ -32,7 +32,7 @@ class _Plan:
             raise ValueError("refresh_ahead is the part of a life, 0 to 1, at whose end a value is made anew: "
                              "it needs a ttl in seconds")
         self.function = function
-        self.name_of = Namer(function, key)
+        self.name_of = Namer(function, key, semantic)
         self.tag_namers = [Namer(function, tag) for tag in ([tags] if isinstance(tags, str) else tags or ())]
         self.dependency_namers = [Namer(function, rule) for rule in
                                   ([depends_on] if isinstance(depends_on, str) else depends_on or ())]
@@ -85,7 +85,7 @@ class _Eviction:
     def __init__(self, function, *, key=None, keys=None, tags=None, pattern=None, namespace=None, semantic=False,
                  condition=None, reason=None):
         rules = ([key] if key is not None else []) + list(keys or ())
-        self.keys = [Namer(function, rule) for rule in rules]
+        self.keys = [Namer(function, rule, semantic) for rule in rules]
         self.tags = [Namer(function, tag) for tag in ([tags] if isinstance(tags, str) else tags or ())]
         self.pattern = Namer(function, pattern) if pattern is not None else None
         if not (self.keys or self.tags or self.pattern):

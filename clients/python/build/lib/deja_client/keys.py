@@ -35,7 +35,8 @@ class Namer:
     """Makes a text for a call of `function`: of a template ("user:{user_id}"), a callable, or the
     function's name and its arguments."""
 
-    def __init__(self, function, rule=None):
+    def __init__(self, function, rule=None, is_question=False):
+        self.formatter = string.Formatter() if is_question else _Escaping()  # a question stays as it is
         self.signature = inspect.signature(function)
         self.rule = rule
         self.prefix = f"{function.__module__}.{function.__qualname__}"
@@ -61,7 +62,7 @@ class Namer:
         bound = self.signature.bind(*args, **kwargs)
         bound.apply_defaults()
         if self.rule is not None:
-            return _Escaping().vformat(self.rule, (), bound.arguments)
+            return self.formatter.vformat(self.rule, (), bound.arguments)
         text = canonical(self.arguments(args, kwargs))
         readable = f"{self.prefix}:{text}"
         return readable if len(readable) <= READABLE_MAX and text.isascii() else f"{self.prefix}:{digest(text)}"
