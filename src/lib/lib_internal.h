@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "cache/engine.h"
+#include "cache/kinds.h"
 #include "cache/plain_op.h"
 #include "security/tenant.h"
 
@@ -44,6 +45,8 @@ struct deja {
     struct dj_task settle_task;
     struct dj_engine *engine;
     struct dj_plain *plain;
+    struct dj_kinds *kind_table; /* the shipped one */
+    struct dj_kind_book *kinds;  /* over it; asked by the tiers: ends after them */
     struct dj_events *events;
     struct dj_store *plugin_store; /* the engine's; NULL: none of the caller's */
     struct dj_embedder *plugin_embedder;
