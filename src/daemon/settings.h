@@ -194,4 +194,7 @@ size_t dj_settings_not_reloadable(const struct dj_options *running, const struct
 /* The table itself, for `deja config` and the documents. */
 const struct dj_option *dj_settings_table(size_t *out_count);
 
+/* upstream.anthropic.url where it is not upstream.url; NULL: one upstream has both. Borrowed. */
+const char *dj_settings_other_anthropic(const struct dj_settings *settings);
+
 #endif
