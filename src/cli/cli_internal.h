@@ -23,7 +23,7 @@ struct dj_session {
     struct dj_arg_values tags;
     const char *key, *tag, *older_than, *reason; /* selectors */
     bool is_all, is_dry_run, is_agreed, is_data, has_lost_master;
-    const char *limit, *order;
+    const char *limit, *order, *period;
     bool is_once;
     const char *tenant, *bytes, *token;
     const char *id, *name, *inherits, *file, *credential; /* tenants */

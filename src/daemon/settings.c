@@ -174,6 +174,7 @@ static const struct dj_option table[] = {
     {"ttl.negative", DJ_OPTION_DURATION, "0s", 0, DAY_MS, AT(ttl.negative_ms), RELOADS,
      .help = "Life of a refusal that speaks of the request itself (400, 404, 405, 410, 413, 414, "
              "415, 422); 0: not stored."},
+#include "daemon/settings_rules.def"
     {"proxy.usage_on_hit", DJ_OPTION_ENUM, "original", .choices = "original|zero",
      AT(proxy.usage_on_hit), RELOADS, .help = "Token usage shown in an answer from the cache."},
     {"proxy.id_on_hit", DJ_OPTION_ENUM, "original", .choices = "original|new", AT(proxy.id_on_hit),

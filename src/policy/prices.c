@@ -91,6 +91,16 @@ void dj_prices_destroy(struct dj_prices *prices)
     dj_free(prices);
 }
 
+size_t dj_prices_count(const struct dj_prices *prices)
+{
+    return prices ? prices->count : 0;
+}
+
+const struct dj_price *dj_prices_at(const struct dj_prices *prices, size_t index)
+{
+    return &prices->rows[index].price;
+}
+
 /* ---- which row ---- */
 
 static bool begins(struct deja_slice text, struct deja_slice with)

@@ -10,11 +10,12 @@
 
 #include <deja/base.h>
 
-#define DJ_PRICES_MAX 2000u         /* rows of one table */
-#define DJ_PRICE_NAME_BYTES 128u    /* of a row's name, the end included */
-#define DJ_PRICE_USD_MAX 1000000.0  /* for a million tokens */
-#define DJ_PRICES_SHIPPED "2026-11" /* when the shipped rows were last compared with their source \
-                                     */
+#define DJ_PRICES_MAX 2000u        /* rows of one table */
+#define DJ_PRICE_NAME_BYTES 128u   /* of a row's name, the end included */
+#define DJ_PRICE_USD_MAX 1000000.0 /* for a million tokens */
+#define DJ_PRICES_SHIPPED                                                   \
+    "2026-11" /* when the shipped rows were last compared with their source \
+               */
 
 /* US dollars for a million tokens. */
 struct dj_price {
@@ -36,6 +37,9 @@ void dj_prices_destroy(struct dj_prices *prices); /* accepts NULL */
 /* The row that says most about the model, NULL when none does; borrowed. A name with a provider in
  * front ("openai/gpt-4o") is looked for as it is, then without. prices NULL: NULL. */
 const struct dj_price *dj_prices_find(const struct dj_prices *prices, struct deja_slice model);
+
+size_t dj_prices_count(const struct dj_prices *prices); /* NULL: 0 */
+const struct dj_price *dj_prices_at(const struct dj_prices *prices, size_t index);
 
 /* List prices of the vendors for text, the cheapest tier of context and no discount; constant. */
 const struct dj_price *dj_prices_shipped(size_t *out_count);

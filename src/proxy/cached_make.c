@@ -1,9 +1,13 @@
 /* proxy/cached_make.c - see cached_internal.h: what becomes of a whole answer. */
 #include "proxy/cached_internal.h"
 
+#include <math.h>
+
+#include "base/num.h"
 #include "net/http_headers.h"
 #include "policy/admit.h"
 #include "policy/guards.h"
+#include "policy/ttl.h"
 #include "proto/http_text.h"
 #include "proxy/family.h"
 #include "proxy/gate.h"
@@ -63,6 +67,16 @@ static enum deja_status make_object(struct dj_call *call, struct deja_slice whol
     return status;
 }
 
+/* What a model server says of its own answer, in a header of Deja's; NAN: nothing. */
+static double confidence_of(const struct dj_flight_head *head)
+{
+    double confidence = NAN;
+    struct deja_slice said = dj_http_find(head->headers, head->header_count, "x-deja-confidence");
+    if (said.data && dj_num_parse_double(said, &confidence) != DEJA_OK)
+        confidence = -1; /* it says something: not what would be trusted */
+    return confidence;
+}
+
 static void decide(struct dj_call *call, const struct dj_answer_facts *facts)
 {
     const struct dj_proxy_policy *policy = atomic_load(&call->context->policy);
@@ -85,6 +99,10 @@ static void decide(struct dj_call *call, const struct dj_answer_facts *facts)
         .has_content = facts->has_content,
         .is_moderated = facts->is_moderated,
         .is_tool_calls_cached = policy->is_tool_calls_cached,
+        .is_several_kept = policy->is_several_kept,
+        .has_confidence = !isnan(call->confidence),
+        .confidence = call->confidence,
+        .confidence_min = policy->confidence_min,
     };
     struct dj_admit_answer answer;
     dj_admit_decide(&question, &answer);
@@ -109,8 +127,14 @@ void dj_cached_make(struct dj_call *call, struct deja_slice whole)
         return;
     }
     call->answers->inspect(dj_json_root(doc), &facts);
-    const struct dj_gate_usage usage = {facts.model, facts.input_tokens, facts.output_tokens};
-    dj_gate_spend(call->context, call->fingerprint.key.tenant, call->rules, &usage);
+    call->confidence = confidence_of(&call->head);
+    const struct dj_gate_usage usage = {.kind = "response",
+                                        .model = facts.model,
+                                        .input_tokens = facts.input_tokens,
+                                        .output_tokens = facts.output_tokens,
+                                        .cached_tokens = facts.cached_tokens};
+    call->entry.cost_usd =
+        dj_gate_spend(call->context, call->fingerprint.key.tenant, call->rules, &usage);
     decide(call, &facts);
     call->entry.model = dj_arena_copy(&call->arena, facts.model);
     call->entry.input_tokens = facts.input_tokens;
@@ -131,6 +155,9 @@ void dj_cached_store(struct dj_call *call, struct dj_flight_end *end)
                           : dj_tenant_ttl(call->rules, said_ms, policy->response_ttl_ms);
     if (!call->made.len)
         return;
+    if (policy->is_ttl_dynamic && !call->is_short_lived)
+        ttl_ms = dj_tenant_cut_ttl(
+            call->rules, dj_ttl_dynamic(ttl_ms, call->confidence, call->entry.cost_usd, false));
     if (call->knobs.ttl_ms && call->knobs.ttl_ms < ttl_ms)
         ttl_ms = call->knobs.ttl_ms;
     call->entry.created_ms = dj_loop_now_ms(call->home);

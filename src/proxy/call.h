@@ -118,6 +118,7 @@ struct dj_call {
     struct dj_buf made;    /* the canonical object */
     bool is_admitted;
     bool is_short_lived;
+    double confidence;   /* NAN: not said */
     const char *refused; /* why not: constant */
     struct dj_sensitive_verdict sensitive;
 };

@@ -17,6 +17,7 @@
 #include "net/outbound.h"
 #include "obs/log.h"
 #include "obs/metrics.h"
+#include "policy/prices.h"
 #include "proxy/admission.h"
 #include "proxy/limiter.h"
 #include "proxy/refreshes.h"
@@ -29,6 +30,9 @@
 #include "security/registry.h"
 #include "security/rules.h"
 #include "security/tenant.h"
+
+#define DJ_IGNORABLE_MAX 16u
+#define DJ_IGNORABLE_BYTES 64u
 
 /* Policy values a SIGHUP may change: one immutable struct, swapped whole. */
 struct dj_proxy_policy {
@@ -54,6 +58,15 @@ struct dj_proxy_policy {
     bool is_usage_zero_on_hit;
     bool is_id_new_on_hit;
     bool is_tool_calls_cached;
+    uint64_t ttl_base_ms; /* of what says its type, confidence or cost */
+    bool is_ttl_dynamic;
+    bool is_several_kept;
+    bool is_upstream_obeyed; /* its Cache-Control */
+    double confidence_min;
+    size_t ignorable_count; /* members of a body that may stay out of a key */
+    char ignorable[DJ_IGNORABLE_MAX][DJ_IGNORABLE_BYTES];
+    struct dj_prices *prices_own; /* of prices.file; NULL: none. Owned, as is the next */
+    struct dj_prices *prices_shipped;
     bool is_early_refresh;
     bool is_semantic;
     bool is_langcache_cosine; /* similarities of LangCache's API: cosine, not (1 + cosine) / 2 */

@@ -47,6 +47,7 @@ struct wanted {
     size_t *offsets;
     struct deja_slice model;
     uint32_t tokens;
+    double cost_usd; /* of all; 0: nobody knows */
 };
 
 static void answer_items(struct ride *ride, const struct dj_flight_end *end);
@@ -232,8 +233,10 @@ static void make_embeddings(struct dj_call *call, struct deja_slice whole)
         int64_t tokens = dj_json_i64(dj_json_get(dj_json_get(root, "usage"), "prompt_tokens"), 0);
         wanted->tokens = tokens > 0 && tokens < INT32_MAX ? (uint32_t)tokens : 0;
         wanted->model = dj_arena_copy(&call->arena, dj_json_string(dj_json_get(root, "model")));
-        const struct dj_gate_usage usage = {.model = wanted->model, .input_tokens = wanted->tokens};
-        dj_gate_spend(call->context, call->fingerprint.key.tenant, call->rules, &usage);
+        const struct dj_gate_usage usage = {
+            .kind = "embedding", .model = wanted->model, .input_tokens = wanted->tokens};
+        wanted->cost_usd =
+            dj_gate_spend(call->context, call->fingerprint.key.tenant, call->rules, &usage);
         call->is_admitted = true;
         judge_inputs(call);
     } else {
@@ -284,6 +287,8 @@ static void store_embeddings(struct dj_call *call, struct dj_flight_end *end)
         /* The sum of the items is what the upstream counted. */
         entry.input_tokens = (uint32_t)(wanted->tokens / wanted->count +
                                         (i < wanted->tokens % wanted->count ? 1 : 0));
+        entry.cost_usd =
+            wanted->tokens ? wanted->cost_usd * entry.input_tokens / wanted->tokens : 0;
         memcpy(entry.id, wanted->items[i].key.id, sizeof entry.id);
         memcpy(entry.exact, wanted->items[i].exact, sizeof entry.exact);
         entry.body = wanted->vectors[i];

@@ -419,6 +419,7 @@ static bool is_price(const struct dj_json *price)
         return false;
     while (dj_json_walk_next(&walk)) {
         bool is_known = deja_slice_is_equal(walk.key, deja_slice_text("input")) ||
+                        deja_slice_is_equal(walk.key, deja_slice_text("cached")) ||
                         deja_slice_is_equal(walk.key, deja_slice_text("output"));
         double number = dj_json_double(walk.value, -1);
         if (!is_known || !(number >= 0 && number <= 1e6))
@@ -438,8 +439,10 @@ static void read_prices(struct reader *reader, const struct dj_json *object)
     while (dj_json_walk_next(&walk)) {
         bool is_one = is_plain(walk.key, DJ_TENANT_MODEL_BYTES_MAX) && is_price(walk.value);
         if (!is_one)
-            complain(reader, "prices", walk.key, "value",
-                     "must be {\"input\": N, \"output\": N}, US dollars for a million tokens");
+            complain(
+                reader, "prices", walk.key, "value",
+                "must be {\"input\": N, \"cached\": N, \"output\": N}, US dollars for a million "
+                "tokens");
         is_valid = is_valid && is_one;
     }
     struct dj_json_writer w = dj_json_writer(&text);

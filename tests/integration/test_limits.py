@@ -145,7 +145,8 @@ def test_what_is_passed_through_costs_what_its_end_says(spawn, key):
 
 
 def test_embeddings_cost_as_well(spawn, key, word):
-    daemon = spawn(env={**EVERYBODY, "DEJA_RATE_LIMIT__SPEND_PER_DAY": "0.00002"})
+    daemon = spawn(env={**EVERYBODY, "DEJA_RATE_LIMIT__SPEND_PER_DAY": "0.00002",
+                        "DEJA_PRICES__GUESS_EMBEDDED_TOKEN": "0.00003"})
     with make_http(daemon, key) as client:
         body = {"model": f"embed:{word}", "input": "some words to be made a vector of"}
         assert client.post("/v1/embeddings", json=body).status_code == 200
