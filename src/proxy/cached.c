@@ -260,8 +260,7 @@ static void look_for_volatile(struct ride *ride)
     struct dj_arena *arena = dj_http_exchange_request(ride->exchange)->arena;
     const unsigned all = DJ_FOLD_TIME | DJ_FOLD_UUID | DJ_FOLD_REQUEST_ID | DJ_FOLD_DATE;
     unsigned kinds = 0;
-    if (!ride->ops->family->has_messages || !ride->fingerprint.is_semantic ||
-        ride->body.len > INLINE_BODY_MAX ||
+    if (!ride->fingerprint.is_semantic || ride->body.len > INLINE_BODY_MAX ||
         dj_key_fold(dj_json_root(ride->doc), all, arena, &folded, &kinds) != DEJA_OK ||
         dj_json_parse(folded, &doc, NULL) != DEJA_OK)
         return;
@@ -363,7 +362,7 @@ static enum deja_status make_keys(struct ride *ride)
     struct dj_arena *arena = dj_http_exchange_request(ride->exchange)->arena;
     struct dj_json_doc *folded_doc = NULL;
     struct deja_slice folded;
-    if (ride->policy->fold && ride->ops->family->has_messages &&
+    if (ride->policy->fold &&
         dj_key_fold(root, ride->policy->fold, arena, &folded, NULL) == DEJA_OK &&
         dj_json_parse(folded, &folded_doc, NULL) == DEJA_OK)
         root = dj_json_root(folded_doc);

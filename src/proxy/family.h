@@ -27,7 +27,6 @@ struct dj_family {
     const char *id_prefix;      /* of a new id */
     const char *created_member; /* what tells when it was made, in seconds; NULL: nothing does */
     bool has_usage_option;      /* streams tell usage only where stream_options asks for it */
-    bool has_messages;          /* system prompts lie in messages: volatile tokens are looked for */
 
     /* Why this request is neither looked up nor stored: constant; NULL: nothing speaks against
      * it. root: an object. */

@@ -26,7 +26,6 @@ const struct dj_family dj_family_chat = {
     .id_prefix = "chatcmpl-",
     .created_member = "created",
     .has_usage_option = true,
-    .has_messages = true,
     .objection = objection,
     .key = dj_key_chat,
     .assemble = assemble,
