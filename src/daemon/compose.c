@@ -289,6 +289,7 @@ static enum deja_status set_policy_rules(struct dj_proxy_policy *policy,
     /* 0 is no bound, which a policy says otherwise */
     policy->confidence_min =
         settings->rules.confidence_min > 0 ? settings->rules.confidence_min : DBL_MIN;
+    policy->is_asked_for = settings->rules.mode == 1;
     policy->is_several_kept = settings->rules.is_several_kept;
     policy->is_upstream_obeyed = settings->upstream.respect_cache_control;
     for (size_t i = 0; i < ignorable->count && i < DJ_IGNORABLE_MAX; i++) {

@@ -186,7 +186,7 @@ static const struct dj_option table[] = {
     {"proxy.max_followers", DJ_OPTION_INT, "10000", 0, 1000000, AT(proxy.followers_max),
      .help = "Requests that may wait for one running upstream call."},
     {"proxy.compat", DJ_OPTION_LIST, "",
-     .choices = "portkey|cloudflare|helicone|litellm|bifrost|apisix|openrouter|kong",
+     .choices = "portkey|cloudflare|helicone|litellm|bifrost|apisix|openrouter|kong|vsr",
      AT(compat_texts), RELOADS,
      .help = "Families whose answer headers are always sent, not only to their own clients."},
     {"proxy.cache_tool_calls", DJ_OPTION_BOOL, "false", AT(proxy.cache_tool_calls), RELOADS,

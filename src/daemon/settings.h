@@ -129,6 +129,7 @@ struct dj_settings {
         uint64_t ttl_base_ms;
         double confidence_min;
         bool is_several_kept;
+        int mode; /* 1: only who asks for the cache */
         struct dj_text_list ignorable;
     } rules;
     struct {

@@ -61,6 +61,7 @@ struct dj_proxy_policy {
     uint64_t ttl_base_ms; /* of what says its type, confidence or cost */
     bool is_ttl_dynamic;
     bool is_several_kept;
+    bool is_asked_for;       /* only requests that ask for the cache are cached */
     bool is_upstream_obeyed; /* its Cache-Control */
     double confidence_min;
     size_t ignorable_count; /* members of a body that may stay out of a key */

@@ -370,7 +370,7 @@ static enum deja_status fill_call(struct inputs *inputs, struct dj_call *call)
     dj_buf_fini(&body);
     call->knobs = ride->knobs;
     call->knobs.name_space = dj_arena_copy(&call->arena, ride->knobs.name_space);
-    call->knobs.tags = deja_slice(NULL, 0);
+    call->knobs.tags = call->knobs.ignored = call->knobs.trace_id = deja_slice(NULL, 0);
     call->is_storable = !ride->knobs.is_no_store && !ride->knobs.is_bypass;
     call->rules = dj_rules_ref(ride->who.rules);
     memcpy(call->entry.tenant, ride->tenant, sizeof call->entry.tenant);
@@ -569,6 +569,7 @@ static void prepare(void *ctx)
     }
     dj_knobs_read(request, root, dj_tenant_cut_ttl(ride->who.rules, ride->policy->embedding_ttl_ms),
                   &ride->knobs);
+    ride_set_rules(ride);
     ride->is_unknown |= !dj_identity_narrow(request, &ride->knobs, &ride->prefix, &ride->variant);
     inputs->is_base64 = deja_slice_is_equal(dj_json_string(dj_json_get(root, "encoding_format")),
                                             deja_slice_text("base64"));

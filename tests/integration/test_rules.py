@@ -1,5 +1,6 @@
 """What is admitted, how long it lives, what it cost and what hits saved."""
 import json
+import re
 from datetime import datetime
 
 import pytest
@@ -235,3 +236,122 @@ def test_variants_are_filled_one_after_the_other_and_then_taken_at_random(http, 
     before = len(upstream.calls(model))
     met = {ask(http, word, model=model, headers=headers).json()["choices"][0]["message"]["content"] for _ in range(40)}
     assert len(met) == 3 and len(upstream.calls(model)) == before == 3
+
+
+# ---- headers of the families ----
+
+
+def answers_of(client, word, headers, **more):
+    """A miss and a hit of the same question, both with these headers."""
+    return (ask(client, word, headers=headers, **more), ask(client, word, headers=headers, **more))
+
+
+FAMILIES = {
+    "portkey": ({"x-portkey-trace-id": "t-17"}, {
+        "x-portkey-cache-status": r"MISS|SEMANTIC MISS", "x-portkey-trace-id": "t-17",
+        "x-portkey-retry-attempt-count": "0", "x-portkey-last-used-option-index": "config",
+    }, {"x-portkey-cache-status": "HIT", "x-portkey-trace-id": "t-17"}),
+    "cloudflare": ({"cf-aig-cache-ttl": "600"}, {
+        "cf-aig-cache-status": "MISS", "cf-aig-log-id": ".+", "cf-aig-event-id": ".+",
+    }, {"cf-aig-cache-status": "HIT"}),
+    "helicone": ({"Helicone-Cache-Enabled": "true"}, {
+        "Helicone-Cache": "MISS", "Helicone-Cache-Bucket-Idx": "0"}, {"Helicone-Cache": "HIT"}),
+    "openrouter": ({"X-OpenRouter-Cache": "true"}, {
+        "X-OpenRouter-Cache-Status": "MISS", "X-Generation-Id": ".+"}, {
+        "X-OpenRouter-Cache-Status": "HIT", "X-OpenRouter-Cache-TTL": r"\d+", "X-OpenRouter-Cache-Age": r"\d+",
+        "X-OpenRouter-Cache-Source-Id": "[0-9a-f]{32}"}),
+    "apisix": ({"X-Cache-Bypass": "0"}, {"X-AI-Cache-Status": "MISS"}, {
+        "X-AI-Cache-Status": "HIT-L1", "X-AI-Cache-Age": r"\d+"}),
+    "vsr": ({"x-vsr-cache-control": "max-age=600"}, {
+        "x-vsr-cache-hit": "false", "x-vsr-response-path": "upstream"}, {
+        "x-vsr-cache-hit": "true", "x-vsr-response-path": "cache"}),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_family_whose_header_came_hears_its_own(http, word, family):
+    asked, of_miss, of_hit = FAMILIES[family]
+    miss, hit = answers_of(http, word, asked)
+    assert (status_of(miss), status_of(hit)) == ("MISS", "HIT")
+    for answer, wanted in ((miss, of_miss), (hit, of_hit)):
+        for name, value in wanted.items():
+            assert re.fullmatch(value, answer.headers[name]), (name, answer.headers.get(name))
+    for name in set(of_miss) | set(of_hit):
+        assert name not in ask(http, word).headers, name
+
+
+def test_families_of_the_configuration_are_told_to_everybody(spawn, key, word):
+    daemon = spawn(env={"DEJA_PROXY__COMPAT": "litellm,kong,vsr"})
+    with make_http(daemon, key) as client:
+        miss, hit = answers_of(client, word, None)
+        assert miss.headers["x-cache-status"] == "Miss" and hit.headers["x-cache-status"] == "Hit"
+        assert miss.headers["x-litellm-call-id"] == miss.headers["x-request-id"]
+        assert "x-litellm-cache-key" not in miss.headers and "x-litellm-response-cost" not in miss.headers
+        assert hit.headers["x-litellm-cache-key"] == hit.headers["x-cache-key"] == hit.headers["x-cache-id"]
+        assert float(hit.headers["x-litellm-response-cost"]) == 0
+        for answer in (miss, hit):
+            assert float(answer.headers["x-litellm-overhead-duration-ms"]) <= \
+                float(answer.headers["x-litellm-response-duration-ms"])
+            assert int(answer.headers["x-kong-proxy-latency"]) >= 0
+        assert "x-kong-upstream-latency" in miss.headers and "x-kong-upstream-latency" not in hit.headers
+        assert hit.headers["x-vsr-cache-hit"] == "true"
+
+
+def test_members_are_left_out_of_the_key_only_where_the_operator_lists_them(spawn, http, key, word):
+    ignoring = {"Helicone-Cache-Ignore-Keys": '["user", "seed"]'}
+    for seed in (1, 2):
+        answer = ask(http, word, headers=ignoring, seed=seed)
+        assert status_of(answer) == "MISS" and "ignore-keys-not-allowed" in answer.headers["cache-status"]
+    daemon = spawn(env={"DEJA_ADMISSION__IGNORABLE_MEMBERS": "user"})
+    with make_http(daemon, key) as client:
+        assert status_of(ask(client, word, headers=ignoring, user="a")) == "MISS"
+        again = ask(client, word, headers=ignoring, user="b")
+        assert status_of(again) == "HIT" and "ignore-keys" not in again.headers["cache-status"]
+        assert status_of(ask(client, word, user="b")) == "MISS"
+        assert status_of(ask(client, word, headers=ignoring, user="b", seed=3)) == "MISS"
+
+
+def test_nobody_is_cached_who_does_not_ask_where_the_mode_is_default_off(spawn, key, word):
+    daemon = spawn(env={"DEJA_PROXY__MODE": "default_off"})
+    with make_http(daemon, key) as client:
+        for _ in range(2):
+            answer = ask(client, word)
+            assert status_of(answer) == "BYPASS" and "proxy.mode" in answer.headers["cache-status"]
+        for number, wanted in enumerate(({"Helicone-Cache-Enabled": "true"}, {"X-OpenRouter-Cache": "true"},
+                                         {"X-Deja-Cache": "use"})):
+            miss, hit = answers_of(client, f"{word} {number}", wanted)
+            assert (status_of(miss), status_of(hit)) == ("MISS", "HIT")
+        miss, hit = answers_of(client, word + "x", None, cache={"use-cache": True})
+        assert (status_of(miss), status_of(hit)) == ("MISS", "HIT")
+        embedding = {"model": "embed", "input": word}
+        assert status_of(client.post("/v1/embeddings", json=embedding)) == "BYPASS"
+
+
+# ---- Cache-Control of the upstream ----
+
+
+@pytest.mark.parametrize("said,second,ttl_max", [
+    ("no-store", "MISS", None), ("private, max-age=600", "MISS", None), ("no-cache", "MISS", None),
+    ("max-age=0", "MISS", None), ("max-age=100", "HIT", 100), ("max-age=5, s-maxage=200", "HIT", 200),
+    ("public", "HIT", 86400),
+])
+def test_cache_control_of_the_upstream_is_obeyed_where_that_is_switched_on(spawn, own_upstream, key, word, said,
+                                                                           second, ttl_max):
+    own_upstream.extra_headers = [("Cache-Control", said)]
+    obeying = spawn(upstream_url=own_upstream.url, env={"DEJA_UPSTREAM__RESPECT_CACHE_CONTROL": "true"})
+    with make_http(obeying, key) as client:
+        ask(client, word)
+        again = ask(client, word)
+        assert status_of(again) == second
+        if ttl_max:
+            assert 0.8 * ttl_max < ttl_of(again) <= ttl_max
+        else:
+            assert "upstream-cache-control" in again.headers["cache-status"]
+
+
+def test_age_of_the_upstreams_answer_is_taken_off_its_life(spawn, own_upstream, key, word):
+    own_upstream.extra_headers = [("Cache-Control", "max-age=1000"), ("Age", "900")]
+    daemon = spawn(upstream_url=own_upstream.url, env={"DEJA_UPSTREAM__RESPECT_CACHE_CONTROL": "true"})
+    with make_http(daemon, key) as client:
+        ask(client, word)
+        assert ttl_of(ask(client, word)) <= 100
