@@ -355,3 +355,25 @@ def test_age_of_the_upstreams_answer_is_taken_off_its_life(spawn, own_upstream, 
     with make_http(daemon, key) as client:
         ask(client, word)
         assert ttl_of(ask(client, word)) <= 100
+
+
+# ---- Bifrost's administration ----
+
+
+def test_bifrost_clears_an_entry_and_all_of_a_key(http, daemon, key, word):
+    named = {"x-bf-cache-key": f"team a/{word}"}
+    for text in (word, word + " again"):
+        ask(http, text, headers=named)
+    ask(http, word)
+    entry = ask(http, word, headers=named).headers["x-cache-id"]
+    with make_http(daemon, key + "x") as stranger:  # clears nothing of anybody else
+        assert stranger.delete(f"/api/cache/clear/{entry}").status_code == 200
+    assert status_of(ask(http, word, headers=named)) == "HIT"
+    done = http.delete(f"/api/cache/clear/{entry}")
+    assert (done.status_code, done.json()) == (200, {"message": "Cache cleared successfully"})
+    assert status_of(ask(http, word, headers={**named, "Cache-Control": "only-if-cached"})) != "HIT"
+    assert http.delete(f"/api/cache/clear-by-key/team%20a%2F{word}").json() == done.json()
+    assert ask(http, word + " again", headers={**named, "Cache-Control": "only-if-cached"}).status_code == 504
+    assert status_of(ask(http, word)) == "HIT"  # without the key: another namespace
+    assert http.delete("/api/cache/clear/no-such-id").status_code == 200
+    assert http.delete("/api/cache/clear-by-key/a%00b").status_code == 400
