@@ -163,10 +163,9 @@ static void find_text(const struct dj_json *root, const struct dj_json *messages
     }
     if (!is_plain || !dj_key_is_text(dj_json_get(last, "role"), "user"))
         return;
-    subject->is_semantic = !dj_key_has_members(root, "tools") &&
-                           !dj_key_has_members(root, "functions") &&
-                           !dj_json_get(root, "web_search_options") &&
-                           dj_json_i64(dj_json_get(root, "n"), 1) == 1;
+    subject->is_semantic =
+        !dj_key_has_members(root, "tools") && !dj_key_has_members(root, "functions") &&
+        !dj_json_get(root, "web_search_options") && dj_json_i64(dj_json_get(root, "n"), 1) == 1;
     subject->text = turn_text(last);
 }
 

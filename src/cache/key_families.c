@@ -12,8 +12,8 @@
 
 /* ---- Anthropic messages ---- */
 
-static const char *const messages_skip[] = {"stream", "metadata",   "service_tier", "cache_control",
-                                            "cache",  "cache_skip", NULL};
+static const char *const messages_skip[] = {
+    "stream", "metadata", "service_tier", "cache_control", "cache", "cache_skip", NULL};
 
 struct marks {
     const struct dj_json *values[MARKS_MAX];
@@ -169,8 +169,7 @@ enum deja_status dj_key_completions(const struct dj_key_prefix *prefix, const st
     /* Echo repeats the prompt and a suffix surrounds what is written: words matter, as they do for
      * log probabilities. */
     subject.is_semantic = is_off(root, "echo") && is_off(root, "suffix") &&
-                          is_off(root, "logprobs") &&
-                          dj_json_i64(dj_json_get(root, "n"), 1) == 1 &&
+                          is_off(root, "logprobs") && dj_json_i64(dj_json_get(root, "n"), 1) == 1 &&
                           dj_json_i64(dj_json_get(root, "best_of"), 1) == 1;
     return dj_key_of_body(prefix, root, &subject, arena, out_fingerprint);
 }

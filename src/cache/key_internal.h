@@ -8,8 +8,8 @@
 
 /* What is to be known of a body. */
 struct dj_key_subject {
-    const char *const *skip; /* root members that are left out */
-    struct dj_json_cut cut;  /* and others */
+    const char *const *skip;    /* root members that are left out */
+    struct dj_json_cut cut;     /* and others */
     const struct dj_json *text; /* what may be asked in other words; NULL: nothing, exact only */
     bool has_history;
     bool is_semantic; /* its answer may be found by meaning, if there is a text */

@@ -264,11 +264,8 @@ void dj_json_canonical_cut(struct dj_buf *buf, const struct dj_json *root, const
                            const struct dj_json_cut *cut, const struct dj_json *mark,
                            size_t *out_mark_offset, size_t *out_mark_len)
 {
-    struct writer w = {.buf = buf,
-                       .skip = skip,
-                       .cut = *cut,
-                       .mark = dj_json_val(mark),
-                       .mark_offset = SIZE_MAX};
+    struct writer w = {
+        .buf = buf, .skip = skip, .cut = *cut, .mark = dj_json_val(mark), .mark_offset = SIZE_MAX};
     assert(root);
     append_value(&w, dj_json_val(root));
     if (!mark)

@@ -26,6 +26,12 @@ static void refresh(struct ride *ride, const struct dj_flight_end *end);
 
 static const struct ride_ops chat_ops = {
     .api = "chat", .family = &dj_family_chat, .answer_hit = answer_hit};
+static const struct ride_ops completions_ops = {
+    .api = "completions", .family = &dj_family_completions, .answer_hit = answer_hit};
+static const struct ride_ops messages_ops = {
+    .api = "messages", .family = &dj_family_messages, .answer_hit = answer_hit};
+static const struct ride_ops responses_ops = {
+    .api = "responses", .family = &dj_family_responses, .answer_hit = answer_hit};
 
 /* ---- hits ---- */
 
@@ -219,6 +225,9 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
     }
     call->rules = dj_rules_ref(ride->who.rules);
     call->answers = ride->ops->family;
+    call->answer_count = ride->ops->family->count_answers
+                             ? ride->ops->family->count_answers(dj_json_root(ride->doc))
+                             : 1;
     call->make = dj_cached_make;
     call->store = dj_cached_store;
     call->is_stream = ride->is_stream;
@@ -233,11 +242,13 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
     entry->kind = DJ_ENTRY_CHAT;
     entry->query = call->fingerprint.text;
     entry->name_space = call->knobs.name_space;
-    entry->provider = deja_slice_text(call->context->upstream_id);
     if (!ride_take_tags(ride, &call->arena, entry))
         return DEJA_ERR_NOMEM;
     enum deja_status status = dj_call_take_request(call, request, &ride->who, &ride->trace, true);
-    return status == DEJA_OK ? take_body(ride, call) : status;
+    if (status != DEJA_OK)
+        return status;
+    entry->provider = deja_slice_text(call->target->id);
+    return take_body(ride, call);
 }
 
 static bool is_end_near(const struct ride *ride, const struct dj_entry *entry)
@@ -432,7 +443,7 @@ static void prepare(void *ctx)
     ride->knobs.is_exact_only |= !dj_tenant_has(&ride->who, DJ_FEATURE_SEMANTIC);
     ride_set_rules(ride);
     ride->is_unknown |= !dj_identity_narrow(request, &ride->knobs, &ride->prefix, &ride->variant);
-    ride->detail = ride->ops->family->objection(root);
+    ride->detail = ride->ops->family->objection(root, ride->policy);
     ride->is_cacheable = !ride->is_unknown && !ride->detail;
     uint64_t keys_started = dj_clock_monotonic_us();
     if (ride->is_cacheable)
@@ -487,4 +498,22 @@ void dj_proxy_chat(struct dj_proxy_context *context, struct dj_http_exchange *ex
                    struct deja_slice request_id)
 {
     begin(&chat_ops, context, exchange, request_id);
+}
+
+void dj_proxy_completions(struct dj_proxy_context *context, struct dj_http_exchange *exchange,
+                          struct deja_slice request_id)
+{
+    begin(&completions_ops, context, exchange, request_id);
+}
+
+void dj_proxy_messages(struct dj_proxy_context *context, struct dj_http_exchange *exchange,
+                       struct deja_slice request_id)
+{
+    begin(&messages_ops, context, exchange, request_id);
+}
+
+void dj_proxy_responses(struct dj_proxy_context *context, struct dj_http_exchange *exchange,
+                        struct deja_slice request_id)
+{
+    begin(&responses_ops, context, exchange, request_id);
 }

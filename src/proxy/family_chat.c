@@ -2,8 +2,9 @@
 #include "proxy/completion.h"
 #include "proxy/family.h"
 
-static const char *objection(const struct dj_json *root)
+static const char *objection(const struct dj_json *root, const struct dj_proxy_policy *policy)
 {
+    (void)policy;
     if (!dj_json_is(dj_json_get(root, "messages"), DJ_JSON_ARRAY))
         return "no-messages";
     return dj_json_get(root, "web_search_options") ? "web-search" : NULL;
