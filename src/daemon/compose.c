@@ -467,6 +467,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .admission = daemon->admission,
         .dependencies = &daemon->dependencies,
         .upstream_guard = &daemon->settings->upstream_guard,
+        .model_name = daemon->settings->semantic.model,
         .targets = {{.url = daemon->settings->upstream.url,
                      .id = daemon->settings->upstream.url,
                      .upstream = daemon->upstream},

@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "proxy/base64.h"
+#include "proxy/embeddings_internal.h"
 #include "proxy/gate.h"
 #include "proxy/identity.h"
 #include "proxy/proxy.h"
@@ -16,26 +17,6 @@
 #include "proxy/storing.h"
 #include "proxy/tenant_rules.h"
 #include "proxy/wire_vector.h"
-
-#define ITEMS_MAX 2048u
-
-/* One input. */
-struct item {
-    const struct dj_json *json;
-    struct dj_fingerprint fingerprint; /* key and exact only */
-    struct dj_value *value;            /* owned; NULL: missing */
-};
-
-struct inputs {
-    struct ride *ride;
-    struct item *items;
-    size_t count;
-    size_t waiting;    /* gets under way */
-    const char *level; /* the lowest that one of them was found in; NULL: none was */
-    bool is_array;
-    bool is_base64;
-    struct deja_slice rest; /* canonical body without the input */
-};
 
 /* What the call needs; in the call's arena. */
 struct wanted {
@@ -68,7 +49,7 @@ static void drop_values(struct ride *ride)
 
 /* ---- answering ---- */
 
-static void put_vector(struct dj_json_writer *w, struct deja_slice bytes, bool is_base64)
+void embeddings_put_vector(struct dj_json_writer *w, struct deja_slice bytes, bool is_base64)
 {
     if (is_base64) {
         struct dj_buf text = {0};
@@ -105,7 +86,7 @@ static void write_answer(const struct inputs *inputs, struct dj_buf *out)
         dj_json_member_text(&w, "object", "embedding");
         dj_json_member_u64(&w, "index", i);
         dj_json_key(&w, "embedding");
-        put_vector(&w, entry->body, inputs->is_base64);
+        embeddings_put_vector(&w, entry->body, inputs->is_base64);
         dj_json_end_object(&w);
         tokens += entry->input_tokens;
         model = entry->model;
@@ -511,7 +492,7 @@ static bool list_items(struct inputs *inputs, const struct dj_json *input)
 {
     inputs->is_array = dj_json_is(input, DJ_JSON_ARRAY) && is_item(dj_json_at(input, 0));
     size_t count = inputs->is_array ? dj_json_count(input) : 1;
-    if (!is_item(input) || count == 0 || count > ITEMS_MAX ||
+    if (!is_item(input) || count == 0 || count > EMBEDDINGS_ITEMS_MAX ||
         (!inputs->is_array && dj_json_is(input, DJ_JSON_ARRAY) && dj_json_count(input) == 0))
         return false;
     inputs->items = dj_alloc_zeroed(count, sizeof *inputs->items);
@@ -575,6 +556,10 @@ static void prepare(void *ctx)
                                             deja_slice_text("base64"));
     if (!list_items(inputs, dj_json_get(root, "input")))
         ride->detail = "no-input";
+    if (embeddings_is_local(root)) {
+        embeddings_prepare_local(inputs, root);
+        return;
+    }
     ride->is_cacheable = !ride->is_unknown && !ride->detail;
     uint64_t keys_started = dj_clock_monotonic_us();
     if (ride->is_cacheable)
@@ -587,12 +572,15 @@ static void prepare(void *ctx)
 static void on_prepared(void *ctx)
 {
     struct ride *ride = ctx;
+    struct inputs *inputs = ride->extra;
     if (ride->prepare_status == DEJA_OK)
         ride_count_prepared(ride);
     if (ride->prepare_status == DEJA_ERR_NOMEM)
         ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");
     else if (ride->prepare_status == DEJA_ERR_DENIED)
         ride_fail(ride, 403, ride->error.message, "model", "model_not_allowed");
+    else if (inputs->is_local)
+        embeddings_answer_local(inputs);
     else if (ride->prepare_status != DEJA_OK)
         ride_fail(ride, 400, ride->error.message, NULL, "invalid_json");
     else if (ride->is_cacheable && !ride->knobs.is_bypass)
