@@ -371,9 +371,36 @@ def test_bifrost_clears_an_entry_and_all_of_a_key(http, daemon, key, word):
     assert status_of(ask(http, word, headers=named)) == "HIT"
     done = http.delete(f"/api/cache/clear/{entry}")
     assert (done.status_code, done.json()) == (200, {"message": "Cache cleared successfully"})
-    assert status_of(ask(http, word, headers={**named, "Cache-Control": "only-if-cached"})) != "HIT"
+    assert ask(http, word, headers={**named, "Cache-Control": "only-if-cached", "X-Deja-Mode": "exact"}).status_code == 504
     assert http.delete(f"/api/cache/clear-by-key/team%20a%2F{word}").json() == done.json()
     assert ask(http, word + " again", headers={**named, "Cache-Control": "only-if-cached"}).status_code == 504
     assert status_of(ask(http, word)) == "HIT"  # without the key: another namespace
     assert http.delete("/api/cache/clear/no-such-id").status_code == 200
     assert http.delete("/api/cache/clear-by-key/a%00b").status_code == 400
+
+
+# ---- validity on read ----
+
+
+@pytest.mark.parametrize("wish,reason", [
+    ({"model": "other"}, "invalid-model"), ({"provider": "other"}, "invalid-provider"), ({"type": "other"}, "invalid-type"),
+    ({"version": "2"}, "invalid-version"), ({"parameters": {"temperature": 1}}, "invalid-parameters"),
+])
+def test_entry_that_is_not_what_the_asker_wants_is_dropped_and_a_miss(http, word, wish, reason):
+    http.put("/api/v1/entries", json={
+        "query": word, "response": "x", "model": "m", "provider": "p", "type": "analysis", "version": "1",
+        "metadata": {"parameters": {"temperature": 0, "top_p": 1}}})
+
+    def look_up(**more):
+        return http.post("/api/v1/lookup", json={"query": word, **more}).json()
+    good = {"model": "m", "provider": "p", "type": "analysis", "version": "1", "max_age": "1h",
+            "parameters": {"top_p": 1.0, "temperature": 0}}
+    assert look_up(valid=good)["hit"]
+    missed = look_up(valid={**good, **wish})
+    assert not missed["hit"] and missed["reason"] == reason
+    assert not look_up()["hit"]  # it is gone
+
+
+def test_wish_that_cannot_be_read_is_refused(http, word):
+    assert http.post("/api/v1/lookup", json={"query": word, "valid": {"colour": "red"}}).status_code == 400
+    assert http.post("/api/v1/lookup", json={"query": word, "valid": []}).status_code == 400
