@@ -19,7 +19,7 @@ struct dj_session {
     bool has_color; /* stdout takes colours */
     bool wants_json, is_plain, has_no_color;
     const char *flag_server, *flag_key;
-    const char *ttl, *threshold, *name_space, *query, *request;
+    const char *ttl, *threshold, *name_space, *query, *request, *api;
     struct dj_arg_values tags;
     const char *key, *tag, *older_than, *reason; /* selectors */
     bool is_all, is_dry_run, is_agreed, is_data, has_lost_master;

@@ -42,8 +42,10 @@ static const struct dj_command_option del[] = {
     {"--namespace", DJ_COMMAND_TEXT, "NAME", "Within this namespace of the tenant", AT(name_space)},
 };
 static const struct dj_command_option explain[] = {
-    {"--request", DJ_COMMAND_TEXT, "FILE", "A whole chat request instead of a prompt; - is stdin",
-     AT(request)},
+    {"--request", DJ_COMMAND_TEXT, "FILE",
+     "The body of a request to a model instead of a prompt; - is stdin", AT(request)},
+    {"--api", DJ_COMMAND_TEXT, "NAME",
+     "Whose body: chat, completions, messages, responses; else what it looks like", AT(api)},
     {"--namespace", DJ_COMMAND_TEXT, "NAME", "Within this namespace of the tenant", AT(name_space)},
 };
 static const struct dj_command_option selectors[] = {
@@ -161,9 +163,9 @@ const struct dj_cli_command dj_cli_table[] = {
      dj_cli_del},
     {{.name = "explain",
       .summary = "why a prompt is a hit or a miss",
-      .synopsis = "PROMPT [--namespace NAME]\n--request FILE [--namespace NAME]",
+      .synopsis = "PROMPT [--namespace NAME]\n--request FILE [--api NAME] [--namespace NAME]",
       .examples = "deja explain \"France's capital?\"\n"
-                  "deja explain --request body.json\ta whole chat request",
+                  "deja explain --request body.json\ta whole request to a model",
       .description = "Shows the nearest entries, their similarity, the threshold, and which guard "
                      "refused which.",
       .options = {ROWS(explain), ROWS(common)}},
