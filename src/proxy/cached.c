@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/num.h"
 #include "policy/ttl.h"
+#include "proxy/cache_debug.h"
 #include "proxy/cached_internal.h"
 #include "proxy/identity.h"
 #include "proxy/proxy.h"
@@ -117,6 +118,7 @@ static void answer_value(struct ride *ride, const struct dj_flight_end *end)
     const struct dj_entry *entry = dj_value_entry(end->value);
     struct dj_buf rewritten = {0};
     struct dj_buf scratch = {0};
+    struct dj_buf told = {0};
     struct deja_slice body;
     struct dj_outcome outcome = ride_outcome(ride);
     enum dj_result result = DJ_RESULT_COLLAPSED;
@@ -134,6 +136,10 @@ static void answer_value(struct ride *ride, const struct dj_flight_end *end)
     if (render(ride, entry, &rewritten, &scratch, &body) != DEJA_OK) {
         ride_fail(ride, 503, "The stored answer could not be replayed.", NULL, "cache_unavailable");
     } else {
+        if (outcome.is_hit && (outcome.compat & DJ_COMPAT_BIFROST)) {
+            dj_cache_debug_put(body, ride->is_stream, &outcome, end->threshold, &told);
+            body = told.status == DEJA_OK ? dj_buf_slice(&told) : body;
+        }
         ride_answer(ride, &outcome, body, ride->is_stream);
         if (outcome.is_hit)
             count_hit(ride, &outcome);
@@ -141,6 +147,7 @@ static void answer_value(struct ride *ride, const struct dj_flight_end *end)
     }
     dj_buf_fini(&rewritten);
     dj_buf_fini(&scratch);
+    dj_buf_fini(&told);
 }
 
 /* The flight's value outlives the ride's reference only if we hold it. */

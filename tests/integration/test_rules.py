@@ -398,9 +398,25 @@ def test_entry_that_is_not_what_the_asker_wants_is_dropped_and_a_miss(http, word
     assert look_up(valid=good)["hit"]
     missed = look_up(valid={**good, **wish})
     assert not missed["hit"] and missed["reason"] == reason
-    assert not look_up()["hit"]  # it is gone
+    poll(lambda: not look_up()["hit"], "it to be gone")
 
 
 def test_wish_that_cannot_be_read_is_refused(http, word):
     assert http.post("/api/v1/lookup", json={"query": word, "valid": {"colour": "red"}}).status_code == 400
     assert http.post("/api/v1/lookup", json={"query": word, "valid": []}).status_code == 400
+
+
+def test_bifrosts_clients_read_of_a_hit_in_its_body(http, sdk, word):
+    headers = {"x-bf-cache-key": "k"}
+    first = ask(http, word, headers=headers).json()
+    assert "extra_fields" not in first
+    hit = ask(http, word, headers=headers)
+    debug = hit.json()["extra_fields"]["cache_debug"]
+    assert debug["cache_hit"] is True and debug["hit_type"] == "direct" and debug["model_used"] == "plain"
+    assert debug["cache_id"] == hit.headers["x-cache-id"]
+    assert {**hit.json(), "extra_fields": None} == {**first, "extra_fields": None}
+    chunks = list(sdk.chat.completions.create(model="plain", messages=[{"role": "user", "content": word}], stream=True,
+                                              extra_headers=headers))
+    assert chunks[-1].extra_fields["cache_debug"]["hit_type"] == "direct"
+    assert not any(getattr(chunk, "extra_fields", None) for chunk in chunks[:-1])
+    assert "extra_fields" not in ask(http, word, headers={"X-Deja-Namespace": "k"}).json()
