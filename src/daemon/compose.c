@@ -429,6 +429,17 @@ static enum deja_status make_limiter(struct dj_daemon *daemon)
     return status == DEJA_OK ? dj_spends_create(&spends, &daemon->spends) : status;
 }
 
+static void set_guess(struct dj_daemon *daemon)
+{
+    dj_telemetry_set_guess(daemon->telemetry,
+                           &(struct dj_price_guess){
+                               .tokens = daemon->settings->prices.tokens,
+                               .token_usd = daemon->settings->prices.token_usd,
+                               .embedded_usd = daemon->settings->prices.embedded_usd,
+                               .document_usd = daemon->settings->prices.document_usd,
+                           });
+}
+
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
     enum deja_status status = dj_guards_make(daemon);
@@ -493,13 +504,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
                                                         .trouble = dj_encryption_trouble,
                                                         .is_on = dj_encryption_is_on};
     daemon->api.started_ms = dj_clock_now_ms();
-    dj_telemetry_set_guess(daemon->telemetry,
-                           &(struct dj_price_guess){
-                               .tokens = daemon->settings->prices.tokens,
-                               .token_usd = daemon->settings->prices.token_usd,
-                               .embedded_usd = daemon->settings->prices.embedded_usd,
-                               .document_usd = daemon->settings->prices.document_usd,
-                           });
+    set_guess(daemon);
     status = dj_daemon_set_policy(daemon, daemon->settings);
     if (status == DEJA_OK)
         status = dj_idempotency_create(IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_BYTES_MAX,

@@ -161,7 +161,10 @@ static void decide(struct dj_call *call, const struct dj_answer_facts *facts)
     bool is_kept = dj_tenant_keeps(call->rules, call->made.len);
     call->is_admitted = answer.is_admitted && call->is_storable && is_kept;
     call->refused = !answer.is_admitted ? answer.reason : is_kept ? NULL : "too-large";
-    if (call->is_admitted && policy->is_upstream_obeyed && !obey_upstream(call)) {
+    const struct dj_rules_values *rules = call->rules ? dj_rules_of(call->rules) : NULL;
+    bool is_obeyed =
+        (!call->guard && policy->is_upstream_obeyed) || (rules && rules->is_upstream_obeyed);
+    if (call->is_admitted && is_obeyed && !obey_upstream(call)) {
         call->is_admitted = false;
         call->refused = "upstream-cache-control";
     }

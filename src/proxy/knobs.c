@@ -370,12 +370,11 @@ static void read_row(const struct row *row, struct deja_slice value, struct dj_k
         knobs->ignored = value;
         break;
     case KNOB_ASKED:
-        knobs->is_bypass = knobs->is_bypass || is_false;
-        knobs->is_wanted = knobs->is_wanted || is_true;
+        knobs->is_bypass |= is_false;
+        knobs->is_wanted |= is_true;
         break;
     case KNOB_TRACE:
-        if (value.len <= TRACE_LEN_MAX)
-            knobs->trace_id = value;
+        knobs->trace_id = value.len <= TRACE_LEN_MAX ? value : knobs->trace_id;
         break;
     case KNOB_FAMILY:
         break;
