@@ -71,6 +71,7 @@ int dj_cli_tenant(struct dj_session *session);     /* tenant.c */
 int dj_cli_encryption(struct dj_session *session); /* encryption.c, as is the next */
 int dj_cli_rotate_data_keys(struct dj_session *session);
 int dj_cli_key(struct dj_session *session); /* key.c */
+int dj_cli_kv(struct dj_session *session);  /* kv.c */
 
 /* tenant.c: the id of a tenant that is named by it or by its name; an exit code. */
 #define DJ_CLI_TENANT_BYTES 37u

@@ -141,11 +141,16 @@ word_bench() {
         say "a hit from Valkey beside a bare GET"
         python3 bench/shared_hit.py "${@:2}"
         ;;&
+    all | traffic)
+        need_venv venv tests/requirements.txt
+        say "hit rates, spend and times on generated traffic"
+        "$TOOLS/venv/bin/python" bench/traffic.py "${@:2}"
+        ;;&
     all | suite)
         say "deja bench"
         python3 bench/suite.py "${@:2}"
         ;;
-    exact | semantic | shared) ;;
-    *) die "which one? ./dev bench [exact|semantic|shared|suite]" ;;
+    exact | semantic | shared | traffic) ;;
+    *) die "which one? ./dev bench [exact|semantic|shared|traffic|suite]" ;;
     esac
 }
