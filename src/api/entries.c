@@ -30,6 +30,7 @@ struct put_item {
     struct dj_draft draft;
     uint64_t version;
     int64_t expires_ms;
+    bool is_unsure; /* of itself: not admitted, which is no fault */
     bool is_stored;
     uint32_t missed; /* levels */
 };
@@ -59,6 +60,8 @@ static void write_item(struct dj_json_writer *w, const struct put_item *item)
         dj_draft_put_verdict(w, &item->draft);
         if (!item->is_stored) { /* overtaken by a newer put or a delete before it was kept */
             dj_json_member_bool(w, "stored", false);
+            if (item->is_unsure)
+                dj_json_member_text(w, "reason", "confidence");
         }
     }
     dj_json_end_object(w);
@@ -236,11 +239,6 @@ static const struct dj_problem nothing_sealed = {
     .type = "sensitive_data",
     .detail = "require: it holds sensitive data, and no shared tier seals what it keeps",
 };
-static const struct dj_problem unsure = {
-    .status = 422,
-    .type = "not_admitted",
-    .detail = "confidence: an answer so unsure is not kept (admission.min_confidence)",
-};
 static_assert(DJ_VECTOR_INDEXES_MAX == 8, "as the text says");
 
 /* vectors: of those that are embedded together, in their order, dim floats each; NULL: none. */
@@ -261,20 +259,20 @@ static void store_all(struct put *put, const float *vectors, uint32_t dim)
         }
         if (!dj_request_keeps(put->request, item->draft.body.len) && !item->fault.problem.status)
             item->fault.problem = too_large;
-        if (!isnan(item->input.confidence) && !item->fault.problem.status &&
-            !dj_admit_is_confident(item->input.confidence, policy->confidence_min))
-            item->fault.problem = unsure;
+        item->is_unsure = !isnan(item->input.confidence) &&
+                          !dj_admit_is_confident(item->input.confidence, policy->confidence_min);
         if (item->input.is_shared_required && !is_shared && !item->fault.problem.status)
             item->fault.problem = nothing_shared;
         if (item->input.is_shared_required && item->draft.verdict.is_sealed_only && !is_sealed &&
             !item->fault.problem.status)
             item->fault.problem = nothing_sealed;
-        enum deja_status status = item->fault.problem.status ? DEJA_OK : store(item, vector);
+        bool is_left_out = item->is_unsure || item->fault.problem.status;
+        enum deja_status status = is_left_out ? DEJA_OK : store(item, vector);
         if (status == DEJA_ERR_LIMIT && item->input.vector)
             item->fault.problem = too_many_indexes;
         else if (status != DEJA_OK)
             item->fault.problem = dj_problem_of(status);
-        if (item->fault.problem.status)
+        if (item->is_unsure || item->fault.problem.status)
             put->left--;
         free_texts(item);
     }

@@ -163,14 +163,13 @@ def test_answer_that_is_unsure_of_itself_is_not_kept(spawn, own_upstream, key, w
                 assert "confidence" in again.headers["cache-status"]
 
 
-def test_put_that_is_unsure_of_itself_is_refused_and_the_others_are_kept(http, word):
+def test_put_that_is_unsure_of_itself_is_not_kept_and_the_others_are(http, word):
     alone = http.put("/api/v1/entries", json={"query": word, "response": "x", "confidence": 0.6})
-    assert alone.status_code == 422 and alone.json()["type"].endswith("not_admitted")
-    assert "admission.min_confidence" in alone.json()["detail"]
+    assert alone.status_code == 201 and (alone.json()["stored"], alone.json()["reason"]) == (False, "confidence")
     many = http.put("/api/v1/entries", json={"entries": [
         {"query": "stars above " + word, "response": "x", "confidence": 0.6},
-        {"query": word + " below the sea", "response": "x", "confidence": 0.7}]})
-    assert many.status_code == 207
+        {"query": word + " below the sea", "response": "x", "confidence": 0.7}]}).json()["results"]
+    assert [item.get("stored", True) for item in many] == [False, True]
     assert not http.post("/api/v1/lookup", json={"query": "stars above " + word}).json()["hit"]
     assert http.post("/api/v1/lookup", json={"query": word + " below the sea"}).json()["hit"]
 
