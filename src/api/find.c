@@ -10,6 +10,7 @@
  */
 #include <math.h>
 
+#include "api/entry_kind.h"
 #include "api/found.h"
 #include "api/handlers.h"
 #include "api/query.h"
@@ -19,7 +20,7 @@
 
 static const char *const members[] = {"query",     "embedding", "embedder", "threshold",
                                       "limit",     "namespace", "max_age",  "filter",
-                                      "responses", "valid",     NULL};
+                                      "responses", "valid",     "kind",     NULL};
 static const char *const valid_members[] = {"model",   "provider",   "type", "version",
                                             "max_age", "parameters", NULL};
 
@@ -30,6 +31,7 @@ struct find_item {
     struct find *find;
     struct deja_slice query; /* empty: by the vector alone */
     struct deja_slice name_space;
+    const struct dj_kind *kind;           /* among its entries only; NULL: not said */
     const struct dj_query_vector *vector; /* the caller's; NULL: none */
     const struct dj_filter *filter;
     double threshold; /* NAN: the cache API's default */
@@ -85,6 +87,28 @@ static bool read_wish(struct dj_request *request, const struct dj_json *object, 
     return wish->parameters.data != NULL;
 }
 
+/* Its threshold and limit hold where the question says none. */
+static bool read_kind(struct dj_request *request, const struct dj_json *object, const char *where,
+                      struct find_item *item)
+{
+    struct deja_slice name = {.data = NULL};
+    if (!dj_query_label(request, object, "kind", where, DJ_KIND_NAME_MAX, &name))
+        return false;
+    item->kind = dj_entry_kind(request, name);
+    if (!name.len || (item->kind && item->kind->is_semantic)) {
+        if (item->kind && isnan(item->threshold))
+            item->threshold = item->kind->threshold;
+        if (item->kind && !item->limit)
+            item->limit = item->kind->limit;
+        return true;
+    }
+    dj_request_complain(request, "invalid_request", dj_request_text(request, "%skind", where),
+                        "value",
+                        item->kind ? "is not found by meaning; GET /api/v1/kv/{key} finds it"
+                                   : "no kind has that name; GET /api/v1/kinds lists them");
+    return false;
+}
+
 static bool read_members(struct dj_request *request, const struct dj_json *object,
                          const char *where, struct find_item *item)
 {
@@ -103,6 +127,8 @@ static bool read_members(struct dj_request *request, const struct dj_json *objec
         !read_wish(request, object, where, &item->wish))
         return false;
     item->limit = (uint32_t)limit;
+    if (!read_kind(request, object, where, item))
+        return false;
     item->found.has_candidates = item->limit > 0;
     return true;
 }
@@ -148,7 +174,8 @@ static void read_item(struct find_item *item, const struct dj_json *object, cons
         return;
     }
     enum deja_status status =
-        dj_query_fingerprint(request, item->name_space, item->query, &item->fingerprint);
+        dj_query_fingerprint(request, dj_entry_kind_space(request, item->kind, item->name_space),
+                             item->query, &item->fingerprint);
     if (status != DEJA_OK)
         found->fault.problem = dj_problem_of(status);
 }

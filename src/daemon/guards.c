@@ -165,7 +165,7 @@ enum deja_status dj_guards_make(struct dj_daemon *daemon)
     enum deja_status status = dj_upstream_create(&options, &events, daemon, &daemon->upstream);
     if (status == DEJA_OK)
         dj_upstream_show(daemon->upstream, &daemon->dependencies);
-    if (status != DEJA_OK || strcmp(settings->upstream.url, settings->upstream.anthropic_url) == 0)
+    if (status != DEJA_OK || !dj_settings_other_anthropic(settings))
         return status;
     /* What one of them does is not held against the other. */
     options.names = names;
@@ -173,6 +173,18 @@ enum deja_status dj_guards_make(struct dj_daemon *daemon)
     if (status == DEJA_OK)
         dj_upstream_show(daemon->anthropic, &daemon->dependencies);
     return status;
+}
+
+void dj_guards_name_targets(const struct dj_daemon *daemon, struct dj_proxy_context *proxy)
+{
+    const struct dj_settings *settings = daemon->settings;
+    proxy->targets[DJ_TARGET_OPENAI] = (struct dj_proxy_target){
+        .url = settings->upstream.url, .id = settings->upstream.url, .upstream = daemon->upstream};
+    proxy->targets[DJ_TARGET_ANTHROPIC] = (struct dj_proxy_target){
+        .url = settings->upstream.anthropic_url,
+        .id = settings->upstream.anthropic_url,
+        .upstream = daemon->anthropic ? daemon->anthropic : daemon->upstream};
+    proxy->has_two_targets = daemon->anthropic != NULL;
 }
 
 static void on_embedder_changed(void *ctx, enum dj_breaker_state state, const char *text)

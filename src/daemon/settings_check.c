@@ -64,6 +64,12 @@ static enum deja_status default_anthropic(struct dj_settings *settings)
     return take_text(&url, &settings->upstream.anthropic_url);
 }
 
+const char *dj_settings_other_anthropic(const struct dj_settings *settings)
+{
+    const char *url = settings->upstream.anthropic_url;
+    return url && settings->upstream.url && strcmp(url, settings->upstream.url) != 0 ? url : NULL;
+}
+
 static enum deja_status check_upstream(struct dj_settings_checker *checker)
 {
     struct dj_settings *settings = checker->settings;

@@ -134,7 +134,8 @@ bool dj_kind_is_slide_due(const struct dj_kind *kind, int64_t begun_ms, int64_t 
                           int64_t now_ms);
 
 /* The tags of an entry: "kind:NAME", then the kind's own whose fields are all there. Their bytes
- * are appended to `bytes` (which must not grow any more while they are used). At most
+ * are appended to `bytes` (which must not grow any more while they are used); values
+ * are read as they stand in keys, %3A for ':' (cache/key_maker.h). At most
  * DJ_KIND_TAGS_MAX; how many. A failure is the buf's. */
 size_t dj_kind_tags(const struct dj_kind *kind, const struct dj_kind_field *fields, size_t count,
                     struct dj_buf *bytes, struct deja_slice out_tags[DJ_KIND_TAGS_MAX]);

@@ -17,7 +17,7 @@
 #define DJ_ENTRY_TAGS_MAX 33u /* and one of Deja's own: security/user.h */
 
 enum dj_entry_kind {
-    DJ_ENTRY_CHAT = 1,      /* a chat.completion object */
+    DJ_ENTRY_CHAT = 1,      /* an answer of a model: the complete object of its API */
     DJ_ENTRY_EMBEDDING = 2, /* one input item: float32 little-endian bytes */
     DJ_ENTRY_API = 3,       /* put through the cache API: any JSON */
     DJ_ENTRY_BYTES = 4,     /* put by a program through the library: any bytes */
@@ -45,6 +45,8 @@ struct dj_entry {
     int64_t created_ms;
     int64_t expires_ms;         /* absolute, jitter included; 0: never */
     int64_t stale_until_ms;     /* >= expires_ms, or 0 */
+    int64_t stay_until_ms;      /* never in a record: how long the tier it is being put into may
+                                 * keep it (store.h, dj_stay); 0: as that tier says by itself */
     uint8_t kind;               /* enum dj_entry_kind */
     uint64_t tenant_generation; /* the tenant's counter plus that of the namespace */
     uint32_t input_tokens;
