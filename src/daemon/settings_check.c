@@ -7,7 +7,9 @@
 #include "daemon/prices.h"
 #include "daemon/settings_internal.h"
 #include "daemon/tier_s3.h"
+#include "net/outbound.h"
 #include "proxy/knobs.h"
+#include "security/tenant.h"
 
 static const char *place_of(const struct dj_options *options, const char *name)
 {
@@ -181,8 +183,32 @@ static void check_admin_token(struct dj_settings_checker *checker)
                              "64 hex digits");
 }
 
+static void check_notices(struct dj_settings_checker *checker)
+{
+    const struct dj_settings_notices *notices = &checker->settings->notices;
+    uint8_t tenant[DJ_TENANT_BYTES];
+    struct deja_error error = {""};
+    if (notices->tenant && dj_tenant_parse(deja_slice_text(notices->tenant), tenant) != DEJA_OK)
+        dj_diagnostics_error(checker->diagnostics,
+                             place_of(checker->options, "invalidations.tenant"),
+                             "invalidations.tenant expects a tenant's id, as deja tenant list "
+                             "prints it");
+    if (notices->urls.count > DJ_WEBHOOKS_MAX)
+        dj_diagnostics_error(checker->diagnostics, place_of(checker->options, "webhooks.urls"),
+                             "webhooks.urls names more than %u", DJ_WEBHOOKS_MAX);
+    for (size_t i = 0; i < notices->urls.count; i++)
+        if (dj_outbound_check_url(notices->urls.items[i], &error) != DEJA_OK)
+            dj_diagnostics_error(checker->diagnostics, place_of(checker->options, "webhooks.urls"),
+                                 "webhooks.urls: %s", error.message);
+    if (notices->urls.count && !notices->secret)
+        dj_diagnostics_error(checker->diagnostics, place_of(checker->options, "webhooks.urls"),
+                             "webhooks.urls needs webhooks.secret, so that receivers can tell who "
+                             "asks");
+}
+
 static void check_rest(struct dj_settings_checker *checker)
 {
+    check_notices(checker);
     struct dj_settings *settings = checker->settings;
     static const struct {
         const char *name;
