@@ -66,6 +66,8 @@ void dj_gptcache_put(struct dj_request *request);
 void dj_gptcache_get(struct dj_request *request);
 void dj_gptcache_flush(struct dj_request *request);
 /* litellm.c: below /cache */
+void dj_bifrost_clear(struct dj_request *request);
+void dj_bifrost_clear_key(struct dj_request *request);
 void dj_litellm_ping(struct dj_request *request);
 void dj_litellm_delete(struct dj_request *request);
 void dj_litellm_flush(struct dj_request *request);

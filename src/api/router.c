@@ -118,6 +118,8 @@ static const struct route routes[] = {
     {"POST", "/gptcache/put", ACCESS_WRITE, true, dj_gptcache_put},
     {"POST", "/gptcache/get", ACCESS_READ, true, dj_gptcache_get},
     {"POST", "/gptcache/flush", ACCESS_WRITE, false, dj_gptcache_flush},
+    {"DELETE", "/api/cache/clear/*", ACCESS_WRITE, false, dj_bifrost_clear},
+    {"DELETE", "/api/cache/clear-by-key/*", ACCESS_WRITE, false, dj_bifrost_clear_key},
     {"GET", "/cache/ping", ACCESS_READ, false, dj_litellm_ping},
     {"POST", "/cache/delete", ACCESS_WRITE, true, dj_litellm_delete},
     {"POST", "/cache/flushall", ACCESS_WRITE, false, dj_litellm_flush},

@@ -88,6 +88,9 @@ static const struct dj_command_option destructive[] = {
     {"--dry-run", DJ_COMMAND_SWITCH, NULL, "Only count what would go", AT(is_dry_run)},
     {"--yes", DJ_COMMAND_SWITCH, NULL, "Do not ask", AT(is_agreed)},
 };
+static const struct dj_command_option stats[] = {
+    {"--period", DJ_COMMAND_TEXT, "TIME", "Savings of the last TIME, up to 30d; 24h", AT(period)},
+};
 static const struct dj_command_option top[] = {
     {"--limit", DJ_COMMAND_TEXT, "N", "So many, 1 to 100; 10", AT(limit)},
     {"--order", DJ_COMMAND_TEXT, "ORDER",
@@ -254,10 +257,12 @@ const struct dj_cli_command dj_cli_table[] = {
      dj_cli_flush},
     {{.name = "stats",
       .summary = "figures of a running daemon",
-      .synopsis = "",
-      .examples = "deja stats\ndeja stats --json | jq .saved.cost_usd",
-      .description = "Requests, hits, what they saved, and what the tiers hold, for the tenant.",
-      .options = {ROWS(common)}},
+      .synopsis = "[--period TIME]",
+      .examples = "deja stats\ndeja stats --period 7d\tsavings of a week, by kind\n"
+                  "deja stats --json | jq .saved.cost_usd",
+      .description = "Requests, hits, what they saved, and what the tiers hold, for the tenant. "
+                     "Savings by kind are kept in memory since the daemon's start.",
+      .options = {ROWS(stats), ROWS(common)}},
      dj_cli_stats},
     {{.name = "top",
       .summary = "the entries that are asked for most",

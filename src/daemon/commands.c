@@ -13,6 +13,7 @@
 #include "tools/eval.h"
 #include "tools/migrate.h"
 #include "tools/model.h"
+#include "tools/prices_tool.h"
 
 static const struct dj_command_option serve_options[] = {
     {"--check-config", DJ_COMMAND_SWITCH, NULL, "Only look for faults in the configuration",
@@ -129,6 +130,7 @@ void dj_parts_collect(struct dj_parts *parts)
     add(parts, &dj_model_command);
     add(parts, &dj_eval_command);
     add(parts, &dj_bench_command);
+    add(parts, &dj_prices_command);
     add(parts, &dj_config_command);
     add(parts, &dj_migrate_command);
     add(parts, &dj_audit_command);

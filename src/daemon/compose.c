@@ -2,6 +2,7 @@
  *
  * Which embedder, which tiers: here and in lib/open.c; how they are put together: lib/assemble.c.
  */
+#include <float.h>
 #include <stdio.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include "base/num.h"
 #include "daemon/daemon_internal.h"
 #include "daemon/listeners.h"
+#include "daemon/prices.h"
 #include "daemon/process.h"
 #include "daemon/tier_postgres.h"
 #include "embed/lexical.h"
@@ -276,6 +278,40 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
     return status;
 }
 
+static void destroy_policy(struct dj_proxy_policy *policy)
+{
+    if (!policy)
+        return;
+    dj_prices_destroy(policy->prices_own);
+    dj_prices_destroy(policy->prices_shipped);
+    dj_free(policy);
+}
+
+/* What is admitted, for how long, at which prices. */
+static enum deja_status set_policy_rules(struct dj_proxy_policy *policy,
+                                         const struct dj_settings *settings)
+{
+    struct dj_diagnostics diagnostics = {.error_count = 0}; /* loading has told them */
+    const struct dj_text_list *ignorable = &settings->rules.ignorable;
+    policy->is_ttl_dynamic = settings->rules.is_ttl_dynamic;
+    policy->ttl_base_ms = settings->rules.ttl_base_ms;
+    /* 0 is no bound, which a policy says otherwise */
+    policy->confidence_min =
+        settings->rules.confidence_min > 0 ? settings->rules.confidence_min : DBL_MIN;
+    policy->is_asked_for = settings->rules.mode == 1;
+    policy->is_several_kept = settings->rules.is_several_kept;
+    policy->is_upstream_obeyed = settings->upstream.respect_cache_control;
+    for (size_t i = 0; i < ignorable->count && i < DJ_IGNORABLE_MAX; i++) {
+        size_t len = strlen(ignorable->items[i]);
+        if (len < DJ_IGNORABLE_BYTES)
+            memcpy(policy->ignorable[policy->ignorable_count++], ignorable->items[i], len + 1);
+    }
+    enum deja_status status =
+        dj_prices_read(settings->prices.file, &diagnostics, &policy->prices_own);
+    dj_diagnostics_fini(&diagnostics);
+    return status == DEJA_OK ? dj_prices_make_shipped(&policy->prices_shipped) : status;
+}
+
 enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_settings *settings)
 {
     struct dj_proxy_policy *policy = dj_alloc_zeroed(1, sizeof *policy);
@@ -312,6 +348,11 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
         .is_stored_response_kept = settings->proxy.store_policy == DJ_STORE_POLICY_KEEP,
         .is_semantic = settings->semantic.is_enabled,
     };
+    enum deja_status status = set_policy_rules(policy, settings);
+    if (status != DEJA_OK) {
+        destroy_policy(policy);
+        return status;
+    }
     daemon->policies[daemon->policy_count++] = policy;
     atomic_store(&daemon->proxy.policy, policy);
     daemon->drain_delay_ms = settings->server.drain_delay_ms;
@@ -412,6 +453,17 @@ static enum deja_status make_limiter(struct dj_daemon *daemon)
     return status == DEJA_OK ? dj_spends_create(&spends, &daemon->spends) : status;
 }
 
+static void set_guess(struct dj_daemon *daemon)
+{
+    dj_telemetry_set_guess(daemon->telemetry,
+                           &(struct dj_price_guess){
+                               .tokens = daemon->settings->prices.tokens,
+                               .token_usd = daemon->settings->prices.token_usd,
+                               .embedded_usd = daemon->settings->prices.embedded_usd,
+                               .document_usd = daemon->settings->prices.document_usd,
+                           });
+}
+
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
     enum deja_status status = dj_guards_make(daemon);
@@ -454,6 +506,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .admission = daemon->admission,
         .dependencies = &daemon->dependencies,
         .upstream_guard = &daemon->settings->upstream_guard,
+        .model_name = daemon->settings->semantic.model,
         .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
     };
     dj_guards_name_targets(daemon, &daemon->proxy);
@@ -482,6 +535,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
                                                         .trouble = dj_encryption_trouble,
                                                         .is_on = dj_encryption_is_on};
     daemon->api.started_ms = dj_clock_now_ms();
+    set_guess(daemon);
     status = dj_daemon_set_policy(daemon, daemon->settings);
     if (status == DEJA_OK)
         status = dj_idempotency_create(IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_BYTES_MAX,
@@ -621,7 +675,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_authorities_destroy(daemon->authorities);
     dj_lmdb_meta_close(daemon->meta);
     for (uint32_t i = 0; i < daemon->policy_count; i++)
-        dj_free(daemon->policies[i]);
+        destroy_policy(daemon->policies[i]);
     dj_volatile_destroy(daemon->volatiles);
     dj_telemetry_destroy(daemon->telemetry);
     dj_metrics_destroy(daemon->metrics);

@@ -18,6 +18,7 @@
 #include "daemon/daemon_internal.h"
 #include "daemon/demo.h"
 #include "daemon/listeners.h"
+#include "daemon/prices.h"
 #include "daemon/serve.h"
 #include "daemon/settings.h"
 #include "daemon/tier_postgres.h"
@@ -31,6 +32,7 @@
 #include "tools/eval.h"
 #include "tools/migrate.h"
 #include "tools/model.h"
+#include "tools/prices_tool.h"
 
 #define FLAGS_MAX 128u
 
@@ -440,6 +442,26 @@ static int run_migrate(struct invocation *invocation)
     return code;
 }
 
+static int run_prices(struct invocation *invocation)
+{
+    struct dj_settings settings;
+    struct dj_diagnostics diagnostics = {.error_count = 0};
+    struct dj_prices *own = NULL;
+    struct dj_prices *shipped = NULL;
+    int code = DJ_EXIT_CONFIG;
+    if (load_settings(invocation, &settings) &&
+        dj_prices_read(settings.prices.file, &diagnostics, &own) == DEJA_OK &&
+        dj_prices_make_shipped(&shipped) == DEJA_OK) {
+        const struct dj_prices_tool tool = {own, settings.prices.file, shipped};
+        code = dj_prices_tool_run(&tool, invocation->argc - 1, invocation->argv + 1);
+    }
+    dj_prices_destroy(own);
+    dj_prices_destroy(shipped);
+    dj_diagnostics_fini(&diagnostics);
+    dj_settings_fini(&settings);
+    return code;
+}
+
 static int run_audit(struct invocation *invocation)
 {
     struct dj_settings settings;
@@ -543,6 +565,7 @@ static const struct runner {
     {&dj_version_command, run_version}, {&dj_help_command, run_help},
     {&dj_manual_command, run_manual},   {&dj_migrate_command, run_migrate},
     {&dj_audit_command, run_audit},     {&dj_erase_command, run_erase},
+    {&dj_prices_command, run_prices},
 };
 /* clang-format on */
 

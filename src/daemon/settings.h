@@ -134,6 +134,21 @@ struct dj_settings {
         uint64_t negative_ms; /* 0: not stored */
     } ttl;
     struct {
+        bool is_ttl_dynamic;
+        uint64_t ttl_base_ms;
+        double confidence_min;
+        bool is_several_kept;
+        int mode; /* 1: only who asks for the cache */
+        struct dj_text_list ignorable;
+    } rules;
+    struct {
+        char *file;
+        uint32_t tokens;
+        double token_usd;
+        double embedded_usd;
+        double document_usd;
+    } prices;
+    struct {
         enum dj_usage_on_hit usage_on_hit;
         enum dj_id_on_hit id_on_hit;
         enum dj_replay replay;

@@ -77,6 +77,8 @@ static const struct dj_api_route rows[] = {
     {"POST", "/gptcache/put", "write"},
     {"POST", "/gptcache/get", "read"},
     {"POST", "/gptcache/flush", "write"},
+    {"DELETE", "/api/cache/clear/*", "write"},
+    {"DELETE", "/api/cache/clear-by-key/*", "write"},
     {"GET", "/cache/ping", "read"},
     {"POST", "/cache/delete", "write"},
     {"POST", "/cache/flushall", "write"},
