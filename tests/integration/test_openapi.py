@@ -13,8 +13,8 @@ METHODS = ("get", "put", "post", "delete", "patch")
 # What goes to the upstream is the upstream's business; the daemon must only stay sane.
 OURS = re.compile(r"^(?!/v1/(?!caches/))")
 # Rules that JSON Schema does not say here (bytes, not characters; control characters; all zero; a
-# tenant that is there), so that a body which its schema likes may still be refused.
-UNSPOKEN = {"characters", "length", "zero", "size", "exists"}
+# tenant that is there; the fields that a kind's pattern needs), so that a body which its schema likes may still be refused.
+UNSPOKEN = {"characters", "length", "zero", "size", "exists", "key"}
 UNSPOKEN_TYPES = {"query_empty", "query_too_long", "query_invalid_characters", "embedding_mismatch",
                   "optimise_in_progress", "tenant_exists", "tenant_inherited", "limit_reached", "too_many",
                   "certificate_taken", "too_many_schedules", "not_an_object", "rotation_in_progress"}
