@@ -15,8 +15,9 @@
 #define DJ_STORE_ARCHIVE_H
 
 #include "proto/archive.h"
-#include "security/keyring.h"
 #include "store/value.h"
+
+struct dj_keyring; /* security/keyring.h */
 
 #define DJ_ARCHIVE_SECRET_TABLE "deployment_secret" /* the one document that is no authority's */
 

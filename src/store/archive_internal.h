@@ -3,6 +3,8 @@
 #define DJ_STORE_ARCHIVE_INTERNAL_H
 
 #include "crypto/aead.h"
+#include "crypto/digest.h"
+#include "security/keyring.h"
 #include "store/archive.h"
 
 struct dj_archive_seal {

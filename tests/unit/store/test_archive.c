@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "memory_authority.h"
+#include "security/keyring.h"
 #include "store/archive.h"
 
 #define NOW_MS INT64_C(1700000000000)
