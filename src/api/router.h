@@ -22,6 +22,7 @@
 #include <deja/base.h>
 
 #include "api/erase.h"
+#include "api/transfer.h"
 #include "net/http_server.h"
 #include "proxy/context.h"
 
@@ -57,9 +58,10 @@ struct dj_api {
     struct dj_audit *audit;           /* NULL: none is kept */
     const char *const *allowed_hosts; /* NULL-terminated, beyond loopback names */
     const char *const *allowed_origins;
-    struct dj_idempotency *idempotency;   /* NULL: Idempotency-Key is not obeyed */
-    const struct dj_erase_service *erase; /* NULL: 501 */
-    void (*reload)(void *ctx);            /* starts what SIGHUP does; any loop; NULL: 501 */
+    struct dj_idempotency *idempotency;          /* NULL: Idempotency-Key is not obeyed */
+    const struct dj_erase_service *erase;        /* NULL: 501 */
+    const struct dj_transfer_service *transfers; /* NULL: 501 */
+    void (*reload)(void *ctx);                   /* starts what SIGHUP does; any loop; NULL: 501 */
     void *reload_ctx;
     dj_api_describe_fn *describe; /* NULL: nothing */
     void *describe_ctx;

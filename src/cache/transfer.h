@@ -99,9 +99,9 @@ enum deja_status dj_transfer_into_cache(const struct dj_transfer_into *options,
 enum deja_status dj_transfer_get(const struct dj_transfer_lane *lane,
                                  const struct dj_store_key *key, uint32_t levels,
                                  struct dj_value **out_value) DEJA_NODISCARD;
-/* Removes it from those levels, up to that version. Blocking. */
+/* Removes it from those levels alone, up to that version. Blocking. */
 enum deja_status dj_transfer_remove(const struct dj_transfer_lane *lane,
-                                    const struct dj_store_key *key,
+                                    const struct dj_store_key *key, uint32_t levels,
                                     uint64_t version_max) DEJA_NODISCARD;
 
 /* ---- a backup ---- */

@@ -228,7 +228,8 @@ static void on_removed(void *ctx, enum deja_status status, uint64_t removed)
 static void remove_one(void *ctx)
 {
     struct one *one = ctx;
-    const struct dj_removal_options options = {.version_max = one->version_max, .is_vector = true};
+    const struct dj_removal_options options = {.version_max = one->version_max,
+                                               .skip = ~one->levels};
     one->status = dj_engine_remove_version(one->lane->engine, one->lane->loop, &one->key, &options,
                                            one, on_removed);
     if (one->status != DEJA_OK)
@@ -255,9 +256,10 @@ enum deja_status dj_transfer_get(const struct dj_transfer_lane *lane,
 }
 
 enum deja_status dj_transfer_remove(const struct dj_transfer_lane *lane,
-                                    const struct dj_store_key *key, uint64_t version_max)
+                                    const struct dj_store_key *key, uint32_t levels,
+                                    uint64_t version_max)
 {
-    struct one one = {.lane = lane, .key = *key, .version_max = version_max};
+    struct one one = {.lane = lane, .key = *key, .levels = levels, .version_max = version_max};
     run_one(&one, remove_one);
     return one.status;
 }

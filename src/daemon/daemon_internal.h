@@ -13,6 +13,7 @@
 #include "daemon/keys.h"
 #include "daemon/settings.h"
 #include "daemon/tenants.h"
+#include "daemon/transfers.h"
 #include "net/http_server.h"
 #include "net/outbound.h"
 #include "policy/guards.h"
@@ -70,6 +71,7 @@ struct dj_daemon {
     const struct dj_authority *authority;    /* theirs */
     struct dj_audit *audit;                  /* over it; likewise */
     struct dj_erasures *erasures;            /* over all of them */
+    struct dj_transfers *transfers;          /* likewise */
     struct dj_encryption *encryption;        /* made with the tiers */
     struct dj_store *redis;                  /* likewise the engine's, unwrapped; NULL: none */
     struct dj_redis_security redis_security; /* as it was at the start */

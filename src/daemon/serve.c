@@ -64,7 +64,8 @@ static void on_settle(void *ctx)
     if (atomic_load(&daemon->quieting))
         return; /* a loop has its message still, and the next would be the same one */
     bool is_quiet = !dj_engine_pending(daemon->engine) && !atomic_load(&daemon->proxy.calls) &&
-                    !dj_erasures_running(daemon->erasures);
+                    !dj_erasures_running(daemon->erasures) &&
+                    !dj_transfers_is_running(daemon->transfers);
     if (!is_quiet && ++daemon->settle_turns < SETTLE_TURNS_MAX)
         return;
     daemon->is_settled = is_quiet;
@@ -98,6 +99,7 @@ static void on_node_drained(void *ctx)
     dj_admission_stop(daemon->admission);
     dj_engine_stop_upkeep(daemon->engine);
     dj_erasures_stop(daemon->erasures);
+    dj_transfers_stop(daemon->transfers);
     atomic_store(&daemon->quieting, daemon->loop_count);
     post_to_nodes(daemon, quiet_node);
 }

@@ -127,6 +127,7 @@ static const struct dj_option table[] = {
 #include "daemon/settings_upkeep.def"
 #include "daemon/settings_audit.def"
 #include "daemon/settings_encryption.def"
+#include "daemon/settings_backup.def"
     {"store.durability", DJ_OPTION_ENUM, "everysec", .choices = "os|everysec|always",
      AT(durability), .help = "When a write is confirmed: written, synced each second, or synced."},
     {"semantic.enabled", DJ_OPTION_BOOL, "true", AT(semantic.is_enabled),
