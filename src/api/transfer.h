@@ -34,6 +34,7 @@ struct dj_transfer_order {
     uint32_t from;
     uint32_t to;
     bool has_config; /* tenants, links, API keys, upstream credentials, too */
+    bool is_check;   /* restore: the backup is only read to its end */
     bool is_merge;   /* restore: what is there stays, newer versions win; else it must be empty */
 };
 

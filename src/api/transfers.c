@@ -105,9 +105,10 @@ static void on_backup(struct dj_request *request)
 
 static void on_restore(struct dj_request *request)
 {
-    static const char *const members[] = {"file", "tenant", "config", "into", "to", NULL};
+    static const char *const members[] = {"file", "tenant", "config", "check", "into", "to", NULL};
     struct dj_transfer_order order = {.kind = DJ_TRANSFER_RESTORE};
     if (dj_query_check_members(request, request->body, "", members) &&
+        dj_query_flag(request, request->body, "check", "", &order.is_check) &&
         dj_query_flag(request, request->body, "config", "", &order.has_config)) {
         read_file(request, true, &order);
         read_tenant(request, &order);

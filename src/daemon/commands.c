@@ -13,6 +13,7 @@
 #include "tools/eval.h"
 #include "tools/migrate.h"
 #include "tools/model.h"
+#include "tools/transfer_tool.h"
 
 static const struct dj_command_option serve_options[] = {
     {"--check-config", DJ_COMMAND_SWITCH, NULL, "Only look for faults in the configuration",
@@ -131,6 +132,10 @@ void dj_parts_collect(struct dj_parts *parts)
     add(parts, &dj_bench_command);
     add(parts, &dj_config_command);
     add(parts, &dj_migrate_command);
+    add(parts, &dj_backup_command);
+    add(parts, &dj_restore_command);
+    add(parts, &dj_verify_command);
+    add(parts, &dj_migrate_data_command);
     add(parts, &dj_audit_command);
     add(parts, &dj_erase_command);
     add(parts, &dj_doctor_command);

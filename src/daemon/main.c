@@ -18,6 +18,7 @@
 #include "daemon/daemon_internal.h"
 #include "daemon/demo.h"
 #include "daemon/listeners.h"
+#include "daemon/offline.h"
 #include "daemon/serve.h"
 #include "daemon/settings.h"
 #include "daemon/tier_postgres.h"
@@ -31,6 +32,7 @@
 #include "tools/eval.h"
 #include "tools/migrate.h"
 #include "tools/model.h"
+#include "tools/transfer_tool.h"
 
 #define FLAGS_MAX 128u
 
@@ -480,6 +482,51 @@ static int run_erase(struct invocation *invocation)
     return code;
 }
 
+static int run_transfer(struct invocation *invocation, const struct dj_command *command)
+{
+    struct dj_transfer_request request;
+    struct dj_settings settings;
+    struct dj_settings_source source = source_of(invocation);
+    char server[512];
+    int code = DJ_EXIT_CONFIG;
+    if (!dj_transfer_parse(command, invocation->argc - 1, invocation->argv + 1, &request, &code))
+        return code;
+    if (request.flags.is_offline)
+        return dj_offline_transfer(&source, &request);
+    if (load_settings(invocation, &settings)) {
+        const char *name = named(request.flags.server, "DEJA_SERVER");
+        find_server(name, &settings, server);
+        const struct dj_transfer_facts facts = {.server = server,
+                                                .key = named(request.flags.key, "DEJA_KEY"),
+                                                .token = named(request.flags.token, "DEJA_TOKEN"),
+                                                .ca_file = settings.upstream.ca_file,
+                                                .is_named = name != NULL};
+        code = dj_transfer_tool_run(&facts, &request);
+    }
+    dj_settings_fini(&settings);
+    return code;
+}
+
+static int run_backup(struct invocation *invocation)
+{
+    return run_transfer(invocation, &dj_backup_command);
+}
+
+static int run_restore(struct invocation *invocation)
+{
+    return run_transfer(invocation, &dj_restore_command);
+}
+
+static int run_verify(struct invocation *invocation)
+{
+    return run_transfer(invocation, &dj_verify_command);
+}
+
+static int run_migrate_data(struct invocation *invocation)
+{
+    return run_transfer(invocation, &dj_migrate_data_command);
+}
+
 static int run_client(struct invocation *invocation)
 {
     return dj_cli_run(invocation->argc, invocation->argv, (const char *const *)environ);
@@ -542,6 +589,8 @@ static const struct runner {
     {&dj_version_command, run_version}, {&dj_help_command, run_help},
     {&dj_manual_command, run_manual},   {&dj_migrate_command, run_migrate},
     {&dj_audit_command, run_audit},     {&dj_erase_command, run_erase},
+    {&dj_backup_command, run_backup},   {&dj_restore_command, run_restore},
+    {&dj_verify_command, run_verify},   {&dj_migrate_data_command, run_migrate_data},
 };
 /* clang-format on */
 

@@ -401,7 +401,8 @@ static enum deja_status verify_whole(struct transfer *transfer, struct deja_erro
     atomic_store(&transfer->phase, "verifying the backup");
     enum deja_status status = transfer_open_reader(transfer, &reader, error);
     uint64_t own = dj_transfers_secret_name(&transfer->transfers->daemon->root);
-    if (status == DEJA_OK && dj_archive_header_of(reader)->secret_name != own)
+    if (status == DEJA_OK && !transfer->order.is_check &&
+        dj_archive_header_of(reader)->secret_name != own)
         status = deja_error_set(
             error, DEJA_ERR_MISMATCH,
             "the backup's entries are named under another deployment secret, so nobody would find "
@@ -520,6 +521,8 @@ enum deja_status transfer_restore(struct transfer *transfer, struct deja_error *
 {
     struct dj_transfer_tenants tenants = {.ids = NULL};
     enum deja_status status = verify_whole(transfer, error);
+    if (status != DEJA_OK || transfer->order.is_check)
+        return status;
     if (status == DEJA_OK)
         status = transfer_find_tenants(transfer, &tenants, error);
     if (status == DEJA_OK && !transfer->order.is_merge)
