@@ -77,6 +77,9 @@ void dj_tenants_resume(struct dj_request *request);
 void dj_tenants_link(struct dj_request *request);
 void dj_tenants_unlink(struct dj_request *request);
 void dj_tenants_reload(struct dj_request *request);
+/* export.c */
+void dj_export(struct dj_request *request); /* GET /api/v1/export */
+void dj_import(struct dj_request *request); /* POST /api/v1/import */
 /* transfers.c */
 void dj_transfers_backup(struct dj_request *request);  /* POST /api/v1/backup */
 void dj_transfers_restore(struct dj_request *request); /* POST /api/v1/restore */

@@ -79,6 +79,8 @@ static const struct route routes[] = {
     {"POST", "/api/v1/tenants/*/resume", ACCESS_ADMIN, false, dj_tenants_resume},
     {"POST", "/api/v1/tenants/*/links", ACCESS_ADMIN, true, dj_tenants_link},
     {"DELETE", "/api/v1/tenants/*/links/*", ACCESS_ADMIN, false, dj_tenants_unlink},
+    {"GET", "/api/v1/export", ACCESS_READ, false, dj_export},
+    {"POST", "/api/v1/import", ACCESS_ADMIN, true, dj_import},
     {"POST", "/api/v1/backup", ACCESS_ADMIN, true, dj_transfers_backup},
     {"POST", "/api/v1/restore", ACCESS_ADMIN, true, dj_transfers_restore},
     {"POST", "/api/v1/verify", ACCESS_ADMIN, true, dj_transfers_verify},

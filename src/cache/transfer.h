@@ -94,6 +94,12 @@ struct dj_transfer_into {
 enum deja_status dj_transfer_into_cache(const struct dj_transfer_into *options,
                                         struct dj_transfer_sink *out_sink) DEJA_NODISCARD;
 
+/* On the loop: one entry as such a sink puts it, into those levels (0: every tier). Adopted before,
+ * or stamped. As dj_engine_put. */
+enum deja_status dj_transfer_put(struct dj_engine *engine, struct dj_loop *loop,
+                                 const struct dj_entry *entry, const float *vector, uint32_t dim,
+                                 uint32_t levels, void *ctx, dj_put_done_fn *done) DEJA_NODISCARD;
+
 /* One entry out of the cache as it is there now; *out_value the caller's, NULL: not there.
  * Blocking. levels: bits, 0: any. */
 enum deja_status dj_transfer_get(const struct dj_transfer_lane *lane,

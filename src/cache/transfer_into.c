@@ -15,7 +15,6 @@
 
 struct into {
     struct dj_transfer_into options;
-    uint32_t skip;
     pthread_mutex_t mutex;
     pthread_cond_t has_room;
     uint32_t under_way;
@@ -69,21 +68,27 @@ static bool find_index(const struct dj_engine *engine, const struct dj_entry *en
     return own && own->dim == dim && deja_slice_is_equal(id, deja_slice_text(own->id));
 }
 
-static enum deja_status put_entry(struct put *put, const struct dj_entry *entry)
+/* What is brought in is not what is asked for most: memory fills with what is. */
+static uint32_t levels_to_skip(const struct dj_engine *engine, uint32_t levels)
+{
+    return levels ? ~levels : engine->tier_count ? DJ_LEVEL_BIT(DJ_LEVEL_MEMORY) : 0;
+}
+
+enum deja_status dj_transfer_put(struct dj_engine *engine, struct dj_loop *loop,
+                                 const struct dj_entry *entry, const float *vector, uint32_t dim,
+                                 uint32_t levels, void *ctx, dj_put_done_fn *done)
 {
     static const uint8_t nowhere[DJ_ID_BYTES];
-    const struct into *into = put->into;
-    struct dj_engine *engine = into->options.lane.engine;
     struct deja_slice embedder;
     bool has_scope = memcmp(entry->scope, nowhere, sizeof nowhere) != 0;
-    bool has_vector = put->dim && find_index(engine, entry, put->dim, &embedder);
-    const struct dj_query_vector vector = {put->vector, put->dim, embedder};
+    bool has_vector = vector && dim && find_index(engine, entry, dim, &embedder);
+    const struct dj_query_vector own = {vector, dim, embedder};
     const struct dj_put_options options = {.is_semantic = has_scope && entry->embedder_id.len &&
                                                           (has_vector || entry->query.len),
-                                           .vector = has_vector ? &vector : NULL,
-                                           .skip = into->skip,
+                                           .vector = has_vector ? &own : NULL,
+                                           .skip = levels_to_skip(engine, levels),
                                            .is_through = true};
-    return dj_engine_put(engine, into->options.lane.loop, entry, &options, put, on_put);
+    return dj_engine_put(engine, loop, entry, &options, ctx, done);
 }
 
 /* On the loop. */
@@ -105,7 +110,9 @@ static void run_put(void *ctx)
         end_put(put);
         return;
     }
-    if (put_entry(put, &entry) == DEJA_OK)
+    if (dj_transfer_put(options->lane.engine, options->lane.loop, &entry,
+                        put->dim ? put->vector : NULL, put->dim, options->levels, put,
+                        on_put) == DEJA_OK)
         return;
     count(&options->counts->failed);
     end_put(put);
@@ -176,10 +183,6 @@ enum deja_status dj_transfer_into_cache(const struct dj_transfer_into *options,
     if (!into)
         return DEJA_ERR_NOMEM;
     into->options = *options;
-    /* What is brought in is not what is asked for most: memory fills with what is. */
-    into->skip = options->levels                    ? ~options->levels
-                 : options->lane.engine->tier_count ? DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)
-                                                    : 0;
     pthread_mutex_init(&into->mutex, NULL);
     pthread_cond_init(&into->has_room, NULL);
     *out_sink = (struct dj_transfer_sink){

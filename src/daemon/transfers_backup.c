@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/num.h"
+#include "cache/lines.h"
 #include "cache/listing.h"
 #include "daemon/transfers_internal.h"
 #include "proto/json.h"
@@ -91,8 +92,15 @@ enum deja_status transfer_open_out(struct transfer *transfer, struct dj_archive_
     return status;
 }
 
-static enum deja_status open_in(struct transfer *transfer, struct dj_archive_in *out_in,
-                                struct deja_error *error)
+bool transfer_is_lines(const struct transfer *transfer)
+{
+    static const char end[] = ".jsonl";
+    size_t len = strlen(transfer->file);
+    return len > sizeof end - 1 && strcmp(transfer->file + len - (sizeof end - 1), end) == 0;
+}
+
+enum deja_status transfer_open_in(struct transfer *transfer, struct dj_archive_in *out_in,
+                                  struct deja_error *error)
 {
     struct dj_archive_s3 s3;
     if (s3_name(transfer)) {
@@ -114,12 +122,43 @@ enum deja_status transfer_open_reader(struct transfer *transfer,
 {
     struct dj_keyring *keyring = dj_encryption_keyring(transfer->transfers->daemon->encryption);
     struct dj_archive_in in;
-    enum deja_status status = open_in(transfer, &in, error);
+    enum deja_status status = transfer_open_in(transfer, &in, error);
     if (status != DEJA_OK)
         return status;
     status = dj_archive_open(&in, keyring, out_reader, error);
     if (status != DEJA_OK)
         in.close(in.ctx);
+    return status;
+}
+
+static void on_bad_line(void *ctx, uint64_t line, const char *what)
+{
+    struct transfer *transfer = ctx;
+    (void)line;
+    (void)what;
+    atomic_fetch_add(&transfer->unreadable, 1);
+}
+
+enum deja_status transfer_open_source(struct transfer *transfer,
+                                      struct dj_transfer_source *out_source,
+                                      struct deja_error *error)
+{
+    const struct dj_lines_options lines = {.ctx = transfer, .bad = on_bad_line};
+    struct dj_archive_reader *reader = NULL;
+    struct dj_archive_in in;
+    enum deja_status status = DEJA_OK;
+    if (!transfer_is_lines(transfer)) {
+        status = transfer_open_reader(transfer, &reader, error);
+        return status == DEJA_OK ? dj_transfer_from_archive(reader, out_source) : status;
+    }
+    status = transfer_open_in(transfer, &in, error);
+    if (status != DEJA_OK)
+        return status;
+    status = dj_transfer_from_lines(&in, &transfer->lane, &lines, out_source);
+    if (status != DEJA_OK) {
+        in.close(in.ctx);
+        deja_error_set(error, status, "out of memory");
+    }
     return status;
 }
 
@@ -344,54 +383,91 @@ static enum deja_status put_documents(struct transfer *transfer, struct dj_archi
     return status;
 }
 
-static enum deja_status write_entries(struct transfer *transfer, struct dj_archive_writer *writer,
+static enum deja_status write_entries(struct transfer *transfer, struct dj_transfer_sink *sink,
                                       const struct dj_transfer_tenants *tenants,
                                       struct deja_error *error)
 {
     const struct dj_transfer_from options = {
         .lane = transfer->lane, .tenants = tenants, .levels = transfer->order.from};
     struct dj_transfer_source source;
-    struct dj_transfer_sink sink;
     enum deja_status status = dj_transfer_from_cache(&options, &source);
     if (status != DEJA_OK)
         return deja_error_set(error, status, "out of memory");
-    status = dj_transfer_into_archive(writer, &sink);
-    if (status == DEJA_OK)
-        status = dj_transfer_run(&source, &sink, &transfer->is_cancelled, &transfer->counts, error);
+    status = dj_transfer_run(&source, sink, &transfer->is_cancelled, &transfer->counts, error);
     source.close(source.ctx);
     return status;
 }
 
-enum deja_status transfer_backup(struct transfer *transfer, struct deja_error *error)
+/* out: taken in any case. */
+static enum deja_status open_sink(struct transfer *transfer, const struct dj_archive_out *out,
+                                  struct dj_transfer_sink *out_sink, struct deja_error *error)
 {
     const struct dj_daemon *daemon = transfer->transfers->daemon;
     const struct dj_archive_options options = {.keyring = dj_encryption_keyring(daemon->encryption),
                                                .now_ms = transfer->started_ms,
                                                .secret_name =
                                                    dj_transfers_secret_name(&daemon->root)};
-    struct dj_transfer_tenants tenants = {.ids = NULL};
     struct dj_archive_writer *writer = NULL;
+    enum deja_status status = DEJA_OK;
+    if (transfer_is_lines(transfer)) {
+        status = dj_transfer_into_lines(out, &transfer->lane, &transfer->counts, out_sink);
+        if (status != DEJA_OK)
+            out->close(out->ctx);
+        return status;
+    }
+    status = dj_archive_create(&options, out, &writer, error);
+    if (status != DEJA_OK)
+        out->close(out->ctx);
+    if (status == DEJA_OK)
+        status = dj_transfer_into_archive(writer, out_sink);
+    if (status == DEJA_OK)
+        status = put_documents(transfer, writer, error);
+    if (status != DEJA_OK && writer) {
+        dj_archive_destroy(writer); /* and out with it */
+        *out_sink = (struct dj_transfer_sink){.close = NULL};
+    }
+    return status;
+}
+
+enum deja_status transfer_backup(struct transfer *transfer, struct deja_error *error)
+{
+    struct dj_transfer_tenants tenants = {.ids = NULL};
+    struct dj_transfer_sink sink = {.close = NULL};
     struct dj_archive_out out;
     enum deja_status status = transfer_find_tenants(transfer, &tenants, error);
     if (status == DEJA_OK) {
         atomic_store(&transfer->phase, "writing");
         status = transfer_open_out(transfer, &out, error);
     }
-    if (status == DEJA_OK) {
-        status = dj_archive_create(&options, &out, &writer, error);
-        if (status != DEJA_OK)
-            out.close(out.ctx);
-    }
     if (status == DEJA_OK)
-        status = put_documents(transfer, writer, error);
+        status = open_sink(transfer, &out, &sink, error);
     if (status == DEJA_OK)
-        status = write_entries(transfer, writer, &tenants, error);
-    dj_archive_destroy(writer);
+        status = write_entries(transfer, &sink, &tenants, error);
+    if (sink.close)
+        sink.close(sink.ctx);
     dj_transfer_tenants_fini(&tenants);
     return status;
 }
 
 /* ---- restore ---- */
+
+static enum deja_status verify_lines(struct transfer *transfer, struct deja_error *error)
+{
+    struct dj_transfer_source source;
+    struct dj_archive_item item;
+    uint64_t count = 0;
+    enum deja_status status = transfer_open_source(transfer, &source, error);
+    if (status != DEJA_OK)
+        return status;
+    while ((status = source.next(source.ctx, &item, error)) == DEJA_OK &&
+           !atomic_load(&transfer->is_cancelled))
+        count++;
+    source.close(source.ctx);
+    atomic_store(&transfer->expected, count);
+    return status == DEJA_ERR_NOT_FOUND ? DEJA_OK
+           : status == DEJA_OK ? deja_error_set(error, DEJA_ERR_CANCELLED, "it was stopped")
+                               : status;
+}
 
 static enum deja_status verify_whole(struct transfer *transfer, struct deja_error *error)
 {
@@ -399,6 +475,8 @@ static enum deja_status verify_whole(struct transfer *transfer, struct deja_erro
     struct dj_archive_item item;
     struct dj_archive_end end;
     atomic_store(&transfer->phase, "verifying the backup");
+    if (transfer_is_lines(transfer))
+        return verify_lines(transfer, error);
     enum deja_status status = transfer_open_reader(transfer, &reader, error);
     uint64_t own = dj_transfers_secret_name(&transfer->transfers->daemon->root);
     if (status == DEJA_OK && !transfer->order.is_check &&
@@ -468,7 +546,7 @@ static bool is_ordered(const struct transfer *transfer, const struct dj_entry *e
            memcmp(entry->tenant, transfer->order.tenant, DJ_TENANT_BYTES) == 0;
 }
 
-static enum deja_status put_all(struct transfer *transfer, struct dj_archive_reader *reader,
+static enum deja_status put_all(struct transfer *transfer, struct dj_transfer_source *source,
                                 struct dj_transfer_sink *sink, struct deja_error *error)
 {
     struct dj_archive_item item;
@@ -478,7 +556,7 @@ static enum deja_status put_all(struct transfer *transfer, struct dj_archive_rea
         if (atomic_load(&transfer->is_cancelled))
             return deja_error_set(error, DEJA_ERR_CANCELLED,
                                   "it was stopped: restoring again goes over what is there");
-        status = dj_archive_next(reader, &item, NULL, error);
+        status = source->next(source->ctx, &item, error);
         if (status == DEJA_OK && item.is_document)
             status = restore_document(transfer, &item.document, error);
         else if (status == DEJA_OK && is_ordered(transfer, item.entry)) {
@@ -493,11 +571,11 @@ static enum deja_status put_all(struct transfer *transfer, struct dj_archive_rea
 static enum deja_status restore_entries(struct transfer *transfer, struct deja_error *error)
 {
     struct transfer_erasures *erasures = NULL;
-    struct dj_archive_reader *reader = NULL;
+    struct dj_transfer_source source = {.close = NULL};
     struct dj_transfer_sink sink = {.close = NULL};
     enum deja_status status = transfer_erasures_read(transfer, &erasures, error);
     if (status == DEJA_OK)
-        status = transfer_open_reader(transfer, &reader, error);
+        status = transfer_open_source(transfer, &source, error);
     if (status == DEJA_OK) {
         const struct dj_transfer_into options = {.lane = transfer->lane,
                                                  .levels = transfer->order.to,
@@ -509,10 +587,11 @@ static enum deja_status restore_entries(struct transfer *transfer, struct deja_e
             deja_error_set(error, status, "out of memory");
     }
     if (status == DEJA_OK)
-        status = put_all(transfer, reader, &sink, error);
+        status = put_all(transfer, &source, &sink, error);
     if (sink.close)
         sink.close(sink.ctx);
-    dj_archive_close(reader);
+    if (source.close)
+        source.close(source.ctx);
     transfer_erasures_destroy(erasures);
     return status;
 }

@@ -67,6 +67,15 @@ enum deja_status transfer_find_tenants(struct transfer *transfer,
 /* The file or the objects that the order names. */
 enum deja_status transfer_open_out(struct transfer *transfer, struct dj_archive_out *out_out,
                                    struct deja_error *error) DEJA_NODISCARD;
+/* Lines of JSON: by the name's end. */
+bool transfer_is_lines(const struct transfer *transfer);
+/* What the order names, as it is. */
+enum deja_status transfer_open_in(struct transfer *transfer, struct dj_archive_in *out_in,
+                                  struct deja_error *error) DEJA_NODISCARD;
+/* A source over it, whatever it is. */
+enum deja_status transfer_open_source(struct transfer *transfer,
+                                      struct dj_transfer_source *out_source,
+                                      struct deja_error *error) DEJA_NODISCARD;
 /* Anew from the first byte. */
 enum deja_status transfer_open_reader(struct transfer *transfer,
                                       struct dj_archive_reader **out_reader,

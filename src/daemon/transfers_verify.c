@@ -235,7 +235,6 @@ static enum deja_status compare_sides(struct transfer *transfer,
 {
     struct sides sides = {.transfer = transfer, .levels = transfer->order.to};
     struct dj_transfer_source source = {.close = NULL};
-    struct dj_archive_reader *reader = NULL;
     const struct dj_transfer_from options = {
         .lane = transfer->lane, .tenants = tenants, .levels = transfer->order.from};
     enum deja_status status = dj_map_create(SEEN_MAX, NULL, NULL, &sides.seen);
@@ -245,9 +244,7 @@ static enum deja_status compare_sides(struct transfer *transfer,
         status = transfer_erasures_read(transfer, &sides.erasures, error);
     if (status == DEJA_OK && transfer->file[0]) {
         sides.levels = transfer->order.to ? transfer->order.to : transfer->order.from;
-        status = transfer_open_reader(transfer, &reader, error);
-        if (status == DEJA_OK)
-            status = dj_transfer_from_archive(reader, &source);
+        status = transfer_open_source(transfer, &source, error);
     } else if (status == DEJA_OK) {
         status = dj_transfer_from_cache(&options, &source);
     }

@@ -110,3 +110,166 @@ def test_backup_wipe_restore_verify_finds_no_difference(spawn, key):
         answer = client.post(LOOKUP, json={"query": "question number 7 of the backup", "namespace": "ns1"})
         assert answer.json()["hit"], answer.text
         assert ask(client, "chat 3 to be kept").headers["x-cache-status"].lower().startswith("hit")
+
+
+# ---- without a daemon ----
+
+def cli(daemon, *args, ok=True):
+    ran = run_cli(*args, "--offline", "--data", str(daemon.data), timeout=PATIENCE_S)
+    assert not ok or ran.returncode == 0, ran.stdout + ran.stderr
+    return ran
+
+
+def test_offline_backup_is_restored_on_another_machine_that_has_the_master_key(spawn, key, tmp_path):
+    first = spawn()
+    fill(first, key, 300)
+    settle(first)
+    busy = cli(first, "backup", str(tmp_path / "x.djb"), ok=False)
+    assert busy.returncode == 75, busy.stderr  # the daemon has the directory
+    first.stop()
+    file = tmp_path / "moved.djb"
+    told = cli(first, "backup", str(file), "--json").stdout
+    assert '"state":"done"' in told and file.stat().st_mode & 0o777 == 0o600
+    assert cli(first, "backup", str(file), ok=False).returncode == 1  # never written over
+    second = spawn(start=False)
+    without = cli(second, "restore", str(file), ok=False)
+    assert without.returncode == 1 and "master.key" in without.stderr
+    assert not (second.data / "master.key").exists()
+    shutil.copy(first.data / "master.key", second.data / "master.key")
+    cli(second, "restore", str(file))
+    again = cli(second, "restore", str(file), ok=False)
+    assert again.returncode == 1 and "not empty" in again.stderr
+    assert "0 missing" not in cli(second, "verify", str(file)).stdout
+    second.start()
+    with make_http(second, key) as client:
+        answer = client.post(LOOKUP, json={"query": "question number 8 of the backup", "namespace": "ns2"})
+        assert answer.json()["hit"], answer.text
+        assert ask(client, "chat 3 to be kept").headers["x-cache-status"].lower().startswith("hit")
+
+
+def test_verify_reads_every_record_of_a_data_directory(spawn, key):
+    daemon = spawn()
+    fill(daemon, key, 200)
+    daemon.stop()
+    assert "verify: done" in cli(daemon, "verify").stdout
+    path = next((daemon.data / "entries").glob("data.mdb"))
+    data = bytearray(path.read_bytes())
+    rng = random.Random(3)  # the second half of the file: its records, hardly its tree
+    for at in (rng.randrange(len(data) // 2, len(data)) for _ in range(300)):
+        data[at] ^= 0x55
+    path.write_bytes(data)
+    assert cli(daemon, "verify", ok=False).returncode == 1
+
+
+# ---- damage ----
+
+def test_damaged_backup_is_refused_region_by_region_and_nothing_is_written(spawn, key):
+    daemon = spawn()
+    with make_http(daemon, key) as client:
+        put(client, [{"query": f"kept {i}", "response": "x" * 500} for i in range(100)])
+    done(daemon, "backup", file="whole.djb")
+    with make_http(daemon, key) as client:
+        assert client.post(f"{API}/invalidate", json={"all": True}).status_code == 200
+    folder = daemon.data / "backups"
+    whole = (folder / "whole.djb").read_bytes()
+    regions = {"magic": 3, "header": 20, "wrapped key": 100, "first head": 196, "first block": 250,
+               "middle": len(whole) // 2, "end block": len(whole) - 20, "last byte": len(whole) - 1}
+    for name, at in regions.items():
+        damaged = bytearray(whole)
+        damaged[at] ^= 1
+        (folder / "bad.djb").write_bytes(damaged)
+        now = transfer(daemon, "restore", file="bad.djb", into="merge")
+        assert now["state"] == "failed" and now["stored"] == 0, (name, now)
+        assert "at byte" in now["error"] or "not a backup" in now["error"], (name, now["error"])
+    for name, cut in {"empty": 0, "cut": len(whole) // 2, "no end": len(whole) - 160}.items():
+        (folder / "bad.djb").write_bytes(whole[:cut])
+        now = transfer(daemon, "restore", file="bad.djb", into="merge")
+        assert now["state"] == "failed" and now["stored"] == 0, (name, now)
+    assert done(daemon, "restore", file="whole.djb", check=True)["stored"] == 0
+
+
+def test_backup_of_another_deployment_is_refused_with_what_to_do(spawn, key):
+    master = {"DEJA_ENCRYPTION__MASTER_KEY": "0a" * 32}
+    first, second = spawn(env=master), spawn(env=master)
+    other = spawn(env={"DEJA_ENCRYPTION__MASTER_KEY": "0b" * 32})
+    with make_http(first, key) as client:
+        put(client, [{"query": "whose", "response": "theirs"}])
+    done(first, "backup", file="theirs.djb")
+    for daemon, word in ((second, "deployment secret"), (other, "master key")):
+        (daemon.data / "backups").mkdir()
+        shutil.copy(first.data / "backups" / "theirs.djb", daemon.data / "backups")
+        now = transfer(daemon, "restore", file="theirs.djb")
+        assert now["state"] == "failed" and word in now["error"], now
+        assert now["stored"] == 0
+
+
+# ---- what happened since ----
+
+def test_newer_versions_win_and_what_was_made_void_since_stays_void(spawn, key):
+    daemon = spawn()
+    with make_http(daemon, key) as client:
+        put(client, [{"query": "changed since", "response": "old"}, {"query": "deleted since", "response": "old"},
+                     {"query": "void since", "response": "old", "tags": ["price"]}])
+        done(daemon, "backup", file="before.djb")
+        put(client, [{"query": "changed since", "response": "new"}])
+        assert client.post(f"{API}/invalidate", json={"tag": "price"}).status_code == 200
+        assert client.request("DELETE", ENTRIES, params={"query": "deleted since"}).status_code == 200
+        daemon.restart()  # what only memory knew of the delete is gone
+        now = done(daemon, "restore", file="before.djb", into="merge")
+        assert now["voided"] == 1, now
+    with make_http(daemon, key) as client:
+        def look(text):
+            answer = client.post(LOOKUP, json={"query": text}).json()
+            return answer["response"] if answer["hit"] and answer["kind"] == "exact" else None
+        assert look("changed since") == "new"
+        assert look("void since") is None
+        assert look("deleted since") == "old"  # that is what a restore is for
+
+
+def test_who_was_erased_does_not_come_back(spawn, key):
+    daemon = spawn()
+    with make_http(daemon, key) as client, make_http(daemon, key + "2") as other:
+        put(client, [{"query": "of the erased", "response": "gone"}])
+        put(other, [{"query": "of the other", "response": "kept"}])
+        tenant = client.get(f"{API}/stats").json()["tenant"]
+    made = done(daemon, "backup", file="both.djb")
+    assert made["entries"] == 2
+    answer = admin(daemon, "POST", "/erase", {"tenant": tenant})
+    assert answer.status_code in (200, 202), answer.text
+    now = done(daemon, "restore", file="both.djb", into="merge")
+    assert now["voided"] == 1, now
+
+
+# ---- tenants and keys ----
+
+def test_tenants_and_keys_come_along_when_that_is_asked_for(spawn):
+    master = {"DEJA_ENCRYPTION__MASTER_KEY": "0a" * 32, "DEJA_SECURITY__SECRET": "5e" * 32}
+    first, second = spawn(env=master), spawn(env=master)
+    made = admin(first, "POST", "/tenants", {"name": "acme"})
+    assert made.status_code == 201, made.text
+    tenant = made.json()["id"]
+    secret = admin(first, "POST", "/keys", {"tenant": tenant, "roles": ["read", "write"]}).json()["secret"]
+    with make_http(first, secret) as client:
+        put(client, [{"query": "of acme", "response": "kept"}])
+    now = done(first, "backup", file="config.djb", config=True)
+    assert now["documents"] >= 3  # the secret, the tenant, its key
+    (second.data / "backups").mkdir()
+    shutil.copy(first.data / "backups" / "config.djb", second.data / "backups")
+    assert secret.encode() not in (first.data / "backups" / "config.djb").read_bytes()
+    done(second, "restore", file="config.djb", config=True)
+    with make_http(second, secret) as client:
+        assert client.post(LOOKUP, json={"query": "of acme"}).json()["hit"]
+
+
+@pytest.mark.parametrize("body, word", [({}, "file"), ({"file": "../x"}, "plain name"), ({"file": "/etc/x"}, "plain"),
+                                        ({"file": ".hidden"}, "plain"), ({"file": "x", "tenant": "y"}, "tenant"),
+                                        ({"file": "x", "from": "floppy"}, "from"), ({"file": "x", "more": 1}, "more")])
+def test_order_that_cannot_be_is_refused(daemon, body, word):
+    answer = admin(daemon, "POST", "/backup", body)
+    assert answer.status_code == 400 and word in answer.text, answer.text
+
+
+def test_only_administrators_may(daemon, http):
+    for path in ("backup", "restore", "verify", "migrate"):
+        assert http.post(f"{API}/{path}", json={"file": "x"}).status_code in (401, 403)
+    assert http.get(f"{API}/transfers").status_code in (401, 403)
