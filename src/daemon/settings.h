@@ -112,6 +112,7 @@ struct dj_settings {
     struct dj_settings_http_embedder http_embedder; /* semantic.http */
     struct dj_settings_performance performance;
     struct dj_settings_eviction eviction;
+    struct dj_settings_kv kv;
     struct dj_settings_encryption encryption;
     struct {
         char *dir; /* NULL: DATA/backups */
