@@ -5,12 +5,22 @@
 #include "base/num.h"
 #include "cache/engine_internal.h"
 
+struct listing;
+
+struct twin {
+    struct listing *listing;
+    uint32_t index; /* of the piece's value */
+};
+
 struct listing {
     struct dj_engine *engine;
     struct dj_loop *loop;
     struct dj_listing_options options;
     struct dj_listing_at at;
     struct dj_store_page page;
+    struct dj_listing_piece piece;
+    struct twin twins[DJ_STORE_PAGE_MAX];
+    uint32_t left; /* twins that are being looked for, and one for the start */
     struct dj_task task;
     enum deja_status status;
     void *ctx;
@@ -127,33 +137,90 @@ static void end(struct listing *listing, enum deja_status status,
     dj_free(listing);
 }
 
+/* What was passed over leaves the piece. */
+static void close_gaps(struct dj_listing_piece *piece)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < piece->count; i++) {
+        if (piece->values[i])
+            piece->values[count++] = piece->values[i];
+        else
+            piece->passed_over++;
+    }
+    piece->count = count;
+}
+
+static void end_twin(struct listing *listing)
+{
+    if (--listing->left > 0)
+        return;
+    struct dj_listing_piece piece = listing->piece;
+    close_gaps(&piece);
+    end(listing, DEJA_OK, &piece);
+}
+
+static void on_twin(void *ctx, enum deja_status status, struct dj_value *value)
+{
+    const struct twin *twin = ctx;
+    struct listing *listing = twin->listing;
+    struct dj_value **mine = &listing->piece.values[twin->index];
+    if (status == DEJA_OK && value &&
+        dj_value_entry(value)->version >= dj_value_entry(*mine)->version) {
+        dj_value_unref(*mine);
+        *mine = NULL;
+    }
+    dj_value_unref(value);
+    end_twin(listing);
+}
+
+/* Memory comes last: what the first tier has was told of there, with its vector. */
+static void look_for_twins(struct listing *listing)
+{
+    struct dj_store *store = listing->engine->tiers[0].tier.store;
+    uint32_t count = listing->piece.count;
+    listing->left = 1;
+    for (uint32_t i = 0; i < count; i++) {
+        struct dj_store_key key = dj_engine_key_of(dj_value_entry(listing->piece.values[i]));
+        listing->twins[i] = (struct twin){.listing = listing, .index = i};
+        listing->left++;
+        if (store->ops->get(store, listing->loop, &key, &listing->twins[i], on_twin) != DEJA_OK)
+            listing->left--;
+    }
+    end_twin(listing);
+}
+
 static void on_page(void *ctx, enum deja_status status, uint64_t count)
 {
     struct listing *listing = ctx;
     struct dj_store_page *page = &listing->page;
-    struct dj_listing_piece piece = {.level = store_of(listing)->ops->level};
+    struct dj_listing_piece *piece = &listing->piece;
+    bool has_twins = slot_of(listing) == 0 && listing->options.has_vectors &&
+                     !listing->options.levels && listing->engine->tier_count > 0;
     (void)count;
+    piece->level = store_of(listing)->ops->level;
     for (uint32_t i = 0; i < page->count; i++) {
-        if (status == DEJA_OK && is_met(listing, dj_value_entry(page->values[i]))) {
-            piece.values[piece.count++] = page->values[i];
-            continue;
-        }
-        piece.passed_over++;
-        dj_value_unref(page->values[i]);
+        bool is_told = status == DEJA_OK && is_met(listing, dj_value_entry(page->values[i]));
+        piece->values[piece->count++] = is_told ? page->values[i] : NULL;
+        if (!is_told)
+            dj_value_unref(page->values[i]);
     }
     if (status != DEJA_OK) {
         end(listing, status, NULL);
         return;
     }
+    close_gaps(piece);
     if (page->is_last) {
         enter_next_place(listing);
     } else {
         listing->at.position = page->position;
         memcpy(listing->at.after, page->after, sizeof page->after);
     }
-    piece.next = listing->at;
-    piece.is_last = is_over(listing);
-    end(listing, DEJA_OK, &piece);
+    piece->next = listing->at;
+    piece->is_last = is_over(listing);
+    if (has_twins)
+        look_for_twins(listing);
+    else
+        end(listing, DEJA_OK, piece);
 }
 
 static void on_nothing(void *ctx)

@@ -11,6 +11,7 @@
 #include "tools/doctor.h"
 #include "tools/erase_tool.h"
 #include "tools/eval.h"
+#include "tools/lines_tool.h"
 #include "tools/migrate.h"
 #include "tools/model.h"
 #include "tools/transfer_tool.h"
@@ -132,6 +133,8 @@ void dj_parts_collect(struct dj_parts *parts)
     add(parts, &dj_bench_command);
     add(parts, &dj_config_command);
     add(parts, &dj_migrate_command);
+    add(parts, &dj_export_command);
+    add(parts, &dj_import_command);
     add(parts, &dj_backup_command);
     add(parts, &dj_restore_command);
     add(parts, &dj_verify_command);

@@ -30,6 +30,7 @@
 #include "tools/doctor.h"
 #include "tools/erase_tool.h"
 #include "tools/eval.h"
+#include "tools/lines_tool.h"
 #include "tools/migrate.h"
 #include "tools/model.h"
 #include "tools/transfer_tool.h"
@@ -527,6 +528,55 @@ static int run_migrate_data(struct invocation *invocation)
     return run_transfer(invocation, &dj_migrate_data_command);
 }
 
+/* Offline a file of lines is one more form of a backup. */
+static int run_lines_offline(struct invocation *invocation, bool is_export,
+                             const struct dj_lines_flags *flags, const char *file)
+{
+    struct dj_settings_source source = source_of(invocation);
+    const struct dj_transfer_request request = {
+        .command = is_export ? &dj_backup_command : &dj_restore_command,
+        .flags = {.tenant = flags->tenant, .is_merge = true, .wants_json = flags->wants_json},
+        .file = file};
+    return dj_offline_transfer(&source, &request);
+}
+
+static int run_lines(struct invocation *invocation, bool is_export)
+{
+    const struct dj_command *command = is_export ? &dj_export_command : &dj_import_command;
+    struct dj_lines_flags flags;
+    struct dj_settings settings;
+    const char *file = NULL;
+    char server[512];
+    int code = DJ_EXIT_CONFIG;
+    if (!dj_lines_parse(command, invocation->argc - 1, invocation->argv + 1, &flags, &file, &code))
+        return code;
+    if (flags.is_offline)
+        return run_lines_offline(invocation, is_export, &flags, file);
+    if (load_settings(invocation, &settings)) {
+        const char *name = named(flags.server, "DEJA_SERVER");
+        find_server(name, &settings, server);
+        const struct dj_lines_facts facts = {.server = server,
+                                             .key = named(flags.key, "DEJA_KEY"),
+                                             .token = named(flags.token, "DEJA_TOKEN"),
+                                             .ca_file = settings.upstream.ca_file,
+                                             .is_named = name != NULL};
+        code =
+            is_export ? dj_export_run(&facts, &flags, file) : dj_import_run(&facts, &flags, file);
+    }
+    dj_settings_fini(&settings);
+    return code;
+}
+
+static int run_export(struct invocation *invocation)
+{
+    return run_lines(invocation, true);
+}
+
+static int run_import(struct invocation *invocation)
+{
+    return run_lines(invocation, false);
+}
+
 static int run_client(struct invocation *invocation)
 {
     return dj_cli_run(invocation->argc, invocation->argv, (const char *const *)environ);
@@ -589,6 +639,7 @@ static const struct runner {
     {&dj_version_command, run_version}, {&dj_help_command, run_help},
     {&dj_manual_command, run_manual},   {&dj_migrate_command, run_migrate},
     {&dj_audit_command, run_audit},     {&dj_erase_command, run_erase},
+    {&dj_export_command, run_export},   {&dj_import_command, run_import},
     {&dj_backup_command, run_backup},   {&dj_restore_command, run_restore},
     {&dj_verify_command, run_verify},   {&dj_migrate_data_command, run_migrate_data},
 };
