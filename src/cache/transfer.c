@@ -141,6 +141,8 @@ static enum deja_status forget_seen(struct from *from)
 static enum deja_status advance(struct from *from)
 {
     bool is_last = from->piece.is_last;
+    if (from->options.at)
+        from->options.at->passed_over += from->piece.passed_over;
     from->at = from->piece.next;
     drop_piece(from);
     if (!is_last)
@@ -157,7 +159,6 @@ static void note_place(struct from *from)
         return;
     at->tenant = from->tenant;
     dj_listing_text(&from->at, at->listing);
-    at->passed_over += from->is_begun ? from->piece.passed_over : 0;
 }
 
 static enum deja_status read_piece(struct from *from, struct deja_error *error)
@@ -214,9 +215,9 @@ static enum deja_status next_from(void *ctx, struct dj_archive_item *out_item,
             tell(from, entry, out_item);
             return DEJA_OK;
         }
-        note_place(from);
         if (from->is_begun)
             status = advance(from);
+        note_place(from);
         if (status != DEJA_OK)
             return deja_error_set(error, status, "out of memory");
         if (from->tenant >= from->options.tenants->count)

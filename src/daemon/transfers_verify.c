@@ -80,8 +80,10 @@ static void tell_difference(struct transfer *transfer, const struct dj_entry *en
                             const struct dj_entry *other)
 {
     char fields[FIELDS_BYTES];
+    /* What a migration finds newer at its target stays there: nothing is missing. */
+    bool is_newer = transfer->order.kind == DJ_TRANSFER_MIGRATE && other->version > entry->version;
     compare(entry, other, fields);
-    if (!fields[0]) {
+    if (!fields[0] || is_newer) {
         atomic_fetch_add(&transfer->matched, 1);
         return;
     }
