@@ -105,10 +105,10 @@ static bool read_condition(struct dj_request *request, struct dj_plain_op *op)
 
 static bool read_put(struct dj_request *request, struct kv *kv)
 {
-    struct deja_slice ttl = dj_http_find_header(request->http, "x-deja-ttl");
+    struct deja_slice ttl = dj_kv_said(request, "x-deja-ttl", "ttl");
     uint64_t ttl_ms = dj_kv_default_ttl(request);
     if ((ttl.data && !dj_kv_read_ttl(request, ttl, "X-Deja-TTL", &ttl_ms)) ||
-        !dj_kv_read_tags(request, dj_http_find_header(request->http, "x-deja-tags"), &kv->op.tags,
+        !dj_kv_read_tags(request, dj_kv_said(request, "x-deja-tags", "tags"), &kv->op.tags,
                          &kv->op.tag_count))
         return false;
     kv->op.is_end_kept = kv->op.kind == DJ_PLAIN_OP_MERGE && !ttl.data;
@@ -337,7 +337,7 @@ void dj_kv_patch(struct dj_request *request)
         return;
     kv->op.condition = DJ_PLAIN_IF_PRESENT;
     kv->op.unsealed = ~(DJ_LEVEL_BIT(DJ_LEVEL_MEMORY) | request->api->proxy->sealed_levels);
-    if (!has_header(request, "x-deja-ttl"))
+    if (!dj_kv_said(request, "x-deja-ttl", "ttl").data)
         dj_request_complain(request, "invalid_request", "body", "required",
                             "a JSON object to be merged into the value, or X-Deja-TTL");
     if (!read_put(request, kv) || !read_condition(request, &kv->op)) {

@@ -16,6 +16,8 @@ struct dj_kv_names {
     struct deja_slice name_space;
     struct deja_slice user_tag; /* empty: no user */
 };
+/* A header, or else the member of the URL's query that says the same; data NULL: neither. */
+struct deja_slice dj_kv_said(struct dj_request *request, const char *header, const char *member);
 /* False: complained, or out of memory and answered; see dj_request_has_complaints. */
 bool dj_kv_read_names(struct dj_request *request, struct dj_kv_names *out_names);
 /* Ended with dj_plain_space_fini; calls copy it, so right after them. */

@@ -13,6 +13,8 @@
 #include "proxy/base64.h"
 #include "proxy/identity.h"
 
+#define TTL_S_MAX 3e9
+
 enum step_kind { STEP_GET, STEP_EXISTS, STEP_TTL, STEP_SET, STEP_DELETE, STEP_EXPIRE, STEP_INCR };
 static const char *const step_names[] = {"get", "exists", "ttl", "set", "delete", "expire", "incr"};
 #define STEP_KINDS (sizeof step_names / sizeof *step_names)
@@ -89,13 +91,15 @@ static bool read_end(struct step *step, const struct dj_json *object, const char
     struct dj_request *request = step->batch->request;
     const struct dj_json *ttl = dj_json_get(object, "ttl");
     uint64_t ttl_ms = dj_kv_default_ttl(request);
-    struct deja_slice text =
-        dj_json_is(ttl, DJ_JSON_NUMBER) ? dj_json_number_text(ttl) : dj_json_string(ttl);
-    if (ttl && !dj_json_is(ttl, DJ_JSON_NULL) &&
-        !dj_kv_read_ttl(request, text, dj_request_text(request, "%sttl", where), &ttl_ms))
-        return false;
-    if (dj_json_is(ttl, DJ_JSON_NULL))
+    double seconds = dj_json_double(ttl, -1);
+    if (dj_json_is(ttl, DJ_JSON_NULL)) {
         ttl_ms = 0;
+    } else if (seconds >= 0 && seconds <= TTL_S_MAX) {
+        ttl_ms = seconds > 0 && seconds < 0.001 ? 1 : (uint64_t)(seconds * 1000);
+    } else if (ttl && !dj_kv_read_ttl(request, dj_json_string(ttl),
+                                      dj_request_text(request, "%sttl", where), &ttl_ms)) {
+        return false;
+    }
     if (!ttl && step->kind == STEP_EXPIRE) {
         complain(request, where, "ttl", "is missing");
         return false;

@@ -23,10 +23,20 @@ static bool is_name(struct deja_slice text)
     return dj_utf8_is_valid(text);
 }
 
+struct deja_slice dj_kv_said(struct dj_request *request, const char *header, const char *member)
+{
+    struct deja_slice text = dj_http_find_header(request->http, header);
+    if (!text.data && !dj_query_url_member(request, member, &text))
+        return (struct deja_slice){0};
+    return text;
+}
+
 bool dj_kv_read_names(struct dj_request *request, struct dj_kv_names *out_names)
 {
     struct dj_entry noted = {.tag_count = 0};
-    struct deja_slice name_space = dj_http_find_header(request->http, "x-deja-namespace");
+    struct deja_slice name_space = dj_kv_said(request, "x-deja-namespace", "namespace");
+    if (request->complaint)
+        return false;
     *out_names = (struct dj_kv_names){.name_space = deja_slice("", 0)};
     out_names->user_tag = deja_slice("", 0);
     if (name_space.len > DJ_NAMESPACE_BYTES_MAX || !is_name(name_space)) {

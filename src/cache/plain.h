@@ -71,6 +71,10 @@ void dj_plain_space_fini(struct dj_plain_space *space);
 void dj_plain_key(const struct dj_plain_space *space, struct deja_slice key,
                   struct dj_store_key *out_key);
 
+/* The whole digest, of which the id is the beginning: dj_entry.exact. */
+void dj_plain_digest(const struct dj_plain_space *space, struct deja_slice key,
+                     uint8_t out_digest[DJ_SHA256_BYTES]);
+
 /* ---- reads ---- */
 
 /* Valid value in memory: a reference the caller owns, or NULL. On loop. Counts a hit, never a miss

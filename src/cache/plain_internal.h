@@ -44,10 +44,6 @@ struct dj_plain {
 enum deja_status dj_plain_walks_create(struct dj_plain_walks **out_walks) DEJA_NODISCARD;
 void dj_plain_walks_destroy(struct dj_plain_walks *walks); /* accepts NULL */
 
-/* The whole digest, whose first bytes are the id. */
-void dj_plain_digest(const struct dj_plain_space *space, struct deja_slice key,
-                     uint8_t out_digest[DJ_SHA256_BYTES]);
-
 static inline struct dj_plain_loop *dj_plain_here(const struct dj_plain *plain,
                                                   const struct dj_loop *loop)
 {

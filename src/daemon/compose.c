@@ -302,6 +302,7 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
         .is_langcache_cosine = settings->langcache_scale == DJ_SCALE_COSINE,
         .is_id_new_on_hit = settings->proxy.id_on_hit == DJ_HIT_ID_NEW,
         .is_tool_calls_cached = settings->proxy.cache_tool_calls,
+        .is_stored_response_kept = settings->proxy.store_policy == DJ_STORE_POLICY_KEEP,
         .is_semantic = settings->semantic.is_enabled,
     };
     daemon->policies[daemon->policy_count++] = policy;
@@ -327,6 +328,7 @@ static void on_pull(void *ctx)
     dj_engine_pull(node->daemon->engine);
     dj_audit_tick(node->daemon->audit, dj_clock_now_ms());
     dj_erasures_tick(node->daemon->erasures);
+    dj_spends_tick(node->daemon->spends);
     dj_daemon_poll_directory(node->daemon);
 }
 
@@ -384,6 +386,18 @@ static enum deja_status make_plain(struct dj_daemon *daemon)
     return dj_plain_create(&options, &daemon->plain);
 }
 
+static enum deja_status make_limiter(struct dj_daemon *daemon)
+{
+    char place[DJ_PLACE_BYTES];
+    dj_daemon_place(daemon->settings->data_dir, place);
+    enum deja_status status = dj_limiter_create(DJ_LIMITER_ACCOUNTS_MAX, &daemon->limiter);
+    const struct dj_spends_options spends = {.limiter = daemon->limiter,
+                                             .authority = daemon->authority,
+                                             .pool = daemon->work,
+                                             .place = place};
+    return status == DEJA_OK ? dj_spends_create(&spends, &daemon->spends) : status;
+}
+
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
     enum deja_status status = dj_guards_make(daemon);
@@ -392,7 +406,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
     if (status == DEJA_OK)
         status = dj_daemon_make_directory(daemon);
     if (status == DEJA_OK)
-        status = dj_limiter_create(DJ_LIMITER_ACCOUNTS_MAX, &daemon->limiter);
+        status = make_limiter(daemon);
     if (status == DEJA_OK)
         status = make_admission(daemon);
     if (status != DEJA_OK)
@@ -423,11 +437,15 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .audit = daemon->audit,
         .limiter = daemon->limiter,
         .admission = daemon->admission,
-        .upstream = daemon->upstream,
         .dependencies = &daemon->dependencies,
         .upstream_guard = &daemon->settings->upstream_guard,
-        .upstream_url = daemon->settings->upstream.url,
-        .upstream_id = daemon->settings->upstream.url,
+        .targets = {{.url = daemon->settings->upstream.url,
+                     .id = daemon->settings->upstream.url,
+                     .upstream = daemon->upstream},
+                    {.url = daemon->settings->upstream.anthropic_url,
+                     .id = daemon->settings->upstream.anthropic_url,
+                     .upstream = daemon->anthropic ? daemon->anthropic : daemon->upstream}},
+        .has_two_targets = daemon->anthropic != NULL,
         .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
     };
     daemon->api.proxy = &daemon->proxy;
@@ -552,8 +570,11 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
 void dj_daemon_fini(struct dj_daemon *daemon)
 {
     dj_transfers_destroy(daemon->transfers);
+    if (daemon->spends)
+        dj_spends_keep(daemon->spends);
     dj_authorities_stop(daemon->authorities);
     dj_pool_destroy(daemon->work);
+    dj_spends_destroy(daemon->spends);
     dj_plain_destroy(daemon->plain);
     dj_engine_destroy(daemon->engine); /* closes the stores, whose reads still run on `reads` */
     dj_pool_destroy(daemon->reads);

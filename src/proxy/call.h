@@ -24,6 +24,7 @@
 #include "security/principal.h"
 
 struct dj_call;
+struct dj_family;
 
 /* What becomes of a whole 200 answer; runs on a worker, may only touch the call and `whole`. */
 typedef void dj_call_make_fn(struct dj_call *call, struct deja_slice whole);
@@ -39,7 +40,9 @@ struct dj_call {
     struct dj_flight *flight;
     dj_call_make_fn *make;
     dj_call_store_fn *store;
-    void *extra; /* of make and store, in the arena */
+    const struct dj_family *answers; /* which family of answers is awaited; NULL: none of them */
+    uint32_t answer_count;           /* that such an answer has, if it is one */
+    void *extra;                     /* of make and store, in the arena */
 
     /* the question */
     struct dj_fingerprint fingerprint; /* slices in the arena */
@@ -63,6 +66,7 @@ struct dj_call {
     uint32_t asking;    /* answers that are awaited: of the look-up, of the turn */
 
     /* to upstream */
+    const struct dj_proxy_target *target;
     const char *method;
     const char *url;
     const struct dj_address_guard *guard; /* of a tenant's own upstream; NULL: the deployment's */

@@ -14,6 +14,7 @@
 #include "net/http_headers.h"
 #include "proto/compress.h"
 #include "proto/http_text.h"
+#include "proxy/audit_note.h"
 #include "proxy/gate.h"
 #include "proxy/identity.h"
 #include "proxy/tenant_rules.h"
@@ -28,7 +29,11 @@ struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *co
 {
     struct ride *ride = dj_alloc_zeroed(1, sizeof *ride);
     if (!ride) {
-        const struct dj_outcome outcome = {.is_bypass = true, .request_id = request_id};
+        const struct dj_http_request *asked = dj_http_exchange_request(exchange);
+        const struct dj_outcome outcome = {.is_bypass = true,
+                                           .request_id = request_id,
+                                           .is_messages =
+                                               dj_target_of(asked) == DJ_TARGET_ANTHROPIC};
         dj_proxy_error(exchange, 503, "Deja is out of memory.", NULL, "cache_unavailable",
                        &outcome);
         return NULL;
@@ -44,6 +49,7 @@ struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *co
         memcpy(ride->request_id_text, request_id.data, request_id.len);
     dj_trace_read(request, &ride->trace);
     ride->started_us = request->started_us;
+    ride->is_messages = dj_target_of(request) == DJ_TARGET_ANTHROPIC;
     ride->handled_us = dj_loop_monotonic_us(ride->loop);
     dj_telemetry_inflight(context->telemetry, 1);
     return ride;
@@ -159,6 +165,17 @@ void ride_end(struct ride *ride, enum dj_result result, const char *level)
                               ride->trace.id);
     dj_telemetry_inflight(ride->context->telemetry, -1);
     count_slow(ride, result, level, now_us);
+    if (ride->who.has_tenant)
+        dj_audit_note_lookup(ride->context->audit,
+                             &(struct dj_lookup_note){.who = &ride->who,
+                                                      .api = ride->ops->api,
+                                                      .result = result,
+                                                      .level = level,
+                                                      .entry_id = is_hit ? ride->entry_id : NULL,
+                                                      .request_id = ride->request_id_text,
+                                                      .trace_id = dj_trace_id(&ride->trace),
+                                                      .duration_us = now_us - ride->started_us,
+                                                      .now_ms = dj_loop_now_ms(ride->loop)});
     log_end(ride, result, level, seconds);
     if (ride->is_boarded)
         dj_flight_leave(&ride->rider);
@@ -282,6 +299,7 @@ struct dj_outcome ride_outcome(const struct ride *ride)
         .variant = ride->variant,
         .retry_after_ms = ride->retry_after_ms,
         .request_id = ride->request_id,
+        .is_messages = ride->is_messages,
     };
     if (ride->is_boarded) {
         const struct dj_call *call = dj_flight_owner(ride->rider.flight);
@@ -332,7 +350,7 @@ static void add_upstream_headers(struct dj_answer_headers *headers,
 {
     const struct dj_http_header *items = head->headers;
     for (size_t i = 0; i < head->header_count && headers->count < DJ_ANSWER_HEADERS_MAX; i++)
-        if (!dj_http_is_same(items[i].name, "x-request-id"))
+        if (!ride_is_id_header(items[i].name))
             headers->items[headers->count++] = items[i];
 }
 
@@ -343,7 +361,7 @@ static void fill_miss_headers(struct ride *ride, struct dj_answer_headers *heade
     struct dj_outcome outcome = ride_outcome(ride);
     const struct dj_flight_head *head = dj_flight_head(ride->rider.flight);
     const struct dj_http_header *items = head->headers;
-    struct deja_slice upstream_id = dj_http_find(items, head->header_count, "x-request-id");
+    struct deja_slice upstream_id = dj_http_find(items, head->header_count, ride_id_header(ride));
     outcome.upstream_status = head->status;
     outcome.is_stored = end && end->is_stored;
     if (end && !end->is_stored && !outcome.is_bypass)

@@ -8,9 +8,11 @@
 #define DJ_PROXY_RIDE_INTERNAL_H
 
 #include "cache/flight.h"
+#include "proto/http_text.h"
 #include "proxy/call.h"
 #include "proxy/content.h"
 #include "proxy/context.h"
+#include "proxy/family.h"
 #include "proxy/respond.h"
 #include "proxy/trace.h"
 #include "security/principal.h"
@@ -21,7 +23,8 @@ struct ride;
 
 /* What differs between the surfaces. */
 struct ride_ops {
-    const char *api; /* in metrics: "chat", "embeddings", "passthrough" */
+    const char *api;                /* in metrics: "chat", "embeddings", "passthrough" */
+    const struct dj_family *family; /* of the cached surfaces (cached.c); NULL: another */
     /* The flight landed with a value or items: answer whole. */
     void (*answer_hit)(struct ride *ride, const struct dj_flight_end *end);
     /* Optional: the ride ends; `extra` is freed. Runs after the answer: `extra` must not lie in the
@@ -58,6 +61,7 @@ struct ride {
     uint64_t handled_us; /* monotonic, when the whole request was there */
     uint32_t canon_us;   /* parsing, knobs and keys */
     uint32_t key_us;     /* of that: canonical form and keys */
+    bool is_messages;    /* of Anthropic's API, cached or not */
     bool is_unknown;     /* neither read nor stored: no room for the tenant, or no memory */
     bool is_stream;
     bool has_usage; /* the client asked for the usage chunk */
@@ -83,6 +87,16 @@ struct ride {
 
 struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *context,
                          struct dj_http_exchange *exchange, struct deja_slice request_id);
+/* The header in which this surface's upstream tells its request's id; we tell it again by our own.
+ */
+static inline const char *ride_id_header(const struct ride *ride)
+{
+    return ride->is_messages ? "request-id" : "x-request-id";
+}
+static inline bool ride_is_id_header(struct deja_slice name)
+{
+    return dj_http_is_same(name, "x-request-id") || dj_http_is_same(name, "request-id");
+}
 /* Who asks, and the key prefix; false: refused, the ride has ended. */
 bool ride_identify(struct ride *ride, const char *family) DEJA_NODISCARD;
 /* body without its content coding; answers by itself and returns false when that fails. */

@@ -877,5 +877,5 @@ int main(void)
         cmocka_unit_test(scan_tells_each_key_once),
         cmocka_unit_test(count_and_clear_are_of_one_space_and_pattern),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(tests);
 }
