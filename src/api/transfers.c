@@ -6,11 +6,13 @@
 
 #define FILE_BYTES_MAX 255u
 
+/* NULL: the request was answered. */
 static const struct dj_transfer_service *service_of(struct dj_request *request)
 {
-    if (!request->api->transfers)
-        dj_request_refuse(request, DEJA_ERR_UNSUPPORTED);
-    return request->api->transfers;
+    const struct dj_transfer_service *service = request->api->transfers;
+    if (!service)
+        dj_request_refuse(request, DEJA_ERR_UNSUPPORTED); /* request is gone then */
+    return service;
 }
 
 static void answer(struct dj_request *request, int status, const uint8_t id[DJ_TRANSFER_ID_BYTES])

@@ -85,13 +85,21 @@ static enum deja_status make_keyring(const struct dj_settings *settings,
     static const struct dj_authority nobody = {.name = "none"};
     enum dj_master_key_source source;
     struct dj_secret master;
+    struct dj_secret previous;
+    bool has_previous = false;
     enum deja_status status = dj_master_key_load(settings, NULL, &master, &source, error);
     if (status != DEJA_OK)
         return status;
-    const struct dj_keyring_options options = {
-        .master = master.bytes, .authority = &nobody, .now_ms = now_ms, .tenants_max = 1};
-    status = dj_keyring_create(&options, out_keyring);
+    status = dj_master_key_load_previous(settings, source, &previous, &has_previous, error);
+    const struct dj_keyring_options options = {.master = master.bytes,
+                                               .previous = has_previous ? previous.bytes : NULL,
+                                               .authority = &nobody,
+                                               .now_ms = now_ms,
+                                               .tenants_max = 1};
+    if (status == DEJA_OK)
+        status = dj_keyring_create(&options, out_keyring);
     dj_secret_fini(&master);
+    dj_secret_fini(&previous);
     return status == DEJA_OK ? status : deja_error_set(error, status, "out of memory");
 }
 

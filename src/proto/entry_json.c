@@ -64,9 +64,8 @@ static void put_base64(struct dj_json_writer *w, struct deja_slice bytes)
 {
     struct dj_buf text = {0};
     dj_base64_encode(bytes, &text);
-    if (text.status == DEJA_OK)
-        dj_json_put_string(w, dj_buf_slice(&text));
-    else
+    dj_json_put_string(w, dj_buf_slice(&text));
+    if (text.status != DEJA_OK)
         w->buf->status = text.status;
     dj_buf_fini(&text);
 }

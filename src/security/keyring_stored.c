@@ -554,7 +554,9 @@ enum deja_status dj_keyring_unwrap_apart(struct dj_keyring *keyring,
     enum deja_status status = dj_data_key_read(document, &wrapped);
     if (status == DEJA_OK && wrapped.is_destroyed)
         status = DEJA_ERR_CORRUPT;
-    return status == DEJA_OK
-               ? dj_data_key_unwrap(keyring->aead, keyring->master, name, &wrapped, out_key)
-               : status;
+    if (status != DEJA_OK)
+        return status;
+    const struct dj_hmac_key *master = keyring_master_of(keyring, wrapped.master_name);
+    return master ? dj_data_key_unwrap(keyring->aead, master, name, &wrapped, out_key)
+                  : DEJA_ERR_DENIED;
 }
