@@ -133,6 +133,7 @@ static void end_one(struct import *import)
     struct dj_buf body = {0};
     struct dj_json_writer w = dj_json_writer(&body);
     uint64_t stored = 0;
+    bool is_whole = true;
     if (--import->left > 0)
         return;
     dj_json_begin_object(&w);
@@ -146,12 +147,14 @@ static void end_one(struct import *import)
             dj_json_member_text(&w, "error", item->error);
         dj_json_end_object(&w);
         stored += strcmp(item->outcome, "stored") == 0;
+        is_whole = is_whole && strcmp(item->outcome, "invalid") != 0 &&
+                   strcmp(item->outcome, "failed") != 0;
         dj_entry_line_fini(&item->line);
     }
     dj_json_end_array(&w);
     dj_json_member_u64(&w, "stored", stored);
     dj_json_end_object(&w);
-    dj_request_answer(import->request, 200, NULL, &body);
+    dj_request_answer(import->request, is_whole ? 200 : 207, NULL, &body);
     dj_buf_fini(&body);
 }
 

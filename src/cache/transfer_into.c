@@ -68,10 +68,15 @@ static bool find_index(const struct dj_engine *engine, const struct dj_entry *en
     return own && own->dim == dim && deja_slice_is_equal(id, deja_slice_text(own->id));
 }
 
-/* What is brought in is not what is asked for most: memory fills with what is. */
-static uint32_t levels_to_skip(const struct dj_engine *engine, uint32_t levels)
+/* What is brought in is not what is asked for most: memory fills with what is, but for what no tier
+ * keeps. */
+static uint32_t levels_to_skip(const struct dj_engine *engine, const struct dj_entry *entry,
+                               uint32_t levels)
 {
-    return levels ? ~levels : engine->tier_count ? DJ_LEVEL_BIT(DJ_LEVEL_MEMORY) : 0;
+    bool is_kept = false;
+    for (uint32_t i = 0; i < engine->tier_count && !is_kept; i++)
+        is_kept = dj_tier_is_written(&engine->tiers[i], entry, 0);
+    return levels ? ~levels : is_kept ? DJ_LEVEL_BIT(DJ_LEVEL_MEMORY) : 0;
 }
 
 enum deja_status dj_transfer_put(struct dj_engine *engine, struct dj_loop *loop,
@@ -86,7 +91,7 @@ enum deja_status dj_transfer_put(struct dj_engine *engine, struct dj_loop *loop,
     const struct dj_put_options options = {.is_semantic = has_scope && entry->embedder_id.len &&
                                                           (has_vector || entry->query.len),
                                            .vector = has_vector ? &own : NULL,
-                                           .skip = levels_to_skip(engine, levels),
+                                           .skip = levels_to_skip(engine, entry, levels),
                                            .is_through = true};
     return dj_engine_put(engine, loop, entry, &options, ctx, done);
 }

@@ -69,6 +69,10 @@ def fill(daemon, key, count):
             assert ask(client, f"chat {i} to be kept").status_code == 200
         answer = client.post("/v1/embeddings", json={"model": "embed", "input": ["a text", "another"]})
         assert answer.status_code == 200, answer.text
+        for i in range(20):
+            value = bytes([i, 0, 255]) * i
+            answer = client.put(f"{API}/kv/plain%00{i}", content=value, headers={"X-Cache-TTL": "3600"} if i % 2 else {})
+            assert answer.status_code < 300, answer.text
     with make_http(daemon, key + "-other") as client:
         put(client, [api_entry(i, rng) for i in range(50)])
 
@@ -94,7 +98,7 @@ def test_backup_wipe_restore_verify_finds_no_difference(spawn, key):
     fill(daemon, key, COUNT)
     settle(daemon)
     made = done(daemon, "backup", file="all.djb")
-    assert made["entries"] >= COUNT + 70
+    assert made["entries"] >= COUNT + 90
     checked = done(daemon, "verify", file="all.djb")
     assert (checked["matched"], checked["missing"], checked["extra"]) == (made["entries"], 0, 0)
     daemon.stop()
@@ -111,6 +115,7 @@ def test_backup_wipe_restore_verify_finds_no_difference(spawn, key):
         answer = client.post(LOOKUP, json={"query": "question number 7 of the backup", "namespace": "ns1"})
         assert answer.json()["hit"], answer.text
         assert ask(client, "chat 3 to be kept").headers["x-cache-status"].lower().startswith("hit")
+        assert client.get(f"{API}/kv/plain%007").content == bytes([7, 0, 255]) * 7
 
 
 # ---- without a daemon ----

@@ -6,8 +6,10 @@ import uuid
 import pytest
 from conftest import make_http
 from daemon import poll, run_cli
+from postgres import Postgres
 from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
 from test_backup import API, ENTRIES, LOOKUP, admin, done, fill, put, settle, token_of, transfer, wipe
+from test_shared import wait_for_first_pull
 from valkey import Server
 
 SECRET = "5e" * 32
@@ -139,6 +141,44 @@ def test_confirmed_migration_stays_and_what_the_target_had_comes_back_before(spa
         # What was put back is newer than what it gave way to: such a service forgets no version.
         after = transfer(daemon, "verify", **{"from": "lmdb", "to": "s3"})
         assert (after["matched"], after["differing"]) == (90, 10), after
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    server = Postgres().start()
+    yield server
+    server.remove()
+
+
+@pytest.mark.parametrize("tier", ["redis", "postgres"])
+def test_one_machine_moves_to_a_shared_tier_by_a_backup(spawn, valkey, postgres, key, tmp_path, tier):
+    daemon = spawn()
+    fill(daemon, key, 300)
+    with make_http(daemon, key) as client:  # void before: it must not come to life in a tier that knows nothing of it
+        put(client, [{"query": "void before", "response": "old", "tags": ["gone"]}])
+        assert client.post(f"{API}/invalidate", json={"tag": "gone"}).status_code == 200
+    settle(daemon)
+    daemon.stop()
+    path = tmp_path / "move.djb"
+    ran = run_cli("backup", "--offline", str(path), "--with-config", "--data", str(daemon.data))
+    assert ran.returncode == 0, ran.stderr
+    name = f"t{uuid.uuid4().hex[:12]}"
+    daemon.env |= {"DEJA_L2__REDIS__ADDRESSES": f"127.0.0.1:{valkey.port}", "DEJA_L2__REDIS__PREFIX": name} \
+        if tier == "redis" else {"DEJA_L3__POSTGRES__URL": postgres.create_database(name)}
+    daemon.start()
+    wait_for_first_pull(daemon, tier)
+    (daemon.data / "backups").mkdir()
+    shutil.copy(path, daemon.data / "backups")
+    restored = done(daemon, "restore", file="move.djb", into="merge")
+    assert restored["stored"] >= 390 and not restored["failed"], restored
+    checked = done(daemon, "verify", file="move.djb")
+    assert checked["matched"] == restored["stored"] and not checked["missing"], checked
+    with make_http(daemon, key) as client:
+        def look(text):
+            return client.post(LOOKUP, json={"query": text, "namespace": "ns1"}).json()
+        assert look("question number 7 of the backup")["hit"]
+        assert client.get(f"{API}/kv/plain%007").status_code == 200
+        assert not client.post(LOOKUP, json={"query": "void before"}).json().get("response") == "old"
 
 
 @pytest.mark.parametrize("args, word", [((), "from where"), (("--from", "lmdb", "--to", "lmdb"), "different tiers"),
