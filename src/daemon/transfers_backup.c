@@ -21,7 +21,7 @@
 #include "store/archive_s3.h"
 #include "store/data_dir.h"
 
-static const char *const config_tables[] = {"tenants_configured", "links", "api_keys",
+static const char *const config_tables[] = {"tenants_configured", "links", "api_keys", "schedules",
                                             "upstream_credentials"};
 #define CONFIG_TABLES (sizeof config_tables / sizeof *config_tables)
 #define S3_SCHEME "s3://"
