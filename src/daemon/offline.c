@@ -208,6 +208,7 @@ int dj_offline_transfer(const struct dj_settings_source *source,
     const struct dj_flag own[] = {{"server.listen", "127.0.0.1:0"},
                                   {"server.insecure", "true"},
                                   {"admin.listen", ""},
+                                  {"resp.listen", ""},
                                   {"log.level", "error"},
                                   {"backup.dir", folder}};
     size_t own_count = sizeof own / sizeof *own - (folder ? 0 : 1);
