@@ -24,6 +24,7 @@
 #include "api/erase.h"
 #include "api/resp.h"
 #include "api/schedules.h"
+#include "api/transfer.h"
 #include "net/http_server.h"
 #include "policy/kinds.h"
 #include "proxy/context.h"
@@ -64,6 +65,7 @@ struct dj_api {
     const struct dj_erase_service *erase;        /* NULL: 501 */
     const struct dj_schedule_service *schedules; /* NULL: 501 */
     const struct dj_kinds *event_kinds;          /* what events void; NULL: none is known */
+    const struct dj_transfer_service *transfers; /* NULL: 501 */
     void (*reload)(void *ctx);                   /* starts what SIGHUP does; any loop; NULL: 501 */
     void *reload_ctx;
     dj_api_describe_fn *describe; /* NULL: nothing */

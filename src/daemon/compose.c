@@ -514,6 +514,8 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
     daemon->api.audit = daemon->audit;
     status = dj_daemon_make_erasures(daemon);
     if (status == DEJA_OK)
+        status = dj_transfers_create(daemon, &daemon->transfers);
+    if (status == DEJA_OK)
         status = dj_daemon_make_schedules(daemon);
     if (status != DEJA_OK)
         return status;
@@ -524,6 +526,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         status = dj_webhooks_create(daemon, &daemon->webhooks);
     if (status != DEJA_OK)
         return status;
+    daemon->api.transfers = dj_transfers_service(daemon->transfers);
     daemon->api.allowed_hosts = (const char *const *)daemon->settings->server.allowed_hosts.items;
     daemon->api.allowed_origins =
         (const char *const *)daemon->settings->server.allowed_origins.items;
@@ -642,6 +645,7 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
 
 void dj_daemon_fini(struct dj_daemon *daemon)
 {
+    dj_transfers_destroy(daemon->transfers);
     if (daemon->spends)
         dj_spends_keep(daemon->spends);
     dj_authorities_stop(daemon->authorities);

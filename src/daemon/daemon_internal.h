@@ -19,6 +19,7 @@
 #include "daemon/settings.h"
 #include "daemon/spends.h"
 #include "daemon/tenants.h"
+#include "daemon/transfers.h"
 #include "daemon/webhooks.h"
 #include "net/http_server.h"
 #include "net/outbound.h"
@@ -79,6 +80,7 @@ struct dj_daemon {
     const struct dj_authority *authority;    /* theirs */
     struct dj_audit *audit;                  /* over it; likewise */
     struct dj_erasures *erasures;            /* over all of them */
+    struct dj_transfers *transfers;          /* likewise */
     struct dj_schedules *schedules;          /* likewise */
     struct dj_notices *notices;              /* the engine's, and of who listens */
     struct dj_channels *channels;            /* from and to other programs */

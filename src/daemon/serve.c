@@ -66,6 +66,7 @@ static void on_settle(void *ctx)
         return; /* a loop has its message still, and the next would be the same one */
     bool is_quiet = !dj_engine_pending(daemon->engine) && !atomic_load(&daemon->proxy.calls) &&
                     !dj_erasures_running(daemon->erasures) &&
+                    !dj_transfers_is_running(daemon->transfers) &&
                     !dj_schedules_running(daemon->schedules) &&
                     !dj_channels_running(daemon->channels);
     if (!is_quiet && ++daemon->settle_turns < SETTLE_TURNS_MAX)
@@ -105,6 +106,7 @@ static void on_node_drained(void *ctx)
     dj_admission_stop(daemon->admission);
     dj_engine_stop_upkeep(daemon->engine);
     dj_erasures_stop(daemon->erasures);
+    dj_transfers_stop(daemon->transfers);
     dj_schedules_stop(daemon->schedules);
     atomic_store(&daemon->quieting, daemon->loop_count);
     post_to_nodes(daemon, quiet_node);

@@ -133,6 +133,7 @@ static const struct dj_option table[] = {
 #include "daemon/settings_notices.def"
 #include "daemon/settings_audit.def"
 #include "daemon/settings_encryption.def"
+#include "daemon/settings_backup.def"
 #include "daemon/settings_resp.def"
     {"store.durability", DJ_OPTION_ENUM, "everysec", .choices = "os|everysec|always",
      AT(durability), .help = "When a write is confirmed: written, synced each second, or synced."},

@@ -123,6 +123,10 @@ struct dj_settings {
     struct dj_settings_notices notices;
     struct dj_settings_encryption encryption;
     struct {
+        char *dir; /* NULL: DATA/backups */
+        char *s3_prefix;
+    } backup;
+    struct {
         uint64_t response_ms;
         uint64_t embedding_ms;
         uint64_t refusal_ms;

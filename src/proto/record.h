@@ -60,7 +60,8 @@ struct dj_entry {
     struct deja_slice embedder_id; /* empty: no vector */
     struct deja_slice metadata;    /* JSON object or empty */
     struct deja_slice body;
-    /* Sealed too, or empty: tiers that keep vectors keep it beside the record, never in it. */
+    /* Sealed too, or empty: tiers that keep vectors keep it beside the record, never in it. Of an
+     * opened entry in a page (store/store.h): its floats. */
     struct deja_slice vector;
     size_t tag_count;
     struct dj_entry_tag tags[DJ_ENTRY_TAGS_MAX];
