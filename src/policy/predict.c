@@ -127,6 +127,14 @@ bool dj_habit_has(const struct dj_habit *habit, int64_t hour)
            (habit->weeks[dj_predict_slot_of(hour)] >> (unsigned)ago & 1u) != 0;
 }
 
+bool dj_habit_may_come(const struct dj_habit *habit, int64_t hour)
+{
+    unsigned bits = 0;
+    for (uint32_t s = dj_predict_slot_of(hour) % 24; s < DJ_PREDICT_HOURS; s += 24)
+        bits |= habit->weeks[s];
+    return bits != 0;
+}
+
 uint32_t dj_habit_count(const struct dj_habit *habit)
 {
     uint32_t count = 0;

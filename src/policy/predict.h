@@ -69,6 +69,9 @@ void dj_habit_note(struct dj_habit *habit, int64_t at_ms, enum dj_predict_user u
 void dj_habit_merge(struct dj_habit *habit, const struct dj_habit *other);
 /* Was it asked for in that hour? */
 bool dj_habit_has(const struct dj_habit *habit, int64_t hour);
+/* Was it ever asked for at that hour of the day? Where not, it is not likely then: cheaper to ask
+ * than dj_predict_one. */
+bool dj_habit_may_come(const struct dj_habit *habit, int64_t hour);
 /* Hours of the weeks that are remembered in which it was asked for. */
 uint32_t dj_habit_count(const struct dj_habit *habit);
 
