@@ -4,6 +4,9 @@
  *     shows: what has expired, what is void, what cannot be read any more.
  * (2) Only what was there before it began counts as left: a tenant may go on putting.
  * (3) A level that fails keeps its error; the others are done all the same.
+ * (4) A level that is only read is not emptied, but looked at: it is done when those who write it
+ *     have erased there, too. Entries whose keys are destroyed cannot be read, so they are not
+ * left.
  */
 #include "cache/erase.h"
 
@@ -106,14 +109,19 @@ static void on_cleared(void *ctx, enum deja_status status, uint64_t removed)
         list_next(erasing);
 }
 
+static bool is_empty(const struct dj_erase_level *level)
+{
+    bool is_unknown = level->is_read_only && level->is_unlisted;
+    return level->status == DEJA_OK && level->left == 0 && !is_unknown;
+}
+
 static void finish(struct erasing *erasing)
 {
     struct dj_erase_result *result = &erasing->result;
     result->count = erasing->place;
     result->is_complete = result->status == DEJA_OK;
     for (uint32_t i = 0; i < result->count; i++)
-        result->is_complete = result->is_complete && result->levels[i].status == DEJA_OK &&
-                              result->levels[i].left == 0;
+        result->is_complete = result->is_complete && is_empty(&result->levels[i]);
     erasing->done(erasing->ctx, result);
     destroy(erasing);
 }
@@ -131,9 +139,7 @@ static void next_level(struct erasing *erasing)
         .is_read_only =
             erasing->place > 0 && erasing->engine->tiers[erasing->place - 1].tier.is_read_only};
     erasing->page = (struct dj_store_page){.count = 0};
-    if (level->is_read_only) {
-        end_level(erasing, DEJA_OK);
-    } else if (erasing->selector.tag.len) {
+    if (level->is_read_only || erasing->selector.tag.len) {
         list_next(erasing);
     } else {
         enum deja_status status =
@@ -166,6 +172,7 @@ enum deja_status dj_engine_erase(struct dj_engine *engine, struct dj_loop *loop,
     erasing->selector.tag = deja_slice(erasing->tag, tag.len);
     erasing->version_max = dj_engine_next_version(engine);
     enum deja_status status = erasing->tag ? DEJA_OK : DEJA_ERR_NOMEM;
+    dj_semantic_forget_texts(engine->semantic);
     if (status == DEJA_OK)
         status = dj_engine_remove_selected(engine, loop, tenant, &erasing->selector, erasing,
                                            on_removed);

@@ -18,7 +18,7 @@ struct dj_erase_level {
     enum deja_status status; /* not DEJA_OK: it could not be reached, or not be looked at */
     uint64_t removed;        /* by emptying it; what went entry by entry is in dj_erase_result */
     uint64_t left;           /* entries that should not be there */
-    bool is_read_only;       /* left as it is: others write it */
+    bool is_read_only;       /* others write it: only looked at */
     bool is_unlisted;        /* nobody can look what is in it */
 };
 

@@ -158,6 +158,12 @@ static struct deja_slice memo_key(struct dj_buf *buf, const struct dj_semantic_j
     return buf->status == DEJA_OK ? dj_buf_slice(buf) : deja_slice(NULL, 0);
 }
 
+void dj_semantic_forget_texts(struct dj_semantic *semantic)
+{
+    if (semantic->memo)
+        dj_memo_clear(semantic->memo);
+}
+
 static bool recall(struct dj_semantic *semantic, struct dj_buf *buf, struct dj_semantic_job *job)
 {
     struct deja_slice key = memo_key(buf, job);

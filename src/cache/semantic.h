@@ -77,6 +77,9 @@ enum deja_status dj_semantic_submit_all(struct dj_semantic *semantic, struct dj_
 
 /* True the second time a scope is asked about (bounded memory; may forget). */
 bool dj_semantic_is_scope_seen(struct dj_semantic *semantic, const uint8_t scope[DJ_ID_BYTES]);
+/* Texts embedded lately are forgotten, of all tenants: they are asked to be embedded again. Any
+ * thread. */
+void dj_semantic_forget_texts(struct dj_semantic *semantic);
 struct dj_embedder *dj_semantic_embedder(const struct dj_semantic *semantic);
 
 #endif

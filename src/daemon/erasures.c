@@ -89,10 +89,11 @@ static void put_levels(struct dj_json_writer *w, const struct dj_erase_result *r
         dj_json_begin_object(w);
         dj_json_member_text(w, "state",
                             level->status != DEJA_OK ? "unreachable"
-                            : level->is_read_only    ? "read_only"
-                            : level->left            ? "left"
-                            : level->is_unlisted     ? "unverified"
-                                                     : "empty");
+                            : level->is_read_only && (level->left || level->is_unlisted)
+                                ? "read_only"
+                            : level->left        ? "left"
+                            : level->is_unlisted ? "unverified"
+                                                 : "empty");
         dj_json_member_u64(w, "removed", level->removed);
         dj_json_member_u64(w, "left", level->left);
         if (level->status != DEJA_OK)

@@ -14,6 +14,7 @@
 #include "net/http_headers.h"
 #include "proto/compress.h"
 #include "proto/http_text.h"
+#include "proxy/audit_note.h"
 #include "proxy/gate.h"
 #include "proxy/identity.h"
 #include "proxy/tenant_rules.h"
@@ -159,6 +160,17 @@ void ride_end(struct ride *ride, enum dj_result result, const char *level)
                               ride->trace.id);
     dj_telemetry_inflight(ride->context->telemetry, -1);
     count_slow(ride, result, level, now_us);
+    if (ride->who.has_tenant)
+        dj_audit_note_lookup(ride->context->audit,
+                             &(struct dj_lookup_note){.who = &ride->who,
+                                                      .api = ride->ops->api,
+                                                      .result = result,
+                                                      .level = level,
+                                                      .entry_id = is_hit ? ride->entry_id : NULL,
+                                                      .request_id = ride->request_id_text,
+                                                      .trace_id = dj_trace_id(&ride->trace),
+                                                      .duration_us = now_us - ride->started_us,
+                                                      .now_ms = dj_loop_now_ms(ride->loop)});
     log_end(ride, result, level, seconds);
     if (ride->is_boarded)
         dj_flight_leave(&ride->rider);

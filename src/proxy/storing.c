@@ -2,14 +2,17 @@
 #include "proxy/storing.h"
 
 #include "base/alloc.h"
+#include "proxy/audit_note.h"
 
 /* Freed by its own end. */
 struct storing {
     struct dj_proxy_context *context;
     struct dj_loop *home;
     uint64_t started_us;
-    uint64_t bytes;       /* in context->store_bytes */
-    struct dj_turn *turn; /* owned; NULL: not this one's to end */
+    uint64_t bytes;         /* in context->store_bytes */
+    struct dj_turn *turn;   /* owned; NULL: not this one's to end */
+    struct dj_rules *rules; /* one reference; NULL: none */
+    struct dj_store_key key;
 };
 
 static void release(struct storing *storing)
@@ -17,6 +20,7 @@ static void release(struct storing *storing)
     atomic_fetch_sub(&storing->context->stores, 1);
     atomic_fetch_sub(&storing->context->store_bytes, storing->bytes);
     dj_turn_end(storing->turn);
+    dj_rules_unref(storing->rules);
     dj_free(storing);
 }
 
@@ -31,6 +35,13 @@ static void on_stored(void *ctx, enum deja_status status, const struct dj_put_ou
                            : outcome->is_stored ? "ok"
                                                 : "outrun",
                            seconds);
+    dj_audit_note_store(storing->context->audit,
+                        &(struct dj_store_note){.rules = storing->rules,
+                                                .key = storing->key,
+                                                .status = status,
+                                                .is_stored = outcome->is_stored,
+                                                .duration_us = (uint64_t)(seconds * 1e6),
+                                                .now_ms = dj_loop_now_ms(storing->home)});
     /* The client has its answer; only the next one asks again. */
     dj_telemetry_contained(telemetry, "store", status);
     dj_telemetry_slow(telemetry,
@@ -46,7 +57,10 @@ static struct storing *create(struct dj_call *call, const struct dj_entry *entry
     *storing = (struct storing){.context = call->context,
                                 .home = call->home,
                                 .started_us = dj_loop_monotonic_us(call->home),
-                                .bytes = sizeof *entry + entry->body.len + entry->query.len};
+                                .bytes = sizeof *entry + entry->body.len + entry->query.len,
+                                .rules = call->rules ? dj_rules_ref(call->rules) : NULL,
+                                .key = call->fingerprint.key};
+    memcpy(storing->key.id, entry->id, sizeof storing->key.id); /* of an item, not of the call */
     return storing;
 }
 

@@ -1,10 +1,13 @@
 /* tools/bench_slow.c - see bench_slow.h.
  *
- *   the caller's thread   one request after the other, timed: alone, then beside
- *   the slow thread       one tick each 10 ms: a hundredth of the peers, each a byte
+ *   the caller's thread   one request after the other, timed: alone, beside slow clients of a sink,
+ *                         beside slow clients of the daemon that is asked
+ *   the slow thread       one tick each millisecond: a thousandth of the peers, each a byte
  *
  * (1) A peer that the server ends is noted with its age and begins anew: the pressure stays.
  * (2) Peers of the slow thread are touched by it alone; `opened` and `is_over` are what both see.
+ * (3) On few cores, making so many slow clients holds up who asks more than serving them does. So
+ *     they are made twice: the sink shows what they cost whoever serves them, in no way.
  */
 #include "tools/bench_slow.h"
 
@@ -21,11 +24,15 @@
 #include "loop/stream.h"
 #include "proto/json.h"
 #include "tools/bench_load_internal.h"
+#include "tools/bench_sink.h"
 
-#define TICK_MS 10u
-#define TICKS_PER_TURN 100u /* each peer has its byte once a second */
+/* Strangers do not wait for each other: what they send in a second comes evenly over it. */
+#define TICK_MS 1u
+#define TICKS_PER_TURN 1000u /* each peer has its byte once a second */
+#define OPENED_AT_ONCE 100u  /* the server has a queue for those that come together */
 #define OPEN_MS_MAX 120000u
 #define ALONE_PART 4u /* of the time beside, the time alone */
+#define SINK_PART 2u  /* likewise, beside those of the sink */
 #define SERIES_CAP 2000000u
 #define ROUNDS 8u
 #define FILES_SPARE 256u
@@ -40,15 +47,16 @@ enum kind { KIND_HEAD, KIND_BODY, KIND_READER, KIND_COUNT };
 static const struct {
     const char *check;
     uint32_t bound_s;
+    uint32_t life_s;   /* how long a peer of the sink stays: what the daemon's usually reach */
     const char *first; /* sent at once; then a byte a turn */
 } kinds[KIND_COUNT] = {
-    {"oldest_slow_head", 10 + 5, "GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow: "},
-    {"oldest_slow_body", 5 + 2 + 5,
+    {"oldest_slow_head", 10 + 5, 11, "GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow: "},
+    {"oldest_slow_body", 5 + 2 + 5, 6,
      "POST /api/v1/lookup HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
      "Content-Length: 1000000\r\n\r\n{"},
     /* Requests for what is long: 30 s, or as an idle client where memory was short, so that it got
      * a small refusal and owes nobody anything. */
-    {"oldest_slow_reader", 75 + 2 + 5, NULL},
+    {"oldest_slow_reader", 75 + 2 + 5, 45, NULL},
 };
 #define READER_REQUEST "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
 #define READER_REQUESTS 16u
@@ -59,7 +67,9 @@ struct peer {
 };
 
 struct slow {
-    const struct dj_load_target *target;
+    const struct sockaddr_storage *address;
+    socklen_t address_len;
+    bool is_sink;
     struct peer *peers; /* owned */
     uint32_t count;
     uint32_t turn;
@@ -83,15 +93,14 @@ static enum kind kind_of(const struct slow *slow, const struct peer *peer)
     return (enum kind)((size_t)(peer - slow->peers) % KIND_COUNT);
 }
 
-static int connect_to(const struct dj_load_target *target, int receive_bytes)
+static int connect_to(const struct sockaddr_storage *address, socklen_t len, int receive_bytes)
 {
-    int fd = socket(target->address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -1;
     if (receive_bytes)
         setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
-    if (connect(fd, (const struct sockaddr *)(const void *)&target->address, target->address_len) ==
-        0)
+    if (connect(fd, (const struct sockaddr *)(const void *)address, len) == 0)
         return fd;
     close(fd);
     return -1;
@@ -100,7 +109,7 @@ static int connect_to(const struct dj_load_target *target, int receive_bytes)
 static void open_peer(struct slow *slow, struct peer *peer)
 {
     enum kind kind = kind_of(slow, peer);
-    peer->fd = connect_to(slow->target, kind == KIND_READER ? 2048 : 0);
+    peer->fd = connect_to(slow->address, slow->address_len, kind == KIND_READER ? 2048 : 0);
     if (peer->fd < 0) {
         slow->failed++;
         return;
@@ -114,9 +123,8 @@ static void open_peer(struct slow *slow, struct peer *peer)
             return; /* the next turn sees why */
 }
 
-static void note_age(struct slow *slow, const struct peer *peer)
+static void note_age(struct slow *slow, const struct peer *peer, uint64_t age_us)
 {
-    uint64_t age_us = dj_clock_monotonic_us() - peer->began_us;
     uint64_t *oldest_us = &slow->oldest_us[kind_of(slow, peer)];
     if (age_us > *oldest_us)
         *oldest_us = age_us;
@@ -149,8 +157,10 @@ static void turn_peer(struct slow *slow, struct peer *peer)
         open_peer(slow, peer);
         return;
     }
-    note_age(slow, peer);
-    if (!has_ended(slow, peer) &&
+    uint64_t age_us = dj_clock_monotonic_us() - peer->began_us;
+    bool is_left = slow->is_sink && age_us > kinds[kind_of(slow, peer)].life_s * 1000000ull;
+    note_age(slow, peer, age_us);
+    if (!is_left && !has_ended(slow, peer) &&
         (kind_of(slow, peer) == KIND_READER || send(peer->fd, "x", 1, MSG_NOSIGNAL) == 1))
         return;
     slow->ended[kind_of(slow, peer)]++;
@@ -164,8 +174,8 @@ static void *run_slow(void *ctx)
     for (uint32_t i = 0; i < slow->count && !atomic_load(&slow->is_over); i++) {
         open_peer(slow, &slow->peers[i]);
         atomic_store(&slow->opened, i + 1);
-        if (i % TICKS_PER_TURN == 0)
-            wait_ms(1); /* the server has a queue for those that come at once */
+        if (i % OPENED_AT_ONCE == 0)
+            wait_ms(1);
     }
     while (!atomic_load(&slow->is_over)) {
         for (uint32_t i = slow->turn; i < slow->count; i += TICKS_PER_TURN)
@@ -246,7 +256,7 @@ static bool ask(struct asker *asker, const struct dj_load_target *target, bool *
 {
     if (asker->fd < 0) {
         const struct timeval patience = {.tv_sec = SECONDS_PATIENCE};
-        asker->fd = connect_to(target, 0);
+        asker->fd = connect_to(&target->address, target->address_len, 0);
         if (asker->fd < 0)
             return false;
         setsockopt(asker->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
@@ -304,13 +314,12 @@ static enum deja_status wait_until_open(struct slow *slow)
     return DEJA_OK;
 }
 
-static void judge(struct dj_bench *bench, const struct slow *slow, double alone_us,
-                  double beside_us)
+static void judge(struct dj_bench *bench, const struct slow *slow, double sink_us, double beside_us)
 {
     struct dj_bench_report *report = bench->report;
     const struct dj_bench_result *beside = &report->results[report->count - 1];
     report->checks[report->check_count++] =
-        (struct dj_bench_check){"p99_ratio", "ratio", beside_us / alone_us, 0, RATIO_MAX};
+        (struct dj_bench_check){"p99_ratio", "ratio", beside_us / sink_us, 0, RATIO_MAX};
     report->checks[report->check_count++] =
         (struct dj_bench_check){"answered", "ratio", beside->figures.success_rate, 0.999, 1};
     for (size_t i = 0; i < KIND_COUNT; i++)
@@ -324,37 +333,71 @@ static void judge(struct dj_bench *bench, const struct slow *slow, double alone_
             (unsigned long long)slow->ended[KIND_READER], (unsigned long long)slow->failed);
 }
 
-static enum deja_status run_beside(struct dj_bench *bench, const struct dj_slow_options *options,
-                                   const struct dj_load_target *target, struct asker *asker)
+/* Asks while slow->count of them are at slow->address. */
+static enum deja_status measure_beside(struct dj_bench *bench, struct asker *asker,
+                                       const struct dj_load_target *target, struct slow *slow,
+                                       const char *name, uint32_t seconds, double *out_p99_us)
 {
-    struct slow slow = {.target = target, .count = options->connections};
-    uint32_t alone_s = options->seconds / ALONE_PART ? options->seconds / ALONE_PART : 1;
-    double alone_us = 0;
-    double beside_us = 0;
-    bool is_hit = false;
     pthread_t thread;
-    slow.peers = dj_alloc_zeroed(slow.count, sizeof *slow.peers);
-    if (!slow.peers)
+    slow->peers = dj_alloc_zeroed(slow->count, sizeof *slow->peers);
+    if (!slow->peers)
         return DEJA_ERR_NOMEM;
-    for (uint32_t i = 0; i < slow.count; i++)
-        slow.peers[i].fd = -1;
-    enum deja_status status = DEJA_OK;
-    if (!ask(asker, target, &is_hit)) /* puts it into the cache */
-        status = deja_error_set(&bench->error, DEJA_ERR_IO, "the daemon does not answer");
-    if (status == DEJA_OK)
-        status = measure(bench, asker, target, "slow.alone", alone_s, &alone_us);
-    if (status == DEJA_OK && pthread_create(&thread, NULL, run_slow, &slow) != 0)
-        status = DEJA_ERR_LIMIT;
-    if (status == DEJA_OK) {
-        status = wait_until_open(&slow);
+    for (uint32_t i = 0; i < slow->count; i++)
+        slow->peers[i].fd = -1;
+    enum deja_status status = DEJA_ERR_LIMIT;
+    if (pthread_create(&thread, NULL, run_slow, slow) == 0) {
+        status = wait_until_open(slow);
         if (status == DEJA_OK)
-            status = measure(bench, asker, target, "slow.beside", options->seconds, &beside_us);
-        atomic_store(&slow.is_over, true);
+            status = measure(bench, asker, target, name, seconds, out_p99_us);
+        atomic_store(&slow->is_over, true);
         pthread_join(thread, NULL);
     }
+    dj_free(slow->peers);
+    return status;
+}
+
+static uint32_t part(uint32_t seconds, uint32_t count)
+{
+    return seconds / count ? seconds / count : 1;
+}
+
+/* (3) */
+static enum deja_status measure_sink(struct dj_bench *bench, const struct dj_slow_options *options,
+                                     const struct dj_load_target *target, struct asker *asker,
+                                     double *out_p99_us)
+{
+    struct dj_bench_sink sink = {.child = 0};
+    struct slow slow = {.address = &sink.address, .is_sink = true, .count = options->connections};
+    enum deja_status status = dj_bench_sink_start(&sink);
+    slow.address_len = sink.address_len;
     if (status == DEJA_OK)
-        judge(bench, &slow, alone_us, beside_us);
-    dj_free(slow.peers);
+        status = measure_beside(bench, asker, target, &slow, "slow.sink",
+                                part(options->seconds, SINK_PART), out_p99_us);
+    dj_bench_sink_stop(&sink);
+    return status;
+}
+
+static enum deja_status run(struct dj_bench *bench, const struct dj_slow_options *options,
+                            const struct dj_load_target *target, struct asker *asker)
+{
+    struct slow slow = {.address = &target->address,
+                        .address_len = target->address_len,
+                        .count = options->connections};
+    double alone_us = 0;
+    double sink_us = 0;
+    double beside_us = 0;
+    bool is_hit = false;
+    if (!ask(asker, target, &is_hit)) /* puts it into the cache */
+        return deja_error_set(&bench->error, DEJA_ERR_IO, "the daemon does not answer");
+    enum deja_status status =
+        measure(bench, asker, target, "slow.alone", part(options->seconds, ALONE_PART), &alone_us);
+    if (status == DEJA_OK)
+        status = measure_sink(bench, options, target, asker, &sink_us);
+    if (status == DEJA_OK)
+        status = measure_beside(bench, asker, target, &slow, "slow.beside", options->seconds,
+                                &beside_us);
+    if (status == DEJA_OK)
+        judge(bench, &slow, sink_us, beside_us);
     return status;
 }
 
@@ -381,7 +424,7 @@ enum deja_status dj_bench_slow(struct dj_bench *bench, const struct dj_slow_opti
     if (status == DEJA_OK)
         status = write_request(&target, &asker->request);
     if (status == DEJA_OK)
-        status = run_beside(bench, options, &target, asker);
+        status = run(bench, options, &target, asker);
     if (asker->fd >= 0)
         close(asker->fd);
     dj_buf_fini(&asker->request);

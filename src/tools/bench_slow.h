@@ -1,12 +1,13 @@
 /* tools/bench_slow.h - `deja bench slow`: are others served while thousands go slowly?
  *
- * One client of one tenant asks what is in the cache, first alone, then beside connections that
- * send a head byte by byte, a body byte by byte, or read nothing of a long answer; those the server
- * closes are opened anew. What counts is the ratio of both p99, and that no slow connection
- * outlives its bound. A daemon of its own with its defaults, and a model behind it; both end with
- * the run.
+ * One client of one tenant asks what is in the cache: alone, then beside connections that send a
+ * head byte by byte, a body byte by byte, or read nothing of a long answer, first to a server that
+ * only reads them (the sink), then to the daemon that is asked; those it closes are opened anew.
+ * What counts is the ratio of the latter two p99, so that what making slow clients costs the
+ * machine is in both, and that no slow connection outlives its bound. A daemon of its own with its
+ * defaults, and a model behind it; both end with the run.
  *
- * Threads: blocks the caller's, and has one of its own for the slow ones.
+ * Threads: blocks the caller's, and has one of its own for the slow ones; the sink is a process.
  */
 #ifndef DJ_TOOLS_BENCH_SLOW_H
 #define DJ_TOOLS_BENCH_SLOW_H

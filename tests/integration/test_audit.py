@@ -5,7 +5,7 @@ import resource
 import shutil
 
 import pytest
-from conftest import make_http
+from conftest import chat_body, make_http
 from daemon import poll, run_cli
 
 SECRET_TEXT = "sk-audit-canary-3f9c1e77"
@@ -148,6 +148,30 @@ def test_operations_on_the_cache_are_noted_as_chosen_and_without_what_was_said(s
     events = [e for e in events_of(daemon) if e["event_type"] == "cache_operation"]
     assert {e["operation"] for e in events} == expected
     assert all(e["result"] == "success" and e["tenant_id"] for e in events)
+    text = "".join(file.read_text() for file in files_of(daemon))
+    assert word not in text and SECRET_TEXT not in text
+
+
+@pytest.mark.parametrize("choice", ["off", "writes", "all"])
+def test_proxied_requests_are_noted_as_chosen_and_without_what_was_said(spawn, word, choice):
+    daemon = spawn(env={"DEJA_AUDIT__OPERATIONS": choice})
+    with make_http(daemon, SECRET_TEXT) as client:
+        for _ in range(2):
+            assert client.post("/v1/chat/completions", json=chat_body(f"ask {word}")).status_code == 200
+        assert client.post("/v1/embeddings", json={"model": "m", "input": [f"one {word}", f"two {word}"]}).status_code == 200
+    daemon.stop()
+    events = [e for e in events_of(daemon) if e["event_type"] == "cache_operation"]
+    puts = [e for e in events if e["operation"] == "entry.put"]
+    lookups = [e for e in events if e["operation"] == "entry.lookup"]
+    assert len(events) == len(puts) + len(lookups)
+    assert len(puts) == (0 if choice == "off" else 3), "an answer, and an entry for each item"
+    assert len({e["resource"] for e in puts}) == len(puts)
+    assert len(lookups) == (3 if choice == "all" else 0)
+    assert all(e["result"] == "success" and e["tenant_id"] for e in events)
+    if choice == "all":
+        told = [(e["metadata"]["api"], e["metadata"]["result"], e["metadata"]["tier"]) for e in lookups]
+        assert told == [("chat", "miss", "none"), ("chat", "hit_exact", "memory"), ("embeddings", "miss", "none")]
+        assert lookups[1]["resource"] == puts[0]["resource"]
     text = "".join(file.read_text() for file in files_of(daemon))
     assert word not in text and SECRET_TEXT not in text
 
