@@ -24,6 +24,7 @@
 #include "security/principal.h"
 
 struct dj_call;
+struct dj_family;
 
 /* What becomes of a whole 200 answer; runs on a worker, may only touch the call and `whole`. */
 typedef void dj_call_make_fn(struct dj_call *call, struct deja_slice whole);
@@ -39,7 +40,8 @@ struct dj_call {
     struct dj_flight *flight;
     dj_call_make_fn *make;
     dj_call_store_fn *store;
-    void *extra; /* of make and store, in the arena */
+    const struct dj_family *answers; /* which family of answers is awaited; NULL: none of them */
+    void *extra;                     /* of make and store, in the arena */
 
     /* the question */
     struct dj_fingerprint fingerprint; /* slices in the arena */

@@ -154,41 +154,6 @@ enum deja_status dj_completion_replay(const struct dj_json *object, bool has_usa
     return out_sse->status;
 }
 
-static void put_zeroed(struct dj_json_writer *w, const struct dj_json *value)
-{
-    if (dj_json_is(value, DJ_JSON_NUMBER)) {
-        dj_json_put_i64(w, 0);
-    } else if (dj_json_is(value, DJ_JSON_OBJECT)) {
-        dj_json_begin_object(w);
-        for (struct dj_json_walk m = dj_json_walk(value); dj_json_walk_next(&m);) {
-            dj_json_key_slice(w, m.key);
-            put_zeroed(w, m.value);
-        }
-        dj_json_end_object(w);
-    } else {
-        dj_json_put_value(w, value);
-    }
-}
-
-void dj_completion_rewrite(const struct dj_json *object, bool is_usage_zero, const char *new_id,
-                           int64_t new_created_s, struct dj_buf *out_json)
-{
-    struct dj_json_writer w = dj_json_writer(out_json);
-    dj_json_begin_object(&w);
-    for (struct dj_json_walk m = dj_json_walk(object); dj_json_walk_next(&m);) {
-        dj_json_key_slice(&w, m.key);
-        if (is_usage_zero && is_name(m.key, "usage"))
-            put_zeroed(&w, m.value);
-        else if (new_id && is_name(m.key, "id"))
-            dj_json_put_text(&w, new_id);
-        else if (new_id && is_name(m.key, "created"))
-            dj_json_put_i64(&w, new_created_s);
-        else
-            dj_json_put_value(&w, m.value);
-    }
-    dj_json_end_object(&w);
-}
-
 /* ---- what the write gate asks ---- */
 
 static bool has_text(const struct dj_json *value)
@@ -196,7 +161,7 @@ static bool has_text(const struct dj_json *value)
     return dj_json_string(value).len > 0;
 }
 
-static void inspect_choice(const struct dj_json *choice, struct dj_completion_facts *facts)
+static void inspect_choice(const struct dj_json *choice, struct dj_answer_facts *facts)
 {
     const struct dj_json *message = dj_json_get(choice, "message");
     struct deja_slice reason = dj_json_string(dj_json_get(choice, "finish_reason"));
@@ -217,15 +182,9 @@ static void inspect_choice(const struct dj_json *choice, struct dj_completion_fa
         facts->has_content = true;
 }
 
-static uint32_t tokens(const struct dj_json *usage, const char *name)
+void dj_completion_inspect(const struct dj_json *object, struct dj_answer_facts *out_facts)
 {
-    int64_t count = dj_json_i64(dj_json_get(usage, name), 0);
-    return count < 0 ? 0 : count > UINT32_MAX ? UINT32_MAX : (uint32_t)count;
-}
-
-void dj_completion_inspect(const struct dj_json *object, struct dj_completion_facts *out_facts)
-{
-    struct dj_completion_facts facts = {.is_every_choice_stopped = true};
+    struct dj_answer_facts facts = {.is_every_choice_stopped = true};
     for (struct dj_json_walk c = dj_json_walk(dj_json_get(object, "choices"));
          dj_json_walk_next(&c);)
         inspect_choice(c.value, &facts);
@@ -233,8 +192,8 @@ void dj_completion_inspect(const struct dj_json *object, struct dj_completion_fa
     facts.has_content = facts.has_content || facts.has_tool_calls;
     facts.is_moderated = dj_json_is(dj_json_get(object, "moderation"), DJ_JSON_OBJECT);
     facts.model = dj_json_string(dj_json_get(object, "model"));
-    facts.input_tokens = tokens(usage, "prompt_tokens");
-    facts.output_tokens = tokens(usage, "completion_tokens");
+    facts.input_tokens = dj_answer_tokens(usage, "prompt_tokens");
+    facts.output_tokens = dj_answer_tokens(usage, "completion_tokens");
     *out_facts = facts;
 }
 

@@ -11,6 +11,7 @@
 #include "proxy/call.h"
 #include "proxy/content.h"
 #include "proxy/context.h"
+#include "proxy/family.h"
 #include "proxy/respond.h"
 #include "proxy/trace.h"
 #include "security/principal.h"
@@ -21,7 +22,8 @@ struct ride;
 
 /* What differs between the surfaces. */
 struct ride_ops {
-    const char *api; /* in metrics: "chat", "embeddings", "passthrough" */
+    const char *api;                /* in metrics: "chat", "embeddings", "passthrough" */
+    const struct dj_family *family; /* of the cached surfaces (cached.c); NULL: another */
     /* The flight landed with a value or items: answer whole. */
     void (*answer_hit)(struct ride *ride, const struct dj_flight_end *end);
     /* Optional: the ride ends; `extra` is freed. Runs after the answer: `extra` must not lie in the

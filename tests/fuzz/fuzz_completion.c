@@ -3,6 +3,9 @@
 #include "fuzz.h"
 
 #include "proxy/completion.h"
+#include "proxy/family.h"
+
+static const struct dj_rewrite hit_changes = {.is_usage_zero = true, .id = "new", .created_s = 1};
 
 static struct dj_json_doc *parse(const struct dj_buf *text)
 {
@@ -14,7 +17,7 @@ static struct dj_json_doc *parse(const struct dj_buf *text)
 
 static void replay(const struct dj_json *object)
 {
-    struct dj_completion_facts facts;
+    struct dj_answer_facts facts;
     struct dj_buf sse = {0};
     struct dj_buf again = {0};
     bool is_done = false;
@@ -25,7 +28,7 @@ static void replay(const struct dj_json *object)
         /* The replay numbers tool calls that had no number, and there may be too many. */
     } else if (facts.choice_count || dj_json_get(object, "usage")) {
         FUZZ_CHECK(status == DEJA_OK && is_done);
-        struct dj_completion_facts facts_again;
+        struct dj_answer_facts facts_again;
         struct dj_json_doc *doc = parse(&again);
         dj_completion_inspect(dj_json_root(doc), &facts_again);
         FUZZ_CHECK(facts_again.choice_count == facts.choice_count);
@@ -77,7 +80,7 @@ static void check_object(struct deja_slice text)
     struct dj_buf hit = {0};
     if (dj_json_parse(text, &doc, NULL) != DEJA_OK)
         return;
-    dj_completion_rewrite(dj_json_root(doc), true, "new", 1, &hit);
+    dj_family_rewrite(&dj_family_chat, dj_json_root(doc), &hit_changes, &hit);
     if (hit.status == DEJA_OK && hit.len)
         dj_json_doc_destroy(parse(&hit));
     if (is_usual(dj_json_root(doc)))
@@ -103,7 +106,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     dj_completion_is_usage_only(sse);
     if (dj_completion_assemble(sse, &object, &is_done) == DEJA_OK) {
         struct dj_json_doc *doc = parse(&object);
-        dj_completion_rewrite(dj_json_root(doc), true, "new", 1, &hit);
+        dj_family_rewrite(&dj_family_chat, dj_json_root(doc), &hit_changes, &hit);
         struct dj_json_doc *hit_doc = parse(&hit);
         replay(dj_json_root(doc));
         dj_json_doc_destroy(hit_doc);

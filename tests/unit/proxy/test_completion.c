@@ -6,6 +6,7 @@
 
 #include "proto/sse.h"
 #include "proxy/completion.h"
+#include "proxy/family.h"
 
 /* Events are JSON texts, NULL-terminated; "[DONE]" is written by who wants it. */
 static struct dj_buf stream_of(const char *const *events)
@@ -471,7 +472,8 @@ static void assert_rewritten(const char *object, bool is_usage_zero, const char 
 {
     struct dj_buf out = {0};
     struct dj_json_doc *doc = parse(deja_slice_text(object));
-    dj_completion_rewrite(dj_json_root(doc), is_usage_zero, id, 77, &out);
+    const struct dj_rewrite changes = {.is_usage_zero = is_usage_zero, .id = id, .created_s = 77};
+    dj_family_rewrite(&dj_family_chat, dj_json_root(doc), &changes, &out);
     assert_int_equal(out.status, DEJA_OK);
     assert_same_json(dj_buf_slice(&out), wanted);
     dj_buf_fini(&out);

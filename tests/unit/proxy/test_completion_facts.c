@@ -56,7 +56,7 @@ static void facts_of_answers(void **state)
         {"{\"choices\":[7]}", 1, 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct dj_completion_facts facts;
+        struct dj_answer_facts facts;
         struct dj_json_doc *doc = parse(deja_slice_text(rows[i].object));
         dj_completion_inspect(dj_json_root(doc), &facts);
         unsigned got = (facts.is_every_choice_stopped ? STOPPED : 0) |
@@ -72,7 +72,7 @@ static void facts_of_answers(void **state)
 static void facts_count_tokens_within_bounds(void **state)
 {
     (void)state;
-    struct dj_completion_facts facts;
+    struct dj_answer_facts facts;
     struct dj_json_doc *doc =
         parse(deja_slice_text("{\"model\":\"m-1\",\"usage\":{\"prompt_tokens\":12,"
                               "\"completion_tokens\":99999999999}}"));

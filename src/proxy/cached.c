@@ -1,4 +1,5 @@
-/* proxy/chat.c - POST /v1/chat/completions, cached.
+/* proxy/cached.c - questions to a model, whose answers are kept: the way that all families share
+ * (family.h); what becomes of an answer is cached_make.c's.
  *
  *   body -> keys (a worker, when it is large) -> memory: hit, answered here
  *        -> home loop: running flight | the tiers, meaning, upstream -> answered as it comes
@@ -9,17 +10,11 @@
 
 #include "base/alloc.h"
 #include "base/num.h"
-#include "net/http_headers.h"
-#include "policy/admit.h"
-#include "policy/guards.h"
 #include "policy/ttl.h"
-#include "proto/http_text.h"
-#include "proxy/completion.h"
-#include "proxy/gate.h"
+#include "proxy/cached_internal.h"
 #include "proxy/identity.h"
 #include "proxy/proxy.h"
 #include "proxy/ride_internal.h"
-#include "proxy/storing.h"
 #include "proxy/tenant_rules.h"
 
 #define INLINE_BODY_MAX (64u << 10)
@@ -29,9 +24,27 @@
 static void answer_hit(struct ride *ride, const struct dj_flight_end *end);
 static void refresh(struct ride *ride, const struct dj_flight_end *end);
 
-static const struct ride_ops chat_ops = {.api = "chat", .answer_hit = answer_hit};
+static const struct ride_ops chat_ops = {
+    .api = "chat", .family = &dj_family_chat, .answer_hit = answer_hit};
 
 /* ---- hits ---- */
+
+static void rewrite(const struct ride *ride, const struct dj_json *object, struct dj_buf *out)
+{
+    const struct dj_family *family = ride->ops->family;
+    uint8_t random[ID_RANDOM_BYTES];
+    char hex[2 * ID_RANDOM_BYTES + 1];
+    char id[sizeof hex + 16];
+    dj_random_bytes(random, sizeof random);
+    dj_hex_encode(random, sizeof random, hex);
+    int len = snprintf(id, sizeof id, "%s%s", family->id_prefix, hex);
+    const struct dj_rewrite changes = {
+        .is_usage_zero = ride->policy->is_usage_zero_on_hit,
+        .id = ride->policy->is_id_new_on_hit && len > 0 ? id : NULL,
+        .created_s = dj_loop_now_ms(ride->loop) / 1000,
+    };
+    dj_family_rewrite(family, object, &changes, out);
+}
 
 /* The stored object as the client wants it; DEJA_OK and *out_body borrowed from value or scratch.
  */
@@ -49,22 +62,20 @@ static enum deja_status render(struct ride *ride, const struct dj_entry *entry,
     struct dj_json_doc *doc = NULL;
     enum deja_status status = dj_json_parse(body, &doc, NULL);
     if (status == DEJA_OK && is_rewritten) {
-        uint8_t random[ID_RANDOM_BYTES];
-        char hex[2 * ID_RANDOM_BYTES + 1];
-        char id[sizeof hex + 16];
-        dj_random_bytes(random, sizeof random);
-        dj_hex_encode(random, sizeof random, hex);
-        int len = snprintf(id, sizeof id, "chatcmpl-%s", hex);
-        dj_completion_rewrite(dj_json_root(doc), policy->is_usage_zero_on_hit,
-                              policy->is_id_new_on_hit && len > 0 ? id : NULL,
-                              dj_loop_now_ms(ride->loop) / 1000, rewritten);
+        rewrite(ride, dj_json_root(doc), rewritten);
         dj_json_doc_destroy(doc);
         doc = NULL;
         body = dj_buf_slice(rewritten);
         status = rewritten->status == DEJA_OK ? dj_json_parse(body, &doc, NULL) : rewritten->status;
     }
     if (status == DEJA_OK && ride->is_stream) {
-        status = dj_completion_replay(dj_json_root(doc), ride->has_usage, scratch);
+        /* What is kept otherwise than it came has no tape, nor what is told otherwise. */
+        bool is_as_recorded = !is_rewritten && !dj_sensitive_is_redacted(entry);
+        const struct dj_replay_options options = {
+            .has_usage = ride->has_usage,
+            .tape = is_as_recorded ? entry->metadata : deja_slice(NULL, 0),
+        };
+        status = ride->ops->family->replay(dj_json_root(doc), &options, scratch);
         body = dj_buf_slice(scratch);
     }
     dj_json_doc_destroy(doc);
@@ -135,121 +146,6 @@ static void answer_hit(struct ride *ride, const struct dj_flight_end *end)
     dj_value_unref(value);
 }
 
-/* ---- making an entry of an answer (worker) ---- */
-
-/* Says it is something else: a page of a gateway on the way, say. application/json, and +json. */
-static bool is_other_type(const struct dj_flight_head *head)
-{
-    struct deja_slice type = dj_http_find(head->headers, head->header_count, "content-type");
-    for (size_t i = 0; i + 4 <= type.len; i++)
-        if (dj_http_is_same(deja_slice(type.data + i, 4), "json"))
-            return false;
-    return type.len > 0 && !head->is_stream;
-}
-
-/* What is not to be kept because of what it says. */
-static void judge(struct dj_call *call, const struct dj_json *body)
-{
-    if (!call->is_admitted)
-        return;
-    dj_sensitive_judge(call->context->detector, dj_rules_of(call->rules), &call->entry, body,
-                       &call->sensitive);
-    if (call->sensitive.is_refused) {
-        call->is_admitted = false;
-        call->refused = call->sensitive.reason;
-    }
-}
-
-static void make_chat(struct dj_call *call, struct deja_slice whole)
-{
-    bool is_done = true;
-    struct dj_json_doc *doc = NULL;
-    enum deja_status status = DEJA_OK;
-    struct dj_completion_facts facts;
-    if (call->head.is_stream)
-        status = dj_completion_assemble(whole, &call->made, &is_done);
-    else
-        dj_buf_append_slice(&call->made, whole);
-    if (status == DEJA_OK)
-        status = call->made.status;
-    if (status == DEJA_OK)
-        status = dj_json_parse(dj_buf_slice(&call->made), &doc, NULL);
-    if (status != DEJA_OK || !is_done || !dj_json_is(dj_json_root(doc), DJ_JSON_OBJECT)) {
-        call->refused = is_done ? "answer-not-understood" : "stream-not-ended";
-        dj_buf_clear(&call->made);
-        dj_json_doc_destroy(doc);
-        return;
-    }
-    dj_completion_inspect(dj_json_root(doc), &facts);
-    const struct dj_gate_usage usage = {facts.model, facts.input_tokens, facts.output_tokens};
-    dj_gate_spend(call->context, call->fingerprint.key.tenant, call->rules, &usage);
-    const struct dj_proxy_policy *policy = atomic_load(&call->context->policy);
-    struct dj_guard_features features = {0};
-    bool is_volatile = dj_guard_features_init(&features, call->entry.query) == DEJA_OK &&
-                       dj_guard_features_is_volatile(&features);
-    dj_guard_features_fini(&features);
-    const struct dj_admit_question question = {
-        .is_volatile = is_volatile,
-        .status = call->head.status,
-        .is_complete = is_done,
-        .is_other_type = is_other_type(&call->head),
-        .choice_count = (uint32_t)facts.choice_count,
-        .is_every_choice_stopped = facts.is_every_choice_stopped,
-        .has_length = facts.has_length,
-        .has_content_filter = facts.has_content_filter,
-        .has_tool_calls = facts.has_tool_calls,
-        .has_refusal = facts.has_refusal,
-        .has_content = facts.has_content,
-        .is_moderated = facts.is_moderated,
-        .is_tool_calls_cached = policy->is_tool_calls_cached,
-    };
-    struct dj_admit_answer answer;
-    dj_admit_decide(&question, &answer);
-    bool is_kept = dj_tenant_keeps(call->rules, call->made.len);
-    call->is_admitted = answer.is_admitted && call->is_storable && is_kept;
-    call->refused = !answer.is_admitted ? answer.reason : is_kept ? NULL : "too-large";
-    call->is_short_lived = answer.is_short_lived;
-    call->entry.model = dj_arena_copy(&call->arena, facts.model);
-    call->entry.input_tokens = facts.input_tokens;
-    call->entry.output_tokens = facts.output_tokens;
-    call->entry.body = dj_buf_slice(&call->made);
-    judge(call, dj_json_root(doc));
-    dj_json_doc_destroy(doc);
-}
-
-/* On home. */
-static void store_chat(struct dj_call *call, struct dj_flight_end *end)
-{
-    struct dj_engine *engine = call->context->engine;
-    const struct dj_proxy_policy *policy = atomic_load(&call->context->policy);
-    uint64_t said_ms = dj_rules_of(call->rules)->response_ttl_ms;
-    uint64_t ttl_ms = call->is_short_lived
-                          ? dj_tenant_cut_ttl(call->rules, policy->refusal_ttl_ms)
-                          : dj_tenant_ttl(call->rules, said_ms, policy->response_ttl_ms);
-    if (!call->made.len)
-        return;
-    if (call->knobs.ttl_ms && call->knobs.ttl_ms < ttl_ms)
-        ttl_ms = call->knobs.ttl_ms;
-    call->entry.created_ms = dj_loop_now_ms(call->home);
-    call->entry.expires_ms = dj_engine_expiry(engine, call->home, ttl_ms, ttl_ms);
-    call->entry.stale_until_ms = dj_call_stale_until(policy, call->entry.expires_ms);
-    call->entry.make_ms =
-        (uint32_t)((dj_loop_monotonic_us(call->home) - call->upstream_started_us) / 1000);
-    if (dj_value_create(&call->entry, &end->value) != DEJA_OK)
-        end->value = NULL;
-    dj_telemetry_sensitive(call->context->telemetry, &call->sensitive);
-    if (!call->is_admitted)
-        return;
-    bool is_indexed = policy->is_semantic &&
-                      (call->vector || dj_engine_is_worth_indexing(engine, &call->fingerprint));
-    const struct dj_query_vector vector = {.floats = call->vector, .dim = call->vector_dim};
-    struct dj_put_options options = {.is_semantic = is_indexed && call->fingerprint.is_semantic,
-                                     .vector = call->vector ? &vector : NULL};
-    struct dj_entry kept = call->entry; /* riders have the answer as it came */
-    dj_sensitive_apply(&call->sensitive, call->context->sealed_levels, &kept, &options);
-    end->is_stored = dj_storing_begin(call, &kept, &options, true);
-}
-
 /* ---- the question ---- */
 
 /* Root members as they go upstream: without the cache's own, with usage asked for. */
@@ -296,8 +192,8 @@ static enum deja_status take_body(struct ride *ride, struct dj_call *call)
         call->body_plain = dj_arena_copy(&call->arena, ride->body); /* untouched */
     }
     call->body = call->body_plain;
-    if (status == DEJA_OK && ride->is_stream && !ride->has_usage &&
-        !atomic_load(&ride->context->is_usage_refused)) {
+    if (status == DEJA_OK && ride->ops->family->has_usage_option && ride->is_stream &&
+        !ride->has_usage && !atomic_load(&ride->context->is_usage_refused)) {
         dj_buf_clear(&body);
         status = write_body(root, true, &body);
         call->body = dj_arena_copy(&call->arena, dj_buf_slice(&body));
@@ -322,8 +218,9 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
             return DEJA_ERR_NOMEM;
     }
     call->rules = dj_rules_ref(ride->who.rules);
-    call->make = make_chat;
-    call->store = store_chat;
+    call->answers = ride->ops->family;
+    call->make = dj_cached_make;
+    call->store = dj_cached_store;
     call->is_stream = ride->is_stream;
     call->is_lookup = !ride->knobs.is_no_read && !ride->knobs.is_bypass && ride->is_cacheable;
     call->is_semantic = ride->policy->is_semantic && ride->fingerprint.is_semantic;
@@ -363,11 +260,12 @@ static void look_for_volatile(struct ride *ride)
     struct dj_arena *arena = dj_http_exchange_request(ride->exchange)->arena;
     const unsigned all = DJ_FOLD_TIME | DJ_FOLD_UUID | DJ_FOLD_REQUEST_ID | DJ_FOLD_DATE;
     unsigned kinds = 0;
-    if (!ride->fingerprint.is_semantic || ride->body.len > INLINE_BODY_MAX ||
+    if (!ride->ops->family->has_messages || !ride->fingerprint.is_semantic ||
+        ride->body.len > INLINE_BODY_MAX ||
         dj_key_fold(dj_json_root(ride->doc), all, arena, &folded, &kinds) != DEJA_OK ||
         dj_json_parse(folded, &doc, NULL) != DEJA_OK)
         return;
-    if (dj_key_chat(&ride->prefix, dj_json_root(doc), arena, &fingerprint) == DEJA_OK) {
+    if (ride->ops->family->key(&ride->prefix, dj_json_root(doc), arena, &fingerprint) == DEJA_OK) {
         dj_key_scope(&ride->prefix, &fingerprint);
         if (dj_volatile_note(ride->context->volatiles, fingerprint.scope, ride->fingerprint.scope))
             ride->detail = kinds & DJ_FOLD_TIME   ? "volatile-system-prompt-time"
@@ -465,11 +363,12 @@ static enum deja_status make_keys(struct ride *ride)
     struct dj_arena *arena = dj_http_exchange_request(ride->exchange)->arena;
     struct dj_json_doc *folded_doc = NULL;
     struct deja_slice folded;
-    if (ride->policy->fold &&
+    if (ride->policy->fold && ride->ops->family->has_messages &&
         dj_key_fold(root, ride->policy->fold, arena, &folded, NULL) == DEJA_OK &&
         dj_json_parse(folded, &folded_doc, NULL) == DEJA_OK)
         root = dj_json_root(folded_doc);
-    enum deja_status status = dj_key_chat(&ride->prefix, root, arena, &ride->fingerprint);
+    enum deja_status status =
+        ride->ops->family->key(&ride->prefix, root, arena, &ride->fingerprint);
     dj_json_doc_destroy(folded_doc);
     return status;
 }
@@ -504,10 +403,7 @@ static void prepare(void *ctx)
     ride->knobs.is_exact_only |= !dj_tenant_has(&ride->who, DJ_FEATURE_SEMANTIC);
     ride_set_rules(ride);
     ride->is_unknown |= !dj_identity_narrow(request, &ride->knobs, &ride->prefix, &ride->variant);
-    if (!dj_json_is(dj_json_get(root, "messages"), DJ_JSON_ARRAY))
-        ride->detail = "no-messages";
-    else if (dj_json_get(root, "web_search_options"))
-        ride->detail = "web-search";
+    ride->detail = ride->ops->family->objection(root);
     ride->is_cacheable = !ride->is_unknown && !ride->detail;
     uint64_t keys_started = dj_clock_monotonic_us();
     if (ride->is_cacheable)
@@ -537,14 +433,15 @@ static void on_prepared(void *ctx)
     }
 }
 
-void dj_proxy_chat(struct dj_proxy_context *context, struct dj_http_exchange *exchange,
-                   struct deja_slice request_id)
+static void begin(const struct ride_ops *ops, struct dj_proxy_context *context,
+                  struct dj_http_exchange *exchange, struct deja_slice request_id)
 {
-    struct ride *ride = ride_create(&chat_ops, context, exchange, request_id);
+    struct ride *ride = ride_create(ops, context, exchange, request_id);
     if (!ride)
         return;
-    if (!ride_identify(ride, "chat") || !ride_decode(ride))
+    if (!ride_identify(ride, ops->family->name) || !ride_decode(ride))
         return;
+    dj_family_set_headers(ops->family, dj_http_exchange_request(exchange), &ride->prefix);
     if (ride->body.len <= INLINE_BODY_MAX) {
         prepare(ride);
         on_prepared(ride);
@@ -555,4 +452,10 @@ void dj_proxy_chat(struct dj_proxy_context *context, struct dj_http_exchange *ex
         (struct dj_job){.work = prepare, .done = on_prepared, .ctx = ride, .loop = ride->loop};
     if (dj_pool_submit(context->pool, &ride->job) != DEJA_OK)
         ride_fail(ride, 503, "Too many large requests wait.", NULL, "cache_unavailable");
+}
+
+void dj_proxy_chat(struct dj_proxy_context *context, struct dj_http_exchange *exchange,
+                   struct deja_slice request_id)
+{
+    begin(&chat_ops, context, exchange, request_id);
 }

@@ -1,0 +1,154 @@
+/* proxy/cached_make.c - see cached_internal.h: what becomes of a whole answer. */
+#include "proxy/cached_internal.h"
+
+#include "net/http_headers.h"
+#include "policy/admit.h"
+#include "policy/guards.h"
+#include "proto/http_text.h"
+#include "proxy/family.h"
+#include "proxy/gate.h"
+#include "proxy/storing.h"
+#include "proxy/tenant_rules.h"
+
+/* Says it is something else: a page of a gateway on the way, say. application/json, and +json. */
+static bool is_other_type(const struct dj_flight_head *head)
+{
+    struct deja_slice type = dj_http_find(head->headers, head->header_count, "content-type");
+    for (size_t i = 0; i + 4 <= type.len; i++)
+        if (dj_http_is_same(deja_slice(type.data + i, 4), "json"))
+            return false;
+    return type.len > 0 && !head->is_stream;
+}
+
+/* What is not to be kept because of what it says. */
+static void judge(struct dj_call *call, const struct dj_json *body)
+{
+    if (!call->is_admitted)
+        return;
+    dj_sensitive_judge(call->context->detector, dj_rules_of(call->rules), &call->entry, body,
+                       &call->sensitive);
+    if (call->sensitive.is_redacted && call->entry.metadata.len) {
+        /* A tape may hold in pieces what is found in the whole: a redacted copy has none. */
+        call->entry.metadata = deja_slice(NULL, 0);
+        dj_sensitive_fini(&call->sensitive);
+        dj_sensitive_judge(call->context->detector, dj_rules_of(call->rules), &call->entry, body,
+                           &call->sensitive);
+    }
+    if (call->sensitive.is_refused) {
+        call->is_admitted = false;
+        call->refused = call->sensitive.reason;
+    }
+}
+
+/* The whole of it as one object, in call->made, and what else is to be kept of a stream. */
+static enum deja_status make_object(struct dj_call *call, struct deja_slice whole,
+                                    bool *out_is_done)
+{
+    if (!call->head.is_stream) {
+        dj_buf_append_slice(&call->made, whole);
+        return call->made.status;
+    }
+    struct dj_assembly assembly = {.is_done = false};
+    enum deja_status status = call->answers->assemble(whole, &assembly);
+    if (status == DEJA_OK) {
+        *out_is_done = assembly.is_done;
+        call->made = assembly.object;
+        assembly.object = (struct dj_buf){0};
+    }
+    if (status == DEJA_OK && assembly.tape.len) {
+        call->entry.metadata = dj_arena_copy(&call->arena, dj_buf_slice(&assembly.tape));
+        status = call->entry.metadata.data ? DEJA_OK : DEJA_ERR_NOMEM;
+    }
+    dj_assembly_fini(&assembly);
+    return status;
+}
+
+static void decide(struct dj_call *call, const struct dj_answer_facts *facts)
+{
+    const struct dj_proxy_policy *policy = atomic_load(&call->context->policy);
+    struct dj_guard_features features = {0};
+    bool is_volatile = dj_guard_features_init(&features, call->entry.query) == DEJA_OK &&
+                       dj_guard_features_is_volatile(&features);
+    dj_guard_features_fini(&features);
+    const struct dj_admit_question question = {
+        .is_volatile = is_volatile,
+        .status = call->head.status,
+        .is_complete = true,
+        .is_other_type = is_other_type(&call->head),
+        .choice_count = (uint32_t)facts->choice_count,
+        .is_every_choice_stopped = facts->is_every_choice_stopped,
+        .has_length = facts->has_length,
+        .has_content_filter = facts->has_content_filter,
+        .has_tool_calls = facts->has_tool_calls,
+        .has_hosted_tools = facts->has_hosted_tools,
+        .has_refusal = facts->has_refusal,
+        .has_content = facts->has_content,
+        .is_moderated = facts->is_moderated,
+        .is_tool_calls_cached = policy->is_tool_calls_cached,
+    };
+    struct dj_admit_answer answer;
+    dj_admit_decide(&question, &answer);
+    bool is_kept = dj_tenant_keeps(call->rules, call->made.len);
+    call->is_admitted = answer.is_admitted && call->is_storable && is_kept;
+    call->refused = !answer.is_admitted ? answer.reason : is_kept ? NULL : "too-large";
+    call->is_short_lived = answer.is_short_lived;
+}
+
+void dj_cached_make(struct dj_call *call, struct deja_slice whole)
+{
+    bool is_done = true;
+    struct dj_json_doc *doc = NULL;
+    struct dj_answer_facts facts;
+    enum deja_status status = make_object(call, whole, &is_done);
+    if (status == DEJA_OK)
+        status = dj_json_parse(dj_buf_slice(&call->made), &doc, NULL);
+    if (status != DEJA_OK || !is_done || !dj_json_is(dj_json_root(doc), DJ_JSON_OBJECT)) {
+        call->refused = is_done ? "answer-not-understood" : "stream-not-ended";
+        dj_buf_clear(&call->made);
+        dj_json_doc_destroy(doc);
+        return;
+    }
+    call->answers->inspect(dj_json_root(doc), &facts);
+    const struct dj_gate_usage usage = {facts.model, facts.input_tokens, facts.output_tokens};
+    dj_gate_spend(call->context, call->fingerprint.key.tenant, call->rules, &usage);
+    decide(call, &facts);
+    call->entry.model = dj_arena_copy(&call->arena, facts.model);
+    call->entry.input_tokens = facts.input_tokens;
+    call->entry.output_tokens = facts.output_tokens;
+    call->entry.body = dj_buf_slice(&call->made);
+    judge(call, dj_json_root(doc));
+    dj_json_doc_destroy(doc);
+}
+
+/* On home. */
+void dj_cached_store(struct dj_call *call, struct dj_flight_end *end)
+{
+    struct dj_engine *engine = call->context->engine;
+    const struct dj_proxy_policy *policy = atomic_load(&call->context->policy);
+    uint64_t said_ms = dj_rules_of(call->rules)->response_ttl_ms;
+    uint64_t ttl_ms = call->is_short_lived
+                          ? dj_tenant_cut_ttl(call->rules, policy->refusal_ttl_ms)
+                          : dj_tenant_ttl(call->rules, said_ms, policy->response_ttl_ms);
+    if (!call->made.len)
+        return;
+    if (call->knobs.ttl_ms && call->knobs.ttl_ms < ttl_ms)
+        ttl_ms = call->knobs.ttl_ms;
+    call->entry.created_ms = dj_loop_now_ms(call->home);
+    call->entry.expires_ms = dj_engine_expiry(engine, call->home, ttl_ms, ttl_ms);
+    call->entry.stale_until_ms = dj_call_stale_until(policy, call->entry.expires_ms);
+    call->entry.make_ms =
+        (uint32_t)((dj_loop_monotonic_us(call->home) - call->upstream_started_us) / 1000);
+    if (dj_value_create(&call->entry, &end->value) != DEJA_OK)
+        end->value = NULL;
+    dj_telemetry_sensitive(call->context->telemetry, &call->sensitive);
+    if (!call->is_admitted)
+        return;
+    bool is_indexed = policy->is_semantic &&
+                      (call->vector || dj_engine_is_worth_indexing(engine, &call->fingerprint));
+    const struct dj_query_vector vector = {.floats = call->vector, .dim = call->vector_dim};
+    struct dj_put_options options = {.is_semantic = is_indexed && call->fingerprint.is_semantic,
+                                     .vector = call->vector ? &vector : NULL};
+    struct dj_entry kept = call->entry; /* riders have the answer as it came */
+    dj_sensitive_apply(&call->sensitive, call->context->sealed_levels, &kept, &options);
+    end->is_stored = dj_storing_begin(call, &kept, &options, true);
+}
