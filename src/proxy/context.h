@@ -67,6 +67,7 @@ enum dj_derive {
 };
 
 struct dj_address_guard;
+struct dj_asked;
 struct dj_vault;
 
 struct dj_proxy_context {
@@ -108,6 +109,7 @@ struct dj_proxy_context {
     _Atomic uint32_t stores;      /* answers on their way into the tiers */
     _Atomic uint64_t store_bytes; /* of these */
     struct dj_refreshes refreshes;
+    struct dj_asked *asked; /* what was asked lately, for warming; NULL: nobody wants to know */
 };
 
 #endif
