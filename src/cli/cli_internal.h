@@ -28,6 +28,9 @@ struct dj_session {
     const char *tenant, *bytes, *token;
     const char *id, *name, *inherits, *file, *credential; /* tenants */
     bool is_replacement;
+    const char *budget_requests, *budget_usd, *model; /* warm, as are the next */
+    struct dj_arg_values sources, patterns;
+    bool is_predict;
     struct dj_arg_values roles; /* keys, as are the next */
     const char *expires, *rate, *burst, *certificate, *overlap, *scheme;
 };
@@ -70,7 +73,8 @@ int dj_cli_index(struct dj_session *session);      /* upkeep.c */
 int dj_cli_tenant(struct dj_session *session);     /* tenant.c */
 int dj_cli_encryption(struct dj_session *session); /* encryption.c, as is the next */
 int dj_cli_rotate_data_keys(struct dj_session *session);
-int dj_cli_key(struct dj_session *session); /* key.c */
+int dj_cli_key(struct dj_session *session);  /* key.c */
+int dj_cli_warm(struct dj_session *session); /* warm.c */
 
 /* tenant.c: the id of a tenant that is named by it or by its name; an exit code. */
 #define DJ_CLI_TENANT_BYTES 37u

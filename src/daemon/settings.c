@@ -127,6 +127,7 @@ static const struct dj_option table[] = {
 #include "daemon/settings_upkeep.def"
 #include "daemon/settings_audit.def"
 #include "daemon/settings_encryption.def"
+#include "daemon/settings_warmup.def"
     {"store.durability", DJ_OPTION_ENUM, "everysec", .choices = "os|everysec|always",
      AT(durability), .help = "When a write is confirmed: written, synced each second, or synced."},
     {"semantic.enabled", DJ_OPTION_BOOL, "true", AT(semantic.is_enabled),
@@ -260,7 +261,6 @@ static const struct dj_preset presets[] = {
  * asks for encryption must not believe to have it. `enabled: false` is fine. */
 #define NOT_YET "not part of this version; remove it or say enabled: false"
 static const struct dj_reserved reserved[] = {
-    {"warmup", NOT_YET},
     {"monitoring", NOT_YET},
     {"compression", NOT_YET},
     {"compression_threshold", NOT_YET},

@@ -18,6 +18,7 @@
 #include "daemon/settings_encryption.h"
 #include "daemon/settings_network.h"
 #include "daemon/settings_tiers.h"
+#include "daemon/settings_warmup.h"
 #include "obs/log.h" /* dj_log_level, dj_log_format */
 #include "security/address_guard.h"
 #include "security/rules.h"
@@ -113,6 +114,7 @@ struct dj_settings {
     struct dj_settings_performance performance;
     struct dj_settings_eviction eviction;
     struct dj_settings_encryption encryption;
+    struct dj_settings_warmup warmup;
     struct {
         uint64_t response_ms;
         uint64_t embedding_ms;

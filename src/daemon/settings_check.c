@@ -6,6 +6,7 @@
 #include "config/expand.h"
 #include "daemon/settings_internal.h"
 #include "daemon/tier_s3.h"
+#include "daemon/warming.h"
 #include "proxy/knobs.h"
 
 static const char *place_of(const struct dj_options *options, const char *name)
@@ -210,5 +211,6 @@ enum deja_status dj_settings_work_out(struct dj_settings_checker *checker)
     check_secret(checker);
     check_admin_token(checker);
     check_rest(checker);
+    dj_settings_work_out_warmup(checker);
     return status;
 }

@@ -81,6 +81,11 @@ struct dj_asked *dj_warm_asked(struct dj_warm *warm)
     return warm ? warm->asked : NULL;
 }
 
+const char *dj_warm_model(const struct dj_warm *warm)
+{
+    return warm->options.model;
+}
+
 struct warm_tenant *warm_tenant_of(struct dj_warm *warm, const uint8_t tenant[DJ_ID_BYTES])
 {
     struct warm_tenant *found = dj_map_find(warm->tenants, deja_slice(tenant, DJ_ID_BYTES));
@@ -130,7 +135,7 @@ const char *warm_objection(struct dj_warm *warm, const struct dj_warm_order *ord
     return "there is no upstream credential to ask with: Deja keeps none of its clients'. Order "
            "the "
            "run with the upstream key itself as the bearer, let an administrator hold one for this "
-           "tenant (deja key hold), or set warmup.credential";
+           "tenant (deja key upstream set), or set warmup.credential";
 }
 
 struct dj_http_header warm_credential(struct dj_warm *warm, const struct dj_warm_order *order,

@@ -75,6 +75,7 @@ enum deja_status dj_warm_create(const struct dj_warm_options *options,
                                 struct dj_warm **out_warm) DEJA_NODISCARD;
 void dj_warm_destroy(struct dj_warm *warm); /* after the loops have ended; accepts NULL */
 struct dj_asked *dj_warm_asked(struct dj_warm *warm);
+const char *dj_warm_model(const struct dj_warm *warm); /* of prompts that name none; or NULL */
 /* Once a second, on loop 0. */
 void dj_warm_tick(struct dj_warm *warm);
 /* No run goes on, and what is known is put away; on loop 0, when the daemon begins to end. */
