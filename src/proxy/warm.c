@@ -600,12 +600,13 @@ static void put_counts(struct dj_json_writer *w, const struct dj_asked_counts *c
     dj_json_end_object(w);
 }
 
-static void put_prediction(struct dj_json_writer *w, const struct dj_warm *warm,
+static void put_prediction(struct dj_json_writer *w, struct dj_warm *warm,
                            const struct dj_asked_counts *counts, uint32_t clusters)
 {
     dj_json_key(w, "predict");
     dj_json_begin_object(w);
     dj_json_member_bool(w, "enabled", warm->options.is_predicting);
+    dj_json_member_bool(w, "ready", warm_keep_is_ready(warm));
     dj_json_member_double(w, "threshold", warm->options.threshold);
     dj_json_member_u64(w, "keys", counts->keys);
     dj_json_member_u64(w, "clusters", clusters);

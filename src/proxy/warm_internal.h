@@ -65,6 +65,7 @@ struct dj_warm {
     uint64_t last_id;
     bool is_stopping;
     /* loop 0's */
+    _Atomic bool is_ready; /* habits kept before are known; any thread */
     int64_t next_ms;             /* of the schedule; 0: not known yet */
     int64_t predicted_hour;      /* the last one that was predicted */
     uint8_t (*due)[DJ_ID_BYTES]; /* tenants whose turn is to come; owned */
@@ -138,7 +139,8 @@ void warm_list(void *run); /* worker */
 enum deja_status warm_write_list(struct warm_run *run, struct dj_buf *out) DEJA_NODISCARD;
 
 /* warm_keep.c: loop 0 */
-bool warm_keep_is_ready(const struct dj_warm *warm); /* what a former life knew is known again */
+/* What a former life knew is known again. Any thread. */
+bool warm_keep_is_ready(const struct dj_warm *warm);
 void warm_keep_destroy(struct dj_warm *warm);        /* after the loops have ended */
 void warm_keep_tick(struct dj_warm *warm, int64_t now_ms, bool is_last);
 

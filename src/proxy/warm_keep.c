@@ -37,7 +37,6 @@ struct warm_keep {
     size_t at;
     bool is_busy;
     bool is_loading;
-    bool is_ready;
     int64_t saved_ms;
     struct dj_value *found; /* of the tenant at hand */
     struct dj_buf sealed;
@@ -49,7 +48,7 @@ static void next_tenant(struct warm_keep *keep);
 
 bool warm_keep_is_ready(const struct dj_warm *warm)
 {
-    return warm->keep && warm->keep->is_ready;
+    return atomic_load(&warm->is_ready);
 }
 
 /* ---- sealing (worker) ---- */
@@ -225,7 +224,7 @@ static void next_tenant(struct warm_keep *keep)
             return;
     }
     keep->is_busy = false;
-    keep->is_ready = true;
+    atomic_store(&warm->is_ready, true);
     keep->is_loading = false;
     keep->saved_ms = dj_loop_now_ms(warm->options.loop);
 }
