@@ -51,6 +51,9 @@ static void write_status(const struct dj_json *root)
            count_of(keys, "old"), count_of(keys, "destroyed"));
     if (count_of(keys, "of_another_master_key"))
         printf("            %lld of another master key\n", count_of(keys, "of_another_master_key"));
+    if (count_of(keys, "of_previous_master_key"))
+        printf("            %lld of the previous master key: it is still needed\n",
+               count_of(keys, "of_previous_master_key"));
     printf("records     %lld sealed, %lld opened, %lld refused, %lld unreadable\n",
            count_of(records, "sealed"), count_of(records, "opened"), count_of(records, "refused"),
            count_of(records, "unreadable"));

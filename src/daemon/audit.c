@@ -11,18 +11,23 @@
 
 #define PATH_BYTES 4096u
 
+void dj_daemon_place(const char *directory, char out_place[DJ_PLACE_BYTES])
+{
+    char host[256] = "";
+    if (gethostname(host, sizeof host - 1) != 0)
+        host[0] = '\0'; /* the directory alone names it then */
+    snprintf(out_place, DJ_PLACE_BYTES, "%s:%s", host, directory);
+}
+
 enum deja_status dj_daemon_open_audit(struct dj_daemon *daemon, struct deja_error *error)
 {
     const struct dj_settings_audit *settings = &daemon->settings->audit;
     char directory[PATH_BYTES];
-    char host[256] = "";
-    char place[PATH_BYTES + sizeof host];
+    char place[DJ_PLACE_BYTES];
     int len = snprintf(directory, sizeof directory, "%s/audit", daemon->settings->data_dir);
     if (len < 0 || (size_t)len >= sizeof directory)
         return deja_error_set(error, DEJA_ERR_CONFIG, "the data directory's name is too long");
-    if (gethostname(host, sizeof host - 1) != 0)
-        host[0] = '\0'; /* the directory alone names it then */
-    snprintf(place, sizeof place, "%s:%s", host, directory);
+    dj_daemon_place(directory, place);
     const struct dj_audit_options options = {
         .directory = directory,
         .file_bytes_max = settings->file_bytes_max,

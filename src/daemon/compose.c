@@ -325,6 +325,7 @@ static void on_pull(void *ctx)
     dj_engine_pull(node->daemon->engine);
     dj_audit_tick(node->daemon->audit, dj_clock_now_ms());
     dj_erasures_tick(node->daemon->erasures);
+    dj_spends_tick(node->daemon->spends);
     dj_daemon_poll_directory(node->daemon);
     dj_warm_tick(node->daemon->warm);
 }
@@ -376,13 +377,25 @@ static uint32_t sealed_levels(const struct dj_daemon *daemon)
                                                   : levels;
 }
 
+static enum deja_status make_limiter(struct dj_daemon *daemon)
+{
+    char place[DJ_PLACE_BYTES];
+    dj_daemon_place(daemon->settings->data_dir, place);
+    enum deja_status status = dj_limiter_create(DJ_LIMITER_ACCOUNTS_MAX, &daemon->limiter);
+    const struct dj_spends_options spends = {.limiter = daemon->limiter,
+                                             .authority = daemon->authority,
+                                             .pool = daemon->work,
+                                             .place = place};
+    return status == DEJA_OK ? dj_spends_create(&spends, &daemon->spends) : status;
+}
+
 static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
     enum deja_status status = dj_guards_make(daemon);
     if (status == DEJA_OK)
         status = dj_daemon_make_directory(daemon);
     if (status == DEJA_OK)
-        status = dj_limiter_create(DJ_LIMITER_ACCOUNTS_MAX, &daemon->limiter);
+        status = make_limiter(daemon);
     if (status == DEJA_OK)
         status = make_admission(daemon);
     if (status != DEJA_OK)
@@ -539,9 +552,12 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
 
 void dj_daemon_fini(struct dj_daemon *daemon)
 {
+    if (daemon->spends)
+        dj_spends_keep(daemon->spends);
     dj_authorities_stop(daemon->authorities);
     dj_pool_destroy(daemon->work);
     dj_warm_destroy(daemon->warm);
+    dj_spends_destroy(daemon->spends);
     dj_engine_destroy(daemon->engine); /* closes the stores, whose reads still run on `reads` */
     dj_pool_destroy(daemon->reads);
     for (uint32_t i = 0; i < daemon->loop_count; i++)

@@ -12,6 +12,7 @@
 #include "daemon/guards.h"
 #include "daemon/keys.h"
 #include "daemon/settings.h"
+#include "daemon/spends.h"
 #include "daemon/tenants.h"
 #include "net/http_server.h"
 #include "net/outbound.h"
@@ -99,6 +100,7 @@ struct dj_daemon {
     _Atomic bool is_refreshing;
     bool is_directory_stale; /* the refresh's own: said once */
     struct dj_limiter *limiter;
+    struct dj_spends *spends;
     struct dj_admission *admission;
     struct dj_proxy_policy *policies[DJ_POLICIES_MAX]; /* all ever used; freed at the end */
     uint32_t policy_count;
@@ -163,6 +165,9 @@ enum deja_status dj_daemon_place_lmdb(struct dj_daemon *daemon, bool is_shared,
 void dj_daemon_lmdb_begun(struct dj_daemon *daemon, bool is_shared);
 
 /* Both blocking: start. DATA/audit: */
+#define DJ_PLACE_BYTES 4400u
+/* What names this program among those of the deployment, also after a restart: host and folder. */
+void dj_daemon_place(const char *directory, char out_place[DJ_PLACE_BYTES]);
 enum deja_status dj_daemon_open_audit(struct dj_daemon *daemon,
                                       struct deja_error *error) DEJA_NODISCARD;
 enum deja_status dj_daemon_make_erasures(struct dj_daemon *daemon) DEJA_NODISCARD;

@@ -50,15 +50,26 @@ static enum deja_status make_keyring(struct dj_encryption *encryption, struct de
 {
     struct dj_daemon *daemon = encryption->daemon;
     struct dj_secret master;
+    struct dj_secret previous;
+    bool has_previous = false;
     enum deja_status status =
         dj_master_key_load(daemon->settings, encryption->is_remote ? daemon->secret.bytes : NULL,
                            &master, &encryption->source, error);
     if (status != DEJA_OK)
         return status;
-    const struct dj_keyring_options options = {
-        .master = master.bytes, .authority = &encryption->authority, .now_ms = dj_clock_now_ms};
-    status = dj_keyring_create(&options, &encryption->keyring);
+    status = dj_master_key_load_previous(daemon->settings, encryption->source, &previous,
+                                         &has_previous, error);
+    const struct dj_keyring_options options = {.master = master.bytes,
+                                               .previous = has_previous ? previous.bytes : NULL,
+                                               .authority = &encryption->authority,
+                                               .now_ms = dj_clock_now_ms};
+    bool is_loaded = status == DEJA_OK;
+    if (is_loaded)
+        status = dj_keyring_create(&options, &encryption->keyring);
     dj_secret_fini(&master);
+    dj_secret_fini(&previous);
+    if (!is_loaded)
+        return status;
     /* A cold one's loop does not run yet. An authority that is away, or answers what makes no
      * sense, does not keep the daemon from starting (I4): it is looked at again and again. */
     if (status == DEJA_OK && !encryption->cold &&
@@ -249,6 +260,8 @@ enum deja_status dj_encryption_start(struct dj_encryption *encryption)
     dj_timer_start(encryption->refresh, settings->refresh_ms, settings->refresh_ms);
     /* Soon, too: a rotation that the last stop cut short goes on. */
     uint64_t soon_ms = settings->check_ms < 60000 ? settings->check_ms : 60000;
+    if (encryption->counts.previous)
+        soon_ms = 1;
     dj_timer_start(encryption->check, soon_ms, settings->check_ms);
     return DEJA_OK;
 }
@@ -279,6 +292,7 @@ static void write_keys(struct dj_json_writer *w, const struct key_counts *counts
     dj_json_member_u64(w, "old", counts->old);
     dj_json_member_u64(w, "destroyed", counts->destroyed);
     dj_json_member_u64(w, "of_another_master_key", counts->locked);
+    dj_json_member_u64(w, "of_previous_master_key", counts->previous);
     dj_json_end_object(w);
 }
 

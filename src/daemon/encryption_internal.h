@@ -21,6 +21,7 @@ struct key_counts {
     uint64_t old;
     uint64_t destroyed;
     uint64_t locked;
+    uint64_t previous; /* of the previous master key */
 };
 
 struct rotation_progress {

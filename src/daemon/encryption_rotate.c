@@ -53,6 +53,7 @@ struct seen {
     int64_t created_ms;
     uint32_t living;
     bool is_locked;
+    bool is_previous; /* one of them is of the previous master key */
 };
 
 struct look {
@@ -98,6 +99,8 @@ static void on_key(void *ctx, const struct dj_data_key *key)
     seen->living++;
     look->counts.locked += key->is_locked;
     seen->is_locked |= key->is_locked;
+    look->counts.previous += key->is_previous;
+    seen->is_previous |= key->is_previous;
     if (key->id > seen->newest) {
         seen->newest = key->id;
         seen->created_ms = key->created_ms;
@@ -125,6 +128,7 @@ static void merge(struct look *look)
         }
         last->living += seen->living;
         last->is_locked |= seen->is_locked;
+        last->is_previous |= seen->is_previous;
         if (seen->newest > last->newest) {
             last->newest = seen->newest;
             last->created_ms = seen->created_ms;
@@ -142,6 +146,7 @@ static bool is_turn(const struct dj_encryption *encryption, const struct rotatio
     if (rotation->is_asked)
         return true;
     return seen->living > 1 || /* a rotation that was not finished */
+           seen->is_previous ||
            age_ms >= (int64_t)encryption->daemon->settings->encryption.rotation_ms ||
            dj_keyring_is_due(encryption->keyring, seen->tenant);
 }

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -15,6 +16,9 @@
 #include "security/secret.h"
 
 #define OUTPUT_BYTES_MAX 256u /* 64 digits and some white space */
+#define PATH_BYTES 4096u
+#define FILE_NAME "master.key"
+#define LOSS "makes what is stored unreadable"
 
 extern char **environ;
 
@@ -163,6 +167,23 @@ enum deja_status dj_master_key_load(const struct dj_settings *settings, const ui
         return DEJA_OK;
     }
     *out_source = DJ_MASTER_KEY_FILE;
-    return dj_secret_load_named(settings->data_dir, "master.key", "makes what is stored unreadable",
-                                out_key, error);
+    return dj_secret_load_named(settings->data_dir, FILE_NAME, LOSS, out_key, error);
+}
+
+enum deja_status dj_master_key_load_previous(const struct dj_settings *settings,
+                                             enum dj_master_key_source source,
+                                             struct dj_secret *out_key, bool *out_has,
+                                             struct deja_error *error)
+{
+    const char *text = settings->encryption.master_key_previous;
+    char path[PATH_BYTES];
+    int len = snprintf(path, sizeof path, "%s/%s", settings->data_dir, FILE_NAME);
+    bool is_left = !text && source != DJ_MASTER_KEY_FILE && len > 0 && (size_t)len < sizeof path &&
+                   access(path, F_OK) == 0;
+    *out_key = (struct dj_secret){{0}};
+    *out_has = text || is_left;
+    if (is_left)
+        return dj_secret_load_named(settings->data_dir, FILE_NAME, LOSS, out_key, error);
+    return text ? read_hex(deja_slice_text(text), "encryption.master_key_previous", out_key, error)
+                : DEJA_OK;
 }

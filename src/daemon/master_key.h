@@ -25,4 +25,12 @@ enum deja_status dj_master_key_load(const struct dj_settings *settings, const ui
                                     enum dj_master_key_source *out_source,
                                     struct deja_error *error) DEJA_NODISCARD;
 
+/* encryption.master_key_previous; where there is none and `source` is not the file, the file that
+ * was made at the first start, if it is still there. *out_has: is there one? out_key is zeroed or
+ * it; to be ended either way. Errors as above. */
+enum deja_status dj_master_key_load_previous(const struct dj_settings *settings,
+                                             enum dj_master_key_source source,
+                                             struct dj_secret *out_key, bool *out_has,
+                                             struct deja_error *error) DEJA_NODISCARD;
+
 #endif

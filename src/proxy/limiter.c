@@ -6,63 +6,23 @@
  * request takes one lock.
  *
  * (1) An account is in one chain and on its shard's list, from insert to drop.
- * (2) A shard has at most accounts_max / SHARDS + 1 accounts (I7).
+ * (2) A shard has at most accounts_max / DJ_LIMITER_SHARDS + 1 accounts (I7).
  * (3) Accounts with connections or requests under way are never dropped: what is counted up is
  *     counted down.
  */
-#include "proxy/limiter.h"
+#include "proxy/limiter_internal.h"
 
 #include <assert.h>
-#include <pthread.h>
 
 #include "base/alloc.h"
-#include "base/list.h"
 #include "crypto/digest.h"
-#include "policy/bucket.h"
-#include "security/principal.h"
 
-#define SHARDS 64u
-#define CHAINS 256u
 #define CANDIDATES 16u /* that are looked at to make room */
-#define DAY_MS INT64_C(86400000)
-#define NANO 1e9
 
 /* One period for all buckets of a kind, however its limit changes; short enough for high limits,
  * long enough for low ones. */
 #define REQUESTS_PERIOD_US UINT64_C(1000000000)
 #define BYTES_PERIOD_US UINT64_C(1000000)
-#define MISSES_PERIOD_US UINT64_C(60000000000)
-
-struct account {
-    struct dj_list node;
-    struct account *next; /* in its chain */
-    uint64_t hash;
-    uint8_t tenant[DJ_TENANT_BYTES];
-    char key_id[DJ_KEY_ID_BYTES_MAX + 1]; /* "": the tenant's own */
-    bool is_configured;
-    uint32_t connections;
-    uint32_t requests_under_way;
-    int64_t day; /* of spent_nano */
-    uint64_t spent_nano;
-    uint64_t spent_until_us; /* then it is another day */
-    struct dj_bucket requests;
-    struct dj_bucket bytes;
-    struct dj_bucket misses;
-    struct dj_bucket_rate rates[3]; /* of these, when they were last used */
-};
-
-struct shard {
-    pthread_mutex_t mutex; /* nothing is called under it but policy/bucket */
-    struct account *chains[CHAINS];
-    struct dj_list used; /* longest unused first */
-    size_t count;
-};
-
-struct dj_limiter {
-    uint8_t key[16];
-    size_t shard_accounts_max;
-    struct shard shards[SHARDS];
-};
 
 static const char *const texts[DJ_LIMIT_COUNT] = {
     [DJ_LIMIT_NONE] = "none",
@@ -107,11 +67,11 @@ enum deja_status dj_limiter_create(size_t accounts_max, struct dj_limiter **out_
     if (!limiter)
         return DEJA_ERR_NOMEM;
     dj_random_bytes(limiter->key, sizeof limiter->key);
-    limiter->shard_accounts_max = accounts_max / SHARDS + 1;
+    limiter->shard_accounts_max = accounts_max / DJ_LIMITER_SHARDS + 1;
     /* Who was met last is never among the candidates: one request holds two. */
     if (limiter->shard_accounts_max < CANDIDATES + 2)
         limiter->shard_accounts_max = CANDIDATES + 2;
-    for (size_t i = 0; i < SHARDS; i++) {
+    for (size_t i = 0; i < DJ_LIMITER_SHARDS; i++) {
         pthread_mutex_init(&limiter->shards[i].mutex, NULL); /* cannot fail on Linux */
         dj_list_init(&limiter->shards[i].used);
     }
@@ -119,19 +79,19 @@ enum deja_status dj_limiter_create(size_t accounts_max, struct dj_limiter **out_
     return DEJA_OK;
 }
 
-static struct account *account_of(struct dj_list *node)
+static struct dj_limiter_account *account_of(struct dj_list *node)
 {
-    return DJ_CONTAINER(node, struct account, node);
+    return DJ_CONTAINER(node, struct dj_limiter_account, node);
 }
 
 void dj_limiter_destroy(struct dj_limiter *limiter)
 {
     if (!limiter)
         return;
-    for (size_t i = 0; i < SHARDS; i++) {
-        struct shard *shard = &limiter->shards[i];
+    for (size_t i = 0; i < DJ_LIMITER_SHARDS; i++) {
+        struct dj_limiter_shard *shard = &limiter->shards[i];
         while (!dj_list_is_empty(&shard->used)) {
-            struct account *account = account_of(shard->used.next);
+            struct dj_limiter_account *account = account_of(shard->used.next);
             dj_list_remove(&account->node);
             dj_free(account);
         }
@@ -142,36 +102,35 @@ void dj_limiter_destroy(struct dj_limiter *limiter)
 
 /* ---- accounts ---- */
 
-enum { RATE_REQUESTS, RATE_BYTES, RATE_MISSES };
-
-static uint64_t hash_of(const struct dj_limiter *limiter, const uint8_t tenant[DJ_TENANT_BYTES])
+uint64_t dj_limiter_hash(const struct dj_limiter *limiter, const uint8_t tenant[DJ_TENANT_BYTES])
 {
     return dj_siphash(limiter->key, deja_slice(tenant, DJ_TENANT_BYTES));
 }
 
-static struct shard *shard_of(struct dj_limiter *limiter, uint64_t hash)
+struct dj_limiter_shard *dj_limiter_shard(struct dj_limiter *limiter, uint64_t hash)
 {
-    return &limiter->shards[hash % SHARDS];
+    return &limiter->shards[hash % DJ_LIMITER_SHARDS];
 }
 
-static struct account **chain_of(struct shard *shard, uint64_t hash)
+static struct dj_limiter_account **chain_of(struct dj_limiter_shard *shard, uint64_t hash)
 {
-    return &shard->chains[(hash / SHARDS) % CHAINS];
+    return &shard->chains[(hash / DJ_LIMITER_SHARDS) % DJ_LIMITER_CHAINS];
 }
 
-static struct account *find(struct shard *shard, uint64_t hash,
-                            const uint8_t tenant[DJ_TENANT_BYTES], const char *key_id)
+struct dj_limiter_account *dj_limiter_find(struct dj_limiter_shard *shard, uint64_t hash,
+                                           const uint8_t tenant[DJ_TENANT_BYTES],
+                                           const char *key_id)
 {
-    struct account *at = *chain_of(shard, hash);
+    struct dj_limiter_account *at = *chain_of(shard, hash);
     while (at && (at->hash != hash || memcmp(at->tenant, tenant, DJ_TENANT_BYTES) != 0 ||
                   strcmp(at->key_id, key_id) != 0))
         at = at->next;
     return at;
 }
 
-static void drop(struct shard *shard, struct account *account)
+static void drop(struct dj_limiter_shard *shard, struct dj_limiter_account *account)
 {
-    struct account **at = chain_of(shard, account->hash);
+    struct dj_limiter_account **at = chain_of(shard, account->hash);
     while (*at != account)
         at = &(*at)->next;
     *at = account->next;
@@ -185,28 +144,28 @@ static bool is_full(struct dj_bucket *bucket, const struct dj_bucket_rate *rate,
     return !bucket->has_begun || dj_bucket_full_us(bucket, rate, now_us) == 0;
 }
 
-static bool is_under_way(const struct account *account)
+static bool is_under_way(const struct dj_limiter_account *account)
 {
     return account->connections || account->requests_under_way;
 }
 
 /* A new one would say the same. */
-static bool is_forgettable(struct account *account, uint64_t now_us)
+static bool is_forgettable(struct dj_limiter_account *account, uint64_t now_us)
 {
     return now_us >= account->spent_until_us &&
-           is_full(&account->requests, &account->rates[RATE_REQUESTS], now_us) &&
-           is_full(&account->bytes, &account->rates[RATE_BYTES], now_us) &&
-           is_full(&account->misses, &account->rates[RATE_MISSES], now_us);
+           is_full(&account->requests, &account->rates[DJ_RATE_REQUESTS], now_us) &&
+           is_full(&account->bytes, &account->rates[DJ_RATE_BYTES], now_us) &&
+           is_full(&account->misses, &account->rates[DJ_RATE_MISSES], now_us);
 }
 
-static bool make_room(struct dj_limiter *limiter, struct shard *shard, uint64_t now_us)
+static bool make_room(struct dj_limiter *limiter, struct dj_limiter_shard *shard, uint64_t now_us)
 {
-    struct account *derived = NULL;
+    struct dj_limiter_account *derived = NULL;
     if (shard->count < limiter->shard_accounts_max)
         return true;
     struct dj_list *node = shard->used.next;
     for (size_t i = 0; i < CANDIDATES && node != &shard->used; i++, node = node->next) {
-        struct account *account = account_of(node);
+        struct dj_limiter_account *account = account_of(node);
         if (is_under_way(account))
             continue;
         if (is_forgettable(account, now_us)) {
@@ -221,17 +180,17 @@ static bool make_room(struct dj_limiter *limiter, struct shard *shard, uint64_t 
     return derived != NULL;
 }
 
-/* Found or made, and the last to give way; NULL: no room, no memory. Under the shard's lock. */
-static struct account *meet(struct dj_limiter *limiter, struct shard *shard, uint64_t hash,
-                            const uint8_t tenant[DJ_TENANT_BYTES], const char *key_id,
-                            uint64_t now_us)
+struct dj_limiter_account *dj_limiter_meet(struct dj_limiter *limiter,
+                                           struct dj_limiter_shard *shard, uint64_t hash,
+                                           const uint8_t tenant[DJ_TENANT_BYTES],
+                                           const char *key_id, uint64_t now_us)
 {
-    struct account *account = find(shard, hash, tenant, key_id);
+    struct dj_limiter_account *account = dj_limiter_find(shard, hash, tenant, key_id);
     if (!account) {
         account = make_room(limiter, shard, now_us) ? dj_alloc_zeroed(1, sizeof *account) : NULL;
         if (!account)
             return NULL;
-        struct account **chain = chain_of(shard, hash);
+        struct dj_limiter_account **chain = chain_of(shard, hash);
         account->hash = hash;
         account->next = *chain;
         memcpy(account->tenant, tenant, DJ_TENANT_BYTES);
@@ -249,10 +208,10 @@ static struct account *meet(struct dj_limiter *limiter, struct shard *shard, uin
 
 static uint64_t ms_of(uint64_t us)
 {
-    return us == UINT64_MAX ? (uint64_t)DAY_MS : us / 1000 + 1;
+    return us == UINT64_MAX ? (uint64_t)DJ_LIMITER_DAY_MS : us / 1000 + 1;
 }
 
-static void refuse(struct dj_limit_verdict *verdict, enum dj_limit limit, uint64_t wait_us)
+void dj_limiter_refuse(struct dj_limit_verdict *verdict, enum dj_limit limit, uint64_t wait_us)
 {
     verdict->limit = limit;
     verdict->wait_ms = ms_of(wait_us);
@@ -265,9 +224,10 @@ static bool has_gate(const struct dj_rules_limits *limits, const struct dj_princ
 }
 
 /* The tighter of two buckets is told. */
-static void tell_quota(struct dj_limit_verdict *verdict, struct account *account, uint64_t now_us)
+static void tell_quota(struct dj_limit_verdict *verdict, struct dj_limiter_account *account,
+                       uint64_t now_us)
 {
-    const struct dj_bucket_rate *rate = &account->rates[RATE_REQUESTS];
+    const struct dj_bucket_rate *rate = &account->rates[DJ_RATE_REQUESTS];
     uint64_t left = dj_bucket_left(&account->requests, rate, now_us);
     if (verdict->has_quota && verdict->left <= left)
         return;
@@ -279,21 +239,21 @@ static void tell_quota(struct dj_limit_verdict *verdict, struct account *account
 }
 
 /* What an account has to say about one request, without taking anything. */
-static bool may_pass(struct account *account, uint64_t now_us, enum dj_limit limit,
+static bool may_pass(struct dj_limiter_account *account, uint64_t now_us, enum dj_limit limit,
                      struct dj_limit_verdict *verdict)
 {
     uint64_t wait_us =
-        dj_bucket_wait_us(&account->requests, &account->rates[RATE_REQUESTS], 1, now_us);
+        dj_bucket_wait_us(&account->requests, &account->rates[DJ_RATE_REQUESTS], 1, now_us);
     if (wait_us)
-        refuse(verdict, limit, wait_us);
+        dj_limiter_refuse(verdict, limit, wait_us);
     return wait_us == 0;
 }
 
 /* Both accounts of one request; each is NULL where it has no limit. */
 struct entering {
     const struct dj_rules_limits *limits;
-    struct account *key;
-    struct account *tenant;
+    struct dj_limiter_account *key;
+    struct dj_limiter_account *tenant;
     bool has_requests;
     bool has_bytes;
     uint64_t body_bytes;
@@ -302,7 +262,7 @@ struct entering {
 
 static bool decide(struct entering *entering, struct dj_limit_verdict *verdict)
 {
-    struct account *tenant = entering->tenant;
+    struct dj_limiter_account *tenant = entering->tenant;
     uint64_t now_us = entering->now_us;
     if (entering->key && !may_pass(entering->key, now_us, DJ_LIMIT_KEY, verdict))
         return false;
@@ -310,15 +270,15 @@ static bool decide(struct entering *entering, struct dj_limit_verdict *verdict)
         return false;
     uint64_t wait_us =
         entering->has_bytes
-            ? dj_bucket_wait_us(&tenant->bytes, &tenant->rates[RATE_BYTES], 0, now_us)
+            ? dj_bucket_wait_us(&tenant->bytes, &tenant->rates[DJ_RATE_BYTES], 0, now_us)
             : 0;
     if (wait_us) {
-        refuse(verdict, DJ_LIMIT_BYTES, wait_us);
+        dj_limiter_refuse(verdict, DJ_LIMIT_BYTES, wait_us);
         return false;
     }
     if (entering->limits->requests_max &&
         tenant->requests_under_way >= entering->limits->requests_max) {
-        refuse(verdict, DJ_LIMIT_CONCURRENCY, 999000);
+        dj_limiter_refuse(verdict, DJ_LIMIT_CONCURRENCY, 999000);
         return false;
     }
     return true;
@@ -326,18 +286,19 @@ static bool decide(struct entering *entering, struct dj_limit_verdict *verdict)
 
 static void take(struct entering *entering, struct dj_limit_pass *pass)
 {
-    struct account *tenant = entering->tenant;
+    struct dj_limiter_account *tenant = entering->tenant;
     uint64_t now_us = entering->now_us;
     bool is_taken = true;
     if (entering->key)
-        is_taken = dj_bucket_take(&entering->key->requests, &entering->key->rates[RATE_REQUESTS], 1,
-                                  now_us);
+        is_taken = dj_bucket_take(&entering->key->requests, &entering->key->rates[DJ_RATE_REQUESTS],
+                                  1, now_us);
     if (entering->has_requests)
-        is_taken =
-            is_taken && dj_bucket_take(&tenant->requests, &tenant->rates[RATE_REQUESTS], 1, now_us);
+        is_taken = is_taken &&
+                   dj_bucket_take(&tenant->requests, &tenant->rates[DJ_RATE_REQUESTS], 1, now_us);
     assert(is_taken);
     if (entering->has_bytes) {
-        dj_bucket_charge(&tenant->bytes, &tenant->rates[RATE_BYTES], entering->body_bytes, now_us);
+        dj_bucket_charge(&tenant->bytes, &tenant->rates[DJ_RATE_BYTES], entering->body_bytes,
+                         now_us);
         pass->bytes_per_s = entering->limits->bytes_per_s;
     }
     if (entering->limits->requests_max) {
@@ -347,7 +308,7 @@ static void take(struct entering *entering, struct dj_limit_pass *pass)
 }
 
 /* False: no account. Under the shard's lock. */
-static bool find_accounts(struct dj_limiter *limiter, struct shard *shard, uint64_t hash,
+static bool find_accounts(struct dj_limiter *limiter, struct dj_limiter_shard *shard, uint64_t hash,
                           const struct dj_principal *who, struct entering *entering)
 {
     const struct dj_rules_limits *limits = entering->limits;
@@ -356,21 +317,21 @@ static bool find_accounts(struct dj_limiter *limiter, struct shard *shard, uint6
     struct dj_bucket_rate rate;
     if (who->key_id[0] &&
         dj_bucket_rate_of(who->key_requests_per_s, who->key_burst, REQUESTS_PERIOD_US, &rate)) {
-        entering->key = meet(limiter, shard, hash, who->tenant, who->key_id, now_us);
+        entering->key = dj_limiter_meet(limiter, shard, hash, who->tenant, who->key_id, now_us);
         if (!entering->key)
             return false;
-        entering->key->rates[RATE_REQUESTS] = rate;
+        entering->key->rates[DJ_RATE_REQUESTS] = rate;
         entering->key->is_configured = true;
     }
-    entering->tenant = meet(limiter, shard, hash, who->tenant, "", now_us);
+    entering->tenant = dj_limiter_meet(limiter, shard, hash, who->tenant, "", now_us);
     if (!entering->tenant)
         return false;
     entering->tenant->is_configured = is_configured;
     entering->has_requests =
         dj_bucket_rate_of(limits->requests_per_s, limits->burst, REQUESTS_PERIOD_US,
-                          &entering->tenant->rates[RATE_REQUESTS]);
+                          &entering->tenant->rates[DJ_RATE_REQUESTS]);
     entering->has_bytes = dj_bucket_rate_of((double)limits->bytes_per_s, 0, BYTES_PERIOD_US,
-                                            &entering->tenant->rates[RATE_BYTES]);
+                                            &entering->tenant->rates[DJ_RATE_BYTES]);
     return true;
 }
 
@@ -385,12 +346,12 @@ bool dj_limiter_enter(struct dj_limiter *limiter, const struct dj_principal *who
         return true;
     memcpy(out_pass->tenant, who->tenant, DJ_TENANT_BYTES);
     struct entering entering = {.limits = limits, .body_bytes = body_bytes, .now_us = now_us};
-    uint64_t hash = hash_of(limiter, who->tenant);
-    struct shard *shard = shard_of(limiter, hash);
+    uint64_t hash = dj_limiter_hash(limiter, who->tenant);
+    struct dj_limiter_shard *shard = dj_limiter_shard(limiter, hash);
     pthread_mutex_lock(&shard->mutex);
     bool may_enter = find_accounts(limiter, shard, hash, who, &entering);
     if (!may_enter) {
-        refuse(out_verdict, DJ_LIMIT_ACCOUNTS, 999000);
+        dj_limiter_refuse(out_verdict, DJ_LIMIT_ACCOUNTS, 999000);
     } else {
         may_enter = decide(&entering, out_verdict);
         if (may_enter)
@@ -410,10 +371,10 @@ void dj_limiter_leave(struct dj_limit_pass *pass, uint64_t answer_bytes, uint64_
     struct dj_bucket_rate rate;
     if (!limiter || (!pass->is_counted && !pass->bytes_per_s))
         return;
-    uint64_t hash = hash_of(limiter, pass->tenant);
-    struct shard *shard = shard_of(limiter, hash);
+    uint64_t hash = dj_limiter_hash(limiter, pass->tenant);
+    struct dj_limiter_shard *shard = dj_limiter_shard(limiter, hash);
     pthread_mutex_lock(&shard->mutex);
-    struct account *account = find(shard, hash, pass->tenant, "");
+    struct dj_limiter_account *account = dj_limiter_find(shard, hash, pass->tenant, "");
     if (account && pass->is_counted)
         account->requests_under_way--;
     if (account && dj_bucket_rate_of((double)pass->bytes_per_s, 0, BYTES_PERIOD_US, &rate))
@@ -422,80 +383,16 @@ void dj_limiter_leave(struct dj_limit_pass *pass, uint64_t answer_bytes, uint64_
     *pass = (struct dj_limit_pass){.limiter = NULL};
 }
 
-/* ---- budgets ---- */
-
-static uint64_t budget_nano(const struct dj_rules_limits *limits)
-{
-    return limits->spend_usd_per_day > 0 && limits->spend_usd_per_day < 1e9
-               ? (uint64_t)(limits->spend_usd_per_day * NANO)
-               : 0;
-}
-
-static void turn_day(struct account *account, int64_t wall_ms)
-{
-    if (account->day == wall_ms / DAY_MS)
-        return;
-    account->day = wall_ms / DAY_MS;
-    account->spent_nano = 0;
-}
-
-bool dj_limiter_take_miss(struct dj_limiter *limiter, const uint8_t tenant[DJ_TENANT_BYTES],
-                          const struct dj_rules *rules, uint64_t now_us, int64_t wall_ms,
-                          struct dj_limit_verdict *out_verdict)
-{
-    const struct dj_rules_limits *limits = &dj_rules_of(rules)->limits;
-    uint64_t budget = budget_nano(limits);
-    *out_verdict = (struct dj_limit_verdict){.limit = DJ_LIMIT_NONE};
-    if (!limiter || (!budget && !(limits->misses_per_minute > 0)))
-        return true;
-    uint64_t hash = hash_of(limiter, tenant);
-    struct shard *shard = shard_of(limiter, hash);
-    pthread_mutex_lock(&shard->mutex);
-    struct account *account = meet(limiter, shard, hash, tenant, "", now_us);
-    if (!account) {
-        refuse(out_verdict, DJ_LIMIT_ACCOUNTS, 999000);
-        pthread_mutex_unlock(&shard->mutex);
-        return false;
-    }
-    account->is_configured = dj_rules_of(rules)->is_configured;
-    turn_day(account, wall_ms);
-    struct dj_bucket_rate *rate = &account->rates[RATE_MISSES];
-    uint64_t burst = limits->misses_per_minute < 1 ? 1 : (uint64_t)limits->misses_per_minute;
-    if (budget && account->spent_nano >= budget)
-        refuse(out_verdict, DJ_LIMIT_SPEND, (uint64_t)(DAY_MS - wall_ms % DAY_MS) * 1000);
-    else if (dj_bucket_rate_of(limits->misses_per_minute / 60, burst, MISSES_PERIOD_US, rate) &&
-             !dj_bucket_take(&account->misses, rate, 1, now_us))
-        refuse(out_verdict, DJ_LIMIT_MISSES, dj_bucket_wait_us(&account->misses, rate, 1, now_us));
-    pthread_mutex_unlock(&shard->mutex);
-    return out_verdict->limit == DJ_LIMIT_NONE;
-}
-
-void dj_limiter_spend(struct dj_limiter *limiter, const uint8_t tenant[DJ_TENANT_BYTES],
-                      const struct dj_rules *rules, double usd, uint64_t now_us, int64_t wall_ms)
-{
-    if (!limiter || !budget_nano(&dj_rules_of(rules)->limits) || !(usd > 0) || usd > 1e6)
-        return;
-    uint64_t hash = hash_of(limiter, tenant);
-    struct shard *shard = shard_of(limiter, hash);
-    pthread_mutex_lock(&shard->mutex);
-    struct account *account = find(shard, hash, tenant, "");
-    if (account) { /* it was met when the call was let through, and has spent since */
-        turn_day(account, wall_ms);
-        account->spent_nano += (uint64_t)(usd * NANO) + 1;
-        account->spent_until_us = now_us + (uint64_t)(DAY_MS - wall_ms % DAY_MS) * 1000;
-    }
-    pthread_mutex_unlock(&shard->mutex);
-}
-
 /* ---- connections ---- */
 
 bool dj_limiter_connect(struct dj_limiter *limiter, const struct dj_principal *who, uint64_t now_us)
 {
     uint32_t connections_max = dj_rules_of(who->rules)->limits.connections_max;
-    uint64_t hash = hash_of(limiter, who->tenant);
-    struct shard *shard = shard_of(limiter, hash);
+    uint64_t hash = dj_limiter_hash(limiter, who->tenant);
+    struct dj_limiter_shard *shard = dj_limiter_shard(limiter, hash);
     pthread_mutex_lock(&shard->mutex);
-    struct account *account = meet(limiter, shard, hash, who->tenant, "", now_us);
+    struct dj_limiter_account *account =
+        dj_limiter_meet(limiter, shard, hash, who->tenant, "", now_us);
     bool may_connect = account && account->connections < connections_max;
     if (may_connect)
         account->connections++;
@@ -505,10 +402,10 @@ bool dj_limiter_connect(struct dj_limiter *limiter, const struct dj_principal *w
 
 void dj_limiter_disconnect(struct dj_limiter *limiter, const uint8_t tenant[DJ_TENANT_BYTES])
 {
-    uint64_t hash = hash_of(limiter, tenant);
-    struct shard *shard = shard_of(limiter, hash);
+    uint64_t hash = dj_limiter_hash(limiter, tenant);
+    struct dj_limiter_shard *shard = dj_limiter_shard(limiter, hash);
     pthread_mutex_lock(&shard->mutex);
-    struct account *account = find(shard, hash, tenant, "");
+    struct dj_limiter_account *account = dj_limiter_find(shard, hash, tenant, "");
     if (account && account->connections)
         account->connections--;
     pthread_mutex_unlock(&shard->mutex);
@@ -516,8 +413,8 @@ void dj_limiter_disconnect(struct dj_limiter *limiter, const uint8_t tenant[DJ_T
 
 /* ---- looking ---- */
 
-static uint64_t left_of(struct account *account, struct dj_bucket *bucket, unsigned which,
-                        const struct dj_bucket_rate *rate, uint64_t now_us)
+static uint64_t left_of(struct dj_limiter_account *account, struct dj_bucket *bucket,
+                        unsigned which, const struct dj_bucket_rate *rate, uint64_t now_us)
 {
     if (!account)
         return rate->burst;
@@ -533,27 +430,30 @@ void dj_limiter_look(struct dj_limiter *limiter, const struct dj_principal *who,
     if (!limiter)
         return;
     struct dj_bucket_rate rate;
-    uint64_t hash = hash_of(limiter, who->tenant);
-    struct shard *shard = shard_of(limiter, hash);
+    uint64_t hash = dj_limiter_hash(limiter, who->tenant);
+    struct dj_limiter_shard *shard = dj_limiter_shard(limiter, hash);
     uint64_t burst = limits->misses_per_minute < 1 ? 1 : (uint64_t)limits->misses_per_minute;
     pthread_mutex_lock(&shard->mutex);
-    struct account *own = find(shard, hash, who->tenant, "");
-    struct account *key = who->key_id[0] ? find(shard, hash, who->tenant, who->key_id) : NULL;
+    struct dj_limiter_account *own = dj_limiter_find(shard, hash, who->tenant, "");
+    struct dj_limiter_account *key =
+        who->key_id[0] ? dj_limiter_find(shard, hash, who->tenant, who->key_id) : NULL;
     if (dj_bucket_rate_of(limits->requests_per_s, limits->burst, REQUESTS_PERIOD_US, &rate))
         out_usage->requests_left =
-            left_of(own, own ? &own->requests : NULL, RATE_REQUESTS, &rate, now_us);
+            left_of(own, own ? &own->requests : NULL, DJ_RATE_REQUESTS, &rate, now_us);
     if (dj_bucket_rate_of((double)limits->bytes_per_s, 0, BYTES_PERIOD_US, &rate))
-        out_usage->bytes_left = left_of(own, own ? &own->bytes : NULL, RATE_BYTES, &rate, now_us);
-    if (dj_bucket_rate_of(limits->misses_per_minute / 60, burst, MISSES_PERIOD_US, &rate))
+        out_usage->bytes_left =
+            left_of(own, own ? &own->bytes : NULL, DJ_RATE_BYTES, &rate, now_us);
+    if (dj_bucket_rate_of(limits->misses_per_minute / 60, burst, DJ_LIMITER_MISSES_PERIOD_US,
+                          &rate))
         out_usage->misses_left =
-            left_of(own, own ? &own->misses : NULL, RATE_MISSES, &rate, now_us);
+            left_of(own, own ? &own->misses : NULL, DJ_RATE_MISSES, &rate, now_us);
     if (who->key_id[0] &&
         dj_bucket_rate_of(who->key_requests_per_s, who->key_burst, REQUESTS_PERIOD_US, &rate))
         out_usage->key_left =
-            left_of(key, key ? &key->requests : NULL, RATE_REQUESTS, &rate, now_us);
+            left_of(key, key ? &key->requests : NULL, DJ_RATE_REQUESTS, &rate, now_us);
     if (own) {
-        turn_day(own, wall_ms);
-        out_usage->spent_usd = (double)own->spent_nano / NANO;
+        dj_limiter_turn_day(own, wall_ms);
+        out_usage->spent_usd = (double)(own->spent_nano + own->elsewhere_nano) / DJ_LIMITER_NANO;
         out_usage->connections = own->connections;
         out_usage->requests = own->requests_under_way;
     }
@@ -563,7 +463,7 @@ void dj_limiter_look(struct dj_limiter *limiter, const struct dj_principal *who,
 size_t dj_limiter_count(struct dj_limiter *limiter)
 {
     size_t count = 0;
-    for (size_t i = 0; i < SHARDS; i++) {
+    for (size_t i = 0; i < DJ_LIMITER_SHARDS; i++) {
         pthread_mutex_lock(&limiter->shards[i].mutex);
         count += limiter->shards[i].count;
         pthread_mutex_unlock(&limiter->shards[i].mutex);

@@ -12,7 +12,9 @@
  * Strangers with made-up credentials can thus not shake off what an account remembers of a
  * configured tenant.
  *
- * Counted is what this process sees. The spend of a day begins anew at 00:00 UTC and at a restart.
+ * Counted is what this process sees; the spend of a day, which begins anew at 00:00 UTC, is the one
+ * figure that whoever owns a limiter may write down, restore and add up with that of other
+ * programs.
  *
  * Threads: any; a short lock, one a request. Time: given, the monotonic clock but for days.
  */
@@ -25,6 +27,7 @@
 #include "security/tenant.h"
 
 #define DJ_LIMITER_ACCOUNTS_MAX 32768u
+#define DJ_LIMITER_SHARDS 64u
 
 struct dj_limiter;
 struct dj_principal; /* security/principal.h */
@@ -86,6 +89,25 @@ bool dj_limiter_take_miss(struct dj_limiter *limiter, const uint8_t tenant[DJ_TE
 /* What one cost. */
 void dj_limiter_spend(struct dj_limiter *limiter, const uint8_t tenant[DJ_TENANT_BYTES],
                       const struct dj_rules *rules, double usd, uint64_t now_us, int64_t wall_ms);
+
+/* Upstream money of a tenant with a budget, of one day in UTC. */
+struct dj_limit_spent {
+    uint8_t tenant[DJ_TENANT_BYTES];
+    int64_t day; /* since 1970 */
+    uint64_t nano_usd;
+};
+/* What was spent here today and is not written down yet, of at most `max` accounts of a shard (0 …
+ * DJ_LIMITER_SHARDS - 1); how many there are. What is written down is noted, so that the others
+ * come the next time. */
+size_t dj_limiter_unkept(struct dj_limiter *limiter, size_t shard, int64_t wall_ms,
+                         struct dj_limit_spent *out_spent, size_t max);
+void dj_limiter_note_kept(struct dj_limiter *limiter, const struct dj_limit_spent *spent);
+/* Spent here, before a restart: it is added. Of another day: nothing. */
+void dj_limiter_restore(struct dj_limiter *limiter, const struct dj_limit_spent *spent,
+                        uint64_t now_us, int64_t wall_ms);
+/* Spent by all other programs together: replaces what was said of them before. Likewise. */
+void dj_limiter_set_elsewhere(struct dj_limiter *limiter, const struct dj_limit_spent *spent,
+                              uint64_t now_us, int64_t wall_ms);
 
 /* A connection of the tenant; false: it has too many already. What was connected is disconnected
  * once. */

@@ -137,7 +137,7 @@ enum deja_status dj_keyring_create(const struct dj_keyring_options *options,
     code = pthread_mutex_init(&keyring->making, NULL);
     assert(code == 0);
     dj_random_bytes(keyring->map_key, sizeof keyring->map_key);
-    size_t slots = (size_t)keyring->tenants_max * KEYS_PER_TENANT + KEYRING_IDS_MAX + 1;
+    size_t slots = (size_t)keyring->tenants_max * KEYS_PER_TENANT + KEYRING_IDS_MAX + 2;
     enum deja_status status = dj_aead_create(&keyring->aead);
     if (status == DEJA_OK)
         status = dj_key_memory_create(sizeof *keyring->master, slots, &keyring->memory);
@@ -150,6 +150,10 @@ enum deja_status dj_keyring_create(const struct dj_keyring_options *options,
     }
     keyring->master = dj_key_memory_take(keyring->memory);
     dj_hkdf_extract(options->master, keyring->master);
+    if (options->previous) {
+        keyring->previous = dj_key_memory_take(keyring->memory);
+        dj_hkdf_extract(options->previous, keyring->previous);
+    }
     *out_keyring = keyring;
     return DEJA_OK;
 }
@@ -330,7 +334,8 @@ bool dj_keyring_is_due(struct dj_keyring *keyring, const uint8_t tenant[DJ_TENAN
     pthread_mutex_lock(&keyring->mutex);
     struct ring *ring = keyring_find(keyring, tenant);
     const struct held_key *key = ring ? keyring_active_key(ring) : NULL;
-    bool is_due = key && key->sealed + key->sealed_before >= DJ_KEYRING_SEALED_MAX;
+    bool is_due =
+        key && (key->is_previous || key->sealed + key->sealed_before >= DJ_KEYRING_SEALED_MAX);
     pthread_mutex_unlock(&keyring->mutex);
     return is_due;
 }

@@ -26,7 +26,9 @@
 struct dj_keyring;
 
 struct dj_keyring_options {
-    const uint8_t *master;                /* 32 bytes, copied */
+    const uint8_t *master;   /* 32 bytes, copied, as is the next */
+    const uint8_t *previous; /* the one before: what it wrapped is read, and due to be rotated;
+                              * NULL: none */
     const struct dj_authority *authority; /* where wrapped keys are kept; borrowed */
     int64_t (*now_ms)(void);
     uint32_t tenants_max; /* whose keys are held in memory; 0: 10,000 */
@@ -53,7 +55,8 @@ uint32_t dj_keyring_id_of(struct deja_slice sealed); /* 0: not of the sealed for
 /* That the tenant's new data is sealed with; 0: not known here. */
 uint32_t dj_keyring_active(struct dj_keyring *keyring, const uint8_t tenant[DJ_TENANT_BYTES]);
 
-/* The active key has sealed as much as it should; or is that old. */
+/* The active key has sealed as much as it should, or the previous master key wraps it; or is that
+ * old. */
 bool dj_keyring_is_due(struct dj_keyring *keyring, const uint8_t tenant[DJ_TENANT_BYTES]);
 bool dj_keyring_is_older(struct dj_keyring *keyring, const uint8_t tenant[DJ_TENANT_BYTES],
                          uint64_t age_ms);
@@ -91,7 +94,8 @@ struct dj_data_key {
     uint8_t tenant[DJ_TENANT_BYTES];
     uint32_t id;
     bool is_destroyed;
-    bool is_locked; /* wrapped by another master key, or damaged */
+    bool is_locked;   /* wrapped by another master key, or damaged */
+    bool is_previous; /* wrapped by the previous one */
     int64_t created_ms;
 };
 typedef void dj_data_key_fn(void *ctx, const struct dj_data_key *key);

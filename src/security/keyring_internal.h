@@ -19,6 +19,7 @@
 struct held_key {
     uint32_t id;
     bool is_locked;            /* of another master key; ready is NULL */
+    bool is_previous;          /* wrapped by the previous one */
     struct dj_hmac_key *ready; /* in key memory: what HKDF extracted from it */
     int64_t created_ms;
     uint64_t sealed;       /* since it came here */
@@ -42,7 +43,8 @@ struct dj_keyring {
     int64_t (*now_ms)(void);
     uint32_t tenants_max;
     struct dj_key_memory *memory;
-    struct dj_hmac_key *master; /* in key memory */
+    struct dj_hmac_key *master;   /* in key memory, as is the next */
+    struct dj_hmac_key *previous; /* NULL: none */
     pthread_mutex_t making;
     pthread_mutex_t mutex;
     struct dj_map *rings; /* tenant -> struct ring; under mutex, as are the next three */
@@ -55,6 +57,8 @@ struct dj_keyring {
     _Atomic uint64_t unreadable;
 };
 
+/* That wrapped the document's key; NULL: neither of ours. */
+const struct dj_hmac_key *keyring_master_of(const struct dj_keyring *keyring, uint64_t master_name);
 /* Under mutex. NULL: not here. */
 struct ring *keyring_find(struct dj_keyring *keyring, const uint8_t tenant[DJ_TENANT_BYTES]);
 /* Under mutex; the least recently used one makes room. NULL: no memory. */

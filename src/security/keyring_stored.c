@@ -187,14 +187,23 @@ static enum deja_status load(struct dj_keyring *keyring, const uint8_t tenant[DJ
 
 /* ---- into memory ---- */
 
+const struct dj_hmac_key *keyring_master_of(const struct dj_keyring *keyring, uint64_t master_name)
+{
+    if (master_name == dj_master_key_name(keyring->master))
+        return keyring->master;
+    bool is_previous = keyring->previous && master_name == dj_master_key_name(keyring->previous);
+    return is_previous ? keyring->previous : NULL;
+}
+
 /* The document's key, in key memory. */
 static enum deja_status unwrap(struct dj_keyring *keyring, const uint8_t tenant[DJ_TENANT_BYTES],
                                const struct dj_data_key_document *document,
                                struct dj_hmac_key **out_ready)
 {
     uint8_t key[DJ_AEAD_KEY_BYTES];
+    const struct dj_hmac_key *master = keyring_master_of(keyring, document->master_name);
     enum deja_status status =
-        dj_data_key_unwrap(keyring->aead, keyring->master, tenant, document, key);
+        master ? dj_data_key_unwrap(keyring->aead, master, tenant, document, key) : DEJA_ERR_DENIED;
     if (status != DEJA_OK)
         return status;
     struct dj_hmac_key *ready = dj_key_memory_take(keyring->memory);
@@ -203,6 +212,13 @@ static enum deja_status unwrap(struct dj_keyring *keyring, const uint8_t tenant[
     dj_wipe(key, sizeof key);
     *out_ready = ready;
     return ready ? DEJA_OK : DEJA_ERR_NOMEM;
+}
+
+static bool is_previous(const struct dj_keyring *keyring,
+                        const struct dj_data_key_document *document)
+{
+    return keyring->previous &&
+           keyring_master_of(keyring, document->master_name) == keyring->previous;
 }
 
 /* Under mutex. Appended: the ids come ascending. */
@@ -219,6 +235,7 @@ static enum deja_status hold(struct dj_keyring *keyring, struct ring *ring,
         keyring_forget_key(keyring, ring, ring->keys[0].id);
     ring->keys[ring->count++] = (struct held_key){.id = document->id,
                                                   .is_locked = status != DEJA_OK,
+                                                  .is_previous = is_previous(keyring, document),
                                                   .ready = ready,
                                                   .created_ms = document->created_ms,
                                                   .sealed_before = sealed_before};
@@ -335,7 +352,7 @@ static enum deja_status destroy_ids(struct dj_keyring *keyring,
         uint8_t bytes[DJ_DATA_KEY_DESTROYED_BYTES];
         struct names names;
         bool is_locked =
-            loaded->is_damaged[i] || document->master_name != dj_master_key_name(keyring->master);
+            loaded->is_damaged[i] || !keyring_master_of(keyring, document->master_name);
         if (document->id >= id_below || (is_only_locked && !is_locked))
             continue;
         dj_data_key_destroyed(document->id, document->created_ms, bytes);
@@ -481,7 +498,6 @@ enum deja_status dj_keyring_refresh(struct dj_keyring *keyring)
 
 struct walk {
     struct dj_keyring *keyring;
-    uint64_t master_name;
     void *ctx;
     dj_data_key_fn *each;
 };
@@ -497,7 +513,9 @@ static bool on_each(void *ctx, struct deja_slice key, struct deja_slice value)
         told.is_locked = true;
     } else {
         told.created_ms = document.created_ms;
-        told.is_locked = !document.is_destroyed && document.master_name != walk->master_name;
+        told.is_locked =
+            !document.is_destroyed && !keyring_master_of(walk->keyring, document.master_name);
+        told.is_previous = !document.is_destroyed && is_previous(walk->keyring, &document);
         told.is_destroyed = document.is_destroyed;
     }
     walk->each(walk->ctx, &told);
@@ -506,10 +524,7 @@ static bool on_each(void *ctx, struct deja_slice key, struct deja_slice value)
 
 enum deja_status dj_keyring_walk(struct dj_keyring *keyring, void *ctx, dj_data_key_fn *each)
 {
-    struct walk walk = {.keyring = keyring,
-                        .master_name = dj_master_key_name(keyring->master),
-                        .ctx = ctx,
-                        .each = each};
+    struct walk walk = {.keyring = keyring, .ctx = ctx, .each = each};
     const struct dj_authority *authority = keyring->authority;
     return authority->walk(authority->ctx, DJ_KEYRING_TABLE, &walk, on_each);
 }

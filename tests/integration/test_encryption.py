@@ -237,8 +237,52 @@ def test_another_master_key_reads_nothing_and_says_so(spawn, key):
         assert lookup(client, "after")["response"] == "sealed by the other"
 
 
+def test_a_new_master_key_takes_over_and_nothing_is_lost(spawn, key):
+    daemon = spawn(env={"DEJA_ENCRYPTION__MASTER_KEY": MASTER})
+    with make_http(daemon, key) as client:
+        for i in range(50):
+            put(client, f"before {i}", f"sealed by the first: {i}")
+        poll(lambda: call(daemon, "GET", "")["records"]["sealed"] >= 50, "the entries to be sealed")
+    daemon.env |= {"DEJA_ENCRYPTION__MASTER_KEY": OTHER, "DEJA_ENCRYPTION__MASTER_KEY_PREVIOUS": MASTER}
+    daemon.restart()
+    assert health(daemon)["status"] == "healthy", "the old one is known"
+    with make_http(daemon, key) as client:
+        assert lookup(client, "before 0")["response"] == "sealed by the first: 0"
+        put(client, "meanwhile", "while it is replaced")
+    def is_over():
+        told = call(daemon, "GET", "")
+        return told["keys"]["of_previous_master_key"] == 0 and told["rotation"]["status"] == "done" and told
+    told = poll(is_over, "no key of the old one to be left")
+    assert told["keys"]["old"] == 0 and told["rotation"]["records"] >= 50
+    daemon.env.pop("DEJA_ENCRYPTION__MASTER_KEY_PREVIOUS")
+    daemon.restart()
+    assert health(daemon)["status"] == "healthy"
+    with make_http(daemon, key) as client:
+        assert all(lookup(client, f"before {i}")["response"] == f"sealed by the first: {i}" for i in range(50))
+        assert lookup(client, "meanwhile")["hit"]
+    daemon.env["DEJA_ENCRYPTION__MASTER_KEY"] = MASTER
+    daemon.restart()
+    with make_http(daemon, key) as client:
+        assert not lookup(client, "before 0")["hit"], "the old one opens nothing any more"
+
+
+def test_the_key_of_the_directory_is_replaced_by_one_of_the_operators(spawn, key):
+    daemon = spawn()
+    with make_http(daemon, key) as client:
+        put(client, "before", "sealed by the directory's")
+        poll(lambda: call(daemon, "GET", "")["records"]["sealed"], "the entry to be sealed")
+    daemon.env["DEJA_ENCRYPTION__MASTER_KEY"] = OTHER
+    daemon.restart()
+    poll(lambda: call(daemon, "GET", "")["keys"]["of_previous_master_key"] == 0, "the keys to be replaced")
+    (daemon.data / "master.key").unlink()
+    daemon.restart()
+    with make_http(daemon, key) as client:
+        assert lookup(client, "before")["response"] == "sealed by the directory's"
+
+
 @pytest.mark.parametrize("env, words", [
     ({"DEJA_ENCRYPTION__MASTER_KEY": "abc"}, "64 hex digits"),
+    ({"DEJA_ENCRYPTION__MASTER_KEY_PREVIOUS": "abc"}, "64 hex digits"),
     ({"DEJA_ENCRYPTION__MASTER_KEY_COMMAND": "exit 3"}, "code 3"),
     ({"DEJA_ENCRYPTION__MASTER_KEY_COMMAND": "sleep 30", "DEJA_ENCRYPTION__COMMAND_TIMEOUT": "200ms"}, "did not end"),
     ({"DEJA_ENCRYPTION__MASTER_KEY_COMMAND": "yes"}, "did not end"),

@@ -133,6 +133,21 @@ def test_money_of_the_day_is_spent_by_what_answers_cost(spawn, upstream, key, wo
         assert metric(client, "semantic_cache_rate_limited_reasons_total", reason="spend") == 1
 
 
+def test_money_that_was_spent_is_spent_after_a_restart(spawn, key, word):
+    daemon = spawn(env={**EVERYBODY, "DEJA_RATE_LIMIT__SPEND_PER_DAY": "0.0001"})
+    model = f"plain:{word}"
+    with make_http(daemon, key) as client:
+        assert ask(client, "what is a tenant, in a few words", model).status_code == 200
+        spent = client.get("/api/v1/limits").json()["spend"]["spent_usd"]
+        assert spent > 0.0001
+    daemon.stop()
+    daemon.start()
+    with make_http(daemon, key) as client:
+        assert client.get("/api/v1/limits").json()["spend"]["spent_usd"] == spent
+        assert ask(client, "another", model).status_code == 429
+        assert ask(client, "what is a tenant, in a few words", model).headers["x-cache-hit"] == "true"
+
+
 def test_what_is_passed_through_costs_what_its_end_says(spawn, key):
     """The upstream echoes: the usage of the answer is what the request says."""
     daemon = spawn(env={**EVERYBODY, "DEJA_RATE_LIMIT__SPEND_PER_DAY": "0.01"})

@@ -133,6 +133,74 @@ static void who_has_no_limit_has_no_account(void **state)
     dj_limiter_destroy(limiter);
 }
 
+static bool may_miss(struct dj_limiter *limiter, const struct dj_principal *who, int64_t wall_ms)
+{
+    struct dj_limit_verdict verdict;
+    return dj_limiter_take_miss(limiter, who->tenant, who->rules, SECOND, wall_ms, &verdict);
+}
+
+/* What is to be written down of all shards; the last one in *out_spent. */
+static size_t unkept(struct dj_limiter *limiter, int64_t wall_ms, struct dj_limit_spent *out_spent)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < DJ_LIMITER_SHARDS; i++)
+        count += dj_limiter_unkept(limiter, i, wall_ms, out_spent, 1);
+    return count;
+}
+
+static void spend_is_written_down_once_and_restored(void **state)
+{
+    (void)state;
+    struct dj_limiter *limiter = make();
+    struct dj_principal who = who_of(1, &(struct dj_rules_limits){.spend_usd_per_day = 1});
+    struct dj_limit_spent spent;
+    assert_int_equal(unkept(limiter, NOON, &spent), 0);
+    assert_true(may_miss(limiter, &who, NOON));
+    dj_limiter_spend(limiter, who.tenant, who.rules, 0.75, SECOND, NOON);
+    assert_int_equal(unkept(limiter, NOON, &spent), 1);
+    assert_memory_equal(spent.tenant, who.tenant, sizeof spent.tenant);
+    assert_int_equal(spent.nano_usd / 1000, 750000);
+    assert_int_equal(unkept(limiter, NOON, &spent), 1); /* it was not written */
+    dj_limiter_note_kept(limiter, &spent);
+    assert_int_equal(unkept(limiter, NOON, &(struct dj_limit_spent){0}), 0);
+    dj_limiter_destroy(limiter);
+    limiter = make();
+    dj_limiter_restore(limiter, &spent, SECOND, NOON);
+    assert_int_equal(unkept(limiter, NOON, &(struct dj_limit_spent){0}), 0);
+    assert_true(may_miss(limiter, &who, NOON));
+    dj_limiter_spend(limiter, who.tenant, who.rules, 0.5, SECOND, NOON);
+    assert_false(may_miss(limiter, &who, NOON));
+    assert_int_equal(unkept(limiter, NOON, &spent), 1);
+    assert_int_equal(spent.nano_usd / 1000, 1250000);
+    dj_principal_fini(&who);
+    dj_limiter_destroy(limiter);
+}
+
+static void spend_of_others_counts_and_ends_with_the_day(void **state)
+{
+    (void)state;
+    struct dj_limiter *limiter = make();
+    struct dj_principal who = who_of(1, &(struct dj_rules_limits){.spend_usd_per_day = 1});
+    const int64_t tomorrow = NOON + 86400000;
+    struct dj_limit_spent others = {.day = NOON / 86400000, .nano_usd = 900000000};
+    struct dj_limit_usage usage;
+    memcpy(others.tenant, who.tenant, sizeof others.tenant);
+    dj_limiter_set_elsewhere(limiter, &others, SECOND, NOON);
+    dj_limiter_set_elsewhere(limiter, &others, SECOND, NOON); /* a sum, not another part of one */
+    assert_true(may_miss(limiter, &who, NOON));
+    others.nano_usd = 1000000000;
+    dj_limiter_set_elsewhere(limiter, &others, SECOND, NOON);
+    assert_false(may_miss(limiter, &who, NOON));
+    dj_limiter_look(limiter, &who, SECOND, NOON, &usage);
+    assert_true(usage.spent_usd > 0.999 && usage.spent_usd < 1.001);
+    assert_int_equal(unkept(limiter, NOON, &(struct dj_limit_spent){0}), 0); /* not ours to tell */
+    assert_true(may_miss(limiter, &who, tomorrow));
+    dj_limiter_set_elsewhere(limiter, &others, SECOND, tomorrow); /* of yesterday */
+    assert_true(may_miss(limiter, &who, tomorrow));
+    dj_principal_fini(&who);
+    dj_limiter_destroy(limiter);
+}
+
 static void misses_have_a_budget_that_hits_do_not_touch(void **state)
 {
     (void)state;
@@ -343,6 +411,8 @@ int main(void)
         cmocka_unit_test(one_tenant_does_not_use_up_what_is_anothers),
         cmocka_unit_test(key_has_a_limit_of_its_own_inside_its_tenant),
         cmocka_unit_test(who_has_no_limit_has_no_account),
+        cmocka_unit_test(spend_is_written_down_once_and_restored),
+        cmocka_unit_test(spend_of_others_counts_and_ends_with_the_day),
         cmocka_unit_test(misses_have_a_budget_that_hits_do_not_touch),
         cmocka_unit_test(money_is_for_a_day),
         cmocka_unit_test(bytes_are_charged_when_they_are_known),

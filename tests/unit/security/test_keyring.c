@@ -258,6 +258,48 @@ static void another_master_key_reads_nothing_and_seals_nothing(void **state)
     dj_keyring_destroy(wrong);
 }
 
+static void mark(void *ctx, const struct dj_data_key *key)
+{
+    *(bool *)ctx |= key->is_previous;
+}
+
+static void the_previous_master_key_is_read_and_due(void **state)
+{
+    struct fixture *fixture = *state;
+    bool has_previous = false;
+    assert_int_equal(dj_keyring_fetch(fixture->keyring, ann), DEJA_OK);
+    assert_false(dj_keyring_is_due(fixture->keyring, ann));
+    struct dj_buf old = seal(fixture->keyring, ann, "e1", "the answer");
+    const struct dj_keyring_options options = {.master = other_master,
+                                               .previous = master,
+                                               .authority = &fixture->memory.authority,
+                                               .now_ms = now_ms,
+                                               .tenants_max = 4};
+    struct dj_keyring *next = NULL;
+    assert_int_equal(dj_keyring_create(&options, &next), DEJA_OK);
+    assert_int_equal(dj_keyring_fetch(next, ann), DEJA_OK);
+    assert_int_equal(open_as(next, ann, "e1", &old, "the answer"), DEJA_OK);
+    assert_true(dj_keyring_is_due(next, ann));
+    assert_int_equal(dj_keyring_walk(next, &has_previous, mark), DEJA_OK);
+    assert_true(has_previous);
+    assert_int_equal(dj_keyring_rotate(next, ann, false), DEJA_OK);
+    assert_false(dj_keyring_is_due(next, ann));
+    assert_int_equal(open_as(next, ann, "e1", &old, "the answer"), DEJA_OK);
+    assert_int_equal(dj_keyring_destroy_old(next, ann, dj_keyring_active(next, ann)), DEJA_OK);
+    assert_int_equal(open_as(next, ann, "e1", &old, ""), DEJA_ERR_DENIED);
+    has_previous = false;
+    assert_int_equal(dj_keyring_walk(next, &has_previous, mark), DEJA_OK);
+    assert_false(has_previous);
+    struct dj_buf sealed = seal(next, ann, "e2", "later");
+    dj_keyring_destroy(next);
+    next = ring_of(&fixture->memory, other_master); /* the old one is not needed any more */
+    assert_int_equal(dj_keyring_fetch(next, ann), DEJA_OK);
+    assert_int_equal(open_as(next, ann, "e2", &sealed, "later"), DEJA_OK);
+    dj_buf_fini(&sealed);
+    dj_buf_fini(&old);
+    dj_keyring_destroy(next);
+}
+
 static void a_document_under_another_name_or_damaged_is_no_key(void **state)
 {
     struct fixture *fixture = *state;
@@ -434,6 +476,7 @@ int main(void)
         TEST(other_programs_follow_a_rotation_and_a_destruction),
         TEST(two_rotations_at_once_agree_on_one_key),
         TEST(a_destroyed_tenant_starts_anew_with_another_key),
+        TEST(the_previous_master_key_is_read_and_due),
         TEST(another_master_key_reads_nothing_and_seals_nothing),
         TEST(a_document_under_another_name_or_damaged_is_no_key),
         TEST(a_fetch_asks_once_in_a_second),
