@@ -149,24 +149,6 @@ struct dj_problem dj_problem_of(enum deja_status status)
     }
 }
 
-static const char *anthropic_type(int status)
-{
-    switch (status) {
-    case 401:
-        return "authentication_error";
-    case 403:
-        return "permission_error";
-    case 404:
-        return "not_found_error";
-    case 413:
-        return "request_too_large";
-    case 429:
-        return "rate_limit_error";
-    default:
-        return status >= 500 ? "api_error" : "invalid_request_error";
-    }
-}
-
 static const char *langcache_type(int status, bool is_old)
 {
     switch (status) {
@@ -216,7 +198,7 @@ static void write_anthropic(struct dj_json_writer *w, const struct dj_problem *p
     put_member(w, "type", "error");
     dj_json_key(w, "error");
     dj_json_begin_object(w);
-    put_member(w, "type", anthropic_type(problem->status));
+    put_member(w, "type", dj_proxy_messages_type(problem->status));
     put_member(w, "message", detail);
     dj_json_end_object(w);
     dj_json_key(w, "request_id");

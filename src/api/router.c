@@ -131,6 +131,9 @@ static const struct {
     proxy_fn *handle;
 } proxied[] = {
     {"POST", "/v1/chat/completions", dj_proxy_chat},
+    {"POST", "/v1/completions", dj_proxy_completions},
+    {"POST", "/v1/responses", dj_proxy_responses},
+    {"POST", "/v1/messages", dj_proxy_messages},
     {"POST", "/v1/embeddings", dj_proxy_embeddings},
     {"*", "/v1/*", dj_proxy_passthrough},
 };

@@ -209,7 +209,8 @@ static unsigned fold_content(struct dj_json_writer *w, const struct dj_json *con
     dj_json_begin_array(w);
     for (struct dj_json_walk part = dj_json_walk(content); dj_json_walk_next(&part);) {
         struct deja_slice type = dj_json_string(dj_json_get(part.value, "type"));
-        if (deja_slice_is_equal(type, deja_slice_text("text")))
+        if (deja_slice_is_equal(type, deja_slice_text("text")) ||
+            deja_slice_is_equal(type, deja_slice_text("input_text")))
             met |= fold_part(w, part.value, fold, scratch);
         else
             dj_json_put_value(w, part.value);
@@ -234,10 +235,30 @@ static unsigned fold_message(struct dj_json_writer *w, const struct dj_json *mes
     return met;
 }
 
+static unsigned fold_turns(struct dj_json_writer *w, const struct dj_json *turns, unsigned fold,
+                           struct dj_buf *scratch)
+{
+    unsigned met = 0;
+    dj_json_begin_array(w);
+    for (struct dj_json_walk turn = dj_json_walk(turns); dj_json_walk_next(&turn);) {
+        if (is_system(turn.value))
+            met |= fold_message(w, turn.value, fold, scratch);
+        else
+            dj_json_put_value(w, turn.value);
+    }
+    dj_json_end_array(w);
+    return met;
+}
+
+static bool is_name(struct deja_slice name, const char *one, const char *other)
+{
+    return deja_slice_is_equal(name, deja_slice_text(one)) ||
+           deja_slice_is_equal(name, deja_slice_text(other));
+}
+
 enum deja_status dj_key_fold(const struct dj_json *root, unsigned fold, struct dj_arena *arena,
                              struct deja_slice *out_body, unsigned *out_kinds)
 {
-    const struct dj_json *messages = dj_json_get(root, "messages");
     struct dj_buf body = {0};
     struct dj_buf scratch = {0};
     struct dj_json_writer w = dj_json_writer(&body);
@@ -245,18 +266,12 @@ enum deja_status dj_key_fold(const struct dj_json *root, unsigned fold, struct d
     dj_json_begin_object(&w);
     for (struct dj_json_walk m = dj_json_walk(root); dj_json_walk_next(&m);) {
         dj_json_key_slice(&w, m.key);
-        if (m.value != messages || !dj_json_is(messages, DJ_JSON_ARRAY)) {
+        if (is_name(m.key, "messages", "input") && dj_json_is(m.value, DJ_JSON_ARRAY))
+            met |= fold_turns(&w, m.value, fold, &scratch);
+        else if (is_name(m.key, "system", "instructions"))
+            met |= fold_content(&w, m.value, fold, &scratch);
+        else
             dj_json_put_value(&w, m.value);
-            continue;
-        }
-        dj_json_begin_array(&w);
-        for (struct dj_json_walk turn = dj_json_walk(messages); dj_json_walk_next(&turn);) {
-            if (is_system(turn.value))
-                met |= fold_message(&w, turn.value, fold, &scratch);
-            else
-                dj_json_put_value(&w, turn.value);
-        }
-        dj_json_end_array(&w);
     }
     dj_json_end_object(&w);
     enum deja_status status = body.status != DEJA_OK ? body.status

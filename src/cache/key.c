@@ -7,7 +7,7 @@
  *
  * Every variable part of the prefix is preceded by its length, so no two prefixes run together.
  */
-#include "cache/key.h"
+#include "cache/key_internal.h"
 
 #include "base/buf.h"
 #include "text/normalise.h"
@@ -147,65 +147,67 @@ static bool is_text_only(const struct dj_json *message)
     return true;
 }
 
-static bool has_members(const struct dj_json *root, const char *name)
-{
-    return dj_json_count(dj_json_get(root, name)) > 0;
-}
-
 /* Which turn may be found by meaning, and whether the request may at all. */
-static const struct dj_json *find_text(const struct dj_json *root, const struct dj_json *messages,
-                                       struct dj_fingerprint *fingerprint)
+static void find_text(const struct dj_json *root, const struct dj_json *messages,
+                      struct dj_key_subject *subject)
 {
     const struct dj_json *last = NULL;
     bool is_plain = true;
     for (struct dj_json_walk turn = dj_json_walk(messages); dj_json_walk_next(&turn);) {
-        struct deja_slice role = dj_json_string(dj_json_get(turn.value, "role"));
+        const struct dj_json *role = dj_json_get(turn.value, "role");
         is_plain = is_plain && is_text_only(turn.value);
         if (turn.left == 0)
             last = turn.value;
-        else if (deja_slice_is_equal(role, deja_slice_text("user")) ||
-                 deja_slice_is_equal(role, deja_slice_text("assistant")))
-            fingerprint->has_history = true;
+        else if (dj_key_is_text(role, "user") || dj_key_is_text(role, "assistant"))
+            subject->has_history = true;
     }
-    struct deja_slice role = dj_json_string(dj_json_get(last, "role"));
-    if (!is_plain || !deja_slice_is_equal(role, deja_slice_text("user")))
-        return NULL;
-    fingerprint->is_semantic = !has_members(root, "tools") && !has_members(root, "functions") &&
-                               !dj_json_get(root, "web_search_options") &&
-                               dj_json_i64(dj_json_get(root, "n"), 1) == 1;
-    return turn_text(last);
+    if (!is_plain || !dj_key_is_text(dj_json_get(last, "role"), "user"))
+        return;
+    subject->is_semantic =
+        !dj_key_has_members(root, "tools") && !dj_key_has_members(root, "functions") &&
+        !dj_json_get(root, "web_search_options") && dj_json_i64(dj_json_get(root, "n"), 1) == 1;
+    subject->text = turn_text(last);
 }
 
-enum deja_status dj_key_chat(const struct dj_key_prefix *prefix, const struct dj_json *root,
-                             struct dj_arena *arena, struct dj_fingerprint *out_fingerprint)
+enum deja_status dj_key_of_body(const struct dj_key_prefix *prefix, const struct dj_json *root,
+                                const struct dj_key_subject *subject, struct dj_arena *arena,
+                                struct dj_fingerprint *out_fingerprint)
 {
-    const struct dj_json *messages = dj_json_get(root, "messages");
-    if (!dj_json_is(messages, DJ_JSON_ARRAY))
-        return DEJA_ERR_INVALID;
-    struct dj_fingerprint fingerprint = {0};
-    const struct dj_json *text = find_text(root, messages, &fingerprint);
+    struct dj_fingerprint fingerprint = {.has_history = subject->has_history};
     struct dj_buf canonical = {0};
     size_t mark_offset = SIZE_MAX;
     size_t mark_len = 0;
-    dj_json_canonical(&canonical, root, dj_key_skip, text, &mark_offset, &mark_len);
+    dj_json_canonical_cut(&canonical, root, subject->skip, &subject->cut, subject->text,
+                          &mark_offset, &mark_len);
     enum deja_status status = canonical.status;
     if (status == DEJA_OK) {
         fingerprint.canonical = dj_arena_copy(arena, dj_buf_slice(&canonical));
         status = fingerprint.canonical.data ? DEJA_OK : DEJA_ERR_NOMEM;
     }
     if (status == DEJA_OK) {
-        bool is_marked = text && mark_offset != SIZE_MAX;
+        bool is_marked = subject->text && mark_offset != SIZE_MAX;
         fingerprint.mark_offset = is_marked ? mark_offset : 0;
         fingerprint.mark_len = is_marked ? mark_len : 0;
-        status = finish(prefix, is_marked ? dj_json_string(text) : deja_slice(NULL, 0), arena,
-                        &fingerprint);
+        status = finish(prefix, is_marked ? dj_json_string(subject->text) : deja_slice(NULL, 0),
+                        arena, &fingerprint);
     }
     if (status == DEJA_OK) {
-        fingerprint.is_semantic = fingerprint.is_semantic && fingerprint.text.data;
+        fingerprint.is_semantic = subject->is_semantic && fingerprint.text.data;
         *out_fingerprint = fingerprint;
     }
     dj_buf_fini(&canonical);
     return status;
+}
+
+enum deja_status dj_key_chat(const struct dj_key_prefix *prefix, const struct dj_json *root,
+                             struct dj_arena *arena, struct dj_fingerprint *out_fingerprint)
+{
+    const struct dj_json *messages = dj_json_get(root, "messages");
+    struct dj_key_subject subject = {.skip = dj_key_skip};
+    if (!dj_json_is(messages, DJ_JSON_ARRAY))
+        return DEJA_ERR_INVALID;
+    find_text(root, messages, &subject);
+    return dj_key_of_body(prefix, root, &subject, arena, out_fingerprint);
 }
 
 enum deja_status dj_key_query(const struct dj_key_prefix *prefix, struct deja_slice query,

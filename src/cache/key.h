@@ -21,9 +21,9 @@ struct dj_key_prefix {
     uint8_t tenant[DJ_ID_BYTES];
     uint8_t fingerprint_key[DJ_SHA256_BYTES];
     struct deja_slice name_space; /* empty: the default one */
-    const char *family;           /* "chat", "embeddings", "api" */
+    const char *family;           /* "chat", "messages", "embeddings", "api", ... */
     struct deja_slice upstream_id;
-    struct deja_slice headers[3]; /* anthropic-beta, openai-organization, openai-project */
+    struct deja_slice headers[3]; /* of the request, as the family has them (proxy/family.h) */
     uint64_t policy_epoch;
 };
 
@@ -45,6 +45,19 @@ enum deja_status dj_key_chat(const struct dj_key_prefix *prefix, const struct dj
                              struct dj_arena *arena,
                              struct dj_fingerprint *out_fingerprint) DEJA_NODISCARD;
 
+/* The same of the bodies of other APIs (key_families.c). Which text may be asked in other words:
+ * the last turn, if it is the user's and all turns are text; of a legacy completion its prompt, if
+ * it is one text. DEJA_ERR_INVALID: without messages, input, prompt. */
+enum deja_status dj_key_messages(const struct dj_key_prefix *prefix, const struct dj_json *root,
+                                 struct dj_arena *arena,
+                                 struct dj_fingerprint *out_fingerprint) DEJA_NODISCARD;
+enum deja_status dj_key_responses(const struct dj_key_prefix *prefix, const struct dj_json *root,
+                                  struct dj_arena *arena,
+                                  struct dj_fingerprint *out_fingerprint) DEJA_NODISCARD;
+enum deja_status dj_key_completions(const struct dj_key_prefix *prefix, const struct dj_json *root,
+                                    struct dj_arena *arena,
+                                    struct dj_fingerprint *out_fingerprint) DEJA_NODISCARD;
+
 /* Of a cache API query: text in a namespace, attributes in the scope. */
 enum deja_status dj_key_query(const struct dj_key_prefix *prefix, struct deja_slice query,
                               struct dj_arena *arena,
@@ -57,7 +70,8 @@ void dj_key_item(const struct dj_key_prefix *prefix, struct deja_slice rest, str
 /* Fills scope; only after an exact miss. */
 void dj_key_scope(const struct dj_key_prefix *prefix, struct dj_fingerprint *fingerprint);
 
-/* body with volatile tokens of its system prompts replaced; DEJA_ERR_NOT_FOUND: none were there.
+/* body with volatile tokens of its system prompts replaced (system turns of messages and input,
+ * system, instructions); DEJA_ERR_NOT_FOUND: none were there.
  * out: JSON text in the arena; out_kinds (may be NULL): which kinds were met. */
 enum deja_status dj_key_fold(const struct dj_json *root, unsigned fold, struct dj_arena *arena,
                              struct deja_slice *out_body, unsigned *out_kinds) DEJA_NODISCARD;

@@ -300,6 +300,7 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
         .is_langcache_cosine = settings->langcache_scale == DJ_SCALE_COSINE,
         .is_id_new_on_hit = settings->proxy.id_on_hit == DJ_HIT_ID_NEW,
         .is_tool_calls_cached = settings->proxy.cache_tool_calls,
+        .is_stored_response_kept = settings->proxy.store_policy == DJ_STORE_POLICY_KEEP,
         .is_semantic = settings->semantic.is_enabled,
     };
     daemon->policies[daemon->policy_count++] = policy;
@@ -425,11 +426,15 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .audit = daemon->audit,
         .limiter = daemon->limiter,
         .admission = daemon->admission,
-        .upstream = daemon->upstream,
         .dependencies = &daemon->dependencies,
         .upstream_guard = &daemon->settings->upstream_guard,
-        .upstream_url = daemon->settings->upstream.url,
-        .upstream_id = daemon->settings->upstream.url,
+        .targets = {{.url = daemon->settings->upstream.url,
+                     .id = daemon->settings->upstream.url,
+                     .upstream = daemon->upstream},
+                    {.url = daemon->settings->upstream.anthropic_url,
+                     .id = daemon->settings->upstream.anthropic_url,
+                     .upstream = daemon->anthropic ? daemon->anthropic : daemon->upstream}},
+        .has_two_targets = daemon->anthropic != NULL,
         .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
     };
     daemon->api.proxy = &daemon->proxy;

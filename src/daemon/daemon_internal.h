@@ -83,6 +83,7 @@ struct dj_daemon {
     uint32_t guarded_count;
     struct dj_sentry *embedder_sentry; /* NULL: no embedder behind an address */
     struct dj_upstream *upstream;
+    struct dj_upstream *anthropic;       /* where it is another; NULL: it is the same */
     struct dj_sentry_board dependencies; /* all of these, to look at */
     struct dj_engine *engine;
     struct dj_secret secret; /* until the tiers are open: a shared one may bring another */

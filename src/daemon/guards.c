@@ -149,13 +149,29 @@ static void on_upstream_changed(void *ctx, enum dj_breaker_state state, const ch
 
 /* ---- life ---- */
 
+static void on_anthropic_changed(void *ctx, enum dj_breaker_state state, const char *text)
+{
+    tell_change(ctx, "anthropic", state, text);
+}
+
 enum deja_status dj_guards_make(struct dj_daemon *daemon)
 {
     static const struct dj_sentry_events events = {.changed = on_upstream_changed};
-    const struct dj_upstream_options options = dj_guards_upstream_options(daemon->settings);
+    static const struct dj_sentry_events others = {.changed = on_anthropic_changed};
+    static const char *const names[DJ_UPSTREAM_FAMILY_COUNT] = {
+        [DJ_UPSTREAM_CHAT] = "anthropic", [DJ_UPSTREAM_OTHER] = "anthropic_other"};
+    struct dj_upstream_options options = dj_guards_upstream_options(daemon->settings);
+    const struct dj_settings *settings = daemon->settings;
     enum deja_status status = dj_upstream_create(&options, &events, daemon, &daemon->upstream);
     if (status == DEJA_OK)
         dj_upstream_show(daemon->upstream, &daemon->dependencies);
+    if (status != DEJA_OK || strcmp(settings->upstream.url, settings->upstream.anthropic_url) == 0)
+        return status;
+    /* What one of them does is not held against the other. */
+    options.names = names;
+    status = dj_upstream_create(&options, &others, daemon, &daemon->anthropic);
+    if (status == DEJA_OK)
+        dj_upstream_show(daemon->anthropic, &daemon->dependencies);
     return status;
 }
 
@@ -203,6 +219,8 @@ void dj_guards_reload(struct dj_daemon *daemon, const struct dj_settings *settin
     for (uint32_t i = 0; i < daemon->guarded_count; i++)
         dj_guarded_store_set_options(daemon->guarded[i], &tiers);
     dj_upstream_set_options(daemon->upstream, &upstream);
+    if (daemon->anthropic)
+        dj_upstream_set_options(daemon->anthropic, &upstream);
     if (daemon->embedder_sentry)
         dj_sentry_set_options(daemon->embedder_sentry, &upstream.sentry);
 }
@@ -210,7 +228,8 @@ void dj_guards_reload(struct dj_daemon *daemon, const struct dj_settings *settin
 void dj_guards_end(struct dj_daemon *daemon)
 {
     dj_upstream_destroy(daemon->upstream);
-    daemon->upstream = NULL;
+    dj_upstream_destroy(daemon->anthropic);
+    daemon->upstream = daemon->anthropic = NULL;
     dj_sentry_destroy(daemon->embedder_sentry);
     daemon->embedder_sentry = NULL;
 }

@@ -297,8 +297,10 @@ static void print_welcome(const struct dj_daemon *daemon)
         dj_listeners_url(&settings->server.listen[i], port, url, sizeof url);
         fprintf(stderr, "Deja " DEJA_VERSION " listens on %s\n", url);
         if (i == 0)
-            fprintf(stderr, "  proxy      OPENAI_BASE_URL=%s/v1  ->  %s/v1\n", url,
-                    settings->upstream.url);
+            fprintf(stderr,
+                    "  proxy      OPENAI_BASE_URL=%s/v1  ->  %s/v1\n"
+                    "             ANTHROPIC_BASE_URL=%s  ->  %s/v1/messages\n",
+                    url, settings->upstream.url, url, settings->upstream.anthropic_url);
     }
     for (size_t i = 0; i < settings->admin.listen_count; i++) {
         size_t at = settings->server.listen_count + i;

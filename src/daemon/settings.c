@@ -75,6 +75,10 @@ static const struct dj_option table[] = {
              "for root."},
     {"upstream.url", DJ_OPTION_TEXT, "https://api.openai.com", AT(upstream.url),
      .flag = "--upstream", .help = "Where misses go; with or without a trailing /v1."},
+    {"upstream.anthropic.url", DJ_OPTION_TEXT, "", AT(upstream.anthropic_url),
+     .help = "Where misses of /v1/messages go, and what else is sent with anthropic-version; "
+             "empty: https://api.anthropic.com where upstream.url is api.openai.com, which knows "
+             "no such path, else upstream.url."},
     {"upstream.ca_file", DJ_OPTION_TEXT, "", AT(upstream.ca_file),
      .help = "Certificates to trust instead of the system's."},
     {"upstream.connect_timeout", DJ_OPTION_DURATION, "5s", 10, DAY_MS,
@@ -191,6 +195,10 @@ static const struct dj_option table[] = {
      .help = "Families whose answer headers are always sent, not only to their own clients."},
     {"proxy.cache_tool_calls", DJ_OPTION_BOOL, "false", AT(proxy.cache_tool_calls), RELOADS,
      .help = "Stores answers that call tools."},
+    {"proxy.responses.store_policy", DJ_OPTION_ENUM, "bypass", .choices = "bypass|keep",
+     AT(proxy.store_policy), RELOADS,
+     .help = "Answers of /v1/responses that the upstream stores (store is not false), whose ids "
+             "clients may ask it for: not cached, or cached like all others."},
     {"proxy.early_refresh", DJ_OPTION_BOOL, "true", AT(proxy.early_refresh), RELOADS,
      .help = "Makes an answer that is still asked for anew shortly before its end, so that nobody "
              "waits for it."},

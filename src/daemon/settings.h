@@ -35,6 +35,7 @@ enum dj_usage_on_hit { DJ_USAGE_ORIGINAL, DJ_USAGE_ZERO };
 enum dj_similarity_scale { DJ_SCALE_NORMALIZED, DJ_SCALE_COSINE };
 enum dj_id_on_hit { DJ_HIT_ID_ORIGINAL, DJ_HIT_ID_NEW };
 enum dj_replay { DJ_REPLAY_INSTANT };
+enum dj_store_policy { DJ_STORE_POLICY_BYPASS, DJ_STORE_POLICY_KEEP };
 
 struct dj_settings {
     struct {
@@ -69,6 +70,7 @@ struct dj_settings {
     char *data_dir;                             /* resolved, never NULL; may not exist yet */
     struct {
         char *url; /* without trailing "/" and without trailing "/v1": append the path "/v1/…" */
+        char *anthropic_url; /* likewise, never empty once checked */
         char *ca_file;
         uint64_t connect_timeout_ms;
         uint64_t first_byte_timeout_ms;
@@ -133,6 +135,7 @@ struct dj_settings {
         uint64_t record_bytes_max;
         uint32_t followers_max;
         bool cache_tool_calls;
+        enum dj_store_policy store_policy;
         bool early_refresh;
         uint32_t refreshes_max;
         uint64_t peer_wait_ms;

@@ -35,17 +35,15 @@ static bool is_url(const char *url)
     return !strpbrk(host, "@?#\\ \"<>");
 }
 
-/* Clients send /v1/…, so the base is kept without it, however it was written. */
-static enum deja_status check_upstream(struct dj_settings_checker *checker)
+/* Clients send /v1/…, so a base is kept without it, however it was written. False: it is none. */
+static bool trim_base(struct dj_settings_checker *checker, const char *name, char *url)
 {
-    struct dj_settings *settings = checker->settings;
-    char *url = settings->upstream.url;
     if (!url || !is_url(url)) {
-        dj_diagnostics_error(checker->diagnostics, place_of(checker->options, "upstream.url"),
-                             "upstream.url expects http://HOST or https://HOST without user, "
+        dj_diagnostics_error(checker->diagnostics, place_of(checker->options, name),
+                             "%s expects http://HOST or https://HOST without user, "
                              "query and fragment, not \"%s\"",
-                             url ? url : "");
-        return DEJA_OK;
+                             name, url ? url : "");
+        return false;
     }
     size_t len = strlen(url);
     while (len && url[len - 1] == '/')
@@ -54,6 +52,27 @@ static enum deja_status check_upstream(struct dj_settings_checker *checker)
         url[len -= 3] = '\0';
     while (len && url[len - 1] == '/')
         url[--len] = '\0';
+    return true;
+}
+
+/* Where Anthropic's paths go, if nobody says: OpenAI's own host does not know them. */
+static enum deja_status default_anthropic(struct dj_settings *settings)
+{
+    struct dj_buf url = {0};
+    bool is_openai = strcmp(settings->upstream.url, "https://api.openai.com") == 0;
+    dj_buf_append_text(&url, is_openai ? "https://api.anthropic.com" : settings->upstream.url);
+    return take_text(&url, &settings->upstream.anthropic_url);
+}
+
+static enum deja_status check_upstream(struct dj_settings_checker *checker)
+{
+    struct dj_settings *settings = checker->settings;
+    char *anthropic = settings->upstream.anthropic_url;
+    if (!trim_base(checker, "upstream.url", settings->upstream.url))
+        return DEJA_OK;
+    if (!anthropic || !*anthropic)
+        return default_anthropic(settings);
+    trim_base(checker, "upstream.anthropic.url", anthropic);
     return DEJA_OK;
 }
 

@@ -104,4 +104,14 @@ void dj_json_escape(struct dj_buf *buf, struct deja_slice text);
 void dj_json_canonical(struct dj_buf *buf, const struct dj_json *root, const char *const *skip,
                        const struct dj_json *mark, size_t *out_mark_offset, size_t *out_mark_len);
 
+/* The same without some members further down: those whose value is one of `values`, wherever in
+ * root they lie. They are looked up one after another: a few. */
+struct dj_json_cut {
+    const struct dj_json *const *values;
+    size_t count;
+};
+void dj_json_canonical_cut(struct dj_buf *buf, const struct dj_json *root, const char *const *skip,
+                           const struct dj_json_cut *cut, const struct dj_json *mark,
+                           size_t *out_mark_offset, size_t *out_mark_len);
+
 #endif

@@ -26,6 +26,7 @@
 struct writer {
     struct dj_buf *buf;
     const char *const *skip; /* borrowed; for the root only */
+    struct dj_json_cut cut;
     const yyjson_val *mark;
     size_t mark_offset;
     size_t mark_len;
@@ -172,13 +173,21 @@ static bool is_skipped(const char *const *skip, struct deja_slice name)
     return false;
 }
 
+static bool is_cut(const struct writer *w, const yyjson_val *val)
+{
+    for (size_t i = 0; i < w->cut.count; i++)
+        if (dj_json_val(w->cut.values[i]) == val)
+            return true;
+    return false;
+}
+
 static void append_members(struct writer *w, const struct dj_json_member *members, size_t count)
 {
     const char *const *skip = w->skip;
     w->skip = NULL; /* what is below is no longer the root */
     bool has_item = false;
     for (size_t i = 0; i < count; i++) {
-        if (is_skipped(skip, members[i].name))
+        if (is_skipped(skip, members[i].name) || is_cut(w, members[i].value))
             continue;
         if (has_item)
             dj_buf_append_byte(w->buf, ',');
@@ -251,15 +260,23 @@ static void append_value(struct writer *w, yyjson_val *val)
     }
 }
 
-void dj_json_canonical(struct dj_buf *buf, const struct dj_json *root, const char *const *skip,
-                       const struct dj_json *mark, size_t *out_mark_offset, size_t *out_mark_len)
+void dj_json_canonical_cut(struct dj_buf *buf, const struct dj_json *root, const char *const *skip,
+                           const struct dj_json_cut *cut, const struct dj_json *mark,
+                           size_t *out_mark_offset, size_t *out_mark_len)
 {
     struct writer w = {
-        .buf = buf, .skip = skip, .mark = dj_json_val(mark), .mark_offset = SIZE_MAX};
+        .buf = buf, .skip = skip, .cut = *cut, .mark = dj_json_val(mark), .mark_offset = SIZE_MAX};
     assert(root);
     append_value(&w, dj_json_val(root));
     if (!mark)
         return;
     *out_mark_offset = w.mark_offset;
     *out_mark_len = w.mark_len;
+}
+
+void dj_json_canonical(struct dj_buf *buf, const struct dj_json *root, const char *const *skip,
+                       const struct dj_json *mark, size_t *out_mark_offset, size_t *out_mark_len)
+{
+    static const struct dj_json_cut nothing = {.count = 0};
+    dj_json_canonical_cut(buf, root, skip, &nothing, mark, out_mark_offset, out_mark_len);
 }

@@ -26,6 +26,12 @@ static void refresh(struct ride *ride, const struct dj_flight_end *end);
 
 static const struct ride_ops chat_ops = {
     .api = "chat", .family = &dj_family_chat, .answer_hit = answer_hit};
+static const struct ride_ops completions_ops = {
+    .api = "completions", .family = &dj_family_completions, .answer_hit = answer_hit};
+static const struct ride_ops messages_ops = {
+    .api = "messages", .family = &dj_family_messages, .answer_hit = answer_hit};
+static const struct ride_ops responses_ops = {
+    .api = "responses", .family = &dj_family_responses, .answer_hit = answer_hit};
 
 /* ---- hits ---- */
 
@@ -219,6 +225,9 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
     }
     call->rules = dj_rules_ref(ride->who.rules);
     call->answers = ride->ops->family;
+    call->answer_count = ride->ops->family->count_answers
+                             ? ride->ops->family->count_answers(dj_json_root(ride->doc))
+                             : 1;
     call->make = dj_cached_make;
     call->store = dj_cached_store;
     call->is_stream = ride->is_stream;
@@ -233,11 +242,13 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
     entry->kind = DJ_ENTRY_CHAT;
     entry->query = call->fingerprint.text;
     entry->name_space = call->knobs.name_space;
-    entry->provider = deja_slice_text(call->context->upstream_id);
     if (!ride_take_tags(ride, &call->arena, entry))
         return DEJA_ERR_NOMEM;
     enum deja_status status = dj_call_take_request(call, request, &ride->who, &ride->trace, true);
-    return status == DEJA_OK ? take_body(ride, call) : status;
+    if (status != DEJA_OK)
+        return status;
+    entry->provider = deja_slice_text(call->target->id);
+    return take_body(ride, call);
 }
 
 static bool is_end_near(const struct ride *ride, const struct dj_entry *entry)
@@ -260,8 +271,7 @@ static void look_for_volatile(struct ride *ride)
     struct dj_arena *arena = dj_http_exchange_request(ride->exchange)->arena;
     const unsigned all = DJ_FOLD_TIME | DJ_FOLD_UUID | DJ_FOLD_REQUEST_ID | DJ_FOLD_DATE;
     unsigned kinds = 0;
-    if (!ride->ops->family->has_messages || !ride->fingerprint.is_semantic ||
-        ride->body.len > INLINE_BODY_MAX ||
+    if (!ride->fingerprint.is_semantic || ride->body.len > INLINE_BODY_MAX ||
         dj_key_fold(dj_json_root(ride->doc), all, arena, &folded, &kinds) != DEJA_OK ||
         dj_json_parse(folded, &doc, NULL) != DEJA_OK)
         return;
@@ -363,7 +373,7 @@ static enum deja_status make_keys(struct ride *ride)
     struct dj_arena *arena = dj_http_exchange_request(ride->exchange)->arena;
     struct dj_json_doc *folded_doc = NULL;
     struct deja_slice folded;
-    if (ride->policy->fold && ride->ops->family->has_messages &&
+    if (ride->policy->fold &&
         dj_key_fold(root, ride->policy->fold, arena, &folded, NULL) == DEJA_OK &&
         dj_json_parse(folded, &folded_doc, NULL) == DEJA_OK)
         root = dj_json_root(folded_doc);
@@ -403,7 +413,7 @@ static void prepare(void *ctx)
     ride->knobs.is_exact_only |= !dj_tenant_has(&ride->who, DJ_FEATURE_SEMANTIC);
     ride_set_rules(ride);
     ride->is_unknown |= !dj_identity_narrow(request, &ride->knobs, &ride->prefix, &ride->variant);
-    ride->detail = ride->ops->family->objection(root);
+    ride->detail = ride->ops->family->objection(root, ride->policy);
     ride->is_cacheable = !ride->is_unknown && !ride->detail;
     uint64_t keys_started = dj_clock_monotonic_us();
     if (ride->is_cacheable)
@@ -458,4 +468,22 @@ void dj_proxy_chat(struct dj_proxy_context *context, struct dj_http_exchange *ex
                    struct deja_slice request_id)
 {
     begin(&chat_ops, context, exchange, request_id);
+}
+
+void dj_proxy_completions(struct dj_proxy_context *context, struct dj_http_exchange *exchange,
+                          struct deja_slice request_id)
+{
+    begin(&completions_ops, context, exchange, request_id);
+}
+
+void dj_proxy_messages(struct dj_proxy_context *context, struct dj_http_exchange *exchange,
+                       struct deja_slice request_id)
+{
+    begin(&messages_ops, context, exchange, request_id);
+}
+
+void dj_proxy_responses(struct dj_proxy_context *context, struct dj_http_exchange *exchange,
+                        struct deja_slice request_id)
+{
+    begin(&responses_ops, context, exchange, request_id);
 }

@@ -75,7 +75,9 @@ static void decide(struct dj_call *call, const struct dj_answer_facts *facts)
         .status = call->head.status,
         .is_complete = true,
         .is_other_type = is_other_type(&call->head),
-        .choice_count = (uint32_t)facts->choice_count,
+        /* Of several prompts each has one. */
+        .choice_count =
+            facts->choice_count == call->answer_count ? 1 : (uint32_t)facts->choice_count,
         .is_every_choice_stopped = facts->is_every_choice_stopped,
         .has_length = facts->has_length,
         .has_content_filter = facts->has_content_filter,

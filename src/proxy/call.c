@@ -125,6 +125,14 @@ static bool is_credential(struct deja_slice name)
            dj_http_is_same(name, "api-key") || dj_http_is_same(name, "x-goog-api-key");
 }
 
+/* A credential is for one of the two: Anthropic's is named x-api-key, and no other's is. */
+static bool is_for_target(const struct dj_call *call, struct deja_slice name)
+{
+    bool is_anthropic = call->target == &call->context->targets[DJ_TARGET_ANTHROPIC];
+    return call->guard || !call->context->has_two_targets ||
+           dj_http_is_same(name, "x-api-key") == is_anthropic;
+}
+
 /* What Deja holds for the tenant, unless the client has shown a credential of its own. */
 static enum deja_status add_held(struct dj_call *call, const struct dj_principal *who)
 {
@@ -136,7 +144,7 @@ static enum deja_status add_held(struct dj_call *call, const struct dj_principal
         return DEJA_OK;
     enum deja_status status =
         dj_vault_look(call->context->vault, who->tenant, &call->arena, &name, &call->secret);
-    if (status == DEJA_OK)
+    if (status == DEJA_OK && is_for_target(call, name))
         call->headers[call->header_count++] = (struct dj_http_header){name, call->secret};
     return status == DEJA_ERR_NOT_FOUND ? DEJA_OK : status;
 }
@@ -148,9 +156,9 @@ const char *dj_call_own_upstream(const struct dj_principal *who)
 
 /* Breaker and throttle are for the upstream that all tenants share: what one tenant's own does must
  * not be held against the others. */
-static struct dj_upstream *upstream_of(const struct dj_call *call)
+struct dj_upstream *dj_call_upstream(const struct dj_call *call)
 {
-    return call->guard ? NULL : call->context->upstream;
+    return call->guard ? NULL : call->target->upstream;
 }
 
 /* Clients send /v1/…, so a base ends before it, however it was written. */
@@ -171,7 +179,8 @@ enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http
                                       bool is_cached_surface)
 {
     const char *own = dj_call_own_upstream(who);
-    const char *base = own ? own : call->context->upstream_url;
+    call->target = &call->context->targets[dj_target_of(request)];
+    const char *base = own ? own : call->target->url;
     if (!call->rules && who->rules)
         call->rules = dj_rules_ref(who->rules);
     call->guard = own ? call->context->upstream_guard : NULL;
@@ -363,12 +372,12 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
         dj_http_is_same(deja_slice(type.data, sizeof event_stream - 1), event_stream);
     copy_headers(call, headers, count);
     if (status >= 500 || call->head.is_stream) /* of others the breaker hears when they are whole */
-        dj_upstream_tell(upstream_of(call), &call->leave, call->fingerprint.key.tenant, status,
+        dj_upstream_tell(dj_call_upstream(call), &call->leave, call->fingerprint.key.tenant, status,
                          DEJA_OK);
     if (call->has_proof)
         dj_registry_on_upstream_status(context->registry, call->proof, status,
                                        dj_loop_now_ms(call->home));
-    dj_telemetry_upstream(context->telemetry, context->upstream_id, status);
+    dj_telemetry_upstream(context->telemetry, call->target->id, status);
     dj_telemetry_stage(context->telemetry, DJ_STAGE_UPSTREAM, (double)call->upstream_us / 1e6);
     call->is_held = status == 400 && call->is_usage_added;
     if (!call->is_held)
@@ -388,7 +397,7 @@ static void keep_pace(struct dj_call *call)
     if (dj_flight_is_recorded(call->flight) || !call->outbound)
         return;
     /* The breaker does not wait for slow readers. */
-    dj_upstream_tell(upstream_of(call), &call->leave, call->fingerprint.key.tenant,
+    dj_upstream_tell(dj_call_upstream(call), &call->leave, call->fingerprint.key.tenant,
                      call->head.status, DEJA_OK);
     if (!dj_flight_is_wanted(call->flight))
         dj_outbound_cancel(call->outbound);
@@ -540,7 +549,7 @@ static bool pause_upstream(struct dj_call *call, enum deja_status status)
     bool has_stale = call->stale != NULL; /* nobody has to wait for another try */
     if (has_stale || call->head.status || call->is_store_lost ||
         atomic_load(&context->is_stopping) ||
-        !dj_upstream_may_retry(upstream_of(call), call->family, &again, &pause_ms) ||
+        !dj_upstream_may_retry(dj_call_upstream(call), call->family, &again, &pause_ms) ||
         dj_timer_create(call->home, call, on_paused, &call->pause) != DEJA_OK)
         return false;
     dj_timer_start(call->pause, pause_ms, 0);
@@ -552,7 +561,7 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
     (void)detail; /* may name hosts; riders get constant text */
     struct dj_call *call = ctx;
     call->outbound = NULL;
-    dj_upstream_tell(upstream_of(call), &call->leave, call->fingerprint.key.tenant,
+    dj_upstream_tell(dj_call_upstream(call), &call->leave, call->fingerprint.key.tenant,
                      status == DEJA_OK ? call->head.status : 0, status);
     if (status != DEJA_OK && pause_upstream(call, status))
         return;
@@ -587,7 +596,7 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
 static bool is_let_through(struct dj_call *call)
 {
     const uint8_t *tenant = call->fingerprint.key.tenant;
-    switch (dj_upstream_admit(upstream_of(call), call->family, tenant, call->attempts == 0,
+    switch (dj_upstream_admit(dj_call_upstream(call), call->family, tenant, call->attempts == 0,
                               &call->leave, &call->wait_ms)) {
     case DJ_UPSTREAM_ASK:
         break;
@@ -632,7 +641,7 @@ void dj_call_ask_now(struct dj_call *call)
     if (!is_stopping && dj_outbound_start(context->outbounds[dj_loop_index(call->home)], &request,
                                           &events, call, &call->outbound) == DEJA_OK)
         return;
-    dj_upstream_tell(upstream_of(call), &call->leave, call->fingerprint.key.tenant, 0,
+    dj_upstream_tell(dj_call_upstream(call), &call->leave, call->fingerprint.key.tenant, 0,
                      DEJA_ERR_CANCELLED);
     dj_call_fail(call, DEJA_ERR_BUSY, "no upstream connection can be made now");
 }

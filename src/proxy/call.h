@@ -41,6 +41,7 @@ struct dj_call {
     dj_call_make_fn *make;
     dj_call_store_fn *store;
     const struct dj_family *answers; /* which family of answers is awaited; NULL: none of them */
+    uint32_t answer_count;           /* that such an answer has, if it is one */
     void *extra;                     /* of make and store, in the arena */
 
     /* the question */
@@ -66,6 +67,7 @@ struct dj_call {
     uint32_t asking;    /* answers that are awaited: of the look-up, of the turn */
 
     /* to upstream */
+    const struct dj_proxy_target *target;
     const char *method;
     const char *url;
     const struct dj_address_guard *guard; /* of a tenant's own upstream; NULL: the deployment's */

@@ -11,7 +11,7 @@ static bool has_budget(struct dj_call *call)
 {
     struct dj_proxy_context *context = call->context;
     struct dj_limit_verdict verdict;
-    bool is_free = !call->guard && dj_upstream_is_open(context->upstream, call->family);
+    bool is_free = dj_upstream_is_open(dj_call_upstream(call), call->family);
     if (call->attempts || !call->rules || is_free ||
         dj_gate_take_miss(context, call->fingerprint.key.tenant, call->rules, &verdict))
         return true;

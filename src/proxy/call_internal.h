@@ -13,6 +13,8 @@ void dj_call_look_up(struct dj_call *call);
 /* call_admit.c: once it has its turn. */
 void dj_call_ask_upstream(struct dj_call *call);
 void dj_call_ask_now(struct dj_call *call); /* breaker, then upstream */
+/* Breaker and throttle before it; NULL: none, as before a tenant's own upstream. */
+struct dj_upstream *dj_call_upstream(const struct dj_call *call);
 /* negative.c: the answer was whole; keeps it for a while if it is a refusal that may be. */
 void dj_call_keep_negative(struct dj_call *call, struct dj_flight_end *end);
 /* Ends of the flight; end's value and items are taken. */

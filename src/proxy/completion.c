@@ -37,6 +37,7 @@ struct fold {
     struct dj_arena arena;
     struct node root;
     struct node choices;
+    bool is_text; /* of a legacy completion: the text lies in the choice itself */
     bool is_done;
     size_t events;
     enum deja_status status;
@@ -220,7 +221,9 @@ static void fold_choice(struct fold *fold, const struct dj_json *choice)
     for (struct dj_json_walk walk = dj_json_walk(choice); dj_json_walk_next(&walk);) {
         if (deja_slice_is_equal(walk.key, deja_slice_text("index")))
             continue;
-        if (deja_slice_is_equal(walk.key, deja_slice_text("delta")))
+        if (fold->is_text && deja_slice_is_equal(walk.key, deja_slice_text("text")))
+            merge(fold, member(fold, node, walk.key), walk.value);
+        else if (deja_slice_is_equal(walk.key, deja_slice_text("delta")))
             merge(fold, member(fold, node, deja_slice_text("message")), walk.value);
         else if (dj_json_is(walk.value, DJ_JSON_STRING)) /* finish_reason and its like */
             replace(fold, member(fold, node, walk.key), walk.value);
@@ -375,7 +378,7 @@ static void write_object(struct dj_json_writer *w, const struct fold *fold)
         dj_json_key(w, "id");
         write_node(w, id);
     }
-    dj_json_member_text(w, "object", "chat.completion");
+    dj_json_member_text(w, "object", fold->is_text ? "text_completion" : "chat.completion");
     for (const struct node *child = fold->root.children; child; child = child->next) {
         if (child == id || deja_slice_is_equal(child->name, deja_slice_text("usage")))
             continue;
@@ -397,10 +400,11 @@ static void write_object(struct dj_json_writer *w, const struct fold *fold)
     dj_json_end_object(w);
 }
 
-enum deja_status dj_completion_assemble(struct deja_slice sse, struct dj_buf *out_json,
-                                        bool *out_is_done)
+static enum deja_status assemble(struct deja_slice sse, bool is_text, struct dj_buf *out_json,
+                                 bool *out_is_done)
 {
-    struct fold fold = {.root = {.kind = NODE_OBJECT}, .choices = {.kind = NODE_ARRAY}};
+    struct fold fold = {
+        .root = {.kind = NODE_OBJECT}, .choices = {.kind = NODE_ARRAY}, .is_text = is_text};
     struct dj_sse_parser parser;
     dj_sse_init(&parser, EVENT_BYTES_MAX);
     enum deja_status status = dj_sse_feed(&parser, sse, &fold, on_event);
@@ -418,4 +422,16 @@ enum deja_status dj_completion_assemble(struct deja_slice sse, struct dj_buf *ou
     dj_sse_fini(&parser);
     dj_arena_fini(&fold.arena);
     return status;
+}
+
+enum deja_status dj_completion_assemble(struct deja_slice sse, struct dj_buf *out_json,
+                                        bool *out_is_done)
+{
+    return assemble(sse, false, out_json, out_is_done);
+}
+
+enum deja_status dj_text_completion_assemble(struct deja_slice sse, struct dj_buf *out_json,
+                                             bool *out_is_done)
+{
+    return assemble(sse, true, out_json, out_is_done);
 }

@@ -20,6 +20,7 @@
 #include "proxy/admission.h"
 #include "proxy/limiter.h"
 #include "proxy/refreshes.h"
+#include "proxy/target.h"
 #include "proxy/telemetry.h"
 #include "proxy/upstream.h"
 #include "security/audit.h"
@@ -54,6 +55,7 @@ struct dj_proxy_policy {
     bool is_usage_zero_on_hit;
     bool is_id_new_on_hit;
     bool is_tool_calls_cached;
+    bool is_stored_response_kept; /* /v1/responses: also what the upstream stores */
     bool is_early_refresh;
     bool is_semantic;
     bool is_langcache_cosine; /* similarities of LangCache's API: cosine, not (1 + cosine) / 2 */
@@ -94,11 +96,10 @@ struct dj_proxy_context {
     struct dj_flights *const *flights;    /* likewise */
     struct dj_limiter *limiter;           /* NULL: nobody is limited */
     struct dj_admission *admission;       /* of calls to the upstream; NULL: no bound */
-    struct dj_upstream *upstream;         /* what stands before it; NULL: nothing */
     struct dj_sentry_board *dependencies; /* of all dependencies; NULL: none */
     const struct dj_address_guard *upstream_guard; /* of upstreams that the operator did not name */
-    const char *upstream_url;                      /* without a trailing slash, without /v1 */
-    const char *upstream_id;
+    struct dj_proxy_target targets[DJ_TARGET_COUNT];
+    bool has_two_targets;      /* they are not the same */
     const char *forced_tenant; /* --tenant: everybody is this one; NULL: derived */
     _Atomic(const struct dj_proxy_policy *) policy;
     _Atomic bool is_usage_refused; /* this upstream knows no stream_options */

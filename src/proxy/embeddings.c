@@ -370,7 +370,7 @@ static enum deja_status fill_call(struct inputs *inputs, struct dj_call *call)
     call->rules = dj_rules_ref(ride->who.rules);
     memcpy(call->entry.tenant, ride->tenant, sizeof call->entry.tenant);
     call->entry.name_space = call->knobs.name_space;
-    call->entry.provider = deja_slice_text(call->context->upstream_id);
+    call->entry.provider = deja_slice_text(call->context->targets[DJ_TARGET_OPENAI].id);
     if (!ride_take_tags(ride, &call->arena, &call->entry))
         status = DEJA_ERR_NOMEM;
     if (ride->is_cacheable) {

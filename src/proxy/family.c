@@ -1,7 +1,8 @@
 /* proxy/family.c - see family.h. */
 #include "proxy/family.h"
 
-static const struct dj_family *const families[] = {&dj_family_chat};
+static const struct dj_family *const families[] = {&dj_family_chat, &dj_family_completions,
+                                                   &dj_family_messages, &dj_family_responses};
 
 const struct dj_family *dj_family_find(struct deja_slice name)
 {

@@ -16,22 +16,27 @@
 #include "cache/key.h"
 #include "net/http_server.h"
 #include "proxy/answer.h"
+#include "proxy/target.h"
 
 #define DJ_FAMILY_HEADERS_MAX \
     (sizeof((struct dj_key_prefix *)0)->headers / sizeof(struct deja_slice))
 
+struct dj_proxy_policy;
+
 struct dj_family {
     const char *name; /* in keys, metrics and the log: "chat" */
+    enum dj_target target;
     /* Request headers that are in the key; unused ones are NULL. */
     const char *key_headers[DJ_FAMILY_HEADERS_MAX];
     const char *id_prefix;      /* of a new id */
     const char *created_member; /* what tells when it was made, in seconds; NULL: nothing does */
     bool has_usage_option;      /* streams tell usage only where stream_options asks for it */
-    bool has_messages;          /* system prompts lie in messages: volatile tokens are looked for */
 
     /* Why this request is neither looked up nor stored: constant; NULL: nothing speaks against
      * it. root: an object. */
-    const char *(*objection)(const struct dj_json *root);
+    const char *(*objection)(const struct dj_json *root, const struct dj_proxy_policy *policy);
+    /* Optional: how many answers one answer has by right; without it, one. */
+    uint32_t (*count_answers)(const struct dj_json *root);
     /* As dj_key_chat. */
     enum deja_status (*key)(const struct dj_key_prefix *prefix, const struct dj_json *root,
                             struct dj_arena *arena, struct dj_fingerprint *out_fingerprint);
@@ -45,6 +50,9 @@ struct dj_family {
 };
 
 extern const struct dj_family dj_family_chat;
+extern const struct dj_family dj_family_completions;
+extern const struct dj_family dj_family_messages;
+extern const struct dj_family dj_family_responses;
 
 /* By its name; NULL: there is none. */
 const struct dj_family *dj_family_find(struct deja_slice name);

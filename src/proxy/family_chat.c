@@ -2,8 +2,9 @@
 #include "proxy/completion.h"
 #include "proxy/family.h"
 
-static const char *objection(const struct dj_json *root)
+static const char *objection(const struct dj_json *root, const struct dj_proxy_policy *policy)
 {
+    (void)policy;
     if (!dj_json_is(dj_json_get(root, "messages"), DJ_JSON_ARRAY))
         return "no-messages";
     return dj_json_get(root, "web_search_options") ? "web-search" : NULL;
@@ -26,7 +27,6 @@ const struct dj_family dj_family_chat = {
     .id_prefix = "chatcmpl-",
     .created_member = "created",
     .has_usage_option = true,
-    .has_messages = true,
     .objection = objection,
     .key = dj_key_chat,
     .assemble = assemble,

@@ -435,7 +435,7 @@ void dj_identity_prefix(const struct dj_proxy_context *context,
     const char *own = who->rules ? dj_rules_of(who->rules)->upstream_url : NULL;
     *out_prefix = (struct dj_key_prefix){
         .family = family,
-        .upstream_id = deja_slice_text(own ? own : context->upstream_id),
+        .upstream_id = deja_slice_text(own ? own : context->targets[dj_target_of(request)].id),
         .headers = {dj_http_find_header(request, "anthropic-beta"),
                     dj_http_find_header(request, "openai-organization"),
                     dj_http_find_header(request, "openai-project")},

@@ -36,6 +36,11 @@ static void end(struct passthrough *p, enum dj_result result)
     ride_end(ride, result, "none");
 }
 
+static struct dj_upstream *upstream_of(const struct passthrough *p)
+{
+    return p->call->guard ? NULL : p->call->target->upstream;
+}
+
 static int64_t content_length(const struct dj_http_header *headers, size_t count)
 {
     struct deja_slice value = dj_http_find(headers, count, "content-length");
@@ -55,16 +60,16 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
     p->status = status;
     ride->code = status;
     /* Now, not at its end: from here on the client sets the pace. */
-    dj_upstream_tell(ride->context->upstream, &p->leave, ride->tenant, status, DEJA_OK);
+    dj_upstream_tell(upstream_of(p), &p->leave, ride->tenant, status, DEJA_OK);
     if (ride->who.has_proof)
         dj_registry_on_upstream_status(ride->context->registry, ride->who.proof, status,
                                        dj_loop_now_ms(ride->loop));
-    dj_telemetry_upstream(ride->context->telemetry, ride->context->upstream_id, status);
+    dj_telemetry_upstream(ride->context->telemetry, p->call->target->id, status);
     if (p->is_gone)
         return;
     struct dj_answer_headers out = {.arena = dj_http_exchange_request(ride->exchange)->arena};
     struct dj_outcome outcome = ride_outcome(ride);
-    struct deja_slice upstream_id = dj_http_find(headers, count, "x-request-id");
+    struct deja_slice upstream_id = dj_http_find(headers, count, ride_id_header(ride));
     outcome.upstream_status = status;
     if (upstream_id.len)
         outcome.request_id = upstream_id;
@@ -72,7 +77,7 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
         struct deja_slice name = headers[i].name;
         if (!dj_http_is_hop_by_hop(headers, count, name) &&
             !dj_http_is_same(name, "content-length") && !dj_http_is_same(name, "date") &&
-            !dj_http_is_same(name, "x-request-id"))
+            !ride_is_id_header(name))
             out.items[out.count++] = headers[i];
     }
     dj_answer_add_outcome(&out, &outcome);
@@ -112,12 +117,13 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
     struct passthrough *p = ctx;
     spend(p);
     struct ride *ride = p->ride;
-    dj_upstream_tell(ride->context->upstream, &p->leave, ride->tenant, 0, status);
+    dj_upstream_tell(upstream_of(p), &p->leave, ride->tenant, 0, status);
     if (p->is_gone) {
         end(p, DJ_RESULT_ERROR);
         return;
     }
-    const struct dj_outcome outcome = {.is_bypass = true, .request_id = ride->request_id};
+    const struct dj_outcome outcome = {
+        .is_bypass = true, .request_id = ride->request_id, .is_messages = ride->is_messages};
     dj_http_exchange_watch(ride->exchange, NULL, NULL);
     if (ride->is_begun && status == DEJA_OK)
         dj_http_respond_end(ride->exchange);
@@ -162,9 +168,8 @@ static void refuse(struct passthrough *p, int status, const char *message, const
 static bool is_let_through(struct passthrough *p)
 {
     struct ride *ride = p->ride;
-    enum dj_upstream_verdict verdict =
-        dj_upstream_admit(dj_call_own_upstream(&ride->who) ? NULL : ride->context->upstream,
-                          DJ_UPSTREAM_OTHER, ride->tenant, true, &p->leave, &ride->retry_after_ms);
+    enum dj_upstream_verdict verdict = dj_upstream_admit(
+        upstream_of(p), DJ_UPSTREAM_OTHER, ride->tenant, true, &p->leave, &ride->retry_after_ms);
     if (verdict == DJ_UPSTREAM_ASK)
         ride->retry_after_ms = 0;
     else if (verdict == DJ_UPSTREAM_OPEN)
@@ -200,7 +205,7 @@ static void ask(struct passthrough *p)
                                                 &events, p, &p->outbound);
     if (status == DEJA_OK)
         return;
-    dj_upstream_tell(context->upstream, &p->leave, ride->tenant, 0, DEJA_ERR_CANCELLED);
+    dj_upstream_tell(upstream_of(p), &p->leave, ride->tenant, 0, DEJA_ERR_CANCELLED);
     if (status == DEJA_ERR_INVALID) /* the client's, not the upstream's: its path and query */
         refuse(p, 400, "The path and query are longer than 16 KiB or not of a URL's form.",
                "invalid_path");
@@ -254,8 +259,9 @@ static void wait_turn(struct passthrough *p)
 static bool has_budget(struct ride *ride)
 {
     struct dj_limit_verdict limit;
+    enum dj_target target = dj_target_of(dj_http_exchange_request(ride->exchange));
     bool is_free = !dj_call_own_upstream(&ride->who) &&
-                   dj_upstream_is_open(ride->context->upstream, DJ_UPSTREAM_OTHER);
+                   dj_upstream_is_open(ride->context->targets[target].upstream, DJ_UPSTREAM_OTHER);
     if (is_free || dj_gate_take_miss(ride->context, ride->tenant, ride->who.rules, &limit))
         return true;
     ride->retry_after_ms = limit.wait_ms;

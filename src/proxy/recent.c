@@ -45,8 +45,8 @@ struct dj_recent {
 };
 
 /* What is not among them is the last one's. */
-static const char *const apis[] = {"chat",      "embeddings", "api",  "passthrough",
-                                   "langcache", "gptcache",   "other"};
+static const char *const apis[] = {"chat", "completions", "messages",  "responses", "embeddings",
+                                   "api",  "passthrough", "langcache", "gptcache",  "other"};
 static const char *const levels[] = {"memory", "lmdb", "redis", "postgres", "s3", "none"};
 
 static uint64_t index_of(const char *const *names, size_t count, const char *name)

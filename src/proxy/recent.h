@@ -18,7 +18,7 @@
 struct dj_recent;
 
 struct dj_recent_request {
-    const char *api;    /* "chat", "embeddings", "api", "passthrough", "langcache", ... "other" */
+    const char *api;    /* "chat", "messages", "embeddings", "api", "passthrough", ... "other" */
     const char *result; /* as in the metrics: "hit_exact", "miss", ... */
     const char *level;  /* "none", "memory", "lmdb", ... */
     double similarity;  /* NaN: none was measured */

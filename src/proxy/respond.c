@@ -5,7 +5,8 @@
 #include "proxy/sensitive.h"
 
 #define VALUE_LEN_MAX 512u
-#define PATIENCE_MS 60000u /* as of proxy/gate.c */
+#define STATUS_OVERLOADED 529 /* of Anthropic's API */
+#define PATIENCE_MS 60000u    /* as of proxy/gate.c */
 
 /* A header's value while it is written. Not by printf, which took a sixth of all user time of a
  * hit; what would not fit is left out. */
@@ -290,6 +291,8 @@ void dj_answer_add_outcome(struct dj_answer_headers *headers, const struct dj_ou
     dj_answer_add(headers, "X-Cache-Hit", deja_slice_text(outcome->is_hit ? "true" : "false"));
     dj_answer_add(headers, "X-Cache-Status", deja_slice_text(word));
     dj_answer_add(headers, "X-Request-Id", outcome->request_id);
+    if (outcome->is_messages)
+        dj_answer_add(headers, "request-id", outcome->request_id);
     add_timing(headers, outcome);
     if (outcome->compat)
         add_families(headers, outcome, kept_id);
@@ -334,6 +337,49 @@ void dj_proxy_error_body(struct dj_buf *out, int status, const char *message, co
     dj_json_end_object(&w);
 }
 
+const char *dj_proxy_messages_type(int status)
+{
+    switch (status) {
+    case 401:
+        return "authentication_error";
+    case 402:
+        return "billing_error";
+    case 403:
+        return "permission_error";
+    case 404:
+        return "not_found_error";
+    case 413:
+        return "request_too_large";
+    case 429:
+        return "rate_limit_error";
+    case 504:
+        return "timeout_error";
+    case STATUS_OVERLOADED:
+        return "overloaded_error";
+    default:
+        return status >= 500 ? "api_error" : "invalid_request_error";
+    }
+}
+
+void dj_proxy_messages_error_body(struct dj_buf *out, int status, const char *message,
+                                  struct deja_slice request_id)
+{
+    struct dj_json_writer w = dj_json_writer(out);
+    dj_json_begin_object(&w);
+    dj_json_member_text(&w, "type", "error");
+    dj_json_key(&w, "error");
+    dj_json_begin_object(&w);
+    dj_json_member_text(&w, "type", dj_proxy_messages_type(status));
+    dj_json_member_text(&w, "message", message);
+    dj_json_end_object(&w);
+    dj_json_key(&w, "request_id");
+    if (request_id.len)
+        dj_json_put_string(&w, request_id);
+    else
+        dj_json_put_null(&w);
+    dj_json_end_object(&w);
+}
+
 void dj_proxy_error(struct dj_http_exchange *exchange, int status, const char *message,
                     const char *param, const char *code, const struct dj_outcome *outcome)
 {
@@ -343,7 +389,12 @@ void dj_proxy_error(struct dj_http_exchange *exchange, int status, const char *m
     struct dj_outcome told = *outcome;
     dj_answer_init(&headers, request->arena);
     told.detail = code;
-    dj_proxy_error_body(&body, status, message, param, code);
+    if (told.is_messages && status == 503 && code && strcmp(code, "overloaded") == 0)
+        status = STATUS_OVERLOADED;
+    if (told.is_messages)
+        dj_proxy_messages_error_body(&body, status, message, told.request_id);
+    else
+        dj_proxy_error_body(&body, status, message, param, code);
     dj_answer_add(&headers, "Content-Type", deja_slice_text("application/json"));
     dj_answer_add_outcome(&headers, &told);
     if (told.retry_after_ms)

@@ -41,6 +41,7 @@ struct dj_outcome {
     unsigned compat;
     uint32_t variant; /* of several answers kept: which */
     struct deja_slice request_id;
+    bool is_messages; /* the client speaks Anthropic's API: its errors, its request-id */
 };
 
 #define DJ_ANSWER_HEADERS_MAX 128u
@@ -58,8 +59,15 @@ void dj_answer_init(struct dj_answer_headers *headers, struct dj_arena *arena);
 void dj_answer_add(struct dj_answer_headers *headers, const char *name, struct deja_slice value);
 void dj_answer_add_outcome(struct dj_answer_headers *headers, const struct dj_outcome *outcome);
 
-/* {"error":{message,type,param,code}}; type by status; code is also why there was no hit. Below 500
- * a client is told not to try again. */
+/* "invalid_request_error", … as Anthropic's API names them by status: constant. */
+const char *dj_proxy_messages_type(int status);
+/* {"type":"error","error":{type,message},"request_id"}; texts are UTF-8. */
+void dj_proxy_messages_error_body(struct dj_buf *out, int status, const char *message,
+                                  struct deja_slice request_id);
+
+/* {"error":{message,type,param,code}}, or as Anthropic's clients want it, for whom what is
+ * overloaded is a 529; type by status; code is also why there was no hit. Below 500 a client is
+ * told not to try again. */
 void dj_proxy_error(struct dj_http_exchange *exchange, int status, const char *message,
                     const char *param, const char *code, const struct dj_outcome *outcome);
 /* Only the body; texts are UTF-8. */

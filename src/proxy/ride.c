@@ -30,7 +30,11 @@ struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *co
 {
     struct ride *ride = dj_alloc_zeroed(1, sizeof *ride);
     if (!ride) {
-        const struct dj_outcome outcome = {.is_bypass = true, .request_id = request_id};
+        const struct dj_http_request *asked = dj_http_exchange_request(exchange);
+        const struct dj_outcome outcome = {.is_bypass = true,
+                                           .request_id = request_id,
+                                           .is_messages =
+                                               dj_target_of(asked) == DJ_TARGET_ANTHROPIC};
         dj_proxy_error(exchange, 503, "Deja is out of memory.", NULL, "cache_unavailable",
                        &outcome);
         return NULL;
@@ -47,6 +51,7 @@ struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *co
     ride->is_inner = request->inner_tenant != NULL;
     dj_trace_read(request, &ride->trace);
     ride->started_us = request->started_us;
+    ride->is_messages = dj_target_of(request) == DJ_TARGET_ANTHROPIC;
     ride->handled_us = dj_loop_monotonic_us(ride->loop);
     dj_telemetry_inflight(context->telemetry, 1);
     return ride;
@@ -337,6 +342,7 @@ struct dj_outcome ride_outcome(const struct ride *ride)
         .variant = ride->variant,
         .retry_after_ms = ride->retry_after_ms,
         .request_id = ride->request_id,
+        .is_messages = ride->is_messages,
     };
     if (ride->is_boarded) {
         const struct dj_call *call = dj_flight_owner(ride->rider.flight);
@@ -387,7 +393,7 @@ static void add_upstream_headers(struct dj_answer_headers *headers,
 {
     const struct dj_http_header *items = head->headers;
     for (size_t i = 0; i < head->header_count && headers->count < DJ_ANSWER_HEADERS_MAX; i++)
-        if (!dj_http_is_same(items[i].name, "x-request-id"))
+        if (!ride_is_id_header(items[i].name))
             headers->items[headers->count++] = items[i];
 }
 
@@ -398,7 +404,7 @@ static void fill_miss_headers(struct ride *ride, struct dj_answer_headers *heade
     struct dj_outcome outcome = ride_outcome(ride);
     const struct dj_flight_head *head = dj_flight_head(ride->rider.flight);
     const struct dj_http_header *items = head->headers;
-    struct deja_slice upstream_id = dj_http_find(items, head->header_count, "x-request-id");
+    struct deja_slice upstream_id = dj_http_find(items, head->header_count, ride_id_header(ride));
     outcome.upstream_status = head->status;
     outcome.is_stored = end && end->is_stored;
     if (end && !end->is_stored && !outcome.is_bypass)

@@ -8,6 +8,7 @@
 #define DJ_PROXY_RIDE_INTERNAL_H
 
 #include "cache/flight.h"
+#include "proto/http_text.h"
 #include "proxy/call.h"
 #include "proxy/content.h"
 #include "proxy/context.h"
@@ -62,6 +63,7 @@ struct ride {
     uint32_t canon_us;   /* parsing, knobs and keys */
     uint32_t key_us;     /* of that: canonical form and keys */
     bool is_inner;       /* Deja's own request (net/http_inner.h) */
+    bool is_messages;    /* of Anthropic's API, cached or not */
     bool is_unknown;     /* neither read nor stored: no room for the tenant, or no memory */
     bool is_stream;
     bool has_usage; /* the client asked for the usage chunk */
@@ -87,6 +89,16 @@ struct ride {
 
 struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *context,
                          struct dj_http_exchange *exchange, struct deja_slice request_id);
+/* The header in which this surface's upstream tells its request's id; we tell it again by our own.
+ */
+static inline const char *ride_id_header(const struct ride *ride)
+{
+    return ride->is_messages ? "request-id" : "x-request-id";
+}
+static inline bool ride_is_id_header(struct deja_slice name)
+{
+    return dj_http_is_same(name, "x-request-id") || dj_http_is_same(name, "request-id");
+}
 /* Who asks, and the key prefix; false: refused, the ride has ended. */
 bool ride_identify(struct ride *ride, const char *family) DEJA_NODISCARD;
 /* body without its content coding; answers by itself and returns false when that fails. */

@@ -24,8 +24,8 @@
 /* So little below the threshold a miss counts as near. */
 #define NEAR_MISS 0.05
 
-static const char *const api_names[API_COUNT] = {"chat", "embeddings", "api", "passthrough",
-                                                 "other"};
+static const char *const api_names[API_COUNT] = {
+    "chat", "completions", "messages", "responses", "embeddings", "api", "passthrough", "other"};
 const char *const dj_telemetry_level_names[LEVEL_COUNT] = {"none",  "memory",   "lmdb",
                                                            "redis", "postgres", "s3"};
 static const char *const result_names[DJ_RESULT_COUNT] = {

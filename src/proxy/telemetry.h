@@ -56,7 +56,7 @@ const char *dj_result_text(enum dj_result result); /* "hit_exact", ...: constant
 /* One request that was answered; all of it borrowed for the call. */
 struct dj_finished {
     const uint8_t *tenant; /* DJ_ID_BYTES */
-    const char *api;       /* "chat", "embeddings", "api", "passthrough", "langcache", "gptcache" */
+    const char *api;       /* "chat", "messages", "embeddings", "api", "passthrough", … */
     enum dj_result result;
     const char *level; /* "memory", "lmdb", "none" */
     double seconds;

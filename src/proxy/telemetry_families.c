@@ -6,8 +6,8 @@
 #include "proxy/telemetry_internal.h"
 
 /* Pass-through caches nothing. */
-const char *const dj_telemetry_cache_types[API_COUNT] = {"response", "embedding", "semantic", NULL,
-                                                         NULL};
+const char *const dj_telemetry_cache_types[API_COUNT] = {
+    "response", "response", "response", "response", "embedding", "semantic", NULL, NULL};
 
 const struct dj_metric_desc dj_telemetry_families[FAMILY_COUNT] = {
     [FAMILY_HITS] = {.name = "semantic_cache_hits_total",

@@ -197,10 +197,17 @@ static void set_hit_rates(struct dj_telemetry *telemetry)
             misses[api] += sum_of(&tenant->labels->misses[api], 1);
         }
     }
-    for (size_t api = 0; api < API_COUNT; api++)
-        if (dj_telemetry_cache_types[api] && hits[api] + misses[api] > 0)
-            set_one(telemetry, FAMILY_HIT_RATE, dj_telemetry_cache_types[api],
-                    hits[api] / (hits[api] + misses[api]));
+    /* APIs of one type lie side by side. */
+    for (size_t api = 0; api < API_COUNT; api++) {
+        const char *type = dj_telemetry_cache_types[api];
+        const char *next = api + 1 < API_COUNT ? dj_telemetry_cache_types[api + 1] : NULL;
+        if (type && next && strcmp(type, next) == 0) {
+            hits[api + 1] += hits[api];
+            misses[api + 1] += misses[api];
+        } else if (type && hits[api] + misses[api] > 0) {
+            set_one(telemetry, FAMILY_HIT_RATE, type, hits[api] / (hits[api] + misses[api]));
+        }
+    }
 }
 
 /* The index-th number (from 0) of /proc/self/statm, in pages; 0 if it cannot be read. */

@@ -13,7 +13,17 @@
 #include "proxy/telemetry.h"
 #include "security/tenant.h"
 
-enum api { API_CHAT, API_EMBEDDINGS, API_API, API_PASSTHROUGH, API_OTHER, API_COUNT };
+enum api {
+    API_CHAT,
+    API_COMPLETIONS,
+    API_MESSAGES,
+    API_RESPONSES,
+    API_EMBEDDINGS,
+    API_API,
+    API_PASSTHROUGH,
+    API_OTHER,
+    API_COUNT
+};
 enum level {
     LEVEL_NONE,
     LEVEL_MEMORY,

@@ -41,7 +41,8 @@ void dj_upstream_set_options(struct dj_upstream *upstream,
     struct dj_sentry_options sentry = options->sentry;
     sentry.breaker.slow_ms = 0;
     for (size_t i = 0; i < DJ_UPSTREAM_FAMILY_COUNT; i++)
-        dj_sentry_set_options(upstream->sentries[i], &sentry);
+        if (upstream->sentries[i])
+            dj_sentry_set_options(upstream->sentries[i], &sentry);
     pthread_mutex_lock(&upstream->mutex);
     upstream->throttle = dj_throttle_options_default;
     upstream->throttle.k = options->throttle_k;
@@ -59,8 +60,11 @@ enum deja_status dj_upstream_create(const struct dj_upstream_options *options,
     assert(code == 0);
     upstream->random = dj_clock_monotonic_ns();
     for (size_t i = 0; i < DJ_UPSTREAM_FAMILY_COUNT; i++) {
+        const char *name = (options->names ? options->names : names)[i];
+        if (!name)
+            continue;
         enum deja_status status =
-            dj_sentry_create(names[i], &options->sentry, events, ctx, &upstream->sentries[i]);
+            dj_sentry_create(name, &options->sentry, events, ctx, &upstream->sentries[i]);
         if (status != DEJA_OK) {
             dj_upstream_destroy(upstream);
             return status;
@@ -84,7 +88,8 @@ void dj_upstream_destroy(struct dj_upstream *upstream)
 void dj_upstream_show(struct dj_upstream *upstream, struct dj_sentry_board *board)
 {
     for (size_t i = 0; i < DJ_UPSTREAM_FAMILY_COUNT; i++)
-        dj_sentry_board_add(board, upstream->sentries[i], dj_sentry_board_look);
+        if (upstream->sentries[i])
+            dj_sentry_board_add(board, upstream->sentries[i], dj_sentry_board_look);
 }
 
 /* The tenant's slot. Under the mutex. */

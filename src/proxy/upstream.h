@@ -33,6 +33,9 @@ struct dj_upstream; /* owned by its creator */
 struct dj_upstream_options {
     struct dj_sentry_options sentry; /* slow_ms is not used: answers may take their time */
     double throttle_k;               /* 0: off */
+    /* Of the sentries, constant; a NULL: that family is never asked. NULL: "upstream" and its
+     * like. */
+    const char *const *names;
 };
 
 /* Of one question; the caller's, between admit and tell. */

@@ -136,16 +136,20 @@ def content_of(answer):
     return answer.json()["choices"][0]["message"]["content"]
 
 
-def wait_for_semantic(client, text, model="plain", headers=None, **more):
+def wait_for_semantic_of(client, path, body, headers=None):
     """The vector of an answer is made after it was given: asks without calling the upstream until
-    the reworded text is found."""
+    the reworded question is found."""
     headers = {**(headers or {}), "Cache-Control": "only-if-cached"}
 
     def check():
-        answer = ask(client, text, model, headers, **more)
+        answer = client.post(path, json=body, headers=headers)
         return answer if answer.status_code == 200 else None
 
-    return poll(check, f"a semantic hit for {text!r}")
+    return poll(check, f"a semantic hit for {body!r}")
+
+
+def wait_for_semantic(client, text, model="plain", headers=None, **more):
+    return wait_for_semantic_of(client, "/v1/chat/completions", chat_body(text, model, **more), headers)
 
 
 def in_parallel(count, work):

@@ -28,9 +28,10 @@ def reasons_in_source():
             for statement in pattern.findall(text):
                 for word in re.findall(WORD, statement):
                     found.setdefault(word, path.name)
-    objection = re.search(r"objection\(.*?^}", (ROOT / "src/policy/admit.c").read_text(), re.S | re.M)
-    for word in re.findall(r"return[^;]*?" + WORD, objection[0]):
-        found.setdefault(word, "admit.c")
+    for path in [ROOT / "src/policy/admit.c", *sorted((ROOT / "src/proxy").glob("family_*.c"))]:
+        objection = re.search(r"\bobjection\(.*?^}", path.read_text(), re.S | re.M)
+        for word in re.findall(r"(?:return|\?|:)\s*" + WORD, objection[0]):
+            found.setdefault(word, path.name)
     return {word: where for word, where in found.items() if word not in OTHER}
 
 

@@ -14,6 +14,8 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 
+import fake_families
+
 DIM = 8  # of the embeddings served here
 ERRORS = {
     400: ("invalid_request_error", "bad_thing"),
@@ -387,6 +389,11 @@ class FakeUpstream:
                 return await self._error(writer, 400)
         if request.path == "/v1/chat/completions":
             await self._chat(request, reader, writer)
+        elif request.path in ("/v1/messages", "/v1/responses", "/v1/completions") and request.method == "POST":
+            if await fake_families.answer(self, request, writer):
+                raise ConnectionError
+        elif request.path == "/v1/messages/count_tokens":
+            await self._send_json(writer, 200, {"input_tokens": 14}, [("request-id", f"req_{request.number}")])
         elif request.path == "/v1/embeddings":
             await self._embeddings(request, writer)
         elif request.path == "/v1/models":

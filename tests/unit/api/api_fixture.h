@@ -170,8 +170,9 @@ static inline int set_up(void **state)
     fixture->context.engine = engine_create(fixture);
     fixture->context.metrics = fixture->metrics;
     fixture->context.pool = fixture->pool;
-    fixture->context.upstream_url = "http://127.0.0.1:1";
-    fixture->context.upstream_id = "test";
+    fixture->context.targets[DJ_TARGET_OPENAI].url = fixture->context.targets[DJ_TARGET_ANTHROPIC].url = "http://127.0.0.1:1";
+    fixture->context.targets[DJ_TARGET_OPENAI].id = fixture->context.targets[DJ_TARGET_ANTHROPIC].id =
+        "test";
     fixture->context.operator_token = "0123456789abcdef";
     atomic_store(&fixture->context.policy, &fixture->policy);
     assert_int_equal(dj_telemetry_create(fixture->metrics, &fixture->context.telemetry), DEJA_OK);

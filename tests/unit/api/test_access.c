@@ -74,6 +74,9 @@ static const struct dj_api_route rows[] = {
     {"GET", "/openapi.json", "open"},
     {"POST", "/admin/reload", "admin"},
     {"POST", "/v1/chat/completions", "write"},
+    {"POST", "/v1/completions", "write"},
+    {"POST", "/v1/responses", "write"},
+    {"POST", "/v1/messages", "write"},
     {"POST", "/v1/embeddings", "write"},
     {"*", "/v1/*", "write"},
 };

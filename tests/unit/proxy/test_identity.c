@@ -7,7 +7,7 @@
 #include "proxy/identity.h"
 
 static struct dj_tenant_root root; /* made by main */
-static const struct dj_proxy_context context = {.root = &root, .upstream_id = "up"};
+static const struct dj_proxy_context context = {.root = &root, .targets = {{.id = "up"}, {.id = "up"}}};
 
 static struct dj_http_request request_of(const struct dj_http_header *headers, size_t count)
 {
@@ -96,7 +96,7 @@ static void another_deployment_has_other_tenants(void **state)
     (void)state;
     static const uint8_t other_secret[DJ_SHA256_BYTES] = {9};
     struct dj_tenant_root other_root;
-    const struct dj_proxy_context other = {.root = &other_root, .upstream_id = "up"};
+    const struct dj_proxy_context other = {.root = &other_root, .targets = {{.id = "up"}, {.id = "up"}}};
     dj_tenant_root_init(&other_root, other_secret);
     uint8_t a[DJ_ID_BYTES];
     uint8_t b[DJ_ID_BYTES];
@@ -108,7 +108,7 @@ static void another_deployment_has_other_tenants(void **state)
 static void a_named_tenant_is_everybody(void **state)
 {
     (void)state;
-    struct dj_proxy_context forced = {.root = &root, .upstream_id = "up", .forced_tenant = "team"};
+    struct dj_proxy_context forced = {.root = &root, .targets = {{.id = "up"}, {.id = "up"}}, .forced_tenant = "team"};
     uint8_t a[DJ_ID_BYTES];
     uint8_t b[DJ_ID_BYTES];
     tenant(&forced, "Bearer sk-1", a);
@@ -224,7 +224,7 @@ static int set_up_keys(void **state)
     struct dj_key key;
     assert_non_null(keyed);
     keyed->context = (struct dj_proxy_context){
-        .root = &root, .upstream_id = "up", .operator_token = "operator-token"};
+        .root = &root, .targets = {{.id = "up"}, {.id = "up"}}, .operator_token = "operator-token"};
     assert_int_equal(dj_rules_create(&values, &keyed->context.rules), DEJA_OK);
     assert_int_equal(dj_registry_create(10, NULL, &keyed->context.registry), DEJA_OK);
     assert_int_equal(dj_keys_create(NULL, secret, 10, &keyed->context.keys), DEJA_OK);
