@@ -17,6 +17,7 @@
 #define REQUESTS_MAX DJ_WARM_ITEMS_MAX
 #define TIMES_MAX 10000u
 #define USD_MAX 1e6
+#define AT_MAX 9007199254740992.0
 #define LEARN_AT_ONCE 8u
 
 /* ---- what is ordered ---- */
@@ -116,6 +117,13 @@ static void read_given(struct dj_request *request, struct dj_buf *packed,
     order->sources |= DJ_WARM_GIVEN;
 }
 
+/* A whole number that was read as one with a fraction. */
+static void check_whole(struct dj_request *request, const char *name, double value)
+{
+    if (value > (double)(uint32_t)value)
+        dj_request_complain(request, "invalid_request", name, "type", "must be a whole number");
+}
+
 static void read_budget(struct dj_request *request, struct dj_warm_order *order)
 {
     static const char *const members[] = {"requests", "usd", NULL};
@@ -133,6 +141,7 @@ static void read_budget(struct dj_request *request, struct dj_warm_order *order)
         dj_query_number(request, budget, "requests", "budget.", requests_range, &requests) &&
         dj_query_number(request, budget, "usd", "budget.", usd_range, &order->usd_max))
         order->requests_max = (uint32_t)requests;
+    check_whole(request, "budget.requests", requests);
 }
 
 static void read_order(struct dj_request *request, struct dj_buf *packed,
@@ -142,18 +151,21 @@ static void read_order(struct dj_request *request, struct dj_buf *packed,
                                           "dry_run", "limit", "at",       "threshold", NULL};
     static const double limit_range[] = {1, DJ_WARM_ITEMS_MAX};
     static const double chance_range[] = {0.05, 1};
-    const struct dj_json *at = dj_json_get(request->body, "at");
+    static const double at_range[] = {1, AT_MAX};
+    double at = 0;
     double limit = 0;
     if (!dj_query_check_members(request, request->body, "", members) ||
         !dj_query_flag(request, request->body, "dry_run", "", &order->is_dry_run) ||
         !dj_query_number(request, request->body, "limit", "", limit_range, &limit) ||
+        !dj_query_number(request, request->body, "at", "", at_range, &at) ||
         !dj_query_number(request, request->body, "threshold", "", chance_range, &order->threshold))
         return;
-    if (at && dj_json_i64(at, 0) <= 0)
+    order->at_ms = (int64_t)at;
+    if (at > (double)order->at_ms)
         dj_request_complain(request, "invalid_request", "at", "type",
-                            "must be milliseconds since 1970");
-    order->at_ms = dj_json_i64(at, 0);
+                            "must be whole milliseconds since 1970");
     order->limit = (uint32_t)limit;
+    check_whole(request, "limit", limit);
     read_sources(request, order);
     read_patterns(request, order);
     read_given(request, packed, order);

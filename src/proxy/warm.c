@@ -354,7 +354,8 @@ static bool is_possible(struct dj_warm *warm, const struct dj_warm_order *order,
     unsigned habits = DJ_WARM_TOP | DJ_WARM_EXPIRING | DJ_WARM_PREDICT;
     const char *objection = warm_objection(warm, order);
     if (!order->sources)
-        return refuse(refusal, 400, "invalid_request", "there is nothing to warm from");
+        return refuse(refusal, 400, "nothing_to_warm",
+                      "say what: requests, keys, or sources");
     if ((order->sources & habits) && !warm->asked)
         return refuse(refusal, 409, "habits_unknown",
                       "what was asked is not remembered here: set warmup.predict.enabled, or "
@@ -362,7 +363,7 @@ static bool is_possible(struct dj_warm *warm, const struct dj_warm_order *order,
     if ((order->sources & DJ_WARM_FILE) && !warm->options.file)
         return refuse(refusal, 409, "no_file", "there is no file: set warmup.file");
     if ((order->sources & DJ_WARM_KEYS) && !order->pattern_count && !warm->options.pattern_count)
-        return refuse(refusal, 400, "invalid_request",
+        return refuse(refusal, 400, "nothing_to_warm",
                       "keys needs patterns: name them, or set warmup.keys");
     if (objection && !order->is_dry_run && (order->sources & ~(unsigned)DJ_WARM_KEYS))
         return refuse(refusal, 409, "no_upstream_credential", objection);

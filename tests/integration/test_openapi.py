@@ -17,10 +17,13 @@ OURS = re.compile(r"^(?!/v1/(?!caches/))")
 UNSPOKEN = {"characters", "length", "zero", "size", "exists"}
 UNSPOKEN_TYPES = {"query_empty", "query_too_long", "query_invalid_characters", "embedding_mismatch",
                   "optimise_in_progress", "tenant_exists", "tenant_inherited", "limit_reached", "too_many",
-                  "certificate_taken"}
+                  "certificate_taken", "nothing_to_warm", "habits_unknown", "no_file", "no_upstream_credential",
+                  "warm_in_progress"}
 # Of administration: whether what is named is there, and may be reached, is no matter of a schema.
 UNSPOKEN_ADMIN = re.compile(r"^/api/v1/(tenants|keys|upstream-credentials)")
 UNSPOKEN_ADMIN_RULES = {"format", "url", "value", "required"}
+# Whether a line is a request only who knows the families can tell.
+UNSPOKEN_WARM = re.compile(r"^/api/v1/warm$")
 
 
 def is_unspoken(answer):
@@ -29,6 +32,7 @@ def is_unspoken(answer):
     if isinstance(body.get("detail"), list):  # GPTCache's server
         rules = [item["type"] for item in body["detail"]]
     unspoken = UNSPOKEN | (UNSPOKEN_ADMIN_RULES if UNSPOKEN_ADMIN.match(answer.request.url.path) else set())
+    unspoken |= {"format"} if UNSPOKEN_WARM.match(answer.request.url.path) else set()
     return body.get("type") in UNSPOKEN_TYPES or rules[:1] and rules[0] in unspoken
 
 
