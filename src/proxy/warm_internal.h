@@ -1,5 +1,6 @@
 /* proxy/warm_internal.h - warm.c orders and schedules, warm_list.c finds out what there is to do,
- * warm_run.c does it, warm_line.c reads requests, warm_keep.c puts habits away. */
+ * warm_run.c does it, warm_line.c reads requests, warm_keep.c puts habits away, warm_status.c
+ * tells. */
 #ifndef DJ_PROXY_WARM_INTERNAL_H
 #define DJ_PROXY_WARM_INTERNAL_H
 
@@ -65,7 +66,7 @@ struct dj_warm {
     uint64_t last_id;
     bool is_stopping;
     /* loop 0's */
-    _Atomic bool is_ready; /* habits kept before are known; any thread */
+    _Atomic bool is_ready;       /* habits kept before are known; any thread */
     int64_t next_ms;             /* of the schedule; 0: not known yet */
     int64_t predicted_hour;      /* the last one that was predicted */
     uint8_t (*due)[DJ_ID_BYTES]; /* tenants whose turn is to come; owned */
@@ -111,6 +112,8 @@ struct warm_run {
 
 /* warm.c; under warm->lock. NULL: too many, or no memory. */
 struct warm_tenant *warm_tenant_of(struct dj_warm *warm, const uint8_t tenant[DJ_ID_BYTES]);
+/* Of the day's budget: it begins anew. Likewise under the lock. */
+void warm_enter_day(struct warm_tenant *tenant, int64_t now_ms);
 /* Takes it over: what the run knows, for who asks. */
 void warm_tell(struct warm_run *run);
 /* The run is no more; also counts what it cost. */
@@ -141,7 +144,7 @@ enum deja_status warm_write_list(struct warm_run *run, struct dj_buf *out) DEJA_
 /* warm_keep.c: loop 0 */
 /* What a former life knew is known again. Any thread. */
 bool warm_keep_is_ready(const struct dj_warm *warm);
-void warm_keep_destroy(struct dj_warm *warm);        /* after the loops have ended */
+void warm_keep_destroy(struct dj_warm *warm); /* after the loops have ended */
 void warm_keep_tick(struct dj_warm *warm, int64_t now_ms, bool is_last);
 
 #endif
