@@ -69,9 +69,10 @@ static void move_on(struct dj_habit *habit, int64_t week)
     int64_t passed = week - habit->week;
     if (passed <= 0)
         return;
-    for (uint32_t s = 0; s < DJ_PREDICT_HOURS; s++)
-        habit->weeks[s] =
-            passed >= DJ_PREDICT_WEEKS ? 0 : (uint8_t)(habit->weeks[s] << (unsigned)passed);
+    for (uint32_t s = 0; s < DJ_PREDICT_HOURS; s++) {
+        unsigned bits = passed >= DJ_PREDICT_WEEKS ? 0u : (unsigned)habit->weeks[s] << passed;
+        habit->weeks[s] = (uint8_t)(bits & 0xffu);
+    }
     habit->week = week;
 }
 
@@ -123,8 +124,8 @@ void dj_habit_merge(struct dj_habit *habit, const struct dj_habit *other)
 bool dj_habit_has(const struct dj_habit *habit, int64_t hour)
 {
     int64_t ago = habit->week - dj_predict_week_of(hour);
-    return habit->has_begun && ago >= 0 && ago < DJ_PREDICT_WEEKS &&
-           (habit->weeks[dj_predict_slot_of(hour)] >> (unsigned)ago & 1u) != 0;
+    unsigned bits = habit->weeks[dj_predict_slot_of(hour)];
+    return habit->has_begun && ago >= 0 && ago < DJ_PREDICT_WEEKS && (bits >> ago & 1u) != 0;
 }
 
 bool dj_habit_may_come(const struct dj_habit *habit, int64_t hour)

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from conftest import ask, check_sanitizer, content_of, make_http
 from daemon import Daemon, poll, run_cli
+from valkey import Server
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -274,6 +275,32 @@ def test_schedule_warms_the_operators_file_and_is_idle_without_a_budget(spawn, u
         status_of(daemon, None)["run"]), "the schedule's run", timeout=120, every=0.5)
     assert done["scheduled"] and done["warmed"] == 3
     assert status_of(idle, None)["run"] is None
+
+
+@pytest.fixture
+def valkey(tmp_path):
+    server = Server(tmp_path / "valkey").start()
+    yield server
+    server.stop()
+
+
+def test_each_time_of_the_schedule_is_one_programs(spawn, valkey, upstream, word, tmp_path):
+    model = f"plain:{word}"
+    path = tmp_path / "faq.jsonl"
+    path.write_text("\n".join(json.dumps({"prompt": p, "model": model}) for p in prompts(word, 3)))
+    env = {"DEJA_WARMUP__SOURCES": "file", "DEJA_WARMUP__FILE": str(path),
+           "DEJA_WARMUP__SCHEDULE": "* * * * *", "DEJA_WARMUP__MAX_REQUESTS": "10",
+           "DEJA_L2__REDIS__ADDRESSES": f"127.0.0.1:{valkey.port}"}
+    both = [spawn(env=env), spawn(env=env)]
+
+    def check():
+        runs = [status_of(daemon, None)["run"] for daemon in both]
+        return runs if all(r and r["status"] in ("done", "stopped") for r in runs) else None
+
+    runs = poll(check, "the runs of both", timeout=150, every=0.5)
+    assert sorted(r["status"] for r in runs) == ["done", "stopped"], runs
+    assert next(r for r in runs if r["status"] == "stopped")["reason"].startswith("another program")
+    assert asked_of(upstream, model) == 3
 
 
 def test_users_named_users_are_not_remembered(learning, key, word):
