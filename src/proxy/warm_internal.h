@@ -21,6 +21,7 @@ struct warm_item {
     int64_t good_until_ms; /* what lives so long is left as it is; 0: what can be served */
     uint32_t day;          /* requests in the last 24 hours */
     struct dj_prediction prediction;
+    uint32_t tries; /* that were refused for a while */
 };
 
 /* Copied out under the lock of the service. */
@@ -137,6 +138,8 @@ enum deja_status warm_repack(const struct dj_asked_request *request,
 
 /* warm_list.c */
 bool warm_add(struct warm_run *run, const struct warm_item *item, struct deja_slice packed);
+/* The item is taken up again behind all others, and its request moves there; false: no memory. */
+bool warm_put_back(struct warm_run *run, size_t index);
 void warm_list(void *run); /* worker */
 /* Which of the items there is nothing to do for, as far as memory knows. */
 enum deja_status warm_write_list(struct warm_run *run, struct dj_buf *out) DEJA_NODISCARD;

@@ -41,6 +41,23 @@ bool warm_add(struct warm_run *run, const struct warm_item *item, struct deja_sl
     return true;
 }
 
+bool warm_put_back(struct warm_run *run, size_t index)
+{
+    if (run->item_count == run->item_cap) {
+        struct warm_item *items = dj_realloc(run->items, 2 * run->item_cap * sizeof *items);
+        if (!items)
+            return false;
+        run->items = items;
+        run->item_cap *= 2;
+    }
+    struct warm_item *again = &run->items[run->item_count++];
+    *again = run->items[index];
+    again->tries++;
+    run->items[index].packed = NULL;
+    run->items[index].packed_len = 0;
+    return true;
+}
+
 /* With the request, if it is kept. */
 static bool add_asked(struct warm_run *run, const struct dj_asked_item *from, unsigned source,
                       int64_t good_until_ms)

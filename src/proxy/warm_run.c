@@ -81,6 +81,21 @@ static void lock_key(const struct warm_run *run, struct dj_store_key *out_key)
 
 /* ---- the end ---- */
 
+/* Nobody waits for what is scheduled. */
+static void log_end(const struct warm_run *run)
+{
+    char tenant[DJ_TENANT_TEXT_BYTES];
+    if (!run->is_scheduled)
+        return;
+    dj_tenant_text(run->order.tenant, tenant);
+    const struct dj_log_field fields[] = {DJ_LOG_TEXT("tenant", tenant),
+                                          DJ_LOG_TEXT("result", run->progress.status),
+                                          DJ_LOG_TEXT("reason", run->stop),
+                                          {.name = NULL}};
+    dj_log_write(run->warm->options.context->log, DJ_LOG_INFO, "a scheduled run of warming ended",
+                 fields);
+}
+
 /* (3) */
 static void finish(struct warm_run *run)
 {
@@ -95,6 +110,7 @@ static void finish(struct warm_run *run)
                                                              : "done";
     run->progress.reason = run->stop;
     run->progress.ended_ms = dj_loop_now_ms(run->loop);
+    log_end(run);
     warm_ended(run);
     warm_run_destroy(run);
 }
@@ -154,36 +170,59 @@ static bool says(struct deja_slice text, const char *word)
     return false;
 }
 
+static void pause_for(struct warm_run *run, uint64_t ms);
+
+/* Refused for a while: taken up again behind all others, after a pause. */
+static bool comes_again(struct warm_run *run, size_t index, int status)
+{
+    if ((status != 429 && status != 503) || run->items[index].tries >= TRIES_MAX ||
+        ++run->pauses > PAUSES_MAX || !warm_put_back(run, index))
+        return false;
+    if (!run->is_pausing)
+        pause_for(run, PAUSE_MS);
+    return true;
+}
+
+/* Of an answer that is whole and good: true where it came out of the cache, or was kept. */
+static bool count_good(struct warm_run *run, const struct flying *flying,
+                       const struct dj_http_header *headers, size_t header_count)
+{
+    struct deja_slice hit = dj_http_find(headers, header_count, "x-cache-hit");
+    struct deja_slice told = dj_http_find(headers, header_count, "cache-status");
+    if (dj_http_is_same(hit, "true")) {
+        run->progress.present++;
+        return true;
+    }
+    bool is_kept = says(told, "stored") && note_kept(run, flying, run->items[flying->index].source);
+    run->progress.warmed += is_kept;
+    if (!is_kept && !says(told, "stored"))
+        warm_spent(run, 0);
+    return is_kept;
+}
+
 static void on_answered(void *ctx, int status, const struct dj_http_header *headers,
                         size_t header_count, struct deja_slice body, bool is_whole)
 {
     struct flying *flying = ctx;
     struct warm_run *run = flying->run;
-    unsigned source = run->items[flying->index].source;
-    struct deja_slice hit = dj_http_find(headers, header_count, "x-cache-hit");
-    struct deja_slice told = dj_http_find(headers, header_count, "cache-status");
     bool is_good = is_whole && status == 200;
     (void)body;
-    if (is_good && dj_http_is_same(hit, "true")) {
-        run->progress.present++;
-    } else if (is_good && says(told, "stored")) {
-        if (!note_kept(run, flying, source))
-            run->progress.failed++;
-        else
-            run->progress.warmed++;
-    } else {
-        run->progress.failed++;
-        if (status && status != 429 && status < 500)
-            warm_spent(run, 0);
+    if (comes_again(run, flying->index, status)) {
+        dj_free(flying);
+        run->in_flight--;
+        pump(run);
+        return;
     }
+    if (!is_good || !count_good(run, flying, headers, header_count))
+        run->progress.failed++;
+    if (!is_good && status >= 400 && status < 500 && status != 429)
+        warm_spent(run, 0);
     if (status == 401 || status == 403)
         run->stop = "the upstream refused the credential, or the tenant may not ask";
     else if (status == 429 || status == 503)
-        run->pauses++;
+        run->stop = "the upstream, or Deja itself, is overloaded or has refused too often";
     else
         run->pauses = 0;
-    if (run->pauses > TRIES_MAX)
-        run->stop = "the upstream, or Deja itself, is overloaded or has refused too often";
     dj_free(flying);
     item_done(run);
 }

@@ -3,6 +3,7 @@ likely; within budgets, with a credential, counted when they are used."""
 import json
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -55,7 +56,7 @@ def run(daemon, key, **body):
 def metric(daemon, name):
     text = httpx.get(daemon.url + "/metrics", timeout=30).text
     return sum(float(line.split()[-1]) for line in text.splitlines()
-               if line.startswith((name + "{", name + " ")))
+               if line.startswith((name, name.rstrip("}") + ",") if "{" in name else (name + "{", name + " ")))
 
 
 def asked_of(upstream, model):
@@ -212,6 +213,33 @@ def test_credential_that_the_upstream_refuses_stops_the_run(learning, upstream, 
     done = run(learning, key, requests=prompts(word, 30), model="error-401")
     assert done["status"] == "stopped" and "credential" in done["reason"]
     assert done["done"] < 30 and done["warmed"] == 0
+
+
+def test_users_go_first_where_the_upstream_is_full(spawn, upstream, word):
+    daemon = spawn(env={"DEJA_RATE_LIMIT__UPSTREAM_CALLS": "1", "DEJA_SEMANTIC__ENABLED": "false"})
+    flow = upstream.flow(word)
+    model = f"plain:{word}"
+    warmed = f"plain:{word}w"
+    with ThreadPoolExecutor(3) as pool:
+        def user(name):
+            with make_http(daemon, f"sk-{word}") as client:
+                return ask(client, word, name).status_code
+
+        try:
+            first = pool.submit(user, f"step:{word}")  # has the upstream's only place
+            poll(lambda: asked_of(upstream, f"step:{word}") == 1, "the first user's call")
+            second = pool.submit(user, model)
+            poll(lambda: metric(daemon, 'semantic_cache_queue_depth{queue="upstream"}') == 1, "a user who waits")
+            assert order(daemon, f"sk-{word}", requests=prompts(word, 3), model=warmed).status_code == 202
+            poll(lambda: status_of(daemon, f"sk-{word}")["run"]["status"] == "running", "the run to begin")
+            assert asked_of(upstream, warmed) == 0
+        finally:
+            flow.finish()
+        assert first.result() == 200 and second.result() == 200
+    done = finished(daemon, f"sk-{word}")
+    assert done["status"] == "done" and done["warmed"] == 3, done
+    numbers = {name: [r.number for r in upstream.calls(name)] for name in (model, warmed)}
+    assert all(n > numbers[model][0] for n in numbers[warmed])
 
 
 def test_top_asks_again_for_what_was_asked_most(learning, upstream, key, word):
