@@ -357,7 +357,7 @@ void dj_warm_history(struct dj_request *request)
 {
     if (!is_possible(request))
         return;
-    if (!request->api->proxy->asked)
+    if (!dj_asked_is_learning(request->api->proxy->asked))
         dj_request_problem(request, 409, "habits_unknown",
                            "habits are not kept here: set warmup.predict.enabled, or "
                            "warmup.sources with top or expiring, and start again");

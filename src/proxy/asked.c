@@ -62,8 +62,10 @@ static void drop_request(struct asked_shard *shard, struct asked_key *key)
     key->request_len = 0;
 }
 
-static void drop_key(struct asked_shard *shard, struct asked_key *key)
+static void drop_key(struct dj_asked *asked, struct asked_shard *shard, struct asked_key *key)
 {
+    if (key->is_warm)
+        atomic_fetch_sub(&asked->warm, 1);
     dj_map_remove(shard->map, deja_slice(&key->name, sizeof key->name));
     shard->keys[key->place] = shard->keys[--shard->count];
     shard->keys[key->place]->place = key->place;
@@ -78,7 +80,7 @@ void dj_asked_destroy(struct dj_asked *asked)
     for (size_t i = 0; i < ASKED_SHARDS; i++) {
         struct asked_shard *shard = &asked->shards[i];
         while (shard->count)
-            drop_key(shard, shard->keys[shard->count - 1]);
+            drop_key(asked, shard, shard->keys[shard->count - 1]);
         dj_map_destroy(shard->map);
         dj_free(shard->keys);
         pthread_mutex_destroy(&shard->lock);
@@ -126,7 +128,7 @@ struct asked_key *asked_add(struct dj_asked *asked, struct asked_shard *shard,
     if (!key)
         return NULL;
     if (shard->count >= asked->options.keys_max / ASKED_SHARDS)
-        drop_key(shard, weakest(shard));
+        drop_key(asked, shard, weakest(shard));
     key->name = *name;
     if (dj_map_put(shard->map, deja_slice(name, sizeof *name), key, NULL) != DEJA_OK) {
         dj_free(key);
@@ -318,6 +320,11 @@ static void keep_request(struct dj_asked *asked, struct asked_shard *shard, stru
         dj_buf_fini(&packed);
 }
 
+bool dj_asked_is_learning(const struct dj_asked *asked)
+{
+    return asked && asked->options.is_learning;
+}
+
 void dj_asked_note(struct dj_asked *asked, const struct dj_asked_access *access)
 {
     struct asked_shard *shard = asked_shard_of(asked, access->id);
@@ -377,6 +384,8 @@ void dj_asked_note_warmed(struct dj_asked *asked, const uint8_t tenant[DJ_ID_BYT
     if (!key)
         key = asked_add(asked, shard, &name);
     if (key) {
+        if (!key->is_warm)
+            atomic_fetch_add(&asked->warm, 1);
         key->is_warm = true;
         key->warm_until_ms = until_ms;
         key->warm_cost_usd = cost_usd;
@@ -392,6 +401,8 @@ bool dj_asked_note_hit(struct dj_asked *asked, const uint8_t tenant[DJ_ID_BYTES]
     struct asked_name name;
     double cost_usd = 0;
     bool is_first_use = false;
+    if (atomic_load_explicit(&asked->warm, memory_order_relaxed) == 0)
+        return false;
     memcpy(name.id, id, sizeof name.id);
     memcpy(name.tenant, tenant, sizeof name.tenant);
     pthread_mutex_lock(&shard->lock);
@@ -400,6 +411,7 @@ bool dj_asked_note_hit(struct dj_asked *asked, const uint8_t tenant[DJ_ID_BYTES]
         is_first_use = now_ms < key->warm_until_ms;
         cost_usd = key->warm_cost_usd;
         key->is_warm = false;
+        atomic_fetch_sub(&asked->warm, 1);
     }
     pthread_mutex_unlock(&shard->lock);
     if (is_first_use)
@@ -414,7 +426,7 @@ void dj_asked_forget(struct dj_asked *asked, const uint8_t tenant[DJ_ID_BYTES])
         pthread_mutex_lock(&shard->lock);
         for (size_t i = shard->count; i > 0; i--)
             if (memcmp(shard->keys[i - 1]->name.tenant, tenant, DJ_ID_BYTES) == 0)
-                drop_key(shard, shard->keys[i - 1]);
+                drop_key(asked, shard, shard->keys[i - 1]);
         pthread_mutex_unlock(&shard->lock);
     }
     pthread_mutex_lock(&asked->tenants_lock);

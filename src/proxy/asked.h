@@ -29,6 +29,7 @@ struct dj_asked_options {
     size_t keys_max;        /* of all tenants; at least 64 */
     uint64_t bytes_max;     /* of their requests */
     uint64_t request_bytes; /* a longer request is not kept, only its habit */
+    bool is_learning;       /* false: only what was warmed is known, and whether it was used */
 };
 
 enum deja_status dj_asked_create(const struct dj_asked_options *options,
@@ -57,12 +58,14 @@ struct dj_asked_access {
     enum dj_predict_request kind;
     const struct dj_asked_request *request; /* copied; NULL: only that it was asked */
 };
+bool dj_asked_is_learning(const struct dj_asked *asked); /* NULL: no */
 void dj_asked_note(struct dj_asked *asked, const struct dj_asked_access *access);
 
 /* It was warmed and can be served until then; cost of making it. Then: its first use. */
 void dj_asked_note_warmed(struct dj_asked *asked, const uint8_t tenant[DJ_ID_BYTES],
                           const uint8_t id[DJ_ID_BYTES], int64_t until_ms, double cost_usd);
-/* An answer out of the cache was served; true: the first one of what was warmed. */
+/* An answer out of the cache was served; true: the first one of what was warmed. Costs a look at a
+ * counter where nothing warmed waits for its first use. */
 bool dj_asked_note_hit(struct dj_asked *asked, const uint8_t tenant[DJ_ID_BYTES],
                        const uint8_t id[DJ_ID_BYTES], int64_t now_ms);
 

@@ -4,6 +4,7 @@
 #define DJ_PROXY_ASKED_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/map.h"
 #include "proxy/asked.h"
@@ -51,6 +52,7 @@ struct dj_asked {
     struct asked_shard shards[ASKED_SHARDS];
     pthread_mutex_t tenants_lock;
     struct dj_map *tenants; /* id -> tenant; those of whom something is known */
+    _Atomic uint64_t warm;  /* keys that are warm, and not used yet */
 };
 
 struct asked_shard *asked_shard_of(struct dj_asked *asked, const uint8_t id[DJ_ID_BYTES]);

@@ -300,8 +300,9 @@ static void note_asked(struct ride *ride)
     struct dj_asked_request asked;
     if (request->inner_id && ride->is_cacheable)
         memcpy(request->inner_id, ride->fingerprint.key.id, DJ_ID_BYTES);
-    if (!ride->context->asked || ride->is_inner || !ride->is_cacheable || ride->who.has_user ||
-        ride->knobs.is_bypass || ride->knobs.is_no_store || ride->knobs.variants > 1)
+    if (!dj_asked_is_learning(ride->context->asked) || ride->is_inner || !ride->is_cacheable ||
+        ride->who.has_user || ride->knobs.is_bypass || ride->knobs.is_no_store ||
+        ride->knobs.variants > 1)
         return;
     dj_asked_take(request, ride->body, &asked);
     dj_asked_note(ride->context->asked,

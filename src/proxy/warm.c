@@ -44,8 +44,9 @@ enum deja_status dj_warm_create(const struct dj_warm_options *options, struct dj
         options->is_predicting || (options->sources & (DJ_WARM_TOP | DJ_WARM_EXPIRING));
     const struct dj_asked_options asked = {.keys_max = options->keys_max,
                                            .bytes_max = options->bytes_max,
-                                           .request_bytes = REQUEST_BYTES_MAX};
-    if (status == DEJA_OK && is_wanted)
+                                           .request_bytes = REQUEST_BYTES_MAX,
+                                           .is_learning = is_wanted};
+    if (status == DEJA_OK)
         status = dj_asked_create(&asked, &warm->asked);
     warm->due = dj_alloc_zeroed(DJ_ASKED_TENANTS_MAX, sizeof *warm->due);
     if (status == DEJA_OK && !warm->due)
@@ -354,7 +355,7 @@ static bool is_possible(struct dj_warm *warm, const struct dj_warm_order *order,
     const char *objection = warm_objection(warm, order);
     if (!order->sources)
         return refuse(refusal, 400, "nothing_to_warm", "say what: requests, keys, or sources");
-    if ((order->sources & habits) && !warm->asked)
+    if ((order->sources & habits) && !dj_asked_is_learning(warm->asked))
         return refuse(refusal, 409, "habits_unknown",
                       "what was asked is not remembered here: set warmup.predict.enabled, or "
                       "warmup.sources with top or expiring, and start again");
@@ -431,7 +432,7 @@ void dj_warm_stop(struct dj_warm *warm)
 
 void dj_warm_forget(struct dj_warm *warm, const uint8_t tenant[DJ_ID_BYTES])
 {
-    if (warm && warm->asked)
+    if (warm)
         dj_asked_forget(warm->asked, tenant);
 }
 
@@ -447,7 +448,7 @@ static void collect_due(struct dj_warm *warm, unsigned sources, int64_t due_ms)
     warm->due_count = 0;
     if (sources & (DJ_WARM_FILE | DJ_WARM_KEYS))
         memcpy(warm->due[warm->due_count++], warm->local, DJ_ID_BYTES);
-    if (!warm->asked)
+    if (!dj_asked_is_learning(warm->asked))
         return;
     size_t room = DJ_ASKED_TENANTS_MAX - warm->due_count;
     size_t first = warm->due_count;

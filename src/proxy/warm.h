@@ -70,7 +70,7 @@ struct dj_warm_options {
 
 struct dj_warm;
 
-/* Where nothing asks for habits none are kept (dj_warm_asked is NULL). */
+/* Where nothing asks for habits none are kept. */
 enum deja_status dj_warm_create(const struct dj_warm_options *options,
                                 struct dj_warm **out_warm) DEJA_NODISCARD;
 void dj_warm_destroy(struct dj_warm *warm); /* after the loops have ended; accepts NULL */

@@ -60,8 +60,8 @@ struct warm_tenant {
 
 struct dj_warm {
     struct dj_warm_options options;
-    struct dj_asked *asked; /* NULL: nobody wants habits */
-    pthread_mutex_t lock;   /* of what follows */
+    struct dj_asked *asked;
+    pthread_mutex_t lock; /* of what follows */
     struct dj_map *tenants;
     uint32_t running;
     uint64_t last_id;

@@ -288,7 +288,7 @@ static void save_at_once(struct warm_keep *keep)
 void warm_keep_tick(struct dj_warm *warm, int64_t now_ms, bool is_last)
 {
     struct warm_keep *keep = warm->keep;
-    if (!warm->asked)
+    if (!dj_asked_is_learning(warm->asked))
         return;
     if (!keep) {
         if (!is_last)

@@ -156,8 +156,7 @@ static bool note_kept(struct warm_run *run, const struct flying *flying, unsigne
     dj_value_unref(value);
     warm_spent(run, cost_usd);
     dj_telemetry_warmed(context->telemetry, dj_warm_source_text(source), cost_usd);
-    if (run->warm->asked)
-        dj_asked_note_warmed(run->warm->asked, run->order.tenant, flying->id, until_ms, cost_usd);
+    dj_asked_note_warmed(run->warm->asked, run->order.tenant, flying->id, until_ms, cost_usd);
     return value != NULL;
 }
 
@@ -557,7 +556,7 @@ enum deja_status dj_warm_learn(struct dj_warm *warm, struct dj_loop *loop,
     struct dj_asked_request request;
     struct dj_http_header headers[DJ_ASKED_HEADERS_MAX + 3];
     size_t used = 0;
-    if (!warm->asked)
+    if (!dj_asked_is_learning(warm->asked))
         return DEJA_ERR_UNSUPPORTED;
     if (!asked_unpack(packed, &request))
         return DEJA_ERR_INVALID;

@@ -96,8 +96,7 @@ void dj_warm_put_status(struct dj_warm *warm, const uint8_t tenant[DJ_ID_BYTES],
         copy = *known;
     }
     pthread_mutex_unlock(&warm->lock);
-    if (warm->asked)
-        dj_asked_counts(warm->asked, tenant, &counts);
+    dj_asked_counts(warm->asked, tenant, &counts);
     dj_json_member_bool(w, "enabled", options->is_enabled);
     dj_json_member_bool(w, "idle", !has_schedule);
     put_sources(w, options->sources);

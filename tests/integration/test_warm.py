@@ -176,6 +176,11 @@ def test_budget_of_a_day_is_the_tenants(spawn, upstream, word):
     assert done["warmed"] == 2 and "today" in done["reason"]
     assert run(daemon, f"sk-b-{word}", requests=prompts(word, 1), model=model)["warmed"] == 1
     assert status_of(daemon, f"sk-a-{word}")["today"]["requests"] == 5
+    # Use is counted where no habits are kept, too.
+    with make_http(daemon, f"sk-a-{word}") as client:
+        assert ask(client, f"{word} question 1", model).headers["x-cache-hit"] == "true"
+        warmed = client.get("/api/v1/stats").json()["warmed"]
+    assert warmed["entries"] == 5 and warmed["used"] == 1 and warmed["cost_usd"] > 0
 
 
 def test_warming_is_not_counted_among_clients_requests(learning, upstream, key, word):

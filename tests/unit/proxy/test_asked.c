@@ -12,7 +12,7 @@
 static const uint8_t ours[DJ_ID_BYTES] = {1};
 static const uint8_t theirs[DJ_ID_BYTES] = {2};
 static const struct dj_asked_options options = {
-    .keys_max = 1600, .bytes_max = 1u << 20, .request_bytes = 1000};
+    .keys_max = 1600, .bytes_max = 1u << 20, .request_bytes = 1000, .is_learning = true};
 
 static struct dj_asked *make(void)
 {
