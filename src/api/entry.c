@@ -323,6 +323,8 @@ static const char *kind_text(uint8_t kind)
         return "library";
     case DJ_ENTRY_NEGATIVE:
         return "negative";
+    case DJ_ENTRY_PLAIN:
+        return "plain";
     default:
         return "api";
     }
@@ -368,14 +370,15 @@ void dj_entry_write_facts(struct dj_json_writer *w, const struct dj_entry *entry
 
 void dj_entry_write(struct dj_json_writer *w, const struct dj_entry *entry, int64_t now_ms)
 {
+    bool is_bytes = entry->kind == DJ_ENTRY_BYTES || entry->kind == DJ_ENTRY_PLAIN;
     dj_entry_write_facts(w, entry, now_ms);
     dj_json_key(w, "response");
     if (entry->kind == DJ_ENTRY_EMBEDDING)
         write_embedding(w, entry->body);
-    else if (entry->kind == DJ_ENTRY_BYTES && dj_utf8_is_valid(entry->body))
+    else if (is_bytes && dj_utf8_is_valid(entry->body))
         dj_json_put_string(w, entry->body);
-    else if (entry->kind == DJ_ENTRY_BYTES)
-        dj_json_put_null(w); /* only the program that put them knows what they are */
+    else if (is_bytes)
+        dj_json_put_null(w); /* only who put them knows what they are */
     else
         dj_json_put_raw(w, entry->body);
 }

@@ -15,16 +15,20 @@
 #include "api/user.h"
 #include "base/num.h"
 #include "policy/guards.h"
+#include "proxy/call.h"
+#include "proxy/family.h"
 #include "proxy/identity.h"
 
 #define NEAREST 5u
 #define TEXT_SHOWN_BYTES 2000u
+#define API_BYTES_MAX 64u
+#define ANTHROPIC_VERSION "2023-06-01" /* what its SDKs say */
 
 /* In the request's arena. */
 struct explain {
     struct dj_request *request;
     struct dj_fingerprint fingerprint;
-    const char *surface; /* whose rules: "api" or "chat" */
+    const char *surface; /* whose rules: "api" or a family's name */
     bool is_all_scopes;
     bool has_scope;     /* there is a scope in which a look-up would search */
     double threshold;   /* in force */
@@ -294,31 +298,73 @@ static void explain_query(struct dj_request *request, struct deja_slice query,
         start(explain);
 }
 
-static void explain_chat(struct dj_request *request, const struct dj_json *body,
-                         struct deja_slice name_space, double threshold)
+/* Headers of the request that is asked about, in the place of ours. */
+static void set_headers(const struct dj_family *family, const struct dj_json *headers,
+                        struct dj_key_prefix *prefix)
 {
-    struct explain *explain = create(request, "chat", false, threshold);
+    for (size_t i = 0; i < DJ_FAMILY_HEADERS_MAX; i++) {
+        const char *name = family->key_headers[i];
+        const struct dj_json *value = name ? dj_json_get(headers, name) : NULL;
+        bool is_version = name && strcmp(name, "anthropic-version") == 0;
+        prefix->headers[i] = value        ? dj_json_string(value)
+                             : is_version ? deja_slice_text(ANTHROPIC_VERSION)
+                                          : deja_slice(NULL, 0);
+    }
+}
+
+struct asked {
+    const struct dj_family *family;
+    const struct dj_json *body;
+    const struct dj_json *headers;
+    struct deja_slice name_space;
+    double threshold;
+};
+
+static void explain_request(struct dj_request *request, const struct asked *asked)
+{
+    const struct dj_proxy_context *proxy = request->api->proxy;
+    const struct dj_family *family = asked->family;
+    struct explain *explain = create(request, family->name, false, asked->threshold);
     struct dj_key_prefix prefix;
     if (!explain)
         return;
-    dj_identity_prefix(request->api->proxy, request->http, &request->who, "chat", &prefix);
-    prefix.name_space = name_space;
-    enum deja_status status = dj_key_chat(&prefix, body, request->arena, &explain->fingerprint);
+    dj_identity_prefix(proxy, request->http, &request->who, family->name, &prefix);
+    if (!dj_call_own_upstream(&request->who))
+        prefix.upstream_id = deja_slice_text(proxy->targets[family->target].id);
+    set_headers(family, asked->headers, &prefix);
+    prefix.name_space = asked->name_space;
+    enum deja_status status =
+        family->key(&prefix, asked->body, request->arena, &explain->fingerprint);
     if (status == DEJA_OK)
         dj_key_scope(&prefix, &explain->fingerprint);
     dj_wipe(prefix.fingerprint_key, sizeof prefix.fingerprint_key);
     if (status == DEJA_ERR_INVALID)
-        dj_request_problem(request, 400, "invalid_request",
-                           "request must be a chat completion body with messages");
+        dj_request_problem(
+            request, 400, "invalid_request",
+            "request must be a body of that API, with its messages, input or prompt");
     else if (status != DEJA_OK)
         dj_request_refuse(request, status);
     else
         start(explain);
 }
 
+/* False: there are complaints. */
+static bool find_family(struct dj_request *request, const struct dj_json *body, struct asked *asked)
+{
+    struct deja_slice api = {0};
+    if (!dj_query_label(request, body, "api", "", API_BYTES_MAX, &api))
+        return false;
+    asked->family = api.data ? dj_family_find(api) : dj_family_guess(asked->body);
+    if (!asked->family)
+        dj_request_complain(request, "invalid_request", "api", "one_of",
+                            "must be chat, completions, messages or responses");
+    return asked->family != NULL;
+}
+
 static void on_body(struct dj_request *request)
 {
-    static const char *const members[] = {"query", "request", "namespace", "threshold", NULL};
+    static const char *const members[] = {"query",     "request",   "api", "headers",
+                                          "namespace", "threshold", NULL};
     static const double unit[2] = {0, 1};
     const struct dj_json *body = request->body;
     const struct dj_json *chat = dj_json_get(body, "request");
@@ -334,13 +380,18 @@ static void on_body(struct dj_request *request)
         dj_request_complain(request, "invalid_request", "query", "unsupported",
                             "give a query or a request, not both");
     else if (is_read && !dj_json_is(chat, DJ_JSON_OBJECT) && !query.data)
-        dj_request_complain(request, chat ? "invalid_request" : "query_empty", "query", "required",
-                            "give a query, or a request: a chat completion body");
+        dj_request_complain(
+            request, chat ? "invalid_request" : "query_empty", "query", "required",
+            "give a query, or a request: the body of a chat completion, a message, …");
     if (dj_request_has_complaints(request))
         return;
-    if (chat)
-        explain_chat(request, chat, name_space, threshold);
-    else
+    struct asked asked = {.body = chat,
+                          .headers = dj_json_get(body, "headers"),
+                          .name_space = name_space,
+                          .threshold = threshold};
+    if (chat && find_family(request, body, &asked))
+        explain_request(request, &asked);
+    else if (!dj_request_has_complaints(request))
         explain_query(request, query, name_space, threshold);
 }
 

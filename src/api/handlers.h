@@ -11,6 +11,17 @@
 void dj_entries_put(struct dj_request *request);    /* PUT /api/v1/entries */
 void dj_entries_get(struct dj_request *request);    /* GET /api/v1/entries/{id} */
 void dj_entries_remove(struct dj_request *request); /* DELETE /api/v1/entries/{id} */
+/* kv.c, kv_keys.c, kv_batch.c, kv_lock.c: below /api/v1/kv */
+void dj_kv_get(struct dj_request *request);
+void dj_kv_put(struct dj_request *request);
+void dj_kv_patch(struct dj_request *request);
+void dj_kv_remove(struct dj_request *request);
+void dj_kv_list(struct dj_request *request);
+void dj_kv_clear(struct dj_request *request);
+void dj_kv_stats(struct dj_request *request);
+void dj_kv_batch(struct dj_request *request);
+void dj_kv_lock(struct dj_request *request);
+void dj_kv_unlock(struct dj_request *request);
 /* find.c */
 void dj_find(struct dj_request *request); /* POST /api/v1/lookup */
 /* invalidate.c */

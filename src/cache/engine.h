@@ -280,6 +280,10 @@ struct dj_selector {
     struct deja_slice user_tag;     /* another one, of a user (security/user.h); empty: any */
     int64_t created_before_ms;      /* 0: any */
     const struct dj_filter *filter; /* NULL: any */
+    /* NULL: any. On the loop of the call; quick. */
+    bool (*matches)(void *ctx, const struct dj_entry *entry);
+    void (*counted)(void *ctx, const struct dj_entry *entry); /* NULL, or told of each */
+    void *ctx;                                                /* of both */
 };
 /* count: live entries, each once however many tiers have it. */
 typedef void dj_selected_fn(void *ctx, enum deja_status status, uint64_t count);

@@ -131,6 +131,16 @@ enum deja_status dj_engine_remove_version(struct dj_engine *engine, struct dj_lo
                                           const struct dj_removal_options *options, void *ctx,
                                           dj_remove_done_fn *done) DEJA_NODISCARD;
 
+/* dj_engine_put and dj_engine_remove (of what has no vector) for who is on the key's home loop:
+ * memory has it, or has it no more, when they return, and the tiers were asked. value: takes its
+ * own reference; its version and generations are those of a fill. */
+enum deja_status dj_engine_put_here(struct dj_engine *engine, struct dj_loop *home,
+                                    struct dj_value *value, const struct dj_put_options *options,
+                                    void *ctx, dj_put_done_fn *done) DEJA_NODISCARD;
+enum deja_status dj_engine_remove_here(struct dj_engine *engine, struct dj_loop *home,
+                                       const struct dj_store_key *key, void *ctx,
+                                       dj_remove_done_fn *done) DEJA_NODISCARD;
+
 /* Around every operation that leaves the calling function. */
 static inline void dj_engine_enter(struct dj_engine *engine)
 {
@@ -171,6 +181,7 @@ struct dj_walk_options {
     struct dj_store_key key;
     uint32_t skip;
     bool is_no_promotion;
+    bool is_patient; /* no soft timeouts: each tier has its own deadline's time */
 };
 /* Of this tenant and current: can the caller use it, at this time? Not called any more once he was
  * told. NULL: if it has not expired. */

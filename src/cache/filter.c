@@ -280,6 +280,7 @@ static const char *kind_text(uint8_t kind)
     return kind == DJ_ENTRY_CHAT        ? "chat"
            : kind == DJ_ENTRY_EMBEDDING ? "embedding"
            : kind == DJ_ENTRY_NEGATIVE  ? "negative"
+           : kind == DJ_ENTRY_PLAIN     ? "plain"
                                         : "api";
 }
 

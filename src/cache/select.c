@@ -98,7 +98,8 @@ static bool is_selected(const struct selection *selection, const struct dj_entry
         return false;
     if (selector->created_before_ms && entry->created_ms >= selector->created_before_ms)
         return false;
-    return dj_filter_is_match(selector->filter, entry);
+    return dj_filter_is_match(selector->filter, entry) &&
+           (!selector->matches || selector->matches(selector->ctx, entry));
 }
 
 /* Could be served, or could until this call raised the generation (3). */
@@ -208,8 +209,11 @@ static void take_entry(struct selection *selection, const struct dj_entry *entry
             return;
         }
     }
-    if (is_counted)
+    if (is_counted) {
         selection->count++;
+        if (selection->selector->counted)
+            selection->selector->counted(selection->selector->ctx, entry);
+    }
     if (is_wanted && selection->is_removing)
         remove_entry(selection, entry);
 }
@@ -338,7 +342,7 @@ static enum raised what_to_raise(const struct dj_selector *selector)
 {
     struct deja_slice tag = raised_tag(selector);
     bool has_both = selector->tag.len && selector->user_tag.len;
-    if (selector->created_before_ms || selector->filter || has_both ||
+    if (selector->created_before_ms || selector->filter || selector->matches || has_both ||
         (tag.len && selector->has_name_space))
         return RAISED_NOTHING;
     return tag.len ? RAISED_TAG : selector->has_name_space ? RAISED_NAMESPACE : RAISED_TENANT;

@@ -273,7 +273,7 @@ static bool step(struct walk *walk)
             continue;
         walk->asked++;
         walk->current = index;
-        watch(walk, slot->tier.soft_timeout_ms);
+        watch(walk, walk->options.is_patient ? 0 : slot->tier.soft_timeout_ms);
         return true;
     }
     walk->current = DJ_TIERS_MAX;

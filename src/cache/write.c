@@ -11,6 +11,8 @@
  * (5) After a delete a shared tier has a tombstone of at least its version: a fill that began
  * before it is older, on whatever program it runs.
  */
+#include <assert.h>
+
 #include "base/alloc.h"
 #include "cache/engine_internal.h"
 #include "store/memory.h"
@@ -167,17 +169,48 @@ static void put_index(void *ctx)
         on_indexed(put); /* found exactly, not by meaning (I4) */
 }
 
-/* On home, the first time: exact repeats hit from here on. */
-static void put_memory(void *ctx)
+static void keep_in_memory(struct put *put)
 {
-    struct put *put = ctx;
     struct dj_store *memory = put->engine->options.memory;
     put->is_refused = is_refused(put);
     /* Too large for memory, or older than what is there: the tiers decide for themselves. */
     if (!put->is_refused && !(put->skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)))
         put->is_in_memory = dj_memory_put(memory, put->value, dj_loop_now_ms(put->home));
     put->is_refused = put->is_refused || (!put->is_in_memory && put->engine->tier_count == 0);
+}
+
+/* On home, the first time: exact repeats hit from here on. */
+static void put_memory(void *ctx)
+{
+    struct put *put = ctx;
+    keep_in_memory(put);
     post(&put->task, put->origin, put_index, put);
+}
+
+enum deja_status dj_engine_put_here(struct dj_engine *engine, struct dj_loop *home,
+                                    struct dj_value *value, const struct dj_put_options *options,
+                                    void *ctx, dj_put_done_fn *done)
+{
+    struct put *put = dj_alloc_zeroed(1, sizeof *put);
+    if (!put)
+        return DEJA_ERR_NOMEM;
+    *put = (struct put){.engine = engine,
+                        .origin = home,
+                        .home = home,
+                        .value = dj_value_ref(value),
+                        .key = dj_engine_key_of(dj_value_entry(value)),
+                        .skip = options->skip,
+                        .is_through = options->is_through,
+                        .ctx = ctx,
+                        .done = done};
+    assert(engine->options.loops[dj_engine_home(engine, &put->key)] == home);
+    dj_engine_enter(engine);
+    keep_in_memory(put);
+    if (put->is_refused)
+        post(&put->task, home, on_put_finished, put);
+    else
+        put_tiers(put);
+    return DEJA_OK;
 }
 
 /* The vector, or the room for one, and the name of its index. */
@@ -355,14 +388,14 @@ static void remove_home(void *ctx)
     end_removal_call(removal);
 }
 
-enum deja_status dj_engine_remove_version(struct dj_engine *engine, struct dj_loop *loop,
-                                          const struct dj_store_key *key,
-                                          const struct dj_removal_options *options, void *ctx,
-                                          dj_remove_done_fn *done)
+static struct removal *removal_create(struct dj_engine *engine, struct dj_loop *loop,
+                                      const struct dj_store_key *key,
+                                      const struct dj_removal_options *options, void *ctx,
+                                      dj_remove_done_fn *done)
 {
     struct removal *removal = dj_alloc_zeroed(1, sizeof *removal);
     if (!removal)
-        return DEJA_ERR_NOMEM;
+        return NULL;
     *removal = (struct removal){.engine = engine,
                                 .origin = loop,
                                 .home = engine->options.loops[dj_engine_home(engine, key)],
@@ -371,7 +404,32 @@ enum deja_status dj_engine_remove_version(struct dj_engine *engine, struct dj_lo
                                 .ctx = ctx,
                                 .done = done};
     dj_engine_enter(engine);
+    return removal;
+}
+
+enum deja_status dj_engine_remove_version(struct dj_engine *engine, struct dj_loop *loop,
+                                          const struct dj_store_key *key,
+                                          const struct dj_removal_options *options, void *ctx,
+                                          dj_remove_done_fn *done)
+{
+    struct removal *removal = removal_create(engine, loop, key, options, ctx, done);
+    if (!removal)
+        return DEJA_ERR_NOMEM;
     post(&removal->task, removal->home, remove_home, removal);
+    return DEJA_OK;
+}
+
+enum deja_status dj_engine_remove_here(struct dj_engine *engine, struct dj_loop *home,
+                                       const struct dj_store_key *key, void *ctx,
+                                       dj_remove_done_fn *done)
+{
+    static const struct dj_removal_options options = {.version_max = UINT64_MAX,
+                                                      .is_tombstone = true};
+    struct removal *removal = removal_create(engine, home, key, &options, ctx, done);
+    if (!removal)
+        return DEJA_ERR_NOMEM;
+    assert(removal->home == home);
+    remove_home(removal);
     return DEJA_OK;
 }
 

@@ -19,7 +19,7 @@ struct dj_session {
     bool has_color; /* stdout takes colours */
     bool wants_json, is_plain, has_no_color;
     const char *flag_server, *flag_key;
-    const char *ttl, *threshold, *name_space, *query, *request;
+    const char *ttl, *threshold, *name_space, *query, *request, *api;
     struct dj_arg_values tags;
     const char *key, *tag, *older_than, *reason; /* selectors */
     bool is_all, is_dry_run, is_agreed, is_data, has_lost_master;
@@ -75,6 +75,7 @@ int dj_cli_encryption(struct dj_session *session); /* encryption.c, as is the ne
 int dj_cli_rotate_data_keys(struct dj_session *session);
 int dj_cli_key(struct dj_session *session);  /* key.c */
 int dj_cli_warm(struct dj_session *session); /* warm.c */
+int dj_cli_kv(struct dj_session *session);   /* kv.c */
 
 /* tenant.c: the id of a tenant that is named by it or by its name; an exit code. */
 #define DJ_CLI_TENANT_BYTES 37u

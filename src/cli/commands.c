@@ -36,14 +36,24 @@ static const struct dj_command_option get[] = {
      AT(threshold)},
     {"--namespace", DJ_COMMAND_TEXT, "NAME", "Within this namespace of the tenant", AT(name_space)},
 };
+static const struct dj_command_option kv[] = {
+    {"--ttl", DJ_COMMAND_TEXT, "DURATION", "set: how long it lives: 30s, 5m, 1h; 0: for ever; 1h",
+     AT(ttl)},
+    {"--tag", DJ_COMMAND_TEXTS, "TAG", "set: a name to invalidate it by; may be given again",
+     AT(tags)},
+    {"--namespace", DJ_COMMAND_TEXT, "NAME", "Within this namespace of the tenant", AT(name_space)},
+    {"--limit", DJ_COMMAND_TEXT, "N", "keys: so many; else all", AT(limit)},
+};
 static const struct dj_command_option del[] = {
     {"--query", DJ_COMMAND_TEXT, "PROMPT", "The entry that was stored under this very prompt",
      AT(query)},
     {"--namespace", DJ_COMMAND_TEXT, "NAME", "Within this namespace of the tenant", AT(name_space)},
 };
 static const struct dj_command_option explain[] = {
-    {"--request", DJ_COMMAND_TEXT, "FILE", "A whole chat request instead of a prompt; - is stdin",
-     AT(request)},
+    {"--request", DJ_COMMAND_TEXT, "FILE",
+     "The body of a request to a model instead of a prompt; - is stdin", AT(request)},
+    {"--api", DJ_COMMAND_TEXT, "NAME",
+     "Whose body: chat, completions, messages, responses; else what it looks like", AT(api)},
     {"--namespace", DJ_COMMAND_TEXT, "NAME", "Within this namespace of the tenant", AT(name_space)},
 };
 static const struct dj_command_option selectors[] = {
@@ -171,11 +181,23 @@ const struct dj_cli_command dj_cli_table[] = {
       .description = "It is gone from every tier when the command returns.",
       .options = {ROWS(del), ROWS(common)}},
      dj_cli_del},
+    {{.name = "kv",
+      .summary = "plain keys: any bytes under a name",
+      .synopsis = "get KEY | set KEY VALUE | del KEY... | ttl KEY\n"
+                  "incr KEY [BY] | keys [PATTERN] | stats",
+      .examples = "deja kv set session:7 '{\"seen\": 1}' --ttl 30m\n"
+                  "deja kv get session:7 || echo gone\texit 3: not there\n"
+                  "tar c . | deja kv set backup -\tVALUE - is stdin\n"
+                  "deja kv keys 'session:*'",
+      .description = "get writes the bytes as they are. A key that is not there ends get, ttl and "
+                     "del with 3.",
+      .options = {ROWS(kv), ROWS(common)}},
+     dj_cli_kv},
     {{.name = "explain",
       .summary = "why a prompt is a hit or a miss",
-      .synopsis = "PROMPT [--namespace NAME]\n--request FILE [--namespace NAME]",
+      .synopsis = "PROMPT [--namespace NAME]\n--request FILE [--api NAME] [--namespace NAME]",
       .examples = "deja explain \"France's capital?\"\n"
-                  "deja explain --request body.json\ta whole chat request",
+                  "deja explain --request body.json\ta whole request to a model",
       .description = "Shows the nearest entries, their similarity, the threshold, and which guard "
                      "refused which.",
       .options = {ROWS(explain), ROWS(common)}},

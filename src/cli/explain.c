@@ -53,6 +53,34 @@ static void write_explanation(const struct dj_session *session, const struct dj_
         write_candidate(session, walk.value);
 }
 
+/* The file as what the API takes: unless it is that already. */
+static enum deja_status wrap_request(const struct dj_session *session, struct dj_buf *body)
+{
+    struct dj_json_doc *doc = NULL;
+    struct dj_buf wrapped = {0};
+    struct deja_error error = {""};
+    enum deja_status status = dj_json_parse(dj_buf_slice(body), &doc, &error);
+    if (status != DEJA_OK) {
+        fprintf(stderr, "deja: --request: %s\n", error.message);
+        return status;
+    }
+    if (!dj_json_is(dj_json_get(dj_json_root(doc), "request"), DJ_JSON_OBJECT)) {
+        struct dj_json_writer w = dj_json_writer(&wrapped);
+        dj_json_begin_object(&w);
+        dj_json_key(&w, "request");
+        dj_json_put_value(&w, dj_json_root(doc));
+        if (session->api)
+            dj_json_member_text(&w, "api", session->api);
+        if (session->name_space)
+            dj_json_member_text(&w, "namespace", session->name_space);
+        dj_json_end_object(&w);
+        dj_buf_fini(body);
+        *body = wrapped;
+    }
+    dj_json_doc_destroy(doc);
+    return body->status;
+}
+
 int dj_cli_explain(struct dj_session *session)
 {
     struct dj_json_doc *doc = NULL;
@@ -63,14 +91,15 @@ int dj_cli_explain(struct dj_session *session)
         return dj_session_misused(session, "expects a PROMPT, or --request FILE");
     dj_buf_init(&path, DJ_CLI_PATH_MAX);
     dj_buf_append_text(&path, "/api/v1/explain");
-    if (session->request && dj_read_input(session->request, &body) != DEJA_OK)
+    if (session->request && (dj_read_input(session->request, &body) != DEJA_OK ||
+                             wrap_request(session, &body) != DEJA_OK))
         goto done;
     if (!session->request) {
         dj_buf_append_text(&path, "?query=");
         dj_percent_encode(&path, session->words.items[0]);
     }
-    if (session->name_space) {
-        dj_buf_append_text(&path, session->request ? "?namespace=" : "&namespace=");
+    if (session->name_space && !session->request) {
+        dj_buf_append_text(&path, "&namespace=");
         dj_percent_encode(&path, session->name_space);
     }
     dj_buf_append_byte(&path, '\0');

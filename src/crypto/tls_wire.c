@@ -53,11 +53,10 @@ static int on_bio_write(BIO *bio, const char *data, size_t len, size_t *out_len)
 {
     struct dj_tls_wire *wire = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
-    if (!wire->out)
-        return 0;
-    dj_buf_append(wire->out, data, len);
-    if (wire->out->status != DEJA_OK)
-        return 0;
+    if (wire->out)
+        dj_buf_append(wire->out, data, len);
+    if (!wire->out || wire->out->status != DEJA_OK)
+        return -1; /* 0 is no failure to OpenSSL 3.2 and later, but a write of nothing */
     *out_len = len;
     return 1;
 }

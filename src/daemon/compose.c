@@ -247,8 +247,10 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
     };
     enum deja_status status = dj_daemon_open_tiers(daemon, &assembly.engine, error);
     bool is_shared = dj_daemon_is_shared(&assembly.engine);
-    if (is_shared)
+    if (is_shared) {
         assembly.memory.ttl_ms = settings->l1.default_ttl_ms;
+        assembly.memory.plain_ttl_ms = settings->kv.memory_ttl_ms;
+    }
     if (status == DEJA_OK)
         status = dj_daemon_place_lmdb(daemon, is_shared, &assembly.lmdb, error);
     if (status == DEJA_OK)
@@ -279,6 +281,7 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
         .response_ttl_ms = settings->ttl.response_ms,
         .embedding_ttl_ms = settings->ttl.embedding_ms,
         .api_ttl_ms = settings->ttl.api_ms,
+        .plain_ttl_ms = settings->kv.default_ttl_ms,
         .refusal_ttl_ms = settings->ttl.refusal_ms,
         .negative_ttl_ms = settings->ttl.negative_ms,
         .stale_revalidate_ms = settings->ttl.stale_revalidate_ms,
@@ -378,6 +381,13 @@ static uint32_t sealed_levels(const struct dj_daemon *daemon)
                                                   : levels;
 }
 
+static enum deja_status make_plain(struct dj_daemon *daemon)
+{
+    const struct dj_plain_options options = {
+        .engine = daemon->engine, .loops = daemon->loops, .loop_count = daemon->loop_count};
+    return dj_plain_create(&options, &daemon->plain);
+}
+
 static enum deja_status make_limiter(struct dj_daemon *daemon)
 {
     char place[DJ_PLACE_BYTES];
@@ -394,6 +404,8 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
 {
     enum deja_status status = dj_guards_make(daemon);
     if (status == DEJA_OK)
+        status = make_plain(daemon);
+    if (status == DEJA_OK)
         status = dj_daemon_make_directory(daemon);
     if (status == DEJA_OK)
         status = make_limiter(daemon);
@@ -403,6 +415,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         return status;
     daemon->proxy = (struct dj_proxy_context){
         .engine = daemon->engine,
+        .plain = daemon->plain,
         .registry = daemon->registry,
         .root = &daemon->root,
         .rules = daemon->rules,
@@ -563,6 +576,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_pool_destroy(daemon->work);
     dj_warm_destroy(daemon->warm);
     dj_spends_destroy(daemon->spends);
+    dj_plain_destroy(daemon->plain);
     dj_engine_destroy(daemon->engine); /* closes the stores, whose reads still run on `reads` */
     dj_pool_destroy(daemon->reads);
     for (uint32_t i = 0; i < daemon->loop_count; i++)

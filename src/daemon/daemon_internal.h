@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "api/router.h"
+#include "cache/plain.h"
 #include "daemon/authority.h"
 #include "daemon/encryption.h"
 #include "daemon/directory.h"
@@ -86,6 +87,7 @@ struct dj_daemon {
     struct dj_upstream *anthropic;       /* where it is another; NULL: it is the same */
     struct dj_sentry_board dependencies; /* all of these, to look at */
     struct dj_engine *engine;
+    struct dj_plain *plain;
     struct dj_secret secret; /* until the tiers are open: a shared one may bring another */
     struct dj_tenant_root root;
     struct dj_tenants *tenants;

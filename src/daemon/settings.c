@@ -129,6 +129,7 @@ static const struct dj_option table[] = {
 #include "daemon/settings_limits.def"
 #include "daemon/settings_guard.def"
 #include "daemon/settings_upkeep.def"
+#include "daemon/settings_kv.def"
 #include "daemon/settings_audit.def"
 #include "daemon/settings_encryption.def"
 #include "daemon/settings_warmup.def"

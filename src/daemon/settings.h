@@ -115,6 +115,7 @@ struct dj_settings {
     struct dj_settings_http_embedder http_embedder; /* semantic.http */
     struct dj_settings_performance performance;
     struct dj_settings_eviction eviction;
+    struct dj_settings_kv kv;
     struct dj_settings_encryption encryption;
     struct dj_settings_warmup warmup;
     struct {

@@ -198,4 +198,10 @@ struct dj_settings_eviction {
     uint64_t check_ms;
 };
 
+/* settings_kv.def. */
+struct dj_settings_kv {
+    uint64_t default_ttl_ms;
+    uint64_t memory_ttl_ms;
+};
+
 #endif

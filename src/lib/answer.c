@@ -87,6 +87,11 @@ int64_t deja_answer_expires_ms(const struct deja_answer *answer)
     return entry_of(answer)->expires_ms;
 }
 
+uint64_t deja_answer_version(const struct deja_answer *answer)
+{
+    return entry_of(answer)->version;
+}
+
 void deja_answer_id(const struct deja_answer *answer, uint8_t out_id[DEJA_ID_BYTES])
 {
     memcpy(out_id, entry_of(answer)->id, DEJA_ID_BYTES);

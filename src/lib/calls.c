@@ -24,8 +24,8 @@ static uint32_t timeout_or(uint32_t timeout_ms, uint32_t fallback_ms)
 
 /* A struct of an older, equal or newer header: what it lacks is zero, what we do not know must be.
  */
-static enum deja_status read_struct(const void *given, size_t given_bytes, size_t bytes_min,
-                                    void *out, size_t out_bytes)
+enum deja_status dj_read_struct(const void *given, size_t given_bytes, size_t bytes_min, void *out,
+                                size_t out_bytes)
 {
     const char *bytes = given;
     if (given_bytes < bytes_min || given_bytes > 4096)
@@ -38,10 +38,23 @@ static enum deja_status read_struct(const void *given, size_t given_bytes, size_
     return DEJA_OK;
 }
 
-static const uint8_t *tenant_of(const struct deja *deja, const uint8_t *tenant)
+const uint8_t *dj_tenant_of(const struct deja *deja, const uint8_t *tenant)
 {
     static const uint8_t zero[DEJA_TENANT_BYTES];
     return tenant && memcmp(tenant, zero, sizeof zero) != 0 ? tenant : deja->local_tenant;
+}
+
+void dj_name_key(const struct deja *deja, const uint8_t tenant[DEJA_TENANT_BYTES],
+                 uint8_t out_key[DJ_SHA256_BYTES])
+{
+    struct dj_secret key;
+    if (memcmp(tenant, deja->local_tenant, DEJA_TENANT_BYTES) == 0) {
+        memcpy(out_key, deja->local_key.bytes, DJ_SHA256_BYTES);
+        return;
+    }
+    dj_tenant_fingerprint_key(&deja->root, tenant, &key);
+    memcpy(out_key, key.bytes, DJ_SHA256_BYTES);
+    dj_secret_fini(&key);
 }
 
 /* Key and scope. Families keep the library's entries, whose bodies are any bytes, apart from the
@@ -56,15 +69,8 @@ static enum deja_status fingerprint(struct dj_operation *operation, const uint8_
     enum deja_status status = dj_question_check(text, deja->options.query_chars_max, NULL);
     if (status != DEJA_OK)
         return status;
-    memcpy(prefix.tenant, tenant_of(deja, tenant), sizeof prefix.tenant);
-    if (memcmp(prefix.tenant, deja->local_tenant, sizeof prefix.tenant) == 0) {
-        memcpy(prefix.fingerprint_key, deja->local_key.bytes, sizeof prefix.fingerprint_key);
-    } else {
-        struct dj_secret key;
-        dj_tenant_fingerprint_key(&deja->root, prefix.tenant, &key);
-        memcpy(prefix.fingerprint_key, key.bytes, sizeof prefix.fingerprint_key);
-        dj_secret_fini(&key);
-    }
+    memcpy(prefix.tenant, dj_tenant_of(deja, tenant), sizeof prefix.tenant);
+    dj_name_key(deja, prefix.tenant, prefix.fingerprint_key);
     status = dj_key_query(&prefix, text, &operation->arena, &operation->fingerprint);
     if (status == DEJA_OK)
         dj_key_scope(&prefix, &operation->fingerprint);
@@ -72,8 +78,8 @@ static enum deja_status fingerprint(struct dj_operation *operation, const uint8_
     return status;
 }
 
-static enum deja_status copy(struct dj_operation *operation, struct deja_slice bytes,
-                             size_t bytes_max, struct deja_slice *out_copy)
+enum deja_status dj_operation_copy(struct dj_operation *operation, struct deja_slice bytes,
+                                   size_t bytes_max, struct deja_slice *out_copy)
 {
     if (bytes.len > bytes_max)
         return DEJA_ERR_LIMIT;
@@ -101,7 +107,8 @@ static enum deja_status copy_vector(struct dj_operation *operation, const float 
         floats[i] = (float)((double)vector[i] / sqrt(sum));
     operation->vector_given = (struct dj_query_vector){.floats = floats, .dim = dim};
     operation->vector = &operation->vector_given;
-    return copy(operation, model, DJ_VECTOR_MODEL_BYTES_MAX, &operation->vector_given.embedder);
+    return dj_operation_copy(operation, model, DJ_VECTOR_MODEL_BYTES_MAX,
+                             &operation->vector_given.embedder);
 }
 
 /* The columns an entry has of its key. */
@@ -116,7 +123,7 @@ static enum deja_status begin_entry(struct dj_operation *operation, struct deja_
     memcpy(entry->id, fp->key.id, sizeof entry->id);
     memcpy(entry->exact, fp->exact, sizeof entry->exact);
     memcpy(entry->scope, fp->scope, sizeof entry->scope);
-    return copy(operation, name_space, DEJA_NAME_SPACE_BYTES_MAX, &entry->name_space);
+    return dj_operation_copy(operation, name_space, DEJA_NAME_SPACE_BYTES_MAX, &entry->name_space);
 }
 
 static enum deja_status read_query(struct dj_operation *operation, const struct deja_query *query)
@@ -147,17 +154,19 @@ static enum deja_status read_entry(struct dj_operation *operation, const struct 
     if (status == DEJA_OK)
         status = copy_vector(operation, given->vector, given->vector_dim, given->vector_model);
     if (status == DEJA_OK)
-        status = copy(operation, given->body, DEJA_BODY_BYTES_MAX, &entry->body);
+        status = dj_operation_copy(operation, given->body, DEJA_BODY_BYTES_MAX, &entry->body);
     if (status == DEJA_OK)
-        status = copy(operation, given->model, DJ_MODEL_BYTES_MAX, &entry->model);
+        status = dj_operation_copy(operation, given->model, DJ_MODEL_BYTES_MAX, &entry->model);
     if (status == DEJA_OK)
-        status = copy(operation, given->metadata, DJ_METADATA_BYTES_MAX, &entry->metadata);
+        status =
+            dj_operation_copy(operation, given->metadata, DJ_METADATA_BYTES_MAX, &entry->metadata);
     if (status == DEJA_OK && given->tag_count > DEJA_TAGS_MAX)
         status = DEJA_ERR_LIMIT;
     for (size_t i = 0; i < given->tag_count && status == DEJA_OK; i++) {
         status = given->tags[i].len == 0
                      ? DEJA_ERR_INVALID
-                     : copy(operation, given->tags[i], DEJA_TAG_BYTES_MAX, &entry->tags[i].name);
+                     : dj_operation_copy(operation, given->tags[i], DEJA_TAG_BYTES_MAX,
+                                         &entry->tags[i].name);
         entry->tag_count = i + 1;
     }
     operation->is_semantic = !given->is_exact_only;
@@ -168,11 +177,15 @@ static enum deja_status read_entry(struct dj_operation *operation, const struct 
 void dj_entry_date(struct deja *deja, struct dj_entry *entry, uint64_t ttl_ms)
 {
     entry->created_ms = dj_loop_now_ms(deja->loop);
+    if (entry->kind == DJ_ENTRY_PLAIN) { /* it ends when it was said to */
+        entry->expires_ms = dj_kv_end(deja, ttl_ms);
+        return;
+    }
     entry->expires_ms = dj_engine_expiry(deja->engine, deja->loop, ttl_ms, deja->options.ttl_ms);
 }
 
 /* Submits what was read, or drops it. */
-static enum deja_status finish(struct dj_operation *operation, enum deja_status status)
+enum deja_status dj_operation_finish(struct dj_operation *operation, enum deja_status status)
 {
     if (status == DEJA_OK)
         status = dj_operation_submit(operation);
@@ -194,6 +207,8 @@ static void on_found(void *ctx, const struct dj_lookup_result *result)
     struct deja *deja = operation->deja;
     atomic_fetch_add(&deja->counters.lookups, 1);
     atomic_fetch_add(&deja->counters.hits[result->value ? result->kind : DJ_HIT_NONE], 1);
+    dj_event_got(operation, operation->fingerprint.text, result->value,
+                 result->value ? result->level : NULL);
     if (result->value)
         dj_engine_note_hit(deja->engine, deja->loop, dj_value_entry(result->value));
     else if (result->status == DEJA_ERR_MISMATCH) {
@@ -229,8 +244,8 @@ static enum deja_status ask(struct deja *deja, const struct deja_query *query, u
     struct deja_query given;
     struct dj_operation *operation = NULL;
     enum deja_status status =
-        read_struct(query, query->struct_bytes, offsetof(struct deja_query, vector_model), &given,
-                    sizeof given);
+        dj_read_struct(query, query->struct_bytes, offsetof(struct deja_query, vector_model),
+                       &given, sizeof given);
     if (status == DEJA_OK)
         status = dj_operation_create(deja, timeout_or(given.timeout_ms, fallback_ms), start_lookup,
                                      &operation);
@@ -244,7 +259,7 @@ static enum deja_status ask(struct deja *deja, const struct deja_query *query, u
     status = read_query(operation, &given);
     if (status == DEJA_OK && operation->compute)
         status = begin_entry(operation, given.name_space);
-    return finish(operation, status);
+    return dj_operation_finish(operation, status);
 }
 
 enum deja_status deja_lookup_async(struct deja *deja, const struct deja_query *query, void *ctx,
@@ -303,7 +318,7 @@ static void end(struct dj_operation *operation, enum deja_status status, uint64_
 }
 
 /* What a tier says when it cannot, in the caller's words. */
-static enum deja_status tier_status(enum deja_status status)
+enum deja_status dj_tier_status(enum deja_status status)
 {
     bool is_own =
         status == DEJA_ERR_NOMEM || status == DEJA_ERR_LIMIT || status == DEJA_ERR_CIRCUIT_OPEN;
@@ -313,9 +328,11 @@ static enum deja_status tier_status(enum deja_status status)
 static void on_put(void *ctx, enum deja_status status, const struct dj_put_outcome *outcome)
 {
     struct dj_operation *operation = ctx;
-    if (status == DEJA_OK && outcome->is_stored)
+    if (status == DEJA_OK && outcome->is_stored) {
         atomic_fetch_add(&operation->deja->counters.puts, 1);
-    end(operation, tier_status(status), outcome->is_stored ? 1 : 0);
+        dj_event_stored(operation->deja, operation, &operation->entry);
+    }
+    end(operation, dj_tier_status(status), outcome->is_stored ? 1 : 0);
 }
 
 static void start_put(struct dj_operation *operation)
@@ -339,8 +356,8 @@ enum deja_status deja_put_async(struct deja *deja, const struct deja_entry *entr
     struct deja_entry given;
     struct dj_operation *operation = NULL;
     enum deja_status status =
-        read_struct(entry, entry->struct_bytes, offsetof(struct deja_entry, vector_model), &given,
-                    sizeof given);
+        dj_read_struct(entry, entry->struct_bytes, offsetof(struct deja_entry, vector_model),
+                       &given, sizeof given);
     if (status == DEJA_OK)
         status = dj_operation_create(deja, timeout_or(given.timeout_ms, PUT_TIMEOUT_MS), start_put,
                                      &operation);
@@ -348,15 +365,17 @@ enum deja_status deja_put_async(struct deja *deja, const struct deja_entry *entr
         return status;
     operation->ctx = ctx;
     operation->on_done = done;
-    return finish(operation, read_entry(operation, &given));
+    return dj_operation_finish(operation, read_entry(operation, &given));
 }
 
 static void on_removed(void *ctx, enum deja_status status, uint64_t removed)
 {
     struct dj_operation *operation = ctx;
-    if (status == DEJA_OK)
+    if (status == DEJA_OK) {
         atomic_fetch_add(&operation->deja->counters.removes, removed);
-    end(operation, tier_status(status), removed);
+        dj_event_removed(operation, operation->fingerprint.text, removed);
+    }
+    end(operation, dj_tier_status(status), removed);
 }
 
 static void start_remove(struct dj_operation *operation)
@@ -376,8 +395,8 @@ enum deja_status deja_remove_async(struct deja *deja, const struct deja_query *q
     struct deja_query given;
     struct dj_operation *operation = NULL;
     enum deja_status status =
-        read_struct(query, query->struct_bytes, offsetof(struct deja_query, vector_model), &given,
-                    sizeof given);
+        dj_read_struct(query, query->struct_bytes, offsetof(struct deja_query, vector_model),
+                       &given, sizeof given);
     if (status == DEJA_OK)
         status = dj_operation_create(deja, timeout_or(given.timeout_ms, LOOKUP_TIMEOUT_MS),
                                      start_remove, &operation);
@@ -385,7 +404,8 @@ enum deja_status deja_remove_async(struct deja *deja, const struct deja_query *q
         return status;
     operation->ctx = ctx;
     operation->on_done = done;
-    return finish(operation, fingerprint(operation, given.tenant, given.name_space, given.text));
+    return dj_operation_finish(operation,
+                               fingerprint(operation, given.tenant, given.name_space, given.text));
 }
 
 static void start_raise(struct dj_operation *operation)
@@ -413,8 +433,9 @@ static enum deja_status raise_async(struct deja *deja, const uint8_t *tenant, st
         return status;
     operation->ctx = ctx;
     operation->on_done = done;
-    memcpy(operation->fingerprint.key.tenant, tenant_of(deja, tenant), DEJA_TENANT_BYTES);
-    return finish(operation, copy(operation, tag, DEJA_TAG_BYTES_MAX, &operation->tag));
+    memcpy(operation->fingerprint.key.tenant, dj_tenant_of(deja, tenant), DEJA_TENANT_BYTES);
+    return dj_operation_finish(
+        operation, dj_operation_copy(operation, tag, DEJA_TAG_BYTES_MAX, &operation->tag));
 }
 
 enum deja_status deja_clear_async(struct deja *deja, const uint8_t *tenant, uint32_t timeout_ms,
@@ -436,8 +457,8 @@ enum deja_status deja_invalidate_async(struct deja *deja, const uint8_t *tenant,
 
 /* ---- the blocking twins ---- */
 
-static enum deja_status wait_for_count(struct dj_waiter *waiter, enum deja_status submitted,
-                                       uint64_t *out_count)
+enum deja_status dj_waiter_count(struct dj_waiter *waiter, enum deja_status submitted,
+                                 uint64_t *out_count)
 {
     enum deja_status status = dj_waiter_wait(waiter, submitted);
     if (status == DEJA_OK && out_count)
@@ -452,7 +473,7 @@ enum deja_status deja_put(struct deja *deja, const struct deja_entry *entry, uin
     if (status != DEJA_OK)
         return status;
     status = deja_put_async(deja, entry, &waiter, dj_waiter_on_done);
-    return wait_for_count(&waiter, status, out_count);
+    return dj_waiter_count(&waiter, status, out_count);
 }
 
 enum deja_status deja_remove(struct deja *deja, const struct deja_query *query, uint64_t *out_count)
@@ -462,7 +483,7 @@ enum deja_status deja_remove(struct deja *deja, const struct deja_query *query, 
     if (status != DEJA_OK)
         return status;
     status = deja_remove_async(deja, query, &waiter, dj_waiter_on_done);
-    return wait_for_count(&waiter, status, out_count);
+    return dj_waiter_count(&waiter, status, out_count);
 }
 
 enum deja_status deja_clear(struct deja *deja, const uint8_t *tenant, uint32_t timeout_ms,
@@ -473,7 +494,7 @@ enum deja_status deja_clear(struct deja *deja, const uint8_t *tenant, uint32_t t
     if (status != DEJA_OK)
         return status;
     status = deja_clear_async(deja, tenant, timeout_ms, &waiter, dj_waiter_on_done);
-    return wait_for_count(&waiter, status, out_count);
+    return dj_waiter_count(&waiter, status, out_count);
 }
 
 enum deja_status deja_invalidate(struct deja *deja, const uint8_t *tenant, struct deja_slice tag,
@@ -484,7 +505,7 @@ enum deja_status deja_invalidate(struct deja *deja, const uint8_t *tenant, struc
     if (status != DEJA_OK)
         return status;
     status = deja_invalidate_async(deja, tenant, tag, timeout_ms, &waiter, dj_waiter_on_done);
-    return wait_for_count(&waiter, status, out_count);
+    return dj_waiter_count(&waiter, status, out_count);
 }
 
 /* ---- inspect ---- */
@@ -496,7 +517,7 @@ enum deja_status deja_stats(struct deja *deja, const uint8_t *tenant, struct dej
     size_t bytes = out_stats->struct_bytes;
     if (bytes < offsetof(struct deja_stats, vectors))
         return DEJA_ERR_INVALID;
-    dj_engine_stats(deja->engine, tenant ? tenant_of(deja, tenant) : NULL, &engine);
+    dj_engine_stats(deja->engine, tenant ? dj_tenant_of(deja, tenant) : NULL, &engine);
     struct deja_stats stats = {
         .struct_bytes = bytes,
         .lookups = atomic_load(&counters->lookups),

@@ -119,6 +119,7 @@ static struct dj_computation *create(struct dj_operation *first)
     dj_list_init(&computation->running);
     computation->made.deja = deja;
     computation->made.entry = first->entry;
+    computation->made.ttl_ms = first->ttl_ms;
     dj_buf_init(&computation->made.body, DEJA_BODY_BYTES_MAX);
     dj_engine_begin_fill(deja->engine, &computation->made.entry, &fill);
     return computation;
@@ -144,8 +145,10 @@ static void tell(struct dj_computation *computation, struct dj_operation *operat
 static void on_stored(void *ctx, enum deja_status status, const struct dj_put_outcome *outcome)
 {
     struct dj_computation *computation = ctx;
-    if (status == DEJA_OK && outcome->is_stored)
+    if (status == DEJA_OK && outcome->is_stored) {
         atomic_fetch_add(&computation->deja->counters.puts, 1);
+        dj_event_stored(computation->deja, NULL, &computation->made.entry);
+    }
     destroy(computation); /* not stored: those who wait have it all the same (I4) */
 }
 

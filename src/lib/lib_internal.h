@@ -3,6 +3,7 @@
 #define DJ_LIB_LIB_INTERNAL_H
 
 #include <deja/deja.h>
+#include <deja/kv.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -10,6 +11,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "cache/engine.h"
+#include "cache/plain_op.h"
 #include "security/tenant.h"
 
 #define DJ_MODEL_BYTES_MAX 256u
@@ -41,6 +43,8 @@ struct deja {
     struct dj_timer *settle;
     struct dj_task settle_task;
     struct dj_engine *engine;
+    struct dj_plain *plain;
+    struct dj_events *events;
     struct dj_store *plugin_store; /* the engine's; NULL: none of the caller's */
     struct dj_embedder *plugin_embedder;
     bool is_store_foreign; /* the caller's: nothing remembers generations */
@@ -77,6 +81,25 @@ typedef void dj_operation_fn(struct dj_operation *operation);
 
 struct dj_waiter; /* a blocked caller */
 
+/* What a call of deja/kv.h has beside. In the operation's arena. */
+struct dj_kv_call {
+    struct dj_plain_op op; /* ended with the operation, as is space */
+    struct dj_plain_space space;
+    struct dj_operation *operation;
+    struct deja_slice key;         /* or a pattern; data NULL: every key */
+    int read;                      /* what of a key is wanted: enum in kv.c */
+    const struct deja_slice *keys; /* of many */
+    size_t count;
+    struct deja_answer **out_answers; /* the blocked caller's */
+    uint64_t cursor;
+    uint32_t limit;
+    deja_keys_fn *told;
+    void *told_ctx;
+    deja_done_fn *done; /* after told; may be NULL */
+    void *done_ctx;
+    struct deja_kv_stats *out_stats; /* the blocked caller's */
+};
+
 struct dj_operation {
     struct deja *deja;
     struct dj_task task;
@@ -97,6 +120,9 @@ struct dj_operation {
     struct dj_query_vector vector_given;
     const struct dj_query_vector *vector; /* NULL, or the one above */
     struct deja_slice tag;
+    struct dj_kv_call *kv;   /* NULL: no plain key */
+    deja_event_fn *on_event; /* of this call; NULL: none */
+    void *event_ctx;
 
     deja_compute_fn *compute;
     void *compute_ctx;
@@ -144,6 +170,45 @@ deja_answer_fn dj_waiter_on_answer; /* ctx: the waiter */
 deja_done_fn dj_waiter_on_done;
 /* This blocked caller is the one to compute. */
 void dj_waiter_compute(struct dj_waiter *waiter, struct dj_computation *computation);
+
+/* ---- what the caller gave (calls.c) ---- */
+
+/* A struct of an older, equal or newer header: what it lacks is zero, what we do not know must be.
+ */
+enum deja_status dj_read_struct(const void *given, size_t given_bytes, size_t bytes_min, void *out,
+                                size_t out_bytes) DEJA_NODISCARD;
+const uint8_t *dj_tenant_of(const struct deja *deja, const uint8_t *tenant);
+/* What names of its entries are made with. Wipe it. */
+void dj_name_key(const struct deja *deja, const uint8_t tenant[DEJA_TENANT_BYTES],
+                 uint8_t out_key[DJ_SHA256_BYTES]);
+enum deja_status dj_operation_copy(struct dj_operation *operation, struct deja_slice bytes,
+                                   size_t bytes_max, struct deja_slice *out_copy) DEJA_NODISCARD;
+/* Submits what was read, or drops it. */
+enum deja_status dj_operation_finish(struct dj_operation *operation,
+                                     enum deja_status status) DEJA_NODISCARD;
+/* What a tier says when it cannot, in the caller's words. */
+enum deja_status dj_tier_status(enum deja_status status);
+enum deja_status dj_waiter_count(struct dj_waiter *waiter, enum deja_status submitted,
+                                 uint64_t *out_count) DEJA_NODISCARD;
+
+/* ---- plain keys (kv.c), events (events.c) ---- */
+
+/* Of a plain key put now; ttl_ms 0: an hour, DEJA_TTL_NEVER. Loop-bound. */
+int64_t dj_kv_end(const struct deja *deja, uint64_t ttl_ms);
+
+struct dj_events;
+enum deja_status dj_events_create(struct dj_events **out_events) DEJA_NODISCARD;
+void dj_events_destroy(struct dj_events *events); /* accepts NULL */
+uint64_t dj_events_failed(const struct dj_events *events);
+/* A dj_store_gone_fn; ctx: the deja. */
+void dj_events_gone(void *deja, const uint8_t tenant[DJ_ID_BYTES], enum dj_gone_reason reason);
+/* operation: whose own callback is told too. value NULL: a miss. */
+void dj_event_got(struct dj_operation *operation, struct deja_slice text,
+                  const struct dj_value *value, const char *level);
+void dj_event_stored(struct deja *deja, struct dj_operation *operation,
+                     const struct dj_entry *entry);
+/* count 0: nobody is told. */
+void dj_event_removed(struct dj_operation *operation, struct deja_slice text, uint64_t count);
 
 /* ---- answers ---- */
 

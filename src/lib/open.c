@@ -178,7 +178,9 @@ static enum deja_status make_engine(struct deja *deja, struct deja_error *error)
         .memory = {.bytes_max = options->memory_bytes_max,
                    .entries_max = options->memory_entries_max,
                    .tenant_entries_max = options->tenant_entries_max,
-                   .loop_count = 1},
+                   .loop_count = 1,
+                   .gone = dj_events_gone,
+                   .gone_ctx = deja},
         .wrap = deja->sealing ? dj_sealing_wrap : NULL,
         .wrap_ctx = deja->sealing,
         .lmdb = {.directory = options->data_dir,
@@ -219,6 +221,13 @@ static enum deja_status make_engine(struct deja *deja, struct deja_error *error)
     deja->plugin_embedder =
         options->embed == DEJA_EMBED_GIVEN && options->embedder ? embedder : NULL;
     return DEJA_OK;
+}
+
+static enum deja_status make_plain(struct deja *deja)
+{
+    const struct dj_plain_options options = {
+        .engine = deja->engine, .loops = deja->loops, .loop_count = 1};
+    return dj_plain_create(&options, &deja->plain);
 }
 
 /* ---- the loop ---- */
@@ -279,12 +288,14 @@ static void destroy(struct deja *deja)
     dj_timer_destroy(deja->settle);
     dj_pool_destroy(deja->computing);
     dj_pool_destroy(deja->work);
+    dj_plain_destroy(deja->plain);
     dj_engine_destroy(deja->engine); /* closes the stores, whose reads still run on `reads` */
     dj_pool_destroy(deja->reads);
     dj_loop_destroy(deja->loop);
     dj_sealing_destroy(deja->sealing);
     dj_lmdb_meta_close(deja->meta);
     dj_map_destroy(deja->computations);
+    dj_events_destroy(deja->events);
     dj_metrics_destroy(deja->metrics);
     dj_tenant_root_fini(&deja->root);
     dj_secret_fini(&deja->local_key);
@@ -317,7 +328,11 @@ enum deja_status deja_open(const struct deja_options *options, struct deja **out
     if (status == DEJA_OK)
         status = make_sealing(deja, error);
     if (status == DEJA_OK)
+        status = dj_events_create(&deja->events);
+    if (status == DEJA_OK)
         status = make_engine(deja, error);
+    if (status == DEJA_OK)
+        status = make_plain(deja);
     if (status == DEJA_OK) {
         status = start(deja);
         if (status != DEJA_OK)

@@ -57,6 +57,10 @@ void dj_operation_destroy(struct dj_operation *operation)
     stop_counting(operation);
     pthread_mutex_unlock(&deja->mutex);
     dj_timer_destroy(operation->timer);
+    if (operation->kv) {
+        dj_plain_op_fini(&operation->kv->op);
+        dj_plain_space_fini(&operation->kv->space);
+    }
     dj_arena_fini(&operation->arena);
     dj_free(operation);
     pthread_mutex_lock(&deja->mutex);

@@ -70,8 +70,9 @@ static enum deja_status start(struct call *call, const struct dj_client *client,
     size_t count = 1;
     struct dj_outbound_call *running = NULL;
     if (body.len)
-        headers[count++] = (struct dj_http_header){deja_slice_text("Content-Type"),
-                                                   deja_slice_text("application/json")};
+        headers[count++] = (struct dj_http_header){
+            deja_slice_text("Content-Type"),
+            deja_slice_text(client->media ? client->media : "application/json")};
     if (client->key) {
         int len = snprintf(authorization, sizeof authorization, "Bearer %s", client->key);
         if (len < 0 || (size_t)len >= sizeof authorization)

@@ -19,6 +19,7 @@ struct dj_client {
     const char *tenant;  /* whom an administrator acts for, or NULL; borrowed */
     uint32_t timeout_ms; /* of the whole call; 0: a minute */
     const char *ca_file; /* of https; NULL: the system's; borrowed */
+    const char *media;   /* of bodies; NULL: application/json; borrowed */
 };
 
 struct dj_client_answer {

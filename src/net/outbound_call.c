@@ -139,6 +139,12 @@ static size_t on_head_line(char *line, size_t size, size_t count, void *ctx)
         dj_outbound_call_end(call, DEJA_ERR_IO, "the answer's head is too long");
         return 0;
     }
+    bool is_fold = len > 0 && (line[0] == ' ' || line[0] == '\t');
+    if (call->is_status_line && is_fold) { /* libcurl 8 takes it for a field */
+        dj_outbound_call_end(call, DEJA_ERR_IO, "the answer's first field continues none");
+        return 0;
+    }
+    call->is_status_line = len >= 5 && memcmp(line, "HTTP/", 5) == 0;
     bool is_blank = len > 0 && (line[0] == '\r' || line[0] == '\n');
     if (call->has_head || !is_blank)
         return len;

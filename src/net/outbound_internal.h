@@ -53,6 +53,7 @@ struct dj_outbound_call {
     enum deja_status end_status; /* decided by us; DEJA_OK: not */
     const char *end_detail;
     size_t head_bytes;
+    bool is_status_line; /* the last line of the head was one */
     uint64_t started_us;
     uint64_t last_byte_us;
     uint32_t first_byte_timeout_ms;

@@ -96,6 +96,12 @@ void dj_json_member_double(struct dj_json_writer *w, const char *name, double va
 /* Appends text as the inside of a JSON string (no quotes). */
 void dj_json_escape(struct dj_buf *buf, struct deja_slice text);
 
+/* JSON Merge Patch (RFC 7396): target, changed as the object patch says; null removes. At most
+ * DJ_JSON_DEPTH_MAX deep. Either may be NULL: an empty object. Time: members of the one times those
+ * of the other. */
+void dj_json_merge(struct dj_json_writer *w, const struct dj_json *target,
+                   const struct dj_json *patch);
+
 /* Canonical form: keys sorted by bytes, no white space, strings untouched (minimal escapes),
  * numbers in one normal form (1.0, 1, 1e0 are equal; -0 is 0; integers beyond 2^53 keep digits).
  * Members of the root object whose name is on skip (NULL-terminated list) are left out. When mark

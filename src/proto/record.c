@@ -253,7 +253,7 @@ static enum deja_status read_payload(struct deja_slice payload, struct dj_entry 
     }
     if (reader.has_failed || reader.left.len || check_lengths(&entry) != DEJA_OK)
         return DEJA_ERR_CORRUPT;
-    if (entry.kind < DJ_ENTRY_CHAT || entry.kind > DJ_ENTRY_NEGATIVE)
+    if (entry.kind < DJ_ENTRY_CHAT || entry.kind > DJ_ENTRY_PLAIN)
         return DEJA_ERR_UNSUPPORTED;
     *out_entry = entry;
     return DEJA_OK;

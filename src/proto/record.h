@@ -24,6 +24,7 @@ enum dj_entry_kind {
     /* Known not to be there. A refusal of the upstream: its error object, and {"status":N} as
      * metadata; or what a program computed to be nothing: empty. Never found by meaning. */
     DJ_ENTRY_NEGATIVE = 5,
+    DJ_ENTRY_PLAIN = 6, /* a plain key (cache/plain.h): query is the key, any bytes */
 };
 
 /* A tag and the value its counter had when the answer's making began (DESIGN: validity by

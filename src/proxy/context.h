@@ -35,7 +35,8 @@
 struct dj_proxy_policy {
     uint64_t response_ttl_ms;
     uint64_t embedding_ttl_ms;
-    uint64_t api_ttl_ms; /* entries put without one */
+    uint64_t api_ttl_ms;   /* entries put without one */
+    uint64_t plain_ttl_ms; /* plain keys put over HTTP without one */
     uint64_t refusal_ttl_ms;
     uint64_t negative_ttl_ms;     /* of what the upstream refuses; 0: not kept */
     uint64_t stale_revalidate_ms; /* after its end: served, and made anew behind */
@@ -70,10 +71,12 @@ enum dj_derive {
 
 struct dj_address_guard;
 struct dj_asked;
+struct dj_plain;
 struct dj_vault;
 
 struct dj_proxy_context {
     struct dj_engine *engine;
+    struct dj_plain *plain;
     struct dj_registry *registry;
     struct dj_keys *keys;   /* NULL: there are none */
     struct dj_vault *vault; /* upstream credentials that Deja holds; NULL: none */

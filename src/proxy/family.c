@@ -12,6 +12,19 @@ const struct dj_family *dj_family_find(struct deja_slice name)
     return NULL;
 }
 
+const struct dj_family *dj_family_guess(const struct dj_json *root)
+{
+    static const char *const anthropic[] = {"system", "stop_sequences", "top_k", "thinking", NULL};
+    if (!dj_json_get(root, "messages"))
+        return dj_json_get(root, "input")    ? &dj_family_responses
+               : dj_json_get(root, "prompt") ? &dj_family_completions
+                                             : &dj_family_chat;
+    for (const char *const *name = anthropic; *name; name++)
+        if (dj_json_get(root, *name))
+            return &dj_family_messages;
+    return &dj_family_chat;
+}
+
 void dj_family_set_headers(const struct dj_family *family, const struct dj_http_request *request,
                            struct dj_key_prefix *prefix)
 {

@@ -57,6 +57,9 @@ extern const struct dj_family dj_family_responses;
 /* By its name; NULL: there is none. */
 const struct dj_family *dj_family_find(struct deja_slice name);
 
+/* The family that such a body is most likely of; chat's where nothing speaks for another. */
+const struct dj_family *dj_family_guess(const struct dj_json *root);
+
 /* The headers of request that are in the key of this family. */
 void dj_family_set_headers(const struct dj_family *family, const struct dj_http_request *request,
                            struct dj_key_prefix *prefix);

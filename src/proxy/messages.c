@@ -292,10 +292,10 @@ static void write_block(struct making *making, struct dj_json_writer *w, const s
     const struct dj_json *object = dj_json_get(dj_json_root(block->start), "content_block");
     struct dj_json_doc *input = NULL;
     /* An input that is cut short is no input. */
-    if (block->input.len && dj_json_parse(dj_buf_slice(&block->input), &input, NULL) != DEJA_OK) {
-        fail(making, DEJA_ERR_INVALID);
+    if (block->input.len)
+        fail(making, dj_json_parse(dj_buf_slice(&block->input), &input, NULL));
+    if (making->status != DEJA_OK)
         return;
-    }
     dj_json_begin_object(w);
     for (struct dj_json_walk m = dj_json_walk(object); dj_json_walk_next(&m);) {
         const struct field *field = find_field(block, m.key);

@@ -61,10 +61,11 @@ static void look_at_json(struct look *look, const struct dj_json *value)
     note(look, dj_redact_json(look->detector, look->classes, value, &look->findings, NULL));
 }
 
+/* A plain value may be JSON, or any bytes. */
 static bool is_json_kind(const struct dj_entry *entry)
 {
     return entry->kind == DJ_ENTRY_CHAT || entry->kind == DJ_ENTRY_API ||
-           entry->kind == DJ_ENTRY_NEGATIVE;
+           entry->kind == DJ_ENTRY_NEGATIVE || entry->kind == DJ_ENTRY_PLAIN;
 }
 
 /* What is not JSON is looked at as the bytes it is. */
@@ -106,9 +107,12 @@ static void look_at_entry(struct look *look, const struct dj_entry *entry,
         look_at(look, entry->provider);
     for (size_t i = 0; i < entry->tag_count; i++)
         look_at(look, entry->tags[i].name);
+    if (entry->kind == DJ_ENTRY_PLAIN)
+        look_at(look, entry->query);
     look->named = end_part(look, before);
     before = begin_part(look);
-    look_at(look, entry->query);
+    if (entry->kind != DJ_ENTRY_PLAIN)
+        look_at(look, entry->query);
     look->query = end_part(look, before);
     if (body)
         look_at_json(look, body);

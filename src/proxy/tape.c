@@ -133,6 +133,10 @@ static void end_item(struct recorder *recorder)
     struct deja_slice shape = dj_buf_slice(&recorder->shape);
     bool is_again = recorder->hole != NOWHERE && recorder->hole == recorder->before_hole &&
                     deja_slice_is_equal(shape, dj_buf_slice(&recorder->before));
+    if (recorder->shape.status != DEJA_OK) {
+        recorder->status = recorder->shape.status;
+        return;
+    }
     if (recorder->has_items)
         dj_buf_append_byte(out, ',');
     recorder->has_items = true;
@@ -149,8 +153,6 @@ static void end_item(struct recorder *recorder)
     recorder->before = recorder->shape;
     recorder->shape = free_one;
     recorder->before_hole = recorder->hole;
-    if (recorder->before.status != DEJA_OK)
-        recorder->status = recorder->before.status;
     if (out->status != DEJA_OK)
         recorder->status = out->status;
     else if (out->len > DJ_TAPE_BYTES_MAX)

@@ -9,6 +9,7 @@ struct player {
     struct dj_tape_place place;
     int64_t sequence;
     int64_t piece_len; /* of the event that is told once more; -1: as the item has it */
+    bool has_piece;    /* the event that is told has one */
     struct dj_buf event;
     enum deja_status status;
 };
@@ -27,6 +28,13 @@ static void damage(struct player *player)
 {
     if (player->status == DEJA_OK)
         player->status = DEJA_ERR_CORRUPT;
+}
+
+/* In the place of a value: the writer wants one behind a key. */
+static void damage_value(struct player *player, struct dj_json_writer *w)
+{
+    damage(player);
+    dj_json_put_null(w);
 }
 
 /* The value of a member that is kept as it came; -1: there is none. */
@@ -68,11 +76,12 @@ static void play_piece(struct player *player, struct dj_json_writer *w, const st
     if (player->piece_len >= 0)
         len = player->piece_len;
     if (!cursor || len < 0 || (uint64_t)len > whole.len - cursor->offset) {
-        damage(player);
+        damage_value(player, w);
         return;
     }
     dj_json_put_string(w, deja_slice(whole.data + cursor->offset, (size_t)len));
     cursor->offset += (size_t)len;
+    player->has_piece = true;
 }
 
 static void play_members(struct player *player, struct dj_json_writer *w, struct deja_slice parent,
@@ -104,7 +113,7 @@ static void play_member(struct player *player, struct dj_json_writer *w, struct 
     else if (tape_is_name(dj_json_string(kind), "o") && !parent.len)
         play_members(player, w, name, value);
     else
-        damage(player);
+        damage_value(player, w);
 }
 
 static void play_members(struct player *player, struct dj_json_writer *w, struct deja_slice parent,
@@ -166,6 +175,7 @@ enum deja_status dj_tape_play(const struct dj_json *object, struct deja_slice ta
     for (struct dj_json_walk item = dj_json_walk(items);
          player.status == DEJA_OK && dj_json_walk_next(&item);) {
         bool is_again = dj_json_is(item.value, DJ_JSON_NUMBER);
+        player.has_piece = false;
         player.piece_len = is_again ? dj_json_i64(item.value, -1) : -1;
         if (!is_again)
             before = item.value;
@@ -174,6 +184,8 @@ enum deja_status dj_tape_play(const struct dj_json *object, struct deja_slice ta
             damage(&player);
         else
             play_event(&player, before, out_sse);
+        if (is_again && !player.has_piece)
+            damage(&player);
     }
     dj_json_doc_destroy(doc);
     dj_buf_fini(&player.event);

@@ -29,7 +29,7 @@ static enum deja_status copy_config(struct dj_directory_entry *entry, const stru
 {
     struct dj_buf text = {0};
     struct dj_json_writer w = dj_json_writer(&text);
-    dj_tenant_config_merge(&w, config, NULL);
+    dj_json_merge(&w, config, NULL);
     entry->config_text = dj_buf_take_text(&text);
     return entry->config_text ? DEJA_OK : DEJA_ERR_NOMEM;
 }

@@ -168,7 +168,7 @@ static enum deja_status read_config(struct dj_directory *directory, const struct
     if (status == DEJA_OK && (config || !is_patch)) {
         dj_buf_clear(&draft->config);
         struct dj_json_writer w = dj_json_writer(&draft->config);
-        dj_tenant_config_merge(&w, dj_json_root(before), config);
+        dj_json_merge(&w, dj_json_root(before), config);
         status = draft->config.status;
     }
     if (status == DEJA_OK && draft->config.len)

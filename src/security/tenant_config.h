@@ -57,9 +57,4 @@ void dj_tenant_config_apply(const struct dj_tenant_config *config, struct dj_rul
 void dj_tenant_config_put(struct dj_json_writer *w, const struct dj_tenant_config_names *names,
                           const struct dj_rules_values *values);
 
-/* JSON Merge Patch (RFC 7396): target, changed as patch says; null removes. At most
- * DJ_JSON_DEPTH_MAX deep. Either may be NULL: an empty object. */
-void dj_tenant_config_merge(struct dj_json_writer *w, const struct dj_json *target,
-                            const struct dj_json *patch);
-
 #endif

@@ -35,4 +35,10 @@ static inline bool dj_tag_is_internal(struct deja_slice tag)
     return tag.len > 0 && tag.data[0] == '\x01';
 }
 
+static inline bool dj_tag_is_of_user(struct deja_slice tag)
+{
+    static const char mark[] = "\x01user:";
+    return tag.len >= sizeof mark - 1 && memcmp(tag.data, mark, sizeof mark - 1) == 0;
+}
+
 #endif

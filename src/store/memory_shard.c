@@ -189,9 +189,11 @@ static int64_t gone_ms(const struct dj_memory_options *options, const struct dj_
                        int64_t now_ms)
 {
     int64_t own_ms = dj_store_gone_ms(entry);
-    if (!options->ttl_ms || options->ttl_ms > (uint64_t)(INT64_MAX - now_ms))
+    bool is_plain = entry->kind == DJ_ENTRY_PLAIN && options->plain_ttl_ms;
+    uint64_t ttl_ms = is_plain ? options->plain_ttl_ms : options->ttl_ms;
+    if (!ttl_ms || ttl_ms > (uint64_t)(INT64_MAX - now_ms))
         return own_ms;
-    int64_t stay_ms = now_ms + (int64_t)options->ttl_ms;
+    int64_t stay_ms = now_ms + (int64_t)ttl_ms;
     return own_ms && own_ms < stay_ms ? own_ms : stay_ms;
 }
 

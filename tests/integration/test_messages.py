@@ -342,3 +342,28 @@ def test_metrics_tell_this_api(claude, daemon, word):
     ask(claude, word)
     text = httpx.get(daemon.url + "/metrics", trust_env=False).text
     assert 'api="messages",result="hit_exact"' in text
+
+
+def test_explain_tells_of_a_kept_message(claude, daemon, key, word, tmp_path):
+    body = body_of(word, system="Be brief.")
+    claude.post(PATH, json=body)
+    told = claude.post("/api/v1/explain", json={"request": body}).json()
+    assert (told["hit"], told["kind"], told["surface"]) == (True, "exact", "messages")
+    told = claude.post("/api/v1/explain", json={"request": body, "headers": {"anthropic-beta": "b"}}).json()
+    assert told["hit"] is False
+    told = claude.post("/api/v1/explain", json={"request": body, "api": "chat"}).json()
+    assert (told["hit"], told["surface"]) == (False, "chat")
+    refused = claude.post("/api/v1/explain", json={"request": body, "api": "chatty"})
+    assert refused.status_code == 400 and refused.json()["fields"][0]["field"] == "api"
+
+
+def test_explain_command_reads_the_body_of_a_request(daemon, key, word, tmp_path):
+    path = tmp_path / "body.json"
+    for api, url, body in (("messages", PATH, body_of(word)), ("responses", "/v1/responses", {"model": "text", "input": word, "store": False}),
+                           ("completions", "/v1/completions", {"model": "text", "prompt": word}),
+                           ("chat", "/v1/chat/completions", {"model": "plain", "messages": [{"role": "user", "content": word}]})):
+        with make_http(daemon, headers={"anthropic-version": "2023-06-01"}) as client:
+            assert client.post(url, json=body).status_code == 200
+        path.write_text(json.dumps(body))
+        told = daemon.cli("explain", "--request", str(path), "--api", api)
+        assert told.returncode == 0 and told.stdout.startswith("hit: exact"), told.stdout + told.stderr

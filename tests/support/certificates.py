@@ -1,10 +1,24 @@
 """Certificates for tests, made by the openssl program: an authority, and what it signs."""
 import subprocess
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 
 def run(*args):
     subprocess.run(["openssl", *map(str, args)], check=True, capture_output=True)
+
+
+def life(days):
+    """Options of `openssl x509` for a life of so many days, negative: that ended so many ago. For that
+    OpenSSL 3.4 and later want a date, and those before know none."""
+    if days >= 0:
+        return ["-days", days]
+    version = subprocess.run(["openssl", "version"], check=True, capture_output=True, text=True).stdout.split()[1]
+    if tuple(int(part) for part in version.split(".")[:2]) < (3, 4):
+        return ["-days", days]
+    end = datetime.now(timezone.utc) + timedelta(days=days)
+    begin = end - timedelta(days=1)
+    return ["-not_before", begin.strftime("%Y%m%d%H%M%SZ"), "-not_after", end.strftime("%Y%m%d%H%M%SZ")]
 
 
 class Authority:
@@ -29,8 +43,8 @@ class Authority:
                               (f"subjectAltName={alt}\n" if alt else ""))
         run("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
             "-out", request, "-subj", f"/O=tests/CN={name}")
-        run("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self.key,
-            "-set_serial", str(1000 + self.count), "-days", str(days), "-extfile", extensions, "-out", pem)
+        run("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self.key, *life(days),
+            "-set_serial", str(1000 + self.count), "-extfile", extensions, "-out", pem)
         return pem, key
 
     def make_client(self, name, days=2):

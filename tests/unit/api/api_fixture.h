@@ -19,6 +19,7 @@
 #include "api/router.h"
 #include "base/alloc.h"
 #include "base/num.h"
+#include "cache/plain.h"
 #include "loop/pool.h"
 #include "net/http_server.h"
 #include "store/memory.h"
@@ -164,10 +165,15 @@ static inline int set_up(void **state)
         assert_int_equal(dj_loop_create(i, &fixture->loops[i]), DEJA_OK);
     assert_int_equal(dj_pool_create("test", 2, 1024, &fixture->pool), DEJA_OK);
     assert_int_equal(dj_metrics_create(&fixture->metrics), DEJA_OK);
-    fixture->policy = (struct dj_proxy_policy){
-        .response_ttl_ms = 3600000, .api_ttl_ms = 3600000, .query_chars_max = 1000};
+    fixture->policy = (struct dj_proxy_policy){.response_ttl_ms = 3600000,
+                                               .api_ttl_ms = 3600000,
+                                               .plain_ttl_ms = 3600000,
+                                               .query_chars_max = 1000};
     identity_init(fixture);
     fixture->context.engine = engine_create(fixture);
+    const struct dj_plain_options plain = {
+        .engine = fixture->context.engine, .loops = fixture->loops, .loop_count = LOOPS};
+    assert_int_equal(dj_plain_create(&plain, &fixture->context.plain), DEJA_OK);
     fixture->context.metrics = fixture->metrics;
     fixture->context.pool = fixture->pool;
     fixture->context.targets[DJ_TARGET_OPENAI].url = fixture->context.targets[DJ_TARGET_ANTHROPIC].url = "http://127.0.0.1:1";
@@ -198,6 +204,7 @@ static inline int tear_down(void **state)
     for (size_t i = 0; i < LOOPS; i++)
         pthread_join(fixture->threads[i], NULL);
     dj_pool_destroy(fixture->pool);
+    dj_plain_destroy(fixture->context.plain);
     dj_engine_destroy(fixture->context.engine);
     identity_fini(fixture);
     dj_telemetry_destroy(fixture->context.telemetry);

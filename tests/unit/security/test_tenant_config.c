@@ -149,7 +149,7 @@ static void a_patch_changes_and_removes_members(void **state)
                                                    "\"f\":{\"g\":null,\"h\":1}}"),
                                    &patch, NULL),
                      DEJA_OK);
-    dj_tenant_config_merge(&w, dj_json_root(target), dj_json_root(patch));
+    dj_json_merge(&w, dj_json_root(target), dj_json_root(patch));
     dj_buf_append_byte(&text, '\0');
     assert_string_equal(text.data, "{\"a\":{\"c\":2,\"e\":5},\"f\":{\"h\":1}}");
     dj_buf_fini(&text);

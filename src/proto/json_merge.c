@@ -1,9 +1,8 @@
-/* security/tenant_config_merge.c - a configuration changed by a merge patch; see tenant_config.h.
- */
-#include "security/tenant_config.h"
+/* proto/json_merge.c - a value changed by a merge patch; see json.h. */
+#include "proto/json.h"
 
-void dj_tenant_config_merge(struct dj_json_writer *w, const struct dj_json *target,
-                            const struct dj_json *patch)
+void dj_json_merge(struct dj_json_writer *w, const struct dj_json *target,
+                   const struct dj_json *patch)
 {
     dj_json_begin_object(w);
     struct dj_json_walk walk = dj_json_walk(dj_json_is(target, DJ_JSON_OBJECT) ? target : NULL);
@@ -13,7 +12,7 @@ void dj_tenant_config_merge(struct dj_json_writer *w, const struct dj_json *targ
             continue;
         dj_json_key_slice(w, walk.key);
         if (dj_json_is(change, DJ_JSON_OBJECT))
-            dj_tenant_config_merge(w, walk.value, change);
+            dj_json_merge(w, walk.value, change);
         else
             dj_json_put_value(w, change ? change : walk.value);
     }
@@ -23,7 +22,7 @@ void dj_tenant_config_merge(struct dj_json_writer *w, const struct dj_json *targ
             continue;
         dj_json_key_slice(w, walk.key);
         if (dj_json_is(walk.value, DJ_JSON_OBJECT))
-            dj_tenant_config_merge(w, NULL, walk.value);
+            dj_json_merge(w, NULL, walk.value);
         else
             dj_json_put_value(w, walk.value);
     }
