@@ -28,6 +28,7 @@ static const struct operation {
     {"DELETE", "/api/v1/entries/*", "entry.remove", true},
     {"POST", "/api/v1/lookup", "entry.lookup", false},
     {"POST", "/api/v1/invalidate", "cache.invalidate", true},
+    {"DELETE", "/api/v1/schedules/*", "schedule.remove", true},
     {"GET", "/api/v1/explain", "entry.explain", false},
     {"POST", "/api/v1/explain", "entry.explain", false},
     {"POST", "/api/v1/evict", "cache.evict", true},
@@ -90,7 +91,6 @@ struct texts {
     char name[RESOURCE_BYTES_MAX];
     char resource[RESOURCE_BYTES_MAX];
     char request_id[RESOURCE_BYTES_MAX];
-    char metadata[RESOURCE_BYTES_MAX];
 };
 
 static void fill(const struct dj_request *request, struct texts *texts,
@@ -186,9 +186,20 @@ void dj_request_note(const struct dj_request *request, int status, const char *t
     event.is_failure = status == 0 || status >= 400;
     event.error = event.is_failure ? type : NULL;
     event.duration_us = dj_clock_monotonic_us() - request->handled_us;
-    snprintf(texts.metadata, sizeof texts.metadata,
-             request->is_audited ? "{\"phase\":\"answered\",\"status\":%d}" : "{\"status\":%d}",
-             status);
-    event.metadata = texts.metadata;
+    struct dj_buf metadata = {0};
+    struct dj_json_writer w = dj_json_writer(&metadata);
+    dj_json_begin_object(&w);
+    if (request->is_audited)
+        dj_json_member_text(&w, "phase", "answered");
+    dj_json_key(&w, "status");
+    dj_json_put_i64(&w, status);
+    if (request->reason.len) {
+        dj_json_key(&w, "reason");
+        dj_json_put_string(&w, request->reason);
+    }
+    dj_json_end_object(&w);
+    dj_buf_append_byte(&metadata, '\0');
+    event.metadata = metadata.status == DEJA_OK ? metadata.data : NULL;
     dj_audit_note(audit, &event, dj_clock_now_ms());
+    dj_buf_fini(&metadata);
 }

@@ -11,9 +11,11 @@
 
 #include "api/draft.h"
 #include "api/entry.h"
+#include "api/entry_kind.h"
 #include "api/handlers.h"
 #include "api/user.h"
 #include "base/num.h"
+#include "cache/depends.h"
 #include "proxy/identity.h"
 
 /* ---- put ---- */
@@ -117,6 +119,19 @@ static void on_put(void *ctx, enum deja_status status, const struct dj_put_outco
         answer_put(put);
 }
 
+/* As tags of our own (cache/depends.h); dj_entry_read has left room for them. */
+static enum deja_status add_dependencies(struct dj_request *request,
+                                         const struct dj_entry_input *input, struct dj_entry *entry)
+{
+    for (struct dj_json_walk w = dj_json_walk(input->depends_on); dj_json_walk_next(&w);) {
+        char *bytes = dj_arena_alloc(request->arena, DJ_DEPENDS_TAG_BYTES);
+        if (!bytes)
+            return DEJA_ERR_NOMEM;
+        entry->tags[entry->tag_count++].name = dj_depends_tag(dj_json_string(w.value), bytes);
+    }
+    return DEJA_OK;
+}
+
 /* What would be kept, without times and version. */
 static void write_draft(struct put_item *item)
 {
@@ -136,6 +151,8 @@ static void write_draft(struct put_item *item)
         draft->status = DEJA_ERR_NOMEM;
     for (size_t i = 0; draft->status == DEJA_OK && i < input->tag_count; i++)
         draft->entry.tags[draft->entry.tag_count++].name = input->tags[i];
+    if (draft->status == DEJA_OK)
+        draft->status = add_dependencies(item->put->request, input, &draft->entry);
     dj_draft_set_key(draft, &item->fingerprint);
     draft->response = input->response;
     if (input->response)
@@ -294,11 +311,12 @@ static void read_item(struct put_item *item, const struct dj_json *object, const
             dj_request_take_fault(request, &item->fault);
         return;
     }
+    struct deja_slice space =
+        dj_entry_kind_space(request, dj_entry_kind(request, input->kind), input->name_space);
     enum deja_status status =
-        input->query.len
-            ? dj_query_fingerprint(request, input->name_space, input->query, &item->fingerprint)
-            : dj_query_fingerprint_vector(request, input->name_space, input->name, input->vector,
-                                          &item->fingerprint);
+        input->query.len ? dj_query_fingerprint(request, space, input->query, &item->fingerprint)
+                         : dj_query_fingerprint_vector(request, space, input->name, input->vector,
+                                                       &item->fingerprint);
     if (status != DEJA_OK)
         item->fault.problem = dj_problem_of(status);
 }

@@ -1,5 +1,6 @@
 /* api/entry.c - see entry.h. */
 #include "api/entry.h"
+#include "api/entry_kind.h"
 #include "security/user.h"
 
 #include <math.h>
@@ -81,6 +82,12 @@ static bool read_depends_on(struct dj_request *request, const struct dj_json *ob
     bool is_good = dj_json_is(names, DJ_JSON_ARRAY) && dj_json_count(names) <= DEPENDS_MAX;
     for (struct dj_json_walk w = dj_json_walk(names); is_good && dj_json_walk_next(&w);) {
         is_good = is_tag(dj_json_string(w.value));
+    }
+    if (is_good && input->tag_count + dj_json_count(names) > DJ_TAGS_MAX) {
+        complain(
+            request, where, "depends_on", "length",
+            dj_request_text(request, "tags and depends_on are at most %u together", DJ_TAGS_MAX));
+        return false;
     }
     if (!is_good) {
         complain(request, where, "depends_on", "length",
@@ -203,7 +210,8 @@ bool dj_entry_read(struct dj_request *request, const struct dj_json *object, con
         !dj_query_label(request, object, "version", where, DJ_LABEL_BYTES_MAX, &input.version) ||
         !dj_query_number(request, object, "confidence", where, unit, &input.confidence) ||
         !dj_query_number(request, object, "cost", where, money, &input.cost_usd) ||
-        !dj_query_duration(request, object, "ttl", where, &input.ttl_ms))
+        !dj_query_duration(request, object, "ttl", where, &input.ttl_ms) ||
+        !dj_entry_kind_apply(request, where, &input))
         return false;
     struct dj_buf kept;
     dj_buf_init(&kept, METADATA_BYTES_MAX);

@@ -349,11 +349,23 @@ static void explain_request(struct dj_request *request, const struct asked *aske
 }
 
 /* False: there are complaints. */
-static bool find_family(struct dj_request *request, const struct dj_json *body, struct asked *asked)
+static bool read_headers(struct dj_request *request, const struct dj_json *body,
+                         const struct dj_json **out_headers)
 {
-    struct deja_slice api = {0};
-    if (!dj_query_label(request, body, "api", "", API_BYTES_MAX, &api))
-        return false;
+    const struct dj_json *headers = dj_json_get(body, "headers");
+    bool is_good = dj_json_type(headers) == DJ_JSON_NULL || dj_json_is(headers, DJ_JSON_OBJECT);
+    for (struct dj_json_walk m = dj_json_walk(headers); is_good && dj_json_walk_next(&m);)
+        is_good = dj_json_is(m.value, DJ_JSON_STRING);
+    if (!is_good)
+        dj_request_complain(request, "invalid_request", "headers", "type",
+                            "must be an object of texts");
+    *out_headers = headers;
+    return is_good;
+}
+
+/* False: there are complaints. */
+static bool find_family(struct dj_request *request, struct deja_slice api, struct asked *asked)
+{
     asked->family = api.data ? dj_family_find(api) : dj_family_guess(asked->body);
     if (!asked->family)
         dj_request_complain(request, "invalid_request", "api", "one_of",
@@ -370,11 +382,15 @@ static void on_body(struct dj_request *request)
     const struct dj_json *chat = dj_json_get(body, "request");
     struct deja_slice query = {0};
     struct deja_slice name_space = {0};
+    struct deja_slice api = {0};
+    struct asked asked = {.body = chat};
     double threshold = NAN;
     bool is_read =
         dj_query_check_members(request, body, "", members) &&
         dj_query_label(request, body, "query", "", SIZE_MAX, &query) &&
         dj_query_label(request, body, "namespace", "", DJ_NAMESPACE_BYTES_MAX, &name_space) &&
+        dj_query_label(request, body, "api", "", API_BYTES_MAX, &api) &&
+        read_headers(request, body, &asked.headers) && find_family(request, api, &asked) &&
         dj_query_number(request, body, "threshold", "", unit, &threshold);
     if (is_read && chat && query.data)
         dj_request_complain(request, "invalid_request", "query", "unsupported",
@@ -385,13 +401,11 @@ static void on_body(struct dj_request *request)
             "give a query, or a request: the body of a chat completion, a message, …");
     if (dj_request_has_complaints(request))
         return;
-    struct asked asked = {.body = chat,
-                          .headers = dj_json_get(body, "headers"),
-                          .name_space = name_space,
-                          .threshold = threshold};
-    if (chat && find_family(request, body, &asked))
+    asked.name_space = name_space;
+    asked.threshold = threshold;
+    if (chat)
         explain_request(request, &asked);
-    else if (!dj_request_has_complaints(request))
+    else
         explain_query(request, query, name_space, threshold);
 }
 

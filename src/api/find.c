@@ -10,12 +10,14 @@
  */
 #include <math.h>
 
+#include "api/entry_kind.h"
 #include "api/found.h"
 #include "api/handlers.h"
 #include "api/query.h"
 
-static const char *const members[] = {"query",     "embedding", "embedder", "threshold", "limit",
-                                      "namespace", "max_age",   "filter",   "responses", NULL};
+static const char *const members[] = {"query",     "embedding", "embedder", "threshold",
+                                      "limit",     "namespace", "max_age",  "filter",
+                                      "responses", "kind",      NULL};
 
 #define ANSWER_BYTES_MAX (64u * 1024u * 1024u)
 
@@ -24,6 +26,7 @@ struct find_item {
     struct find *find;
     struct deja_slice query; /* empty: by the vector alone */
     struct deja_slice name_space;
+    const struct dj_kind *kind;           /* among its entries only; NULL: not said */
     const struct dj_query_vector *vector; /* the caller's; NULL: none */
     const struct dj_filter *filter;
     double threshold; /* NAN: the cache API's default */
@@ -46,6 +49,28 @@ struct find {
 
 /* ---- reading ---- */
 
+/* Its threshold and limit hold where the question says none. */
+static bool read_kind(struct dj_request *request, const struct dj_json *object, const char *where,
+                      struct find_item *item)
+{
+    struct deja_slice name = {.data = NULL};
+    if (!dj_query_label(request, object, "kind", where, DJ_KIND_NAME_MAX, &name))
+        return false;
+    item->kind = dj_entry_kind(request, name);
+    if (!name.len || (item->kind && item->kind->is_semantic)) {
+        if (item->kind && isnan(item->threshold))
+            item->threshold = item->kind->threshold;
+        if (item->kind && !item->limit)
+            item->limit = item->kind->limit;
+        return true;
+    }
+    dj_request_complain(request, "invalid_request", dj_request_text(request, "%skind", where),
+                        "value",
+                        item->kind ? "is not found by meaning; GET /api/v1/kv/{key} finds it"
+                                   : "no kind has that name; GET /api/v1/kinds lists them");
+    return false;
+}
+
 static bool read_members(struct dj_request *request, const struct dj_json *object,
                          const char *where, struct find_item *item)
 {
@@ -63,6 +88,8 @@ static bool read_members(struct dj_request *request, const struct dj_json *objec
         !dj_query_duration(request, object, "max_age", where, &item->max_age_ms))
         return false;
     item->limit = (uint32_t)limit;
+    if (!read_kind(request, object, where, item))
+        return false;
     item->found.has_candidates = item->limit > 0;
     return true;
 }
@@ -108,7 +135,8 @@ static void read_item(struct find_item *item, const struct dj_json *object, cons
         return;
     }
     enum deja_status status =
-        dj_query_fingerprint(request, item->name_space, item->query, &item->fingerprint);
+        dj_query_fingerprint(request, dj_entry_kind_space(request, item->kind, item->name_space),
+                             item->query, &item->fingerprint);
     if (status != DEJA_OK)
         found->fault.problem = dj_problem_of(status);
 }

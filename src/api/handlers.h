@@ -27,6 +27,12 @@ void dj_find(struct dj_request *request); /* POST /api/v1/lookup */
 /* invalidate.c */
 void dj_invalidate(struct dj_request *request);       /* POST /api/v1/invalidate */
 void dj_invalidate_query(struct dj_request *request); /* DELETE /api/v1/entries?query= */
+/* schedule.c */
+void dj_schedules_list(struct dj_request *request);   /* GET /api/v1/schedules */
+void dj_schedules_get(struct dj_request *request);    /* GET /api/v1/schedules/{id} */
+void dj_schedules_remove(struct dj_request *request); /* DELETE /api/v1/schedules/{id} */
+/* notices.c */
+void dj_follow_invalidations(struct dj_request *request); /* GET /api/v1/invalidations */
 /* access.c */
 void dj_top(struct dj_request *request);      /* GET /api/v1/top */
 void dj_feedback(struct dj_request *request); /* POST /api/v1/feedback */
@@ -52,6 +58,11 @@ void dj_erase_get(struct dj_request *request); /* GET /api/v1/erase/{id} */
 void dj_audit_get(struct dj_request *request); /* GET /api/v1/audit */
 /* stats.c */
 void dj_stats(struct dj_request *request); /* GET /api/v1/stats */
+/* kinds.c */
+void dj_kinds_list(struct dj_request *request);     /* GET /api/v1/kinds */
+void dj_kinds_make_key(struct dj_request *request); /* POST /api/v1/kv:key */
+/* patterns.c */
+void dj_patterns(struct dj_request *request); /* GET /api/v1/patterns */
 /* limits.c */
 void dj_limits(struct dj_request *request); /* GET /api/v1/limits */
 /* gptcache.c: below /gptcache */

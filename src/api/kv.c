@@ -13,6 +13,7 @@
 
 #include "api/handlers.h"
 #include "base/list.h"
+#include "cache/kinds.h"
 #include "base/num.h"
 #include "proto/form.h"
 #include "proto/http_text.h"
@@ -103,14 +104,47 @@ static bool read_condition(struct dj_request *request, struct dj_plain_op *op)
     return true;
 }
 
+/* X-Deja-Kind: of a key that says nothing of its kind; its TTL, and the tag it is known by. */
+static bool read_kind(struct dj_request *request, struct kv *kv, uint64_t *ttl_ms)
+{
+    struct deja_slice name = dj_http_find_header(request->http, "x-deja-kind");
+    const struct dj_kinds *kinds = dj_kind_book_table(request->api->proxy->kinds);
+    const struct dj_kind *kind = name.data && kinds ? dj_kinds_find(kinds, name) : NULL;
+    struct deja_slice *tags = dj_arena_alloc(request->arena, DJ_PLAIN_TAGS_MAX * sizeof *tags);
+    if (!name.data)
+        return true;
+    if (!kind || !tags || kv->op.tag_count == DJ_PLAIN_TAGS_MAX) {
+        dj_request_complain(request, "invalid_request", "X-Deja-Kind", "value",
+                            kind ? "leaves no room for so many tags"
+                                 : "no kind has that name; GET /api/v1/kinds lists them");
+        return false;
+    }
+    if (kv->op.tag_count)
+        memcpy(tags, kv->op.tags, kv->op.tag_count * sizeof *tags);
+    tags[kv->op.tag_count++] = deja_slice_text(
+        dj_request_text(request, "kind:%.*s", (int)kind->name.len, kind->name.data));
+    kv->op.tags = tags;
+    if (kind->ttl_ms)
+        *ttl_ms = kind->ttl_ms;
+    return true;
+}
+
 static bool read_put(struct dj_request *request, struct kv *kv)
 {
+    struct deja_slice depends = dj_kv_said(request, "x-deja-depends-on", "depends_on");
+    const struct deja_slice *names = NULL;
+    size_t count = 0;
     struct deja_slice ttl = dj_kv_said(request, "x-deja-ttl", "ttl");
-    uint64_t ttl_ms = dj_kv_default_ttl(request);
+    uint64_t ttl_ms = dj_kv_default_ttl(request, kv->key);
+    uint64_t kind_ms = ttl_ms;
     if ((ttl.data && !dj_kv_read_ttl(request, ttl, "X-Deja-TTL", &ttl_ms)) ||
         !dj_kv_read_tags(request, dj_kv_said(request, "x-deja-tags", "tags"), &kv->op.tags,
-                         &kv->op.tag_count))
+                         &kv->op.tag_count) ||
+        !dj_kv_read_tags(request, depends, &names, &count) ||
+        !dj_kv_add_depends(request, names, count, &kv->op) || !read_kind(request, kv, &kind_ms))
         return false;
+    if (!ttl.data)
+        ttl_ms = kind_ms;
     kv->op.is_end_kept = kv->op.kind == DJ_PLAIN_OP_MERGE && !ttl.data;
     kv->op.expires_ms = dj_kv_end(request, ttl_ms);
     return true;
@@ -193,8 +227,7 @@ void dj_kv_get(struct dj_request *request)
     dj_kv_space(request, &kv->names, &space);
     struct dj_value *value = dj_plain_find(plain, request->loop, &space, kv->key);
     if (!value)
-        status = dj_plain_get(plain, request->loop, &space, kv->key, DJ_LEVEL_BIT(DJ_LEVEL_MEMORY),
-                              kv, on_got);
+        status = dj_plain_get(plain, request->loop, &space, kv->key, 0, kv, on_got);
     dj_plain_space_fini(&space);
     if (value)
         answer_value(kv, value, dj_level_text(DJ_LEVEL_MEMORY));

@@ -90,7 +90,7 @@ static bool read_end(struct step *step, const struct dj_json *object, const char
 {
     struct dj_request *request = step->batch->request;
     const struct dj_json *ttl = dj_json_get(object, "ttl");
-    uint64_t ttl_ms = dj_kv_default_ttl(request);
+    uint64_t ttl_ms = dj_kv_default_ttl(request, step->key);
     double seconds = dj_json_double(ttl, -1);
     if (dj_json_is(ttl, DJ_JSON_NULL)) {
         ttl_ms = 0;
@@ -129,11 +129,15 @@ static bool read_condition(struct step *step, const struct dj_json *object, cons
     return true;
 }
 
-static bool read_tags(struct step *step, const struct dj_json *object, const char *where)
+/* "tags" or "depends_on"; in the arena. */
+static bool read_names(struct step *step, const struct dj_json *object, const char *name,
+                       const char *where, const struct deja_slice **out_tags, size_t *out_count)
 {
     struct dj_request *request = step->batch->request;
-    const struct dj_json *list = dj_json_get(object, "tags");
+    const struct dj_json *list = dj_json_get(object, name);
     size_t count = dj_json_count(list);
+    *out_tags = NULL;
+    *out_count = 0;
     if (!list)
         return true;
     struct deja_slice *tags = dj_arena_alloc(request->arena, (count + 1) * sizeof *tags);
@@ -148,12 +152,21 @@ static bool read_tags(struct step *step, const struct dj_json *object, const cha
             tags[w.index] = tag;
     }
     if (!is_fine) {
-        complain(request, where, "tags", "must be an array of at most 32 tags without commas");
+        complain(request, where, name, "must be an array of at most 32 texts without commas");
         return false;
     }
-    step->op.tags = tags;
-    step->op.tag_count = count;
+    *out_tags = tags;
+    *out_count = count;
     return true;
+}
+
+static bool read_tags(struct step *step, const struct dj_json *object, const char *where)
+{
+    const struct deja_slice *names = NULL;
+    size_t count = 0;
+    return read_names(step, object, "tags", where, &step->op.tags, &step->op.tag_count) &&
+           read_names(step, object, "depends_on", where, &names, &count) &&
+           dj_kv_add_depends(step->batch->request, names, count, &step->op);
 }
 
 /* Text is put as it is, other JSON as JSON. */
@@ -229,7 +242,7 @@ static bool read_step(struct step *step, const struct dj_json *object, const cha
 {
     static const char *const members[] = {"op",           "key", "key_base64", "value",
                                           "value_base64", "ttl", "keep_ttl",   "tags",
-                                          "if",           "by",  NULL};
+                                          "depends_on",   "if",  "by",         NULL};
     struct dj_request *request = step->batch->request;
     if (!dj_query_check_members(request, object, where, members) ||
         !read_kind(step, object, where) || !read_bytes(request, object, "key", where, &step->key) ||

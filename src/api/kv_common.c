@@ -1,6 +1,7 @@
 /* api/kv_common.c - see kv.h. */
 #include "api/kv.h"
 #include "api/query.h"
+#include "cache/depends.h"
 #include "base/num.h"
 #include "proto/form.h"
 #include "proxy/base64.h"
@@ -95,8 +96,11 @@ bool dj_kv_read_ttl(struct dj_request *request, struct deja_slice text, const ch
     return false;
 }
 
-uint64_t dj_kv_default_ttl(const struct dj_request *request)
+uint64_t dj_kv_default_ttl(const struct dj_request *request, struct deja_slice key)
 {
+    uint64_t ttl_ms = dj_plain_ttl_ms(request->api->proxy->plain, key);
+    if (ttl_ms)
+        return ttl_ms;
     return atomic_load(&request->api->proxy->policy)->plain_ttl_ms;
 }
 
@@ -139,6 +143,34 @@ bool dj_kv_read_tags(struct dj_request *request, struct deja_slice text,
     }
     *out_tags = tags;
     *out_count = count;
+    return true;
+}
+
+bool dj_kv_add_depends(struct dj_request *request, const struct deja_slice *names, size_t count,
+                       struct dj_plain_op *op)
+{
+    if (!count)
+        return true;
+    struct deja_slice *tags =
+        dj_arena_alloc(request->arena, (op->tag_count + count) * sizeof *tags);
+    if (!tags || op->tag_count + count > DJ_PLAIN_TAGS_MAX) {
+        dj_request_complain(request, "invalid_request", "depends_on", "length",
+                            dj_request_text(request, "tags and depends_on are at most %u together",
+                                            DJ_PLAIN_TAGS_MAX));
+        return false;
+    }
+    for (size_t i = 0; i < op->tag_count; i++)
+        tags[i] = op->tags[i];
+    for (size_t i = 0; i < count; i++) {
+        char *bytes = dj_arena_alloc(request->arena, DJ_DEPENDS_TAG_BYTES);
+        if (!bytes) {
+            dj_request_complain(request, "invalid_request", "depends_on", "size", "out of memory");
+            return false;
+        }
+        tags[op->tag_count + i] = dj_depends_tag(names[i], bytes);
+    }
+    op->tags = tags;
+    op->tag_count += count;
     return true;
 }
 

@@ -26,6 +26,7 @@ static void write_metrics(void *ctx, const struct dj_probe *probe)
             .started_ms = request->api->started_ms,
             .is_lmdb_up = probe->levels[DJ_LEVEL_LMDB].health != DJ_HEALTH_UNHEALTHY,
             .dependencies = context->dependencies,
+            .kinds = context->kinds,
             .is_degraded = dj_probe_verdict(probe) != DJ_HEALTH_HEALTHY,
         });
     dj_metrics_write(context->metrics, is_openmetrics, &body);

@@ -22,7 +22,9 @@
 #include <deja/base.h>
 
 #include "api/erase.h"
+#include "api/schedules.h"
 #include "net/http_server.h"
+#include "policy/kinds.h"
 #include "proxy/context.h"
 
 struct dj_idempotency;
@@ -58,16 +60,20 @@ struct dj_api {
     struct dj_audit *audit;           /* NULL: none is kept */
     const char *const *allowed_hosts; /* NULL-terminated, beyond loopback names */
     const char *const *allowed_origins;
-    struct dj_idempotency *idempotency;   /* NULL: Idempotency-Key is not obeyed */
-    const struct dj_erase_service *erase; /* NULL: 501 */
-    void (*reload)(void *ctx);            /* starts what SIGHUP does; any loop; NULL: 501 */
+    struct dj_idempotency *idempotency;          /* NULL: Idempotency-Key is not obeyed */
+    const struct dj_erase_service *erase;        /* NULL: 501 */
+    const struct dj_schedule_service *schedules; /* NULL: 501 */
+    const struct dj_kinds *event_kinds;          /* what events void; NULL: none is known */
+    void (*reload)(void *ctx);                   /* starts what SIGHUP does; any loop; NULL: 501 */
     void *reload_ctx;
     dj_api_describe_fn *describe; /* NULL: nothing */
     void *describe_ctx;
     struct dj_api_encryption encryption;
     struct dj_warm *warm;             /* NULL: 501 */
     _Atomic bool is_draining;         /* /readyz answers 503 */
+    struct dj_notices *notices;       /* what is made void; NULL: nobody can follow it */
     _Atomic uint32_t tail_waiters;    /* clients that wait at /api/v1/tail */
+    _Atomic uint32_t followers;       /* clients at /api/v1/invalidations */
     _Atomic uint64_t embedder_due_ms; /* monotonic; this and the next are api/probe.c's */
     _Atomic int embedder_health;
     int64_t started_ms;

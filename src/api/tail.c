@@ -4,15 +4,12 @@
  *   after=NEXT         those since the answer that told this `next`
  *   wait=DURATION      with nothing to tell, asks again every POLL_MS until there is something, the
  *                      time is over, the daemon drains or the client leaves
- *
- * The place in the ring is told scrambled (a permutation keyed by the tenant's secret and this
- * start): plain numbers would tell a tenant how busy the others are, and one of an earlier daemon
- * could not be told from one of this.
  */
 #include <math.h>
 #include <string.h>
 
 #include "api/handlers.h"
+#include "api/place.h"
 #include "api/query.h"
 #include "api/user.h"
 #include "base/num.h"
@@ -24,9 +21,7 @@
 #define POLL_MS 100u
 #define WAITERS_MAX 64u /* over all loops and tenants */
 #define CHUNK 16u
-#define HALF_BITS 26u
-#define HALF_MASK ((1u << HALF_BITS) - 1u)
-#define ROUNDS 4u
+#define PURPOSE "tail"
 
 /* In the request's arena. */
 struct tail {
@@ -36,50 +31,6 @@ struct tail {
     uint64_t lost;
     uint64_t end_us; /* monotonic: answered then at the latest */
 };
-
-/* ---- places ---- */
-
-static uint32_t round_of(const struct dj_request *request, uint32_t half, uint32_t round)
-{
-    static const char purpose[] = "tail";
-    uint8_t digest[DJ_SHA256_BYTES];
-    uint32_t out = 0;
-    const struct {
-        uint64_t start;
-        uint32_t half;
-        uint32_t round;
-    } parts = {(uint64_t)request->api->started_ms, half, round};
-    const struct deja_slice slices[] = {deja_slice(purpose, sizeof purpose),
-                                        deja_slice(&parts, sizeof parts)};
-    dj_hmac(request->fingerprint_key.bytes, slices, 2, digest);
-    memcpy(&out, digest, sizeof out);
-    return out & HALF_MASK;
-}
-
-/* A Feistel network over 52 bits, which every JSON number can hold. */
-static uint64_t scramble(const struct dj_request *request, uint64_t number)
-{
-    uint32_t left = (uint32_t)(number >> HALF_BITS) & HALF_MASK;
-    uint32_t right = (uint32_t)number & HALF_MASK;
-    for (uint32_t i = 0; i < ROUNDS; i++) {
-        uint32_t next = left ^ round_of(request, right, i);
-        left = right;
-        right = next;
-    }
-    return (uint64_t)left << HALF_BITS | right;
-}
-
-static uint64_t unscramble(const struct dj_request *request, uint64_t place)
-{
-    uint32_t left = (uint32_t)(place >> HALF_BITS) & HALF_MASK;
-    uint32_t right = (uint32_t)place & HALF_MASK;
-    for (uint32_t i = ROUNDS; i > 0; i--) {
-        uint32_t before = right ^ round_of(request, left, i - 1);
-        right = left;
-        left = before;
-    }
-    return (uint64_t)left << HALF_BITS | right;
-}
 
 /* ---- answering ---- */
 
@@ -149,7 +100,7 @@ static void answer(struct tail *tail, struct dj_recent_request chunk[CHUNK], uin
                     : 0;
     }
     dj_json_end_array(&w);
-    dj_json_member_u64(&w, "next", scramble(request, tail->from));
+    dj_json_member_u64(&w, "next", dj_place_scramble(request, PURPOSE, tail->from));
     dj_json_member_u64(&w, "lost", own_lost(tail));
     dj_json_end_object(&w);
     if (tail->timer) /* waiting was wished for: no slow operation */
@@ -229,13 +180,13 @@ static void read_places(struct dj_request *request, struct tail *tail)
     else if (last.data && (dj_num_parse_u64(last, &count) != DEJA_OK || count > REQUESTS_MAX))
         dj_request_complain(request, "invalid_request", "last", "range",
                             dj_request_text(request, "must be from 0 to %u", REQUESTS_MAX));
-    else if (after.data && (dj_num_parse_u64(after, &place) != DEJA_OK || place >> (2 * HALF_BITS)))
+    else if (after.data && (dj_num_parse_u64(after, &place) != DEJA_OK || place >> DJ_PLACE_BITS))
         dj_request_complain(request, "invalid_request", "after", "format",
                             "must be the next of an answer before");
     else if (!after.data)
         tail->from = dj_recent_last(recent, request->tenant, (uint32_t)count);
     else
-        tail->from = unscramble(request, place);
+        tail->from = dj_place_unscramble(request, PURPOSE, place);
     if (tail->from > dj_recent_next(recent))
         tail->from = 0; /* of a daemon before this one: all that is known is news */
 }

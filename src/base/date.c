@@ -57,3 +57,81 @@ void dj_date_rfc3339(int64_t ms, char out_text[DJ_DATE_RFC3339_BYTES])
     put_digits(out_text + 17, date.second, 2);
     put_digits(out_text + 20, date.millisecond, 3);
 }
+
+/* width digits at text[at]; false: they are not all digits, or above max. */
+static bool read_digits(struct deja_slice text, size_t at, unsigned width, uint32_t max,
+                        uint32_t *out_value)
+{
+    uint32_t value = 0;
+    for (unsigned i = 0; i < width; i++) {
+        char c = at + i < text.len ? text.data[at + i] : '\0';
+        if (c < '0' || c > '9')
+            return false;
+        value = value * 10 + (uint32_t)(c - '0');
+    }
+    *out_value = value;
+    return value <= max;
+}
+
+static int64_t days_since_1970(uint32_t year, uint32_t month, uint32_t day)
+{
+    uint32_t from_march = month > 2 ? month - 3 : month + 9;
+    uint32_t y = month > 2 ? year : year - 1;
+    uint32_t of_era = y % 400;
+    int64_t day_of_era =
+        (int64_t)of_era * 365 + of_era / 4 - of_era / 100 + (153 * from_march + 2) / 5 + day - 1;
+    return (int64_t)(y / 400) * DAYS_PER_ERA + day_of_era - DAYS_TO_1970;
+}
+
+/* ".123" at text[*at], which moves behind it; nothing there: 0. */
+static bool read_fraction(struct deja_slice text, size_t *at, uint32_t *out_ms)
+{
+    uint32_t scale = 100;
+    size_t from = *at + 1;
+    *out_ms = 0;
+    if (*at >= text.len || text.data[*at] != '.')
+        return true;
+    for (*at = from; *at < text.len && text.data[*at] >= '0' && text.data[*at] <= '9'; ++*at) {
+        *out_ms += (uint32_t)(text.data[*at] - '0') * scale;
+        scale /= 10;
+    }
+    return *at > from && *at - from <= 9;
+}
+
+/* Z, +hh:mm or -hh:mm as the rest of the text. */
+static bool read_offset(struct deja_slice text, size_t at, int64_t *out_minutes)
+{
+    uint32_t hours = 0;
+    uint32_t minutes = 0;
+    char sign = at < text.len ? text.data[at] : '\0';
+    *out_minutes = 0;
+    if (sign == 'Z' || sign == 'z')
+        return at + 1 == text.len;
+    if ((sign != '+' && sign != '-') || at + 6 != text.len || text.data[at + 3] != ':' ||
+        !read_digits(text, at + 1, 2, 23, &hours) || !read_digits(text, at + 4, 2, 59, &minutes))
+        return false;
+    *out_minutes = (int64_t)(hours * 60 + minutes) * (sign == '+' ? 1 : -1);
+    return true;
+}
+
+enum deja_status dj_date_parse(struct deja_slice text, int64_t *out_ms)
+{
+    uint32_t year, month, day, hour, minute, second, ms;
+    int64_t offset;
+    size_t at = 19;
+    if (text.len < 20 || text.len > 35 || text.data[4] != '-' || text.data[7] != '-' ||
+        (text.data[10] != 'T' && text.data[10] != 't' && text.data[10] != ' ') ||
+        text.data[13] != ':' || text.data[16] != ':' || !read_digits(text, 0, 4, 9999, &year) ||
+        !read_digits(text, 5, 2, 12, &month) || !read_digits(text, 8, 2, 31, &day) ||
+        !read_digits(text, 11, 2, 23, &hour) || !read_digits(text, 14, 2, 59, &minute) ||
+        !read_digits(text, 17, 2, 59, &second) || !read_fraction(text, &at, &ms) ||
+        !read_offset(text, at, &offset) || year < 1970 || !month || !day)
+        return DEJA_ERR_INVALID;
+    int64_t of_day = ((int64_t)hour * 60 + minute - offset) * 60000 + (int64_t)second * 1000 + ms;
+    int64_t day_ms = days_since_1970(year, month, day) * MS_PER_DAY;
+    struct dj_date read = dj_date_from_ms(day_ms);
+    if (read.day != day || read.month != month) /* the 30th of February */
+        return DEJA_ERR_INVALID;
+    *out_ms = day_ms + of_day;
+    return DEJA_OK;
+}

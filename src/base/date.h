@@ -24,5 +24,9 @@ struct dj_date dj_date_from_ms(int64_t ms);
 #define DJ_DATE_RFC3339_BYTES 25u
 /* "2026-02-03T04:05:06.789Z", terminated. */
 void dj_date_rfc3339(int64_t ms, char out_text[DJ_DATE_RFC3339_BYTES]);
+/* The other way: "2026-02-03T04:05:06Z", with or without a fraction (what is below a millisecond is
+ * dropped), Z or an offset such as +01:00. Years 1970 … 9999. Trust: untrusted. DEJA_ERR_INVALID.
+ */
+enum deja_status dj_date_parse(struct deja_slice text, int64_t *out_ms) DEJA_NODISCARD;
 
 #endif

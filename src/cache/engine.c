@@ -246,8 +246,9 @@ bool dj_engine_was_current(struct dj_engine *engine, const struct dj_entry *entr
         return false;
     for (size_t i = 0; i < entry->tag_count; i++) {
         uint64_t generation = dj_generations_get(engine->generations, tenant, entry->tags[i].name);
-        if (raise->is_tag && deja_slice_is_equal(entry->tags[i].name, raise->tag))
-            generation = raise->before;
+        for (size_t j = 0; j < raise->tag_count; j++)
+            if (deja_slice_is_equal(entry->tags[i].name, raise->tags[j].name))
+                generation = raise->tags[j].generation;
         if (generation != entry->tags[i].generation)
             return false;
     }

@@ -17,6 +17,7 @@
 
 #include "cache/filter.h"
 #include "cache/key.h"
+#include "cache/notices.h"
 #include "cache/tiers.h"
 #include "embed/embedder.h"
 #include "loop/pool.h"
@@ -51,15 +52,16 @@ struct dj_engine_options {
     struct dj_lmdb_meta *meta;
     struct dj_tier tiers[DJ_TIERS_MAX - 1]; /* below it, top down; their stores are taken */
     uint32_t tier_count;
-    struct dj_pool *pool;               /* borrowed: embedding and index work */
-    struct dj_embedder *embedder;       /* taken; NULL: exact only */
-    struct dj_metrics *metrics;         /* borrowed */
-    uint32_t vectors_max;               /* per tenant; 0: 100,000 */
-    uint32_t candidates;                /* 4 */
-    double threshold;                   /* responses; 0: the shipped one of the embedder's kind */
-    double api_threshold;               /* cache API default, 0.95 */
-    uint64_t ttl_max_ms;                /* cap of every TTL; 0: 30 days */
-    double ttl_jitter;                  /* 0.1 */
+    struct dj_pool *pool;         /* borrowed: embedding and index work */
+    struct dj_embedder *embedder; /* taken; NULL: exact only */
+    struct dj_metrics *metrics;   /* borrowed */
+    struct dj_notices *notices;   /* borrowed; what is made void is told there; NULL: nobody */
+    uint32_t vectors_max;         /* per tenant; 0: 100,000 */
+    uint32_t candidates;          /* 4 */
+    double threshold;             /* responses; 0: the shipped one of the embedder's kind */
+    double api_threshold;         /* cache API default, 0.95 */
+    uint64_t ttl_max_ms;          /* cap of every TTL; 0: 30 days */
+    double ttl_jitter;            /* 0.1 */
     dj_optimise_tier_fn *optimise_tier; /* NULL: no tier keeps indexes of its own */
     void *optimise_ctx;
     dj_contained_fn *contained; /* NULL: nobody is told */
@@ -262,6 +264,26 @@ typedef void dj_remove_done_fn(void *ctx, enum deja_status status, uint64_t remo
 enum deja_status dj_engine_remove(struct dj_engine *engine, struct dj_loop *loop,
                                   const struct dj_store_key *key, void *ctx,
                                   dj_remove_done_fn *done) DEJA_NODISCARD;
+
+/* Why something is made void, for the notice that tells of it (cache/notices.h). Zeroed: what was
+ * asked says it all. */
+struct dj_cause {
+    const char *kind; /* constant; NULL: by what is removed */
+    enum dj_notice_source source;
+    struct deja_slice name; /* empty: that of what is removed */
+    struct deja_slice reason;
+    bool is_untold; /* somebody else tells of it */
+};
+/* dj_engine_remove, and the notice says why. cause is copied, but for its kind. */
+enum deja_status dj_engine_remove_because(struct dj_engine *engine, struct dj_loop *loop,
+                                          const struct dj_store_key *key,
+                                          const struct dj_cause *cause, void *ctx,
+                                          dj_remove_done_fn *done) DEJA_NODISCARD;
+/* Another program has made it void: memory shall not have it any more. key NULL: all of the tenant.
+ */
+enum deja_status dj_engine_drop(struct dj_engine *engine, struct dj_loop *loop,
+                                const uint8_t tenant[DJ_ID_BYTES], const struct dj_store_key *key,
+                                void *ctx, dj_remove_done_fn *done) DEJA_NODISCARD;
 /* Every entry of the tenant: its generation is raised (durably), then tiers are swept. */
 enum deja_status dj_engine_clear(struct dj_engine *engine, struct dj_loop *loop,
                                  const uint8_t tenant[DJ_ID_BYTES], void *ctx,
@@ -270,6 +292,12 @@ enum deja_status dj_engine_clear(struct dj_engine *engine, struct dj_loop *loop,
 enum deja_status dj_engine_invalidate_tag(struct dj_engine *engine, struct dj_loop *loop,
                                           const uint8_t tenant[DJ_ID_BYTES], struct deja_slice tag,
                                           void *ctx, dj_remove_done_fn *done) DEJA_NODISCARD;
+
+/* Who made an answer. Empty: whoever. Plain keys and what a program put have no maker. */
+struct dj_maker {
+    struct deja_slice provider;
+    struct deja_slice model;
+};
 
 /* All members that are set must hold; none set: every entry of the tenant, put through the cache
  * API and proxied alike. */
@@ -280,11 +308,19 @@ struct dj_selector {
     struct deja_slice user_tag;     /* another one, of a user (security/user.h); empty: any */
     int64_t created_before_ms;      /* 0: any */
     const struct dj_filter *filter; /* NULL: any */
+    struct deja_slice pattern; /* a glob (policy/glob.h) that the name of a plain key fits, or a
+                                * tag of the entry; data NULL: any */
+    /* Of an event: entries that carry one of these tags, or have that maker. */
+    const struct deja_slice *any_tags;
+    size_t any_tag_count; /* at most DJ_SELECTOR_TAGS_MAX */
+    const struct dj_maker *maker;
     /* NULL: any. On the loop of the call; quick. */
     bool (*matches)(void *ctx, const struct dj_entry *entry);
     void (*counted)(void *ctx, const struct dj_entry *entry); /* NULL, or told of each */
     void *ctx;                                                /* of both */
+    const struct dj_cause *cause; /* NULL: what is selected says it all */
 };
+#define DJ_SELECTOR_TAGS_MAX 256u
 /* count: live entries, each once however many tiers have it. */
 typedef void dj_selected_fn(void *ctx, enum deja_status status, uint64_t count);
 /* selector and what it points to are borrowed until done ran (once, later, on loop). A tier that
@@ -294,8 +330,8 @@ enum deja_status dj_engine_count(struct dj_engine *engine, struct dj_loop *loop,
                                  const struct dj_selector *selector, void *ctx,
                                  dj_selected_fn *done) DEJA_NODISCARD;
 /* Removes them for good: gone from every tier as durably as it promises, and no fill that began
- * before brings one back. Only a tag, only a namespace, or nothing set: the generation is raised
- * first, so that all are void at once. What is put while it runs stays. */
+ * before brings one back. Only a tag, only a namespace, only an event's tags, or nothing set: the
+ * generations are raised first, so that all are void at once. What is put while it runs stays. */
 enum deja_status dj_engine_remove_selected(struct dj_engine *engine, struct dj_loop *loop,
                                            const uint8_t tenant[DJ_ID_BYTES],
                                            const struct dj_selector *selector, void *ctx,

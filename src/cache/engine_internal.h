@@ -37,6 +37,7 @@ struct dj_authority {
     bool is_running;
     bool is_pull_lost; /* no memory for what came */
     uint64_t sequence;
+    uint64_t since;                     /* what the pull of this round was asked for */
     struct dj_store_generation *pulled; /* of this round; owned, their tags too */
     size_t pulled_count;
     size_t pulled_cap;
@@ -82,17 +83,32 @@ enum dj_freshness dj_engine_judge(struct dj_engine *engine, const uint8_t tenant
 /* The part of it that is neither time nor tenant: no generation it notes was raised since. */
 bool dj_engine_is_current(struct dj_engine *engine, const struct dj_entry *entry);
 
-/* What a call has just raised: the counter of a tag, or that of the tenant or of a namespace. */
+/* What a call has just raised: the counters of tags, or that of the tenant or of a namespace. */
 struct dj_raise {
-    bool is_tag;
-    bool is_entry;  /* tenant or namespace */
-    bool is_tenant; /* not the namespace */
-    struct deja_slice tag;
-    uint64_t before; /* the counter until then */
+    const struct dj_entry_tag *tags; /* as they were until then */
+    size_t tag_count;
+    bool is_entry;   /* tenant or namespace */
+    bool is_tenant;  /* not the namespace */
+    uint64_t before; /* that counter until then */
 };
-/* Was current, but for that raise. */
+/* Was current, but for that. */
 bool dj_engine_was_current(struct dj_engine *engine, const struct dj_entry *entry,
                            const struct dj_raise *raise);
+/* ---- selector.c ---- */
+
+/* Where one tag is all that is asked for. */
+struct deja_slice dj_selector_tag(const struct dj_selector *selector);
+bool dj_selector_is_match(const struct dj_selector *selector, const struct dj_entry *entry);
+/* Tells of what was made void: kind and name out of the selector or its cause. */
+void dj_engine_tell(struct dj_engine *engine, struct dj_loop *loop,
+                    const uint8_t tenant[DJ_ID_BYTES], const struct dj_selector *selector,
+                    uint64_t removed);
+
+/* Of one plain key. */
+void dj_engine_tell_key(struct dj_engine *engine, struct dj_loop *loop,
+                        const struct dj_store_key *key, struct deja_slice name,
+                        struct deja_slice name_space, bool is_user);
+
 #define DJ_NAMESPACE_TAG_BYTES 256u
 /* The tag of a namespace's counter. */
 struct deja_slice dj_engine_namespace_tag(struct deja_slice name_space,

@@ -142,6 +142,18 @@ static enum dj_level level_of(const char *level)
     return (enum dj_level)index;
 }
 
+uint64_t dj_plain_ttl_ms(const struct dj_plain *plain, struct deja_slice key)
+{
+    const struct dj_kind *kind = dj_plain_kind(plain, key);
+    return kind ? dj_kind_ttl_ms(kind, key) : 0;
+}
+
+/* Whose look-up it was. */
+struct asked {
+    const uint8_t *tenant;
+    const struct dj_kind *kind; /* NULL: none */
+};
+
 static void count(struct dj_plain_counters *counters, enum dj_plain_event event,
                   enum dj_level level)
 {
@@ -182,17 +194,30 @@ void dj_plain_note(struct dj_plain_loop *here, const uint8_t tenant[DJ_ID_BYTES]
 }
 
 /* level: NULL where value is. */
-static void note_read(const struct dj_plain *plain, struct dj_loop *loop,
-                      const uint8_t tenant[DJ_ID_BYTES], const struct dj_value *value,
-                      const char *level)
+static void note_read(const struct dj_plain *plain, struct dj_loop *loop, const struct asked *asked,
+                      const struct dj_value *value, const char *level)
 {
     struct dj_plain_loop *here = dj_plain_here(plain, loop);
+    enum dj_level place = value ? level_of(level) : DJ_LEVEL_MEMORY;
+    dj_kind_book_note(plain->options.kinds, asked->tenant, asked->kind,
+                      value ? DJ_KIND_NOTE_HIT : DJ_KIND_NOTE_MISS, place, 1);
     if (!value) {
-        dj_plain_note(here, tenant, DJ_PLAIN_MISS, DJ_LEVEL_MEMORY);
+        dj_plain_note(here, asked->tenant, DJ_PLAIN_MISS, DJ_LEVEL_MEMORY);
         return;
     }
-    dj_plain_note(here, tenant, DJ_PLAIN_HIT, level_of(level));
+    dj_plain_note(here, asked->tenant, DJ_PLAIN_HIT, place);
     dj_engine_note_hit(plain->options.engine, loop, dj_value_entry(value));
+}
+
+/* Found in memory: a life that slides begins anew behind the answer. */
+static void slide(struct dj_plain *plain, struct dj_loop *loop, const struct dj_kind *kind,
+                  const struct dj_plain_space *space, struct deja_slice key,
+                  const struct dj_value *value)
+{
+    const struct dj_entry *entry = dj_value_entry(value);
+    if (kind &&
+        dj_kind_is_slide_due(kind, entry->created_ms, entry->expires_ms, dj_loop_now_ms(loop)))
+        dj_plain_slide_found(dj_plain_slide_create(plain, loop, kind, space, key), value);
 }
 
 struct dj_value *dj_plain_find(struct dj_plain *plain, struct dj_loop *loop,
@@ -202,8 +227,9 @@ struct dj_value *dj_plain_find(struct dj_plain *plain, struct dj_loop *loop,
     dj_plain_key(space, key, &name);
     struct dj_value *value = dj_engine_find(plain->options.engine, loop, &name, 0);
     if (value) {
-        dj_plain_note(dj_plain_here(plain, loop), space->tenant, DJ_PLAIN_HIT, DJ_LEVEL_MEMORY);
-        dj_engine_note_hit(plain->options.engine, loop, dj_value_entry(value));
+        const struct asked asked = {space->tenant, dj_plain_kind(plain, key)};
+        note_read(plain, loop, &asked, value, dj_level_text(DJ_LEVEL_MEMORY));
+        slide(plain, loop, asked.kind, space, key, value);
     }
     return value;
 }
@@ -212,6 +238,8 @@ struct get {
     struct dj_plain *plain;
     struct dj_loop *loop;
     uint8_t tenant[DJ_ID_BYTES];
+    const struct dj_kind *kind;
+    struct dj_plain_slide *slide; /* NULL: its life does not slide */
     void *ctx;
     dj_plain_got_fn *got;
 };
@@ -219,7 +247,9 @@ struct get {
 static void on_got(void *ctx, struct dj_value *value, const char *level)
 {
     struct get *get = ctx;
-    note_read(get->plain, get->loop, get->tenant, value, level);
+    const struct asked asked = {get->tenant, get->kind};
+    note_read(get->plain, get->loop, &asked, value, level);
+    dj_plain_slide_found(get->slide, value);
     get->got(get->ctx, value, level);
     dj_free(get);
 }
@@ -232,12 +262,17 @@ enum deja_status dj_plain_get(struct dj_plain *plain, struct dj_loop *loop,
     struct get *get = dj_alloc(sizeof *get);
     if (!get)
         return DEJA_ERR_NOMEM;
-    *get = (struct get){.plain = plain, .loop = loop, .ctx = ctx, .got = got};
+    *get = (struct get){
+        .plain = plain, .loop = loop, .kind = dj_plain_kind(plain, key), .ctx = ctx, .got = got};
     memcpy(get->tenant, space->tenant, sizeof get->tenant);
+    get->slide = dj_plain_slide_create(plain, loop, get->kind, space, key);
     dj_plain_key(space, key, &name);
-    enum deja_status status = dj_engine_get(plain->options.engine, loop, &name, skip, get, on_got);
-    if (status != DEJA_OK)
+    enum deja_status status = dj_engine_get(plain->options.engine, loop, &name,
+                                            skip | dj_kind_skip(get->kind), get, on_got);
+    if (status != DEJA_OK) {
+        dj_plain_slide_found(get->slide, NULL);
         dj_free(get);
+    }
     return status;
 }
 
@@ -248,6 +283,8 @@ struct many;
 struct many_item {
     struct many *many;
     size_t index;
+    const struct dj_kind *kind;
+    struct dj_plain_slide *slide; /* as a get's */
 };
 
 /* One block: the items, then the values, then the levels. */
@@ -268,8 +305,11 @@ struct many {
 static void finish_many(void *ctx)
 {
     struct many *many = ctx;
-    for (size_t i = 0; i < many->count; i++)
-        note_read(many->plain, many->loop, many->tenant, many->values[i], many->levels[i]);
+    for (size_t i = 0; i < many->count; i++) {
+        const struct asked asked = {many->tenant, many->items[i].kind};
+        note_read(many->plain, many->loop, &asked, many->values[i], many->levels[i]);
+        dj_plain_slide_found(many->items[i].slide, many->values[i]);
+    }
     many->got(many->ctx, many->values, many->levels, many->count);
     dj_engine_leave(many->plain->options.engine);
     dj_free(many);
@@ -291,7 +331,13 @@ static void ask_one(struct many *many, const struct dj_plain_space *space, struc
 {
     struct dj_engine *engine = many->plain->options.engine;
     struct dj_store_key name;
-    many->items[index] = (struct many_item){.many = many, .index = index};
+    const struct dj_kind *kind = dj_plain_kind(many->plain, key);
+    many->items[index] = (struct many_item){
+        .many = many,
+        .index = index,
+        .kind = kind,
+        .slide = dj_plain_slide_create(many->plain, many->loop, kind, space, key)};
+    skip |= dj_kind_skip(kind);
     dj_plain_key(space, key, &name);
     if (!(skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)))
         many->values[index] = dj_engine_find(engine, many->loop, &name, 0);

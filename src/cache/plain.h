@@ -34,10 +34,15 @@
 #define DJ_PLAIN_TTL_DEFAULT_MS (UINT64_C(3600) * 1000)
 #define DJ_PLAIN_TAGS_MAX DJ_TAGS_MAX
 
+struct dj_kind_book;
 struct dj_plain;
 
+/* A key of a kind (policy/kinds.h) is not put into, nor looked for on, levels that keep none of it;
+ * carries the kind's tags; and, where the kind slides, begins its life anew when it is read and a
+ * tenth of that life has passed, or changed with its end kept. */
 struct dj_plain_options {
-    struct dj_engine *engine; /* borrowed */
+    struct dj_engine *engine;   /* borrowed */
+    struct dj_kind_book *kinds; /* borrowed; NULL: keys are of no kind */
     struct dj_loop *const *loops;
     uint32_t loop_count;
     uint32_t changes_max; /* of one loop, under way; 0: 65,536 */
@@ -71,6 +76,9 @@ void dj_plain_space_fini(struct dj_plain_space *space);
 void dj_plain_key(const struct dj_plain_space *space, struct deja_slice key,
                   struct dj_store_key *out_key);
 
+/* What a value lives that is put under that key without a TTL of its own, where the kind says so;
+ * 0: it does not, or there is none. Any thread. */
+uint64_t dj_plain_ttl_ms(const struct dj_plain *plain, struct deja_slice key);
 /* The whole digest, of which the id is the beginning: dj_entry.exact. */
 void dj_plain_digest(const struct dj_plain_space *space, struct deja_slice key,
                      uint8_t out_digest[DJ_SHA256_BYTES]);

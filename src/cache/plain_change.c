@@ -184,6 +184,9 @@ static void on_removed(void *ctx, enum deja_status status, uint64_t removed)
     struct change *change = ctx;
     if (change->spec.mode == DJ_PLAIN_BLIND)
         change->outcome.was_there = removed > 0;
+    if (status == DEJA_OK && change->outcome.was_there)
+        dj_engine_tell_key(change->plain->options.engine, change->home, &change->key, change->name,
+                           change->name_space, change->user_tag.len > 0);
     on_written(change, status);
 }
 
@@ -192,10 +195,50 @@ static bool is_too_long(const struct dj_plain_new *new)
     return new->body.len > DJ_PLAIN_VALUE_BYTES_MAX || new->tag_count > DJ_PLAIN_TAGS_MAX;
 }
 
+static bool has_tag(const struct dj_entry *entry, struct deja_slice name)
+{
+    for (size_t i = 0; i < entry->tag_count; i++)
+        if (deja_slice_is_equal(entry->tags[i].name, name))
+            return true;
+    return false;
+}
+
+/* DEJA_ERR_LIMIT: there are too many. The user's own is the first and has room of its own. */
+static enum deja_status add_tags(struct dj_entry *entry, const struct change *change,
+                                 const struct deja_slice *tags, size_t count)
+{
+    size_t tags_max = DJ_PLAIN_TAGS_MAX + (change->user_tag.len > 0);
+    for (size_t i = 0; i < count; i++) {
+        if (has_tag(entry, tags[i]))
+            continue;
+        if (entry->tag_count == tags_max)
+            return DEJA_ERR_LIMIT;
+        entry->tags[entry->tag_count++].name = tags[i];
+    }
+    return DEJA_OK;
+}
+
+/* The kind's tags, in bytes; and its life, where it slides and its end was to be kept. */
+static enum deja_status take_kind(const struct line *line, const struct change *change,
+                                  const struct dj_kind_match *match, struct dj_buf *bytes,
+                                  struct dj_entry *entry)
+{
+    const struct dj_entry *now = line->now ? dj_value_entry(line->now) : NULL;
+    struct deja_slice tags[DJ_KIND_TAGS_MAX];
+    size_t count = dj_kind_tags(match->kind, match->fields, match->field_count, bytes, tags);
+    if (match->kind->is_sliding && now && now->expires_ms && now->expires_ms == entry->expires_ms)
+        entry->expires_ms += entry->created_ms - now->created_ms;
+    return bytes->status == DEJA_OK ? add_tags(entry, change, tags, count) : bytes->status;
+}
+
 static enum deja_status create_value(struct line *line, const struct change *change,
                                      const struct dj_plain_new *new, struct dj_value **out_value)
 {
     const struct dj_entry *now = line->now ? dj_value_entry(line->now) : NULL;
+    struct dj_kind_match match;
+    const struct dj_kind *kind =
+        dj_kinds_match(dj_kind_book_table(line->plain->options.kinds), change->name, &match);
+    struct dj_buf tags = {0};
     struct dj_fill fill;
     struct dj_entry entry = {.kind = DJ_ENTRY_PLAIN,
                              .created_ms = dj_loop_now_ms(line->here->loop),
@@ -211,20 +254,32 @@ static enum deja_status create_value(struct line *line, const struct change *cha
     memcpy(entry.exact, change->digest, sizeof entry.exact);
     if (change->user_tag.len)
         entry.tags[entry.tag_count++].name = change->user_tag;
-    for (size_t i = 0; i < new->tag_count; i++)
-        entry.tags[entry.tag_count++].name = new->tags[i];
+    enum deja_status status = add_tags(&entry, change, new->tags, new->tag_count);
+    if (status == DEJA_OK && kind)
+        status = take_kind(line, change, &match, &tags, &entry);
+    if (status != DEJA_OK) {
+        dj_buf_fini(&tags);
+        return status;
+    }
     dj_engine_begin_fill(engine_of(line), &entry, &fill);
     if (line->version && change->spec.mode == DJ_PLAIN_LOOKING)
         entry.version = line->version;
     if (now && entry.version <= now->version)
         entry.version = now->version + 1;
     line->version = 0;
-    return dj_value_create(&entry, out_value);
+    status = dj_value_create(&entry, out_value);
+    dj_buf_fini(&tags);
+    if (status == DEJA_OK)
+        dj_kind_book_note(line->plain->options.kinds, entry.tenant, kind, DJ_KIND_NOTE_PUT,
+                          DJ_LEVEL_MEMORY, entry.body.len);
+    return status;
 }
 
 static void put(struct line *line, struct change *change, const struct dj_plain_new *new)
 {
-    const struct dj_put_options options = {.skip = new->skip, .is_through = new->is_through};
+    const struct dj_kind *kind = dj_plain_kind(line->plain, change->name);
+    const struct dj_put_options options = {.skip = new->skip | dj_kind_skip(kind),
+                                           .is_through = new->is_through};
     struct dj_put_options through = options;
     struct dj_value *value = NULL;
     through.is_through = options.is_through || line->is_locked; /* (3) */

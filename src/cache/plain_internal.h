@@ -8,6 +8,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "cache/engine_internal.h"
+#include "cache/kinds.h"
 #include "cache/plain.h"
 
 #define DJ_PLAIN_CACHE_LINE 64u
@@ -27,6 +28,7 @@ struct dj_plain_loop {
     uint32_t changes;
     struct dj_plain_counters all;
     _Atomic uint64_t waiting;
+    uint32_t slides;       /* under way, of those that nobody waits for; loop-bound */
     pthread_mutex_t mutex; /* of tenants, but for this loop's own reads */
     bool has_mutex;
     struct dj_map *tenants; /* tenant to counters; changed by this loop only */
@@ -43,6 +45,24 @@ struct dj_plain {
 
 enum deja_status dj_plain_walks_create(struct dj_plain_walks **out_walks) DEJA_NODISCARD;
 void dj_plain_walks_destroy(struct dj_plain_walks *walks); /* accepts NULL */
+
+/* plain_slide.c: a life that is to begin anew when the value was found. NULL: the kind does not
+ * slide, or no room: then it does not. */
+struct dj_plain_slide;
+struct dj_plain_slide *dj_plain_slide_create(struct dj_plain *plain, struct dj_loop *loop,
+                                             const struct dj_kind *kind,
+                                             const struct dj_plain_space *space,
+                                             struct deja_slice key);
+/* value: what was found, NULL: nothing. Begins the change if it is due; the slide ends itself.
+ * Accepts NULL. */
+void dj_plain_slide_found(struct dj_plain_slide *slide, const struct dj_value *value);
+
+/* Kind of the key; NULL: of none. */
+static inline const struct dj_kind *dj_plain_kind(const struct dj_plain *plain,
+                                                  struct deja_slice key)
+{
+    return dj_kinds_match(dj_kind_book_table(plain->options.kinds), key, NULL);
+}
 
 static inline struct dj_plain_loop *dj_plain_here(const struct dj_plain *plain,
                                                   const struct dj_loop *loop)

@@ -378,6 +378,7 @@ enum deja_status dj_plain_scan(struct dj_plain *plain, struct dj_loop *loop,
 struct sum {
     struct dj_selector selector;
     struct wanted wanted;
+    struct dj_cause cause;
     struct dj_plain_sum total;
     void *ctx;
     dj_plain_counted_fn *done;
@@ -418,7 +419,11 @@ static enum deja_status begin_sum(struct dj_plain *plain, struct dj_loop *loop,
         .matches = sum_matches,
         .counted = sum_add,
         .ctx = sum,
+        .cause = &sum->cause,
     };
+    sum->cause = (struct dj_cause){.kind = "pattern",
+                                   .name = sum->wanted.pattern.len ? sum->wanted.pattern
+                                                                   : deja_slice_text("*")};
     return is_removing
                ? dj_engine_remove_selected(engine, loop, space->tenant, &sum->selector, sum,
                                            on_selected)

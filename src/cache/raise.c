@@ -20,7 +20,9 @@
  */
 #include "base/alloc.h"
 #include "base/list.h"
+#include "cache/depends.h"
 #include "cache/engine_internal.h"
+#include "security/user.h"
 
 #define ROUND_RAISES_MAX 256u
 #define VIEW_AGE_MAX_MS 300000
@@ -191,6 +193,55 @@ static void tell_all_again(struct dj_authority *authority)
     }
 }
 
+static bool is_ours(const struct dj_authority *authority, const struct dj_store_generation *counter)
+{
+    for (struct dj_list *node = authority->round.next; node != &authority->round;
+         node = node->next) {
+        const struct dj_generation_hold *hold = &DJ_CONTAINER(node, struct raising, node)->hold;
+        if (memcmp(hold->tenant, counter->tenant, DJ_ID_BYTES) == 0 &&
+            deja_slice_is_equal(hold->tag, counter->tag))
+            return true;
+    }
+    return false;
+}
+
+/* What another program made void, as far as its counter's name says it. */
+static void tell_of(struct dj_engine *engine, const struct dj_store_generation *counter)
+{
+    struct deja_slice tag = counter->tag;
+    struct deja_slice dependency = dj_depends_name(tag);
+    struct dj_notice notice = {.time_ms = dj_loop_now_ms(engine->options.loops[0]),
+                               .source = DJ_NOTICE_NODE,
+                               .kind = "tag",
+                               .name = tag};
+    memcpy(notice.tenant, counter->tenant, sizeof notice.tenant);
+    if (!tag.len) {
+        notice.kind = "all";
+    } else if (tag.data[0] == '\0') {
+        notice.kind = "namespace";
+        notice.name = notice.name_space = deja_slice(tag.data + 1, tag.len - 1);
+    } else if (dependency.data) {
+        notice.kind = "cascade";
+        notice.name = dependency;
+    } else if (dj_tag_is_internal(tag)) {
+        notice.kind = "user";
+        notice.name = deja_slice(NULL, 0);
+        notice.is_user = true;
+    }
+    dj_notices_publish(engine->options.notices, &notice);
+}
+
+/* Of what the first pull brings, and one that begins anew, nobody knows when it happened. */
+static void tell_pulled(const struct dj_authority *authority)
+{
+    bool is_anew = !authority->since && atomic_load(&authority->losses) > 0;
+    if (!atomic_load(&authority->pulled_ms) || is_anew)
+        return;
+    for (size_t i = 0; i < authority->pulled_count; i++)
+        if (!is_ours(authority, &authority->pulled[i]))
+            tell_of(authority->engine, &authority->pulled[i]);
+}
+
 /* Takes the pull over and ends the holds that it covers; else it was of no use. */
 static enum deja_status settle(struct dj_authority *authority)
 {
@@ -245,6 +296,8 @@ static void end_round(struct dj_authority *authority, enum deja_status pulled)
     bool is_settled = status == DEJA_OK;
     bool is_more = false;
     dj_engine_contained(engine, "pull_generations", status);
+    if (is_settled)
+        tell_pulled(authority);
     if (is_settled)
         atomic_store(&authority->pulled_ms, dj_loop_now_ms(engine->options.loops[0]));
     atomic_store(&authority->is_failing, !is_settled);
@@ -303,6 +356,7 @@ static void pull(struct dj_authority *authority)
 {
     struct dj_store *store = authority->slot->tier.store;
     authority->is_pull_lost = false;
+    authority->since = authority->sequence;
     enum deja_status status =
         store->ops->pull(store, authority->engine->options.loops[0], authority->sequence, authority,
                          on_counter, on_pulled);

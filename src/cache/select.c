@@ -23,7 +23,14 @@
 #define SEEN_MAX (1u << 24)
 #define REMOVALS_MAX 1024u
 
-enum raised { RAISED_NOTHING, RAISED_TAG, RAISED_NAMESPACE, RAISED_TENANT };
+enum raised { RAISED_NOTHING, RAISED_TAGS, RAISED_NAMESPACE, RAISED_TENANT };
+
+struct selection;
+
+struct raise_call {
+    struct selection *selection;
+    size_t index;
+};
 
 struct selection {
     struct dj_engine *engine;
@@ -32,7 +39,11 @@ struct selection {
     const struct dj_selector *selector; /* the caller's */
     bool is_removing;
     enum raised raised;
-    uint64_t before; /* the value of what was raised, until then */
+    uint64_t before;           /* the namespace's or the tenant's counter, until then */
+    struct dj_entry_tag *tags; /* owned; the tags raised, and their counters until then */
+    struct raise_call *calls;  /* owned; one for each */
+    size_t tag_count;
+    size_t raises_left; /* under way, and one for the start */
     uint64_t version_max;
     uint32_t place; /* being listed: 0: memory, then the tiers */
     struct dj_store_page page;
@@ -55,6 +66,8 @@ static void destroy(struct selection *selection)
 {
     dj_engine_leave(selection->engine);
     dj_map_destroy(selection->seen);
+    dj_free(selection->tags);
+    dj_free(selection->calls);
     dj_free(selection);
 }
 
@@ -62,6 +75,9 @@ static void finish_if_over(struct selection *selection)
 {
     if (!selection->is_listed || selection->is_listing || selection->removals > 0)
         return;
+    if (selection->is_removing && selection->status == DEJA_OK)
+        dj_engine_tell(selection->engine, selection->loop, selection->tenant, selection->selector,
+                       selection->count);
     selection->done(selection->ctx, selection->status, selection->count);
     destroy(selection);
 }
@@ -75,33 +91,6 @@ static void fail(struct selection *selection, enum deja_status status)
 
 /* ---- one entry ---- */
 
-/* Where one tag is all that is asked for. */
-static struct deja_slice raised_tag(const struct dj_selector *selector)
-{
-    return selector->tag.len ? selector->tag : selector->user_tag;
-}
-
-/* tag empty: true. */
-static bool has_tag(const struct dj_entry *entry, struct deja_slice tag)
-{
-    bool is_there = tag.len == 0;
-    for (size_t i = 0; i < entry->tag_count && !is_there; i++)
-        is_there = deja_slice_is_equal(entry->tags[i].name, tag);
-    return is_there;
-}
-
-static bool is_selected(const struct selection *selection, const struct dj_entry *entry)
-{
-    const struct dj_selector *selector = selection->selector;
-    if (!has_tag(entry, selector->tag) || !has_tag(entry, selector->user_tag) ||
-        (selector->has_name_space && !deja_slice_is_equal(entry->name_space, selector->name_space)))
-        return false;
-    if (selector->created_before_ms && entry->created_ms >= selector->created_before_ms)
-        return false;
-    return dj_filter_is_match(selector->filter, entry) &&
-           (!selector->matches || selector->matches(selector->ctx, entry));
-}
-
 /* Could be served, or could until this call raised the generation (3). */
 static bool is_live(const struct selection *selection, const struct dj_entry *entry)
 {
@@ -109,10 +98,10 @@ static bool is_live(const struct selection *selection, const struct dj_entry *en
     if (memcmp(entry->tenant, selection->tenant, DJ_ID_BYTES) != 0 ||
         (entry->expires_ms && now_ms >= entry->expires_ms))
         return false;
-    struct dj_raise raise = {.is_tag = selection->raised == RAISED_TAG,
+    struct dj_raise raise = {.tags = selection->tags,
+                             .tag_count = selection->tag_count,
                              .is_entry = selection->raised == RAISED_NAMESPACE ||
                                          selection->raised == RAISED_TENANT,
-                             .tag = raised_tag(selection->selector),
                              .before = selection->before,
                              .is_tenant = selection->raised == RAISED_TENANT};
     return dj_engine_was_current(selection->engine, entry, &raise);
@@ -198,7 +187,8 @@ static void take_entry(struct selection *selection, const struct dj_entry *entry
 {
     if (!is_news(selection, entry))
         return;
-    bool is_wanted = entry->version <= selection->version_max && is_selected(selection, entry);
+    bool is_wanted = entry->version <= selection->version_max &&
+                     dj_selector_is_match(selection->selector, entry);
     bool is_counted = is_wanted && is_live(selection, entry);
     if (selection->seen && !is_last_place(selection)) {
         uintptr_t note = (uintptr_t)(entry->version << 1 | (is_counted ? 1 : 0));
@@ -312,40 +302,92 @@ static void clear_indexes(void *ctx)
     dj_indexes_clear(dj_semantic_indexes(selection->engine->semantic), selection->tenant);
 }
 
+static void end_raise(struct selection *selection, enum deja_status status)
+{
+    if (selection->status == DEJA_OK)
+        selection->status = status;
+    if (--selection->raises_left > 0)
+        return;
+    selection->job = (struct dj_job){
+        .work = clear_indexes, .done = start, .ctx = selection, .loop = selection->loop};
+    if (selection->status != DEJA_OK || selection->raised != RAISED_TENANT)
+        start(selection);
+    else if (dj_pool_submit(selection->engine->options.pool, &selection->job) != DEJA_OK)
+        start(selection); /* the index may lag */
+}
+
 static void on_raised(void *ctx, enum deja_status status, uint64_t before)
 {
     struct selection *selection = ctx;
     selection->before = before;
-    selection->status = status;
-    selection->job = (struct dj_job){
-        .work = clear_indexes, .done = start, .ctx = selection, .loop = selection->loop};
-    if (status != DEJA_OK || selection->raised != RAISED_TENANT)
-        start(selection);
-    else if (dj_pool_submit(selection->engine->options.pool, &selection->job) != DEJA_OK)
-        start(selection); /* the index may lag */
+    end_raise(selection, status);
+}
+
+static void on_tag_raised(void *ctx, enum deja_status status, uint64_t before)
+{
+    const struct raise_call *call = ctx;
+    call->selection->tags[call->index].generation = before;
+    end_raise(call->selection, status);
+}
+
+static void on_raises_begun(void *ctx)
+{
+    end_raise(ctx, DEJA_OK);
+}
+
+/* One after another they are durable; all of them before anything is swept. Those that could not be
+ * begun are the selection's failure, told when the others have ended. */
+static enum deja_status raise_tags(struct selection *selection)
+{
+    const struct dj_selector *selector = selection->selector;
+    struct deja_slice one = dj_selector_tag(selector);
+    size_t count = one.len ? 1 : selector->any_tag_count;
+    selection->tags = dj_alloc_zeroed(count, sizeof *selection->tags);
+    selection->calls = dj_alloc_zeroed(count, sizeof *selection->calls);
+    if (!selection->tags || !selection->calls)
+        return DEJA_ERR_NOMEM;
+    selection->tag_count = count;
+    selection->raises_left = 1;
+    for (size_t i = 0; i < count; i++) {
+        selection->tags[i].name = one.len ? one : selector->any_tags[i];
+        selection->calls[i] = (struct raise_call){.selection = selection, .index = i};
+        enum deja_status status =
+            dj_engine_raise(selection->engine, selection->loop, selection->tenant,
+                            selection->tags[i].name, &selection->calls[i], on_tag_raised);
+        if (status == DEJA_OK)
+            selection->raises_left++;
+        else if (selection->status == DEJA_OK)
+            selection->status = status;
+    }
+    selection->task = (struct dj_task){.run = on_raises_begun, .ctx = selection};
+    dj_loop_post(selection->loop, &selection->task);
+    return DEJA_OK;
 }
 
 /* Only what is void where all can see it is then swept. */
 static enum deja_status raise_generation(struct selection *selection)
 {
     char bytes[DJ_NAMESPACE_TAG_BYTES];
-    const struct dj_selector *selector = selection->selector;
-    struct deja_slice tag =
-        selection->raised == RAISED_TAG ? raised_tag(selector) : deja_slice(NULL, 0);
+    struct deja_slice tag = deja_slice(NULL, 0);
+    if (selection->raised == RAISED_TAGS)
+        return raise_tags(selection);
     if (selection->raised == RAISED_NAMESPACE)
-        tag = dj_engine_namespace_tag(selector->name_space, bytes);
+        tag = dj_engine_namespace_tag(selection->selector->name_space, bytes);
+    selection->raises_left = 1;
     return dj_engine_raise(selection->engine, selection->loop, selection->tenant, tag, selection,
                            on_raised);
 }
 
 static enum raised what_to_raise(const struct dj_selector *selector)
 {
-    struct deja_slice tag = raised_tag(selector);
-    bool has_both = selector->tag.len && selector->user_tag.len;
-    if (selector->created_before_ms || selector->filter || selector->matches || has_both ||
-        (tag.len && selector->has_name_space))
+    bool has_tags = dj_selector_tag(selector).len || selector->any_tag_count;
+    int tags =
+        (selector->tag.len > 0) + (selector->user_tag.len > 0) + (selector->any_tag_count > 0);
+    if (selector->created_before_ms || selector->filter || selector->pattern.data ||
+        selector->matches || tags > 1 || (has_tags && selector->has_name_space) ||
+        (!has_tags && selector->maker))
         return RAISED_NOTHING;
-    return tag.len ? RAISED_TAG : selector->has_name_space ? RAISED_NAMESPACE : RAISED_TENANT;
+    return has_tags ? RAISED_TAGS : selector->has_name_space ? RAISED_NAMESPACE : RAISED_TENANT;
 }
 
 static enum deja_status begin(struct dj_engine *engine, struct dj_loop *loop,

@@ -14,6 +14,7 @@
 #include <assert.h>
 
 #include "base/alloc.h"
+#include "base/num.h"
 #include "cache/engine_internal.h"
 #include "store/memory.h"
 
@@ -419,6 +420,76 @@ enum deja_status dj_engine_remove_version(struct dj_engine *engine, struct dj_lo
     return DEJA_OK;
 }
 
+/* A removal by key that is told of. */
+struct told {
+    struct dj_engine *engine;
+    struct dj_loop *loop;
+    struct dj_store_key key;
+    struct dj_cause cause;
+    char *texts; /* owned: the cause's name and reason */
+    void *ctx;
+    dj_remove_done_fn *done;
+};
+
+static void told_destroy(struct told *told)
+{
+    dj_free(told->texts);
+    dj_free(told);
+}
+
+static void on_told(void *ctx, enum deja_status status, uint64_t removed)
+{
+    struct told *told = ctx;
+    char id[2 * DJ_ID_BYTES + 1];
+    struct dj_notice notice = {.time_ms = dj_loop_now_ms(told->loop),
+                               .kind = told->cause.kind ? told->cause.kind : "entry",
+                               .source = told->cause.source,
+                               .name = told->cause.name,
+                               .reason = told->cause.reason,
+                               .removed = removed ? 1 : 0};
+    dj_hex_encode(told->key.id, sizeof told->key.id, id);
+    memcpy(notice.tenant, told->key.tenant, sizeof notice.tenant);
+    if (!notice.name.len)
+        notice.name = deja_slice(id, 2 * DJ_ID_BYTES);
+    if (removed && !told->cause.is_untold)
+        dj_notices_publish(told->engine->options.notices, &notice);
+    if (told->done)
+        told->done(told->ctx, status, removed);
+    told_destroy(told);
+}
+
+enum deja_status dj_engine_remove_because(struct dj_engine *engine, struct dj_loop *loop,
+                                          const struct dj_store_key *key,
+                                          const struct dj_cause *cause, void *ctx,
+                                          dj_remove_done_fn *done)
+{
+    static const struct dj_removal_options options = {
+        .version_max = UINT64_MAX, .is_tombstone = true, .is_vector = true};
+    struct told *told = dj_alloc_zeroed(1, sizeof *told);
+    char *texts = told ? dj_alloc(cause->name.len + cause->reason.len + 1) : NULL;
+    if (!texts) {
+        dj_free(told);
+        return DEJA_ERR_NOMEM;
+    }
+    *told = (struct told){.engine = engine,
+                          .loop = loop,
+                          .key = *key,
+                          .cause = *cause,
+                          .texts = texts,
+                          .ctx = ctx,
+                          .done = done};
+    if (cause->name.len)
+        memcpy(texts, cause->name.data, cause->name.len);
+    if (cause->reason.len)
+        memcpy(texts + cause->name.len, cause->reason.data, cause->reason.len);
+    told->cause.name = deja_slice(texts, cause->name.len);
+    told->cause.reason = deja_slice(texts + cause->name.len, cause->reason.len);
+    enum deja_status status = dj_engine_remove_version(engine, loop, key, &options, told, on_told);
+    if (status != DEJA_OK)
+        told_destroy(told);
+    return status;
+}
+
 enum deja_status dj_engine_remove_here(struct dj_engine *engine, struct dj_loop *home,
                                        const struct dj_store_key *key, void *ctx,
                                        dj_remove_done_fn *done)
@@ -437,9 +508,17 @@ enum deja_status dj_engine_remove(struct dj_engine *engine, struct dj_loop *loop
                                   const struct dj_store_key *key, void *ctx,
                                   dj_remove_done_fn *done)
 {
-    static const struct dj_removal_options options = {
-        .version_max = UINT64_MAX, .is_tombstone = true, .is_vector = true};
-    return dj_engine_remove_version(engine, loop, key, &options, ctx, done);
+    static const struct dj_cause nothing;
+    return dj_engine_remove_because(engine, loop, key, &nothing, ctx, done);
+}
+
+enum deja_status dj_engine_drop(struct dj_engine *engine, struct dj_loop *loop,
+                                const uint8_t tenant[DJ_ID_BYTES], const struct dj_store_key *key,
+                                void *ctx, dj_remove_done_fn *done)
+{
+    struct dj_store *memory = engine->options.memory;
+    return key ? memory->ops->remove(memory, loop, key, UINT64_MAX, ctx, done)
+               : memory->ops->clear(memory, loop, tenant, ctx, done);
 }
 
 struct get {

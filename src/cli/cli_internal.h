@@ -22,6 +22,9 @@ struct dj_session {
     const char *ttl, *threshold, *name_space, *query, *request, *api;
     struct dj_arg_values tags;
     const char *key, *tag, *older_than, *reason; /* selectors */
+    const char *pattern, *event, *cascade, *at, *after, *cron;
+    struct dj_arg_values fields; /* of the event: NAME=VALUE */
+    bool is_cascade;
     bool is_all, is_dry_run, is_agreed, is_data, has_lost_master;
     const char *limit, *order;
     bool is_once;
@@ -58,22 +61,27 @@ void dj_percent_encode(struct dj_buf *out, const char *text);
 enum deja_status dj_read_input(const char *path, struct dj_buf *out) DEJA_NODISCARD;
 
 /* Each takes a parsed session and returns an exit code. */
-int dj_cli_put(struct dj_session *session);        /* entries.c */
-int dj_cli_get(struct dj_session *session);        /* entries.c */
-int dj_cli_del(struct dj_session *session);        /* entries.c */
-int dj_cli_explain(struct dj_session *session);    /* explain.c */
-int dj_cli_invalidate(struct dj_session *session); /* invalidate.c */
-int dj_cli_flush(struct dj_session *session);      /* invalidate.c */
-int dj_cli_feedback(struct dj_session *session);   /* explain.c */
-int dj_cli_stats(struct dj_session *session);      /* watch.c */
-int dj_cli_top(struct dj_session *session);        /* watch.c */
-int dj_cli_tail(struct dj_session *session);       /* watch.c */
-int dj_cli_evict(struct dj_session *session);      /* upkeep.c */
-int dj_cli_index(struct dj_session *session);      /* upkeep.c */
-int dj_cli_tenant(struct dj_session *session);     /* tenant.c */
-int dj_cli_encryption(struct dj_session *session); /* encryption.c, as is the next */
+int dj_cli_put(struct dj_session *session);           /* entries.c */
+int dj_cli_get(struct dj_session *session);           /* entries.c */
+int dj_cli_del(struct dj_session *session);           /* entries.c */
+int dj_cli_explain(struct dj_session *session);       /* explain.c */
+int dj_cli_invalidate(struct dj_session *session);    /* invalidate.c */
+int dj_cli_flush(struct dj_session *session);         /* invalidate.c */
+int dj_cli_schedule(struct dj_session *session);      /* schedule.c */
+int dj_cli_invalidations(struct dj_session *session); /* schedule.c */
+int dj_cli_feedback(struct dj_session *session);      /* explain.c */
+int dj_cli_stats(struct dj_session *session);         /* watch.c */
+int dj_cli_top(struct dj_session *session);           /* watch.c */
+int dj_cli_tail(struct dj_session *session);          /* watch.c */
+int dj_cli_evict(struct dj_session *session);         /* upkeep.c */
+int dj_cli_index(struct dj_session *session);         /* upkeep.c */
+int dj_cli_tenant(struct dj_session *session);        /* tenant.c */
+int dj_cli_encryption(struct dj_session *session);    /* encryption.c, as is the next */
 int dj_cli_rotate_data_keys(struct dj_session *session);
-int dj_cli_key(struct dj_session *session);  /* key.c */
+int dj_cli_key(struct dj_session *session);   /* key.c */
+int dj_cli_kinds(struct dj_session *session); /* kinds.c, as are the next */
+int dj_cli_patterns(struct dj_session *session);
+int dj_cli_key_name(struct dj_session *session);
 int dj_cli_warm(struct dj_session *session); /* warm.c */
 int dj_cli_kv(struct dj_session *session);   /* kv.c */
 

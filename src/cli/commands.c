@@ -64,7 +64,21 @@ static const struct dj_command_option selectors[] = {
      "Every entry of the namespace; with --query: its place", AT(name_space)},
     {"--older-than", DJ_COMMAND_TEXT, "DURATION", "Every entry older than 30s, 5m, 1h, 2d",
      AT(older_than)},
+    {"--pattern", DJ_COMMAND_TEXT, "GLOB",
+     "Plain keys whose name fits, and entries with a tag that does: * ? [a-z]", AT(pattern)},
+    {"--event", DJ_COMMAND_TEXT, "NAME", "What an event makes void: template:updated, ...",
+     AT(event)},
+    {"--field", DJ_COMMAND_TEXTS, "NAME=VALUE",
+     "What the event carries: template_id=42; may be given again", AT(fields)},
+    {"--depends-on", DJ_COMMAND_TEXT, "NAME", "What was made from that, and from that in turn",
+     AT(cascade)},
+    {"--cascade", DJ_COMMAND_SWITCH, NULL, "What depends on what goes, goes too", AT(is_cascade)},
     {"--all", DJ_COMMAND_SWITCH, NULL, "Everything of the tenant", AT(is_all)},
+};
+static const struct dj_command_option later[] = {
+    {"--at", DJ_COMMAND_TEXT, "TIME", "Then, not now: 2026-02-03T04:05:06Z", AT(at)},
+    {"--after", DJ_COMMAND_TEXT, "DURATION", "In so long: 30s, 5m, 1h, 2d", AT(after)},
+    {"--cron", DJ_COMMAND_TEXT, "LINE", "Again and again: \"0 */6 * * *\", @daily; UTC", AT(cron)},
 };
 static const struct dj_command_option flush_scope[] = {
     {"--namespace", DJ_COMMAND_TEXT, "NAME", "Only this namespace of the tenant", AT(name_space)},
@@ -148,10 +162,22 @@ static const struct dj_command_option key[] = {
      "upstream set: bearer, x-api-key, api-key or x-goog-api-key; bearer", AT(scheme)},
     {"--limit", DJ_COMMAND_TEXT, "N", "list: so many, 1 to 1000; 100", AT(limit)},
 };
+static const struct dj_command_option patterns[] = {
+    {"--namespace", DJ_COMMAND_TEXT, "NAME", "Within this namespace of the tenant", AT(name_space)},
+};
+static const struct dj_command_option key_name[] = {
+    {"--id", DJ_COMMAND_TEXT, "ID", "The field that has no other value", AT(id)},
+    {"--file", DJ_COMMAND_TEXT, "FILE", "The text that is hashed; - is stdin", AT(file)},
+    {"--sql", DJ_COMMAND_TEXT, "STATEMENT", "The statement that is hashed", AT(query)},
+    {"--namespace", DJ_COMMAND_TEXT, "NAME", "Stands before the key, with v1", AT(name_space)},
+};
 static const struct dj_command_option tail[] = {
     {"--limit", DJ_COMMAND_TEXT, "N", "So many of the last requests first, 0 to 1000; 10",
      AT(limit)},
     {"--once", DJ_COMMAND_SWITCH, NULL, "Print those and end", AT(is_once)},
+};
+static const struct dj_command_option follow[] = {
+    {"--once", DJ_COMMAND_SWITCH, NULL, "Look for a second and end", AT(is_once)},
 };
 /* clang-format on */
 
@@ -213,15 +239,35 @@ const struct dj_cli_command dj_cli_table[] = {
     {{.name = "invalidate",
       .summary = "remove entries by tag, age, namespace",
       .synopsis = "--id ID | --query PROMPT | --tag TAG\n"
-                  "--namespace NAME | --older-than DURATION | --all",
+                  "--namespace NAME | --older-than DURATION | --pattern GLOB\n"
+                  "--event NAME [--field NAME=VALUE]... | --depends-on NAME | --all",
       .examples = "deja invalidate --tag geo --dry-run\thow many would go\n"
                   "deja invalidate --older-than 7d --reason \"new prices\"\n"
+                  "deja invalidate --pattern 'user:42:*' --cascade\n"
+                  "deja invalidate --event template:updated --field template_id=42\n"
+                  "deja invalidate --tag prices --cron @daily\tsee deja schedule list\n"
                   "deja invalidate --all --yes",
       .description = "Prints how many entries were removed. On a terminal it counts first and "
                      "asks; elsewhere --all needs --yes. A request that is under way cannot bring "
                      "an entry back.",
-      .options = {ROWS(selectors), ROWS(destructive), ROWS(common)}},
+      .options = {ROWS(selectors), ROWS(later), ROWS(destructive), ROWS(common)}},
      dj_cli_invalidate},
+    {{.name = "schedule",
+      .summary = "invalidations that are kept for later",
+      .synopsis = "list | remove ID",
+      .examples = "deja schedule list\n"
+                  "deja schedule remove 6f1c09a2d0a94a6c8a3f5b7d9e1c2f30",
+      .description = "deja invalidate with --at, --after or --cron makes them.",
+      .options = {ROWS(common)}},
+     dj_cli_schedule},
+    {{.name = "invalidations",
+      .summary = "what is made void, as it is",
+      .synopsis = "[--once]",
+      .examples = "deja invalidations\tends with Ctrl-C",
+      .description = "A line for each: when, what kind, its name, how many entries went, why, and "
+                     "where it came from.",
+      .options = {ROWS(follow), ROWS(common)}},
+     dj_cli_invalidations},
     {{.name = "flush",
       .summary = "remove everything in the scope",
       .synopsis = "[--namespace NAME]",
@@ -290,6 +336,32 @@ const struct dj_cli_command dj_cli_table[] = {
       .options = {ROWS(encryption), ROWS(token), ROWS(common)},
       .first_words = "status|rotate"},
      dj_cli_encryption},
+    {{.name = "kinds",
+      .summary = "kinds of plain keys: how long each is kept where",
+      .synopsis = "",
+      .examples = "deja kinds\ndeja kinds --json | jq '.kinds[] | {name, events, tags}'",
+      .description = "The shipped kinds and the operator's own, with the tenant's figures. A key "
+                     "belongs to the kind whose pattern it begins with.",
+      .options = {ROWS(common)}},
+     dj_cli_kinds},
+    {{.name = "patterns",
+      .summary = "plain keys by pattern: how many, how large",
+      .synopsis = "[--namespace NAME]",
+      .examples = "deja patterns\ndeja patterns --json | jq .shared",
+      .description = "Sizes are estimated from 100 keys of each pattern, drawn at random.",
+      .options = {ROWS(patterns), ROWS(common)}},
+     dj_cli_patterns},
+    {{.name = "key-name",
+      .summary = "the name of a plain key, made of its parts",
+      .synopsis = "KIND [FIELD=VALUE]... [--id ID] [--file FILE] [--sql STATEMENT] "
+                  "[--namespace NAME]",
+      .examples = "deja key-name template_score --id 42\n"
+                  "deja key-name embedding model=small --file text.txt\n"
+                  "deja key-name query_result --sql \"SELECT * FROM users\"",
+      .description = "Made as the daemon and the library make it; nothing is stored. `deja kinds` "
+                     "lists the kinds. API keys are deja key.",
+      .options = {ROWS(key_name), ROWS(common)}},
+     dj_cli_key_name},
     {{.name = "tail",
       .summary = "requests as they are answered",
       .synopsis = "[--limit N] [--once]",

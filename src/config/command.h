@@ -53,7 +53,7 @@ struct dj_command_options {
     size_t count;
 };
 
-#define DJ_COMMAND_SETS_MAX 3u
+#define DJ_COMMAND_SETS_MAX 4u
 #define DJ_COMMAND_OPTIONS_MAX 32u
 
 struct dj_command {

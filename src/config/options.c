@@ -288,6 +288,18 @@ static void report_unknown(struct resolver *resolver, const char *key, const str
         dj_diagnostics_error(resolver->diagnostics, where, "unknown key \"%s\"", key);
 }
 
+static bool give_away(const struct resolver *resolver, const char *key, const struct offer *offer)
+{
+    const struct dj_options_input *input = resolver->input;
+    const struct dj_options_other other = {.key = key,
+                                           .value = offer->value ? offer->value : "",
+                                           .where = offer->where,
+                                           .key_where =
+                                               offer->key_where ? offer->key_where : offer->where,
+                                           .is_list = offer->separator == '\n'};
+    return input->other && input->other(input->other_ctx, &other);
+}
+
 /* Finds the row of a key, also of an old one (told with a warning), and applies the value there. */
 static void apply_key(struct resolver *resolver, const char *key, struct offer offer)
 {
@@ -311,7 +323,8 @@ static void apply_key(struct resolver *resolver, const char *key, struct offer o
             key += 6;
     }
     if (offer.index == input->count) {
-        report_unknown(resolver, key, &offer);
+        if (!give_away(resolver, key, &offer))
+            report_unknown(resolver, key, &offer);
         return;
     }
     dj_diagnostics_warning(resolver->diagnostics, offer.where, "\"%s\" is an old name of \"%s\"",
@@ -363,7 +376,7 @@ static void apply_config_file(struct resolver *resolver)
                             find_old_name(input, item->key) < input->count ||
                             find_secret_file(input, item->key) < input->count ||
                             find_reserved(input, item->key);
-            if (!is_known)
+            if (!is_known && !give_away(resolver, item->key, &offer))
                 report_unknown(resolver, item->key, &offer);
             continue;
         }

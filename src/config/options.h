@@ -78,6 +78,18 @@ struct dj_preset {
     const char *text; /* as a file would say it */
 };
 
+/* A key that the table has not. Borrowed until return. */
+struct dj_options_other {
+    const char *key;
+    const char *value;     /* a list: items joined by '\n' */
+    const char *where;     /* of the value */
+    const char *key_where; /* of the key; where there is none: of the value */
+    bool is_list;
+};
+/* false: it is not the callee's either. What is wrong with it, the callee tells. Told in the order
+ * of the sources, weakest first. */
+typedef bool dj_options_other_fn(void *ctx, const struct dj_options_other *other);
+
 struct dj_options_input {
     const struct dj_option *table; /* borrowed for the life of the set */
     size_t count;
@@ -86,6 +98,8 @@ struct dj_options_input {
     size_t preset_count;
     const struct dj_reserved *reserved;
     size_t reserved_count;
+    dj_options_other_fn *other; /* NULL: every key is in the table */
+    void *other_ctx;
     const char *reserved_env;       /* names that are only warned about: "REDIS_URL REDIS_ADDR" */
     const struct dj_config *file;   /* NULL: none */
     const char *const *environment; /* "NAME=value", NULL-terminated; NULL: none */

@@ -91,6 +91,27 @@ enum deja_status dj_daemon_make_erasures(struct dj_daemon *daemon)
     return DEJA_OK;
 }
 
+enum deja_status dj_daemon_make_schedules(struct dj_daemon *daemon)
+{
+    const struct dj_schedules_options options = {
+        .engine = daemon->engine,
+        .loop = daemon->loops[0],
+        .pool = daemon->work,
+        .authority = daemon->authority,
+        .audit = daemon->audit,
+        .telemetry = daemon->telemetry,
+        .log = daemon->log,
+    };
+    enum deja_status status = dj_schedules_create(&options, &daemon->schedules);
+    if (status != DEJA_OK)
+        return status;
+    const struct dj_authority_watcher watcher = {.ctx = daemon->schedules,
+                                                 .changed = dj_schedules_on_change};
+    dj_authorities_watch(daemon->authorities, &watcher);
+    daemon->api.schedules = dj_schedules_service(daemon->schedules);
+    return DEJA_OK;
+}
+
 struct head {
     enum deja_status status;
     struct dj_audit_head *head;

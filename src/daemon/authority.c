@@ -28,7 +28,7 @@ static const char *const copied[] = {"tenants_configured", "links", "api_keys",
                                      "upstream_credentials", "audit_heads"};
 static const char *const all[] = {
     "tenants_configured", "links",    "api_keys", "upstream_credentials",
-    "data_keys",          "erasures", "spends"};
+    "data_keys",          "erasures", "schedules", "spends"};
 
 struct dj_authorities {
     struct dj_authority table;

@@ -202,6 +202,9 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
 {
     const struct dj_settings *settings = daemon->settings;
     bool is_discarded = false;
+    enum deja_status status = dj_kind_book_create(settings->kinds, &daemon->kinds);
+    if (status != DEJA_OK)
+        return status;
     struct dj_assembly assembly = {
         .memory = {.bytes_max = settings->l1.bytes_max,
                    /* Off: only what has just been answered passes through. */
@@ -234,6 +237,7 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                    .loop_count = daemon->loop_count,
                    .pool = daemon->work,
                    .metrics = daemon->metrics,
+                   .notices = daemon->notices,
                    .vectors_max = settings->semantic.vectors_max,
                    .candidates = settings->semantic.candidates,
                    .threshold = settings->semantic.threshold,
@@ -245,7 +249,7 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
                    .evict_check_ms =
                        settings->eviction.is_enabled ? settings->eviction.check_ms : UINT64_MAX},
     };
-    enum deja_status status = dj_daemon_open_tiers(daemon, &assembly.engine, error);
+    status = dj_daemon_open_tiers(daemon, &assembly.engine, error);
     bool is_shared = dj_daemon_is_shared(&assembly.engine);
     if (is_shared) {
         assembly.memory.ttl_ms = settings->l1.default_ttl_ms;
@@ -253,6 +257,9 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
     }
     if (status == DEJA_OK)
         status = dj_daemon_place_lmdb(daemon, is_shared, &assembly.lmdb, error);
+    /* With nothing below it, memory keeps what it has until it ends. */
+    if (assembly.engine.tier_count || assembly.lmdb.directory)
+        assembly.memory.stay = dj_kind_book_stay(daemon->kinds, DJ_LEVEL_MEMORY);
     if (status == DEJA_OK)
         status = make_embedder(daemon, &assembly.engine.embedder, error);
     if (status != DEJA_OK) {
@@ -329,7 +336,10 @@ static void on_pull(void *ctx)
     dj_engine_pull(node->daemon->engine);
     dj_audit_tick(node->daemon->audit, dj_clock_now_ms());
     dj_erasures_tick(node->daemon->erasures);
+    dj_schedules_tick(node->daemon->schedules);
     dj_spends_tick(node->daemon->spends);
+    dj_channels_tick(node->daemon->channels);
+    dj_webhooks_tick(node->daemon->webhooks);
     dj_daemon_poll_directory(node->daemon);
     dj_warm_tick(node->daemon->warm);
 }
@@ -383,8 +393,10 @@ static uint32_t sealed_levels(const struct dj_daemon *daemon)
 
 static enum deja_status make_plain(struct dj_daemon *daemon)
 {
-    const struct dj_plain_options options = {
-        .engine = daemon->engine, .loops = daemon->loops, .loop_count = daemon->loop_count};
+    const struct dj_plain_options options = {.engine = daemon->engine,
+                                             .kinds = daemon->kinds,
+                                             .loops = daemon->loops,
+                                             .loop_count = daemon->loop_count};
     return dj_plain_create(&options, &daemon->plain);
 }
 
@@ -415,6 +427,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         return status;
     daemon->proxy = (struct dj_proxy_context){
         .engine = daemon->engine,
+        .kinds = daemon->kinds,
         .plain = daemon->plain,
         .registry = daemon->registry,
         .root = &daemon->root,
@@ -441,18 +454,21 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .admission = daemon->admission,
         .dependencies = &daemon->dependencies,
         .upstream_guard = &daemon->settings->upstream_guard,
-        .targets = {{.url = daemon->settings->upstream.url,
-                     .id = daemon->settings->upstream.url,
-                     .upstream = daemon->upstream},
-                    {.url = daemon->settings->upstream.anthropic_url,
-                     .id = daemon->settings->upstream.anthropic_url,
-                     .upstream = daemon->anthropic ? daemon->anthropic : daemon->upstream}},
-        .has_two_targets = daemon->anthropic != NULL,
         .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
     };
+    dj_guards_name_targets(daemon, &daemon->proxy);
     daemon->api.proxy = &daemon->proxy;
     daemon->api.audit = daemon->audit;
     status = dj_daemon_make_erasures(daemon);
+    if (status == DEJA_OK)
+        status = dj_daemon_make_schedules(daemon);
+    if (status != DEJA_OK)
+        return status;
+    daemon->api.event_kinds = daemon->settings->kinds;
+    daemon->api.notices = daemon->notices;
+    status = dj_channels_create(daemon, &daemon->channels);
+    if (status == DEJA_OK)
+        status = dj_webhooks_create(daemon, &daemon->webhooks);
     if (status != DEJA_OK)
         return status;
     daemon->api.allowed_hosts = (const char *const *)daemon->settings->server.allowed_hosts.items;
@@ -546,6 +562,8 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
         return exit_code(status);
     status = make_observers(daemon);
     if (status == DEJA_OK)
+        status = dj_notices_create(&daemon->notices);
+    if (status == DEJA_OK)
         status = make_loops(daemon);
     if (status != DEJA_OK) {
         deja_error_set(error, status, "start: %s", deja_status_text(status));
@@ -584,6 +602,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_admission_destroy(daemon->admission);
     for (uint32_t i = 0; i < daemon->loop_count; i++)
         dj_loop_destroy(daemon->nodes[i].loop);
+    dj_kind_book_destroy(daemon->kinds); /* what was posted late may still ask */
     dj_guards_end(daemon);
     dj_listeners_fini(daemon);
     dj_idempotency_destroy(daemon->api.idempotency);
@@ -593,8 +612,12 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_limiter_destroy(daemon->limiter);
     dj_tenants_destroy(daemon->tenants);
     dj_erasures_destroy(daemon->erasures);
+    dj_schedules_destroy(daemon->schedules);
     dj_audit_close(daemon->audit);
     dj_encryption_destroy(daemon->encryption);
+    dj_channels_destroy(daemon->channels);
+    dj_webhooks_destroy(daemon->webhooks);
+    dj_notices_destroy(daemon->notices);
     dj_authorities_destroy(daemon->authorities);
     dj_lmdb_meta_close(daemon->meta);
     for (uint32_t i = 0; i < daemon->policy_count; i++)

@@ -5,16 +5,20 @@
 #include <pthread.h>
 
 #include "api/router.h"
+#include "cache/kinds.h"
 #include "cache/plain.h"
 #include "daemon/authority.h"
+#include "daemon/channels.h"
 #include "daemon/encryption.h"
 #include "daemon/directory.h"
 #include "daemon/erasures.h"
 #include "daemon/guards.h"
 #include "daemon/keys.h"
+#include "daemon/schedules.h"
 #include "daemon/settings.h"
 #include "daemon/spends.h"
 #include "daemon/tenants.h"
+#include "daemon/webhooks.h"
 #include "net/http_server.h"
 #include "net/outbound.h"
 #include "policy/guards.h"
@@ -73,6 +77,10 @@ struct dj_daemon {
     const struct dj_authority *authority;    /* theirs */
     struct dj_audit *audit;                  /* over it; likewise */
     struct dj_erasures *erasures;            /* over all of them */
+    struct dj_schedules *schedules;          /* likewise */
+    struct dj_notices *notices;              /* the engine's, and of who listens */
+    struct dj_channels *channels;            /* from and to other programs */
+    struct dj_webhooks *webhooks;            /* NULL: none is named */
     struct dj_encryption *encryption;        /* made with the tiers */
     struct dj_store *redis;                  /* likewise the engine's, unwrapped; NULL: none */
     struct dj_redis_security redis_security; /* as it was at the start */
@@ -86,6 +94,7 @@ struct dj_daemon {
     struct dj_upstream *upstream;
     struct dj_upstream *anthropic;       /* where it is another; NULL: it is the same */
     struct dj_sentry_board dependencies; /* all of these, to look at */
+    struct dj_kind_book *kinds;          /* asked by the tiers: ends after them */
     struct dj_engine *engine;
     struct dj_plain *plain;
     struct dj_secret secret; /* until the tiers are open: a shared one may bring another */
@@ -174,6 +183,7 @@ void dj_daemon_place(const char *directory, char out_place[DJ_PLACE_BYTES]);
 enum deja_status dj_daemon_open_audit(struct dj_daemon *daemon,
                                       struct deja_error *error) DEJA_NODISCARD;
 enum deja_status dj_daemon_make_erasures(struct dj_daemon *daemon) DEJA_NODISCARD;
+enum deja_status dj_daemon_make_schedules(struct dj_daemon *daemon) DEJA_NODISCARD;
 
 /* A policy of these settings becomes the one in force. */
 enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon,

@@ -149,6 +149,17 @@ void dj_encryption_destroy(struct dj_encryption *encryption)
     dj_free(encryption);
 }
 
+/* How long the tier keeps entries of a kind; a store that has no level's name stands for LMDB. */
+static struct dj_stay stay_of(const struct dj_daemon *daemon, const struct dj_store *store)
+{
+    uint32_t bit = dj_level_bit(deja_slice_text(store->ops->level));
+    enum dj_level level = DJ_LEVEL_LMDB;
+    for (uint32_t i = 0; i < DJ_LEVEL_COUNT; i++)
+        if (bit == DJ_LEVEL_BIT(i))
+            level = (enum dj_level)i;
+    return dj_kind_book_stay(daemon->kinds, level);
+}
+
 enum deja_status dj_encryption_wrap(struct dj_encryption *encryption, struct dj_store *store,
                                     enum dj_sealed_vectors vectors, bool is_rotated,
                                     struct dj_store **out_store)
@@ -157,6 +168,7 @@ enum deja_status dj_encryption_wrap(struct dj_encryption *encryption, struct dj_
         .keyring = encryption->keyring,
         .pool = encryption->daemon->work,
         .vectors = vectors,
+        .stay = stay_of(encryption->daemon, store),
         .refuses_plain = !encryption->daemon->settings->encryption.accept_plain};
     assert(encryption->store_count < ENCRYPTION_STORES_MAX);
     struct dj_store *sealed;

@@ -175,6 +175,18 @@ enum deja_status dj_guards_make(struct dj_daemon *daemon)
     return status;
 }
 
+void dj_guards_name_targets(const struct dj_daemon *daemon, struct dj_proxy_context *proxy)
+{
+    const struct dj_settings *settings = daemon->settings;
+    proxy->targets[DJ_TARGET_OPENAI] = (struct dj_proxy_target){
+        .url = settings->upstream.url, .id = settings->upstream.url, .upstream = daemon->upstream};
+    proxy->targets[DJ_TARGET_ANTHROPIC] = (struct dj_proxy_target){
+        .url = settings->upstream.anthropic_url,
+        .id = settings->upstream.anthropic_url,
+        .upstream = daemon->anthropic ? daemon->anthropic : daemon->upstream};
+    proxy->has_two_targets = daemon->anthropic != NULL;
+}
+
 static void on_embedder_changed(void *ctx, enum dj_breaker_state state, const char *text)
 {
     tell_change(ctx, "embedder", state, text);

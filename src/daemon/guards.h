@@ -10,11 +10,14 @@
 #include "store/guarded.h"
 
 struct dj_daemon;
+struct dj_proxy_context;
 
 /* What the settings say, in the rooms' own terms. */
 struct dj_guarded_options dj_guards_tier_options(const struct dj_settings *settings);
 struct dj_upstream_options dj_guards_upstream_options(const struct dj_settings *settings);
 
+/* Which upstreams there are, into the proxy; after dj_guards_make. */
+void dj_guards_name_targets(const struct dj_daemon *daemon, struct dj_proxy_context *proxy);
 /* The sentries of the upstream, before the proxy is made. */
 enum deja_status dj_guards_make(struct dj_daemon *daemon) DEJA_NODISCARD;
 /* Likewise of the embedder behind an address, before it is opened. */

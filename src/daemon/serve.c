@@ -64,7 +64,9 @@ static void on_settle(void *ctx)
     if (atomic_load(&daemon->quieting))
         return; /* a loop has its message still, and the next would be the same one */
     bool is_quiet = !dj_engine_pending(daemon->engine) && !atomic_load(&daemon->proxy.calls) &&
-                    !dj_erasures_running(daemon->erasures) && !dj_warm_running(daemon->warm);
+                    !dj_erasures_running(daemon->erasures) &&
+                    !dj_schedules_running(daemon->schedules) &&
+                    !dj_channels_running(daemon->channels) && !dj_warm_running(daemon->warm);
     if (!is_quiet && ++daemon->settle_turns < SETTLE_TURNS_MAX)
         return;
     daemon->is_settled = is_quiet;
@@ -76,6 +78,10 @@ static void on_settle(void *ctx)
 static void quiet_node(void *ctx)
 {
     struct dj_node *node = ctx;
+    if (dj_loop_index(node->loop) == 0) {
+        dj_channels_stop(node->daemon->channels);
+        dj_webhooks_stop(node->daemon->webhooks);
+    }
     dj_outbound_destroy(node->outbound);
     node->outbound = NULL;
     if (node->pull)
@@ -98,6 +104,7 @@ static void on_node_drained(void *ctx)
     dj_admission_stop(daemon->admission);
     dj_engine_stop_upkeep(daemon->engine);
     dj_erasures_stop(daemon->erasures);
+    dj_schedules_stop(daemon->schedules);
     atomic_store(&daemon->quieting, daemon->loop_count);
     post_to_nodes(daemon, quiet_node);
 }

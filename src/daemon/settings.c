@@ -130,6 +130,7 @@ static const struct dj_option table[] = {
 #include "daemon/settings_guard.def"
 #include "daemon/settings_upkeep.def"
 #include "daemon/settings_kv.def"
+#include "daemon/settings_notices.def"
 #include "daemon/settings_audit.def"
 #include "daemon/settings_encryption.def"
 #include "daemon/settings_warmup.def"
@@ -305,6 +306,7 @@ enum deja_status dj_settings_load(const struct dj_settings_source *source,
     struct dj_config *config = NULL;
     struct dj_options *options = NULL;
     struct dj_settings settings = {.data_dir = NULL};
+    struct dj_settings_kinds kinds = {.count = 0};
     enum deja_status status = read_config(source, diagnostics, &config);
     if (status != DEJA_OK)
         goto done;
@@ -315,6 +317,8 @@ enum deja_status dj_settings_load(const struct dj_settings_source *source,
                                      .preset_count = sizeof presets / sizeof *presets,
                                      .reserved = reserved,
                                      .reserved_count = sizeof reserved / sizeof *reserved,
+                                     .other = dj_settings_kinds_take,
+                                     .other_ctx = &kinds,
                                      .reserved_env = reserved_env,
                                      .file = config,
                                      .environment = source->environment,
@@ -323,6 +327,11 @@ enum deja_status dj_settings_load(const struct dj_settings_source *source,
     status = dj_options_resolve(&input, diagnostics, &options);
     if (status == DEJA_OK)
         status = dj_options_fill(options, &settings);
+    /* Also after faults elsewhere: all are told at once. */
+    if (status != DEJA_ERR_NOMEM) {
+        enum deja_status made = dj_settings_kinds_make(&kinds, diagnostics, &settings.kinds);
+        status = status == DEJA_OK ? made : status;
+    }
     if (status == DEJA_OK)
         status = dj_settings_work_out(
             &(struct dj_settings_checker){options, source->environment, diagnostics, &settings});
@@ -330,6 +339,7 @@ enum deja_status dj_settings_load(const struct dj_settings_source *source,
         status = DEJA_ERR_CONFIG;
 done:
     dj_config_destroy(config);
+    dj_settings_kinds_fini(&kinds);
     if (status != DEJA_OK) {
         dj_settings_fini(&settings);
         dj_options_destroy(options);
@@ -346,6 +356,7 @@ done:
 void dj_settings_fini(struct dj_settings *settings)
 {
     dj_settings_fini_network(settings);
+    dj_kinds_destroy(settings->kinds);
     dj_options_release(table, TABLE_COUNT, settings);
     *settings = (struct dj_settings){.data_dir = NULL};
 }

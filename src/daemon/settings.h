@@ -17,8 +17,10 @@
 #include "daemon/settings_audit.h"
 #include "daemon/settings_encryption.h"
 #include "daemon/settings_network.h"
+#include "daemon/settings_notices.h"
 #include "daemon/settings_tiers.h"
 #include "daemon/settings_warmup.h"
+#include "daemon/settings_kinds.h"
 #include "obs/log.h" /* dj_log_level, dj_log_format */
 #include "security/address_guard.h"
 #include "security/rules.h"
@@ -67,6 +69,7 @@ struct dj_settings {
     struct dj_settings_process process;
     struct dj_text_list upstream_allowed_texts; /* as written */
     struct dj_address_guard upstream_guard;     /* resolved: upstream.allowed_addresses */
+    struct dj_kinds *kinds;                     /* owned: the shipped ones, and `kinds` over them */
     char *data_dir;                             /* resolved, never NULL; may not exist yet */
     struct {
         char *url; /* without trailing "/" and without trailing "/v1": append the path "/v1/…" */
@@ -116,6 +119,7 @@ struct dj_settings {
     struct dj_settings_performance performance;
     struct dj_settings_eviction eviction;
     struct dj_settings_kv kv;
+    struct dj_settings_notices notices;
     struct dj_settings_encryption encryption;
     struct dj_settings_warmup warmup;
     struct {

@@ -30,7 +30,8 @@ static uint32_t kinds_of(const struct dj_text_list *texts)
     } kinds[] = {{"chat", DJ_TIER_KIND(DJ_ENTRY_CHAT)},
                  {"embedding", DJ_TIER_KIND(DJ_ENTRY_EMBEDDING)},
                  {"api", DJ_TIER_KIND(DJ_ENTRY_API)},
-                 {"bytes", DJ_TIER_KIND(DJ_ENTRY_BYTES)}};
+                 {"bytes", DJ_TIER_KIND(DJ_ENTRY_BYTES)},
+                 {"plain", DJ_TIER_KIND(DJ_ENTRY_PLAIN)}};
     uint32_t bits = 0;
     for (size_t i = 0; i < texts->count; i++)
         for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)

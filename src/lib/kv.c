@@ -171,8 +171,8 @@ static void start_read(struct dj_operation *operation)
         dj_value_unref(value);
         return;
     }
-    enum deja_status status = dj_plain_get(deja->plain, deja->loop, &kv->space, kv->key,
-                                           DJ_LEVEL_BIT(DJ_LEVEL_MEMORY), operation, on_got);
+    enum deja_status status =
+        dj_plain_get(deja->plain, deja->loop, &kv->space, kv->key, 0, operation, on_got);
     if (status == DEJA_OK)
         return;
     if (operation->on_done)

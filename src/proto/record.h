@@ -45,6 +45,8 @@ struct dj_entry {
     int64_t created_ms;
     int64_t expires_ms;         /* absolute, jitter included; 0: never */
     int64_t stale_until_ms;     /* >= expires_ms, or 0 */
+    int64_t stay_until_ms;      /* never in a record: how long the tier it is being put into may
+                                 * keep it (store.h, dj_stay); 0: as that tier says by itself */
     uint8_t kind;               /* enum dj_entry_kind */
     uint64_t tenant_generation; /* the tenant's counter plus that of the namespace */
     uint32_t input_tokens;

@@ -20,6 +20,7 @@ struct dj_answer_facts {
     bool has_refusal;
     bool has_content;  /* some text, audio or tool call */
     bool is_moderated; /* a moderation block */
+    bool is_signed;    /* some of it is worth nothing once it is changed: signed thinking */
     struct deja_slice model;
     uint32_t input_tokens;
     uint32_t output_tokens;

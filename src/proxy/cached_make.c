@@ -21,7 +21,7 @@ static bool is_other_type(const struct dj_flight_head *head)
 }
 
 /* What is not to be kept because of what it says. */
-static void judge(struct dj_call *call, const struct dj_json *body)
+static void judge(struct dj_call *call, const struct dj_json *body, bool is_signed)
 {
     if (!call->is_admitted)
         return;
@@ -34,7 +34,7 @@ static void judge(struct dj_call *call, const struct dj_json *body)
         dj_sensitive_judge(call->context->detector, dj_rules_of(call->rules), &call->entry, body,
                            &call->sensitive);
     }
-    if (call->sensitive.is_refused) {
+    if (call->sensitive.is_refused || (call->sensitive.is_redacted && is_signed)) {
         call->is_admitted = false;
         call->refused = call->sensitive.reason;
     }
@@ -118,7 +118,7 @@ void dj_cached_make(struct dj_call *call, struct deja_slice whole)
     call->entry.input_tokens = facts.input_tokens;
     call->entry.output_tokens = facts.output_tokens;
     call->entry.body = dj_buf_slice(&call->made);
-    judge(call, dj_json_root(doc));
+    judge(call, dj_json_root(doc), facts.is_signed);
     dj_json_doc_destroy(doc);
 }
 

@@ -71,11 +71,13 @@ enum dj_derive {
 
 struct dj_address_guard;
 struct dj_asked;
+struct dj_kind_book;
 struct dj_plain;
 struct dj_vault;
 
 struct dj_proxy_context {
     struct dj_engine *engine;
+    struct dj_kind_book *kinds; /* NULL: entries are of no kind */
     struct dj_plain *plain;
     struct dj_registry *registry;
     struct dj_keys *keys;   /* NULL: there are none */

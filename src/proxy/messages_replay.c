@@ -274,6 +274,8 @@ static void inspect_block(const struct dj_json *block, struct dj_answer_facts *f
     struct deja_slice type = dj_json_string(dj_json_get(block, "type"));
     if (is_name(type, "text"))
         facts->has_content |= dj_json_string(dj_json_get(block, "text")).len > 0;
+    else if (is_name(type, "thinking") || is_name(type, "redacted_thinking"))
+        facts->is_signed = true;
     else if (is_name(type, "tool_use"))
         facts->has_tool_calls = true;
     else if (has_end(type, "tool_use") || has_end(type, "tool_result"))

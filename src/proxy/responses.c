@@ -178,7 +178,9 @@ static void inspect_item(const struct dj_json *item, struct dj_answer_facts *fac
                is_name(type, "local_shell_call") || is_name(type, "shell_call") ||
                is_name(type, "apply_patch_call") || is_name(type, "computer_call")) {
         facts->has_tool_calls = true;
-    } else if (!is_name(type, "reasoning")) {
+    } else if (is_name(type, "reasoning")) {
+        facts->is_signed |= dj_json_string(dj_json_get(item, "encrypted_content")).len > 0;
+    } else {
         facts->has_hosted_tools = true; /* searches and their like, and what is not known */
     }
     if (status && dj_json_type(status) != DJ_JSON_NULL &&

@@ -57,7 +57,8 @@ static struct storing *create(struct dj_call *call, const struct dj_entry *entry
     *storing = (struct storing){.context = call->context,
                                 .home = call->home,
                                 .started_us = dj_loop_monotonic_us(call->home),
-                                .bytes = sizeof *entry + entry->body.len + entry->query.len,
+                                .bytes = sizeof *entry + entry->body.len + entry->query.len +
+                                         entry->metadata.len,
                                 .rules = call->rules ? dj_rules_ref(call->rules) : NULL,
                                 .key = call->fingerprint.key};
     memcpy(storing->key.id, entry->id, sizeof storing->key.id); /* of an item, not of the call */

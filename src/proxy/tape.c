@@ -8,6 +8,7 @@
  */
 #include "proto/sse.h"
 #include "proxy/tape_internal.h"
+#include "text/utf8.h"
 
 #define NOWHERE SIZE_MAX
 
@@ -180,6 +181,12 @@ static void read_place(const struct dj_json *data, struct dj_tape_place *out_pla
     };
 }
 
+/* Text that may stand in JSON, and behind one "data:". */
+static bool is_one_line(struct deja_slice data)
+{
+    return dj_utf8_is_valid(data) && !memchr(data.data, '\n', data.len);
+}
+
 static bool on_event(void *ctx, const struct dj_sse_event *event)
 {
     struct recorder *recorder = ctx;
@@ -189,7 +196,7 @@ static bool on_event(void *ctx, const struct dj_sse_event *event)
     enum deja_status status = dj_json_parse(event->data, &doc, NULL);
     const struct dj_json *data = status == DEJA_OK ? dj_json_root(doc) : NULL;
     bool is_object = dj_json_is(data, DJ_JSON_OBJECT);
-    bool is_told = is_object || !memchr(event->data.data, '\n', event->data.len);
+    bool is_told = dj_utf8_is_valid(event->name) && (is_object || is_one_line(event->data));
     if (status == DEJA_ERR_NOMEM || !is_told) {
         recorder->status = is_told ? status : DEJA_ERR_INVALID;
         dj_json_doc_destroy(doc);

@@ -22,6 +22,7 @@
 
 struct dj_telemetry;
 struct dj_engine;
+struct dj_kind_book;
 struct dj_recent;
 struct dj_sentry_board;
 
@@ -182,6 +183,7 @@ struct dj_telemetry_now {
     bool is_lmdb_up;
     bool is_degraded;                           /* as /health says */
     const struct dj_sentry_board *dependencies; /* NULL: none */
+    struct dj_kind_book *kinds;                 /* likewise */
 };
 /* Sets sizes, entries, evictions, tiers, queues and the process, right before the metrics are
  * written. */

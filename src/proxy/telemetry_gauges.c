@@ -275,6 +275,7 @@ void dj_telemetry_gauges(struct dj_telemetry *telemetry, struct dj_engine *engin
     set_tiers(telemetry, engine, now->is_lmdb_up);
     set_levels(telemetry, engine);
     set_dependencies(telemetry, now->dependencies);
+    dj_telemetry_kinds(telemetry, now->kinds);
     set_hit_rates(telemetry);
     set_process(telemetry, now->started_ms);
     set(telemetry, FAMILY_BUILD_INFO, build, 1);

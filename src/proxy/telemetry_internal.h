@@ -178,6 +178,10 @@ struct dj_telemetry {
     _Atomic(struct labelled *) *labelled; /* LABELLED_SLOTS, likewise */
 };
 
+struct dj_kind_book;
+/* Under gauges_lock. book NULL: nothing. */
+void dj_telemetry_kinds(struct dj_telemetry *telemetry, struct dj_kind_book *book);
+
 extern const char *const dj_telemetry_level_names[LEVEL_COUNT];
 
 /* The series of these values (one per label of the family), kept after the first time. NULL only

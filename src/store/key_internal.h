@@ -38,6 +38,25 @@ static inline int64_t dj_store_gone_ms(const struct dj_entry *entry)
     return entry->stale_until_ms > entry->expires_ms ? entry->stale_until_ms : entry->expires_ms;
 }
 
+/* The end of a stay: own_ms is the entry's own end (0: none), stay_ms as dj_entry's stay_until_ms,
+ * ttl_ms what the tier says by itself (0: nothing); 0: never. */
+static inline int64_t dj_store_stay_end(int64_t own_ms, int64_t stay_ms, uint64_t ttl_ms,
+                                        int64_t now_ms)
+{
+    if (!stay_ms && ttl_ms && ttl_ms <= (uint64_t)(INT64_MAX - now_ms))
+        stay_ms = now_ms + (int64_t)ttl_ms;
+    if (!stay_ms || stay_ms == INT64_MAX)
+        return own_ms;
+    return own_ms && own_ms < stay_ms ? own_ms : stay_ms;
+}
+
+/* In a tier that keeps entries for ttl_ms at most. */
+static inline int64_t dj_store_stay_until(const struct dj_entry *entry, uint64_t ttl_ms,
+                                          int64_t now_ms)
+{
+    return dj_store_stay_end(dj_store_gone_ms(entry), entry->stay_until_ms, ttl_ms, now_ms);
+}
+
 static inline bool dj_store_is_gone(int64_t gone_ms, int64_t now_ms)
 {
     return gone_ms != 0 && gone_ms <= now_ms;

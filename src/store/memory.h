@@ -23,6 +23,7 @@ struct dj_memory_options {
     uint64_t entries_max;        /* 10,000 */
     uint64_t tenant_entries_max; /* 1,000: the fair share once the tier is full */
     uint64_t ttl_ms;             /* longest stay, whatever the entry's own life; 0: that */
+    struct dj_stay stay;         /* asked first, on the home loop; must not call the store */
     uint64_t plain_ttl_ms;       /* likewise, of plain keys; 0: as ttl_ms */
     uint32_t loop_count;         /* shards */
     enum dj_evict_strategy strategy;

@@ -188,13 +188,11 @@ void dj_memory_note_gone(struct dj_memory_shard *shard, const struct dj_memory_n
 static int64_t gone_ms(const struct dj_memory_options *options, const struct dj_entry *entry,
                        int64_t now_ms)
 {
-    int64_t own_ms = dj_store_gone_ms(entry);
+    const struct dj_stay *stay = &options->stay;
     bool is_plain = entry->kind == DJ_ENTRY_PLAIN && options->plain_ttl_ms;
-    uint64_t ttl_ms = is_plain ? options->plain_ttl_ms : options->ttl_ms;
-    if (!ttl_ms || ttl_ms > (uint64_t)(INT64_MAX - now_ms))
-        return own_ms;
-    int64_t stay_ms = now_ms + (int64_t)ttl_ms;
-    return own_ms && own_ms < stay_ms ? own_ms : stay_ms;
+    int64_t stay_ms = stay->of ? stay->of(stay->ctx, entry, now_ms) : 0;
+    return dj_store_stay_end(dj_store_gone_ms(entry), stay_ms,
+                             is_plain ? options->plain_ttl_ms : options->ttl_ms, now_ms);
 }
 
 static bool put(struct dj_memory_shard *shard, struct dj_value *value, int64_t now_ms)
@@ -203,8 +201,8 @@ static bool put(struct dj_memory_shard *shard, struct dj_value *value, int64_t n
     struct dj_store_key key = dj_store_key_of(entry);
     uint64_t hash = dj_store_key_hash(&key);
     size_t bytes = dj_value_bytes(value) + sizeof(struct dj_memory_node);
-    if (bytes > shard->memory->options.bytes_max ||
-        dj_store_is_gone(dj_store_gone_ms(entry), now_ms))
+    int64_t until_ms = gone_ms(&shard->memory->options, entry, now_ms);
+    if (bytes > shard->memory->options.bytes_max || dj_store_is_gone(until_ms, now_ms))
         return false;
     struct dj_memory_node *old =
         atomic_load_explicit(link_of(shard, &key, hash), memory_order_relaxed);
@@ -230,7 +228,7 @@ static bool put(struct dj_memory_shard *shard, struct dj_value *value, int64_t n
     node->value = dj_value_ref(value);
     node->hash = hash;
     node->key = key;
-    node->gone_ms = gone_ms(&shard->memory->options, entry, now_ms);
+    node->gone_ms = until_ms;
     node->bytes = bytes;
     atomic_init(&node->last_ms, now_ms);
     link_node(shard, node);

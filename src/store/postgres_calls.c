@@ -43,17 +43,6 @@ static enum deja_status get(struct dj_store *store, struct dj_loop *loop,
 
 /* ---- put ---- */
 
-/* The end of the stay: the entry's own or the tier's, whichever comes first; 0: none. */
-static int64_t stay_until(const struct dj_pg_store *pg, const struct dj_entry *entry,
-                          int64_t now_ms)
-{
-    int64_t gone_ms = dj_store_gone_ms(entry);
-    if (!pg->options.ttl_ms || pg->options.ttl_ms > (uint64_t)INT64_MAX / 2)
-        return gone_ms;
-    int64_t own_ms = now_ms + (int64_t)pg->options.ttl_ms;
-    return gone_ms && gone_ms < own_ms ? gone_ms : own_ms;
-}
-
 /* A column for people: of a sealed entry there is nothing to show. */
 static void put_shown(struct dj_pg_params *params, const struct dj_entry *entry,
                       struct deja_slice text)
@@ -126,7 +115,7 @@ enum deja_status dj_pg_prepare_put(struct dj_pg_call *call)
     dj_pg_param_u64(params, octets);
     dj_pg_param_time(params, entry->created_ms ? entry->created_ms : now_ms);
     dj_pg_param_time(params, entry->expires_ms);
-    dj_pg_param_time(params, stay_until(pg, entry, now_ms));
+    dj_pg_param_time(params, dj_store_stay_until(entry, pg->options.ttl_ms, now_ms));
     dj_pg_param_time(params, now_ms);
     dj_value_unref(call->value);
     call->value = NULL;

@@ -14,6 +14,9 @@
 #include "store/key_internal.h"
 #include "store/redis_internal.h"
 
+/* Ten years: what has no end still has one for the server, which evicts only what has one. */
+#define STAY_MS_MAX (UINT64_C(3650) * 86400000)
+
 /* One operation with one reply. */
 struct operation {
     struct dj_redis_call call;
@@ -234,13 +237,13 @@ static void on_told(void *ctx)
 /* The stay in this tier; 0: it is over already. */
 static uint64_t stay_ms(const struct dj_redis *redis, const struct dj_entry *entry, int64_t now_ms)
 {
-    int64_t gone_ms = dj_store_gone_ms(entry);
-    if (gone_ms == 0)
-        return redis->options.ttl_ms;
-    if (gone_ms <= now_ms)
+    int64_t until_ms = dj_store_stay_until(entry, redis->options.ttl_ms, now_ms);
+    if (until_ms == 0)
+        return STAY_MS_MAX;
+    if (until_ms <= now_ms)
         return 0;
-    uint64_t left_ms = (uint64_t)(gone_ms - now_ms);
-    return left_ms < redis->options.ttl_ms ? left_ms : redis->options.ttl_ms;
+    uint64_t left_ms = (uint64_t)(until_ms - now_ms);
+    return left_ms < STAY_MS_MAX ? left_ms : STAY_MS_MAX;
 }
 
 /* Version and record. */

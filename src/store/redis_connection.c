@@ -221,6 +221,8 @@ static void fail_all(struct dj_redis_connection *connection, struct dj_redis_cal
 void dj_redis_connection_end(struct dj_redis_connection *connection)
 {
     dj_list_remove(&connection->member);
+    if (connection->channel)
+        dj_redis_channel_gone(connection->channel);
     if (connection->lookup)
         connection->lookup->connection = NULL;
     if (connection->wire)
@@ -291,6 +293,8 @@ void dj_redis_ready(struct dj_redis_connection *connection)
     connection->node->backoff_ms = 0;
     connection->node->retry_at_us = 0;
     dj_redis_forget_trouble(connection->link->redis);
+    if (connection->channel)
+        dj_redis_channel_ready(connection->channel);
     struct dj_redis_call *held = connection->held;
     connection->held = NULL;
     connection->held_end = &connection->held;
@@ -344,6 +348,10 @@ void dj_redis_connection_flush(struct dj_redis_connection *connection)
 static bool take_reply(struct dj_redis_connection *connection, const struct dj_redis_reply *reply)
 {
     struct dj_redis_call *call = connection->sent;
+    if (connection->channel && connection->state == DJ_REDIS_READY) {
+        dj_redis_channel_take(connection->channel, reply);
+        return connection->state != DJ_REDIS_DEAD;
+    }
     if (reply->type == DJ_REDIS_PUSH)
         return true;
     if (!call) {

@@ -34,6 +34,7 @@ struct dj_redis;
 struct dj_redis_link;
 struct dj_redis_connection;
 struct dj_redis_plain;
+struct dj_redis_channel;
 
 /* status other than DEJA_OK: reply is NULL. An error reply arrives with DEJA_OK and as itself. */
 typedef void dj_redis_replied_fn(void *ctx, enum deja_status status,
@@ -166,10 +167,11 @@ struct dj_redis_connection {
     struct dj_redis_call greeting;
     uint8_t greeting_step;
     bool is_resp3;
-    bool is_own;                  /* of calls without scripts, one at a time: */
-    struct dj_redis_plain *plain; /* this one */
-    bool has_output;              /* to be written at the end of the turn */
-    bool is_write_hung;           /* the socket takes no more for now */
+    bool is_own;                      /* of calls without scripts, one at a time: */
+    struct dj_redis_plain *plain;     /* this one */
+    struct dj_redis_channel *channel; /* what comes after the greeting is its; NULL: none */
+    bool has_output;                  /* to be written at the end of the turn */
+    bool is_write_hung;               /* the socket takes no more for now */
     uint64_t begun_us;
     uint64_t heard_us; /* last byte */
     uint64_t wrote_us; /* last progress of writing, or when it began */
@@ -241,6 +243,12 @@ enum deja_status dj_redis_plain_start(struct dj_redis_link *link, uint32_t node,
 void dj_redis_plain_leave(struct dj_redis_link *link); /* those that wait fail */
 /* The server knows no scripts, or this user may run none. */
 bool dj_redis_is_script_refused(const struct dj_redis_reply *reply);
+
+/* ---- redis_channel.c: for its connection ---- */
+
+void dj_redis_channel_ready(struct dj_redis_channel *channel);
+void dj_redis_channel_take(struct dj_redis_channel *channel, const struct dj_redis_reply *reply);
+void dj_redis_channel_gone(struct dj_redis_channel *channel);
 
 /* ---- redis_topology.c ---- */
 

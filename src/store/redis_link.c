@@ -407,6 +407,7 @@ static uint64_t check_node(struct dj_redis_link *link, struct dj_redis_node *nod
         struct dj_redis_connection *connection =
             DJ_CONTAINER(at, struct dj_redis_connection, member);
         bool is_idle = connection->state == DJ_REDIS_READY && connection->count == 0 &&
+                       !connection->channel &&
                        now_us >= connection->used_us + options->idle_ms * 1000ull;
         if (is_idle && node->connection_count > (node->is_sentinel ? 0 : options->idle_min)) {
             dj_redis_connection_fail(connection, DEJA_ERR_IO, NULL);

@@ -219,7 +219,7 @@ static enum deja_status take_connection(struct dj_redis_link *link, struct dj_re
     for (struct dj_list *at = node->connections.next; at != &node->connections; at = at->next) {
         struct dj_redis_connection *connection =
             DJ_CONTAINER(at, struct dj_redis_connection, member);
-        if (connection->is_own && !connection->plain) {
+        if (connection->is_own && !connection->plain && !connection->channel) {
             *out_connection = connection;
             return DEJA_OK;
         }

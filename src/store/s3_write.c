@@ -18,7 +18,10 @@
 
 #include "base/num.h"
 #include "crypto/digest.h"
+#include "store/key_internal.h"
 #include "store/s3_internal.h"
+
+#define STAY_MS_MAX (INT64_C(3650) * 86400000) /* of what has no end */
 
 struct write {
     struct dj_s3_op op; /* first; value: what is put, NULL for a removal */
@@ -44,6 +47,8 @@ static const char *kind_text(uint8_t kind)
         return "embedding";
     case DJ_ENTRY_API:
         return "api";
+    case DJ_ENTRY_PLAIN:
+        return "plain";
     default:
         return "bytes";
     }
@@ -282,13 +287,12 @@ static enum deja_status create(struct dj_store *store, struct dj_loop *loop,
     return DEJA_OK;
 }
 
-/* When the object has no use any more: the entry's own end, or the tier's. */
+/* When the object has no use any more: the entry's own end, or the tier's. Objects that lifecycle
+ * rules look at have an end, if one of the time to come. */
 static int64_t end_of(const struct dj_s3 *s3, const struct dj_entry *entry, int64_t now_ms)
 {
-    int64_t end_ms = now_ms + (int64_t)s3->ttl_ms;
-    int64_t own_ms =
-        entry->stale_until_ms > entry->expires_ms ? entry->stale_until_ms : entry->expires_ms;
-    return entry->expires_ms && own_ms < end_ms ? own_ms : end_ms;
+    int64_t until_ms = dj_store_stay_until(entry, s3->ttl_ms, now_ms);
+    return until_ms ? until_ms : now_ms + STAY_MS_MAX;
 }
 
 enum deja_status dj_s3_put(struct dj_store *store, struct dj_loop *loop, struct dj_value *value,

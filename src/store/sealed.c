@@ -157,12 +157,16 @@ enum deja_status sealed_put(struct sealed *sealed, struct dj_loop *loop, struct 
     bool is_hidden = is_sealing && vectors == DJ_SEALED_VECTORS_SEALED;
     bool is_shown = !is_sealing || vectors == DJ_SEALED_VECTORS_READABLE;
     uint64_t plain_bytes = 0;
-    const struct dj_seal seal = {.keyring = sealed->options.keyring,
-                                 .entry = dj_value_entry(value),
-                                 .vector = is_hidden && dim ? vector : NULL,
-                                 .dim = dim,
-                                 .has_embedder = is_shown && vector,
-                                 .plain_bytes = &plain_bytes};
+    const struct dj_stay *stay = &sealed->options.stay;
+    const struct dj_entry *entry = dj_value_entry(value);
+    const struct dj_seal seal = {
+        .keyring = sealed->options.keyring,
+        .entry = entry,
+        .stay_until_ms = stay->of ? stay->of(stay->ctx, entry, dj_loop_now_ms(loop)) : 0,
+        .vector = is_hidden && dim ? vector : NULL,
+        .dim = dim,
+        .has_embedder = is_shown && vector,
+        .plain_bytes = &plain_bytes};
     struct dj_value *kept;
     enum deja_status status = dj_seal_entry(&seal, &kept);
     if (status != DEJA_OK)

@@ -34,7 +34,8 @@ struct dj_sealed_options {
     struct dj_keyring *keyring; /* borrowed until close returned; NULL: nothing is sealed */
     struct dj_pool *pool;       /* borrowed; alive until close returned */
     enum dj_sealed_vectors vectors;
-    bool refuses_plain; /* entries that are not sealed are not served; with a keyring only */
+    bool refuses_plain;  /* entries that are not sealed are not served; with a keyring only */
+    struct dj_stay stay; /* asked here, where entries can still be read; the tier sees that end */
 };
 
 /* inner: taken on DEJA_OK. */

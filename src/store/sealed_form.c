@@ -121,6 +121,18 @@ static struct dj_entry outside(const struct dj_entry *entry, uint64_t version)
     return seen;
 }
 
+/* Tiers end what is over by what they see. */
+static void end_stay(struct dj_entry *seen, int64_t until_ms)
+{
+    seen->stay_until_ms = until_ms;
+    if (until_ms <= 0 || until_ms == INT64_MAX)
+        return;
+    if (!seen->expires_ms || seen->expires_ms > until_ms)
+        seen->expires_ms = until_ms;
+    if (seen->stale_until_ms > until_ms)
+        seen->stale_until_ms = until_ms;
+}
+
 static enum deja_status seal_as(const struct dj_seal *seal, uint64_t version,
                                 struct dj_value **out_value)
 {
@@ -136,6 +148,7 @@ static enum deja_status seal_as(const struct dj_seal *seal, uint64_t version,
         seen.vector = dj_buf_slice(&vector);
         if (seal->has_embedder)
             seen.embedder_id = seal->entry->embedder_id;
+        end_stay(&seen, seal->stay_until_ms);
         status = dj_value_create(&seen, out_value);
     }
     dj_buf_fini(&body);
@@ -150,6 +163,7 @@ enum deja_status dj_seal_entry(const struct dj_seal *seal, struct dj_value **out
         return seal_as(seal, version, out_value);
     struct dj_entry plain = *seal->entry;
     plain.version = version;
+    end_stay(&plain, seal->stay_until_ms);
     return dj_value_create(&plain, out_value);
 }
 

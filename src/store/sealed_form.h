@@ -34,6 +34,8 @@ struct dj_seal {
     const float *vector;
     uint32_t dim;
     bool has_embedder;
+    int64_t stay_until_ms; /* as dj_entry's; what is kept ends then at the latest, seen from outside
+                            * (not sealed: for whoever reads it) */
     uint64_t *plain_bytes; /* NULL, or: set to what the record would take unpacked */
 };
 enum deja_status dj_seal_entry(const struct dj_seal *seal,

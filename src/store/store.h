@@ -47,6 +47,14 @@ struct dj_store_vector {
 /* Return false to stop. */
 typedef bool dj_store_vector_fn(void *ctx, const struct dj_store_vector *vector);
 
+/* How long a level keeps an entry that is put into it now, where the entry says so rather than the
+ * level. Until when (ms since 1970); INT64_MAX: as long as it lives; 0: as the level says by
+ * itself. Any thread; quick. of NULL: always 0. */
+struct dj_stay {
+    int64_t (*of)(void *ctx, const struct dj_entry *entry, int64_t now_ms);
+    void *ctx;
+};
+
 #define DJ_STORE_PAGE_MAX 64u
 
 /* A piece of a tenant's entries, and where the next one begins. The caller's: zeroed before the

@@ -6,6 +6,7 @@ import uuid
 import openai
 import pytest
 from conftest import ask, content_of, make_http, status_of
+from fake_upstream import FakeUpstream
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 UPSTREAM = "/api/v1/upstream-credentials/"
@@ -117,6 +118,23 @@ def test_held_credential_goes_in_the_header_of_its_scheme(deployment, upstream, 
         assert deployment.admin.get(UPSTREAM + tenant).status_code == 404
         ask(client, word + " again", f"plain:{word}")
         assert upstream.calls(f"plain:{word}")[1].header("x-api-key") is None
+
+
+def test_held_credential_goes_to_its_own_upstream_only(spawn, upstream, word):
+    other = FakeUpstream().start()
+    try:
+        deployment = Deployment(spawn, config=f"upstream: {{anthropic: {{url: {other.url}}}}}\n")
+        for scheme, is_anthropic in (("bearer", False), ("x-api-key", True)):
+            tenant, model = deployment.tenant(), f"plain:{word}-{scheme}"
+            deployment.hold(tenant, f"sk-{scheme}", scheme=scheme)
+            with deployment.client(deployment.key(tenant)) as client:
+                ask(client, word, model)
+                body = {"model": model, "max_tokens": 9, "messages": [{"role": "user", "content": word}]}
+                assert client.post("/v1/messages", json=body).status_code == 200
+            assert (f"sk-{scheme}" in str(upstream.calls(model)[0].headers)) is not is_anthropic
+            assert (f"sk-{scheme}" in str(other.calls(model, "/v1/messages")[0].headers)) is is_anthropic
+    finally:
+        other.stop()
 
 
 def test_two_keys_of_one_tenant_share_and_two_tenants_do_not(deployment, word):

@@ -8,6 +8,7 @@ import openai
 import pytest
 from conftest import make_http, make_sdk, status_of
 from daemon import TOOLS, chunks_of_stream, clean_environment, free_port, poll
+from events import events_of
 
 LITELLM = TOOLS / "litellm" / "bin" / "litellm"
 MASTER_KEY = "sk-litellm-test-0123456789abcdef0123456789abcdef"
@@ -106,3 +107,28 @@ def test_model_list_passes_through(spawn, litellm):
     daemon = spawn(upstream_url=litellm)
     with make_sdk(daemon, MASTER_KEY) as sdk:
         assert "mock-model" in [model.id for model in sdk.models.list()]
+
+
+def test_messages_through_litellm_are_cached_in_both_shapes(spawn, litellm, word):
+    """LiteLLM has one address for both APIs, so upstream.anthropic.url need not be said."""
+    daemon = spawn(upstream_url=litellm)
+    body = {"model": "mock-model", "max_tokens": 50, "messages": [{"role": "user", "content": word}]}
+    with make_http(daemon, headers={"x-api-key": MASTER_KEY, "anthropic-version": "2023-06-01"}) as client:
+        first, second, whole = (client.post("/v1/messages", json={**body, "stream": is_stream})
+                                for is_stream in (True, True, False))
+        assert [status_of(a) for a in (first, second, whole)] == ["MISS", "HIT", "HIT"]
+        assert events_of(second.text) == events_of(first.text)
+        assert whole.json()["content"][0]["text"] == "The mock says hello."
+        assert whole.json()["stop_reason"] == "end_turn"
+
+
+def test_responses_through_litellm_are_cached_in_both_shapes(spawn, litellm, word):
+    """Its mock answers cannot stream in this API: ours is told from the whole answer."""
+    daemon = spawn(upstream_url=litellm)
+    body = {"model": "mock-model", "input": word, "store": False}
+    with make_http(daemon, MASTER_KEY) as client:
+        first, second = (client.post("/v1/responses", json=body) for _ in range(2))
+        assert [status_of(first), status_of(second)] == ["MISS", "HIT"], first.text
+        assert second.content == first.content
+    with make_sdk(daemon, MASTER_KEY) as sdk, sdk.responses.stream(**body) as stream:
+        assert stream.get_final_response().output_text == "The mock says hello."

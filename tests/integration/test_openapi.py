@@ -17,11 +17,14 @@ OURS = re.compile(r"^(?!/v1/(?!caches/))")
 UNSPOKEN = {"characters", "length", "zero", "size", "exists"}
 UNSPOKEN_TYPES = {"query_empty", "query_too_long", "query_invalid_characters", "embedding_mismatch",
                   "optimise_in_progress", "tenant_exists", "tenant_inherited", "limit_reached", "too_many",
-                  "certificate_taken", "not_an_object", "rotation_in_progress",
+                  "certificate_taken", "too_many_schedules", "not_an_object", "rotation_in_progress",
                   "nothing_to_warm", "habits_unknown", "no_file", "no_upstream_credential", "warm_in_progress"}
 # Of administration: whether what is named is there, and may be reached, is no matter of a schema.
 UNSPOKEN_ADMIN = re.compile(r"^/api/v1/(tenants|keys|upstream-credentials)")
 UNSPOKEN_ADMIN_RULES = {"format", "url", "value", "required"}
+# When something runs, and what an event carries: only a reader of crontab lines and kinds can tell.
+UNSPOKEN_LATER = re.compile(r"^/api/v1/invalidate$")
+UNSPOKEN_LATER_RULES = {"format", "range", "type", "value", "exclusive"}
 # Whether a line is a request only who knows the families can tell.
 UNSPOKEN_WARM = re.compile(r"^/api/v1/warm$")
 
@@ -36,6 +39,7 @@ def is_unspoken(answer):
     if isinstance(body.get("detail"), list):  # GPTCache's server
         rules = [item["type"] for item in body["detail"]]
     unspoken = UNSPOKEN | (UNSPOKEN_ADMIN_RULES if UNSPOKEN_ADMIN.match(answer.request.url.path) else set())
+    unspoken |= UNSPOKEN_LATER_RULES if UNSPOKEN_LATER.match(answer.request.url.path) else set()
     unspoken |= {"format"} if UNSPOKEN_WARM.match(answer.request.url.path) else set()
     return body.get("type") in UNSPOKEN_TYPES or rules[:1] and rules[0] in unspoken
 
@@ -188,6 +192,9 @@ def test_every_operation_survives_hostile_bytes(daemon, document, schemas, key):
     with make_http(daemon, key) as client:
         client.headers.update(admin_headers(daemon))
         for method, path, operation, shared in operations(document):
+            if "text/event-stream" in schemas.resolve(operation["responses"].get("200", {})).get("content", {}) \
+                    and method == "GET":
+                continue  # goes on for ever
             target = target_of(schemas, path, shared)
             for body in HOSTILE:
                 answer = client.request(method, target, content=body, headers={"Content-Type": "application/json"})

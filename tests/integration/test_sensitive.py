@@ -87,6 +87,23 @@ def test_redacted_stream_is_replayed_redacted(guarded, word):
     assert "[REDACTED]" in text and PASSWORD not in again.text
 
 
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_message_is_kept_redacted_and_signed_thinking_not_at_all(guarded, word, is_stream):
+    """Of a stream also its pieces hold nothing; what is signed is never changed, so it is not kept."""
+    daemon, client = guarded(secret="redact")
+    body = {"max_tokens": 99, "messages": [{"role": "user", "content": f"{word}: {SECRET}"}]}
+    for kind, status in (("text", "HIT"), ("think", "MISS")):
+        first = client.post("/v1/messages", json={"model": f"{kind}:{word}", "stream": is_stream, **body})
+        assert first.status_code == 200
+        again = client.post("/v1/messages", json={"model": f"{kind}:{word}", "stream": True, **body})
+        assert status_of(again) == status
+        if kind == "text":
+            assert again.headers["x-deja-redacted"] == "true" and PASSWORD not in again.text.replace('"', "")
+            assert "[REDACTED]" in again.text
+    daemon.stop()
+    assert on_disk(daemon, PASSWORD) == []
+
+
 def test_question_without_its_secret_is_never_found_by_meaning(guarded, upstream, word):
     _, client = guarded(with_model=True, secret="redact")
     for query in (f"Is {PASSWORD} a good password for {word}? password={PASSWORD}", f"What is {word}?"):

@@ -290,12 +290,33 @@ def spoil(kind, parts, is_messages):
     return parts, False
 
 
+def is_sane(path, body):
+    """Of the form that path takes: what is not gets a 400, as from a real upstream."""
+    if not isinstance(body, dict) or not isinstance(body.get("model"), str):
+        return False
+    if path == "/v1/messages":
+        turns = body.get("messages")
+        return isinstance(turns, list) and bool(turns) and all(
+            isinstance(turn, dict) and (isinstance(turn.get("content"), str) or (
+                isinstance(turn.get("content"), list) and all(isinstance(part, dict) for part in turn["content"])))
+            for turn in turns)
+    if path == "/v1/responses":
+        return isinstance(body.get("input", ""), (str, list))
+    prompt = body.get("prompt")
+    return isinstance(prompt, (str, list)) and bool(prompt) and isinstance(body.get("n") or 1, int)
+
+
 async def answer(server, request, writer):
     """One of these paths. True: the connection is to be broken."""
-    body = request.json()
-    model = str(body.get("model", ""))
-    kind = model.partition(":")[0]
+    try:
+        body = request.json()
+    except (ValueError, RecursionError):
+        body = None
     is_messages = request.path == "/v1/messages"
+    model = str(body.get("model", "")) if isinstance(body, dict) else ""
+    kind = model.partition(":")[0]
+    if not is_sane(request.path, body) and not kind.startswith("error-"):
+        kind, body = "error-400", {}
     ids = [("request-id", f"req_{request.number}")] if is_messages else [("x-request-id", f"req_{request.number}")]
     if kind.startswith("error-"):
         status = int(kind[6:])
@@ -308,7 +329,7 @@ async def answer(server, request, writer):
         made = message(body, kind, request.number, text)
         parts = named(message_events(made, kind)) if body.get("stream") else None
     elif request.path == "/v1/responses":
-        made = response(body, kind, request.number, f"answer {request.number} \u2713 to {json.dumps(body['input'])}")
+        made = response(body, kind, request.number, f"answer {request.number} \u2713 to {json.dumps(body.get('input'))}")
         parts = named(response_events(made, kind)) if body.get("stream") else None
     else:
         made = text_completion(body, kind, request.number, f" answer {request.number} \u2713")

@@ -176,9 +176,9 @@ static inline int set_up(void **state)
     assert_int_equal(dj_plain_create(&plain, &fixture->context.plain), DEJA_OK);
     fixture->context.metrics = fixture->metrics;
     fixture->context.pool = fixture->pool;
-    fixture->context.targets[DJ_TARGET_OPENAI].url = fixture->context.targets[DJ_TARGET_ANTHROPIC].url = "http://127.0.0.1:1";
-    fixture->context.targets[DJ_TARGET_OPENAI].id = fixture->context.targets[DJ_TARGET_ANTHROPIC].id =
-        "test";
+    for (size_t i = 0; i < DJ_TARGET_COUNT; i++)
+        fixture->context.targets[i] =
+            (struct dj_proxy_target){.url = "http://127.0.0.1:1", .id = "test"};
     fixture->context.operator_token = "0123456789abcdef";
     atomic_store(&fixture->context.policy, &fixture->policy);
     assert_int_equal(dj_telemetry_create(fixture->metrics, &fixture->context.telemetry), DEJA_OK);

@@ -92,9 +92,13 @@ static void a_piece_costs_a_few_bytes(void **state)
 static void what_cannot_be_told_again_has_no_tape(void **state)
 {
     (void)state;
-    struct dj_buf tape = {0};
-    assert_int_equal(record("data: two\ndata: lines\n\n", &tape), DEJA_ERR_INVALID);
-    dj_buf_fini(&tape);
+    static const char *const streams[] = {"data: two\ndata: lines\n\n", "data: \xff\n\n",
+                                          "event: \xff\ndata: {}\n\n"};
+    for (size_t i = 0; i < sizeof streams / sizeof *streams; i++) {
+        struct dj_buf tape = {0};
+        assert_int_equal(record(streams[i], &tape), DEJA_ERR_INVALID);
+        dj_buf_fini(&tape);
+    }
 }
 
 static void a_long_stream_has_no_tape(void **state)
