@@ -207,6 +207,10 @@ struct deja_entry {
     const float *vector; /* as in deja_query */
     uint32_t vector_dim;
     struct deja_slice vector_model;
+    const struct deja_slice *depends_on; /* depends_on_count names of what it was made from, each 1
+                                          * to DEJA_TAG_BYTES_MAX bytes: for deja_cascade; with tags
+                                          * DEJA_TAGS_MAX together */
+    size_t depends_on_count;
 };
 
 static inline void deja_entry_init(struct deja_entry *entry)
@@ -255,6 +259,28 @@ DEJA_API DEJA_NODISCARD enum deja_status deja_invalidate_async(struct deja *deja
                                                                struct deja_slice tag,
                                                                uint32_t timeout_ms, void *ctx,
                                                                deja_done_fn *done);
+
+/* Every plain key whose name fits pattern (* ? [a-z] \\x, at most 1,024 bytes) and every entry with
+ * a tag that does / what was made from name (depends_on), and from that in turn (by its id in 32
+ * hex digits, or as a plain key by its name); cycles end, each entry goes once, what is named
+ * stays. Otherwise as deja_invalidate. DEJA_ERR_LIMIT: the pattern is too long; more than 262,144
+ * entries or 64 levels, and nothing was removed. */
+DEJA_API DEJA_NODISCARD enum deja_status deja_invalidate_pattern(struct deja *deja,
+                                                                 const uint8_t *tenant,
+                                                                 struct deja_slice pattern,
+                                                                 uint32_t timeout_ms,
+                                                                 uint64_t *out_count);
+DEJA_API DEJA_NODISCARD enum deja_status deja_invalidate_pattern_async(
+    struct deja *deja, const uint8_t *tenant, struct deja_slice pattern, uint32_t timeout_ms,
+    void *ctx, deja_done_fn *done);
+DEJA_API DEJA_NODISCARD enum deja_status deja_cascade(struct deja *deja, const uint8_t *tenant,
+                                                      struct deja_slice name, uint32_t timeout_ms,
+                                                      uint64_t *out_count);
+DEJA_API DEJA_NODISCARD enum deja_status deja_cascade_async(struct deja *deja,
+                                                            const uint8_t *tenant,
+                                                            struct deja_slice name,
+                                                            uint32_t timeout_ms, void *ctx,
+                                                            deja_done_fn *done);
 
 /* ---- get or compute ---- */
 

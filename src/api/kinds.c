@@ -96,7 +96,6 @@ static void put_kind(struct dj_json_writer *w, const struct dj_request *request,
     put_texts(w, "events", &kind->events);
     put_texts(w, "parts", &kind->parts);
     put_texts(w, "ignore", &kind->ignored);
-    dj_json_member_u64(w, "versions", kind->versions_kept);
     put_figures(w, &figures);
     dj_json_end_object(w);
 }

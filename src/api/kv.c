@@ -27,6 +27,9 @@ struct kv {
     struct dj_request *request;
     struct dj_kv_names names;
     struct deja_slice key;
+    struct deja_slice version; /* data NULL: not said */
+    bool is_previous;          /* get: what lies beside the key was asked for */
+    struct dj_buf answer;      /* put: until the value before is kept */
     struct dj_draft draft;
     struct dj_draft *drafts_of[1];
     struct dj_drafts drafts;
@@ -159,7 +162,8 @@ static struct kv *begin(struct dj_request *request, enum dj_plain_op_kind kind)
         return NULL;
     }
     *kv = (struct kv){.request = request, .op = {.kind = kind}};
-    if (dj_kv_read_names(request, &kv->names) && read_key(request, &kv->key))
+    if (dj_kv_read_names(request, &kv->names) && read_key(request, &kv->key) &&
+        dj_kv_read_version(request, &kv->version))
         return kv;
     dj_request_has_complaints(request);
     return NULL;
@@ -205,34 +209,59 @@ static void answer_value(struct kv *kv, struct dj_value *value, const char *leve
     dj_value_unref(value);
 }
 
-static void on_got(void *ctx, struct dj_value *value, const char *level)
+static void ask(struct kv *kv, struct deja_slice key);
+
+/* value NULL: nothing is there. */
+static void take_found(struct kv *kv, struct dj_value *value, const char *level)
 {
-    struct kv *kv = ctx;
-    if (value) {
+    if (value && (!kv->version.data || dj_kv_is_version(dj_value_entry(value), kv->version))) {
         answer_value(kv, value, level);
         return;
     }
+    struct deja_slice place = {.data = NULL, .len = 0};
+    if (value && !kv->is_previous)
+        place = dj_kv_previous_key(kv->request, kv->key);
+    bool has_other = value != NULL || kv->is_previous;
+    dj_value_unref(value);
+    if (place.data) {
+        kv->is_previous = true;
+        ask(kv, place);
+        return;
+    }
+    static const struct dj_http_header status = {{"Cache-Status", 12}, {"deja; fwd=miss", 14}};
+    kv->request->refusal_header = &status;
     dj_kv_note(kv->request, "get", "none", "miss");
-    dj_request_problem(kv->request, 404, "not_found", "there is no such key");
+    dj_request_problem(kv->request, 404, "not_found",
+                       has_other ? "that version of the key is not kept" : "there is no such key");
+}
+
+static void on_got(void *ctx, struct dj_value *value, const char *level)
+{
+    take_found(ctx, value, level);
+}
+
+static void ask(struct kv *kv, struct deja_slice key)
+{
+    struct dj_request *request = kv->request;
+    struct dj_plain *plain = request->api->proxy->plain;
+    struct dj_plain_space space;
+    enum deja_status status = DEJA_OK;
+    dj_kv_space(request, &kv->names, &space);
+    struct dj_value *value = dj_plain_find(plain, request->loop, &space, key);
+    if (!value)
+        status = dj_plain_get(plain, request->loop, &space, key, 0, kv, on_got);
+    dj_plain_space_fini(&space);
+    if (value)
+        take_found(kv, value, dj_level_text(DJ_LEVEL_MEMORY));
+    else if (status != DEJA_OK)
+        dj_request_refuse(request, status);
 }
 
 void dj_kv_get(struct dj_request *request)
 {
-    struct dj_plain_space space;
     struct kv *kv = begin(request, DJ_PLAIN_OP_SET);
-    if (!kv)
-        return;
-    struct dj_plain *plain = request->api->proxy->plain;
-    enum deja_status status = DEJA_OK;
-    dj_kv_space(request, &kv->names, &space);
-    struct dj_value *value = dj_plain_find(plain, request->loop, &space, kv->key);
-    if (!value)
-        status = dj_plain_get(plain, request->loop, &space, kv->key, 0, kv, on_got);
-    dj_plain_space_fini(&space);
-    if (value)
-        answer_value(kv, value, dj_level_text(DJ_LEVEL_MEMORY));
-    else if (status != DEJA_OK)
-        dj_request_refuse(request, status);
+    if (kv)
+        ask(kv, kv->key);
 }
 
 /* ---- put and patch ---- */
@@ -259,6 +288,14 @@ static void write_put(struct kv *kv, const struct dj_plain_outcome *outcome, str
                       dj_request_text(request, "%lld", (long long)dj_kv_ttl_s(entry, now_ms)));
 }
 
+static void on_previous_kept(void *ctx)
+{
+    struct kv *kv = ctx;
+    struct dj_buf body = kv->answer;
+    dj_request_answer(kv->request, kv->op.kind == DJ_PLAIN_OP_SET ? 201 : 200, NULL, &body);
+    dj_buf_fini(&body);
+}
+
 static void on_changed(void *ctx, enum deja_status status, const struct dj_plain_outcome *outcome)
 {
     struct kv *kv = kv_of(ctx);
@@ -271,7 +308,17 @@ static void on_changed(void *ctx, enum deja_status status, const struct dj_plain
     dj_kv_note(request, "set", "none", problem.status ? "error" : "ok");
     if (!problem.status)
         write_put(kv, outcome, &body);
+    struct dj_value *before = !problem.status && kv->version.data && outcome->before
+                                  ? dj_value_ref(outcome->before)
+                                  : NULL;
     kv_end(kv);
+    if (before && !dj_kv_is_version(dj_value_entry(before), kv->version)) {
+        kv->answer = body;
+        if (dj_kv_keep_previous(request, &kv->names, kv->key, before, kv, on_previous_kept) ==
+            DEJA_OK)
+            return;
+    }
+    dj_value_unref(before);
     if (problem.status)
         dj_request_problem(request, problem.status, problem.type, problem.detail);
     else
@@ -334,6 +381,8 @@ void dj_kv_put(struct dj_request *request)
     }
     dj_kv_draft(request, &kv->names, kv->key, body,
                 dj_http_find_header(request->http, "content-type"), &kv->draft);
+    dj_kv_draft_version(kv->version, &kv->draft);
+    kv->op.is_before_wanted = kv->version.data != NULL;
     judge(kv);
 }
 

@@ -22,6 +22,7 @@
 #include <deja/base.h>
 
 #include "api/erase.h"
+#include "api/resp.h"
 #include "api/schedules.h"
 #include "net/http_server.h"
 #include "policy/kinds.h"
@@ -70,6 +71,7 @@ struct dj_api {
     void *describe_ctx;
     struct dj_api_encryption encryption;
     struct dj_warm *warm;             /* NULL: 501 */
+    struct dj_resp_api *resp;         /* NULL: clients of Redis are not served */
     _Atomic bool is_draining;         /* /readyz answers 503 */
     struct dj_notices *notices;       /* what is made void; NULL: nobody can follow it */
     _Atomic uint32_t tail_waiters;    /* clients that wait at /api/v1/tail */

@@ -9,9 +9,10 @@
 
 static const struct dj_schedule_service *service_of(struct dj_request *request)
 {
-    if (!request->api->schedules)
+    const struct dj_schedule_service *service = request->api->schedules;
+    if (!service) /* after which the request is gone */
         dj_request_problem(request, 501, "feature_disabled", "this daemon keeps no schedules");
-    return request->api->schedules;
+    return service;
 }
 
 static void refuse(struct dj_request *request, enum deja_status status)

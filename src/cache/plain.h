@@ -92,7 +92,8 @@ struct dj_value *dj_plain_find(struct dj_plain *plain, struct dj_loop *loop,
 
 /* value: a reference the callee owns, or NULL: a miss; level: where it was, or NULL. */
 typedef void dj_plain_got_fn(void *ctx, struct dj_value *value, const char *level);
-/* Memory, then the tiers but for the levels to skip. space and key are copied. DEJA_ERR_NOMEM. */
+/* Memory, then the tiers but for the levels to skip, which it is not promoted into either. space
+ * and key are copied. DEJA_ERR_NOMEM. */
 enum deja_status dj_plain_get(struct dj_plain *plain, struct dj_loop *loop,
                               const struct dj_plain_space *space, struct deja_slice key,
                               uint32_t skip, void *ctx, dj_plain_got_fn *got) DEJA_NODISCARD;

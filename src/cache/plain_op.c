@@ -8,7 +8,7 @@
 enum dj_plain_mode dj_plain_op_mode(const struct dj_plain_op *op)
 {
     bool is_blind = (op->kind == DJ_PLAIN_OP_SET || op->kind == DJ_PLAIN_OP_REMOVE) &&
-                    op->condition == DJ_PLAIN_IF_ANY && !op->is_end_kept;
+                    op->condition == DJ_PLAIN_IF_ANY && !op->is_end_kept && !op->is_before_wanted;
     return is_blind ? DJ_PLAIN_BLIND : DJ_PLAIN_LOOKING;
 }
 

@@ -46,6 +46,7 @@ struct dj_plain_op {
     struct deja_slice body;
     struct deja_slice metadata; /* increment: of a new key; merge: of a new or changed one */
     int64_t expires_ms;         /* absolute; 0: never */
+    bool is_before_wanted;      /* what it replaces is told in the outcome */
     bool is_end_kept;           /* what is there keeps its end (increment, merge, set) */
     const struct deja_slice *tags;
     size_t tag_count;

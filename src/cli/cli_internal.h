@@ -28,6 +28,7 @@ struct dj_session {
     bool is_all, is_dry_run, is_agreed, is_data, has_lost_master;
     const char *limit, *order;
     bool is_once;
+    bool is_void; /* tail: of what is made void */
     const char *tenant, *bytes, *token;
     const char *id, *name, *inherits, *file, *credential; /* tenants */
     bool is_replacement;

@@ -175,9 +175,8 @@ static const struct dj_command_option tail[] = {
     {"--limit", DJ_COMMAND_TEXT, "N", "So many of the last requests first, 0 to 1000; 10",
      AT(limit)},
     {"--once", DJ_COMMAND_SWITCH, NULL, "Print those and end", AT(is_once)},
-};
-static const struct dj_command_option follow[] = {
-    {"--once", DJ_COMMAND_SWITCH, NULL, "Look for a second and end", AT(is_once)},
+    {"--invalidations", DJ_COMMAND_SWITCH, NULL,
+     "What is made void, as it is: when, kind, name, source, reason, how many", AT(is_void)},
 };
 /* clang-format on */
 
@@ -260,14 +259,6 @@ const struct dj_cli_command dj_cli_table[] = {
       .description = "deja invalidate with --at, --after or --cron makes them.",
       .options = {ROWS(common)}},
      dj_cli_schedule},
-    {{.name = "invalidations",
-      .summary = "what is made void, as it is",
-      .synopsis = "[--once]",
-      .examples = "deja invalidations\tends with Ctrl-C",
-      .description = "A line for each: when, what kind, its name, how many entries went, why, and "
-                     "where it came from.",
-      .options = {ROWS(follow), ROWS(common)}},
-     dj_cli_invalidations},
     {{.name = "flush",
       .summary = "remove everything in the scope",
       .synopsis = "[--namespace NAME]",
@@ -364,9 +355,10 @@ const struct dj_cli_command dj_cli_table[] = {
      dj_cli_key_name},
     {{.name = "tail",
       .summary = "requests as they are answered",
-      .synopsis = "[--limit N] [--once]",
+      .synopsis = "[--limit N] [--once] [--invalidations]",
       .examples = "deja tail\thit or miss, similarity, time; until Ctrl-C\n"
                   "deja tail --json | grep hit_semantic\tone JSON object a line\n"
+                  "deja tail --invalidations\twhat is made void, until Ctrl-C\n"
                   "deja tail --once --limit 100",
       .description = "Shows the tenant's own requests, without their text.",
       .options = {ROWS(tail), ROWS(common)}},

@@ -195,6 +195,8 @@ int dj_cli_tail(struct dj_session *session)
     int code = DJ_EXIT_OK;
     if (session->words.count)
         return dj_session_misused(session, "takes no words");
+    if (session->is_void)
+        return dj_cli_invalidations(session);
     if (!dj_session_limit(session, 10, TAIL_LIMIT_MAX, &limit))
         return DJ_EXIT_USAGE;
     snprintf(path, sizeof path, "/api/v1/tail?last=%llu", (unsigned long long)limit);

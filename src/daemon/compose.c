@@ -375,6 +375,8 @@ static enum dj_derive derive(const struct dj_settings *settings)
     bool is_public = false;
     for (size_t i = 0; i < settings->server.listen_count; i++)
         is_public |= !settings->server.listen[i].is_loopback;
+    for (size_t i = 0; i < settings->resp.listen_count; i++)
+        is_public |= !settings->resp.listen[i].is_loopback;
     if (settings->tenant.derived == DJ_DERIVE_AUTO && is_public && !settings->server.is_insecure)
         return DJ_DERIVE_NEVER;
     return (enum dj_derive)settings->tenant.derived;
@@ -583,6 +585,8 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
         status = make_proxy(daemon);
     if (status == DEJA_OK)
         status = dj_listeners_open(daemon, error);
+    if (status == DEJA_OK)
+        status = dj_daemon_open_resp(daemon, error);
     return status == DEJA_OK ? 0 : exit_code(status);
 }
 
@@ -605,6 +609,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_kind_book_destroy(daemon->kinds); /* what was posted late may still ask */
     dj_guards_end(daemon);
     dj_listeners_fini(daemon);
+    dj_daemon_end_resp(daemon);
     dj_idempotency_destroy(daemon->api.idempotency);
     dj_registry_destroy(daemon->registry);
     dj_daemon_end_directory(daemon);

@@ -14,6 +14,7 @@
 #include "daemon/erasures.h"
 #include "daemon/guards.h"
 #include "daemon/keys.h"
+#include "daemon/resp.h"
 #include "daemon/schedules.h"
 #include "daemon/settings.h"
 #include "daemon/spends.h"
@@ -40,6 +41,7 @@ struct dj_node {
     struct dj_flights *flights;
     struct dj_http_server *servers[2 * DJ_LISTEN_MAX]; /* of server.listen, then of admin.listen */
     uint32_t server_count;
+    struct dj_node_resp resp;
     uint32_t draining; /* servers not drained yet */
     struct dj_timer *sweep;
     struct dj_timer *pull; /* loop 0 */
@@ -69,6 +71,7 @@ struct dj_daemon {
     struct dj_tls_server *admin_tls; /* of admin.listen, likewise */
     struct dj_timer *rotate;         /* loop 0: of the keys of TLS tickets */
     int fds[2 * DJ_LISTEN_MAX];      /* as servers of a node; bound once for all loops; 0: none */
+    struct dj_daemon_resp resp;
     struct dj_http_addresses *addresses; /* of clients, all loops */
     _Atomic uint64_t bytes_in_flight;    /* of clients, all loops */
     uint32_t loop_count;

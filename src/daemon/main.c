@@ -339,6 +339,7 @@ static int run_doctor(struct invocation *invocation)
         .model = settings.semantic.model,
         .model_dir = settings.semantic.model_dir,
         .upstream_url = settings.upstream.url,
+        .anthropic_url = dj_settings_other_anthropic(&settings),
         .embedder = settings.semantic.is_enabled ? embedders[settings.semantic.embedder] : NULL,
         .ca_file = settings.upstream.ca_file,
         .is_secret_configured = settings.secret != NULL,

@@ -29,6 +29,7 @@ static void end_node(void *ctx)
     for (uint32_t i = 0; i < node->server_count; i++)
         dj_http_server_destroy(node->servers[i]);
     node->server_count = 0;
+    dj_daemon_end_resp_node(node);
     dj_timer_destroy(node->sweep);
     node->sweep = NULL;
     dj_timer_destroy(node->pull);
@@ -113,9 +114,10 @@ static void drain_node(void *ctx)
 {
     struct dj_node *node = ctx;
     uint32_t timeout_ms = (uint32_t)node->daemon->drain_timeout_ms;
-    node->draining = node->server_count;
+    node->draining = node->server_count + node->resp.count;
     for (uint32_t i = 0; i < node->server_count; i++)
         dj_http_server_drain(node->servers[i], timeout_ms, node, on_node_drained);
+    dj_daemon_drain_resp(node, timeout_ms, on_node_drained);
 }
 
 static void on_drain_delay(void *ctx)
@@ -315,6 +317,7 @@ static void print_welcome(const struct dj_daemon *daemon)
         dj_listeners_url(&settings->admin.listen[i], port, url, sizeof url);
         fprintf(stderr, "  operations %s\n", url);
     }
+    dj_daemon_print_resp(daemon);
     if (!dj_listeners_has_operations(settings))
         fputs(
             "  operations served nowhere: no address here is of this machine alone; name one, for "
@@ -409,9 +412,10 @@ static void abandon_node(void *ctx)
     struct dj_node *node = ctx;
     dj_outbound_destroy(node->outbound);
     node->outbound = NULL;
-    node->draining = node->server_count + 1;
+    node->draining = node->server_count + node->resp.count + 1;
     for (uint32_t i = 0; i < node->server_count; i++)
         dj_http_server_drain(node->servers[i], 0, node, on_abandoned);
+    dj_daemon_drain_resp(node, 0, on_abandoned);
     on_abandoned(node);
 }
 

@@ -134,6 +134,7 @@ static const struct dj_option table[] = {
 #include "daemon/settings_audit.def"
 #include "daemon/settings_encryption.def"
 #include "daemon/settings_warmup.def"
+#include "daemon/settings_resp.def"
     {"store.durability", DJ_OPTION_ENUM, "everysec", .choices = "os|everysec|always",
      AT(durability), .help = "When a write is confirmed: written, synced each second, or synced."},
     {"semantic.enabled", DJ_OPTION_BOOL, "true", AT(semantic.is_enabled),
@@ -275,7 +276,6 @@ static const struct dj_reserved reserved[] = {
     {"compression", NOT_YET},
     {"compression_threshold", NOT_YET},
     {"compression_level", NOT_YET},
-    {"resp", NOT_YET},
 };
 static const char reserved_env[] = "CACHE_COMPRESSION_THRESHOLD";
 

@@ -17,6 +17,7 @@
 #include "daemon/settings_audit.h"
 #include "daemon/settings_encryption.h"
 #include "daemon/settings_network.h"
+#include "daemon/settings_resp.h"
 #include "daemon/settings_notices.h"
 #include "daemon/settings_tiers.h"
 #include "daemon/settings_warmup.h"
@@ -66,6 +67,7 @@ struct dj_settings {
     struct dj_settings_tls tls;
     struct dj_settings_tls admin_tls; /* resolved: those of tls where none were given */
     struct dj_settings_admin admin;
+    struct dj_settings_resp resp;
     struct dj_settings_process process;
     struct dj_text_list upstream_allowed_texts; /* as written */
     struct dj_address_guard upstream_guard;     /* resolved: upstream.allowed_addresses */
@@ -193,5 +195,8 @@ size_t dj_settings_not_reloadable(const struct dj_options *running, const struct
 
 /* The table itself, for `deja config` and the documents. */
 const struct dj_option *dj_settings_table(size_t *out_count);
+
+/* upstream.anthropic.url where it is not upstream.url; NULL: one upstream has both. Borrowed. */
+const char *dj_settings_other_anthropic(const struct dj_settings *settings);
 
 #endif

@@ -7,7 +7,9 @@
 #include "daemon/settings_internal.h"
 #include "daemon/tier_s3.h"
 #include "daemon/warming.h"
+#include "net/outbound.h"
 #include "proxy/knobs.h"
+#include "security/tenant.h"
 
 static const char *place_of(const struct dj_options *options, const char *name)
 {
@@ -62,6 +64,12 @@ static enum deja_status default_anthropic(struct dj_settings *settings)
     bool is_openai = strcmp(settings->upstream.url, "https://api.openai.com") == 0;
     dj_buf_append_text(&url, is_openai ? "https://api.anthropic.com" : settings->upstream.url);
     return take_text(&url, &settings->upstream.anthropic_url);
+}
+
+const char *dj_settings_other_anthropic(const struct dj_settings *settings)
+{
+    const char *url = settings->upstream.anthropic_url;
+    return url && settings->upstream.url && strcmp(url, settings->upstream.url) != 0 ? url : NULL;
 }
 
 static enum deja_status check_upstream(struct dj_settings_checker *checker)
@@ -175,8 +183,32 @@ static void check_admin_token(struct dj_settings_checker *checker)
                              "64 hex digits");
 }
 
+static void check_notices(struct dj_settings_checker *checker)
+{
+    const struct dj_settings_notices *notices = &checker->settings->notices;
+    uint8_t tenant[DJ_TENANT_BYTES];
+    struct deja_error error = {""};
+    if (notices->tenant && dj_tenant_parse(deja_slice_text(notices->tenant), tenant) != DEJA_OK)
+        dj_diagnostics_error(checker->diagnostics,
+                             place_of(checker->options, "invalidations.tenant"),
+                             "invalidations.tenant expects a tenant's id, as deja tenant list "
+                             "prints it");
+    if (notices->urls.count > DJ_WEBHOOKS_MAX)
+        dj_diagnostics_error(checker->diagnostics, place_of(checker->options, "webhooks.urls"),
+                             "webhooks.urls names more than %u", DJ_WEBHOOKS_MAX);
+    for (size_t i = 0; i < notices->urls.count; i++)
+        if (dj_outbound_check_url(notices->urls.items[i], &error) != DEJA_OK)
+            dj_diagnostics_error(checker->diagnostics, place_of(checker->options, "webhooks.urls"),
+                                 "webhooks.urls: %s", error.message);
+    if (notices->urls.count && !notices->secret)
+        dj_diagnostics_error(checker->diagnostics, place_of(checker->options, "webhooks.urls"),
+                             "webhooks.urls needs webhooks.secret, so that receivers can tell who "
+                             "asks");
+}
+
 static void check_rest(struct dj_settings_checker *checker)
 {
+    check_notices(checker);
     struct dj_settings *settings = checker->settings;
     static const struct {
         const char *name;

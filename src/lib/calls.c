@@ -6,7 +6,11 @@
 #include <math.h>
 
 #include "base/alloc.h"
+#include "cache/cascade.h"
+#include "cache/depends.h"
 #include "lib/lib_internal.h"
+#include "policy/glob.h"
+#include "security/user.h"
 #include "text/question.h"
 
 #define LOOKUP_TIMEOUT_MS 1000u
@@ -145,6 +149,26 @@ static enum deja_status read_query(struct dj_operation *operation, const struct 
     return DEJA_OK;
 }
 
+/* As tags of Deja's own (cache/depends.h). */
+static enum deja_status copy_dependencies(struct dj_operation *operation,
+                                          const struct deja_entry *given)
+{
+    struct dj_entry *entry = &operation->entry;
+    enum deja_status status = DEJA_OK;
+    if (given->tag_count + given->depends_on_count > DEJA_TAGS_MAX)
+        return DEJA_ERR_LIMIT;
+    for (size_t i = 0; i < given->depends_on_count && status == DEJA_OK; i++) {
+        char bytes[DJ_DEPENDS_TAG_BYTES];
+        struct deja_slice name = given->depends_on[i];
+        if (name.len == 0 || name.len > DEJA_TAG_BYTES_MAX)
+            return name.len ? DEJA_ERR_LIMIT : DEJA_ERR_INVALID;
+        status = dj_operation_copy(operation, dj_depends_tag(name, bytes), sizeof bytes,
+                                   &entry->tags[entry->tag_count].name);
+        entry->tag_count++;
+    }
+    return status;
+}
+
 static enum deja_status read_entry(struct dj_operation *operation, const struct deja_entry *given)
 {
     struct dj_entry *entry = &operation->entry;
@@ -163,12 +187,16 @@ static enum deja_status read_entry(struct dj_operation *operation, const struct 
     if (status == DEJA_OK && given->tag_count > DEJA_TAGS_MAX)
         status = DEJA_ERR_LIMIT;
     for (size_t i = 0; i < given->tag_count && status == DEJA_OK; i++) {
-        status = given->tags[i].len == 0
-                     ? DEJA_ERR_INVALID
-                     : dj_operation_copy(operation, given->tags[i], DEJA_TAG_BYTES_MAX,
-                                         &entry->tags[i].name);
+        /* Those that begin so are Deja's own. */
+        bool is_usable = given->tags[i].len > 0 && given->tags[i].data[0] != '\0' &&
+                         !dj_tag_is_internal(given->tags[i]);
+        status = !is_usable ? DEJA_ERR_INVALID
+                            : dj_operation_copy(operation, given->tags[i], DEJA_TAG_BYTES_MAX,
+                                                &entry->tags[i].name);
         entry->tag_count = i + 1;
     }
+    if (status == DEJA_OK)
+        status = copy_dependencies(operation, given);
     operation->is_semantic = !given->is_exact_only;
     operation->ttl_ms = given->ttl_ms;
     return status;
@@ -455,6 +483,70 @@ enum deja_status deja_invalidate_async(struct deja *deja, const uint8_t *tenant,
     return raise_async(deja, tenant, tag, timeout_ms, ctx, done);
 }
 
+/* ---- by a pattern, by what it was made from ---- */
+
+static void start_pattern(struct dj_operation *operation)
+{
+    struct deja *deja = operation->deja;
+    const uint8_t *tenant = operation->fingerprint.key.tenant;
+    operation->selector = (struct dj_selector){.pattern = operation->tag};
+    enum deja_status status = dj_engine_remove_selected(
+        deja->engine, deja->loop, tenant, &operation->selector, operation, on_removed);
+    if (status != DEJA_OK)
+        end(operation, status == DEJA_ERR_BUSY ? DEJA_ERR_RATE_LIMITED : status, 0);
+}
+
+static void on_cascaded(void *ctx, const struct dj_cascade_result *result)
+{
+    on_removed(ctx, result->status, result->status == DEJA_OK ? result->removed : 0);
+}
+
+static void start_cascade(struct dj_operation *operation)
+{
+    struct deja *deja = operation->deja;
+    const uint8_t *tenant = operation->fingerprint.key.tenant;
+    const struct dj_cascade_options options = {.name = operation->tag};
+    enum deja_status status =
+        dj_engine_cascade(deja->engine, deja->loop, tenant, &options, operation, on_cascaded);
+    if (status != DEJA_OK)
+        end(operation, status == DEJA_ERR_BUSY ? DEJA_ERR_RATE_LIMITED : status, 0);
+}
+
+static enum deja_status void_async(struct deja *deja, const uint8_t *tenant, struct deja_slice text,
+                                   size_t len_max, uint32_t timeout_ms, dj_operation_fn *start,
+                                   void *ctx, deja_done_fn *done)
+{
+    struct dj_operation *operation = NULL;
+    if (text.len == 0)
+        return DEJA_ERR_INVALID;
+    if (deja->is_store_foreign)
+        return DEJA_ERR_FEATURE_DISABLED;
+    enum deja_status status =
+        dj_operation_create(deja, timeout_or(timeout_ms, CLEAR_TIMEOUT_MS), start, &operation);
+    if (status != DEJA_OK)
+        return status;
+    operation->ctx = ctx;
+    operation->on_done = done;
+    memcpy(operation->fingerprint.key.tenant, dj_tenant_of(deja, tenant), DEJA_TENANT_BYTES);
+    return dj_operation_finish(operation,
+                               dj_operation_copy(operation, text, len_max, &operation->tag));
+}
+
+enum deja_status deja_invalidate_pattern_async(struct deja *deja, const uint8_t *tenant,
+                                               struct deja_slice pattern, uint32_t timeout_ms,
+                                               void *ctx, deja_done_fn *done)
+{
+    return void_async(deja, tenant, pattern, DJ_GLOB_PATTERN_BYTES_MAX, timeout_ms, start_pattern,
+                      ctx, done);
+}
+
+enum deja_status deja_cascade_async(struct deja *deja, const uint8_t *tenant,
+                                    struct deja_slice name, uint32_t timeout_ms, void *ctx,
+                                    deja_done_fn *done)
+{
+    return void_async(deja, tenant, name, DEJA_TAG_BYTES_MAX, timeout_ms, start_cascade, ctx, done);
+}
+
 /* ---- the blocking twins ---- */
 
 enum deja_status dj_waiter_count(struct dj_waiter *waiter, enum deja_status submitted,
@@ -505,6 +597,30 @@ enum deja_status deja_invalidate(struct deja *deja, const uint8_t *tenant, struc
     if (status != DEJA_OK)
         return status;
     status = deja_invalidate_async(deja, tenant, tag, timeout_ms, &waiter, dj_waiter_on_done);
+    return dj_waiter_count(&waiter, status, out_count);
+}
+
+enum deja_status deja_invalidate_pattern(struct deja *deja, const uint8_t *tenant,
+                                         struct deja_slice pattern, uint32_t timeout_ms,
+                                         uint64_t *out_count)
+{
+    struct dj_waiter waiter;
+    enum deja_status status = dj_waiter_init(&waiter, deja);
+    if (status != DEJA_OK)
+        return status;
+    status = deja_invalidate_pattern_async(deja, tenant, pattern, timeout_ms, &waiter,
+                                           dj_waiter_on_done);
+    return dj_waiter_count(&waiter, status, out_count);
+}
+
+enum deja_status deja_cascade(struct deja *deja, const uint8_t *tenant, struct deja_slice name,
+                              uint32_t timeout_ms, uint64_t *out_count)
+{
+    struct dj_waiter waiter;
+    enum deja_status status = dj_waiter_init(&waiter, deja);
+    if (status != DEJA_OK)
+        return status;
+    status = deja_cascade_async(deja, tenant, name, timeout_ms, &waiter, dj_waiter_on_done);
     return dj_waiter_count(&waiter, status, out_count);
 }
 

@@ -17,6 +17,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "lib/lib_internal.h"
+#include "security/user.h"
 
 struct deja_made {
     struct deja *deja;
@@ -363,7 +364,8 @@ void deja_made_add_tag(struct deja_made *made, struct deja_slice tag)
     struct dj_fill unused;
     struct dj_entry noted = {.tag_count = 1};
     struct dj_entry *entry = &made->entry;
-    if (entry->tag_count == DEJA_TAGS_MAX || tag.len == 0) {
+    if (entry->tag_count == DEJA_TAGS_MAX || tag.len == 0 || tag.data[0] == 0 ||
+        dj_tag_is_internal(tag)) {
         made->status = DEJA_ERR_LIMIT;
         return;
     }

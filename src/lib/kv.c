@@ -335,7 +335,8 @@ static void start_change(struct dj_operation *operation)
                                            .change = dj_plain_op_change,
                                            .done = on_changed,
                                            .ctx = &kv->op};
-    kv->op.expires_ms = dj_kv_end(deja, operation->ttl_ms);
+    uint64_t ttl_ms = operation->ttl_ms ? operation->ttl_ms : dj_plain_ttl_ms(deja->plain, kv->key);
+    kv->op.expires_ms = dj_kv_end(deja, ttl_ms);
     dj_plain_key(&kv->space, kv->key, &operation->fingerprint.key);
     if (kv->op.kind == DJ_PLAIN_OP_REMOVE)
         dj_computation_detach(deja, &operation->fingerprint.key);

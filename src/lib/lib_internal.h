@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "cache/engine.h"
+#include "cache/kinds.h"
 #include "cache/plain_op.h"
 #include "security/tenant.h"
 
@@ -44,6 +45,8 @@ struct deja {
     struct dj_task settle_task;
     struct dj_engine *engine;
     struct dj_plain *plain;
+    struct dj_kinds *kind_table; /* the shipped one */
+    struct dj_kind_book *kinds;  /* over it; asked by the tiers: ends after them */
     struct dj_events *events;
     struct dj_store *plugin_store; /* the engine's; NULL: none of the caller's */
     struct dj_embedder *plugin_embedder;
@@ -119,7 +122,8 @@ struct dj_operation {
     bool is_semantic;
     struct dj_query_vector vector_given;
     const struct dj_query_vector *vector; /* NULL, or the one above */
-    struct deja_slice tag;
+    struct deja_slice tag;       /* or pattern, or name */
+    struct dj_selector selector; /* of a pattern */
     struct dj_kv_call *kv;   /* NULL: no plain key */
     deja_event_fn *on_event; /* of this call; NULL: none */
     void *event_ctx;

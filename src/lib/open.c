@@ -200,6 +200,9 @@ static enum deja_status make_engine(struct deja *deja, struct deja_error *error)
                    .ttl_jitter = TTL_JITTER,
                    .is_lmdb_foreign = options->store != NULL},
     };
+    /* With nothing below it, memory keeps what it has until it ends. */
+    if (options->data_dir || options->store)
+        assembly.memory.stay = dj_kind_book_stay(deja->kinds, DJ_LEVEL_MEMORY);
     enum deja_status status = make_embedder(options, &assembly.engine.embedder, error);
     if (status != DEJA_OK)
         return status;
@@ -223,10 +226,20 @@ static enum deja_status make_engine(struct deja *deja, struct deja_error *error)
     return DEJA_OK;
 }
 
+static enum deja_status make_kinds(struct deja *deja)
+{
+    enum deja_status status = dj_kinds_create(NULL, 0, NULL, NULL, &deja->kind_table);
+    if (status == DEJA_OK)
+        status = dj_kind_book_create(deja->kind_table, &deja->kinds);
+    if (status == DEJA_OK && deja->sealing)
+        dj_sealing_set_stay(deja->sealing, dj_kind_book_stay(deja->kinds, DJ_LEVEL_LMDB));
+    return status;
+}
+
 static enum deja_status make_plain(struct deja *deja)
 {
     const struct dj_plain_options options = {
-        .engine = deja->engine, .loops = deja->loops, .loop_count = 1};
+        .engine = deja->engine, .kinds = deja->kinds, .loops = deja->loops, .loop_count = 1};
     return dj_plain_create(&options, &deja->plain);
 }
 
@@ -292,6 +305,8 @@ static void destroy(struct deja *deja)
     dj_engine_destroy(deja->engine); /* closes the stores, whose reads still run on `reads` */
     dj_pool_destroy(deja->reads);
     dj_loop_destroy(deja->loop);
+    dj_kind_book_destroy(deja->kinds); /* what was posted late may still ask */
+    dj_kinds_destroy(deja->kind_table);
     dj_sealing_destroy(deja->sealing);
     dj_lmdb_meta_close(deja->meta);
     dj_map_destroy(deja->computations);
@@ -329,6 +344,8 @@ enum deja_status deja_open(const struct deja_options *options, struct deja **out
         status = make_sealing(deja, error);
     if (status == DEJA_OK)
         status = dj_events_create(&deja->events);
+    if (status == DEJA_OK)
+        status = make_kinds(deja);
     if (status == DEJA_OK)
         status = make_engine(deja, error);
     if (status == DEJA_OK)

@@ -12,6 +12,7 @@ struct dj_sealing {
     struct dj_pool *pool;
     struct dj_authority authority;
     struct dj_keyring *keyring;
+    struct dj_stay stay;
 };
 
 static enum deja_status get(void *ctx, const char *table, struct deja_slice key, void *found_ctx,
@@ -87,10 +88,17 @@ void dj_sealing_destroy(struct dj_sealing *sealing)
     dj_free(sealing);
 }
 
+void dj_sealing_set_stay(struct dj_sealing *sealing, struct dj_stay stay)
+{
+    sealing->stay = stay;
+}
+
 enum deja_status dj_sealing_wrap(void *ctx, struct dj_store *store, struct dj_store **out_store)
 {
     struct dj_sealing *sealing = ctx;
-    const struct dj_sealed_options options = {
-        .keyring = sealing->keyring, .pool = sealing->pool, .vectors = DJ_SEALED_VECTORS_SEALED};
+    const struct dj_sealed_options options = {.keyring = sealing->keyring,
+                                              .pool = sealing->pool,
+                                              .vectors = DJ_SEALED_VECTORS_SEALED,
+                                              .stay = sealing->stay};
     return dj_sealed_store_open(store, &options, out_store);
 }

@@ -18,6 +18,8 @@ enum deja_status dj_sealing_create(const char *directory, struct dj_lmdb_meta *m
                                    struct dj_pool *pool, struct dj_sealing **out_sealing,
                                    struct deja_error *error) DEJA_NODISCARD;
 void dj_sealing_destroy(struct dj_sealing *sealing); /* after the store it wrapped; accepts NULL */
+/* How long what is wrapped from now on keeps entries (store/store.h). */
+void dj_sealing_set_stay(struct dj_sealing *sealing, struct dj_stay stay);
 /* A dj_assemble_wrap_fn; sealing: a struct dj_sealing. */
 enum deja_status dj_sealing_wrap(void *sealing, struct dj_store *store,
                                  struct dj_store **out_store) DEJA_NODISCARD;

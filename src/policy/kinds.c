@@ -10,7 +10,6 @@
 #include "policy/glob.h"
 
 #define TEXT_BYTES_MAX (1u << 20) /* of all rows */
-#define VERSIONS_DEFAULT 2u
 
 static const char *const levels[DJ_KIND_LEVEL_COUNT] = {"l1", "disk", "l2", "postgres", "s3"};
 
@@ -47,7 +46,6 @@ static struct dj_kind *add_row(struct dj_kinds *kinds, struct deja_slice name)
     *kind = (struct dj_kind){.name = copy,
                              .family = deja_slice_text("own"),
                              .levels = (1u << DJ_KIND_LEVEL_COUNT) - 1,
-                             .versions_kept = VERSIONS_DEFAULT,
                              .threshold = 0.85,
                              .limit = 4,
                              .index = (uint32_t)kinds->count};
@@ -74,8 +72,7 @@ static enum deja_status add_shipped(struct dj_kinds *kinds, const struct dj_kind
                    {"sliding", row->sliding},
                    {"semantic", row->semantic},
                    {"threshold", row->threshold},
-                   {"limit", row->limit},
-                   {"versions", row->versions}};
+                   {"limit", row->limit}};
     struct dj_kind *kind = add_row(kinds, deja_slice_text(row->name));
     if (!kind)
         return DEJA_ERR_NOMEM;

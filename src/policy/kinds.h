@@ -26,7 +26,6 @@
 #define DJ_KIND_TEXT_MAX 256u /* bytes of a pattern, a tag, an event, … */
 #define DJ_KIND_LIST_MAX 16u  /* patterns, tags, events, parts, fields left out, TTL rules */
 #define DJ_KIND_FIELDS_MAX 8u /* in one pattern */
-#define DJ_KIND_VERSIONS_MAX 16u
 #define DJ_KIND_TAGS_MAX (DJ_KIND_LIST_MAX + 1u) /* of an entry: its kind's, and "kind:NAME" */
 #define DJ_KIND_TAG_BYTES 128u                   /* a longer tag is not made */
 
@@ -60,10 +59,9 @@ struct dj_kind {
     struct dj_kind_texts ttl_for;  /* "GLOB TTL": the first glob that matches the key decides */
     uint64_t ttl_ms;               /* whole life of an entry that brings none; 0: the tenant's */
     uint64_t level_ms[DJ_KIND_LEVEL_COUNT]; /* longest stay of a copy there; 0: the whole life */
-    uint32_t levels;        /* bits 1 << enum dj_kind_level: where copies are kept at all */
-    uint32_t versions_kept; /* values kept by version, the newest among them; 1: only that */
-    bool is_sliding;        /* a read makes its life begin anew */
-    bool is_semantic;       /* found by meaning, too: threshold and limit hold */
+    uint32_t levels;  /* bits 1 << enum dj_kind_level: where copies are kept at all */
+    bool is_sliding;  /* a read makes its life begin anew */
+    bool is_semantic; /* found by meaning, too: threshold and limit hold */
     double threshold;
     uint32_t limit;
     bool is_shipped; /* false: the operator's own row */

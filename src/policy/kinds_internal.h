@@ -25,7 +25,7 @@ struct dj_kinds {
  */
 struct dj_kind_shipped {
     const char *name, *family, *help, *patterns, *ttl, *l1, *disk, *l2, *postgres, *s3;
-    const char *tags, *events, *parts, *ignored, *sliding, *semantic, *threshold, *limit, *versions;
+    const char *tags, *events, *parts, *ignored, *sliding, *semantic, *threshold, *limit;
 };
 extern const struct dj_kind_shipped dj_kinds_shipped[];
 extern const size_t dj_kinds_shipped_count;

@@ -42,7 +42,6 @@ static const struct member members[] = {
     {"semantic", SWITCH, AT(is_semantic), 0},
     {"threshold", THRESHOLD, AT(threshold), 0},
     {"limit", NUMBER, AT(limit), 0},
-    {"versions", NUMBER, AT(versions_kept), 0},
 };
 #define MEMBERS (sizeof members / sizeof *members)
 
@@ -66,7 +65,7 @@ static enum deja_status unknown(struct deja_slice name, struct deja_error *error
         return deja_error_set(error, DEJA_ERR_CONFIG, "is unknown: did you mean %s?", suggest.best);
     return deja_error_set(error, DEJA_ERR_CONFIG,
                           "is unknown; a kind has pattern, ttl, l1, disk, l2, postgres, s3, "
-                          "sliding, tags, events, parts, versions, ttl_for, ignore, semantic, "
+                          "sliding, tags, events, parts, ttl_for, ignore, semantic, "
                           "threshold, limit, family and help");
 }
 
@@ -261,8 +260,7 @@ enum deja_status dj_kind_set(struct dj_kinds *kinds, struct dj_kind *kind, struc
     case SWITCH:
         return set_switch(place, text, error);
     case NUMBER:
-        return set_number(place, text,
-                          member->offset == AT(versions_kept) ? DJ_KIND_VERSIONS_MAX : 100, error);
+        return set_number(place, text, 100, error);
     case THRESHOLD:
         return set_threshold(place, text, error);
     default:

@@ -49,8 +49,10 @@ static size_t decode(struct deja_slice value, bool is_encoded, char *out, size_t
     for (size_t i = 0; i < value.len && len < len_max; i++) {
         bool is_escape = is_encoded && value.data[i] == '%' && value.len - i > 2 &&
                          digit(value.data[i + 1]) >= 0 && digit(value.data[i + 2]) >= 0;
-        out[len++] = is_escape ? (char)(digit(value.data[i + 1]) << 4 | digit(value.data[i + 2]))
-                               : value.data[i];
+        char byte = value.data[i];
+        if (is_escape)
+            byte = (char)(digit(value.data[i + 1]) << 4 | digit(value.data[i + 2]));
+        out[len++] = byte;
         i += is_escape ? 2 : 0;
     }
     return len;

@@ -17,7 +17,7 @@
 #define DJ_ENTRY_TAGS_MAX 33u /* and one of Deja's own: security/user.h */
 
 enum dj_entry_kind {
-    DJ_ENTRY_CHAT = 1,      /* a chat.completion object */
+    DJ_ENTRY_CHAT = 1,      /* an answer of a model: the complete object of its API */
     DJ_ENTRY_EMBEDDING = 2, /* one input item: float32 little-endian bytes */
     DJ_ENTRY_API = 3,       /* put through the cache API: any JSON */
     DJ_ENTRY_BYTES = 4,     /* put by a program through the library: any bytes */

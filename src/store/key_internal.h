@@ -50,10 +50,13 @@ static inline int64_t dj_store_stay_end(int64_t own_ms, int64_t stay_ms, uint64_
     return own_ms && own_ms < stay_ms ? own_ms : stay_ms;
 }
 
-/* In a tier that keeps entries for ttl_ms at most. */
+/* In a tier that keeps entries for ttl_ms at most. A plain key stays as long as it was told to live:
+ * nothing could make it again. */
 static inline int64_t dj_store_stay_until(const struct dj_entry *entry, uint64_t ttl_ms,
                                           int64_t now_ms)
 {
+    if (entry->kind == DJ_ENTRY_PLAIN)
+        ttl_ms = 0;
     return dj_store_stay_end(dj_store_gone_ms(entry), entry->stay_until_ms, ttl_ms, now_ms);
 }
 

@@ -12,7 +12,7 @@
 #include "base/suggest.h"
 #include "daemon/settings.h"
 
-#define FLAGS_MAX 256u
+#define FLAGS_MAX 512u
 
 static const char *const environment[] = {"HOME=/nowhere", "NAME=10", NULL};
 

@@ -380,6 +380,28 @@ def test_a_score_is_changed_in_place_and_keeps_what_is_left_of_its_life(serve, o
         assert tier_of(http, key) is None, "it still carries its tag"
 
 
+def test_the_last_two_versions_of_a_value_are_kept(serve, owner):
+    daemon = serve("disk")
+    with make_http(daemon, owner) as http:
+        key = key_of(http, table(http)["template_render"], "versions")
+
+        def get(version):
+            answer = http.get(path_of(key), params={"version": version} if version else {})
+            return answer.text if answer.status_code == 200 else answer.status_code
+
+        for version in ("v1", "v2", "v3"):
+            assert http.put(path_of(key), params={"version": version}, content=f"text of {version}").status_code == 201
+        assert (get(None), get("v3"), get("v2"), get("v1")) == ("text of v3", "text of v3", "text of v2", 404)
+        assert http.put(path_of(key), params={"version": "v3"}, content="v3 again").status_code == 201
+        assert (get("v3"), get("v2")) == ("v3 again", "text of v2"), "the same version takes its own place"
+    daemon.restart()
+    with make_http(daemon, owner) as http:
+        assert (get(None), get("v2")) == ("v3 again", "text of v2")
+        invalidate(http, {"name": "template:updated", "template_id": "template_id-versions"})
+        assert (get(None), get("v3"), get("v2")) == (404, 404, 404)
+        assert http.put(path_of(key), params={"version": ""}, content="x").status_code == 400
+
+
 # ---- found by meaning ----
 
 def test_templates_are_found_by_meaning_among_their_kind(serve, owner):

@@ -107,6 +107,12 @@ def test_plugin_store_example_finds_what_its_first_run_stored(prefix, tmp_path):
     assert "a hit: Settings" in run([str(program), str(tmp_path / "entries")], env=prefix.env)
 
 
+def test_keys_example_counts_and_merges(prefix, tmp_path):
+    out = run([str(prefix.compile(EXAMPLES / "keys.c", tmp_path / "keys"))], env=prefix.env)
+    assert 'session:7: {"user":7,"cart":["tea"]} (memory)' in out
+    assert "visits: 3" in out and "the second was not set" in out and "1 removed, 1 missed" in out
+
+
 def test_every_example_is_run_here():
     text = Path(__file__).read_text()
     for path in EXAMPLES.glob("*.c"):

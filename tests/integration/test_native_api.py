@@ -344,8 +344,8 @@ def test_another_tenants_entries_stay(daemon, http, word):
 
 
 @pytest.mark.parametrize("body", [
-    {"pattern": "a*"}, {"event": "model:updated"}, {"query": "q", "cascade": True}, {"tag": "t", "at": "x"},
-    {"tag": "t", "after": 5}, {"query": None, "namespace": "n"}, {"tag": "t", "query": "q"}, {"key": "xyz"},
+    {"pattern": ""}, {"event": "moon:full"}, {"query": "q", "cascade": "doc"}, {"tag": "t", "at": "x"},
+    {"tag": "t", "after": 5, "cron": "@daily"}, {"query": None, "namespace": "n"}, {"tag": "t", "query": "q"}, {"key": "xyz"},
     {"all": True, "tag": "t"}, {"all": "yes"}, {"tag": ""}, {"tag": "t", "dry_run": "yes"}, {"older_than": 0},
     {"reason": "only"}, {"tag": "t", "reason": "r" * 257}, {"key": "0" * 32, "namespace": "n"}])
 def test_unclear_invalidation_removes_nothing(http, word, body):

@@ -252,8 +252,9 @@ static void invalidation_by_query_tag_and_all(void **state)
     assert_reply(fixture, "\"hit\":false");
     assert_int_equal(invalidate(fixture, "{}"), 400);
     assert_int_equal(invalidate(fixture, "{\"all\":true,\"tag\":\"t\"}"), 400);
-    assert_int_equal(invalidate(fixture, "{\"pattern\":\"*\"}"), 400);
-    assert_reply(fixture, "\"type\":\"unsupported_field\"");
+    assert_int_equal(invalidate(fixture, "{\"pattern\":\"\"}"), 400);
+    assert_int_equal(invalidate(fixture, "{\"pattern\":\"*\"}"), 200);
+    assert_int_equal(invalidate(fixture, "{\"tag\":\"t\",\"after\":5}"), 501); /* no daemon */
 }
 
 static int explain(struct fixture *fixture, const char *query)

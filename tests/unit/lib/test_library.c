@@ -405,6 +405,44 @@ static void calls_survive_each_failed_allocation(void **state)
     deja_close(deja);
 }
 
+static void what_was_made_from_something_goes_with_it(void **state)
+{
+    (void)state;
+    struct deja *deja = NULL;
+    struct deja_options options;
+    struct deja_entry entry;
+    struct deja_slice root = deja_slice_text("doc:7");
+    struct deja_slice tag = deja_slice_text("user:1");
+    struct deja_slice reserved = deja_slice_text("\x01"
+                                                 "dep:doc:7");
+    uint64_t count = 9;
+    deja_options_init(&options);
+    options.embed = DEJA_EMBED_NONE;
+    assert_int_equal(deja_open(&options, &deja, NULL), DEJA_OK);
+    deja_entry_init(&entry);
+    entry.text = deja_slice_text("made from it");
+    entry.body = deja_slice_text("x");
+    entry.depends_on = &root;
+    entry.depends_on_count = 1;
+    assert_int_equal(deja_put(deja, &entry, NULL), DEJA_OK);
+    assert_int_equal(deja_cascade(deja, NULL, deja_slice_text("doc:8"), 0, &count), DEJA_OK);
+    assert_int_equal(count, 0);
+    assert_int_equal(deja_cascade(deja, NULL, root, 0, &count), DEJA_OK);
+    assert_int_equal(count, 1);
+    entry.depends_on_count = 0;
+    entry.tags = &tag;
+    entry.tag_count = 1;
+    assert_int_equal(deja_put(deja, &entry, NULL), DEJA_OK);
+    assert_int_equal(deja_invalidate_pattern(deja, NULL, deja_slice_text("user:*"), 0, &count),
+                     DEJA_OK);
+    assert_int_equal(count, 1);
+    assert_int_equal(deja_invalidate_pattern(deja, NULL, deja_slice_text(""), 0, &count),
+                     DEJA_ERR_INVALID);
+    entry.tags = &reserved; /* nobody else can name it */
+    assert_int_equal(deja_put(deja, &entry, NULL), DEJA_ERR_INVALID);
+    assert_int_equal(deja_close(deja), DEJA_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -427,6 +465,7 @@ int main(void)
         cmocka_unit_test(bad_options_are_told_in_words),
         cmocka_unit_test(deja_open_survives_each_failed_allocation),
         cmocka_unit_test(calls_survive_each_failed_allocation),
+        cmocka_unit_test(what_was_made_from_something_goes_with_it),
     };
     return RUN_TESTS(tests);
 }

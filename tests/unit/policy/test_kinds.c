@@ -381,7 +381,6 @@ static void an_operator_changes_a_kind_and_adds_one(void **state)
         {T("invoice"), T("tags"), T("invoice:{invoice_id}\nbooks"), true},
         {T("invoice"), T("events"), T("invoice:paid"), false},
         {T("invoice"), T("sliding"), T("true"), false},
-        {T("invoice"), T("versions"), T("5"), false},
         {T("special"), T("pattern"), T("template:score:special"), false},
     };
     struct dj_kinds *kinds = with(settings, sizeof settings / sizeof *settings);
@@ -397,7 +396,6 @@ static void an_operator_changes_a_kind_and_adds_one(void **state)
     assert_int_equal(invoice->level_ms[DJ_KIND_POSTGRES], 90 * DAY);
     assert_int_equal(invoice->level_ms[DJ_KIND_S3], 90 * DAY);
     assert_true(invoice->is_sliding);
-    assert_int_equal(invoice->versions_kept, 5);
     assert_tags(kinds, "invoice:7", "kind:invoice invoice:7 books");
     assert_text(dj_kinds_match(kinds, T("template:score:special"), NULL)->name, "special");
     assert_text(dj_kinds_match(kinds, T("template:score:other"), NULL)->name, "template_score");
@@ -419,7 +417,6 @@ static void every_fault_of_the_settings_is_told_with_its_cure(void **state)
         {"template_score", "sliding", "yes", "expects true or false"},
         {"template_score", "threshold", "2", "expects a similarity from 0 to 1"},
         {"template_score", "limit", "0", "expects a number from 1 to 100"},
-        {"template_score", "versions", "17", "expects a number from 1 to 16"},
         {"own", "pattern", "{id}:x", "must begin with text"},
         {"own", "pattern", "x:{id", "has braces that do not go together"},
         {"own", "pattern", "x:}id{", "has braces that do not go together"},

@@ -1,0 +1,96 @@
+/* tests/unit/daemon/test_schedules.c - the list of schedules follows the authority. */
+#include "daemon/schedules.h"
+#include "check.h"
+
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "memory_authority.h"
+
+#define TENANT "01234567-89ab-8cde-8f01-23456789abcd"
+#define FIRST "00000000000000000000000000000001"
+#define SECOND "00000000000000000000000000000002"
+
+static const char document[] = "{\"id\":\"%s\",\"tenant\":\"" TENANT
+                               "\",\"next_ms\":%d,\"created_ms\":1,\"last_ms\":0,\"cron\":null,"
+                               "\"runs\":0,\"invalidate\":{\"kind\":\"tag\",\"tag\":\"t\"}}";
+
+static void change(struct dj_schedules *schedules, const char *id, int next_ms)
+{
+    char text[512];
+    snprintf(text, sizeof text, document, id, next_ms);
+    dj_schedules_on_change(schedules, "schedules", deja_slice_text(id), deja_slice_text(text));
+}
+
+/* Ids of the tenant's, in order, parted by a comma. */
+static void list(struct dj_schedules *schedules, struct dj_buf *out)
+{
+    const struct dj_schedule_service *service = dj_schedules_service(schedules);
+    struct dj_json_writer w = dj_json_writer(out);
+    uint8_t tenant[DJ_TENANT_BYTES];
+    assert_int_equal(dj_tenant_parse(deja_slice_text(TENANT), tenant), DEJA_OK);
+    dj_json_begin_array(&w);
+    service->list(service->ctx, tenant, NULL, &w);
+    dj_json_end_array(&w);
+    dj_buf_append_byte(out, '\0');
+}
+
+static void the_list_follows_the_authority_soonest_first(void **state)
+{
+    (void)state;
+    static struct memory_authority memory;
+    struct dj_schedules *schedules = NULL;
+    struct dj_buf text = {0};
+    memory_authority_init(&memory);
+    const struct dj_schedules_options options = {.authority = &memory.authority};
+    assert_int_equal(dj_schedules_create(&options, &schedules), DEJA_OK);
+    change(schedules, FIRST, 2000);
+    change(schedules, SECOND, 1000);
+    dj_schedules_on_change(schedules, "schedules", deja_slice_text(FIRST),
+                           deja_slice_text("not of the form"));
+    dj_schedules_on_change(schedules, "others", deja_slice_text(FIRST), deja_slice(NULL, 0));
+    list(schedules, &text);
+    const char *first = strstr(text.data, FIRST);
+    const char *second = strstr(text.data, SECOND);
+    assert_true(first && second && second < first);
+    assert_non_null(strstr(text.data, "\"next_at\":\"1970-01-01T00:00:02.000Z\""));
+    dj_buf_clear(&text);
+    dj_schedules_on_change(schedules, "schedules", deja_slice_text(SECOND), deja_slice(NULL, 0));
+    list(schedules, &text);
+    assert_null(strstr(text.data, SECOND));
+    dj_buf_fini(&text);
+    assert_int_equal(dj_schedules_running(schedules), 0);
+    dj_schedules_destroy(schedules);
+}
+
+static void schedules_survive_each_failed_allocation(void **state)
+{
+    (void)state;
+    static struct memory_authority memory;
+    char text[512];
+    memory_authority_init(&memory);
+    snprintf(text, sizeof text, document, FIRST, 1000);
+    assert_int_equal(memory.authority.put(memory.authority.ctx, "schedules", deja_slice_text(FIRST),
+                                          deja_slice_text(text), true),
+                     DEJA_OK);
+    const struct dj_schedules_options options = {.authority = &memory.authority};
+    for (size_t n = 1;; n++) {
+        struct dj_schedules *schedules = NULL;
+        failing_malloc_arm(n);
+        enum deja_status status = dj_schedules_create(&options, &schedules);
+        bool has_failed = failing_malloc_disarm();
+        assert_true(status == DEJA_OK || schedules == NULL);
+        dj_schedules_destroy(schedules);
+        if (!has_failed)
+            break;
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_list_follows_the_authority_soonest_first),
+        cmocka_unit_test(schedules_survive_each_failed_allocation),
+    };
+    return RUN_TESTS(tests);
+}
