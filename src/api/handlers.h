@@ -44,6 +44,11 @@ void dj_index_get(struct dj_request *request);  /* GET /api/v1/index */
 void dj_index_post(struct dj_request *request); /* POST /api/v1/index */
 /* GET /api/v1/top with an order of its own; k checked. */
 void dj_idle(struct dj_request *request, bool is_by_score, uint32_t k);
+/* warm.c */
+void dj_warm_get(struct dj_request *request);     /* GET /api/v1/warm */
+void dj_warm_post(struct dj_request *request);    /* POST /api/v1/warm */
+void dj_warm_delete(struct dj_request *request);  /* DELETE /api/v1/warm */
+void dj_warm_history(struct dj_request *request); /* POST /api/v1/warm/history */
 /* explain.c */
 void dj_explain(struct dj_request *request); /* GET and POST /api/v1/explain */
 /* erase.c */

@@ -81,6 +81,10 @@ static const struct route routes[] = {
     {"GET", "/api/v1/index", ACCESS_READ, false, dj_index_get},
     {"POST", "/api/v1/index", ACCESS_WRITE, true, dj_index_post},
     {"GET", "/api/v1/tail", ACCESS_READ, false, dj_tail},
+    {"GET", "/api/v1/warm", ACCESS_READ, false, dj_warm_get},
+    {"POST", "/api/v1/warm", ACCESS_WRITE, true, dj_warm_post},
+    {"DELETE", "/api/v1/warm", ACCESS_WRITE, false, dj_warm_delete},
+    {"POST", "/api/v1/warm/history", ACCESS_WRITE, true, dj_warm_history},
     {"POST", "/api/v1/feedback", ACCESS_WRITE, true, dj_feedback},
     {"POST", "/api/v1/erase", ACCESS_ADMIN, true, dj_erase},
     {"GET", "/api/v1/erase/*", ACCESS_ADMIN, false, dj_erase_get},
@@ -480,6 +484,13 @@ void dj_api_handle(void *ctx, struct dj_http_exchange *exchange)
         handle_proxy(api, exchange, id);
     else
         handle_own(api, exchange, id);
+}
+
+void dj_api_handle_inner(void *ctx, struct dj_http_exchange *exchange)
+{
+    struct dj_api *api = ctx;
+    const struct dj_http_request *http = dj_http_exchange_request(exchange);
+    handle_proxy(api, exchange, request_id(api, http));
 }
 
 /* Names for what the server itself has to refuse. */

@@ -30,6 +30,7 @@
 #include "proxy/context.h"
 
 struct dj_idempotency;
+struct dj_warm;
 
 /* What is served on the listener that a request came to (dj_http_request.listener). Elsewhere a
  * route is as if it were not there. */
@@ -71,6 +72,7 @@ struct dj_api {
     dj_api_describe_fn *describe; /* NULL: nothing */
     void *describe_ctx;
     struct dj_api_encryption encryption;
+    struct dj_warm *warm;             /* NULL: 501 */
     struct dj_resp_api *resp;         /* NULL: clients of Redis are not served */
     _Atomic bool is_draining;         /* /readyz answers 503 */
     struct dj_notices *notices;       /* what is made void; NULL: nobody can follow it */
@@ -91,6 +93,9 @@ struct dj_api_route {
 };
 bool dj_api_route(size_t index, struct dj_api_route *out_route); /* false: there are no more */
 
+/* A dj_http_handler_fn over a struct dj_api, of requests that Deja makes of itself: the proxy's
+ * part of it alone. */
+void dj_api_handle_inner(void *api, struct dj_http_exchange *exchange);
 /* dj_http_handler_fn and dj_http_error_fn over a struct dj_api. */
 void dj_api_handle(void *api, struct dj_http_exchange *exchange);
 void dj_api_handle_error(void *api, int status, const char *detail, struct deja_slice path,

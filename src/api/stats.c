@@ -4,6 +4,7 @@
 #include "base/num.h"
 #include "proxy/identity.h"
 #include "proxy/ledger.h"
+#include "proxy/asked.h"
 #include "security/tenant.h"
 
 static void write_requests(struct dj_json_writer *w, const struct dj_telemetry_totals *totals)
@@ -31,6 +32,19 @@ static void write_requests(struct dj_json_writer *w, const struct dj_telemetry_t
     dj_json_member_u64(w, "output_tokens", totals->saved_output_tokens);
     dj_json_member_double(w, "seconds", totals->saved_seconds);
     dj_json_member_double(w, "cost_usd", totals->saved_cost_usd);
+    dj_json_end_object(w);
+}
+
+static void write_warmed(struct dj_json_writer *w, struct dj_request *request)
+{
+    struct dj_asked_counts counts = {.keys = 0};
+    if (request->api->proxy->asked)
+        dj_asked_counts(request->api->proxy->asked, request->tenant, &counts);
+    dj_json_key(w, "warmed");
+    dj_json_begin_object(w);
+    dj_json_member_u64(w, "entries", counts.warmed);
+    dj_json_member_u64(w, "used", counts.used);
+    dj_json_member_double(w, "cost_usd", counts.cost_usd);
     dj_json_end_object(w);
 }
 
@@ -219,6 +233,7 @@ void dj_stats(struct dj_request *request)
     dj_json_member_text(&w, "tenant", tenant);
     write_requests(&w, &totals);
     write_period(&w, request, period_ms);
+    write_warmed(&w, request);
     write_levels(&w, request);
     write_feedback(&w, &stats);
     dj_json_member_u64(&w, "vectors", stats.vectors);

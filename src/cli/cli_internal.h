@@ -32,6 +32,9 @@ struct dj_session {
     const char *tenant, *bytes, *token;
     const char *id, *name, *inherits, *file, *credential; /* tenants */
     bool is_replacement;
+    const char *budget_requests, *budget_usd, *model; /* warm, as are the next */
+    struct dj_arg_values sources, patterns;
+    bool is_predict;
     struct dj_arg_values roles; /* keys, as are the next */
     const char *expires, *rate, *burst, *certificate, *overlap, *scheme;
 };
@@ -80,7 +83,8 @@ int dj_cli_key(struct dj_session *session);   /* key.c */
 int dj_cli_kinds(struct dj_session *session); /* kinds.c, as are the next */
 int dj_cli_patterns(struct dj_session *session);
 int dj_cli_key_name(struct dj_session *session);
-int dj_cli_kv(struct dj_session *session);  /* kv.c */
+int dj_cli_warm(struct dj_session *session); /* warm.c */
+int dj_cli_kv(struct dj_session *session);   /* kv.c */
 
 /* tenant.c: the id of a tenant that is named by it or by its name; an exit code. */
 #define DJ_CLI_TENANT_BYTES 37u

@@ -96,6 +96,21 @@ static const struct dj_command_option top[] = {
     {"--order", DJ_COMMAND_TEXT, "ORDER",
      "hits: most first; idle: longest not served; score: worth least", AT(order)},
 };
+static const struct dj_command_option warm[] = {
+    {"--source", DJ_COMMAND_TEXTS, "SOURCE",
+     "top, expiring, keys, file or predict; may be given again", AT(sources)},
+    {"--predict", DJ_COMMAND_SWITCH, NULL, "What the next hour will bring; as --source predict",
+     AT(is_predict)},
+    {"--keys", DJ_COMMAND_TEXTS, "PATTERN",
+     "Prompts and keys of lower tiers to bring into memory; may be given again", AT(patterns)},
+    {"--model", DJ_COMMAND_TEXT, "MODEL", "Of prompts that name none", AT(model)},
+    {"--limit", DJ_COMMAND_TEXT, "N", "Of what was asked most; 100", AT(limit)},
+    {"--budget-requests", DJ_COMMAND_TEXT, "N", "Requests upstream at most, 1 to 10000",
+     AT(budget_requests)},
+    {"--budget-usd", DJ_COMMAND_TEXT, "USD", "Dollars at most", AT(budget_usd)},
+    {"--dry-run", DJ_COMMAND_SWITCH, NULL, "Only show what would be warmed, and why",
+     AT(is_dry_run)},
+};
 static const struct dj_command_option evict[] = {
     {"--bytes", DJ_COMMAND_TEXT, "SIZE", "So much of each tier: 512kb, 10mb; else a tenth",
      AT(bytes)},
@@ -270,6 +285,23 @@ const struct dj_cli_command dj_cli_table[] = {
       .examples = "deja top\ndeja top --limit 50 --json",
       .options = {ROWS(top), ROWS(common)}},
      dj_cli_top},
+    {{.name = "warm",
+      .summary = "make answers before they are asked for",
+      .synopsis = "[FILE] [--source SOURCE]... [--keys PATTERN]... [--predict] [--dry-run]\n"
+                  "status\ncancel",
+      .examples = "deja warm faq.jsonl --model gpt-4o-mini --budget-usd 2\ta prompt or request a line\n"
+                  "deja warm --source top --source expiring --dry-run\n"
+                  "deja warm --predict --dry-run\twhat the next hour will bring, and why\n"
+                  "deja warm --keys \"template:*\"\tfrom lower tiers into memory",
+      .description = "Asks the upstream as the tenant, within the budget, never beside users who "
+                     "wait, and follows the run until it has ended; cancel ends it. FILE has JSON "
+                     "lines: a prompt in quotes, or a whole request; - is stdin. With the "
+                     "upstream's own key as --key the run goes upstream with that key; otherwise "
+                     "with the one that is held for the tenant, or warmup.credential. Exit code 1: "
+                     "it stopped before its end.",
+      .options = {ROWS(warm), ROWS(common)},
+      .first_words = "status|cancel"},
+     dj_cli_warm},
     {{.name = "evict",
       .summary = "make room",
       .synopsis = "[--bytes SIZE] [--tenant ID | --all]",

@@ -46,7 +46,7 @@ static enum deja_status wipe(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES])
 {
     struct dj_daemon *daemon = ctx;
     enum deja_status status = DEJA_OK;
-    (void)tenant;
+    dj_warm_forget(daemon->warm, tenant);
     dj_idempotency_clear(daemon->api.idempotency);
     if (daemon->embedded)
         status = dj_lmdb_scrub(daemon->embedded);

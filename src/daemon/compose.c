@@ -15,6 +15,7 @@
 #include "daemon/prices.h"
 #include "daemon/process.h"
 #include "daemon/tier_postgres.h"
+#include "daemon/warming.h"
 #include "embed/lexical.h"
 #include "embed/transformer.h"
 #include "lib/assemble.h"
@@ -381,6 +382,7 @@ static void on_pull(void *ctx)
     dj_channels_tick(node->daemon->channels);
     dj_webhooks_tick(node->daemon->webhooks);
     dj_daemon_poll_directory(node->daemon);
+    dj_warm_tick(node->daemon->warm);
 }
 
 static enum deja_status start_timers(struct dj_node *node)
@@ -543,6 +545,8 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
     if (status == DEJA_OK)
         status = dj_idempotency_create(IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_BYTES_MAX,
                                        &daemon->api.idempotency);
+    if (status == DEJA_OK)
+        status = dj_daemon_make_warming(daemon);
     for (uint32_t i = 0; i < daemon->loop_count && status == DEJA_OK; i++)
         status = start_timers(&daemon->nodes[i]);
     return status;
@@ -650,6 +654,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
         dj_spends_keep(daemon->spends);
     dj_authorities_stop(daemon->authorities);
     dj_pool_destroy(daemon->work);
+    dj_warm_destroy(daemon->warm);
     dj_spends_destroy(daemon->spends);
     dj_plain_destroy(daemon->plain);
     dj_engine_destroy(daemon->engine); /* closes the stores, whose reads still run on `reads` */

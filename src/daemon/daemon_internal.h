@@ -25,6 +25,7 @@
 #include "net/outbound.h"
 #include "policy/guards.h"
 #include "proxy/context.h"
+#include "proxy/warm.h"
 #include "security/audit.h"
 #include "security/directory.h"
 #include "security/local_guard.h"
@@ -121,6 +122,7 @@ struct dj_daemon {
     struct dj_proxy_policy *policies[DJ_POLICIES_MAX]; /* all ever used; freed at the end */
     uint32_t policy_count;
     struct dj_proxy_context proxy;
+    struct dj_warm *warm;
     struct dj_api api;
     char admin_token[DJ_ADMIN_TOKEN_TEXT_BYTES]; /* of this start; unless one was chosen */
     struct dj_job load;

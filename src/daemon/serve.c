@@ -68,7 +68,7 @@ static void on_settle(void *ctx)
                     !dj_erasures_running(daemon->erasures) &&
                     !dj_transfers_is_running(daemon->transfers) &&
                     !dj_schedules_running(daemon->schedules) &&
-                    !dj_channels_running(daemon->channels);
+                    !dj_channels_running(daemon->channels) && !dj_warm_running(daemon->warm);
     if (!is_quiet && ++daemon->settle_turns < SETTLE_TURNS_MAX)
         return;
     daemon->is_settled = is_quiet;
@@ -136,6 +136,7 @@ static void start_drain(struct dj_daemon *daemon)
     if (daemon->hooks)
         daemon->hooks->on_stopping(daemon->hooks->ctx);
     atomic_store(&daemon->api.is_draining, true);
+    dj_warm_stop(daemon->warm);
     dj_notify("STOPPING=1\nSTATUS=Running requests are finished");
     dj_log_write(daemon->log, DJ_LOG_INFO, "stopping: running requests are finished first", NULL);
     if (daemon->drain_delay_ms)

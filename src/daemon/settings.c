@@ -134,6 +134,7 @@ static const struct dj_option table[] = {
 #include "daemon/settings_audit.def"
 #include "daemon/settings_encryption.def"
 #include "daemon/settings_backup.def"
+#include "daemon/settings_warmup.def"
 #include "daemon/settings_resp.def"
     {"store.durability", DJ_OPTION_ENUM, "everysec", .choices = "os|everysec|always",
      AT(durability), .help = "When a write is confirmed: written, synced each second, or synced."},
@@ -273,7 +274,6 @@ static const struct dj_preset presets[] = {
  * asks for encryption must not believe to have it. `enabled: false` is fine. */
 #define NOT_YET "not part of this version; remove it or say enabled: false"
 static const struct dj_reserved reserved[] = {
-    {"warmup", NOT_YET},
     {"monitoring", NOT_YET},
     {"compression", NOT_YET},
     {"compression_threshold", NOT_YET},

@@ -20,6 +20,7 @@
 #include "daemon/settings_resp.h"
 #include "daemon/settings_notices.h"
 #include "daemon/settings_tiers.h"
+#include "daemon/settings_warmup.h"
 #include "daemon/settings_kinds.h"
 #include "obs/log.h" /* dj_log_level, dj_log_format */
 #include "security/address_guard.h"
@@ -122,6 +123,7 @@ struct dj_settings {
     struct dj_settings_kv kv;
     struct dj_settings_notices notices;
     struct dj_settings_encryption encryption;
+    struct dj_settings_warmup warmup;
     struct {
         char *dir; /* NULL: DATA/backups */
         char *s3_prefix;

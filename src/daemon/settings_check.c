@@ -7,6 +7,7 @@
 #include "daemon/prices.h"
 #include "daemon/settings_internal.h"
 #include "daemon/tier_s3.h"
+#include "daemon/warming.h"
 #include "net/outbound.h"
 #include "proxy/knobs.h"
 #include "security/tenant.h"
@@ -274,5 +275,6 @@ enum deja_status dj_settings_work_out(struct dj_settings_checker *checker)
     check_secret(checker);
     check_admin_token(checker);
     check_rest(checker);
+    dj_settings_work_out_warmup(checker);
     return status;
 }

@@ -78,6 +78,7 @@ void dj_http_connection_free(struct dj_http_connection *connection)
     dj_arena_fini(&connection->exchange.arena);
     dj_http_parser_destroy(connection->parser);
     dj_tls_wire_destroy(connection->wire);
+    dj_http_sink_destroy(connection->sink);
     dj_buf_fini(&connection->input);
     dj_buf_fini(&connection->body);
     dj_buf_fini(&connection->head);

@@ -89,6 +89,7 @@ struct dj_http_connection {
     struct dj_http_server *server; /* NULL: destroyed before the last answer came */
     struct dj_loop *loop;
     struct dj_stream *stream; /* NULL: closed */
+    struct dj_http_sink *sink; /* owned: the answer goes there (http_inner.c); NULL: to the client */
     struct dj_tls_wire *wire; /* NULL: plain */
     struct dj_http_parser *parser;
     enum dj_http_state state;
@@ -144,6 +145,13 @@ void dj_http_connection_send(struct dj_http_connection *connection, const struct
                              size_t count);
 /* A dj_stream_read_fn: bytes of requests. */
 void dj_http_connection_read(void *connection, enum deja_status status, struct deja_slice bytes);
+
+/* http_inner.c: an answer that goes to nobody's socket; end calls back, once. */
+void dj_http_sink_begin(struct dj_http_sink *sink, int status, const struct dj_http_header *headers,
+                        size_t count);
+void dj_http_sink_write(struct dj_http_sink *sink, struct deja_slice bytes);
+void dj_http_sink_end(struct dj_http_sink *sink, bool is_whole);
+void dj_http_sink_destroy(struct dj_http_sink *sink); /* accepts NULL */
 
 /* http_tls.c; the connection has a wire. */
 void dj_http_tls_read(void *connection, enum deja_status status, struct deja_slice bytes);

@@ -194,6 +194,11 @@ void dj_http_respond(struct dj_http_exchange *exchange, int status,
         refuse_for_size(exchange);
         return;
     }
+    if (connection->sink) {
+        dj_http_sink_begin(connection->sink, status, headers, header_count);
+        dj_http_sink_write(connection->sink, body);
+        dj_http_sink_end(connection->sink, true);
+    }
     if (is_client_there(connection)) {
         begin_head(connection, status, headers, header_count);
         if (status != 204 && status != 304)
@@ -217,6 +222,8 @@ void dj_http_respond_begin(struct dj_http_exchange *exchange, int status,
     exchange->is_begun = true;
     exchange->has_no_body = is_bodiless(exchange, status);
     exchange->body_bytes_left = content_length < 0 ? -1 : content_length;
+    if (connection->sink)
+        dj_http_sink_begin(connection->sink, status, headers, header_count);
     if (!is_client_there(connection))
         return;
     bool can_chunk = connection->minor_version >= 1;
@@ -242,6 +249,8 @@ bool dj_http_respond_write(struct dj_http_exchange *exchange, struct deja_slice 
 {
     struct dj_http_connection *connection = dj_http_connection_of(exchange);
     assert(exchange->is_active && exchange->is_begun);
+    if (connection->sink)
+        dj_http_sink_write(connection->sink, bytes);
     if (!is_client_there(connection) || exchange->has_no_body || bytes.len == 0)
         return true;
     if (exchange->body_bytes_left >= 0) {
@@ -273,6 +282,8 @@ void dj_http_respond_end(struct dj_http_exchange *exchange)
     struct dj_http_connection *connection = dj_http_connection_of(exchange);
     assert(exchange->is_active && exchange->is_begun);
     exchange->on_event = NULL;
+    if (connection->sink)
+        dj_http_sink_end(connection->sink, true);
     if (is_client_there(connection)) {
         if (exchange->body_bytes_left > 0 && !exchange->has_no_body) {
             dj_http_connection_abort(connection); /* shorter than said */
@@ -289,7 +300,10 @@ void dj_http_respond_end(struct dj_http_exchange *exchange)
 void dj_http_respond_abort(struct dj_http_exchange *exchange)
 {
     assert(exchange->is_active);
-    dj_http_connection_abort(dj_http_connection_of(exchange));
+    struct dj_http_connection *connection = dj_http_connection_of(exchange);
+    if (connection->sink)
+        dj_http_sink_end(connection->sink, false);
+    dj_http_connection_abort(connection);
 }
 
 void dj_http_answer_error(struct dj_http_connection *connection, int status, const char *detail)

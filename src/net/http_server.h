@@ -37,6 +37,9 @@ struct dj_http_request {
      * 2253). Empty: none. */
     struct deja_slice peer_identity;
     struct deja_slice peer_subject;
+    /* 16 bytes: the program itself asks, for that tenant (net/http_inner.h); NULL: a client. */
+    const uint8_t *inner_tenant;
+    uint8_t *inner_id; /* of such a request: where the id of the entry it is about goes; or NULL */
     uint64_t started_us;    /* monotonic, when the first byte of the request arrived */
     struct dj_arena *arena; /* memory of this exchange, for the handler too */
 };

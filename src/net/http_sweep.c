@@ -43,6 +43,8 @@ void dj_http_server_charge(struct dj_http_server *server, uint64_t old_bytes, ui
 void dj_http_connection_recharge(struct dj_http_connection *connection)
 {
     uint64_t bytes = 0;
+    if (connection->sink)
+        return; /* no client's */
     if (!connection->is_broken) /* its memory goes with the next task */
         bytes = connection->body.len + connection->input.len +
                 dj_http_parser_head_bytes(connection->parser);

@@ -210,6 +210,7 @@ enum deja_status dj_call_take_request(struct dj_call *call, const struct dj_http
         call->headers[call->header_count++] = copy;
     }
     add_trace(call, trace);
+    call->is_background = request->inner_tenant != NULL;
     call->has_proof = who->has_proof;
     memcpy(call->proof, who->proof, sizeof call->proof);
     return add_held(call, who);

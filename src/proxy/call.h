@@ -53,6 +53,7 @@ struct dj_call {
     struct dj_fresh_rules fresh;       /* of that look-up: what may be served after its end */
     bool is_refresh;                   /* nobody asked: made anew behind an answer */
     bool is_early;                     /* before its end */
+    bool is_background;                /* asked by Deja itself: waits for nobody's turn */
     uint32_t refresh_place;            /* of a refresh, in context->refreshes */
     bool is_stream;                    /* asked upstream as a stream */
     uint8_t flight_key[DJ_SHA256_BYTES];

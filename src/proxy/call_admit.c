@@ -50,7 +50,7 @@ void dj_call_ask_upstream(struct dj_call *call)
     const struct dj_admission_question question = {
         .tenant = call->fingerprint.key.tenant,
         .weight = call->rules ? dj_rules_of(call->rules)->limits.weight : 0,
-        .is_patient = !call->is_refresh,
+        .is_patient = !call->is_refresh && !call->is_background,
         .loop = call->home,
         .ctx = call,
         .told = on_told,

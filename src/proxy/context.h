@@ -84,6 +84,7 @@ enum dj_derive {
 };
 
 struct dj_address_guard;
+struct dj_asked;
 struct dj_kind_book;
 struct dj_plain;
 struct dj_vault;
@@ -129,6 +130,7 @@ struct dj_proxy_context {
     _Atomic uint32_t stores;      /* answers on their way into the tiers */
     _Atomic uint64_t store_bytes; /* of these */
     struct dj_refreshes refreshes;
+    struct dj_asked *asked; /* what was asked lately, for warming; NULL: nobody wants to know */
 };
 
 #endif

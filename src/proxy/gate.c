@@ -119,6 +119,12 @@ bool dj_gate_enter(struct dj_proxy_context *context, struct dj_http_exchange *ex
                    struct dj_limit_verdict *out_verdict)
 {
     uint64_t now_us = dj_loop_turn_us(dj_http_exchange_loop(exchange));
+    if (dj_http_exchange_request(exchange)->inner_tenant) {
+        /* Deja's own requests take nothing of what clients may ask; calls upstream are counted. */
+        *out_pass = (struct dj_limit_pass){.limiter = NULL};
+        *out_verdict = (struct dj_limit_verdict){.limit = DJ_LIMIT_NONE};
+        return true;
+    }
     bool may_enter =
         dj_limiter_enter(context->limiter, who, dj_http_exchange_request(exchange)->body.len,
                          now_us, out_pass, out_verdict);

@@ -325,6 +325,21 @@ static bool take_tenant(struct taking *taking)
     return true;
 }
 
+/* Deja itself, for a tenant: with the rules that hold for it, and no more than its clients may. */
+static bool take_inner(struct taking *taking)
+{
+    struct dj_principal *who = taking->who;
+    struct dj_directory *directory = taking->context->directory;
+    memcpy(who->tenant, taking->request->inner_tenant, sizeof who->tenant);
+    who->origin = DJ_ORIGIN_LOCAL;
+    who->roles = DJ_ROLE_READ | DJ_ROLE_WRITE;
+    who->has_tenant = true;
+    struct dj_rules *rules = directory ? dj_directory_find(directory, who->tenant) : NULL;
+    who->is_derived = !rules;
+    dj_rules_unref(rules);
+    return take_rules(taking) && take_user(taking);
+}
+
 static bool take(struct taking *taking, bool wants_tenant)
 {
     struct dj_principal *who = taking->who;
@@ -332,6 +347,8 @@ static bool take(struct taking *taking, bool wants_tenant)
     *taking->who = (struct dj_principal){.rules = dj_rules_ref(taking->context->rules)};
     *taking->refusal = (struct dj_identity_refusal){0};
     *claims = read_claims(taking->request);
+    if (taking->request->inner_tenant)
+        return take_inner(taking);
     if (claims->is_ambiguous)
         return refuse(taking, 400, "invalid_request",
                       "a header that says who asks was sent more than once");

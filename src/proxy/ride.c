@@ -15,6 +15,7 @@
 #include "proto/compress.h"
 #include "proto/http_text.h"
 #include "proxy/audit_note.h"
+#include "proxy/asked.h"
 #include "proxy/gate.h"
 #include "proxy/identity.h"
 #include "proxy/tenant_rules.h"
@@ -47,6 +48,7 @@ struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *co
     ride->request_id = request_id;
     if (request_id.len < sizeof ride->request_id_text)
         memcpy(ride->request_id_text, request_id.data, request_id.len);
+    ride->is_inner = request->inner_tenant != NULL;
     dj_trace_read(request, &ride->trace);
     ride->started_us = request->started_us;
     ride->is_messages = dj_target_of(request) == DJ_TARGET_ANTHROPIC;
@@ -56,6 +58,12 @@ struct ride *ride_create(const struct ride_ops *ops, struct dj_proxy_context *co
 }
 
 /* ---- how it ended ---- */
+
+/* In metrics and logs: what Deja asks by itself is not counted among what clients ask. */
+static const char *api_of(const struct ride *ride)
+{
+    return ride->is_inner ? "warm" : ride->ops->api;
+}
 
 /* The call behind it, once what it found may be read; NULL before. */
 static const struct dj_call *settled_call(const struct ride *ride)
@@ -111,7 +119,7 @@ static void log_end(const struct ride *ride, enum dj_result result, const char *
         DJ_LOG_TEXT("tenant", tenant),
         DJ_LOG_TEXT("req_id", ride->request_id_text),
         DJ_LOG_TEXT("trace_id", dj_trace_id(&ride->trace)),
-        DJ_LOG_TEXT("api", ride->ops->api),
+        DJ_LOG_TEXT("api", api_of(ride)),
         DJ_LOG_TEXT("result", dj_result_text(result)),
         DJ_LOG_TEXT("reason", reason || is_hit ? reason : ride->knobs.rule),
         DJ_LOG_TEXT("tier", level),
@@ -136,7 +144,7 @@ static void count_slow(const struct ride *ride, enum dj_result result, const cha
                          : (uint64_t)ride->canon_us + (call ? call->lookup_us : 0);
     dj_telemetry_slow(ride->context->telemetry,
                       &(struct dj_slow){
-                          .operation = ride->ops->api,
+                          .operation = api_of(ride),
                           .level = level,
                           .tenant = ride->tenant,
                           .request_id = deja_slice_text(ride->request_id_text),
@@ -150,25 +158,31 @@ void ride_end(struct ride *ride, enum dj_result result, const char *level)
     bool is_hit = result == DJ_RESULT_HIT_EXACT || result == DJ_RESULT_HIT_SEMANTIC;
     uint64_t now_us = dj_loop_monotonic_us(ride->loop);
     double seconds = (double)(now_us - ride->started_us) / 1e6;
-    dj_telemetry_request(ride->context->telemetry, &(struct dj_finished){
-                                                       .tenant = ride->tenant,
-                                                       .api = ride->ops->api,
-                                                       .result = result,
-                                                       .level = level,
-                                                       .seconds = seconds,
-                                                       .similarity = nearest_of(ride, is_hit),
-                                                       .entry_id = is_hit ? ride->entry_id : NULL,
-                                                       .now_ms = dj_loop_now_ms(ride->loop),
-                                                   });
+    if (is_hit && !ride->is_inner && ride->context->asked &&
+        dj_asked_note_hit(ride->context->asked, ride->tenant, ride->entry_id,
+                          dj_loop_now_ms(ride->loop)))
+        dj_telemetry_warmed_used(ride->context->telemetry);
+    if (!ride->is_inner) /* nor among what clients were answered */
+        dj_telemetry_request(ride->context->telemetry,
+                             &(struct dj_finished){
+                                 .tenant = ride->tenant,
+                                 .api = api_of(ride),
+                                 .result = result,
+                                 .level = level,
+                                 .seconds = seconds,
+                                 .similarity = nearest_of(ride, is_hit),
+                                 .entry_id = is_hit ? ride->entry_id : NULL,
+                                 .now_ms = dj_loop_now_ms(ride->loop),
+                             });
     if (ride->trace.id[0])
-        dj_telemetry_exemplar(ride->context->telemetry, ride->ops->api, result, seconds,
+        dj_telemetry_exemplar(ride->context->telemetry, api_of(ride), result, seconds,
                               ride->trace.id);
     dj_telemetry_inflight(ride->context->telemetry, -1);
     count_slow(ride, result, level, now_us);
     if (ride->who.has_tenant)
         dj_audit_note_lookup(ride->context->audit,
                              &(struct dj_lookup_note){.who = &ride->who,
-                                                      .api = ride->ops->api,
+                                                      .api = api_of(ride),
                                                       .result = result,
                                                       .level = level,
                                                       .entry_id = is_hit ? ride->entry_id : NULL,
@@ -295,6 +309,35 @@ void ride_set_rules(struct ride *ride)
                     &ride->fresh);
 }
 
+/* For warming. Requests of a tenant's users are theirs alone, and those with knobs of their own
+ * would not be asked again as they were. */
+static void note_asked(struct ride *ride)
+{
+    static const enum dj_predict_user users[] = {
+        [DJ_ORIGIN_LOCAL] = DJ_PREDICT_USER_LOCAL,
+        [DJ_ORIGIN_CREDENTIAL] = DJ_PREDICT_USER_CREDENTIAL,
+        [DJ_ORIGIN_KEY] = DJ_PREDICT_USER_KEY,
+        [DJ_ORIGIN_CERTIFICATE] = DJ_PREDICT_USER_KEY,
+        [DJ_ORIGIN_OPERATOR] = DJ_PREDICT_USER_LOCAL,
+    };
+    const struct dj_http_request *request = dj_http_exchange_request(ride->exchange);
+    struct dj_asked_request asked;
+    if (request->inner_id && ride->is_cacheable)
+        memcpy(request->inner_id, ride->fingerprint.key.id, DJ_ID_BYTES);
+    if (!dj_asked_is_learning(ride->context->asked) || ride->is_inner || !ride->is_cacheable ||
+        ride->who.has_user || ride->knobs.is_bypass || ride->knobs.is_no_store ||
+        ride->knobs.variants > 1)
+        return;
+    dj_asked_take(request, ride->body, &asked);
+    dj_asked_note(ride->context->asked,
+                  &(struct dj_asked_access){.tenant = ride->tenant,
+                                            .id = ride->fingerprint.key.id,
+                                            .at_ms = dj_loop_now_ms(ride->loop),
+                                            .user = users[ride->who.origin],
+                                            .kind = dj_asked_kind(&asked),
+                                            .request = &asked});
+}
+
 void ride_count_prepared(struct ride *ride)
 {
     struct dj_telemetry *telemetry = ride->context->telemetry;
@@ -303,6 +346,7 @@ void ride_count_prepared(struct ride *ride)
         dj_telemetry_key(telemetry, (double)ride->key_us / 1e6);
     dj_content_note_prompt(&ride->content, content_log(ride), ride->prefix.fingerprint_key,
                            ride->fingerprint.text);
+    note_asked(ride);
 }
 
 /* ---- answering ---- */
@@ -662,6 +706,8 @@ bool ride_take_tags(const struct ride *ride, struct dj_arena *arena, struct dj_e
     struct deja_slice tag;
     if (!dj_identity_tag(&ride->who, arena, entry))
         return false;
+    if (ride->is_inner && entry->tag_count == 0) /* provenance, which no client can name */
+        entry->tags[entry->tag_count++].name = deja_slice_text(RIDE_WARMED_TAG);
     while (entry->tag_count < DJ_TAGS_MAX && dj_http_list_next(&list, &tag)) {
         struct deja_slice copy = dj_arena_copy(arena, tag);
         if (copy.data)

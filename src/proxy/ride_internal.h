@@ -18,6 +18,7 @@
 #include "security/principal.h"
 
 #define RIDE_REQUEST_ID_BYTES 128u
+#define RIDE_WARMED_TAG "\x01warmed" /* of what Deja asked for by itself */
 
 struct ride;
 
@@ -61,6 +62,7 @@ struct ride {
     uint64_t handled_us; /* monotonic, when the whole request was there */
     uint32_t canon_us;   /* parsing, knobs and keys */
     uint32_t key_us;     /* of that: canonical form and keys */
+    bool is_inner;       /* Deja's own request (net/http_inner.h) */
     bool is_messages;    /* of Anthropic's API, cached or not */
     bool is_unknown;     /* neither read nor stored: no room for the tenant, or no memory */
     bool is_stream;

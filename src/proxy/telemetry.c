@@ -393,6 +393,18 @@ void dj_telemetry_refreshed(struct dj_telemetry *telemetry, const char *reason, 
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_REFRESHES, values), 1);
 }
 
+void dj_telemetry_warmed(struct dj_telemetry *telemetry, const char *source, double cost_usd)
+{
+    const char *const values[] = {source};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_WARMED, values), 1);
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_WARMED_COST, values), cost_usd);
+}
+
+void dj_telemetry_warmed_used(struct dj_telemetry *telemetry)
+{
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_WARMED_USED, NULL), 1);
+}
+
 void dj_telemetry_turn(struct dj_telemetry *telemetry, const char *outcome)
 {
     const char *const values[] = {outcome};

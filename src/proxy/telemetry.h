@@ -133,6 +133,10 @@ void dj_telemetry_false_hit(struct dj_telemetry *telemetry, const uint8_t tenant
  * (somebody else had made it), "left" (another program is at it), "failed". */
 void dj_telemetry_refreshed(struct dj_telemetry *telemetry, const char *reason,
                             const char *outcome);
+/* An answer was made ahead of need (source: constant, as enum dj_warm_source says); one of these
+ * was served for the first time. */
+void dj_telemetry_warmed(struct dj_telemetry *telemetry, const char *source, double cost_usd);
+void dj_telemetry_warmed_used(struct dj_telemetry *telemetry);
 /* An answer was served after its end. reason: "stale-while-revalidate", "stale-if-error". */
 void dj_telemetry_stale(struct dj_telemetry *telemetry, const char *reason);
 /* An answer was not stored, or in memory only. reason: "queue" (too much on its way), "memory". */

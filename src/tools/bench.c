@@ -16,6 +16,7 @@
 #include "tools/bench_compare.h"
 #include "tools/bench_internal.h"
 #include "tools/bench_load.h"
+#include "tools/bench_predict.h"
 #include "tools/bench_slow.h"
 #include "tools/file.h"
 
@@ -102,6 +103,7 @@ const struct dj_command dj_bench_command = {
     .synopsis = "[--quick] [--only NAME,...] [--json] [--out FILE] [--server URL [--clients N]]\n"
                 "load [--seconds N] [--connections N] [--server URL] [--json] [--out FILE]\n"
                 "slow [--seconds N] [--connections N] [--json] [--out FILE]\n"
+                "predict [--json]\n"
                 "compare OLD NEW [--limit 10%] [--json]",
     .examples = "deja bench\twithin a minute\n"
                 "deja bench --quick --only exact,semantic\n"
@@ -110,7 +112,8 @@ const struct dj_command dj_bench_command = {
                 "deja bench --server http://127.0.0.1:7070\n"
                 "deja bench load --quick\t1,000 clients within half a minute\n"
                 "deja bench load --seconds 60 --connections 10000\n"
-                "deja bench slow --quick\tis anybody held up by who goes slowly?",
+                "deja bench slow --quick\tis anybody held up by who goes slowly?\n"
+                "deja bench predict\thow good predictions are on generated weeks, and their cost",
     .description =
         "Measures in its own process, in memory and in a folder of its own in TMPDIR: what an "
         "entry takes, put, lookup and remove, exact hits, a batch of lookups, hits by meaning "
@@ -131,8 +134,11 @@ const struct dj_command dj_bench_command = {
         "slow asks what is in the cache, alone and then beside 10,000 connections that send or "
         "read next to nothing, of a daemon of its own. Exit code 1: the p99 beside them was more "
         "than 1.2 times that alone, a call was not answered, or one of them outlived its time "
-        "limit.",
-    .first_words = "compare|load|slow",
+        "limit.\n"
+        "predict puts eight generated weeks with daily and weekly rhythms before the predictor of "
+        "deja warm, learns from four, and tells of the others how many hours were foreseen, how "
+        "much of what was warmed was used, and what it cost. Exit code 1: less than 70 % was.",
+    .first_words = "compare|load|predict|slow",
     .options = {{rows, sizeof rows / sizeof *rows}},
     .takes_settings = true,
 };
@@ -547,5 +553,8 @@ int dj_tool_bench(const char *model_dir, int argc, char *const *argv)
         return load(model_dir, &flags);
     if (strcmp(flags.words.items[0], "slow") == 0)
         return slow(model_dir, &flags);
+    if (strcmp(flags.words.items[0], "predict") == 0)
+        return flags.words.count > 1 ? dj_command_misplaced(&dj_bench_command, flags.words.items[1])
+                                     : dj_bench_predict_report(flags.wants_json);
     return dj_command_misplaced(&dj_bench_command, flags.words.items[0]);
 }

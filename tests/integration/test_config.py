@@ -83,7 +83,7 @@ def test_old_flat_name_is_accepted_with_one_warning(tmp_path, text):
     assert text.split(":")[0] in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("text", ["warmup:\n  enabled: true\n",
+@pytest.mark.parametrize("text", ["compression:\n  enabled: true\n",
                                   "compression_level: 3\n"])
 def test_section_of_a_later_version_is_refused_rather_than_ignored(tmp_path, text):
     done, _ = check(tmp_path, text)

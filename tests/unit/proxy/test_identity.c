@@ -330,6 +330,23 @@ static void own_credentials_are_known_in_every_header(void **state)
         assert_false(dj_identity_is_own(&keyed->context, &others[i]));
 }
 
+static void deja_itself_is_the_tenant_it_names_whatever_the_headers_say(void **state)
+{
+    struct keyed *keyed = *state;
+    static const uint8_t tenant_of_the_run[DJ_ID_BYTES] = {7, 7};
+    struct dj_http_header headers[] = {header("authorization", "Bearer sk-of-the-run"),
+                                       header("x-deja-tenant", "no uuid"),
+                                       header("x-deja-token", "operator-token")};
+    struct dj_http_request request = request_of(headers, 3);
+    keyed->context.derive = DJ_DERIVE_NEVER;
+    request.inner_tenant = tenant_of_the_run;
+    assert_true(dj_identity_take(&keyed->context, &request, NOW, &keyed->who, &keyed->refusal));
+    assert_memory_equal(keyed->who.tenant, tenant_of_the_run, sizeof keyed->who.tenant);
+    assert_false(keyed->who.has_proof); /* what the upstream says of a key is not held against it */
+    assert_true(dj_identity_may(&keyed->who, DJ_ROLE_WRITE));
+    assert_false(dj_identity_may(&keyed->who, DJ_ROLE_ADMIN));
+}
+
 static void a_user_narrows_every_key(void **state)
 {
     struct keyed *keyed = *state;
@@ -365,6 +382,7 @@ int main(void)
         KEYED(strangers_are_tenants_only_where_that_was_said),
         KEYED(what_says_who_asks_is_said_once),
         KEYED(own_credentials_are_known_in_every_header),
+        KEYED(deja_itself_is_the_tenant_it_names_whatever_the_headers_say),
         KEYED(a_user_narrows_every_key),
     };
     return RUN_TESTS(tests);
