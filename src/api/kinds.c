@@ -186,7 +186,7 @@ static bool take_names(struct dj_request *request, struct dj_key_maker *maker)
     if (is_there)
         dj_key_maker_namespace(maker, text, version);
     else if (has_version)
-        dj_request_complain(request, "invalid_request", "version", "alone",
+        dj_request_complain(request, "invalid_request", "version", "key",
                             "goes with a namespace: it stands behind it in the key");
     return is_there || !has_version;
 }
@@ -235,7 +235,7 @@ static bool take_inputs(struct dj_request *request, struct dj_key_maker *maker)
     if (is_there)
         dj_key_maker_sql(maker, text, args);
     else if (args)
-        dj_request_complain(request, "invalid_request", "args", "alone",
+        dj_request_complain(request, "invalid_request", "args", "key",
                             "are those of a statement: say sql, too");
     return is_there || !args;
 }

@@ -133,9 +133,8 @@ static void item_done(struct warm_run *run)
 
 static double cost_of(const struct dj_entry *entry)
 {
-    return entry->cost_usd > 0
-               ? entry->cost_usd
-               : dj_telemetry_cost_usd((uint64_t)entry->input_tokens + entry->output_tokens);
+    double tokens = (double)entry->input_tokens + (double)entry->output_tokens;
+    return entry->cost_usd > 0 ? entry->cost_usd : tokens * DJ_PRICE_GUESS.token_usd;
 }
 
 /* What was kept is looked at once more: what it cost, and until when it can be served. */
