@@ -8,6 +8,7 @@
  * their query and namespace (a bare vector by its name): the same again is a new version.
  */
 #include <assert.h>
+#include <math.h>
 
 #include "api/draft.h"
 #include "api/entry.h"
@@ -15,8 +16,11 @@
 #include "api/handlers.h"
 #include "api/user.h"
 #include "base/num.h"
+#include "policy/admit.h"
+#include "policy/ttl.h"
 #include "cache/depends.h"
 #include "proxy/identity.h"
+#include "proxy/spending.h"
 
 /* ---- put ---- */
 
@@ -28,6 +32,7 @@ struct put_item {
     struct dj_draft draft;
     uint64_t version;
     int64_t expires_ms;
+    bool is_unsure; /* of itself: not admitted, which is no fault */
     bool is_stored;
     uint32_t missed; /* levels */
 };
@@ -57,6 +62,8 @@ static void write_item(struct dj_json_writer *w, const struct put_item *item)
         dj_draft_put_verdict(w, &item->draft);
         if (!item->is_stored) { /* overtaken by a newer put or a delete before it was kept */
             dj_json_member_bool(w, "stored", false);
+            if (item->is_unsure)
+                dj_json_member_text(w, "reason", "confidence");
         }
     }
     dj_json_end_object(w);
@@ -119,6 +126,21 @@ static void on_put(void *ctx, enum deja_status status, const struct dj_put_outco
         answer_put(put);
 }
 
+/* What it cost to make: said, or at the price of its model; 0: nobody knows. */
+static double cost_of(const struct put_item *item)
+{
+    const struct dj_entry_input *input = &item->input;
+    const struct dj_request *request = item->put->request;
+    const struct dj_price_usage usage = {.input_tokens = input->input_tokens,
+                                         .output_tokens = input->output_tokens};
+    struct dj_spending spending = {.is_guess = true};
+    if (input->cost_usd > 0 || !input->model.len)
+        return input->cost_usd;
+    dj_spending_work_out(request->api->proxy, request->who.rules, "response", input->model, &usage,
+                         &spending);
+    return spending.is_guess ? 0 : spending.cost_usd;
+}
+
 /* As tags of our own (cache/depends.h); dj_entry_read has left room for them. */
 static enum deja_status add_dependencies(struct dj_request *request,
                                          const struct dj_entry_input *input, struct dj_entry *entry)
@@ -142,7 +164,7 @@ static void write_draft(struct put_item *item)
         .kind = DJ_ENTRY_API,
         .input_tokens = input->input_tokens,
         .output_tokens = input->output_tokens,
-        .cost_usd = input->cost_usd,
+        .cost_usd = cost_of(item),
         .name_space = input->name_space,
         .model = input->model,
         .provider = input->provider,
@@ -162,6 +184,21 @@ static void write_draft(struct put_item *item)
     dj_entry_write_metadata(input, item->fingerprint.text, &draft->metadata);
 }
 
+/* The caller's ttl; else, of what says that it is an AI's answer, by what it says; else 0. */
+static uint64_t life_of(const struct put_item *item)
+{
+    const struct dj_proxy_policy *policy = atomic_load(&item->put->request->api->proxy->policy);
+    const struct dj_entry_input *input = &item->input;
+    bool is_typed = input->type.len > 0 || !isnan(input->confidence) || input->cost_usd > 0;
+    if (input->ttl_ms || !is_typed || !policy->is_ttl_dynamic)
+        return input->ttl_ms;
+    const struct dj_rules *rules = item->put->request->who.rules;
+    uint64_t said_ms = rules ? dj_rules_of(rules)->api_ttl_ms : 0;
+    return dj_ttl_dynamic(said_ms ? said_ms : policy->ttl_base_ms, input->confidence,
+                          item->draft.entry.cost_usd,
+                          deja_slice_is_equal(input->type, deja_slice_text("analysis")));
+}
+
 /* Hands one entry to the engine. vector NULL: the engine embeds the text. */
 static enum deja_status store(struct put_item *item, const struct dj_query_vector *vector)
 {
@@ -173,7 +210,7 @@ static enum deja_status store(struct put_item *item, const struct dj_query_vecto
                                      .vector = vector,
                                      .is_through = item->input.is_shared_required};
     entry->created_ms = dj_loop_now_ms(request->loop);
-    entry->expires_ms = dj_request_expiry(request, item->input.ttl_ms);
+    entry->expires_ms = dj_request_expiry(request, life_of(item));
     dj_sensitive_apply(&item->draft.verdict, context->sealed_levels, entry, &options);
     dj_engine_begin_fill(context->engine, entry, &fill);
     item->version = entry->version;
@@ -227,6 +264,7 @@ static void store_all(struct put *put, const float *vectors, uint32_t dim)
     bool is_shared =
         dj_engine_levels(put->request->api->proxy->engine, DJ_ENTRY_API) & DJ_LEVELS_SHARED;
     bool is_sealed = put->request->api->proxy->sealed_levels & DJ_LEVELS_SHARED;
+    const struct dj_proxy_policy *policy = atomic_load(&put->request->api->proxy->policy);
     put->left = put->count + 1; /* one more, so that nobody answers while puts are being started */
     for (size_t i = 0; i < put->count; i++) {
         struct put_item *item = &put->items[i];
@@ -238,17 +276,20 @@ static void store_all(struct put *put, const float *vectors, uint32_t dim)
         }
         if (!dj_request_keeps(put->request, item->draft.body.len) && !item->fault.problem.status)
             item->fault.problem = too_large;
+        item->is_unsure = !isnan(item->input.confidence) &&
+                          !dj_admit_is_confident(item->input.confidence, policy->confidence_min);
         if (item->input.is_shared_required && !is_shared && !item->fault.problem.status)
             item->fault.problem = nothing_shared;
         if (item->input.is_shared_required && item->draft.verdict.is_sealed_only && !is_sealed &&
             !item->fault.problem.status)
             item->fault.problem = nothing_sealed;
-        enum deja_status status = item->fault.problem.status ? DEJA_OK : store(item, vector);
+        bool is_left_out = item->is_unsure || item->fault.problem.status;
+        enum deja_status status = is_left_out ? DEJA_OK : store(item, vector);
         if (status == DEJA_ERR_LIMIT && item->input.vector)
             item->fault.problem = too_many_indexes;
         else if (status != DEJA_OK)
             item->fault.problem = dj_problem_of(status);
-        if (item->fault.problem.status)
+        if (item->is_unsure || item->fault.problem.status)
             put->left--;
         free_texts(item);
     }

@@ -14,10 +14,15 @@
 #include "api/found.h"
 #include "api/handlers.h"
 #include "api/query.h"
+#include "api/user.h"
+#include "policy/valid.h"
+#include "proxy/identity.h"
 
 static const char *const members[] = {"query",     "embedding", "embedder", "threshold",
                                       "limit",     "namespace", "max_age",  "filter",
-                                      "responses", "kind",      NULL};
+                                      "responses", "valid",     "kind",     NULL};
+static const char *const valid_members[] = {"model",   "provider",   "type", "version",
+                                            "max_age", "parameters", NULL};
 
 #define ANSWER_BYTES_MAX (64u * 1024u * 1024u)
 
@@ -32,6 +37,7 @@ struct find_item {
     double threshold; /* NAN: the cache API's default */
     uint32_t limit;   /* 0: not asked for candidates */
     uint64_t max_age_ms;
+    struct dj_valid_facts wish; /* what an entry must be of to be served */
     struct dj_fingerprint fingerprint;
     struct dj_found found;
 };
@@ -48,6 +54,38 @@ struct find {
 };
 
 /* ---- reading ---- */
+
+/* "valid"; false after complaining. */
+static bool read_wish(struct dj_request *request, const struct dj_json *object, const char *where,
+                      struct dj_valid_facts *wish)
+{
+    const struct dj_json *valid = dj_json_get(object, "valid");
+    const struct dj_json *parameters = dj_json_get(valid, "parameters");
+    const char *inside = dj_request_text(request, "%svalid.", where);
+    struct dj_buf text = {0};
+    size_t offset = 0;
+    size_t len = 0;
+    if (!valid || dj_json_is(valid, DJ_JSON_NULL))
+        return true;
+    if (!dj_json_is(valid, DJ_JSON_OBJECT)) {
+        dj_request_complain(request, "invalid_request", dj_request_text(request, "%svalid", where),
+                            "type", "must be an object");
+        return false;
+    }
+    if (!dj_query_check_members(request, valid, inside, valid_members) ||
+        !dj_query_label(request, valid, "model", inside, DJ_LABEL_BYTES_MAX, &wish->model) ||
+        !dj_query_label(request, valid, "provider", inside, DJ_LABEL_BYTES_MAX, &wish->provider) ||
+        !dj_query_label(request, valid, "type", inside, DJ_LABEL_BYTES_MAX, &wish->type) ||
+        !dj_query_label(request, valid, "version", inside, DJ_LABEL_BYTES_MAX, &wish->version) ||
+        !dj_query_duration(request, valid, "max_age", inside, &wish->age_ms))
+        return false;
+    if (!parameters)
+        return true;
+    dj_json_canonical(&text, parameters, NULL, NULL, &offset, &len);
+    wish->parameters = dj_arena_copy(request->arena, dj_buf_slice(&text));
+    dj_buf_fini(&text);
+    return wish->parameters.data != NULL;
+}
 
 /* Its threshold and limit hold where the question says none. */
 static bool read_kind(struct dj_request *request, const struct dj_json *object, const char *where,
@@ -85,7 +123,8 @@ static bool read_members(struct dj_request *request, const struct dj_json *objec
         !dj_query_number(request, object, "limit", where, limits, &limit) ||
         !dj_query_flag(request, object, "responses", where, &item->found.has_responses) ||
         !dj_query_filter(request, object, where, &item->filter) ||
-        !dj_query_duration(request, object, "max_age", where, &item->max_age_ms))
+        !dj_query_duration(request, object, "max_age", where, &item->max_age_ms) ||
+        !read_wish(request, object, where, &item->wish))
         return false;
     item->limit = (uint32_t)limit;
     if (!read_kind(request, object, where, item))
@@ -162,6 +201,59 @@ static void add_timing(const struct find *find)
                         (double)total_us / 1e3));
 }
 
+static void on_dropped(void *ctx, enum deja_status status, uint64_t removed)
+{
+    (void)ctx;
+    (void)status; /* it is a miss either way, and is met again */
+    (void)removed;
+}
+
+/* What was found and is not of what the asker wants is a miss, and goes: by who may take it away.
+ */
+static void drop_invalid(struct find_item *item, int64_t now_ms)
+{
+    struct dj_request *request = item->find->request;
+    struct dj_found *found = &item->found;
+    if (!found->value)
+        return;
+    const struct dj_entry *entry = dj_value_entry(found->value);
+    struct dj_json_doc *doc = NULL;
+    struct dj_buf parameters = {0};
+    size_t offset = 0;
+    size_t len = 0;
+    if (entry->metadata.len && dj_json_parse(entry->metadata, &doc, NULL) != DEJA_OK)
+        doc = NULL;
+    const struct dj_json *root = doc ? dj_json_root(doc) : NULL;
+    const struct dj_json *said = dj_json_get(dj_json_get(root, "metadata"), "parameters");
+    if (said)
+        dj_json_canonical(&parameters, said, NULL, NULL, &offset, &len);
+    const struct dj_valid_facts facts = {
+        .model = entry->model,
+        .provider = entry->provider,
+        .type = dj_json_string(dj_json_get(root, "type")),
+        .version = dj_json_string(dj_json_get(root, "version")),
+        .parameters = dj_buf_slice(&parameters),
+        .age_ms = now_ms > entry->created_ms ? (uint64_t)(now_ms - entry->created_ms) : 0,
+    };
+    const char *objection = dj_valid_objection(&item->wish, &facts);
+    dj_buf_fini(&parameters);
+    dj_json_doc_destroy(doc);
+    if (!objection)
+        return;
+    struct dj_store_key key;
+    memcpy(key.tenant, request->tenant, sizeof key.tenant);
+    memcpy(key.id, entry->id, sizeof key.id);
+    bool may_drop = dj_identity_may(&request->who, DJ_ROLE_WRITE) && dj_user_owns(request, entry);
+    if (may_drop && dj_engine_remove(request->api->proxy->engine, request->loop, &key, NULL,
+                                     on_dropped) == DEJA_OK)
+        dj_telemetry_invalidation(request->api->proxy->telemetry, request->tenant, "invalid");
+    dj_value_unref(found->value);
+    found->value = NULL;
+    found->kind = DJ_HIT_NONE;
+    found->level = "none";
+    found->reason = objection;
+}
+
 static void answer(struct find *find)
 {
     struct dj_request *request = find->request;
@@ -171,6 +263,8 @@ static void answer(struct find *find)
     struct dj_buf body;
     dj_buf_init(&body, ANSWER_BYTES_MAX);
     struct dj_json_writer w = dj_json_writer(&body);
+    for (size_t i = 0; i < find->count; i++)
+        drop_invalid(&find->items[i], now_ms);
     if (find->is_batch) {
         dj_json_begin_object(&w);
         dj_json_key(&w, "results");

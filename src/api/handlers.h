@@ -66,6 +66,8 @@ void dj_gptcache_put(struct dj_request *request);
 void dj_gptcache_get(struct dj_request *request);
 void dj_gptcache_flush(struct dj_request *request);
 /* litellm.c: below /cache */
+void dj_bifrost_clear(struct dj_request *request);
+void dj_bifrost_clear_key(struct dj_request *request);
 void dj_litellm_ping(struct dj_request *request);
 void dj_litellm_delete(struct dj_request *request);
 void dj_litellm_flush(struct dj_request *request);
@@ -99,6 +101,17 @@ void dj_tenants_resume(struct dj_request *request);
 void dj_tenants_link(struct dj_request *request);
 void dj_tenants_unlink(struct dj_request *request);
 void dj_tenants_reload(struct dj_request *request);
+/* export.c */
+void dj_export(struct dj_request *request); /* GET /api/v1/export */
+void dj_import(struct dj_request *request); /* POST /api/v1/import */
+/* transfers.c */
+void dj_transfers_backup(struct dj_request *request);  /* POST /api/v1/backup */
+void dj_transfers_restore(struct dj_request *request); /* POST /api/v1/restore */
+void dj_transfers_verify(struct dj_request *request);  /* POST /api/v1/verify */
+void dj_transfers_migrate(struct dj_request *request); /* POST /api/v1/migrate */
+void dj_transfers_list(struct dj_request *request);    /* GET /api/v1/transfers */
+void dj_transfers_get(struct dj_request *request);     /* GET /api/v1/transfers/{id} */
+void dj_transfers_cancel(struct dj_request *request);  /* DELETE /api/v1/transfers/{id} */
 /* encryption.c */
 void dj_encryption_get(struct dj_request *request);        /* GET /api/v1/encryption */
 void dj_encryption_rotate_now(struct dj_request *request); /* POST /api/v1/encryption/rotate */

@@ -29,6 +29,8 @@ static void write_metrics(void *ctx, const struct dj_probe *probe)
             .kinds = context->kinds,
             .is_degraded = dj_probe_verdict(probe) != DJ_HEALTH_HEALTHY,
         });
+    if (request->api->resp)
+        dj_resp_metrics_refresh(request->api->resp->metrics, request->api->resp->counters);
     dj_metrics_write(context->metrics, is_openmetrics, &body);
     dj_request_answer(request, 200,
                       is_openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"

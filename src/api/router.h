@@ -22,7 +22,9 @@
 #include <deja/base.h>
 
 #include "api/erase.h"
+#include "api/resp.h"
 #include "api/schedules.h"
+#include "api/transfer.h"
 #include "net/http_server.h"
 #include "policy/kinds.h"
 #include "proxy/context.h"
@@ -63,11 +65,13 @@ struct dj_api {
     const struct dj_erase_service *erase;        /* NULL: 501 */
     const struct dj_schedule_service *schedules; /* NULL: 501 */
     const struct dj_kinds *event_kinds;          /* what events void; NULL: none is known */
+    const struct dj_transfer_service *transfers; /* NULL: 501 */
     void (*reload)(void *ctx);                   /* starts what SIGHUP does; any loop; NULL: 501 */
     void *reload_ctx;
     dj_api_describe_fn *describe; /* NULL: nothing */
     void *describe_ctx;
     struct dj_api_encryption encryption;
+    struct dj_resp_api *resp;         /* NULL: clients of Redis are not served */
     _Atomic bool is_draining;         /* /readyz answers 503 */
     struct dj_notices *notices;       /* what is made void; NULL: nobody can follow it */
     _Atomic uint32_t tail_waiters;    /* clients that wait at /api/v1/tail */

@@ -1,5 +1,9 @@
 /* api/stats.c - GET /api/v1/stats: what the cache did for this tenant, and what it keeps. */
 #include "api/handlers.h"
+#include "api/query.h"
+#include "base/num.h"
+#include "proxy/identity.h"
+#include "proxy/ledger.h"
 #include "security/tenant.h"
 
 static void write_requests(struct dj_json_writer *w, const struct dj_telemetry_totals *totals)
@@ -87,14 +91,126 @@ static void write_embedder(struct dj_json_writer *w, const struct dj_engine *eng
     dj_json_end_object(w);
 }
 
+static double usd(uint64_t nano)
+{
+    return (double)nano / 1e9;
+}
+
+static void write_kind(struct dj_json_writer *w, const struct dj_ledger_line *line)
+{
+    uint64_t hits = line->sums[DJ_LEDGER_HITS];
+    uint64_t asked = hits + line->sums[DJ_LEDGER_MISSES];
+    dj_json_begin_object(w);
+    dj_json_member_u64(w, "hits", hits);
+    dj_json_member_u64(w, "misses", line->sums[DJ_LEDGER_MISSES]);
+    dj_json_member_double(w, "hit_rate", asked ? (double)hits / (double)asked : 0);
+    dj_json_key(w, "saved");
+    dj_json_begin_object(w);
+    dj_json_member_u64(w, "input_tokens", line->sums[DJ_LEDGER_INPUT_TOKENS]);
+    dj_json_member_u64(w, "output_tokens", line->sums[DJ_LEDGER_OUTPUT_TOKENS]);
+    dj_json_member_double(w, "seconds", (double)line->sums[DJ_LEDGER_MS] / 1e3);
+    dj_json_member_double(w, "cost_usd", usd(line->sums[DJ_LEDGER_NANO_USD]));
+    dj_json_member_double(w, "guessed_usd", usd(line->sums[DJ_LEDGER_GUESSED_NANO_USD]));
+    dj_json_end_object(w);
+    dj_json_member_double(w, "spent_usd", usd(line->sums[DJ_LEDGER_SPENT_NANO_USD]));
+    dj_json_end_object(w);
+}
+
+static bool is_kind(const struct dj_ledger_line *line, const char *kind)
+{
+    return strcmp(line->kind, kind) == 0;
+}
+
+/* What calls cost: those that were asked for, those that check answers, and (the deployment's, for
+ * who may know) those of the embedder. */
+static void write_spent(struct dj_json_writer *w, const struct dj_request *request,
+                        const struct dj_ledger_line *lines, size_t count, uint64_t period_ms)
+{
+    static const uint8_t nobody[DJ_ID_BYTES];
+    struct dj_ledger_line own[DJ_LEDGER_KINDS_MAX];
+    uint64_t upstream = 0;
+    uint64_t verification = 0;
+    uint64_t embedder = 0;
+    int64_t from_ms = 0;
+    for (size_t i = 0; i < count; i++)
+        *(is_kind(&lines[i], "verification") ? &verification : &upstream) +=
+            lines[i].sums[DJ_LEDGER_SPENT_NANO_USD];
+    dj_json_key(w, "spent");
+    dj_json_begin_object(w);
+    dj_json_member_double(w, "upstream_usd", usd(upstream));
+    dj_json_member_double(w, "verification_usd", usd(verification));
+    if (request->http->is_loopback_peer || dj_identity_may(&request->who, DJ_ROLE_ADMIN)) {
+        size_t own_count =
+            dj_ledger_read(dj_telemetry_ledger(request->api->proxy->telemetry), nobody,
+                           dj_loop_now_ms(request->loop), period_ms, own, &from_ms);
+        for (size_t i = 0; i < own_count; i++)
+            embedder += own[i].sums[DJ_LEDGER_SPENT_NANO_USD];
+        dj_json_member_double(w, "embedder_usd", usd(embedder));
+    }
+    dj_json_end_object(w);
+}
+
+/* Savings by kind over the last period_ms. */
+static void write_period(struct dj_json_writer *w, const struct dj_request *request,
+                         uint64_t period_ms)
+{
+    struct dj_ledger_line lines[DJ_LEDGER_KINDS_MAX];
+    struct dj_ledger *ledger = dj_telemetry_ledger(request->api->proxy->telemetry);
+    int64_t from_ms = 0;
+    size_t count = dj_ledger_read(ledger, request->tenant, dj_loop_now_ms(request->loop), period_ms,
+                                  lines, &from_ms);
+    if (from_ms < request->api->started_ms)
+        from_ms = request->api->started_ms; /* it is kept in memory */
+    struct dj_ledger_line total = {.kind = ""};
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < DJ_LEDGER_SUM_COUNT; k++)
+            total.sums[k] += lines[i].sums[k];
+    dj_json_key(w, "period");
+    dj_json_begin_object(w);
+    dj_json_member_u64(w, "seconds", period_ms / 1000);
+    dj_request_put_time(w, "from", from_ms);
+    dj_json_key(w, "total");
+    write_kind(w, &total);
+    write_spent(w, request, lines, count, period_ms);
+    dj_json_key(w, "kinds");
+    dj_json_begin_object(w);
+    for (size_t i = 0; i < count; i++) {
+        dj_json_key(w, lines[i].kind);
+        write_kind(w, &lines[i]);
+    }
+    dj_json_end_object(w);
+    dj_json_end_object(w);
+}
+
+/* ?period=; false: it was complained about. */
+static bool read_period(struct dj_request *request, uint64_t *out_ms)
+{
+    struct deja_slice text = {0};
+    if (!dj_query_url_member(request, "period", &text))
+        return false;
+    if (!text.data)
+        return true;
+    if (dj_num_parse_duration(text, out_ms) == DEJA_OK && *out_ms > 0 &&
+        *out_ms <= DJ_LEDGER_PERIOD_MAX_MS)
+        return true;
+    dj_request_complain(request, "invalid_request", "period", "range",
+                        "must be a time of up to 30 days, as 1h, 24h, 7d");
+    return false;
+}
+
 void dj_stats(struct dj_request *request)
 {
+    uint64_t period_ms = DJ_LEDGER_DAY_MS;
     struct dj_proxy_context *context = request->api->proxy;
     struct dj_telemetry_totals totals;
     struct dj_engine_stats stats;
     char tenant[DJ_TENANT_TEXT_BYTES];
     struct dj_buf body = {0};
     struct dj_json_writer w = dj_json_writer(&body);
+    if (!read_period(request, &period_ms)) {
+        dj_request_has_complaints(request);
+        return;
+    }
     dj_telemetry_totals(context->telemetry, request->tenant, &totals);
     dj_engine_stats(context->engine, request->tenant, &stats);
     dj_tenant_text(request->tenant, tenant);
@@ -102,6 +218,7 @@ void dj_stats(struct dj_request *request)
     dj_json_begin_object(&w);
     dj_json_member_text(&w, "tenant", tenant);
     write_requests(&w, &totals);
+    write_period(&w, request, period_ms);
     write_levels(&w, request);
     write_feedback(&w, &stats);
     dj_json_member_u64(&w, "vectors", stats.vectors);

@@ -352,7 +352,7 @@ static void remove_tier(struct removal *removal, uint32_t index)
 {
     struct dj_tier_slot *slot = &removal->engine->tiers[index];
     struct dj_store *store = slot->tier.store;
-    if (slot->tier.is_read_only)
+    if (slot->tier.is_read_only || (removal->options.skip & slot->bit))
         return;
     removal->calls[index] = (struct removal_call){.removal = removal, .slot = slot};
     uint64_t versions[2] = {removal->options.version_max, removal->version};
@@ -379,10 +379,11 @@ static void remove_home(void *ctx)
     if (removal->options.is_tombstone)
         dj_tombstones_add(engine->tombstones[dj_loop_index(removal->home)], &removal->key,
                           removal->version);
-    dj_access_forget(engine->access, &removal->key);
-    removal->removed =
-        dj_memory_remove(engine->options.memory, &removal->key, removal->options.version_max) ? 1
-                                                                                              : 0;
+    if (!removal->options.skip)
+        dj_access_forget(engine->access, &removal->key);
+    if (!(removal->options.skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)) &&
+        dj_memory_remove(engine->options.memory, &removal->key, removal->options.version_max))
+        removal->removed = 1;
     removal->calling = 1;
     for (uint32_t i = 0; i < engine->tier_count; i++)
         remove_tier(removal, i);

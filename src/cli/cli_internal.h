@@ -26,8 +26,9 @@ struct dj_session {
     struct dj_arg_values fields; /* of the event: NAME=VALUE */
     bool is_cascade;
     bool is_all, is_dry_run, is_agreed, is_data, has_lost_master;
-    const char *limit, *order;
+    const char *limit, *order, *period;
     bool is_once;
+    bool is_void; /* tail: of what is made void */
     const char *tenant, *bytes, *token;
     const char *id, *name, *inherits, *file, *credential; /* tenants */
     bool is_replacement;

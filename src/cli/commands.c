@@ -88,6 +88,9 @@ static const struct dj_command_option destructive[] = {
     {"--dry-run", DJ_COMMAND_SWITCH, NULL, "Only count what would go", AT(is_dry_run)},
     {"--yes", DJ_COMMAND_SWITCH, NULL, "Do not ask", AT(is_agreed)},
 };
+static const struct dj_command_option stats[] = {
+    {"--period", DJ_COMMAND_TEXT, "TIME", "Savings of the last TIME, up to 30d; 24h", AT(period)},
+};
 static const struct dj_command_option top[] = {
     {"--limit", DJ_COMMAND_TEXT, "N", "So many, 1 to 100; 10", AT(limit)},
     {"--order", DJ_COMMAND_TEXT, "ORDER",
@@ -160,9 +163,8 @@ static const struct dj_command_option tail[] = {
     {"--limit", DJ_COMMAND_TEXT, "N", "So many of the last requests first, 0 to 1000; 10",
      AT(limit)},
     {"--once", DJ_COMMAND_SWITCH, NULL, "Print those and end", AT(is_once)},
-};
-static const struct dj_command_option follow[] = {
-    {"--once", DJ_COMMAND_SWITCH, NULL, "Look for a second and end", AT(is_once)},
+    {"--invalidations", DJ_COMMAND_SWITCH, NULL,
+     "What is made void, as it is: when, kind, name, source, reason, how many", AT(is_void)},
 };
 /* clang-format on */
 
@@ -245,14 +247,6 @@ const struct dj_cli_command dj_cli_table[] = {
       .description = "deja invalidate with --at, --after or --cron makes them.",
       .options = {ROWS(common)}},
      dj_cli_schedule},
-    {{.name = "invalidations",
-      .summary = "what is made void, as it is",
-      .synopsis = "[--once]",
-      .examples = "deja invalidations\tends with Ctrl-C",
-      .description = "A line for each: when, what kind, its name, how many entries went, why, and "
-                     "where it came from.",
-      .options = {ROWS(follow), ROWS(common)}},
-     dj_cli_invalidations},
     {{.name = "flush",
       .summary = "remove everything in the scope",
       .synopsis = "[--namespace NAME]",
@@ -263,10 +257,12 @@ const struct dj_cli_command dj_cli_table[] = {
      dj_cli_flush},
     {{.name = "stats",
       .summary = "figures of a running daemon",
-      .synopsis = "",
-      .examples = "deja stats\ndeja stats --json | jq .saved.cost_usd",
-      .description = "Requests, hits, what they saved, and what the tiers hold, for the tenant.",
-      .options = {ROWS(common)}},
+      .synopsis = "[--period TIME]",
+      .examples = "deja stats\ndeja stats --period 7d\tsavings of a week, by kind\n"
+                  "deja stats --json | jq .saved.cost_usd",
+      .description = "Requests, hits, what they saved, and what the tiers hold, for the tenant. "
+                     "Savings by kind are kept in memory since the daemon's start.",
+      .options = {ROWS(stats), ROWS(common)}},
      dj_cli_stats},
     {{.name = "top",
       .summary = "the entries that are asked for most",
@@ -332,9 +328,10 @@ const struct dj_cli_command dj_cli_table[] = {
      dj_cli_key_name},
     {{.name = "tail",
       .summary = "requests as they are answered",
-      .synopsis = "[--limit N] [--once]",
+      .synopsis = "[--limit N] [--once] [--invalidations]",
       .examples = "deja tail\thit or miss, similarity, time; until Ctrl-C\n"
                   "deja tail --json | grep hit_semantic\tone JSON object a line\n"
+                  "deja tail --invalidations\twhat is made void, until Ctrl-C\n"
                   "deja tail --once --limit 100",
       .description = "Shows the tenant's own requests, without their text.",
       .options = {ROWS(tail), ROWS(common)}},

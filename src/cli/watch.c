@@ -38,6 +38,32 @@ static void write_requests_made(const struct dj_json *root)
            number_of(saved, "seconds"));
 }
 
+static void write_period(const struct dj_json *period)
+{
+    const struct dj_json *total = dj_json_get(period, "total");
+    const struct dj_json *saved = dj_json_get(total, "saved");
+    const struct dj_json *spent = dj_json_get(period, "spent");
+    if (!period)
+        return; /* an older daemon */
+    printf("last %-6.4g h %lld hits saved $%.4f (of which guessed $%.4f) and %.1f s\n",
+           number_of(period, "seconds") / 3600, count_of(total, "hits"),
+           number_of(saved, "cost_usd"), number_of(saved, "guessed_usd"),
+           number_of(saved, "seconds"));
+    printf("  spent     $%.4f upstream, $%.4f verification", number_of(spent, "upstream_usd"),
+           number_of(spent, "verification_usd"));
+    if (dj_json_get(spent, "embedder_usd"))
+        printf(", $%.4f embedder", number_of(spent, "embedder_usd"));
+    puts("");
+    struct dj_json_walk walk = dj_json_walk(dj_json_get(period, "kinds"));
+    while (dj_json_walk_next(&walk)) {
+        const struct dj_json *of_kind = dj_json_get(walk.value, "saved");
+        printf("  %-20.*s %lld hits, %lld misses (%.1f %%), $%.4f, %.1f s\n", (int)walk.key.len,
+               walk.key.data, count_of(walk.value, "hits"), count_of(walk.value, "misses"),
+               100 * number_of(walk.value, "hit_rate"), number_of(of_kind, "cost_usd"),
+               number_of(of_kind, "seconds"));
+    }
+}
+
 static void write_kept(const struct dj_json *root)
 {
     struct dj_json_walk walk = dj_json_walk(dj_json_get(root, "levels"));
@@ -67,6 +93,7 @@ static void write_stats(const struct dj_json *root)
            version.len ? version.data : "", count_of(root, "uptime_s"), (int)tenant.len,
            tenant.len ? tenant.data : "");
     write_requests_made(root);
+    write_period(dj_json_get(root, "period"));
     write_kept(root);
     printf("feedback    %lld right, %lld wrong\n", count_of(feedback, "right"),
            count_of(feedback, "wrong"));
@@ -81,7 +108,17 @@ int dj_cli_stats(struct dj_session *session)
     struct dj_json_doc *doc = NULL;
     if (session->words.count)
         return dj_session_misused(session, "takes no words");
-    int code = dj_session_call(session, "GET", "/api/v1/stats", deja_slice_text(""), false, &doc);
+    struct dj_buf path = {0};
+    dj_buf_append_text(&path, "/api/v1/stats");
+    if (session->period) {
+        dj_buf_append_text(&path, "?period=");
+        dj_percent_encode(&path, session->period);
+    }
+    dj_buf_append_byte(&path, '\0');
+    int code = path.status == DEJA_OK
+                   ? dj_session_call(session, "GET", path.data, deja_slice_text(""), false, &doc)
+                   : DJ_EXIT_FAILED;
+    dj_buf_fini(&path);
     if (code == DJ_EXIT_OK && session->is_plain)
         dj_output_flat(stdout, dj_json_root(doc)); /* every figure, a line each */
     else if (code == DJ_EXIT_OK && !session->wants_json)
@@ -195,6 +232,8 @@ int dj_cli_tail(struct dj_session *session)
     int code = DJ_EXIT_OK;
     if (session->words.count)
         return dj_session_misused(session, "takes no words");
+    if (session->is_void)
+        return dj_cli_invalidations(session);
     if (!dj_session_limit(session, 10, TAIL_LIMIT_MAX, &limit))
         return DJ_EXIT_USAGE;
     snprintf(path, sizeof path, "/api/v1/tail?last=%llu", (unsigned long long)limit);

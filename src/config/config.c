@@ -107,13 +107,13 @@ static bool has_control(struct deja_slice text)
 
 static bool is_key_name(struct deja_slice text)
 {
-    if (!text.len || text.len > 64)
+    if (!text.len || text.len > 128)
         return false;
     for (size_t i = 0; i < text.len; i++) {
         char c = text.data[i];
         bool is_word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (!is_word && c != '_' && c != '-' && c != '.')
-            return false;
+        if (!is_word && (c == '\0' || !strchr("_-.*/:@+", c)))
+            return false; /* the latter are of models' names */
     }
     return true;
 }
@@ -126,7 +126,7 @@ static void on_key(struct reader *reader, struct fy_event *event, struct deja_sl
     level->is_used = true;
     if (!is_key_name(key)) {
         report(reader, level->key_line, level->key_column,
-               "a key is made of letters, digits, _ - and .", "");
+               "a key is made of letters, digits and _ - . * / : @ +", "");
         reader->is_value_skipped = true;
         return;
     }

@@ -11,8 +11,11 @@
 #include "tools/doctor.h"
 #include "tools/erase_tool.h"
 #include "tools/eval.h"
+#include "tools/lines_tool.h"
 #include "tools/migrate.h"
 #include "tools/model.h"
+#include "tools/prices_tool.h"
+#include "tools/transfer_tool.h"
 
 static const struct dj_command_option serve_options[] = {
     {"--check-config", DJ_COMMAND_SWITCH, NULL, "Only look for faults in the configuration",
@@ -129,8 +132,15 @@ void dj_parts_collect(struct dj_parts *parts)
     add(parts, &dj_model_command);
     add(parts, &dj_eval_command);
     add(parts, &dj_bench_command);
+    add(parts, &dj_prices_command);
     add(parts, &dj_config_command);
     add(parts, &dj_migrate_command);
+    add(parts, &dj_export_command);
+    add(parts, &dj_import_command);
+    add(parts, &dj_backup_command);
+    add(parts, &dj_restore_command);
+    add(parts, &dj_verify_command);
+    add(parts, &dj_migrate_data_command);
     add(parts, &dj_audit_command);
     add(parts, &dj_erase_command);
     add(parts, &dj_doctor_command);

@@ -2,6 +2,7 @@
  *
  * Which embedder, which tiers: here and in lib/open.c; how they are put together: lib/assemble.c.
  */
+#include <float.h>
 #include <stdio.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include "base/num.h"
 #include "daemon/daemon_internal.h"
 #include "daemon/listeners.h"
+#include "daemon/prices.h"
 #include "daemon/process.h"
 #include "daemon/tier_postgres.h"
 #include "embed/lexical.h"
@@ -276,6 +278,40 @@ static enum deja_status make_engine(struct dj_daemon *daemon, struct deja_error 
     return status;
 }
 
+static void destroy_policy(struct dj_proxy_policy *policy)
+{
+    if (!policy)
+        return;
+    dj_prices_destroy(policy->prices_own);
+    dj_prices_destroy(policy->prices_shipped);
+    dj_free(policy);
+}
+
+/* What is admitted, for how long, at which prices. */
+static enum deja_status set_policy_rules(struct dj_proxy_policy *policy,
+                                         const struct dj_settings *settings)
+{
+    struct dj_diagnostics diagnostics = {.error_count = 0}; /* loading has told them */
+    const struct dj_text_list *ignorable = &settings->rules.ignorable;
+    policy->is_ttl_dynamic = settings->rules.is_ttl_dynamic;
+    policy->ttl_base_ms = settings->rules.ttl_base_ms;
+    /* 0 is no bound, which a policy says otherwise */
+    policy->confidence_min =
+        settings->rules.confidence_min > 0 ? settings->rules.confidence_min : DBL_MIN;
+    policy->is_asked_for = settings->rules.mode == 1;
+    policy->is_several_kept = settings->rules.is_several_kept;
+    policy->is_upstream_obeyed = settings->upstream.respect_cache_control;
+    for (size_t i = 0; i < ignorable->count && i < DJ_IGNORABLE_MAX; i++) {
+        size_t len = strlen(ignorable->items[i]);
+        if (len < DJ_IGNORABLE_BYTES)
+            memcpy(policy->ignorable[policy->ignorable_count++], ignorable->items[i], len + 1);
+    }
+    enum deja_status status =
+        dj_prices_read(settings->prices.file, &diagnostics, &policy->prices_own);
+    dj_diagnostics_fini(&diagnostics);
+    return status == DEJA_OK ? dj_prices_make_shipped(&policy->prices_shipped) : status;
+}
+
 enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_settings *settings)
 {
     struct dj_proxy_policy *policy = dj_alloc_zeroed(1, sizeof *policy);
@@ -312,6 +348,11 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
         .is_stored_response_kept = settings->proxy.store_policy == DJ_STORE_POLICY_KEEP,
         .is_semantic = settings->semantic.is_enabled,
     };
+    enum deja_status status = set_policy_rules(policy, settings);
+    if (status != DEJA_OK) {
+        destroy_policy(policy);
+        return status;
+    }
     daemon->policies[daemon->policy_count++] = policy;
     atomic_store(&daemon->proxy.policy, policy);
     daemon->drain_delay_ms = settings->server.drain_delay_ms;
@@ -373,6 +414,8 @@ static enum dj_derive derive(const struct dj_settings *settings)
     bool is_public = false;
     for (size_t i = 0; i < settings->server.listen_count; i++)
         is_public |= !settings->server.listen[i].is_loopback;
+    for (size_t i = 0; i < settings->resp.listen_count; i++)
+        is_public |= !settings->resp.listen[i].is_loopback;
     if (settings->tenant.derived == DJ_DERIVE_AUTO && is_public && !settings->server.is_insecure)
         return DJ_DERIVE_NEVER;
     return (enum dj_derive)settings->tenant.derived;
@@ -408,6 +451,17 @@ static enum deja_status make_limiter(struct dj_daemon *daemon)
                                              .pool = daemon->work,
                                              .place = place};
     return status == DEJA_OK ? dj_spends_create(&spends, &daemon->spends) : status;
+}
+
+static void set_guess(struct dj_daemon *daemon)
+{
+    dj_telemetry_set_guess(daemon->telemetry,
+                           &(struct dj_price_guess){
+                               .tokens = daemon->settings->prices.tokens,
+                               .token_usd = daemon->settings->prices.token_usd,
+                               .embedded_usd = daemon->settings->prices.embedded_usd,
+                               .document_usd = daemon->settings->prices.document_usd,
+                           });
 }
 
 static enum deja_status make_proxy(struct dj_daemon *daemon)
@@ -452,12 +506,15 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .admission = daemon->admission,
         .dependencies = &daemon->dependencies,
         .upstream_guard = &daemon->settings->upstream_guard,
+        .model_name = daemon->settings->semantic.model,
         .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
     };
     dj_guards_name_targets(daemon, &daemon->proxy);
     daemon->api.proxy = &daemon->proxy;
     daemon->api.audit = daemon->audit;
     status = dj_daemon_make_erasures(daemon);
+    if (status == DEJA_OK)
+        status = dj_transfers_create(daemon, &daemon->transfers);
     if (status == DEJA_OK)
         status = dj_daemon_make_schedules(daemon);
     if (status != DEJA_OK)
@@ -469,6 +526,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         status = dj_webhooks_create(daemon, &daemon->webhooks);
     if (status != DEJA_OK)
         return status;
+    daemon->api.transfers = dj_transfers_service(daemon->transfers);
     daemon->api.allowed_hosts = (const char *const *)daemon->settings->server.allowed_hosts.items;
     daemon->api.allowed_origins =
         (const char *const *)daemon->settings->server.allowed_origins.items;
@@ -480,6 +538,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
                                                         .trouble = dj_encryption_trouble,
                                                         .is_on = dj_encryption_is_on};
     daemon->api.started_ms = dj_clock_now_ms();
+    set_guess(daemon);
     status = dj_daemon_set_policy(daemon, daemon->settings);
     if (status == DEJA_OK)
         status = dj_idempotency_create(IDEMPOTENCY_KEYS_MAX, IDEMPOTENCY_BYTES_MAX,
@@ -579,11 +638,14 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
         status = make_proxy(daemon);
     if (status == DEJA_OK)
         status = dj_listeners_open(daemon, error);
+    if (status == DEJA_OK)
+        status = dj_daemon_open_resp(daemon, error);
     return status == DEJA_OK ? 0 : exit_code(status);
 }
 
 void dj_daemon_fini(struct dj_daemon *daemon)
 {
+    dj_transfers_destroy(daemon->transfers);
     if (daemon->spends)
         dj_spends_keep(daemon->spends);
     dj_authorities_stop(daemon->authorities);
@@ -600,6 +662,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_kind_book_destroy(daemon->kinds); /* what was posted late may still ask */
     dj_guards_end(daemon);
     dj_listeners_fini(daemon);
+    dj_daemon_end_resp(daemon);
     dj_idempotency_destroy(daemon->api.idempotency);
     dj_registry_destroy(daemon->registry);
     dj_daemon_end_directory(daemon);
@@ -616,7 +679,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_authorities_destroy(daemon->authorities);
     dj_lmdb_meta_close(daemon->meta);
     for (uint32_t i = 0; i < daemon->policy_count; i++)
-        dj_free(daemon->policies[i]);
+        destroy_policy(daemon->policies[i]);
     dj_volatile_destroy(daemon->volatiles);
     dj_telemetry_destroy(daemon->telemetry);
     dj_metrics_destroy(daemon->metrics);

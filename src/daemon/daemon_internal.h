@@ -14,10 +14,12 @@
 #include "daemon/erasures.h"
 #include "daemon/guards.h"
 #include "daemon/keys.h"
+#include "daemon/resp.h"
 #include "daemon/schedules.h"
 #include "daemon/settings.h"
 #include "daemon/spends.h"
 #include "daemon/tenants.h"
+#include "daemon/transfers.h"
 #include "daemon/webhooks.h"
 #include "net/http_server.h"
 #include "net/outbound.h"
@@ -39,6 +41,7 @@ struct dj_node {
     struct dj_flights *flights;
     struct dj_http_server *servers[2 * DJ_LISTEN_MAX]; /* of server.listen, then of admin.listen */
     uint32_t server_count;
+    struct dj_node_resp resp;
     uint32_t draining; /* servers not drained yet */
     struct dj_timer *sweep;
     struct dj_timer *pull; /* loop 0 */
@@ -68,6 +71,7 @@ struct dj_daemon {
     struct dj_tls_server *admin_tls; /* of admin.listen, likewise */
     struct dj_timer *rotate;         /* loop 0: of the keys of TLS tickets */
     int fds[2 * DJ_LISTEN_MAX];      /* as servers of a node; bound once for all loops; 0: none */
+    struct dj_daemon_resp resp;
     struct dj_http_addresses *addresses; /* of clients, all loops */
     _Atomic uint64_t bytes_in_flight;    /* of clients, all loops */
     uint32_t loop_count;
@@ -76,6 +80,7 @@ struct dj_daemon {
     const struct dj_authority *authority;    /* theirs */
     struct dj_audit *audit;                  /* over it; likewise */
     struct dj_erasures *erasures;            /* over all of them */
+    struct dj_transfers *transfers;          /* likewise */
     struct dj_schedules *schedules;          /* likewise */
     struct dj_notices *notices;              /* the engine's, and of who listens */
     struct dj_channels *channels;            /* from and to other programs */

@@ -165,7 +165,7 @@ enum deja_status dj_guards_make(struct dj_daemon *daemon)
     enum deja_status status = dj_upstream_create(&options, &events, daemon, &daemon->upstream);
     if (status == DEJA_OK)
         dj_upstream_show(daemon->upstream, &daemon->dependencies);
-    if (status != DEJA_OK || strcmp(settings->upstream.url, settings->upstream.anthropic_url) == 0)
+    if (status != DEJA_OK || !dj_settings_other_anthropic(settings))
         return status;
     /* What one of them does is not held against the other. */
     options.names = names;

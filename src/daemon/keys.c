@@ -84,12 +84,14 @@ enum deja_status dj_daemon_check_keys(const struct dj_daemon *daemon, struct dej
     bool is_public = false;
     for (size_t i = 0; i < settings->server.listen_count; i++)
         is_public |= !settings->server.listen[i].is_loopback;
+    for (size_t i = 0; i < settings->resp.listen_count; i++)
+        is_public |= !settings->resp.listen[i].is_loopback;
     if (!is_public || settings->server.is_insecure || settings->security.admin_token ||
         settings->tls.client_auth == DJ_TLS_CLIENT_REQUIRED || dj_keys_count(daemon->keys) > 0)
         return DEJA_OK;
     return deja_error_set(
         error, DEJA_ERR_CONFIG,
-        "server.listen has an address that other machines reach, and nobody has a "
+        "server.listen or resp.listen has an address that other machines reach, and nobody has a "
         "key yet: make one while it listens on loopback (deja key create), or set "
         "security.admin_token_file");
 }

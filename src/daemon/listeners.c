@@ -88,6 +88,9 @@ enum deja_status dj_listeners_make(struct dj_daemon *daemon, struct deja_error *
     if (status == DEJA_OK)
         status = make_tls(&settings->tls, settings->server.listen, settings->server.listen_count,
                           &daemon->tls, error);
+    if (status == DEJA_OK && !daemon->tls)
+        status = make_tls(&settings->tls, settings->resp.listen, settings->resp.listen_count,
+                          &daemon->tls, error);
     if (status == DEJA_OK)
         status = make_tls(&settings->admin_tls, settings->admin.listen,
                           settings->admin.listen_count, &daemon->admin_tls, error);
@@ -143,6 +146,7 @@ static enum deja_status check_inherited(const struct dj_daemon *daemon, struct d
     int end = DJ_NOTIFY_FIRST_FD + (int)dj_notify_sockets();
     for (int fd = DJ_NOTIFY_FIRST_FD; fd < end; fd++)
         if (!is_named(fd, settings->server.listen, settings->server.listen_count) &&
+            !is_named(fd, settings->resp.listen, settings->resp.listen_count) &&
             !is_named(fd, settings->admin.listen, settings->admin.listen_count))
             return deja_error_set(error, DEJA_ERR_CONFIG,
                                   "the service manager passed a socket (descriptor %d) for an "
@@ -161,22 +165,20 @@ struct opening {
     int *fd;
 };
 
-/* *out_fd < 0: there is no socket yet. */
-static enum deja_status find_socket(const struct opening *opening, bool is_first, int *out_fd,
-                                    struct deja_error *error)
+enum deja_status dj_listeners_socket(const struct dj_settings_address *address, int *shared_fd,
+                                     bool is_first, int *out_fd, struct deja_error *error)
 {
-    const struct dj_settings_address *address = opening->address;
     *out_fd = inherited(address);
-    if (*out_fd < 0 && *opening->fd > 0)
-        *out_fd = *opening->fd;
+    if (*out_fd < 0 && *shared_fd > 0)
+        *out_fd = *shared_fd;
     if (*out_fd >= 0 || !is_first)
         return DEJA_OK;
     if (!address->is_unix)
         return address->port ? dj_listener_check_free(address->host, address->port, error)
                              : DEJA_OK;
-    enum deja_status status = dj_listener_bind_unix(address->host, opening->fd, error);
+    enum deja_status status = dj_listener_bind_unix(address->host, shared_fd, error);
     if (status == DEJA_OK)
-        *out_fd = *opening->fd;
+        *out_fd = *shared_fd;
     return status;
 }
 
@@ -188,7 +190,7 @@ static enum deja_status open_server(struct dj_daemon *daemon, const struct openi
     bool is_first = dj_loop_index(node->loop) == 0;
     struct dj_http_server **out_server = &node->servers[node->server_count];
     int fd = -1;
-    enum deja_status status = find_socket(opening, is_first, &fd, error);
+    enum deja_status status = dj_listeners_socket(address, opening->fd, is_first, &fd, error);
     if (status != DEJA_OK)
         return status;
     /* With port 0 the system chooses once; the other loops share what it chose. */

@@ -18,6 +18,12 @@ enum deja_status dj_listeners_make(struct dj_daemon *daemon,
 /* All servers of all loops; before these run. */
 enum deja_status dj_listeners_open(struct dj_daemon *daemon,
                                    struct deja_error *error) DEJA_NODISCARD;
+/* The socket an address is served on: one that the service manager has bound, or one that all loops
+ * share (*shared_fd, made by the first where it is a Unix socket). *out_fd < 0: each loop has its
+ * own. DEJA_ERR_BUSY: somebody else listens there. */
+enum deja_status dj_listeners_socket(const struct dj_settings_address *address, int *shared_fd,
+                                     bool is_first, int *out_fd,
+                                     struct deja_error *error) DEJA_NODISCARD;
 /* Files of these settings are read anew; on failure what was in force stays, of one pair of
  * sections at least. Loop 0. */
 enum deja_status dj_listeners_reload(struct dj_daemon *daemon, const struct dj_settings *settings,

@@ -18,6 +18,8 @@
 #include "daemon/daemon_internal.h"
 #include "daemon/demo.h"
 #include "daemon/listeners.h"
+#include "daemon/prices.h"
+#include "daemon/offline.h"
 #include "daemon/serve.h"
 #include "daemon/settings.h"
 #include "daemon/tier_postgres.h"
@@ -29,8 +31,11 @@
 #include "tools/doctor.h"
 #include "tools/erase_tool.h"
 #include "tools/eval.h"
+#include "tools/lines_tool.h"
 #include "tools/migrate.h"
 #include "tools/model.h"
+#include "tools/prices_tool.h"
+#include "tools/transfer_tool.h"
 
 #define FLAGS_MAX 128u
 
@@ -339,6 +344,7 @@ static int run_doctor(struct invocation *invocation)
         .model = settings.semantic.model,
         .model_dir = settings.semantic.model_dir,
         .upstream_url = settings.upstream.url,
+        .anthropic_url = dj_settings_other_anthropic(&settings),
         .embedder = settings.semantic.is_enabled ? embedders[settings.semantic.embedder] : NULL,
         .ca_file = settings.upstream.ca_file,
         .is_secret_configured = settings.secret != NULL,
@@ -439,6 +445,26 @@ static int run_migrate(struct invocation *invocation)
     return code;
 }
 
+static int run_prices(struct invocation *invocation)
+{
+    struct dj_settings settings;
+    struct dj_diagnostics diagnostics = {.error_count = 0};
+    struct dj_prices *own = NULL;
+    struct dj_prices *shipped = NULL;
+    int code = DJ_EXIT_CONFIG;
+    if (load_settings(invocation, &settings) &&
+        dj_prices_read(settings.prices.file, &diagnostics, &own) == DEJA_OK &&
+        dj_prices_make_shipped(&shipped) == DEJA_OK) {
+        const struct dj_prices_tool tool = {own, settings.prices.file, shipped};
+        code = dj_prices_tool_run(&tool, invocation->argc - 1, invocation->argv + 1);
+    }
+    dj_prices_destroy(own);
+    dj_prices_destroy(shipped);
+    dj_diagnostics_fini(&diagnostics);
+    dj_settings_fini(&settings);
+    return code;
+}
+
 static int run_audit(struct invocation *invocation)
 {
     struct dj_settings settings;
@@ -478,6 +504,100 @@ static int run_erase(struct invocation *invocation)
     }
     dj_settings_fini(&settings);
     return code;
+}
+
+static int run_transfer(struct invocation *invocation, const struct dj_command *command)
+{
+    struct dj_transfer_request request;
+    struct dj_settings settings;
+    struct dj_settings_source source = source_of(invocation);
+    char server[512];
+    int code = DJ_EXIT_CONFIG;
+    if (!dj_transfer_parse(command, invocation->argc - 1, invocation->argv + 1, &request, &code))
+        return code;
+    if (request.flags.is_offline)
+        return dj_offline_transfer(&source, &request);
+    if (load_settings(invocation, &settings)) {
+        const char *name = named(request.flags.server, "DEJA_SERVER");
+        find_server(name, &settings, server);
+        const struct dj_transfer_facts facts = {.server = server,
+                                                .key = named(request.flags.key, "DEJA_KEY"),
+                                                .token = named(request.flags.token, "DEJA_TOKEN"),
+                                                .ca_file = settings.upstream.ca_file,
+                                                .is_named = name != NULL};
+        code = dj_transfer_tool_run(&facts, &request);
+    }
+    dj_settings_fini(&settings);
+    return code;
+}
+
+static int run_backup(struct invocation *invocation)
+{
+    return run_transfer(invocation, &dj_backup_command);
+}
+
+static int run_restore(struct invocation *invocation)
+{
+    return run_transfer(invocation, &dj_restore_command);
+}
+
+static int run_verify(struct invocation *invocation)
+{
+    return run_transfer(invocation, &dj_verify_command);
+}
+
+static int run_migrate_data(struct invocation *invocation)
+{
+    return run_transfer(invocation, &dj_migrate_data_command);
+}
+
+/* Offline a file of lines is one more form of a backup. */
+static int run_lines_offline(struct invocation *invocation, bool is_export,
+                             const struct dj_lines_flags *flags, const char *file)
+{
+    struct dj_settings_source source = source_of(invocation);
+    const struct dj_transfer_request request = {
+        .command = is_export ? &dj_backup_command : &dj_restore_command,
+        .flags = {.tenant = flags->tenant, .is_merge = true, .wants_json = flags->wants_json},
+        .file = file};
+    return dj_offline_transfer(&source, &request);
+}
+
+static int run_lines(struct invocation *invocation, bool is_export)
+{
+    const struct dj_command *command = is_export ? &dj_export_command : &dj_import_command;
+    struct dj_lines_flags flags;
+    struct dj_settings settings;
+    const char *file = NULL;
+    char server[512];
+    int code = DJ_EXIT_CONFIG;
+    if (!dj_lines_parse(command, invocation->argc - 1, invocation->argv + 1, &flags, &file, &code))
+        return code;
+    if (flags.is_offline)
+        return run_lines_offline(invocation, is_export, &flags, file);
+    if (load_settings(invocation, &settings)) {
+        const char *name = named(flags.server, "DEJA_SERVER");
+        find_server(name, &settings, server);
+        const struct dj_lines_facts facts = {.server = server,
+                                             .key = named(flags.key, "DEJA_KEY"),
+                                             .token = named(flags.token, "DEJA_TOKEN"),
+                                             .ca_file = settings.upstream.ca_file,
+                                             .is_named = name != NULL};
+        code =
+            is_export ? dj_export_run(&facts, &flags, file) : dj_import_run(&facts, &flags, file);
+    }
+    dj_settings_fini(&settings);
+    return code;
+}
+
+static int run_export(struct invocation *invocation)
+{
+    return run_lines(invocation, true);
+}
+
+static int run_import(struct invocation *invocation)
+{
+    return run_lines(invocation, false);
 }
 
 static int run_client(struct invocation *invocation)
@@ -535,13 +655,27 @@ static const struct runner {
     const struct dj_command *about;
     int (*run)(struct invocation *invocation);
 } runners[] = {
-    {&dj_serve_command, run_serve},     {&dj_demo_command, run_demo},
-    {&dj_model_command, run_model},     {&dj_eval_command, run_eval},
-    {&dj_bench_command, run_bench},     {&dj_config_command, run_config},
-    {&dj_doctor_command, run_doctor},   {&dj_completions_command, run_completions},
-    {&dj_version_command, run_version}, {&dj_help_command, run_help},
-    {&dj_manual_command, run_manual},   {&dj_migrate_command, run_migrate},
-    {&dj_audit_command, run_audit},     {&dj_erase_command, run_erase},
+    {&dj_serve_command, run_serve},
+    {&dj_demo_command, run_demo},
+    {&dj_model_command, run_model},
+    {&dj_eval_command, run_eval},
+    {&dj_bench_command, run_bench},
+    {&dj_config_command, run_config},
+    {&dj_doctor_command, run_doctor},
+    {&dj_completions_command, run_completions},
+    {&dj_version_command, run_version},
+    {&dj_help_command, run_help},
+    {&dj_manual_command, run_manual},
+    {&dj_migrate_command, run_migrate},
+    {&dj_audit_command, run_audit},
+    {&dj_erase_command, run_erase},
+    {&dj_prices_command, run_prices},
+    {&dj_export_command, run_export},
+    {&dj_import_command, run_import},
+    {&dj_backup_command, run_backup},
+    {&dj_restore_command, run_restore},
+    {&dj_verify_command, run_verify},
+    {&dj_migrate_data_command, run_migrate_data},
 };
 /* clang-format on */
 

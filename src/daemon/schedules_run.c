@@ -3,6 +3,8 @@
  * (1) A schedule that runs belongs to its run: changes told meanwhile wait for its end.
  * (2) A claim is a document of its own, named by schedule, time and try; put as new, so one program
  *     has it. It is removed with the run's end; one that is older than CLAIM_MS is passed over.
+ * (3) Who has the claim reads the document again: another program may have run it, changed it and
+ *     given the claim back before that was told here.
  */
 #include <stdio.h>
 
@@ -26,6 +28,7 @@ struct run {
     struct dj_invalidation invalidation;
     uint32_t tries; /* claims of others that were met */
     bool is_claimed;
+    bool is_void; /* another program has run it, or removed it */
     enum deja_status status;
     uint64_t removed;
     struct dj_buf document; /* the next one; empty: it is over */
@@ -38,7 +41,8 @@ static void end_run(void *ctx)
     struct dj_schedules *schedules = run->schedules;
     struct dj_schedule *schedule = run->schedule;
     struct dj_schedule *made = NULL;
-    bool is_over = run->is_claimed && run->status == DEJA_OK && !run->document.len;
+    bool is_over =
+        run->is_void || (run->is_claimed && run->status == DEJA_OK && !run->document.len);
     if (run->document.len && run->document.status == DEJA_OK &&
         dj_schedule_make(dj_buf_slice(&run->document), &made) != DEJA_OK)
         made = NULL;
@@ -242,10 +246,41 @@ static void on_claimed(void *ctx)
     end_run(run);
 }
 
+static void on_document(void *ctx, struct deja_slice value)
+{
+    struct run *run = ctx;
+    dj_buf_append_slice(&run->document, value);
+}
+
+/* Is it still as it is known here? Otherwise it is not run, and what is kept is taken over (3). */
+static void check_document(struct run *run)
+{
+    const struct dj_authority *authority = run->schedules->options.authority;
+    struct dj_json_doc *doc = NULL;
+    struct dj_schedule_facts facts = {.next_ms = -1};
+    char key[DJ_SCHEDULE_KEY_BYTES + 1];
+    enum deja_status status = authority->get(authority->ctx, DJ_SCHEDULES_TABLE,
+                                             dj_schedule_key(run->facts.id, key), run, on_document);
+    run->is_void = status == DEJA_ERR_NOT_FOUND;
+    if (status == DEJA_OK)
+        status = dj_json_parse(dj_buf_slice(&run->document), &doc, NULL);
+    if (status == DEJA_OK)
+        status = dj_schedule_read(dj_json_root(doc), &facts);
+    dj_json_doc_destroy(doc);
+    bool is_same = status == DEJA_OK && facts.next_ms == run->facts.next_ms;
+    if (is_same || status != DEJA_OK)
+        dj_buf_clear(&run->document);
+    run->is_claimed = is_same;
+    if (!is_same)
+        drop_claims(run);
+}
+
 static void claim(void *ctx)
 {
     struct run *run = ctx;
     run->is_claimed = take_claim(run);
+    if (run->is_claimed && run->schedules->options.authority->pull)
+        check_document(run);
 }
 
 /* The document in memory is read again: what is run is what is kept. */

@@ -29,6 +29,7 @@ static void end_node(void *ctx)
     for (uint32_t i = 0; i < node->server_count; i++)
         dj_http_server_destroy(node->servers[i]);
     node->server_count = 0;
+    dj_daemon_end_resp_node(node);
     dj_timer_destroy(node->sweep);
     node->sweep = NULL;
     dj_timer_destroy(node->pull);
@@ -65,6 +66,7 @@ static void on_settle(void *ctx)
         return; /* a loop has its message still, and the next would be the same one */
     bool is_quiet = !dj_engine_pending(daemon->engine) && !atomic_load(&daemon->proxy.calls) &&
                     !dj_erasures_running(daemon->erasures) &&
+                    !dj_transfers_is_running(daemon->transfers) &&
                     !dj_schedules_running(daemon->schedules) &&
                     !dj_channels_running(daemon->channels);
     if (!is_quiet && ++daemon->settle_turns < SETTLE_TURNS_MAX)
@@ -104,6 +106,7 @@ static void on_node_drained(void *ctx)
     dj_admission_stop(daemon->admission);
     dj_engine_stop_upkeep(daemon->engine);
     dj_erasures_stop(daemon->erasures);
+    dj_transfers_stop(daemon->transfers);
     dj_schedules_stop(daemon->schedules);
     atomic_store(&daemon->quieting, daemon->loop_count);
     post_to_nodes(daemon, quiet_node);
@@ -113,9 +116,10 @@ static void drain_node(void *ctx)
 {
     struct dj_node *node = ctx;
     uint32_t timeout_ms = (uint32_t)node->daemon->drain_timeout_ms;
-    node->draining = node->server_count;
+    node->draining = node->server_count + node->resp.count;
     for (uint32_t i = 0; i < node->server_count; i++)
         dj_http_server_drain(node->servers[i], timeout_ms, node, on_node_drained);
+    dj_daemon_drain_resp(node, timeout_ms, on_node_drained);
 }
 
 static void on_drain_delay(void *ctx)
@@ -314,6 +318,7 @@ static void print_welcome(const struct dj_daemon *daemon)
         dj_listeners_url(&settings->admin.listen[i], port, url, sizeof url);
         fprintf(stderr, "  operations %s\n", url);
     }
+    dj_daemon_print_resp(daemon);
     if (!dj_listeners_has_operations(settings))
         fputs(
             "  operations served nowhere: no address here is of this machine alone; name one, for "
@@ -408,9 +413,10 @@ static void abandon_node(void *ctx)
     struct dj_node *node = ctx;
     dj_outbound_destroy(node->outbound);
     node->outbound = NULL;
-    node->draining = node->server_count + 1;
+    node->draining = node->server_count + node->resp.count + 1;
     for (uint32_t i = 0; i < node->server_count; i++)
         dj_http_server_drain(node->servers[i], 0, node, on_abandoned);
+    dj_daemon_drain_resp(node, 0, on_abandoned);
     on_abandoned(node);
 }
 

@@ -133,6 +133,8 @@ static const struct dj_option table[] = {
 #include "daemon/settings_notices.def"
 #include "daemon/settings_audit.def"
 #include "daemon/settings_encryption.def"
+#include "daemon/settings_backup.def"
+#include "daemon/settings_resp.def"
     {"store.durability", DJ_OPTION_ENUM, "everysec", .choices = "os|everysec|always",
      AT(durability), .help = "When a write is confirmed: written, synced each second, or synced."},
     {"semantic.enabled", DJ_OPTION_BOOL, "true", AT(semantic.is_enabled),
@@ -180,6 +182,7 @@ static const struct dj_option table[] = {
     {"ttl.negative", DJ_OPTION_DURATION, "0s", 0, DAY_MS, AT(ttl.negative_ms), RELOADS,
      .help = "Life of a refusal that speaks of the request itself (400, 404, 405, 410, 413, 414, "
              "415, 422); 0: not stored."},
+#include "daemon/settings_rules.def"
     {"proxy.usage_on_hit", DJ_OPTION_ENUM, "original", .choices = "original|zero",
      AT(proxy.usage_on_hit), RELOADS, .help = "Token usage shown in an answer from the cache."},
     {"proxy.id_on_hit", DJ_OPTION_ENUM, "original", .choices = "original|new", AT(proxy.id_on_hit),
@@ -191,7 +194,7 @@ static const struct dj_option table[] = {
     {"proxy.max_followers", DJ_OPTION_INT, "10000", 0, 1000000, AT(proxy.followers_max),
      .help = "Requests that may wait for one running upstream call."},
     {"proxy.compat", DJ_OPTION_LIST, "",
-     .choices = "portkey|cloudflare|helicone|litellm|bifrost|apisix|openrouter|kong",
+     .choices = "portkey|cloudflare|helicone|litellm|bifrost|apisix|openrouter|kong|vsr",
      AT(compat_texts), RELOADS,
      .help = "Families whose answer headers are always sent, not only to their own clients."},
     {"proxy.cache_tool_calls", DJ_OPTION_BOOL, "false", AT(proxy.cache_tool_calls), RELOADS,
@@ -275,7 +278,6 @@ static const struct dj_reserved reserved[] = {
     {"compression", NOT_YET},
     {"compression_threshold", NOT_YET},
     {"compression_level", NOT_YET},
-    {"resp", NOT_YET},
 };
 static const char reserved_env[] = "CACHE_COMPRESSION_THRESHOLD";
 

@@ -17,6 +17,7 @@
 #include "daemon/settings_audit.h"
 #include "daemon/settings_encryption.h"
 #include "daemon/settings_network.h"
+#include "daemon/settings_resp.h"
 #include "daemon/settings_notices.h"
 #include "daemon/settings_tiers.h"
 #include "daemon/settings_kinds.h"
@@ -65,6 +66,7 @@ struct dj_settings {
     struct dj_settings_tls tls;
     struct dj_settings_tls admin_tls; /* resolved: those of tls where none were given */
     struct dj_settings_admin admin;
+    struct dj_settings_resp resp;
     struct dj_settings_process process;
     struct dj_text_list upstream_allowed_texts; /* as written */
     struct dj_address_guard upstream_guard;     /* resolved: upstream.allowed_addresses */
@@ -121,6 +123,10 @@ struct dj_settings {
     struct dj_settings_notices notices;
     struct dj_settings_encryption encryption;
     struct {
+        char *dir; /* NULL: DATA/backups */
+        char *s3_prefix;
+    } backup;
+    struct {
         uint64_t response_ms;
         uint64_t embedding_ms;
         uint64_t refusal_ms;
@@ -131,6 +137,21 @@ struct dj_settings {
         uint64_t stale_error_ms;
         uint64_t negative_ms; /* 0: not stored */
     } ttl;
+    struct {
+        bool is_ttl_dynamic;
+        uint64_t ttl_base_ms;
+        double confidence_min;
+        bool is_several_kept;
+        int mode; /* 1: only who asks for the cache */
+        struct dj_text_list ignorable;
+    } rules;
+    struct {
+        char *file;
+        uint32_t tokens;
+        double token_usd;
+        double embedded_usd;
+        double document_usd;
+    } prices;
     struct {
         enum dj_usage_on_hit usage_on_hit;
         enum dj_id_on_hit id_on_hit;
@@ -191,5 +212,8 @@ size_t dj_settings_not_reloadable(const struct dj_options *running, const struct
 
 /* The table itself, for `deja config` and the documents. */
 const struct dj_option *dj_settings_table(size_t *out_count);
+
+/* upstream.anthropic.url where it is not upstream.url; NULL: one upstream has both. Borrowed. */
+const char *dj_settings_other_anthropic(const struct dj_settings *settings);
 
 #endif

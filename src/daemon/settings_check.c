@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/num.h"
 #include "config/expand.h"
+#include "daemon/prices.h"
 #include "daemon/settings_internal.h"
 #include "daemon/tier_s3.h"
 #include "net/outbound.h"
@@ -63,6 +64,12 @@ static enum deja_status default_anthropic(struct dj_settings *settings)
     bool is_openai = strcmp(settings->upstream.url, "https://api.openai.com") == 0;
     dj_buf_append_text(&url, is_openai ? "https://api.anthropic.com" : settings->upstream.url);
     return take_text(&url, &settings->upstream.anthropic_url);
+}
+
+const char *dj_settings_other_anthropic(const struct dj_settings *settings)
+{
+    const char *url = settings->upstream.anthropic_url;
+    return url && settings->upstream.url && strcmp(url, settings->upstream.url) != 0 ? url : NULL;
 }
 
 static enum deja_status check_upstream(struct dj_settings_checker *checker)
@@ -236,6 +243,16 @@ static void check_rest(struct dj_settings_checker *checker)
                              "server.max_body_bytes is larger than server.max_in_flight_bytes");
 }
 
+/* Only looked at here: whoever sets the policy reads it. */
+static enum deja_status check_prices(struct dj_settings_checker *checker)
+{
+    struct dj_prices *prices = NULL;
+    enum deja_status status =
+        dj_prices_read(checker->settings->prices.file, checker->diagnostics, &prices);
+    dj_prices_destroy(prices);
+    return status == DEJA_ERR_CONFIG ? DEJA_OK : status; /* diagnostics have it */
+}
+
 enum deja_status dj_settings_work_out(struct dj_settings_checker *checker)
 {
     struct dj_settings *settings = checker->settings;
@@ -251,6 +268,8 @@ enum deja_status dj_settings_work_out(struct dj_settings_checker *checker)
             dj_settings_work_out_redis(checker->options, checker->diagnostics, &settings->redis);
     if (status == DEJA_OK)
         status = check_s3(checker);
+    if (status == DEJA_OK)
+        status = check_prices(checker);
     check_embedder(checker);
     check_secret(checker);
     check_admin_token(checker);

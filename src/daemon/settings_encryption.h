@@ -6,7 +6,7 @@
 
 struct dj_settings_encryption {
     bool is_enabled;
-    char *master_key; /* 64 hex digits, as written; NULL: see docs/security.md */
+    char *master_key;          /* 64 hex digits, as written; NULL: see docs/security.md */
     char *master_key_previous; /* likewise; NULL: none */
     char *master_key_command;
     uint64_t command_timeout_ms;

@@ -58,9 +58,9 @@ static enum deja_status parse_address(const char *text, bool is_tls,
     *out_is_valid = false;
     if (skip(&text, "unix:"))
         return parse_path(text, out_address, out_is_valid);
-    if (skip(&text, "https://"))
+    if (skip(&text, "https://") || skip(&text, "rediss://"))
         is_tls = true;
-    else if (skip(&text, "http://"))
+    else if (skip(&text, "http://") || skip(&text, "redis://"))
         is_tls = false;
     const char *colon = strrchr(text, ':');
     const char *port_text = colon ? colon + 1 : text;
@@ -219,6 +219,10 @@ enum deja_status dj_settings_work_out_network(struct dj_settings_checker *checke
         status = check_addresses(checker, "admin.listen", &settings->admin_tls,
                                  &settings->admin.listen_texts, &settings->admin.listen,
                                  &settings->admin.listen_count);
+    if (status == DEJA_OK)
+        status =
+            check_addresses(checker, "resp.listen", &settings->tls, &settings->resp.listen_texts,
+                            &settings->resp.listen, &settings->resp.listen_count);
     for (size_t i = 0; i < settings->server.listen_count; i++)
         if (settings->server.listen[i].is_unix)
             dj_diagnostics_error(checker->diagnostics, where,
@@ -232,6 +236,9 @@ void dj_settings_fini_network(struct dj_settings *settings)
         dj_free(settings->server.listen[i].host);
     for (size_t i = 0; i < settings->admin.listen_count; i++)
         dj_free(settings->admin.listen[i].host);
+    for (size_t i = 0; i < settings->resp.listen_count; i++)
+        dj_free(settings->resp.listen[i].host);
+    dj_free(settings->resp.listen);
     dj_free(settings->server.listen);
     dj_free(settings->admin.listen);
 }

@@ -15,6 +15,9 @@ struct dj_embedder_ops {
     enum deja_status (*embed)(struct dj_embedder *embedder, const struct deja_slice *texts,
                               size_t count, float *out);
     void (*destroy)(struct dj_embedder *embedder);
+    /* Optional: tokens of text that embed() makes use of, its own marks not among them. Any thread.
+     */
+    uint32_t (*count)(const struct dj_embedder *embedder, struct deja_slice text);
 };
 
 /* Every embedder embeds this as its first member. */
@@ -32,6 +35,12 @@ static inline enum deja_status dj_embedder_embed(struct dj_embedder *embedder,
                                                  float *out)
 {
     return embedder->ops->embed(embedder, texts, count, out);
+}
+
+/* 0: it does not count. */
+static inline uint32_t dj_embedder_count(const struct dj_embedder *embedder, struct deja_slice text)
+{
+    return embedder->ops->count ? embedder->ops->count(embedder, text) : 0;
 }
 
 static inline void dj_embedder_destroy(struct dj_embedder *embedder)

@@ -137,7 +137,22 @@ static void on_destroy(struct dj_embedder *embedder)
     dj_free(embedder);
 }
 
-static const struct dj_embedder_ops ops = {.embed = on_embed, .destroy = on_destroy};
+/* Words between blanks: it knows no other tokens. */
+static uint32_t on_count(const struct dj_embedder *embedder, struct deja_slice text)
+{
+    uint32_t count = 0;
+    bool is_inside = false;
+    (void)embedder;
+    for (size_t i = 0; i < text.len && i < TEXT_BYTES_MAX; i++) {
+        bool is_blank = text.data[i] == ' ' || (text.data[i] >= '\t' && text.data[i] <= '\r');
+        count += !is_blank && !is_inside;
+        is_inside = !is_blank;
+    }
+    return count;
+}
+
+static const struct dj_embedder_ops ops = {
+    .embed = on_embed, .destroy = on_destroy, .count = on_count};
 
 enum deja_status dj_lexical_create(struct dj_embedder **out_embedder)
 {

@@ -125,7 +125,17 @@ static enum deja_status on_embed(struct dj_embedder *embedder, const struct deja
     return batch.count ? dj_transformer_forward(transformer, &batch, out) : DEJA_OK;
 }
 
-static const struct dj_embedder_ops ops = {.embed = on_embed, .destroy = on_destroy};
+static uint32_t on_count(const struct dj_embedder *embedder, struct deja_slice text)
+{
+    const struct dj_transformer *transformer = (const void *)embedder;
+    uint32_t ids[DJ_TRANSFORMER_IDS_MAX];
+    uint32_t len =
+        dj_tokenizer_encode(transformer->tokenizer, text, transformer->weights.ids_max, ids);
+    return len > 2 ? len - 2 : 0; /* without [CLS] and [SEP] */
+}
+
+static const struct dj_embedder_ops ops = {
+    .embed = on_embed, .destroy = on_destroy, .count = on_count};
 
 /* files: config.json, vocab.txt, model.safetensors. */
 static enum deja_status set_up(struct dj_transformer *transformer, const struct deja_slice files[3],

@@ -26,7 +26,7 @@ static const char *objection(const struct dj_admit_question *q)
         return "content-filter";
     if (q->has_tool_calls && !q->is_tool_calls_cached)
         return "tool-calls";
-    if (q->choice_count > 1)
+    if (q->choice_count > 1 && !q->is_several_kept)
         return "several-choices";
     if (q->choice_count == 0 || (!q->has_content && !q->is_empty_allowed))
         return "empty";
@@ -34,8 +34,14 @@ static const char *objection(const struct dj_admit_question *q)
         return "finish-reason"; /* also one we do not know: providers invent new ways to stop short
                                  */
     /* Not "below": of NaN that would be false. */
-    bool is_confident = isfinite(q->confidence) && q->confidence >= DJ_ADMIT_CONFIDENCE_MIN;
-    return q->has_confidence && !is_confident ? "confidence" : NULL;
+    return q->has_confidence && !dj_admit_is_confident(q->confidence, q->confidence_min)
+               ? "confidence"
+               : NULL;
+}
+
+bool dj_admit_is_confident(double confidence, double min)
+{
+    return isfinite(confidence) && confidence >= (min > 0 ? min : DJ_ADMIT_CONFIDENCE_MIN);
 }
 
 bool dj_admit_is_negative(int status)

@@ -31,8 +31,10 @@ struct dj_admit_question {
     bool is_stateful;      /* previous_response_id, conversation, background */
     bool is_volatile;      /* dj_guard_features_is_volatile of the question */
     bool has_confidence;
-    double confidence; /* 0-1, when has_confidence */
+    double confidence;     /* 0-1, when has_confidence */
+    double confidence_min; /* 0: DJ_ADMIT_CONFIDENCE_MIN */
 
+    bool is_several_kept;      /* setting: admission.several_answers */
     bool is_tool_calls_cached; /* setting: proxy.cache_tool_calls */
     bool is_empty_allowed;     /* cache API: an empty result is a valid payload */
 };
@@ -42,6 +44,9 @@ struct dj_admit_answer {
     bool is_short_lived; /* refusals, and questions whose answer ages by the hour */
     const char *reason;  /* constant: "admitted", "no-store", "status", "incomplete", ... */
 };
+
+/* min 0: DJ_ADMIT_CONFIDENCE_MIN. What is no number is not confident. */
+bool dj_admit_is_confident(double confidence, double min);
 
 /* May a refusal with this status be kept for a while, where that is allowed? Only those that speak
  * of the request itself and will be the same for the next equal one: never who may ask (401, 403),

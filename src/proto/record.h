@@ -17,7 +17,7 @@
 #define DJ_ENTRY_TAGS_MAX 33u /* and one of Deja's own: security/user.h */
 
 enum dj_entry_kind {
-    DJ_ENTRY_CHAT = 1,      /* a chat.completion object */
+    DJ_ENTRY_CHAT = 1,      /* an answer of a model: the complete object of its API */
     DJ_ENTRY_EMBEDDING = 2, /* one input item: float32 little-endian bytes */
     DJ_ENTRY_API = 3,       /* put through the cache API: any JSON */
     DJ_ENTRY_BYTES = 4,     /* put by a program through the library: any bytes */
@@ -60,7 +60,8 @@ struct dj_entry {
     struct deja_slice embedder_id; /* empty: no vector */
     struct deja_slice metadata;    /* JSON object or empty */
     struct deja_slice body;
-    /* Sealed too, or empty: tiers that keep vectors keep it beside the record, never in it. */
+    /* Sealed too, or empty: tiers that keep vectors keep it beside the record, never in it. Of an
+     * opened entry in a page (store/store.h): its floats. */
     struct deja_slice vector;
     size_t tag_count;
     struct dj_entry_tag tags[DJ_ENTRY_TAGS_MAX];

@@ -24,6 +24,7 @@ struct dj_answer_facts {
     struct deja_slice model;
     uint32_t input_tokens;
     uint32_t output_tokens;
+    uint32_t cached_tokens; /* of the input: had by the provider's own prompt cache */
 };
 
 /* A stream made whole. Zeroed before, ended with dj_assembly_fini. */

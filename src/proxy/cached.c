@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/num.h"
 #include "policy/ttl.h"
+#include "proxy/cache_debug.h"
 #include "proxy/cached_internal.h"
 #include "proxy/identity.h"
 #include "proxy/proxy.h"
@@ -117,6 +118,7 @@ static void answer_value(struct ride *ride, const struct dj_flight_end *end)
     const struct dj_entry *entry = dj_value_entry(end->value);
     struct dj_buf rewritten = {0};
     struct dj_buf scratch = {0};
+    struct dj_buf told = {0};
     struct deja_slice body;
     struct dj_outcome outcome = ride_outcome(ride);
     enum dj_result result = DJ_RESULT_COLLAPSED;
@@ -134,6 +136,10 @@ static void answer_value(struct ride *ride, const struct dj_flight_end *end)
     if (render(ride, entry, &rewritten, &scratch, &body) != DEJA_OK) {
         ride_fail(ride, 503, "The stored answer could not be replayed.", NULL, "cache_unavailable");
     } else {
+        if (outcome.is_hit && (outcome.compat & DJ_COMPAT_BIFROST)) {
+            dj_cache_debug_put(body, ride->is_stream, &outcome, end->threshold, &told);
+            body = told.status == DEJA_OK ? dj_buf_slice(&told) : body;
+        }
         ride_answer(ride, &outcome, body, ride->is_stream);
         if (outcome.is_hit)
             count_hit(ride, &outcome);
@@ -141,6 +147,7 @@ static void answer_value(struct ride *ride, const struct dj_flight_end *end)
     }
     dj_buf_fini(&rewritten);
     dj_buf_fini(&scratch);
+    dj_buf_fini(&told);
 }
 
 /* The flight's value outlives the ride's reference only if we hold it. */
@@ -217,7 +224,7 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
     call->fingerprint.canonical = deja_slice(NULL, 0);
     call->knobs = ride->knobs;
     call->knobs.name_space = dj_arena_copy(&call->arena, ride->knobs.name_space);
-    call->knobs.tags = deja_slice(NULL, 0);
+    call->knobs.tags = call->knobs.ignored = call->knobs.trace_id = deja_slice(NULL, 0);
     if (ride->fingerprint.text.data) {
         call->fingerprint.text = dj_arena_copy(&call->arena, ride->fingerprint.text);
         if (!call->fingerprint.text.data)
@@ -367,12 +374,41 @@ static void look_up(struct ride *ride)
     dj_value_unref(value);
 }
 
+/* The body without what the client leaves out of its key and may; NULL: all of it counts. */
+static enum deja_status leave_out(const struct ride *ride, struct dj_json_doc **out_doc)
+{
+    const struct dj_json *root = dj_json_root(ride->doc);
+    struct dj_buf text = {0};
+    struct dj_json_writer w = dj_json_writer(&text);
+    bool has_any = false;
+    dj_json_begin_object(&w);
+    for (struct dj_json_walk m = dj_json_walk(root); dj_json_walk_next(&m);) {
+        if (dj_knobs_ignores(&ride->knobs, m.key) && ride_may_ignore(ride, m.key)) {
+            has_any = true;
+            continue;
+        }
+        dj_json_key_slice(&w, m.key);
+        dj_json_put_value(&w, m.value);
+    }
+    dj_json_end_object(&w);
+    enum deja_status status = text.status;
+    if (status == DEJA_OK && has_any)
+        status = dj_json_parse(dj_buf_slice(&text), out_doc, NULL);
+    dj_buf_fini(&text);
+    return status;
+}
+
 static enum deja_status make_keys(struct ride *ride)
 {
     const struct dj_json *root = dj_json_root(ride->doc);
     struct dj_arena *arena = dj_http_exchange_request(ride->exchange)->arena;
     struct dj_json_doc *folded_doc = NULL;
+    struct dj_json_doc *shorter = NULL;
     struct deja_slice folded;
+    if (ride->knobs.ignored.len && leave_out(ride, &shorter) != DEJA_OK)
+        return DEJA_ERR_NOMEM;
+    if (shorter)
+        root = dj_json_root(shorter);
     if (ride->policy->fold &&
         dj_key_fold(root, ride->policy->fold, arena, &folded, NULL) == DEJA_OK &&
         dj_json_parse(folded, &folded_doc, NULL) == DEJA_OK)
@@ -380,6 +416,7 @@ static enum deja_status make_keys(struct ride *ride)
     enum deja_status status =
         ride->ops->family->key(&ride->prefix, root, arena, &ride->fingerprint);
     dj_json_doc_destroy(folded_doc);
+    dj_json_doc_destroy(shorter);
     return status;
 }
 

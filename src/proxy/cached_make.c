@@ -1,9 +1,13 @@
 /* proxy/cached_make.c - see cached_internal.h: what becomes of a whole answer. */
 #include "proxy/cached_internal.h"
 
+#include <math.h>
+
+#include "base/num.h"
 #include "net/http_headers.h"
 #include "policy/admit.h"
 #include "policy/guards.h"
+#include "policy/ttl.h"
 #include "proto/http_text.h"
 #include "proxy/family.h"
 #include "proxy/gate.h"
@@ -63,6 +67,66 @@ static enum deja_status make_object(struct dj_call *call, struct deja_slice whol
     return status;
 }
 
+/* What a model server says of its own answer, in a header of Deja's; NAN: nothing. */
+static double confidence_of(const struct dj_flight_head *head)
+{
+    double confidence = NAN;
+    struct deja_slice said = dj_http_find(head->headers, head->header_count, "x-deja-confidence");
+    if (said.data && dj_num_parse_double(said, &confidence) != DEJA_OK)
+        confidence = -1; /* it says something: not what would be trusted */
+    return confidence;
+}
+
+/* Seconds of a directive "name=seconds"; false: it is another one. */
+static bool read_age(struct deja_slice directive, const char *name, uint64_t *out_ms)
+{
+    size_t len = strlen(name);
+    uint64_t seconds = 0;
+    if (directive.len <= len + 1 || directive.data[len] != '=' ||
+        !dj_http_is_same(deja_slice(directive.data, len), name) ||
+        dj_num_parse_u64(deja_slice(directive.data + len + 1, directive.len - len - 1), &seconds) !=
+            DEJA_OK)
+        return false;
+    *out_ms = seconds < UINT32_MAX ? seconds * 1000 : (uint64_t)UINT32_MAX * 1000;
+    return true;
+}
+
+/* The upstream's Cache-Control, as a cache that many share has to take it (RFC 9111 §3); false: the
+ * answer is not to be kept. */
+static bool obey_upstream(struct dj_call *call)
+{
+    const struct dj_flight_head *head = &call->head;
+    const struct dj_http_header *headers = head->headers;
+    uint64_t max_age_ms = UINT64_MAX;
+    uint64_t shared_ms = UINT64_MAX;
+    uint64_t age_ms = 0;
+    for (size_t i = 0; i < head->header_count; i++) {
+        struct deja_slice list = headers[i].value;
+        struct deja_slice item;
+        if (!dj_http_is_same(headers[i].name, "cache-control"))
+            continue;
+        while (dj_http_list_next(&list, &item)) {
+            if (dj_http_is_same(item, "no-store") || dj_http_is_same(item, "no-cache") ||
+                dj_http_is_same(item, "private"))
+                return false;
+            if (dj_http_is_same(item, "must-revalidate") ||
+                dj_http_is_same(item, "proxy-revalidate"))
+                call->is_never_stale = true;
+            else if (!read_age(item, "max-age", &max_age_ms))
+                read_age(item, "s-maxage", &shared_ms);
+        }
+    }
+    uint64_t life_ms = shared_ms != UINT64_MAX ? shared_ms : max_age_ms;
+    uint64_t age_s = 0;
+    struct deja_slice age = dj_http_find(head->headers, head->header_count, "age");
+    if (age.data && dj_num_parse_u64(age, &age_s) == DEJA_OK)
+        age_ms = age_s < UINT32_MAX ? age_s * 1000 : (uint64_t)UINT32_MAX * 1000;
+    if (life_ms == UINT64_MAX)
+        return true;
+    call->upstream_ttl_ms = life_ms > age_ms ? life_ms - age_ms : 0;
+    return call->upstream_ttl_ms > 0;
+}
+
 static void decide(struct dj_call *call, const struct dj_answer_facts *facts)
 {
     const struct dj_proxy_policy *policy = atomic_load(&call->context->policy);
@@ -87,12 +151,23 @@ static void decide(struct dj_call *call, const struct dj_answer_facts *facts)
         .has_content = facts->has_content,
         .is_moderated = facts->is_moderated,
         .is_tool_calls_cached = policy->is_tool_calls_cached,
+        .is_several_kept = policy->is_several_kept,
+        .has_confidence = !isnan(call->confidence),
+        .confidence = call->confidence,
+        .confidence_min = policy->confidence_min,
     };
     struct dj_admit_answer answer;
     dj_admit_decide(&question, &answer);
     bool is_kept = dj_tenant_keeps(call->rules, call->made.len);
     call->is_admitted = answer.is_admitted && call->is_storable && is_kept;
     call->refused = !answer.is_admitted ? answer.reason : is_kept ? NULL : "too-large";
+    const struct dj_rules_values *rules = call->rules ? dj_rules_of(call->rules) : NULL;
+    bool is_obeyed =
+        (!call->guard && policy->is_upstream_obeyed) || (rules && rules->is_upstream_obeyed);
+    if (call->is_admitted && is_obeyed && !obey_upstream(call)) {
+        call->is_admitted = false;
+        call->refused = "upstream-cache-control";
+    }
     call->is_short_lived = answer.is_short_lived;
 }
 
@@ -111,8 +186,14 @@ void dj_cached_make(struct dj_call *call, struct deja_slice whole)
         return;
     }
     call->answers->inspect(dj_json_root(doc), &facts);
-    const struct dj_gate_usage usage = {facts.model, facts.input_tokens, facts.output_tokens};
-    dj_gate_spend(call->context, call->fingerprint.key.tenant, call->rules, &usage);
+    call->confidence = confidence_of(&call->head);
+    const struct dj_gate_usage usage = {.kind = "response",
+                                        .model = facts.model,
+                                        .input_tokens = facts.input_tokens,
+                                        .output_tokens = facts.output_tokens,
+                                        .cached_tokens = facts.cached_tokens};
+    call->entry.cost_usd =
+        dj_gate_spend(call->context, call->fingerprint.key.tenant, call->rules, &usage);
     decide(call, &facts);
     call->entry.model = dj_arena_copy(&call->arena, facts.model);
     call->entry.input_tokens = facts.input_tokens;
@@ -133,11 +214,17 @@ void dj_cached_store(struct dj_call *call, struct dj_flight_end *end)
                           : dj_tenant_ttl(call->rules, said_ms, policy->response_ttl_ms);
     if (!call->made.len)
         return;
+    if (policy->is_ttl_dynamic && !call->is_short_lived)
+        ttl_ms = dj_tenant_cut_ttl(
+            call->rules, dj_ttl_dynamic(ttl_ms, call->confidence, call->entry.cost_usd, false));
     if (call->knobs.ttl_ms && call->knobs.ttl_ms < ttl_ms)
         ttl_ms = call->knobs.ttl_ms;
+    if (call->upstream_ttl_ms && call->upstream_ttl_ms < ttl_ms)
+        ttl_ms = call->upstream_ttl_ms;
     call->entry.created_ms = dj_loop_now_ms(call->home);
     call->entry.expires_ms = dj_engine_expiry(engine, call->home, ttl_ms, ttl_ms);
-    call->entry.stale_until_ms = dj_call_stale_until(policy, call->entry.expires_ms);
+    call->entry.stale_until_ms =
+        call->is_never_stale ? 0 : dj_call_stale_until(policy, call->entry.expires_ms);
     call->entry.make_ms =
         (uint32_t)((dj_loop_monotonic_us(call->home) - call->upstream_started_us) / 1000);
     if (dj_value_create(&call->entry, &end->value) != DEJA_OK)

@@ -120,6 +120,10 @@ struct dj_call {
     struct dj_buf made;    /* the canonical object */
     bool is_admitted;
     bool is_short_lived;
+    double confidence; /* NAN: not said */
+    /* What the upstream's Cache-Control leaves of the life, where it is obeyed; 0: as it is. */
+    uint64_t upstream_ttl_ms;
+    bool is_never_stale; /* must-revalidate, likewise */
     const char *refused; /* why not: constant */
     struct dj_sensitive_verdict sensitive;
 };

@@ -17,6 +17,7 @@
 #include "net/outbound.h"
 #include "obs/log.h"
 #include "obs/metrics.h"
+#include "policy/prices.h"
 #include "proxy/admission.h"
 #include "proxy/limiter.h"
 #include "proxy/refreshes.h"
@@ -30,6 +31,9 @@
 #include "security/registry.h"
 #include "security/rules.h"
 #include "security/tenant.h"
+
+#define DJ_IGNORABLE_MAX 16u
+#define DJ_IGNORABLE_BYTES 64u
 
 /* Policy values a SIGHUP may change: one immutable struct, swapped whole. */
 struct dj_proxy_policy {
@@ -56,6 +60,16 @@ struct dj_proxy_policy {
     bool is_usage_zero_on_hit;
     bool is_id_new_on_hit;
     bool is_tool_calls_cached;
+    uint64_t ttl_base_ms; /* of what says its type, confidence or cost */
+    bool is_ttl_dynamic;
+    bool is_several_kept;
+    bool is_asked_for;       /* only requests that ask for the cache are cached */
+    bool is_upstream_obeyed; /* its Cache-Control */
+    double confidence_min;
+    size_t ignorable_count; /* members of a body that may stay out of a key */
+    char ignorable[DJ_IGNORABLE_MAX][DJ_IGNORABLE_BYTES];
+    struct dj_prices *prices_own; /* of prices.file; NULL: none. Owned, as is the next */
+    struct dj_prices *prices_shipped;
     bool is_stored_response_kept; /* /v1/responses: also what the upstream stores */
     bool is_early_refresh;
     bool is_semantic;
@@ -104,6 +118,7 @@ struct dj_proxy_context {
     const struct dj_address_guard *upstream_guard; /* of upstreams that the operator did not name */
     struct dj_proxy_target targets[DJ_TARGET_COUNT];
     bool has_two_targets;      /* they are not the same */
+    const char *model_name;    /* of the embedder in the process; NULL: its kind says it */
     const char *forced_tenant; /* --tenant: everybody is this one; NULL: derived */
     _Atomic(const struct dj_proxy_policy *) policy;
     _Atomic bool is_usage_refused; /* this upstream knows no stream_options */

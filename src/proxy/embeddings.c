@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "proxy/base64.h"
+#include "proxy/embeddings_internal.h"
 #include "proxy/gate.h"
 #include "proxy/identity.h"
 #include "proxy/proxy.h"
@@ -16,26 +17,6 @@
 #include "proxy/storing.h"
 #include "proxy/tenant_rules.h"
 #include "proxy/wire_vector.h"
-
-#define ITEMS_MAX 2048u
-
-/* One input. */
-struct item {
-    const struct dj_json *json;
-    struct dj_fingerprint fingerprint; /* key and exact only */
-    struct dj_value *value;            /* owned; NULL: missing */
-};
-
-struct inputs {
-    struct ride *ride;
-    struct item *items;
-    size_t count;
-    size_t waiting;    /* gets under way */
-    const char *level; /* the lowest that one of them was found in; NULL: none was */
-    bool is_array;
-    bool is_base64;
-    struct deja_slice rest; /* canonical body without the input */
-};
 
 /* What the call needs; in the call's arena. */
 struct wanted {
@@ -47,6 +28,7 @@ struct wanted {
     size_t *offsets;
     struct deja_slice model;
     uint32_t tokens;
+    double cost_usd; /* of all; 0: nobody knows */
 };
 
 static void answer_items(struct ride *ride, const struct dj_flight_end *end);
@@ -67,7 +49,7 @@ static void drop_values(struct ride *ride)
 
 /* ---- answering ---- */
 
-static void put_vector(struct dj_json_writer *w, struct deja_slice bytes, bool is_base64)
+void embeddings_put_vector(struct dj_json_writer *w, struct deja_slice bytes, bool is_base64)
 {
     if (is_base64) {
         struct dj_buf text = {0};
@@ -104,7 +86,7 @@ static void write_answer(const struct inputs *inputs, struct dj_buf *out)
         dj_json_member_text(&w, "object", "embedding");
         dj_json_member_u64(&w, "index", i);
         dj_json_key(&w, "embedding");
-        put_vector(&w, entry->body, inputs->is_base64);
+        embeddings_put_vector(&w, entry->body, inputs->is_base64);
         dj_json_end_object(&w);
         tokens += entry->input_tokens;
         model = entry->model;
@@ -232,8 +214,10 @@ static void make_embeddings(struct dj_call *call, struct deja_slice whole)
         int64_t tokens = dj_json_i64(dj_json_get(dj_json_get(root, "usage"), "prompt_tokens"), 0);
         wanted->tokens = tokens > 0 && tokens < INT32_MAX ? (uint32_t)tokens : 0;
         wanted->model = dj_arena_copy(&call->arena, dj_json_string(dj_json_get(root, "model")));
-        const struct dj_gate_usage usage = {.model = wanted->model, .input_tokens = wanted->tokens};
-        dj_gate_spend(call->context, call->fingerprint.key.tenant, call->rules, &usage);
+        const struct dj_gate_usage usage = {
+            .kind = "embedding", .model = wanted->model, .input_tokens = wanted->tokens};
+        wanted->cost_usd =
+            dj_gate_spend(call->context, call->fingerprint.key.tenant, call->rules, &usage);
         call->is_admitted = true;
         judge_inputs(call);
     } else {
@@ -284,6 +268,8 @@ static void store_embeddings(struct dj_call *call, struct dj_flight_end *end)
         /* The sum of the items is what the upstream counted. */
         entry.input_tokens = (uint32_t)(wanted->tokens / wanted->count +
                                         (i < wanted->tokens % wanted->count ? 1 : 0));
+        entry.cost_usd =
+            wanted->tokens ? wanted->cost_usd * entry.input_tokens / wanted->tokens : 0;
         memcpy(entry.id, wanted->items[i].key.id, sizeof entry.id);
         memcpy(entry.exact, wanted->items[i].exact, sizeof entry.exact);
         entry.body = wanted->vectors[i];
@@ -365,7 +351,7 @@ static enum deja_status fill_call(struct inputs *inputs, struct dj_call *call)
     dj_buf_fini(&body);
     call->knobs = ride->knobs;
     call->knobs.name_space = dj_arena_copy(&call->arena, ride->knobs.name_space);
-    call->knobs.tags = deja_slice(NULL, 0);
+    call->knobs.tags = call->knobs.ignored = call->knobs.trace_id = deja_slice(NULL, 0);
     call->is_storable = !ride->knobs.is_no_store && !ride->knobs.is_bypass;
     call->rules = dj_rules_ref(ride->who.rules);
     memcpy(call->entry.tenant, ride->tenant, sizeof call->entry.tenant);
@@ -506,7 +492,7 @@ static bool list_items(struct inputs *inputs, const struct dj_json *input)
 {
     inputs->is_array = dj_json_is(input, DJ_JSON_ARRAY) && is_item(dj_json_at(input, 0));
     size_t count = inputs->is_array ? dj_json_count(input) : 1;
-    if (!is_item(input) || count == 0 || count > ITEMS_MAX ||
+    if (!is_item(input) || count == 0 || count > EMBEDDINGS_ITEMS_MAX ||
         (!inputs->is_array && dj_json_is(input, DJ_JSON_ARRAY) && dj_json_count(input) == 0))
         return false;
     inputs->items = dj_alloc_zeroed(count, sizeof *inputs->items);
@@ -564,11 +550,16 @@ static void prepare(void *ctx)
     }
     dj_knobs_read(request, root, dj_tenant_cut_ttl(ride->who.rules, ride->policy->embedding_ttl_ms),
                   &ride->knobs);
+    ride_set_rules(ride);
     ride->is_unknown |= !dj_identity_narrow(request, &ride->knobs, &ride->prefix, &ride->variant);
     inputs->is_base64 = deja_slice_is_equal(dj_json_string(dj_json_get(root, "encoding_format")),
                                             deja_slice_text("base64"));
     if (!list_items(inputs, dj_json_get(root, "input")))
         ride->detail = "no-input";
+    if (embeddings_is_local(root)) {
+        embeddings_prepare_local(inputs, root);
+        return;
+    }
     ride->is_cacheable = !ride->is_unknown && !ride->detail;
     uint64_t keys_started = dj_clock_monotonic_us();
     if (ride->is_cacheable)
@@ -581,12 +572,15 @@ static void prepare(void *ctx)
 static void on_prepared(void *ctx)
 {
     struct ride *ride = ctx;
+    struct inputs *inputs = ride->extra;
     if (ride->prepare_status == DEJA_OK)
         ride_count_prepared(ride);
     if (ride->prepare_status == DEJA_ERR_NOMEM)
         ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");
     else if (ride->prepare_status == DEJA_ERR_DENIED)
         ride_fail(ride, 403, ride->error.message, "model", "model_not_allowed");
+    else if (inputs->is_local)
+        embeddings_answer_local(inputs);
     else if (ride->prepare_status != DEJA_OK)
         ride_fail(ride, 400, ride->error.message, NULL, "invalid_json");
     else if (ride->is_cacheable && !ride->knobs.is_bypass)

@@ -12,7 +12,7 @@
 
 #include "base/num.h"
 #include "loop/loop.h"
-#include "proto/json.h"
+#include "proxy/spending.h"
 #include "security/principal.h"
 
 #define HEADERS_MAX 10u
@@ -151,31 +151,17 @@ bool dj_gate_take_miss(struct dj_proxy_context *context, const uint8_t tenant[DJ
     return false;
 }
 
-/* prices: {model: {"input", "output"}}, dollars for a million tokens; checked when it was written.
- */
-static double cost_usd(const struct dj_rules_values *values, const struct dj_gate_usage *usage)
+double dj_gate_spend(struct dj_proxy_context *context, const uint8_t tenant[DJ_TENANT_BYTES],
+                     const struct dj_rules *rules, const struct dj_gate_usage *usage)
 {
-    struct dj_json_doc *doc = NULL;
-    const struct dj_json *price = NULL;
-    double cost = dj_telemetry_cost_usd(usage->input_tokens + usage->output_tokens);
-    if (!values->prices || dj_json_parse(deja_slice_text(values->prices), &doc, NULL) != DEJA_OK)
-        return cost;
-    for (struct dj_json_walk walk = dj_json_walk(dj_json_root(doc)); dj_json_walk_next(&walk);)
-        if (deja_slice_is_equal(walk.key, usage->model))
-            price = walk.value;
-    if (price)
-        cost = ((double)usage->input_tokens * dj_json_double(dj_json_get(price, "input"), 0) +
-                (double)usage->output_tokens * dj_json_double(dj_json_get(price, "output"), 0)) /
-               1e6;
-    dj_json_doc_destroy(doc);
-    return cost;
-}
-
-void dj_gate_spend(struct dj_proxy_context *context, const uint8_t tenant[DJ_TENANT_BYTES],
-                   const struct dj_rules *rules, const struct dj_gate_usage *usage)
-{
-    if (!rules || !(dj_rules_of(rules)->limits.spend_usd_per_day > 0))
-        return; /* nobody asks */
-    dj_limiter_spend(context->limiter, tenant, rules, cost_usd(dj_rules_of(rules), usage),
-                     dj_clock_monotonic_us(), dj_clock_now_ms());
+    const struct dj_price_usage used = {.input_tokens = usage->input_tokens,
+                                        .cached_tokens = usage->cached_tokens,
+                                        .output_tokens = usage->output_tokens};
+    struct dj_spending spending;
+    dj_spending_work_out(context, rules, usage->kind, usage->model, &used, &spending);
+    dj_telemetry_spent(context->telemetry, tenant, usage->kind, spending.cost_usd);
+    if (rules && dj_rules_of(rules)->limits.spend_usd_per_day > 0)
+        dj_limiter_spend(context->limiter, tenant, rules, spending.cost_usd,
+                         dj_clock_monotonic_us(), dj_clock_now_ms());
+    return spending.is_guess ? 0 : spending.cost_usd;
 }

@@ -28,12 +28,16 @@ bool dj_gate_take_miss(struct dj_proxy_context *context, const uint8_t tenant[DJ
                        struct dj_limit_verdict *out_verdict) DEJA_NODISCARD;
 /* What it used, as the upstream counted. */
 struct dj_gate_usage {
+    const char *kind; /* "response", "embedding", "passthrough": constant */
     struct deja_slice model;
     uint64_t input_tokens;
     uint64_t output_tokens;
+    uint64_t cached_tokens; /* of the input: had by the provider's own prompt cache */
 };
-/* What it cost: at the tenant's price for the model, else at the deployment's. */
-void dj_gate_spend(struct dj_proxy_context *context, const uint8_t tenant[DJ_TENANT_BYTES],
-                   const struct dj_rules *rules, const struct dj_gate_usage *usage);
+/* What it cost (proxy/spending.h) is taken from the tenant's budget and kept in the accounts; that,
+ * in dollars, 0 where the price is a guess: an entry without a price of its own is guessed at again
+ * when it is served. */
+double dj_gate_spend(struct dj_proxy_context *context, const uint8_t tenant[DJ_TENANT_BYTES],
+                     const struct dj_rules *rules, const struct dj_gate_usage *usage);
 
 #endif

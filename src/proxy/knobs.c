@@ -9,6 +9,7 @@
 
 #define NAME_SPACE_LEN_MAX 256u
 #define TAGS_LEN_MAX 2048u
+#define TRACE_LEN_MAX 128u
 #define MS_PER_S 1000u
 
 enum knob {
@@ -30,11 +31,14 @@ enum knob {
     KNOB_PORTKEY,    /* JSON with cache.mode and cache.max_age */
     KNOB_VARIANTS,
     KNOB_SKIP,
-    KNOB_REFUSED, /* would widen what a hit is: ignored, and said so */
+    KNOB_IGNORED, /* members out of the key: only where the policy permits it */
+    KNOB_ASKED,   /* true: the cache is wanted; false: bypass */
+    KNOB_TRACE,   /* told again in the answer */
+    KNOB_FAMILY,  /* nothing but that answers speak as that family does */
 };
 
 const char *const dj_compat_names[] = {"portkey", "cloudflare", "helicone", "litellm", "bifrost",
-                                       "apisix",  "openrouter", "kong",     NULL};
+                                       "apisix",  "openrouter", "kong",     "vsr",     NULL};
 
 static const struct row {
     const char *name;
@@ -46,27 +50,30 @@ static const struct row {
     {"x-portkey-cache-namespace", KNOB_NAME_SPACE, DJ_COMPAT_PORTKEY},
     {"x-portkey-debug", KNOB_BYPASS_IF_FALSE, DJ_COMPAT_PORTKEY},
     {"x-portkey-config", KNOB_PORTKEY, DJ_COMPAT_PORTKEY},
+    {"x-portkey-trace-id", KNOB_TRACE, DJ_COMPAT_PORTKEY},
+    {"x-portkey-metadata", KNOB_FAMILY, DJ_COMPAT_PORTKEY},
     {"cf-skip-cache", KNOB_BYPASS_IF_TRUE, DJ_COMPAT_CLOUDFLARE},
     {"cf-cache-ttl", KNOB_TTL, DJ_COMPAT_CLOUDFLARE},
     {"cf-aig-skip-cache", KNOB_BYPASS_IF_TRUE, DJ_COMPAT_CLOUDFLARE},
     {"cf-aig-cache-ttl", KNOB_TTL, DJ_COMPAT_CLOUDFLARE},
     {"cf-aig-cache-key", KNOB_NAME_SPACE, DJ_COMPAT_CLOUDFLARE},
-    {"helicone-cache-enabled", KNOB_BYPASS_IF_FALSE, DJ_COMPAT_HELICONE},
+    {"cf-aig-metadata", KNOB_FAMILY, DJ_COMPAT_CLOUDFLARE},
+    {"helicone-cache-enabled", KNOB_ASKED, DJ_COMPAT_HELICONE},
     {"helicone-cache-seed", KNOB_NAME_SPACE, DJ_COMPAT_HELICONE},
     {"helicone-cache-bucket-max-size", KNOB_VARIANTS, DJ_COMPAT_HELICONE},
-    {"helicone-cache-ignore-keys", KNOB_REFUSED, DJ_COMPAT_HELICONE},
+    {"helicone-cache-ignore-keys", KNOB_IGNORED, DJ_COMPAT_HELICONE},
     {"x-bf-cache-key", KNOB_NAME_SPACE, DJ_COMPAT_BIFROST},
     {"x-bf-cache-ttl", KNOB_TTL, DJ_COMPAT_BIFROST},
     {"x-bf-cache-threshold", KNOB_THRESHOLD, DJ_COMPAT_BIFROST},
     {"x-bf-cache-type", KNOB_MODE, DJ_COMPAT_BIFROST},
     {"x-bf-cache-no-store", KNOB_NO_STORE_IF_TRUE, DJ_COMPAT_BIFROST},
-    {"x-openrouter-cache", KNOB_BYPASS_IF_FALSE, DJ_COMPAT_OPENROUTER},
+    {"x-openrouter-cache", KNOB_ASKED, DJ_COMPAT_OPENROUTER},
     {"x-openrouter-cache-ttl", KNOB_TTL, DJ_COMPAT_OPENROUTER},
     {"x-openrouter-cache-clear", KNOB_REFRESH_IF_TRUE, DJ_COMPAT_OPENROUTER},
     {"x-cache-bypass", KNOB_BYPASS_IF_SET, DJ_COMPAT_APISIX},
     {"x-higress-skip-ai-cache", KNOB_BYPASS_IF_ON, 0},
     {"op-cache", KNOB_OP_CACHE, 0},
-    {"x-vsr-cache-control", KNOB_DIRECTIVES, 0},
+    {"x-vsr-cache-control", KNOB_DIRECTIVES, DJ_COMPAT_VSR},
     {"x-deja-cache", KNOB_DEJA, 0},
     {"x-deja-mode", KNOB_MODE, 0},
     {"x-deja-ttl", KNOB_TTL, 0},
@@ -199,6 +206,8 @@ static void read_deja(struct deja_slice value, struct dj_knobs *knobs)
         knobs->is_bypass = true;
     else if (is_text(value, "read-only"))
         knobs->is_no_store = true;
+    else if (is_text(value, "use"))
+        knobs->is_wanted = true;
     else
         knobs->detail = "x-deja-cache-ignored";
 }
@@ -357,8 +366,17 @@ static void read_row(const struct row *row, struct deja_slice value, struct dj_k
     case KNOB_SKIP:
         read_skip(value, knobs);
         break;
-    case KNOB_REFUSED:
-        knobs->detail = "ignore-keys-not-allowed";
+    case KNOB_IGNORED:
+        knobs->ignored = value;
+        break;
+    case KNOB_ASKED:
+        knobs->is_bypass |= is_false;
+        knobs->is_wanted |= is_true;
+        break;
+    case KNOB_TRACE:
+        knobs->trace_id = value.len <= TRACE_LEN_MAX ? value : knobs->trace_id;
+        break;
+    case KNOB_FAMILY:
         break;
     }
 }
@@ -400,6 +418,8 @@ static void read_body(const struct dj_json *body, struct dj_knobs *knobs)
     if (!dj_json_is(cache, DJ_JSON_OBJECT))
         return;
     knobs->compat |= DJ_COMPAT_LITELLM;
+    if (dj_json_bool(dj_json_get(cache, "use-cache"), false))
+        knobs->is_wanted = true;
     if (dj_json_bool(dj_json_get(cache, "no-cache"), false))
         knobs->is_no_read = true;
     if (dj_json_bool(dj_json_get(cache, "no-store"), false))
@@ -469,10 +489,29 @@ void dj_knobs_read(const struct dj_http_request *request, const struct dj_json *
     *out_knobs = knobs;
 }
 
+/* Names as an array of JSON or with commas; no name of a member has a quote or bracket in it. */
+bool dj_knobs_ignores(const struct dj_knobs *knobs, struct deja_slice member)
+{
+    struct deja_slice list = knobs->ignored;
+    struct deja_slice name;
+    while (dj_http_list_next(&list, &name)) {
+        while (name.len && strchr("[]\"' ", name.data[0]))
+            name = deja_slice(name.data + 1, name.len - 1);
+        while (name.len && strchr("[]\"' ", name.data[name.len - 1]))
+            name.len--;
+        if (name.len && deja_slice_is_equal(name, member))
+            return true;
+    }
+    return false;
+}
+
 bool dj_knobs_is_cache_header(struct deja_slice name)
 {
     const struct row *row = find_row(name);
-    if (row) /* Cache-Control is every hop's own, Portkey's configuration also routes */
-        return row->knob != KNOB_PORTKEY && row != &rows[0];
+    /* Cache-Control is every hop's own; Portkey's configuration also routes, and labels and traces
+     * are for whoever comes next, too. */
+    if (row)
+        return row->knob != KNOB_PORTKEY && row->knob != KNOB_TRACE && row->knob != KNOB_FAMILY &&
+               row != &rows[0];
     return name.len >= 7 && is_text(deja_slice(name.data, 7), "x-deja-");
 }

@@ -22,6 +22,7 @@ enum dj_compat {
     DJ_COMPAT_APISIX = 32,
     DJ_COMPAT_OPENROUTER = 64,
     DJ_COMPAT_KONG = 128,
+    DJ_COMPAT_VSR = 256, /* vLLM's semantic router */
 };
 
 struct dj_knobs {
@@ -30,6 +31,7 @@ struct dj_knobs {
     bool is_no_store;       /* read is allowed, nothing is stored */
     bool is_only_if_cached; /* 504 on a miss */
     bool is_exact_only;
+    bool is_wanted;      /* it asks for the cache: where that is off for who does not ask */
     uint32_t variants;   /* answers kept beside each other, one taken at random; 0 and 1: one */
     uint64_t ttl_ms;     /* 0: the tenant's */
     uint64_t max_age_ms; /* 0: any age */
@@ -39,10 +41,14 @@ struct dj_knobs {
     uint32_t skip;    /* levels neither read nor written: bits of cache/tiers.h */
     struct deja_slice name_space;
     struct deja_slice tags; /* comma separated */
-    unsigned compat;        /* enum dj_compat */
-    const char *detail;     /* an override that was cut or ignored: constant; NULL: none */
-    const char *rule;       /* the header or member that asked for bypass, refresh or no-store:
-                             * constant; NULL: nothing did */
+    /* Helicone-Cache-Ignore-Keys as sent: members that the client would leave out of the key
+     * (dj_knobs_ignores), which only the policy permits. */
+    struct deja_slice ignored;
+    unsigned compat;            /* enum dj_compat */
+    struct deja_slice trace_id; /* x-portkey-trace-id, told again in the answer */
+    const char *detail;         /* an override that was cut or ignored: constant; NULL: none */
+    const char *rule;           /* the header or member that asked for bypass, refresh or no-store:
+                                 * constant; NULL: nothing did */
 };
 
 /* body: the parsed root or NULL (its "cache" and "cache_skip"). Values that cannot be read are
@@ -55,6 +61,9 @@ void dj_knobs_read(const struct dj_http_request *request, const struct dj_json *
 /* The families named in a configuration, as they are spelled there, NULL-terminated; the i-th is
  * the bit 1 << i of enum dj_compat. */
 extern const char *const dj_compat_names[];
+
+/* Is this member of a body named in knobs->ignored? */
+bool dj_knobs_ignores(const struct dj_knobs *knobs, struct deja_slice member);
 
 /* True for request headers that steer a cache and never go upstream. */
 bool dj_knobs_is_cache_header(struct deja_slice name);

@@ -306,6 +306,7 @@ void dj_messages_inspect(const struct dj_json *object, struct dj_answer_facts *o
     uint64_t input = (uint64_t)dj_answer_tokens(usage, "input_tokens") +
                      dj_answer_tokens(usage, "cache_creation_input_tokens") +
                      dj_answer_tokens(usage, "cache_read_input_tokens");
+    facts.cached_tokens = dj_answer_tokens(usage, "cache_read_input_tokens");
     facts.input_tokens = input > UINT32_MAX ? UINT32_MAX : (uint32_t)input;
     facts.output_tokens = dj_answer_tokens(usage, "output_tokens");
     *out_facts = facts;

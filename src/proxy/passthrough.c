@@ -100,7 +100,7 @@ static void spend(struct passthrough *p)
 {
     struct ride *ride = p->ride;
     struct dj_json_doc *doc = NULL;
-    struct dj_gate_usage usage = {.input_tokens = 0};
+    struct dj_gate_usage usage = {.kind = "passthrough"};
     if (!p->tail)
         return;
     dj_usage_read(p->tail, &usage.input_tokens, &usage.output_tokens);

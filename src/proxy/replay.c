@@ -194,6 +194,8 @@ void dj_completion_inspect(const struct dj_json *object, struct dj_answer_facts 
     facts.model = dj_json_string(dj_json_get(object, "model"));
     facts.input_tokens = dj_answer_tokens(usage, "prompt_tokens");
     facts.output_tokens = dj_answer_tokens(usage, "completion_tokens");
+    facts.cached_tokens =
+        dj_answer_tokens(dj_json_get(usage, "prompt_tokens_details"), "cached_tokens");
     *out_facts = facts;
 }
 

@@ -176,6 +176,7 @@ static void add_miss_status(struct dj_answer_headers *headers, const struct dj_o
     put_text(&text, outcome->is_bypass      ? "bypass"
                     : outcome->is_refresh   ? "request"
                     : outcome->is_stale_met ? "stale"
+                    : outcome->is_partial   ? "partial"
                                             : "miss");
     put_forwarded(&text, outcome);
     put_text(&text, outcome->is_stored ? "; stored" : "");
@@ -210,31 +211,93 @@ static void add_hit_details(struct dj_answer_headers *headers, const struct dj_o
     }
 }
 
+/* Thousandths of a second as milliseconds with three places. */
+static void add_ms(struct dj_answer_headers *headers, const char *name, uint64_t us)
+{
+    struct text text;
+    begin(&text);
+    put_decimal(&text, us, 3);
+    add_text(headers, name, &text);
+}
+
+static void add_portkey(struct dj_answer_headers *headers, const struct dj_outcome *outcome)
+{
+    bool is_by_meaning = outcome->embed_us || outcome->search_us;
+    dj_answer_add(headers, "x-portkey-cache-status",
+                  deja_slice_text(outcome->is_refresh                ? "REFRESH"
+                                  : outcome->is_bypass               ? "DISABLED"
+                                  : outcome->kind == DJ_HIT_SEMANTIC ? "SEMANTIC HIT"
+                                  : outcome->is_hit                  ? "HIT"
+                                  : is_by_meaning                    ? "SEMANTIC MISS"
+                                                                     : "MISS"));
+    dj_answer_add(headers, "x-portkey-trace-id",
+                  outcome->trace_id.len ? outcome->trace_id : outcome->request_id);
+    add_i64(headers, "x-portkey-retry-attempt-count",
+            outcome->attempts > 1 ? outcome->attempts - 1 : 0);
+    dj_answer_add(headers, "x-portkey-last-used-option-index", deja_slice_text("config"));
+}
+
+static void add_litellm(struct dj_answer_headers *headers, const struct dj_outcome *outcome)
+{
+    uint64_t upstream_us =
+        outcome->upstream_us < outcome->total_us ? outcome->upstream_us : outcome->total_us;
+    dj_answer_add(headers, "x-litellm-call-id", outcome->request_id);
+    if (outcome->is_hit) /* what it costs to be given again */
+        dj_answer_add(headers, "x-litellm-response-cost", deja_slice_text("0.0"));
+    add_ms(headers, "x-litellm-response-duration-ms", outcome->total_us);
+    add_ms(headers, "x-litellm-overhead-duration-ms", outcome->total_us - upstream_us);
+}
+
+static void add_kong(struct dj_answer_headers *headers, const struct dj_outcome *outcome)
+{
+    uint64_t upstream_us =
+        outcome->upstream_us < outcome->total_us ? outcome->upstream_us : outcome->total_us;
+    if (!outcome->is_hit && outcome->upstream_us)
+        add_i64(headers, "X-Kong-Upstream-Latency", (int64_t)(upstream_us / 1000));
+    add_i64(headers, "X-Kong-Proxy-Latency", (int64_t)((outcome->total_us - upstream_us) / 1000));
+}
+
+static void add_vsr(struct dj_answer_headers *headers, const struct dj_outcome *outcome)
+{
+    dj_answer_add(headers, "x-vsr-cache-hit", deja_slice_text(outcome->is_hit ? "true" : "false"));
+    dj_answer_add(headers, "x-vsr-response-path",
+                  deja_slice_text(outcome->is_hit ? "cache" : "upstream"));
+    if (outcome->kind == DJ_HIT_SEMANTIC)
+        add_similarity(headers, "x-vsr-cache-similarity", outcome->similarity);
+}
+
 static void add_families(struct dj_answer_headers *headers, const struct dj_outcome *outcome,
                          struct deja_slice id)
 {
     bool is_hit = outcome->is_hit;
     struct deja_slice word = deja_slice_text(is_hit ? "HIT" : "MISS");
     if (outcome->compat & DJ_COMPAT_PORTKEY)
-        dj_answer_add(headers, "x-portkey-cache-status",
-                      outcome->is_refresh                ? deja_slice_text("REFRESH")
-                      : outcome->is_bypass               ? deja_slice_text("DISABLED")
-                      : outcome->kind == DJ_HIT_SEMANTIC ? deja_slice_text("SEMANTIC HIT")
-                                                         : word);
-    if (outcome->compat & DJ_COMPAT_CLOUDFLARE)
+        add_portkey(headers, outcome);
+    if (outcome->compat & DJ_COMPAT_CLOUDFLARE) {
         dj_answer_add(headers, "cf-aig-cache-status", word);
+        dj_answer_add(headers, "cf-aig-log-id", outcome->request_id);
+        dj_answer_add(headers, "cf-aig-event-id", outcome->request_id);
+    }
     if (outcome->compat & DJ_COMPAT_HELICONE) {
         dj_answer_add(headers, "Helicone-Cache", word);
         add_i64(headers, "Helicone-Cache-Bucket-Idx", outcome->variant);
     }
-    if (outcome->compat & DJ_COMPAT_OPENROUTER)
+    if (outcome->compat & DJ_COMPAT_LITELLM)
+        add_litellm(headers, outcome);
+    if (outcome->compat & DJ_COMPAT_KONG)
+        add_kong(headers, outcome);
+    if (outcome->compat & DJ_COMPAT_OPENROUTER) {
         dj_answer_add(headers, "X-OpenRouter-Cache-Status", word);
+        dj_answer_add(headers, "X-Generation-Id", outcome->request_id);
+    }
     if (outcome->compat & DJ_COMPAT_APISIX)
         dj_answer_add(headers, "X-AI-Cache-Status",
                       outcome->is_bypass                 ? deja_slice_text("BYPASS")
                       : !is_hit                          ? word
                       : outcome->kind == DJ_HIT_SEMANTIC ? deja_slice_text("HIT-L2")
                                                          : deja_slice_text("HIT-L1"));
+    if (outcome->compat & DJ_COMPAT_VSR)
+        add_vsr(headers, outcome);
     if (is_hit)
         add_hit_details(headers, outcome, id);
 }

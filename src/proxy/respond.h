@@ -39,7 +39,10 @@ struct dj_outcome {
     uint64_t total_us;
     uint64_t retry_after_ms; /* of an error that passes by itself; 0: not known */
     unsigned compat;
-    uint32_t variant; /* of several answers kept: which */
+    uint32_t variant;           /* of several answers kept: which */
+    uint32_t attempts;          /* the upstream was asked so often */
+    bool is_partial;            /* a miss of a part: the rest was there */
+    struct deja_slice trace_id; /* the client's, in Portkey's header; empty: none */
     struct deja_slice request_id;
     bool is_messages; /* the client speaks Anthropic's API: its errors, its request-id */
 };

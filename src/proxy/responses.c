@@ -204,6 +204,8 @@ void dj_responses_inspect(const struct dj_json *object, struct dj_answer_facts *
         .is_moderated = dj_json_is(dj_json_get(object, "moderation"), DJ_JSON_OBJECT),
         .model = dj_json_string(dj_json_get(object, "model")),
         .input_tokens = dj_answer_tokens(usage, "input_tokens"),
+        .cached_tokens =
+            dj_answer_tokens(dj_json_get(usage, "input_tokens_details"), "cached_tokens"),
         .output_tokens = dj_answer_tokens(usage, "output_tokens"),
     };
     for (struct dj_json_walk item = dj_json_walk(output); dj_json_walk_next(&item);)

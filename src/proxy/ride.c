@@ -263,8 +263,32 @@ bool ride_identify(struct ride *ride, const char *family)
     return true;
 }
 
+/* What a request may only where the operator says so, taken back and told. */
+static void take_permissions(struct ride *ride)
+{
+    const struct dj_proxy_policy *policy = ride->policy;
+    struct dj_knobs *knobs = &ride->knobs;
+    if (policy->is_asked_for && !knobs->is_wanted && !knobs->is_bypass) {
+        knobs->is_bypass = true;
+        knobs->rule = "proxy.mode";
+    }
+    for (struct dj_json_walk m = dj_json_walk(knobs->ignored.len ? dj_json_root(ride->doc) : NULL);
+         dj_json_walk_next(&m);)
+        if (dj_knobs_ignores(knobs, m.key) && !ride_may_ignore(ride, m.key))
+            knobs->detail = "ignore-keys-not-allowed";
+}
+
+bool ride_may_ignore(const struct ride *ride, struct deja_slice member)
+{
+    for (size_t i = 0; i < ride->policy->ignorable_count; i++)
+        if (deja_slice_is_equal(member, deja_slice_text(ride->policy->ignorable[i])))
+            return true;
+    return false;
+}
+
 void ride_set_rules(struct ride *ride)
 {
+    take_permissions(ride);
     struct dj_fresh_wish wish = ride->knobs.wish;
     wish.max_age_ms = ride->knobs.max_age_ms;
     dj_fresh_narrow(ride->policy->stale_revalidate_ms, ride->policy->stale_error_ms, &wish,
@@ -297,6 +321,8 @@ struct dj_outcome ride_outcome(const struct ride *ride)
         .total_us = dj_loop_monotonic_us(ride->loop) - ride->started_us,
         .compat = ride->knobs.compat | ride->policy->compat,
         .variant = ride->variant,
+        .is_partial = ride->is_partial,
+        .trace_id = ride->knobs.trace_id,
         .retry_after_ms = ride->retry_after_ms,
         .request_id = ride->request_id,
         .is_messages = ride->is_messages,
@@ -306,6 +332,7 @@ struct dj_outcome ride_outcome(const struct ride *ride)
         outcome.embed_us = call->embed_us;
         outcome.search_us = call->search_us;
         outcome.upstream_us = call->upstream_us;
+        outcome.attempts = call->attempts;
         outcome.is_stale_met = call->had_stale;
         outcome.retry_after_ms = call->wait_ms;
     }

@@ -103,6 +103,8 @@ bool ride_identify(struct ride *ride, const char *family) DEJA_NODISCARD;
 bool ride_decode(struct ride *ride);
 /* After the knobs: the rules they leave of the policy's. */
 void ride_set_rules(struct ride *ride);
+/* May a client leave this member of the body out of its key? (admission.ignorable_members) */
+bool ride_may_ignore(const struct ride *ride, struct deja_slice member);
 /* Counts what preparing took; notes the question for the log. */
 void ride_count_prepared(struct ride *ride);
 /* Leaves the flight and frees; the exchange must have ended or be gone. */

@@ -19,8 +19,6 @@
 #include "proxy/sensitive.h"
 #include "proxy/telemetry_internal.h"
 
-/* A token costs this much when nobody says better (REQUIREMENTS C7). */
-#define TOKEN_COST_USD 0.00003
 /* So little below the threshold a miss counts as near. */
 #define NEAR_MISS 0.05
 
@@ -128,8 +126,8 @@ struct dj_series *dj_telemetry_series(struct dj_telemetry *telemetry, enum famil
 
 /* The series in a slot of an array, made at first use. Two threads may both make it: the registry
  * gives both the same one. */
-static struct dj_series *slot_series(struct dj_telemetry *telemetry, series_slot *slot,
-                                     enum family family, const char *const *values)
+struct dj_series *dj_telemetry_slot_series(struct dj_telemetry *telemetry, series_slot *slot,
+                                           enum family family, const char *const *values)
 {
     struct dj_series *series = atomic_load_explicit(slot, memory_order_acquire);
     if (series)
@@ -192,8 +190,8 @@ static struct tenant *insert_tenant(struct dj_telemetry *telemetry, const uint8_
     return at ? at : &telemetry->other;
 }
 
-static struct tenant *tenant_of(struct dj_telemetry *telemetry, const uint8_t id[DJ_ID_BYTES],
-                                bool is_made)
+struct tenant *dj_telemetry_tenant_of(struct dj_telemetry *telemetry, const uint8_t id[DJ_ID_BYTES],
+                                      bool is_made)
 {
     size_t slot = 0;
     struct tenant *found = find_tenant(telemetry, id, &slot);
@@ -222,7 +220,10 @@ enum deja_status dj_telemetry_create(struct dj_metrics *metrics,
         status = DEJA_ERR_NOMEM;
         goto done;
     }
+    telemetry->guess = DJ_PRICE_GUESS;
     status = dj_recent_create(&telemetry->recent);
+    if (status == DEJA_OK)
+        status = dj_ledger_create(&telemetry->ledger);
     for (size_t i = 0; i < FAMILY_COUNT && status == DEJA_OK; i++)
         status = dj_metrics_declare(metrics, &dj_telemetry_families[i], &telemetry->families[i]);
     if (status != DEJA_OK)
@@ -260,6 +261,7 @@ void dj_telemetry_destroy(struct dj_telemetry *telemetry)
     for (size_t i = 0; telemetry->labelled && i < LABELLED_SLOTS; i++)
         dj_free(atomic_load_explicit(&telemetry->labelled[i], memory_order_relaxed));
     dj_recent_destroy(telemetry->recent);
+    dj_ledger_destroy(telemetry->ledger);
     dj_free(telemetry->tenants);
     dj_free(telemetry->labelled);
     pthread_mutex_destroy(&telemetry->lock);
@@ -285,17 +287,19 @@ void dj_telemetry_request(struct dj_telemetry *telemetry, const struct dj_finish
     enum api api = (enum api)index_of(api_names, API_COUNT, finished->api, API_OTHER);
     enum level level =
         (enum level)index_of(dj_telemetry_level_names, LEVEL_COUNT, finished->level, LEVEL_NONE);
-    struct tenant *tenant = tenant_of(telemetry, finished->tenant, result != DJ_RESULT_ERROR);
+    struct tenant *tenant =
+        dj_telemetry_tenant_of(telemetry, finished->tenant, result != DJ_RESULT_ERROR);
     struct labels *labels = tenant->labels;
     atomic_fetch_add_explicit(&tenant->results[result], 1, memory_order_relaxed);
     dj_recent_put(telemetry->recent, finished);
 
     const char *const values[] = {labels->tenant, api_names[api], result_names[result],
                                   dj_telemetry_level_names[level]};
-    dj_series_add(
-        slot_series(telemetry, &labels->requests[api][result][level], FAMILY_REQUESTS, values), 1);
-    dj_series_observe(slot_series(telemetry, &telemetry->durations[api][result],
-                                  FAMILY_REQUEST_DURATION, values + 1),
+    dj_series_add(dj_telemetry_slot_series(telemetry, &labels->requests[api][result][level],
+                                           FAMILY_REQUESTS, values),
+                  1);
+    dj_series_observe(dj_telemetry_slot_series(telemetry, &telemetry->durations[api][result],
+                                               FAMILY_REQUEST_DURATION, values + 1),
                       finished->seconds);
     const char *const looked[] = {labels->tenant, dj_telemetry_cache_types[api],
                                   dj_telemetry_level_names[level]};
@@ -305,11 +309,15 @@ void dj_telemetry_request(struct dj_telemetry *telemetry, const struct dj_finish
         atomic_fetch_add_explicit(&tenant->levels[level].hits, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&tenant->levels[level].us, (uint64_t)(finished->seconds * 1e6),
                                   memory_order_relaxed);
-        dj_series_add(slot_series(telemetry, &labels->hits[api][level], FAMILY_HITS, looked), 1);
+        dj_series_add(
+            dj_telemetry_slot_series(telemetry, &labels->hits[api][level], FAMILY_HITS, looked), 1);
         if (level == LEVEL_MEMORY && api != API_API) /* what lies below tells itself */
             dj_series_observe(telemetry->memory_hits, finished->seconds);
-    } else if (result == DJ_RESULT_MISS)
-        dj_series_add(slot_series(telemetry, &labels->misses[api], FAMILY_MISSES, looked), 1);
+    } else if (result == DJ_RESULT_MISS) {
+        dj_series_add(
+            dj_telemetry_slot_series(telemetry, &labels->misses[api], FAMILY_MISSES, looked), 1);
+        dj_telemetry_missed(telemetry, finished->tenant, dj_telemetry_cache_types[api]);
+    }
 }
 
 void dj_telemetry_exemplar(struct dj_telemetry *telemetry, const char *api_name,
@@ -319,72 +327,6 @@ void dj_telemetry_exemplar(struct dj_telemetry *telemetry, const char *api_name,
     dj_series_exemplar(
         atomic_load_explicit(&telemetry->durations[api][result], memory_order_acquire), seconds,
         trace_id);
-}
-
-/* A model's name comes from the wire: printable, bounded, or it is "other". */
-static const char *model_label(struct deja_slice model, char text[65])
-{
-    if (model.len == 0)
-        return "unknown";
-    if (model.len > 64)
-        return "other";
-    for (size_t i = 0; i < model.len; i++)
-        if (model.data[i] <= ' ' || model.data[i] > '~')
-            return "other";
-    memcpy(text, model.data, model.len);
-    text[model.len] = '\0';
-    return text;
-}
-
-void dj_telemetry_saved(struct dj_telemetry *telemetry, const struct dj_entry *entry)
-{
-    struct tenant *tenant = tenant_of(telemetry, entry->tenant, true);
-    struct labels *labels = tenant->labels;
-    uint64_t tokens = (uint64_t)entry->input_tokens + entry->output_tokens;
-    double cost = entry->cost_usd > 0 ? entry->cost_usd : dj_telemetry_cost_usd(tokens);
-    char text[65];
-    const char *model = model_label(entry->model, text);
-    atomic_fetch_add_explicit(&tenant->saved_ms, entry->make_ms, memory_order_relaxed);
-    if (entry->make_ms > 0) {
-        const char *const of_tenant[] = {labels->tenant};
-        dj_series_add(
-            slot_series(telemetry, &labels->saved_seconds, FAMILY_SAVED_SECONDS, of_tenant),
-            entry->make_ms / 1000.0);
-    }
-    if (tokens > 0) {
-        atomic_fetch_add_explicit(&tenant->saved_input_tokens, entry->input_tokens,
-                                  memory_order_relaxed);
-        atomic_fetch_add_explicit(&tenant->saved_output_tokens, entry->output_tokens,
-                                  memory_order_relaxed);
-        const char *const input[] = {labels->tenant, model, "input"};
-        const char *const output[] = {labels->tenant, model, "output"};
-        dj_series_add(dj_telemetry_series(telemetry, FAMILY_SAVED_TOKENS, input),
-                      entry->input_tokens);
-        dj_series_add(dj_telemetry_series(telemetry, FAMILY_SAVED_TOKENS, output),
-                      entry->output_tokens);
-    }
-    if (cost > 0 && cost < 1e6) {
-        atomic_fetch_add_explicit(&tenant->saved_nano_usd, (uint64_t)(cost * 1e9),
-                                  memory_order_relaxed);
-        const char *const values[] = {labels->tenant, model};
-        dj_series_add(dj_telemetry_series(telemetry, FAMILY_SAVED_COST, values), cost);
-    }
-}
-
-void dj_telemetry_embedding(struct dj_telemetry *telemetry,
-                            const struct dj_telemetry_embedding *embedding)
-{
-    char text[65];
-    const char *const values[] = {model_label(embedding->model, text), embedding->status};
-    dj_series_add(dj_telemetry_series(telemetry, FAMILY_EMBEDDER_CALLS, values), 1);
-    dj_series_add(dj_telemetry_series(telemetry, FAMILY_EMBEDDER_TEXTS, values),
-                  (double)embedding->texts);
-    if (embedding->tokens)
-        dj_series_add(dj_telemetry_series(telemetry, FAMILY_EMBEDDER_TOKENS, values),
-                      (double)embedding->tokens);
-    if (embedding->cost_usd > 0)
-        dj_series_add(dj_telemetry_series(telemetry, FAMILY_EMBEDDER_COST, values),
-                      embedding->cost_usd);
 }
 
 void dj_telemetry_stage(struct dj_telemetry *telemetry, enum dj_stage stage, double seconds)
@@ -485,14 +427,15 @@ void dj_telemetry_stale(struct dj_telemetry *telemetry, const char *reason)
 void dj_telemetry_false_hit(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
                             const char *source)
 {
-    const char *const values[] = {tenant_of(telemetry, tenant, false)->labels->tenant, source};
+    const char *const values[] = {dj_telemetry_tenant_of(telemetry, tenant, false)->labels->tenant,
+                                  source};
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_FALSE_HITS, values), 1);
 }
 
 void dj_telemetry_limited(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
                           const char *reason)
 {
-    const char *const values[] = {tenant_of(telemetry, tenant, false)->labels->tenant};
+    const char *const values[] = {dj_telemetry_tenant_of(telemetry, tenant, false)->labels->tenant};
     const char *const reasons[] = {reason};
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_LIMITED, values), 1);
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_LIMITED_REASONS, reasons), 1);
@@ -503,11 +446,6 @@ void dj_telemetry_overloaded(struct dj_telemetry *telemetry)
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_OVERLOADED, NULL), 1);
 }
 
-double dj_telemetry_cost_usd(uint64_t tokens)
-{
-    return (double)tokens * TOKEN_COST_USD;
-}
-
 void dj_telemetry_inflight(struct dj_telemetry *telemetry, int change)
 {
     dj_series_add(telemetry->inflight, change);
@@ -516,14 +454,15 @@ void dj_telemetry_inflight(struct dj_telemetry *telemetry, int change)
 void dj_telemetry_invalidation(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
                                const char *kind)
 {
-    const char *const values[] = {tenant_of(telemetry, tenant, false)->labels->tenant, kind};
+    const char *const values[] = {dj_telemetry_tenant_of(telemetry, tenant, false)->labels->tenant,
+                                  kind};
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_INVALIDATIONS, values), 1);
 }
 
 void dj_telemetry_evicted(struct dj_telemetry *telemetry, const uint8_t tenant_id[DJ_ID_BYTES],
                           const char *level_name, const char *reason)
 {
-    struct tenant *tenant = tenant_of(telemetry, tenant_id, true);
+    struct tenant *tenant = dj_telemetry_tenant_of(telemetry, tenant_id, true);
     unsigned level = index_of(dj_telemetry_level_names, LEVEL_COUNT, level_name, LEVEL_NONE);
     const char *const values[] = {tenant->labels->tenant, reason};
     bool is_expired = strcmp(reason, "ttl") == 0;

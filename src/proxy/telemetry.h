@@ -13,6 +13,7 @@
 #include "cache/tiers.h"
 #include "obs/log.h"
 #include "obs/metrics.h"
+#include "policy/prices.h"
 #include "proto/record.h"
 #include "security/tenant.h"
 
@@ -22,6 +23,7 @@
 
 struct dj_telemetry;
 struct dj_engine;
+struct dj_ledger;
 struct dj_kind_book;
 struct dj_recent;
 struct dj_sentry_board;
@@ -72,8 +74,21 @@ const struct dj_recent *dj_telemetry_recent(const struct dj_telemetry *telemetry
 /* The request just counted belonged to that trace: kept as example of its duration. */
 void dj_telemetry_exemplar(struct dj_telemetry *telemetry, const char *api, enum dj_result result,
                            double seconds, const char *trace_id);
-/* What a hit saved. */
+/* What a hit saved; its kind is that of the entry: "response", "embedding", or what was said when
+ * it was put. */
 void dj_telemetry_saved(struct dj_telemetry *telemetry, const struct dj_entry *entry);
+/* The same of a kind that the caller knows (policy/kinds.h), or its family: constant or terminated.
+ */
+void dj_telemetry_saved_kind(struct dj_telemetry *telemetry, const struct dj_entry *entry,
+                             const char *kind);
+/* A call upstream was paid for. kind: "response", "embedding", "passthrough", "verification". */
+void dj_telemetry_spent(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
+                        const char *kind, double cost_usd);
+/* What is taken for prices that nobody knows; set before requests come. */
+void dj_telemetry_set_guess(struct dj_telemetry *telemetry, const struct dj_price_guess *guess);
+struct dj_price_guess dj_telemetry_guess(const struct dj_telemetry *telemetry);
+/* Sums of the last hours and days; borrowed from the telemetry. */
+struct dj_ledger *dj_telemetry_ledger(const struct dj_telemetry *telemetry);
 void dj_telemetry_stage(struct dj_telemetry *telemetry, enum dj_stage stage, double seconds);
 void dj_telemetry_similarity(struct dj_telemetry *telemetry, const char *outcome, double value);
 void dj_telemetry_upstream(struct dj_telemetry *telemetry, const char *provider, int code);
@@ -132,8 +147,6 @@ void dj_telemetry_limited(struct dj_telemetry *telemetry, const uint8_t tenant[D
                           const char *reason);
 /* A call upstream was refused because too many waited. */
 void dj_telemetry_overloaded(struct dj_telemetry *telemetry);
-/* What so many tokens cost where nobody says better. */
-double dj_telemetry_cost_usd(uint64_t tokens);
 /* How it ended that a call asked whether another program makes the same answer: "held" at once,
  * "taken" after waiting, "found", "left" (a refresh), "overdue", "unknown". */
 void dj_telemetry_turn(struct dj_telemetry *telemetry, const char *outcome);

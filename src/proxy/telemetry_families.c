@@ -63,6 +63,11 @@ const struct dj_metric_desc dj_telemetry_families[FAMILY_COUNT] = {
                               .help = "Waiting that hits spared.",
                               .type = DJ_COUNTER,
                               .labels = {"tenant_id"}},
+    [FAMILY_SPENT_COST] = {.name = "semantic_cache_spent_cost_usd_total",
+                           .help = "Money that calls upstream cost, in US dollars: answers, "
+                                   "embeddings, what was passed through, verification.",
+                           .type = DJ_COUNTER,
+                           .labels = {"tenant_id", "kind"}},
     [FAMILY_INVALIDATIONS] = {.name = "semantic_cache_invalidations_total",
                               .help = "Invalidations and deletes that were asked for.",
                               .type = DJ_COUNTER,

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "guarded/board.h"
+#include "proxy/ledger.h"
 #include "proxy/recent.h"
 #include "proxy/telemetry.h"
 #include "security/tenant.h"
@@ -47,6 +48,7 @@ enum family {
     FAMILY_SAVED_TOKENS,
     FAMILY_SAVED_COST,
     FAMILY_SAVED_SECONDS,
+    FAMILY_SPENT_COST,
     FAMILY_INVALIDATIONS,
     FAMILY_ENTRIES,
     FAMILY_LEVEL_BYTES,
@@ -163,7 +165,9 @@ struct dj_telemetry {
         uint64_t replayed;
         uint64_t dropped;
     } sentries_seen[DJ_SENTRY_BOARD_MAX];
-    struct dj_recent *recent; /* owned */
+    struct dj_recent *recent; /* owned, as is the next */
+    struct dj_ledger *ledger;
+    struct dj_price_guess guess; /* set before requests come */
     struct tenant other;
     struct labels other_labels;
     pthread_mutex_t lock; /* inserts into both tables; innermost but for the registry's own */
@@ -185,5 +189,15 @@ extern const char *const dj_telemetry_level_names[LEVEL_COUNT];
  * when memory ran out. */
 struct dj_series *dj_telemetry_series(struct dj_telemetry *telemetry, enum family family,
                                       const char *const *values);
+/* The series in a slot of an array, made at first use. */
+struct dj_series *dj_telemetry_slot_series(struct dj_telemetry *telemetry, series_slot *slot,
+                                           enum family family, const char *const *values);
+/* is_made: a tenant that is not known becomes known; else, and where there is no room, the one that
+ * stands for all others. */
+struct tenant *dj_telemetry_tenant_of(struct dj_telemetry *telemetry, const uint8_t id[DJ_ID_BYTES],
+                                      bool is_made);
+/* A look-up for that kind of thing found nothing. */
+void dj_telemetry_missed(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
+                         const char *kind);
 
 #endif

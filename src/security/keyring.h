@@ -21,7 +21,8 @@
 
 #define DJ_KEYRING_TABLE "data_keys"
 #define DJ_KEYRING_SEALED_MAX (UINT64_C(1) << 30) /* by one data key; then a new one is due */
-#define DJ_SEALED_BYTES 76u                       /* that the sealed form is longer */
+#define DJ_KEYRING_KEY_BYTES 32u
+#define DJ_SEALED_BYTES 76u /* that the sealed form is longer */
 
 struct dj_keyring;
 
@@ -88,6 +89,19 @@ enum deja_status dj_keyring_destroy_old(struct dj_keyring *keyring,
 enum deja_status dj_keyring_destroy_tenant(struct dj_keyring *keyring,
                                            const uint8_t tenant[DJ_TENANT_BYTES],
                                            uint32_t *out_id_last) DEJA_NODISCARD;
+
+/* A key of its own for something that leaves this deployment (a backup), random: told, to be wiped
+ * by the caller, and wrapped by the master key into a document of DJ_DATA_KEY_BYTES
+ * (security/data_key.h), bound to the thing's name. Not blocking. DEJA_ERR_NOMEM. */
+enum deja_status dj_keyring_wrap_apart(struct dj_keyring *keyring,
+                                       const uint8_t name[DJ_TENANT_BYTES],
+                                       uint8_t out_key[DJ_KEYRING_KEY_BYTES],
+                                       uint8_t *out_document) DEJA_NODISCARD;
+/* The reverse. DEJA_ERR_DENIED: by another master key; DEJA_ERR_CORRUPT, DEJA_ERR_NOMEM. */
+enum deja_status dj_keyring_unwrap_apart(struct dj_keyring *keyring,
+                                         const uint8_t name[DJ_TENANT_BYTES],
+                                         struct deja_slice document,
+                                         uint8_t out_key[DJ_KEYRING_KEY_BYTES]) DEJA_NODISCARD;
 
 /* Of a tenant's keys that are not destroyed, the highest id is active and the others are old. */
 struct dj_data_key {

@@ -528,3 +528,35 @@ enum deja_status dj_keyring_walk(struct dj_keyring *keyring, void *ctx, dj_data_
     const struct dj_authority *authority = keyring->authority;
     return authority->walk(authority->ctx, DJ_KEYRING_TABLE, &walk, on_each);
 }
+
+/* ---- apart ---- */
+
+enum deja_status dj_keyring_wrap_apart(struct dj_keyring *keyring,
+                                       const uint8_t name[DJ_TENANT_BYTES],
+                                       uint8_t out_key[DJ_KEYRING_KEY_BYTES], uint8_t *out_document)
+{
+    uint8_t key[DJ_KEYRING_KEY_BYTES];
+    dj_random_bytes(key, sizeof key);
+    enum deja_status status = dj_data_key_wrap(keyring->aead, keyring->master, name, 1,
+                                               keyring->now_ms(), key, out_document);
+    if (status == DEJA_OK)
+        memcpy(out_key, key, sizeof key);
+    dj_wipe(key, sizeof key);
+    return status;
+}
+
+enum deja_status dj_keyring_unwrap_apart(struct dj_keyring *keyring,
+                                         const uint8_t name[DJ_TENANT_BYTES],
+                                         struct deja_slice document,
+                                         uint8_t out_key[DJ_KEYRING_KEY_BYTES])
+{
+    struct dj_data_key_document wrapped;
+    enum deja_status status = dj_data_key_read(document, &wrapped);
+    if (status == DEJA_OK && wrapped.is_destroyed)
+        status = DEJA_ERR_CORRUPT;
+    if (status != DEJA_OK)
+        return status;
+    const struct dj_hmac_key *master = keyring_master_of(keyring, wrapped.master_name);
+    return master ? dj_data_key_unwrap(keyring->aead, master, name, &wrapped, out_key)
+                  : DEJA_ERR_DENIED;
+}

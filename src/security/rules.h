@@ -77,6 +77,7 @@ struct dj_rules_values {
     enum dj_content_log content_log;
     size_t model_count; /* 0: every model */
     const char *models[DJ_RULES_MODELS_MAX];
+    bool is_upstream_obeyed;  /* its Cache-Control; of the deployment's upstream: or its setting */
     const char *upstream_url; /* NULL: the deployment's */
     const char *prices;       /* JSON text, a price table; NULL: the deployment's */
 };

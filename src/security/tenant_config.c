@@ -90,6 +90,7 @@ struct dj_tenant_config {
     unsigned guards_named;
     bool has_models;
     bool has_upstream;
+    bool has_obeyed;
     bool has_prices;
     bool is_broken;
 };
@@ -385,6 +386,16 @@ static void read_models(struct reader *reader, const struct dj_json *list)
     reader->config->has_models = true;
 }
 
+static void read_obeyed(struct reader *reader, struct deja_slice name, const struct dj_json *value)
+{
+    if (dj_json_is(value, DJ_JSON_NULL))
+        return;
+    reader->config->has_obeyed = dj_json_is(value, DJ_JSON_BOOL);
+    reader->config->values.is_upstream_obeyed = dj_json_bool(value, false);
+    if (!reader->config->has_obeyed)
+        complain(reader, "upstream", name, "type", "must be true or false");
+}
+
 static void read_upstream(struct reader *reader, const struct dj_json *object)
 {
     if (!is_object(reader, "upstream", object))
@@ -393,6 +404,10 @@ static void read_upstream(struct reader *reader, const struct dj_json *object)
     while (dj_json_walk_next(&walk) && reader->status == DEJA_OK) {
         struct deja_slice text = dj_json_string(walk.value);
         const char *why = "must be an https:// address of up to 2048 plain characters";
+        if (deja_slice_is_equal(walk.key, deja_slice_text("respect_cache_control"))) {
+            read_obeyed(reader, walk.key, walk.value);
+            continue;
+        }
         if (!deja_slice_is_equal(walk.key, deja_slice_text("url"))) {
             complain_unknown(reader, "upstream", walk.key);
             continue;
@@ -419,6 +434,7 @@ static bool is_price(const struct dj_json *price)
         return false;
     while (dj_json_walk_next(&walk)) {
         bool is_known = deja_slice_is_equal(walk.key, deja_slice_text("input")) ||
+                        deja_slice_is_equal(walk.key, deja_slice_text("cached")) ||
                         deja_slice_is_equal(walk.key, deja_slice_text("output"));
         double number = dj_json_double(walk.value, -1);
         if (!is_known || !(number >= 0 && number <= 1e6))
@@ -438,8 +454,10 @@ static void read_prices(struct reader *reader, const struct dj_json *object)
     while (dj_json_walk_next(&walk)) {
         bool is_one = is_plain(walk.key, DJ_TENANT_MODEL_BYTES_MAX) && is_price(walk.value);
         if (!is_one)
-            complain(reader, "prices", walk.key, "value",
-                     "must be {\"input\": N, \"output\": N}, US dollars for a million tokens");
+            complain(
+                reader, "prices", walk.key, "value",
+                "must be {\"input\": N, \"cached\": N, \"output\": N}, US dollars for a million "
+                "tokens");
         is_valid = is_valid && is_one;
     }
     struct dj_json_writer w = dj_json_writer(&text);
@@ -536,6 +554,8 @@ void dj_tenant_config_apply(const struct dj_tenant_config *config, struct dj_rul
     }
     if (config->has_upstream)
         values->upstream_url = said->upstream_url;
+    if (config->has_obeyed)
+        values->is_upstream_obeyed = said->is_upstream_obeyed;
     if (config->has_prices)
         values->prices = said->prices;
 }
@@ -610,10 +630,13 @@ void dj_tenant_config_put(struct dj_json_writer *w, const struct dj_tenant_confi
     for (size_t i = 0; i < values->model_count; i++)
         dj_json_put_text(w, values->models[i]);
     dj_json_end_array(w);
-    if (values->upstream_url) {
+    if (values->upstream_url || values->is_upstream_obeyed) {
         dj_json_key(w, "upstream");
         dj_json_begin_object(w);
-        dj_json_member_text(w, "url", values->upstream_url);
+        if (values->upstream_url)
+            dj_json_member_text(w, "url", values->upstream_url);
+        if (values->is_upstream_obeyed)
+            dj_json_member_bool(w, "respect_cache_control", true);
         dj_json_end_object(w);
     }
     if (values->prices) {

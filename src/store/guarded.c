@@ -305,6 +305,12 @@ static enum deja_status guarded_scan_access(struct dj_store *store, void *ctx,
     return guarded->inner->ops->scan_access(guarded->inner, ctx, each);
 }
 
+static void guarded_tenants(struct dj_store *store, void *ctx, dj_store_tenant_fn *each)
+{
+    struct guarded *guarded = (struct guarded *)store;
+    guarded->inner->ops->tenants(guarded->inner, ctx, each);
+}
+
 /* ---- opening and ending ---- */
 
 static void guarded_leave(struct dj_store *store, struct dj_loop *loop)
@@ -348,6 +354,7 @@ static struct dj_store_ops ops_around(const struct dj_store_ops *inner)
         .lock = inner->lock ? guarded_lock : NULL,
         .unlock = inner->unlock ? guarded_unlock : NULL,
         .evict = inner->evict ? guarded_evict : NULL,
+        .tenants = inner->tenants ? guarded_tenants : NULL,
         .leave = inner->leave ? guarded_leave : NULL,
         .close = guarded_close,
     };

@@ -327,6 +327,7 @@ static const struct dj_store_ops lmdb_ops = {
     .scan_vectors = dj_lmdb_scan_vectors,
     .keep_access = dj_lmdb_access_put,
     .scan_access = dj_lmdb_access_walk,
+    .tenants = dj_lmdb_tally_tenants,
     .close = lmdb_close,
 };
 

@@ -205,8 +205,10 @@ static enum deja_status apply_put(struct dj_lmdb *lmdb, struct dj_lmdb_txn *txn,
 {
     const struct dj_entry *entry = dj_value_entry(write->value);
     write->status = encode(lmdb, write);
-    if (write->status != DEJA_OK || dj_store_is_gone(dj_store_gone_ms(entry), txn->now_ms))
+    if (write->status != DEJA_OK)
         return DEJA_OK;
+    /* What ended while it waited for the disk still ends the version before it. */
+    bool is_over = dj_store_is_gone(dj_store_gone_ms(entry), txn->now_ms);
     struct dj_row_head old;
     bool is_readable = false;
     enum deja_status status = find_head(lmdb, txn, &write->key, &old, &is_readable);
@@ -220,7 +222,7 @@ static enum deja_status apply_put(struct dj_lmdb *lmdb, struct dj_lmdb_txn *txn,
         if (status != DEJA_OK)
             return status;
     }
-    return insert_rows(lmdb, txn, write);
+    return is_over ? DEJA_OK : insert_rows(lmdb, txn, write);
 }
 
 static enum deja_status apply_remove(struct dj_lmdb *lmdb, struct dj_lmdb_txn *txn,

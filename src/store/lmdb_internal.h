@@ -177,6 +177,7 @@ void dj_lmdb_tally_apply(struct dj_lmdb *lmdb, const struct dj_lmdb_txn *txn);
 uint64_t dj_lmdb_tally_bytes(struct dj_lmdb *lmdb);
 void dj_lmdb_tally_stats(struct dj_lmdb *lmdb, const uint8_t *tenant,
                          struct dj_store_stats *out_stats);
+void dj_lmdb_tally_tenants(struct dj_store *store, void *ctx, dj_store_tenant_fn *each);
 void dj_lmdb_tally_destroy(struct dj_lmdb *lmdb);
 
 /* lmdb_apply.c: the writer only. Any status but DEJA_OK: abort. */

@@ -23,7 +23,7 @@ struct list {
         struct dj_store_key key;
         size_t offset;
         size_t len;
-        size_t vector_len; /* behind the row: its sealed vector */
+        size_t vector_len; /* behind the row: its vector, sealed or its floats */
     } places[DJ_STORE_PAGE_MAX];
     uint32_t count;
     bool is_end;
@@ -32,7 +32,7 @@ struct list {
     dj_store_done_fn *done;
 };
 
-/* Behind the row of its entry. What is not there or not sealed is left out. */
+/* Behind the row of its entry. What is not there is left out. */
 static void copy_vector(struct list *list, MDB_txn *txn, MDB_val row)
 {
     struct dj_row_head head;
@@ -48,8 +48,10 @@ static void copy_vector(struct list *list, MDB_txn *txn, MDB_val row)
     if (mdb_get(txn, list->lmdb->tables[DJ_LMDB_VECTORS], &key, &value) != MDB_SUCCESS ||
         !dj_row_vector_read(deja_slice(at, sizeof at), dj_lmdb_slice(value), &vector))
         return;
-    list->places[index].vector_len = vector.sealed.len;
-    dj_buf_append_slice(&list->rows, vector.sealed);
+    struct deja_slice bytes =
+        vector.dim ? deja_slice(vector.floats, vector.dim * sizeof(float)) : vector.sealed;
+    list->places[index].vector_len = bytes.len;
+    dj_buf_append_slice(&list->rows, bytes);
 }
 
 /* DEJA_ERR_NOT_FOUND: past the tenant's last row. */
@@ -92,7 +94,7 @@ static enum deja_status copy_rows(struct list *list, MDB_txn *txn)
     return list->is_end ? DEJA_OK : status;
 }
 
-/* The same value with its sealed vector. */
+/* The same value with its vector. */
 static enum deja_status add_vector(struct list *list, uint32_t index, struct dj_value **value)
 {
     struct dj_entry entry = *dj_value_entry(*value);

@@ -142,6 +142,18 @@ void dj_lmdb_tally_stats(struct dj_lmdb *lmdb, const uint8_t *tenant,
     pthread_mutex_unlock(&lmdb->tally_mutex);
 }
 
+void dj_lmdb_tally_tenants(struct dj_store *store, void *ctx, dj_store_tenant_fn *each)
+{
+    struct dj_lmdb *lmdb = (struct dj_lmdb *)store;
+    size_t cursor = 0;
+    struct deja_slice key;
+    void *tally;
+    pthread_mutex_lock(&lmdb->tally_mutex);
+    while (dj_map_next(lmdb->tally, &cursor, &key, &tally))
+        each(ctx, (const uint8_t *)key.data);
+    pthread_mutex_unlock(&lmdb->tally_mutex);
+}
+
 void dj_lmdb_tally_destroy(struct dj_lmdb *lmdb)
 {
     size_t cursor = 0;

@@ -273,6 +273,9 @@ static enum deja_status memory_list(struct dj_store *store, struct dj_loop *loop
                                     const uint8_t tenant[DJ_ID_BYTES], struct dj_store_page *page,
                                     void *ctx, dj_store_done_fn *done)
 {
+    uint64_t shard = page->position >> 48;
+    if (shard >= memory_of(store)->options.loop_count) /* a stranger may have brought it */
+        return DEJA_ERR_INVALID;
     struct op *op = op_create(store, loop, ctx);
     if (!op)
         return DEJA_ERR_NOMEM;
@@ -280,7 +283,6 @@ static enum deja_status memory_list(struct dj_store *store, struct dj_loop *loop
     op->page = page;
     memcpy(op->key.tenant, tenant, sizeof op->key.tenant);
     page->count = 0;
-    uint64_t shard = page->position >> 48;
     op->shard = &op->memory->shards[shard];
     op_post(op, op->shard->loop, on_list);
     return DEJA_OK;
@@ -312,6 +314,19 @@ static void memory_stats(struct dj_store *store, const uint8_t *tenant,
     pthread_mutex_unlock(&memory->tenants_mutex);
 }
 
+static void memory_tenants(struct dj_store *store, void *ctx, dj_store_tenant_fn *each)
+{
+    struct dj_memory *memory = memory_of(store);
+    size_t cursor = 0;
+    struct deja_slice key;
+    void *sums;
+    pthread_mutex_lock(&memory->tenants_mutex);
+    while (dj_map_next(memory->tenants, &cursor, &key, &sums))
+        if (load(&((struct dj_memory_tenant *)sums)->entries) > 0)
+            each(ctx, (const uint8_t *)key.data);
+    pthread_mutex_unlock(&memory->tenants_mutex);
+}
+
 static void memory_close(struct dj_store *store)
 {
     atomic_store(&memory_of(store)->is_closed, true);
@@ -327,6 +342,7 @@ static const struct dj_store_ops memory_ops = {
     .list = memory_list,
     .stats = memory_stats,
     .evict = dj_memory_evict,
+    .tenants = memory_tenants,
     .close = memory_close,
 };
 

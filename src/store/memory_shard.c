@@ -202,14 +202,21 @@ static bool put(struct dj_memory_shard *shard, struct dj_value *value, int64_t n
     uint64_t hash = dj_store_key_hash(&key);
     size_t bytes = dj_value_bytes(value) + sizeof(struct dj_memory_node);
     int64_t until_ms = gone_ms(&shard->memory->options, entry, now_ms);
-    if (bytes > shard->memory->options.bytes_max || dj_store_is_gone(until_ms, now_ms))
+    if (bytes > shard->memory->options.bytes_max)
         return false;
     struct dj_memory_node *old =
         atomic_load_explicit(link_of(shard, &key, hash), memory_order_relaxed);
-    if (old && dj_store_is_gone(old->gone_ms, now_ms)) {
+    bool is_old_gone = old && dj_store_is_gone(old->gone_ms, now_ms);
+    if (is_old_gone) {
         dj_memory_note_gone(shard, old, DJ_GONE_TTL);
         dj_memory_shard_unlink(shard, old);
     } else if (old && dj_value_entry(old->value)->version >= entry->version) {
+        return false;
+    }
+    if (dj_store_is_gone(until_ms, now_ms)) {
+        /* What is over already still ends the version before it. */
+        if (old && !is_old_gone)
+            dj_memory_shard_unlink(shard, old);
         return false;
     }
     struct dj_memory_node *node = dj_alloc_zeroed(1, sizeof *node);

@@ -291,6 +291,12 @@ static enum deja_status evict(struct dj_store *store, struct dj_loop *loop, cons
     return sealed->inner->ops->evict(sealed->inner, loop, tenant, bytes, ctx, done);
 }
 
+static void tenants(struct dj_store *store, void *ctx, dj_store_tenant_fn *each)
+{
+    struct sealed *sealed = sealed_of(store);
+    sealed->inner->ops->tenants(sealed->inner, ctx, each);
+}
+
 static void leave(struct dj_store *store, struct dj_loop *loop)
 {
     struct sealed *sealed = sealed_of(store);
@@ -331,6 +337,7 @@ static struct dj_store_ops ops_around(const struct dj_store_ops *inner, bool is_
         .lock = inner->lock ? lock : NULL,
         .unlock = inner->unlock ? unlock : NULL,
         .evict = inner->evict ? evict : NULL,
+        .tenants = inner->tenants ? tenants : NULL,
         .leave = inner->leave ? leave : NULL,
         .close = close_sealed,
     };

@@ -11,6 +11,7 @@
 #include <assert.h>
 
 #include "base/alloc.h"
+#include "crypto/digest.h"
 #include "store/key_internal.h"
 #include "store/sealed_internal.h"
 
@@ -117,6 +118,34 @@ static void open_value(struct sealed_call *call, struct dj_unpacker *unpacker)
     call->value = opened;
 }
 
+/* The opened entry with its vector's floats. One that does not open is left out: its entry is found
+ * by its words, and made anew when it is put again. */
+static enum deja_status add_vector(struct dj_keyring *keyring, const struct dj_entry *kept,
+                                   struct dj_value **opened)
+{
+    struct dj_buf scratch = {0};
+    struct dj_value *whole;
+    struct dj_entry entry = *dj_value_entry(*opened);
+    struct dj_store_vector vector = {.key = dj_store_key_of(kept), .sealed = kept->vector};
+    enum deja_status status = DEJA_OK;
+    if (kept->key_id && kept->vector.len) {
+        status = dj_unseal_vector(keyring, &vector, &scratch, &vector);
+        if (status == DEJA_OK) {
+            entry.vector = deja_slice(vector.floats, vector.dim * sizeof *vector.floats);
+            entry.embedder_id = vector.embedder_id;
+            status = dj_value_create(&entry, &whole);
+            if (status == DEJA_OK) {
+                dj_value_unref(*opened);
+                *opened = whole;
+            }
+        }
+    }
+    if (scratch.len)
+        dj_wipe(scratch.data, scratch.len);
+    dj_buf_fini(&scratch);
+    return status == DEJA_ERR_NOMEM ? status : DEJA_OK;
+}
+
 /* Entries that do not open leave the page; DEJA_ERR_NOT_FOUND: a key is not here, and the rest of
  * the page is as it was kept. What was opened already has no key id any more. */
 static enum deja_status open_values(struct sealed_call *call, bool is_last_try)
@@ -132,6 +161,8 @@ static enum deja_status open_values(struct sealed_call *call, bool is_last_try)
         enum deja_status status = result;
         if (result == DEJA_OK && !dj_sealed_is_open(kept))
             status = dj_unseal_entry(sealed->options.keyring, NULL, kept, &opened);
+        if (opened && page->has_vectors)
+            status = add_vector(sealed->options.keyring, kept, &opened);
         if (opened) {
             dj_value_unref(value);
             value = opened;

@@ -63,7 +63,10 @@ struct dj_store_page {
     struct dj_value *values[DJ_STORE_PAGE_MAX]; /* references the caller owns */
     uint32_t count;                             /* may be 0 although more follow */
     bool is_last;
-    bool has_vectors;  /* the caller's: sealed vectors come with their entries */
+    /* The caller's: vectors come with their entries (dj_entry.vector), from tiers that can: sealed,
+     * or where nothing is sealed or store/sealed.h has opened them, their floats as the machine has
+     * them, of dj_entry.embedder_id. */
+    bool has_vectors;
     uint64_t position; /* the store's */
     uint8_t after[DJ_ID_BYTES];
 };
@@ -127,6 +130,8 @@ typedef void dj_store_pulled_fn(void *ctx, enum deja_status status, uint64_t seq
 /* is_held: the caller has it now. */
 typedef void dj_store_locked_fn(void *ctx, enum deja_status status, bool is_held);
 
+typedef void dj_store_tenant_fn(void *ctx, const uint8_t tenant[DJ_ID_BYTES]);
+
 struct dj_store;
 
 struct dj_store_ops {
@@ -189,6 +194,9 @@ struct dj_store_ops {
      * tenants. */
     enum deja_status (*evict)(struct dj_store *store, struct dj_loop *loop, const uint8_t *tenant,
                               uint64_t bytes, void *ctx, dj_store_done_fn *done);
+    /* Optional (NULL): every tenant that has entries here, each once, in no order. Any thread; each
+     * must not call the store. */
+    void (*tenants)(struct dj_store *store, void *ctx, dj_store_tenant_fn *each);
     /* Optional (NULL): the loop is about to end: what the store has open on it is closed, what is
      * under way on it ends with DEJA_ERR_CANCELLED and later calls are refused with it. On the
      * loop, once, before it is stopped. */

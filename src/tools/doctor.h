@@ -44,6 +44,7 @@ struct dj_doctor_facts {
     const struct dj_diagnostics *diagnostics; /* what loading said */
     bool is_config_valid;                     /* else nothing below counts but server and key */
     const char *data_dir, *model, *model_dir, *upstream_url;
+    const char *anthropic_url; /* where it is another; NULL */
     const char
         *embedder;       /* "auto", "transformer", "lexical", "http"; NULL: semantic hits are off */
     const char *ca_file; /* NULL: the system's */

@@ -204,33 +204,42 @@ static void look_at_clock(const struct dj_client_answer *answer, struct dj_findi
                                      "(systemd-timesyncd, chrony)");
 }
 
-void dj_doctor_look_at_upstream(const struct dj_doctor_facts *facts, struct dj_findings *findings)
+/* Only the first is needed by everybody. */
+static void look_at_one(const struct dj_doctor_facts *facts, const char *name, const char *url,
+                        struct dj_findings *findings)
 {
     const struct dj_client client = {
-        .server = facts->upstream_url, .timeout_ms = TIMEOUT_MS, .ca_file = facts->ca_file};
+        .server = url, .timeout_ms = TIMEOUT_MS, .ca_file = facts->ca_file};
     struct dj_client_answer answer;
     enum deja_status status = get(&client, "/v1/models", &answer);
+    bool is_main = url == facts->upstream_url;
     if (status != DEJA_OK) {
-        dj_findings_add(findings, DJ_FINDING_FAIL, "upstream", "%s: %s", facts->upstream_url,
+        dj_findings_add(findings, is_main ? DJ_FINDING_FAIL : DJ_FINDING_WARN, name, "%s: %s", url,
                         reason_of(status, &answer));
-        dj_findings_advise(findings, status == DEJA_ERR_DENIED
-                                         ? "its certificate does not verify: upstream.ca_file "
-                                           "names another authority"
-                                         : "check upstream.url (--upstream URL) and the network; "
-                                           "--offline skips this");
+        dj_findings_advise(findings,
+                           status == DEJA_ERR_DENIED
+                               ? "its certificate does not verify: upstream.ca_file "
+                                 "names another authority"
+                               : "check its address (--upstream URL, upstream.anthropic.url) and "
+                                 "the network; --offline skips this");
     } else if (answer.http_status >= 500) {
-        dj_findings_add(findings, DJ_FINDING_WARN, "upstream", "%s answers %d", facts->upstream_url,
-                        answer.http_status);
+        dj_findings_add(findings, DJ_FINDING_WARN, name, "%s answers %d", url, answer.http_status);
         dj_findings_advise(findings, "it can be reached, and is not well itself");
     } else {
         bool wants_key = answer.http_status == 401 || answer.http_status == 403;
-        dj_findings_add(findings, DJ_FINDING_OK, "upstream", "%s answers %d%s", facts->upstream_url,
-                        answer.http_status,
+        dj_findings_add(findings, DJ_FINDING_OK, name, "%s answers %d%s", url, answer.http_status,
                         wants_key ? ": it wants a key, which clients bring" : "");
     }
-    if (status == DEJA_OK)
+    if (status == DEJA_OK && is_main)
         look_at_clock(&answer, findings);
     dj_client_answer_fini(&answer);
+}
+
+void dj_doctor_look_at_upstream(const struct dj_doctor_facts *facts, struct dj_findings *findings)
+{
+    look_at_one(facts, "upstream", facts->upstream_url, findings);
+    if (facts->anthropic_url)
+        look_at_one(facts, "anthropic", facts->anthropic_url, findings);
 }
 
 void dj_doctor_look_at_tiers(const struct dj_doctor_facts *facts, struct dj_findings *findings)

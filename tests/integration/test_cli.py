@@ -56,7 +56,7 @@ def complete(script, *words):
 def test_bash_completes_commands_words_and_flags(tmp_path):
     script = tmp_path / "deja.bash"
     script.write_text(run_cli("completions", "bash").stdout)
-    assert complete(script, "exp") == ["explain"]
+    assert complete(script, "exp") == ["explain", "export"]
     assert "manual" not in complete(script, "")
     assert complete(script, "put", "--tt") == ["--ttl"]
     assert complete(script, "model", "ver") == ["verify"]

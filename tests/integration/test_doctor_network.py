@@ -54,3 +54,15 @@ def test_a_public_address_in_clear_text_is_told(tmp_path):
 def test_nothing_is_said_of_the_usual_set_up(tmp_path):
     _, findings = findings_of(tmp_path)
     assert not about(findings, "tls") and not about(findings, "listener") and not about(findings, "admin.tls")
+
+
+def test_the_other_upstream_is_looked_at_and_none_twice(tmp_path, upstream):
+    def told(**env):
+        done = run_cli("doctor", "--json", "--data", tmp_path / "data", "--upstream", upstream.url,
+                       env={f"DEJA_{name}": value for name, value in env.items()})
+        findings = json.loads(done.stdout)["checks"]
+        return [(f["name"], f["status"]) for f in findings if f["name"] in ("upstream", "anthropic", "clock")]
+
+    assert [name for name, _ in told()] == ["upstream", "clock"]
+    assert ("anthropic", "ok") in told(UPSTREAM__ANTHROPIC__URL=upstream.url.replace("127.0.0.1", "localhost"))
+    assert ("anthropic", "warn") in told(UPSTREAM__ANTHROPIC__URL="http://127.0.0.1:9")

@@ -1,9 +1,11 @@
 """Invalidation: by pattern, event, version, what depends on what, and at a time to come."""
 import time
+import uuid
 
 import pytest
 from conftest import make_http
-from daemon import poll
+from daemon import poll, run_cli
+from postgres import Postgres
 
 ENTRIES, LOOKUP, INVALIDATE = "/api/v1/entries", "/api/v1/lookup", "/api/v1/invalidate"
 SCHEDULES = "/api/v1/schedules"
@@ -255,3 +257,66 @@ def test_schedules_are_bounded_and_belong_to_their_tenant(daemon, http, word):
         assert http.delete(f"{SCHEDULES}/{one['schedule']}").status_code == 204
     assert http.post(INVALIDATE, json={"all": True, "after": 5},
                      headers={"X-Deja-User": "ann"}).status_code == 403
+
+
+# -- plain keys, the command line --
+
+def test_plain_keys_name_what_they_were_made_from(http, word):
+    plain = {"Content-Type": "text/plain"}
+    assert http.put(f"/api/v1/kv/template:{word}", content=b"t", headers=plain).status_code in (200, 201, 204)
+    made = {**plain, "X-Deja-Depends-On": f"template:{word}", "X-Deja-Tags": "seen"}
+    assert http.put(f"/api/v1/kv/score:{word}", content=b"7", headers=made).status_code in (200, 201, 204)
+    put(http, f"{word} report", depends_on=[f"score:{word}"])
+    seen = invalidate(http, cascade=f"template:{word}", dry_run=True)
+    assert [(node.get("key"), node.get("query")) for node in seen["tree"]] == \
+        [(f"score:{word}", None), (None, f"{word} report")]
+    assert invalidate(http, pattern=f"template:{word}", cascade=True)["removed"] == 3
+    for name in ("template", "score"):
+        assert http.get(f"/api/v1/kv/{name}:{word}").status_code == 404
+    assert not is_hit(http, f"{word} report")
+
+
+def test_command_line_says_all_of_it(daemon, key, http, word):
+    env = {"DEJA_SERVER": daemon.url, "DEJA_KEY": key}
+    put(http, f"{word} a", tags=[f"row:{word}"])
+    first = put(http, f"{word} b", depends_on=[f"doc:{word}"])
+    assert run_cli("invalidate", "--pattern", f"row:{word}*", "--yes", env=env).stdout == "1 removed\n"
+    seen = run_cli("invalidate", "--depends-on", f"doc:{word}", "--dry-run", env=env).stdout
+    assert first in seen and "1 would be removed" in seen
+    put(http, f"{word} c", tags=[f"template:{word}"])
+    assert run_cli("invalidate", "--event", "template:updated", "--field", f"template_id={word}", "--yes",
+                   env=env).stdout == "1 removed\n"
+    made = run_cli("invalidate", "--tag", word, "--cron", "@yearly", "--reason", "new year", env=env)
+    assert made.returncode == 0, made.stderr
+    schedule = made.stdout.split()[0]
+    listed = run_cli("schedule", "list", env=env).stdout
+    assert schedule in listed and "@yearly" in listed and "new year" in listed
+    assert run_cli("schedule", "remove", schedule, env=env).returncode == 0
+    assert run_cli("schedule", "remove", schedule, env=env).returncode == 1
+    for wrong in (["--tag", "t", "--at", "x", "--cron", "@daily"], ["--field", "a=b", "--tag", "t"], []):
+        assert run_cli("invalidate", *wrong, env=env).returncode == 2
+
+
+# -- programs that share an authority --
+
+def test_schedule_is_known_to_all_programs_and_run_by_one(spawn, word):
+    postgres = Postgres().start()
+    try:
+        url = postgres.create_database(f"t{uuid.uuid4().hex[:12]}")
+        env = {"DEJA_L3__POSTGRES__URL": url, "DEJA_SECURITY__SECRET": "5e" * 32}
+        daemons = [spawn(env=env) for _ in range(2)]
+        with make_http(daemons[0], word) as one, make_http(daemons[1], word) as two:
+            put(one, f"{word} a", tags=["t"])
+            kept = invalidate(one, 202, tag="t", after=4)
+            poll(lambda: [s["id"] for s in schedules(two)] == [kept["schedule"]], "the other to know it", every=0.1)
+            poll(lambda: not is_hit(one, f"{word} a") and not is_hit(two, f"{word} a"), "it to run", every=0.2)
+            poll(lambda: not schedules(one) and not schedules(two), "both to forget it", every=0.2)
+            again = invalidate(two, 202, tag="t", after="1d")
+            poll(lambda: schedules(one), "the first to know it", every=0.1)
+            assert one.delete(f"{SCHEDULES}/{again['schedule']}").status_code == 204
+            poll(lambda: not schedules(two), "the other to forget it", every=0.1)
+        for daemon in daemons:
+            daemon.stop()
+        assert sum(daemon.log_text().count("scheduled invalidation ran") for daemon in daemons) == 1
+    finally:
+        postgres.remove()

@@ -230,7 +230,7 @@ def test_an_index_that_still_loads_is_degraded_and_says_so(lone_http):
 
 
 def test_every_family_is_in_the_manual_and_the_other_way_round():
-    source = (ROOT / "src/proxy/telemetry_families.c").read_text()
+    source = "".join((ROOT / path).read_text() for path in ("src/proxy/telemetry_families.c", "src/api/resp_metrics.c"))
     manual = (ROOT / "docs/operations.md").read_text().partition("## Metrics")[2].partition("\n## ")[0]
     names = set(re.findall(r'\.name = "(\w+)"', source))
     rows = [line.split("|")[1:3] for line in manual.splitlines() if line.startswith("| `")]

@@ -250,7 +250,7 @@ def test_filter_keeps_what_matches(http, word):
     for n in range(10):
         put(http, f"{word} {n}", n, embedding=unit(8, 1, n / 100), embedder="f", model="m1" if n % 2 else "m2",
             metadata={"n": n, "lang": "en" if n < 5 else "de"}, tags=[f"g{n % 3}"], type="analysis", kind="doc",
-            version=f"v{n}", confidence=n / 10, cost=n)
+            version=f"v{n}", confidence=(31 + n) / 40, cost=n)
 
     def find(**filters):
         body = {"embedding": unit(8, 1), "embedder": "f", "limit": 100, "threshold": 0, "filter": filters}
@@ -263,7 +263,7 @@ def test_filter_keeps_what_matches(http, word):
     assert find(**{"$model": "m1", "lang": {"ne": "en"}}) == [5, 7, 9]
     assert find(**{"$tag": {"in": ["g1", "g2"]}, "n": {"gt": 6}}) == [7, 8]
     assert find(**{"$version": "v3"}) == [3]
-    assert find(**{"$kind": "doc", "$type": "analysis", "$confidence": {"gte": 0.8}}) == [8, 9]
+    assert find(**{"$kind": "doc", "$type": "analysis", "$confidence": {"gte": 0.97}}) == [8, 9]
     assert find(**{"$cost": {"lte": 1}}) == [0, 1]
     assert find(nothing={"exists": False}, n=6) == [6]
     assert find(lang={"exists": True, "ne": "de"}, n={"in": [1, 9]}) == [1]
@@ -344,8 +344,8 @@ def test_another_tenants_entries_stay(daemon, http, word):
 
 
 @pytest.mark.parametrize("body", [
-    {"pattern": "a*"}, {"event": "model:updated"}, {"query": "q", "cascade": True}, {"tag": "t", "at": "x"},
-    {"tag": "t", "after": 5}, {"query": None, "namespace": "n"}, {"tag": "t", "query": "q"}, {"key": "xyz"},
+    {"pattern": ""}, {"event": "moon:full"}, {"query": "q", "cascade": "doc"}, {"tag": "t", "at": "x"},
+    {"tag": "t", "after": 5, "cron": "@daily"}, {"query": None, "namespace": "n"}, {"tag": "t", "query": "q"}, {"key": "xyz"},
     {"all": True, "tag": "t"}, {"all": "yes"}, {"tag": ""}, {"tag": "t", "dry_run": "yes"}, {"older_than": 0},
     {"reason": "only"}, {"tag": "t", "reason": "r" * 257}, {"key": "0" * 32, "namespace": "n"}])
 def test_unclear_invalidation_removes_nothing(http, word, body):

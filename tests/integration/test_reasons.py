@@ -17,13 +17,13 @@ GIVEN = [
     re.compile(r"\[DJ_GUARD_\w+\] = ([^,]*),"),
 ]
 # Words in those places that are no reasons of a look-up.
-OTHER = {"admitted", "served", "only-if-cached"}
+OTHER = {"admitted", "served", "only-if-cached", "reason"}
 
 
 def reasons_in_source():
     found = {}
     for path in SOURCES:
-        text = re.sub(r"/\*.*?\*/|dj_json_get\([^)]*\)", "", path.read_text(), flags=re.S)
+        text = re.sub(r"/\*.*?\*/|(?:dj_json_get|read_text)\([^)]*\)", "", path.read_text(), flags=re.S)
         for pattern in GIVEN:
             for statement in pattern.findall(text):
                 for word in re.findall(WORD, statement):

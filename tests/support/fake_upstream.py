@@ -121,7 +121,9 @@ def float32(values):
 
 def usage_of(body, text):
     prompt = sum(len(str(m.get("content", "")).split()) for m in body.get("messages", []))
-    completion = max(1, len(text.split()))
+    said = body.get("metadata")
+    completion = int(said["answer_words"]) if isinstance(said, dict) and "answer_words" in said else \
+        max(1, len(text.split()))
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,

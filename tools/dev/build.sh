@@ -141,11 +141,21 @@ word_bench() {
         say "a hit from Valkey beside a bare GET"
         python3 bench/shared_hit.py "${@:2}"
         ;;&
+    all | traffic)
+        need_venv venv tests/requirements.txt
+        say "hit rates, spend and times on generated traffic"
+        "$TOOLS/venv/bin/python" bench/traffic.py "${@:2}"
+        ;;&
+    all | resp)
+        need_redis_servers
+        say "a GET by redis-benchmark beside valkey-server"
+        python3 bench/resp.py "${@:2}"
+        ;;&
     all | suite)
         say "deja bench"
         python3 bench/suite.py "${@:2}"
         ;;
-    exact | semantic | shared) ;;
-    *) die "which one? ./dev bench [exact|semantic|shared|suite]" ;;
+    exact | semantic | shared | resp | traffic) ;;
+    *) die "which one? ./dev bench [exact|semantic|shared|resp|traffic|suite]" ;;
     esac
 }

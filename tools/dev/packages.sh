@@ -8,7 +8,7 @@
 
 PACKAGES_BUILD=(gcc libc6-dev meson ninja-build pkg-config libuv1-dev libllhttp-dev
     libcurl4-openssl-dev libssl-dev libyyjson-dev libfyaml-dev liblmdb-dev libzstd-dev zlib1g-dev
-    libutf8proc-dev libpcre2-dev libxxhash-dev libhiredis-dev libpq-dev libcmocka-dev)
+    libutf8proc-dev libpcre2-dev libxxhash-dev libhiredis-dev libpq-dev libsqlite3-dev libcmocka-dev)
 PACKAGES_RUN=(ca-certificates python3 python3-pip)
 PACKAGES_TEST=(g++ python3 python3-venv ca-certificates git openssl curl)
 

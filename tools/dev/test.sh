@@ -245,6 +245,8 @@ word_soak() {
     DEJA_TEST_VECTORS=100000 DEJA_TEST_ROWS=1000000 DEJA_TEST_PATIENCE=3000 \
         pytest_stage "PostgreSQL with 100,000 vectors, with a million keys" "$BUILD/release/deja" \
         -k "recall or great_many" tests/integration/test_postgres.py
+    DEJA_BACKUP_ENTRIES=100000 pytest_stage "backup, wipe, restore and verify of 100,000 entries" \
+        "$BUILD/release/deja" -k wipe tests/integration/test_backup.py
     stage "the time of a key check tells nothing of the key" "$RESULTS/key_timing.none" \
         "$BUILD/release/tests/key_timing" 1000000
     soak_isolation

@@ -261,6 +261,36 @@ static void http_embedder_needs_an_address_and_a_model(void **state)
     done(&result);
 }
 
+static void anthropic_is_where_it_is_or_where_everything_goes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *url, *said, *wanted;
+    } rows[] = {
+        {"https://api.openai.com", "", "https://api.anthropic.com"},
+        {"https://api.openai.com/v1/", "", "https://api.anthropic.com"},
+        {"http://127.0.0.1:4000/v1", "", "http://127.0.0.1:4000"},
+        {"http://127.0.0.1:4000", "https://claude.example/v1/", "https://claude.example"},
+        {"https://api.openai.com", "https://api.openai.com", "https://api.openai.com"},
+    };
+    const char *const environment[] = {"HOME=/x", "DEJA_CONFIG=/dev/null", NULL};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct dj_flag flags[] = {{"upstream.url", rows[i].url},
+                                        {"upstream.anthropic.url", rows[i].said}};
+        struct result result = load(environment, flags, 2);
+        assert_int_equal(result.status, DEJA_OK);
+        assert_string_equal(result.settings.upstream.anthropic_url, rows[i].wanted);
+        assert_int_equal(dj_settings_other_anthropic(&result.settings) != NULL,
+                         strcmp(result.settings.upstream.url, rows[i].wanted) != 0);
+        done(&result);
+    }
+    const struct dj_flag wrong[] = {{"upstream.anthropic.url", "ftp://x"}};
+    struct result result = load(environment, wrong, 1);
+    assert_int_equal(result.status, DEJA_ERR_CONFIG);
+    assert_non_null(strstr(result.diagnostics.text.data, "upstream.anthropic.url expects"));
+    done(&result);
+}
+
 static void broken_secret_is_not_repeated(void **state)
 {
     (void)state;
@@ -346,6 +376,7 @@ int main(void)
         cmocka_unit_test(public_address_is_refused_unless_insecure),
         cmocka_unit_test(old_trees_and_further_names_are_accepted),
         cmocka_unit_test(reload_names_what_needs_a_restart),
+        cmocka_unit_test(anthropic_is_where_it_is_or_where_everything_goes),
         cmocka_unit_test(broken_secret_is_not_repeated),
         cmocka_unit_test(documents_are_the_table),
         cmocka_unit_test(sample_file_loads_as_the_defaults),

@@ -76,9 +76,25 @@ static void lexical_survives_each_failed_allocation(void **state)
     assert_null(embedder);
 }
 
+static void words_are_what_it_counts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint32_t count;
+    } cases[] = {{"", 0}, {"  ", 0}, {"one", 1}, {" two  words\n", 2}, {"a\tb c", 3}};
+    struct dj_embedder *embedder = NULL;
+    assert_int_equal(dj_lexical_create(&embedder), DEJA_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(dj_embedder_count(embedder, deja_slice_text(cases[i].text)),
+                         cases[i].count);
+    dj_embedder_destroy(embedder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(words_are_what_it_counts),
         cmocka_unit_test(every_text_has_a_vector_of_length_one),
         cmocka_unit_test(shared_wording_is_nearer_than_none),
         cmocka_unit_test(lexical_survives_each_failed_allocation),

@@ -122,9 +122,28 @@ static void refusals_of_the_request_alone_may_be_kept(void **state)
     }
 }
 
+static void bound_of_confidence_and_several_answers_are_settings(void **state)
+{
+    (void)state;
+    struct dj_admit_question question = whole_answer();
+    question.has_confidence = true;
+    question.confidence = 0.65;
+    expect(question, "confidence");
+    question.confidence_min = 0.6;
+    expect(question, "admitted");
+    question.choice_count = 3;
+    expect(question, "several-choices");
+    question.is_several_kept = true;
+    expect(question, "admitted");
+    assert_true(dj_admit_is_confident(DJ_ADMIT_CONFIDENCE_MIN, 0));
+    assert_false(dj_admit_is_confident(0.69, 0));
+    assert_false(dj_admit_is_confident((double)NAN, 0.1));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bound_of_confidence_and_several_answers_are_settings),
         cmocka_unit_test(refusals_of_the_request_alone_may_be_kept),
         cmocka_unit_test(whole_answer_is_admitted_for_a_normal_life),
         cmocka_unit_test(forgotten_facts_admit_nothing),

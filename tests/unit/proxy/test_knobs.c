@@ -65,6 +65,9 @@ static void assert_knobs(const char *what, const struct dj_knobs *got,
     assert_int_equal(got->wish.if_error_ms, wanted->wish.if_error_ms);
     assert_same_slice(got->name_space, wanted->name_space);
     assert_same_slice(got->tags, wanted->tags);
+    assert_same_slice(got->ignored, wanted->ignored);
+    assert_same_slice(got->trace_id, wanted->trace_id);
+    assert_int_equal(got->is_wanted, wanted->is_wanted);
     if (!got->detail != !wanted->detail)
         fail_msg("%s: detail %s", what, got->detail ? got->detail : "missing");
     if (wanted->detail)
@@ -134,6 +137,9 @@ static const struct row rows[] = {
      "pc-saved-4f2a",
      {.detail = "portkey-config-ignored", .compat = DJ_COMPAT_PORTKEY}},
     {"x-portkey-config", "[1,2]", {.compat = DJ_COMPAT_PORTKEY}},
+    {"x-portkey-trace-id", "t-1", {.trace_id = {"t-1", 3}, .compat = DJ_COMPAT_PORTKEY}},
+    {"x-portkey-metadata", "{\"_user\":\"a\"}", {.compat = DJ_COMPAT_PORTKEY}},
+    {"cf-aig-metadata", "{\"team\":1}", {.compat = DJ_COMPAT_CLOUDFLARE}},
     /* Cloudflare */
     {"cf-aig-skip-cache", "true", {.is_bypass = true, .compat = DJ_COMPAT_CLOUDFLARE}},
     {"cf-skip-cache", "true", {.is_bypass = true, .compat = DJ_COMPAT_CLOUDFLARE}},
@@ -141,7 +147,7 @@ static const struct row rows[] = {
     {"cf-cache-ttl", "61", {.ttl_ms = 61000, .compat = DJ_COMPAT_CLOUDFLARE}},
     {"cf-aig-cache-key", "k", {.name_space = {"k", 1}, .compat = DJ_COMPAT_CLOUDFLARE}},
     /* Helicone */
-    {"Helicone-Cache-Enabled", "true", {.compat = DJ_COMPAT_HELICONE}},
+    {"Helicone-Cache-Enabled", "true", {.is_wanted = true, .compat = DJ_COMPAT_HELICONE}},
     {"Helicone-Cache-Enabled", "false", {.is_bypass = true, .compat = DJ_COMPAT_HELICONE}},
     {"Helicone-Cache-Seed", "s", {.name_space = {"s", 1}, .compat = DJ_COMPAT_HELICONE}},
     {"Helicone-Cache-Bucket-Max-Size", "3", {.variants = 3, .compat = DJ_COMPAT_HELICONE}},
@@ -150,7 +156,7 @@ static const struct row rows[] = {
      {.detail = "variants-ignored", .compat = DJ_COMPAT_HELICONE}},
     {"Helicone-Cache-Ignore-Keys",
      "[\"seed\"]",
-     {.detail = "ignore-keys-not-allowed", .compat = DJ_COMPAT_HELICONE}},
+     {.ignored = {"[\"seed\"]", 8}, .compat = DJ_COMPAT_HELICONE}},
     /* Bifrost */
     {"x-bf-cache-key", "k", {.name_space = {"k", 1}, .compat = DJ_COMPAT_BIFROST}},
     {"x-bf-cache-ttl", "30s", {.ttl_ms = 30000, .compat = DJ_COMPAT_BIFROST}},
@@ -161,7 +167,7 @@ static const struct row rows[] = {
     {"x-bf-cache-no-store", "true", {.is_no_store = true, .compat = DJ_COMPAT_BIFROST}},
     /* OpenRouter */
     {"X-OpenRouter-Cache", "false", {.is_bypass = true, .compat = DJ_COMPAT_OPENROUTER}},
-    {"X-OpenRouter-Cache", "true", {.compat = DJ_COMPAT_OPENROUTER}},
+    {"X-OpenRouter-Cache", "true", {.is_wanted = true, .compat = DJ_COMPAT_OPENROUTER}},
     {"X-OpenRouter-Cache-TTL", "300", {.ttl_ms = 300000, .compat = DJ_COMPAT_OPENROUTER}},
     {"X-OpenRouter-Cache-Clear", "true", {.is_no_read = true, .compat = DJ_COMPAT_OPENROUTER}},
     /* APISIX, Higress, OpenPipe, vLLM */
@@ -173,14 +179,15 @@ static const struct row rows[] = {
     {"op-cache", "readOnly", {.is_no_store = true}},
     {"op-cache", "writeOnly", {.is_no_read = true}},
     {"op-cache", "sometimes", {.detail = "op-cache-ignored"}},
-    {"x-vsr-cache-control", "bypass", {.is_bypass = true}},
-    {"x-vsr-cache-control", "ttl=10", {.ttl_ms = 10000}},
+    {"x-vsr-cache-control", "bypass", {.is_bypass = true, .compat = DJ_COMPAT_VSR}},
+    {"x-vsr-cache-control", "ttl=10", {.ttl_ms = 10000, .compat = DJ_COMPAT_VSR}},
     /* Deja */
     {"X-Deja-Cache", "bypass", {.is_bypass = true}},
     {"X-Deja-Cache", "refresh", {.is_no_read = true}},
     {"X-Deja-Cache", "write-only", {.is_no_read = true}},
     {"X-Deja-Cache", "read-only", {.is_no_store = true}},
     {"X-Deja-Cache", "no-store", {.is_bypass = true}},
+    {"X-Deja-Cache", "use", {.is_wanted = true}},
     {"X-Deja-Cache", "please", {.detail = "x-deja-cache-ignored"}},
     {"X-Deja-Mode", "exact", {.is_exact_only = true}},
     {"X-Deja-Mode", "semantic", {0}},
@@ -325,6 +332,22 @@ static void too_long_values_never_widen(void **state)
     assert_int_equal(knobs.name_space.len, 256);
 }
 
+static void ignored_members_are_an_array_or_a_list(void **state)
+{
+    (void)state;
+    static const char *const forms[] = {"[\"user\", \"metadata\"]", "user,metadata",
+                                        "['user' ,metadata]"};
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        struct dj_knobs knobs = READ("Helicone-Cache-Ignore-Keys", forms[i]);
+        assert_true(dj_knobs_ignores(&knobs, deja_slice_text("user")));
+        assert_true(dj_knobs_ignores(&knobs, deja_slice_text("metadata")));
+        assert_false(dj_knobs_ignores(&knobs, deja_slice_text("use")));
+        assert_false(dj_knobs_ignores(&knobs, deja_slice_text("messages")));
+    }
+    struct dj_knobs none = READ("Helicone-Cache-Ignore-Keys", "[]");
+    assert_false(dj_knobs_ignores(&none, deja_slice_text("")));
+}
+
 static void families_add_up(void **state)
 {
     (void)state;
@@ -353,10 +376,11 @@ static void cache_headers_do_not_go_upstream(void **state)
         "openai-project", "cf-ray",        "x-portkey-api-key", "x-dej",     "",
         "helicone-auth",  "x-deja"};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        bool is_ours = strcmp(rows[i].name, "Cache-Control") != 0 &&
-                       strcmp(rows[i].name, "x-other") != 0 &&
-                       strcmp(rows[i].name, "x-portkey-config") != 0 && /* it routes, too */
-                       strcmp(rows[i].name, "content-type") != 0;
+        bool is_ours =
+            strcmp(rows[i].name, "Cache-Control") != 0 && strcmp(rows[i].name, "x-other") != 0 &&
+            strcmp(rows[i].name, "x-portkey-config") != 0 &&   /* it routes, too */
+            strcmp(rows[i].name, "x-portkey-trace-id") != 0 && /* for who comes next */
+            !strstr(rows[i].name, "-metadata") && strcmp(rows[i].name, "content-type") != 0;
         if (dj_knobs_is_cache_header(deja_slice_text(rows[i].name)) != is_ours)
             fail_msg("%s", rows[i].name);
     }
@@ -376,6 +400,7 @@ int main(void)
         cmocka_unit_test(nobody_takes_a_bypass_back),
         cmocka_unit_test(a_max_age_caps_the_ttl),
         cmocka_unit_test(too_long_values_never_widen),
+        cmocka_unit_test(ignored_members_are_an_array_or_a_list),
         cmocka_unit_test(families_add_up),
         cmocka_unit_test(many_headers_stay_within_bounds),
         cmocka_unit_test(cache_headers_do_not_go_upstream),

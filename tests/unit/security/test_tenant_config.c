@@ -41,14 +41,15 @@ static void each_value_lands_where_it_belongs(void **state)
     struct dj_tenant_config *config = NULL;
     struct dj_rules_values values = {.features = DJ_FEATURES_ALL, .delta = 0.5};
     assert_int_equal(
-        read_strictly("{\"features\":{\"semantic\":false},\"ttl\":{\"response\":\"5m\",\"max\":60},"
-                      "\"semantic\":{\"threshold\":0.93},\"guards\":{\"units\":false},"
-                      "\"limits\":{\"requests_per_s\":2.5,\"burst\":7,\"bytes_per_s\":\"64kb\"},"
-                      "\"sensitive\":{\"card\":\"refuse\"},\"audit\":\"writes\","
-                      "\"log\":{\"content\":\"full\"},\"models\":[\"m-1\",\"gpt-*\"],"
-                      "\"upstream\":{\"url\":\"https://up.example\"},"
-                      "\"prices\":{\"m-1\":{\"input\":1.5,\"output\":6}}}",
-                      &told, &config),
+        read_strictly(
+            "{\"features\":{\"semantic\":false},\"ttl\":{\"response\":\"5m\",\"max\":60},"
+            "\"semantic\":{\"threshold\":0.93},\"guards\":{\"units\":false},"
+            "\"limits\":{\"requests_per_s\":2.5,\"burst\":7,\"bytes_per_s\":\"64kb\"},"
+            "\"sensitive\":{\"card\":\"refuse\"},\"audit\":\"writes\","
+            "\"log\":{\"content\":\"full\"},\"models\":[\"m-1\",\"gpt-*\"],"
+            "\"upstream\":{\"url\":\"https://up.example\",\"respect_cache_control\":true},"
+            "\"prices\":{\"m-1\":{\"input\":1.5,\"output\":6}}}",
+            &told, &config),
         DEJA_OK);
     dj_tenant_config_apply(config, &values);
     assert_int_equal(values.features, DJ_FEATURES_ALL - DJ_FEATURE_SEMANTIC);
@@ -65,6 +66,7 @@ static void each_value_lands_where_it_belongs(void **state)
     assert_int_equal(values.audit, DJ_AUDIT_WRITES);
     assert_int_equal(values.content_log, DJ_CONTENT_FULL);
     assert_string_equal(values.upstream_url, "https://up.example");
+    assert_true(values.is_upstream_obeyed);
     assert_string_equal(values.prices, "{\"m-1\":{\"input\":1.5,\"output\":6}}");
     assert_true(dj_rules_allow_model(&values, deja_slice_text("m-1")));
     assert_true(dj_rules_allow_model(&values, deja_slice_text("gpt-4o")));
@@ -101,6 +103,7 @@ static void what_is_wrong_is_told_by_name(void **state)
         {"{\"upstream\":{\"url\":\"https://127.0.0.1\"}}", "upstream.url", "this machine"},
         {"{\"upstream\":{\"url\":\"https://169.254.169.254/\"}}", "upstream.url", "metadata"},
         {"{\"upstream\":{\"url\":\"https://a@up.example\"}}", "upstream.url", "user name"},
+        {"{\"upstream\":{\"respect_cache_control\":1}}", "upstream.respect_cache_control", "true"},
         {"{\"upstream\":{\"uri\":\"https://up\"}}", "upstream.uri", "did you mean url?"},
         {"{\"prices\":{\"m\":3}}", "prices.m", "million tokens"},
     };

@@ -1,5 +1,5 @@
-/* proxy/base64.c - see base64.h. */
-#include "proxy/base64.h"
+/* base/base64.c - see base64.h. */
+#include "base/base64.h"
 
 void dj_base64_encode(struct deja_slice bytes, struct dj_buf *out)
 {

@@ -1,0 +1,272 @@
+/** Client of Deja, the semantic cache of AI applications. See README.md. */
+import { Decorators } from "./decorators.js";
+import { DejaUnavailable, errorOf } from "./errors.js";
+
+export { DejaDenied, DejaError, DejaInvalid, DejaLimited, DejaNotFound, DejaUnavailable } from "./errors.js";
+
+const VERSION = "0.1.0";
+
+/** Only members that were said. */
+function given(members) {
+  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined));
+}
+
+function encode(value) {
+  if (value instanceof Uint8Array) return ["application/octet-stream", value];
+  if (typeof value === "string") return ["text/plain; charset=utf-8", value];
+  return ["application/json", JSON.stringify(value)];
+}
+
+async function decode(answer) {
+  const kind = (answer.headers.get("content-type") ?? "").split(";")[0].trim().toLowerCase();
+  if (kind === "application/json") return answer.json();
+  return kind === "text/plain" ? answer.text() : new Uint8Array(await answer.arrayBuffer());
+}
+
+function lookupOf(raw) {
+  if (raw.error) throw errorOf(raw.error.status ?? 400, undefined, raw.error);
+  return { ...raw, similarity: raw.similarity ?? 0 };
+}
+
+/** Plain keys: values under names, without any meaning. */
+class KeyValue {
+  #call;
+
+  constructor(call) {
+    this.#call = call;
+  }
+
+  #at(method, key, { namespace, headers = {}, body } = {}) {
+    return this.#call(method, `/api/v1/kv/${encodeURIComponent(key)}`, {
+      headers: given({ ...headers, "x-deja-namespace": namespace }), body, mayMiss: true,
+    });
+  }
+
+  /** {value, ttl (seconds, null: for ever), etag, tier}, or null: tells a missing key from one that holds null. */
+  async fetch(key, options = {}) {
+    const answer = await this.#at("GET", key, options);
+    if (answer.status === 404) return null;
+    const ttl = Number(answer.headers.get("x-deja-ttl") ?? NaN);
+    return {
+      value: await decode(answer),
+      ttl: ttl > 0 ? ttl : null,
+      etag: answer.headers.get("etag"),
+      tier: answer.headers.get("x-cache-tier"),
+    };
+  }
+
+  async get(key, options = {}) {
+    return (await this.fetch(key, options))?.value;
+  }
+
+  /** True: it is kept; false: the condition did not hold. ttl: seconds, 0: for ever. */
+  async set(key, value, { ttl, tags, dependsOn, namespace, ifAbsent, ifMatch, kind } = {}) {
+    const [type, body] = encode(value);
+    const headers = given({
+      "content-type": type,
+      "x-deja-ttl": ttl === undefined ? undefined : String(ttl),
+      "x-deja-tags": tags?.length ? tags.join(",") : undefined,
+      "x-deja-depends-on": dependsOn?.length ? dependsOn.join(",") : undefined,
+      "x-deja-kind": kind,
+      "if-none-match": ifAbsent ? "*" : undefined,
+      "if-match": ifMatch,
+    });
+    return (await this.#at("PUT", key, { namespace, headers, body })).ok;
+  }
+
+  /** A JSON object is changed in place (RFC 7396); what is left of its life stays. False: no such key. */
+  async merge(key, changes, { namespace } = {}) {
+    const headers = { "content-type": "application/merge-patch+json" };
+    return (await this.#at("PATCH", key, { namespace, headers, body: JSON.stringify(changes) })).ok;
+  }
+
+  /** True: it was there. */
+  async delete(key, options = {}) {
+    const answer = await this.#at("DELETE", key, options);
+    return answer.ok && (await answer.json()).removed > 0;
+  }
+
+  async exists(key, options = {}) {
+    return (await this.#at("HEAD", key, options)).ok;
+  }
+
+  /** One page: {keys, cursor}. */
+  async keys(pattern = "*", { cursor, limit, namespace } = {}) {
+    const headers = given({ "x-deja-namespace": namespace });
+    return (await this.#call("GET", "/api/v1/kv", { params: given({ pattern, cursor, limit }), headers })).json();
+  }
+
+  async deleteMatching(pattern, { dryRun, namespace } = {}) {
+    const headers = given({ "x-deja-namespace": namespace });
+    return (await this.#call("DELETE", "/api/v1/kv", { params: given({ pattern, dry_run: dryRun }), headers })).json();
+  }
+
+  /** Operations as the API has them; the results, in order. */
+  async batch(operations, { namespace } = {}) {
+    return (await this.#post("/api/v1/kv:batch", { operations }, namespace)).results;
+  }
+
+  async #post(path, json, namespace) {
+    const headers = given({ "x-deja-namespace": namespace });
+    return (await this.#call("POST", path, { json: given(json), headers })).json();
+  }
+
+  /** A key in the form of its kind: {key, kind, hash, ttl_s, tags}. parts: id, fields, part, text, sql, args, … */
+  name(kind, parts = {}) {
+    return this.#post("/api/v1/kv:key", { kind, ...parts });
+  }
+
+  /** {locked: true, token}, or {locked: false}: somebody else has it. lease: seconds, then it ends by itself. */
+  lock(key, { lease, token, namespace } = {}) {
+    return this.#post("/api/v1/kv:lock", { key, lease, token }, namespace);
+  }
+
+  /** True: it was held with that token. */
+  async unlock(key, token, { namespace } = {}) {
+    return (await this.#post("/api/v1/kv:unlock", { key, token }, namespace)).unlocked;
+  }
+
+  async stats() {
+    return (await this.#call("GET", "/api/v1/kv:stats")).json();
+  }
+}
+
+export class Deja extends Decorators {
+  #headers;
+
+  constructor({ server, key, user, namespace, timeout = 2000, fetch = globalThis.fetch, onError } = {}) {
+    super();
+    this.server = (server ?? process.env.DEJA_SERVER ?? "http://127.0.0.1:7070").replace(/\/+$/, "");
+    this.namespace = namespace;
+    this.timeout = timeout;
+    this.fetch = fetch;
+    this.onError = onError ?? ((error) => process.emitWarning(`Deja: going on without the cache: ${error.message}`));
+    const credential = key ?? process.env.DEJA_KEY;
+    this.#headers = given({
+      "user-agent": `deja-client-node/${VERSION}`,
+      authorization: credential ? `Bearer ${credential}` : undefined,
+      "x-deja-user": user,
+    });
+    this.kv = new KeyValue((method, path, request) => this.#request(method, path, request));
+  }
+
+  async #request(method, path, { params, headers = {}, json, body, mayMiss = false } = {}) {
+    const url = new URL(this.server + path);
+    for (const [name, value] of Object.entries(params ?? {})) url.searchParams.set(name, String(value));
+    const own = path.startsWith("/api/v1/kv") && this.namespace ? { "x-deja-namespace": this.namespace } : {};
+    const typed = json === undefined ? {} : { "content-type": "application/json" };
+    let answer;
+    try {
+      answer = await this.fetch(url, {
+        method,
+        headers: { ...this.#headers, ...own, ...typed, ...headers },
+        body: json === undefined ? body : JSON.stringify(json),
+        signal: AbortSignal.timeout(this.timeout),
+      });
+    } catch (cause) {
+      throw new DejaUnavailable(`Deja was not reached: ${cause.cause?.message ?? cause.message}`, { type: "unreachable", cause });
+    }
+    if (answer.ok || (mayMiss && [404, 412].includes(answer.status))) return answer;
+    throw errorOf(answer.status, answer.headers, await answer.json().catch(() => undefined));
+  }
+
+  #spaced(members) {
+    return this.namespace && members.namespace === undefined ? { ...members, namespace: this.namespace } : members;
+  }
+
+  /** Any route of /openapi.json: its JSON answer. */
+  async call(method, path, { params, json } = {}) {
+    return (await this.#request(method, path, { params, json })).json();
+  }
+
+  /** options: embedding, embedder, threshold, namespace, max_age, filter, limit, kind. */
+  async lookup(query, options = {}) {
+    const json = this.#spaced(given({ query, ...options }));
+    return lookupOf(await this.call("POST", "/api/v1/lookup", { json }));
+  }
+
+  /** Texts, or objects as lookup takes them; up to 100. */
+  async lookupMany(queries) {
+    const items = queries.map((query) => this.#spaced(typeof query === "string" ? { query } : query));
+    return (await this.call("POST", "/api/v1/lookup", { json: { queries: items } })).results.map(lookupOf);
+  }
+
+  /** options: ttl, tags, namespace, metadata, model, …, as PUT /api/v1/entries has them; dependsOn. */
+  put(query, response, { dependsOn, ...options } = {}) {
+    const json = this.#spaced(given({ query, response, depends_on: dependsOn, ...options }));
+    return this.call("PUT", "/api/v1/entries", { json });
+  }
+
+  async putMany(entries) {
+    const json = { entries: entries.map((entry) => this.#spaced(entry)) };
+    return (await this.call("PUT", "/api/v1/entries", { json })).results;
+  }
+
+  /** The whole entry, or null. */
+  async getEntry(id) {
+    const answer = await this.#request("GET", `/api/v1/entries/${encodeURIComponent(id)}`, { mayMiss: true });
+    return answer.ok ? answer.json() : null;
+  }
+
+  /** True: it was there. */
+  async deleteEntry(id) {
+    return (await this.#request("DELETE", `/api/v1/entries/${encodeURIComponent(id)}`, { mayMiss: true })).ok;
+  }
+
+  /** selector: as POST /api/v1/invalidate has it: {tag}, {key}, {query}, {pattern}, {event}, {all: true}, … */
+  invalidate(selector) {
+    const json = given(selector);
+    return this.call("POST", "/api/v1/invalidate", { json: "query" in json ? this.#spaced(json) : json });
+  }
+
+  /** Invalidations that were put off with at, after or cron, soonest first. */
+  async schedules() {
+    return (await this.call("GET", "/api/v1/schedules")).schedules;
+  }
+
+  /** True: it was there. */
+  async cancelSchedule(id) {
+    return (await this.#request("DELETE", `/api/v1/schedules/${encodeURIComponent(id)}`, { mayMiss: true })).ok;
+  }
+
+  /** What kinds of plain keys there are, how long each lives where, and what they have saved. */
+  async kinds() {
+    return (await this.call("GET", "/api/v1/kinds")).kinds;
+  }
+
+  /** How many plain keys there are of each form, how large they are, how often they are found. */
+  patterns() {
+    return this.call("GET", "/api/v1/patterns");
+  }
+
+  /** verdict: "right", or "wrong", which withdraws the entry. */
+  feedback(entry, verdict) {
+    return this.call("POST", "/api/v1/feedback", { json: { entry, verdict } });
+  }
+
+  /** The answer with this X-Cache-Id was wrong. */
+  reportFalseHit(entry) {
+    return this.feedback(entry, "wrong");
+  }
+
+  explain(query, { namespace } = {}) {
+    return this.call("GET", "/api/v1/explain", { params: this.#spaced(given({ query, namespace })) });
+  }
+
+  stats() {
+    return this.call("GET", "/api/v1/stats");
+  }
+
+  top(limit) {
+    return this.call("GET", "/api/v1/top", { params: given({ limit }) });
+  }
+
+  limits() {
+    return this.call("GET", "/api/v1/limits");
+  }
+
+  /** True: a daemon answers. Never rejects. */
+  async ping() {
+    return this.#request("GET", "/livez").then(() => true, () => false);
+  }
+}

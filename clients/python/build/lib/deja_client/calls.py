@@ -1,0 +1,307 @@
+"""Every call of the API as data: what is sent, and how the answer is read.
+
+A method here returns what `self._call(request, read)` returns: the value itself for `Deja`, something
+to await for `AsyncDeja`. So both have one text.
+"""
+import json as json_of
+from dataclasses import dataclass, field
+from typing import Any, Optional
+from urllib.parse import quote
+
+from . import errors
+
+MISSING = object()
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    params: dict = field(default_factory=dict)
+    headers: dict = field(default_factory=dict)
+    json: Any = MISSING
+    content: Optional[bytes] = None
+    may_miss: bool = False  # 404 (and 304, 412) is an answer, not an error
+
+
+@dataclass(frozen=True)
+class Response:
+    status: int
+    headers: Any
+    content: bytes
+
+    @property
+    def json(self):
+        return json_of.loads(self.content) if self.content else None
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """The answer of a look-up; falsy: a miss, and `reason` says why."""
+    hit: bool
+    kind: Optional[str]
+    response: Any
+    similarity: float
+    id: Optional[str]
+    tier: Optional[str]
+    age_s: Optional[float]
+    reason: Optional[str]
+    raw: dict
+
+    def __bool__(self):
+        return self.hit
+
+    @classmethod
+    def of(cls, raw):
+        if raw.get("error"):
+            problem = raw["error"]
+            raise errors.of_response(problem.get("status", 400), {}, problem)
+        return cls(hit=raw["hit"], kind=raw.get("kind"), response=raw.get("response"),
+                   similarity=raw.get("similarity") or 0.0, id=raw.get("id"), tier=raw.get("tier"),
+                   age_s=raw.get("age_s"), reason=raw.get("reason"), raw=raw)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A plain key's value, and what is known of it. ttl_s None: it is kept for ever."""
+    value: Any
+    ttl_s: Optional[float]
+    etag: Optional[str]
+    tier: Optional[str]
+
+
+def _given(**members):
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def encode(value):
+    """Media type and bytes: bytes as they are, text as text, everything else as JSON."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return "application/octet-stream", bytes(value)
+    if isinstance(value, str):
+        return "text/plain; charset=utf-8", value.encode()
+    return "application/json", json_of.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def decode(media_type, content):
+    kind = (media_type or "").split(";")[0].strip().lower()
+    if kind == "application/json":
+        return json_of.loads(content)
+    return content.decode() if kind == "text/plain" else content
+
+
+def _read_json(response):
+    return response.json
+
+
+def _read_lookup(response):
+    return Lookup.of(response.json)
+
+
+def _read_lookups(response):
+    return [Lookup.of(raw) for raw in response.json["results"]]
+
+
+def _read_value(response):
+    if response.status == 404:
+        return None
+    ttl = response.headers.get("x-deja-ttl")
+    return Value(value=decode(response.headers.get("content-type"), response.content),
+                 ttl_s=float(ttl) if ttl and float(ttl) > 0 else None,
+                 etag=response.headers.get("etag"), tier=response.headers.get("x-cache-tier"))
+
+
+class Calls:
+    """Entries found by meaning, and everything around them. `call` reaches whatever has no method."""
+
+    def call(self, method, path, *, json=MISSING, **params):
+        """Any route of /openapi.json: its JSON answer."""
+        return self._call(Request(method, path, params=_given(**params), json=json), _read_json)
+
+    # ---- answers, found by their words or their meaning ----
+
+    def lookup(self, query=None, *, embedding=None, embedder=None, threshold=None, namespace=None, max_age=None,
+               filter=None, limit=None, kind=None):
+        body = _given(query=query, embedding=embedding, embedder=embedder, threshold=threshold, namespace=namespace,
+                      max_age=max_age, filter=filter, limit=limit, kind=kind)
+        return self._call(Request("POST", "/api/v1/lookup", json=body), _read_lookup)
+
+    def lookup_many(self, queries):
+        """Texts, or objects as `lookup` takes them; up to 100. A list of Lookup, in order."""
+        body = {"queries": [{"query": query} if isinstance(query, str) else query for query in queries]}
+        return self._call(Request("POST", "/api/v1/lookup", json=body), _read_lookups)
+
+    def put(self, query, response, *, ttl=None, tags=None, namespace=None, metadata=None, model=None, provider=None,
+            type=None, kind=None, version=None, depends_on=None, confidence=None, cost=None, tokens=None,
+            embedding=None, embedder=None):
+        body = {"query": query, "response": response,
+                **_given(ttl=ttl, tags=tags, namespace=namespace, metadata=metadata, model=model, provider=provider,
+                         type=type, kind=kind, version=version, depends_on=depends_on, confidence=confidence,
+                         cost=cost, tokens=tokens, embedding=embedding, embedder=embedder)}
+        return self._call(Request("PUT", "/api/v1/entries", json=body), _read_json)
+
+    def put_many(self, entries):
+        """Objects as `put` makes them; up to 100. The list of what became of each, in order."""
+        return self._call(Request("PUT", "/api/v1/entries", json={"entries": list(entries)}),
+                          lambda response: response.json["results"])
+
+    def get_entry(self, id):
+        """The whole entry, or None."""
+        return self._call(Request("GET", f"/api/v1/entries/{quote(id, safe='')}", may_miss=True),
+                          lambda response: response.json if response.status == 200 else None)
+
+    def delete_entry(self, id):
+        """True: it was there."""
+        return self._call(Request("DELETE", f"/api/v1/entries/{quote(id, safe='')}", may_miss=True),
+                          lambda response: response.status == 200)
+
+    def invalidate(self, *, key=None, query=None, tag=None, namespace=None, older_than=None, filter=None, all=None,
+                   pattern=None, event=None, cascade=None, at=None, after=None, cron=None, reason=None, dry_run=None):
+        """What is no longer true goes; the server's answer says how much that was."""
+        body = _given(key=key, query=query, tag=tag, namespace=namespace, older_than=older_than, filter=filter,
+                      all=all, pattern=pattern, event=event, cascade=cascade, at=at, after=after, cron=cron,
+                      reason=reason, dry_run=dry_run)
+        return self._call(Request("POST", "/api/v1/invalidate", json=body), _read_json)
+
+    def schedules(self):
+        """Invalidations that were put off with at, after or cron, soonest first."""
+        return self._call(Request("GET", "/api/v1/schedules"), lambda response: response.json["schedules"])
+
+    def cancel_schedule(self, id):
+        """True: it was there."""
+        return self._call(Request("DELETE", f"/api/v1/schedules/{quote(id, safe='')}", may_miss=True),
+                          lambda response: response.status < 300)
+
+    def kinds(self):
+        """What kinds of plain keys there are, how long each lives where, and what they have saved."""
+        return self._call(Request("GET", "/api/v1/kinds"), lambda response: response.json["kinds"])
+
+    def patterns(self):
+        """How many plain keys there are of each form, how large they are, how often they are found."""
+        return self._call(Request("GET", "/api/v1/patterns"), _read_json)
+
+    def feedback(self, entry, verdict):
+        """verdict: "right", or "wrong", which withdraws the entry."""
+        return self._call(Request("POST", "/api/v1/feedback", json={"entry": entry, "verdict": verdict}), _read_json)
+
+    def report_false_hit(self, entry):
+        """The answer with this X-Cache-Id was wrong."""
+        return self.feedback(entry, "wrong")
+
+    def explain(self, query, *, namespace=None):
+        known = _given(query=query, namespace=namespace or self.namespace)
+        return self._call(Request("GET", "/api/v1/explain", params=known),
+                          _read_json)
+
+    def stats(self):
+        return self._call(Request("GET", "/api/v1/stats"), _read_json)
+
+    def top(self, limit=None):
+        return self._call(Request("GET", "/api/v1/top", params=_given(limit=limit)), _read_json)
+
+    def limits(self):
+        return self._call(Request("GET", "/api/v1/limits"), _read_json)
+
+    def ping(self):
+        """True: a daemon answers. Never raises."""
+        return self._call(Request("GET", "/livez"), lambda response: True, otherwise=False)
+
+
+class KeyValue:
+    """Plain keys: values under names, without any meaning. Bytes come back as bytes, text as text, and
+    everything else went as JSON."""
+
+    def __init__(self, client):
+        self._call = client._call
+
+    @staticmethod
+    def _path(key):
+        return "/api/v1/kv/" + quote(key if isinstance(key, (str, bytes)) else str(key), safe="")
+
+    def fetch(self, key, *, namespace=None):
+        """A Value, or None: tells a missing key from one that holds None."""
+        return self._call(Request("GET", self._path(key), headers=_spaced(namespace), may_miss=True), _read_value)
+
+    def get(self, key, default=None, *, namespace=None):
+        def read(response):
+            found = _read_value(response)
+            return default if found is None else found.value
+        return self._call(Request("GET", self._path(key), headers=_spaced(namespace), may_miss=True), read)
+
+    def set(self, key, value, *, ttl=None, tags=None, depends_on=None, namespace=None, if_absent=False, if_match=None,
+            kind=None):
+        """True: it is kept; False: the condition did not hold. ttl: seconds, 0: for ever, None: as the
+        server has it (1 h, or what the key's kind says)."""
+        media_type, content = encode(value)
+        headers = {"content-type": media_type, **_spaced(namespace),
+                   **({} if ttl is None else {"x-deja-ttl": _number(ttl)}),
+                   **({"x-deja-tags": ",".join(tags)} if tags else {}),
+                   **({"x-deja-depends-on": ",".join(depends_on)} if depends_on else {}),
+                   **({"x-deja-kind": kind} if kind else {}),
+                   **({"if-none-match": "*"} if if_absent else {}),
+                   **({"if-match": if_match} if if_match else {})}
+        return self._call(Request("PUT", self._path(key), headers=headers, content=content, may_miss=True),
+                          lambda response: response.status < 300)
+
+    def merge(self, key, changes, *, namespace=None):
+        """A JSON object is changed in place (RFC 7396); what is left of its life stays. False: no such key."""
+        return self._call(Request("PATCH", self._path(key),
+                                  headers={"content-type": "application/merge-patch+json", **_spaced(namespace)},
+                                  content=json_of.dumps(changes).encode(), may_miss=True),
+                          lambda response: response.status < 300)
+
+    def delete(self, key, *, namespace=None):
+        """True: it was there."""
+        return self._call(Request("DELETE", self._path(key), headers=_spaced(namespace), may_miss=True),
+                          lambda response: response.status < 300 and response.json["removed"] > 0)
+
+    def exists(self, key, *, namespace=None):
+        return self._call(Request("HEAD", self._path(key), headers=_spaced(namespace), may_miss=True),
+                          lambda response: response.status == 200)
+
+    def keys(self, pattern="*", *, cursor=None, limit=None, namespace=None):
+        """One page: {"keys": [{"key", …}], "cursor": to go on with, or None}."""
+        return self._call(Request("GET", "/api/v1/kv", params=_given(pattern=pattern, cursor=cursor, limit=limit),
+                                  headers=_spaced(namespace)), _read_json)
+
+    def delete_matching(self, pattern, *, dry_run=None, namespace=None):
+        return self._call(Request("DELETE", "/api/v1/kv", params=_given(pattern=pattern, dry_run=_flag(dry_run)),
+                                  headers=_spaced(namespace)), _read_json)
+
+    def batch(self, operations, *, namespace=None):
+        """Operations as the API has them: [{"op": "get", "key": …}, …]; the results, in order."""
+        return self._call(Request("POST", "/api/v1/kv:batch", json={"operations": list(operations)},
+                                  headers=_spaced(namespace)), lambda response: response.json["results"])
+
+    def name(self, kind=None, **parts):
+        """A key in the form of its kind: {"key", "kind", "hash", "ttl_s", "tags"}. parts: id, fields, part,
+        namespace, version, pattern; and what is hashed: text, operation, question, options, sql and args."""
+        return self._call(Request("POST", "/api/v1/kv:key", json=_given(kind=kind, **parts)), _read_json)
+
+    def lock(self, key, *, lease=None, token=None, namespace=None):
+        """{"locked": True, "token", …}, or {"locked": False}: somebody else has it. It ends by itself after
+        `lease` seconds; with the token it is held anew."""
+        return self._call(Request("POST", "/api/v1/kv:lock", json={"key": key, **_given(lease=lease, token=token)},
+                                  headers=_spaced(namespace)), _read_json)
+
+    def unlock(self, key, token, *, namespace=None):
+        """True: it was held with that token."""
+        return self._call(Request("POST", "/api/v1/kv:unlock", json={"key": key, "token": token},
+                                  headers=_spaced(namespace)), lambda response: response.json["unlocked"])
+
+    def stats(self):
+        return self._call(Request("GET", "/api/v1/kv:stats"), _read_json)
+
+
+def _spaced(namespace):
+    return {"x-deja-namespace": namespace} if namespace else {}
+
+
+def _flag(value):
+    return None if value is None else "true" if value else "false"
+
+
+def _number(value):
+    return str(int(value)) if float(value) == int(value) else repr(float(value))
+
+

@@ -1,0 +1,368 @@
+/* daemon/transfers.c - see transfers.h: the table, the threads, and what people are told. */
+#include "daemon/transfers.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/date.h"
+#include "base/num.h"
+#include "daemon/transfers_internal.h"
+#include "proto/json.h"
+
+static const struct {
+    const char *name;
+    enum deja_status (*run)(struct transfer *transfer, struct deja_error *error);
+} kinds[] = {
+    [DJ_TRANSFER_BACKUP] = {"backup", transfer_backup},
+    [DJ_TRANSFER_RESTORE] = {"restore", transfer_restore},
+    [DJ_TRANSFER_VERIFY] = {"verify", transfer_verify},
+    [DJ_TRANSFER_MIGRATE] = {"migrate", transfer_migrate},
+    [DJ_TRANSFER_CONFIRM] = {"confirm", transfer_confirm},
+    [DJ_TRANSFER_ROLLBACK] = {"rollback", transfer_rollback},
+};
+static const char *const states[] = {[TRANSFER_RUNNING] = "running",
+                                     [TRANSFER_DONE] = "done",
+                                     [TRANSFER_FAILED] = "failed",
+                                     [TRANSFER_CANCELLED] = "cancelled"};
+
+uint64_t dj_transfers_secret_name(const struct dj_tenant_root *root)
+{
+    static const char label[] = "deja\0backup";
+    const struct deja_slice part = deja_slice(label, sizeof label - 1);
+    uint8_t digest[DJ_SHA256_BYTES];
+    uint64_t name = 0;
+    dj_hmac_ready(&root->credentials, &part, 1, digest);
+    memcpy(&name, digest, sizeof name);
+    return name ? name : 1;
+}
+
+/* ---- what people are told ---- */
+
+static void put_time(struct dj_json_writer *w, const char *name, int64_t ms)
+{
+    char text[DJ_DATE_RFC3339_BYTES];
+    if (ms)
+        dj_date_rfc3339(ms, text);
+    dj_json_member_text(w, name, ms ? text : NULL);
+}
+
+static void put_level(struct dj_json_writer *w, const char *name, uint32_t levels)
+{
+    for (uint32_t level = 0; level < DJ_LEVEL_COUNT && levels; level++)
+        if (levels == DJ_LEVEL_BIT(level))
+            dj_json_member_text(w, name, dj_level_text((enum dj_level)level));
+}
+
+static void put_counts(struct dj_json_writer *w, const struct transfer *transfer)
+{
+    const struct dj_transfer_counts *counts = &transfer->counts;
+    bool is_check = transfer->order.kind == DJ_TRANSFER_VERIFY;
+    dj_json_member_u64(w, "entries", atomic_load(&counts->items));
+    dj_json_member_u64(w, "bytes", atomic_load(&counts->bytes));
+    if (atomic_load(&transfer->expected))
+        dj_json_member_u64(w, "entries_expected", atomic_load(&transfer->expected));
+    dj_json_member_u64(w, "documents", atomic_load(&transfer->documents));
+    dj_json_member_u64(w, "stored", atomic_load(&counts->stored));
+    dj_json_member_u64(w, "expired", atomic_load(&counts->expired));
+    dj_json_member_u64(w, "voided", atomic_load(&counts->voided));
+    dj_json_member_u64(w, "refused", atomic_load(&counts->refused));
+    dj_json_member_u64(w, "failed", atomic_load(&counts->failed));
+    if (!is_check && transfer->order.kind != DJ_TRANSFER_MIGRATE)
+        return;
+    dj_json_member_u64(w, "matched", atomic_load(&transfer->matched));
+    dj_json_member_u64(w, "missing", atomic_load(&transfer->missing));
+    dj_json_member_u64(w, "extra", atomic_load(&transfer->extra));
+    dj_json_member_u64(w, "differing", atomic_load(&transfer->differing));
+    dj_json_member_u64(w, "unreadable", atomic_load(&transfer->unreadable));
+    dj_json_key(w, "mismatches");
+    dj_json_begin_array(w);
+    if (transfer->report.len)
+        dj_json_put_raw(w, dj_buf_slice(&transfer->report));
+    dj_json_end_array(w);
+}
+
+/* Under mutex. */
+static void put_transfer(struct dj_json_writer *w, const struct transfer *transfer)
+{
+    char id[2 * DJ_TRANSFER_ID_BYTES + 1];
+    dj_hex_encode(transfer->id, sizeof transfer->id, id);
+    dj_json_begin_object(w);
+    dj_json_member_text(w, "id", id);
+    dj_json_member_text(w, "kind", kinds[transfer->order.kind].name);
+    dj_json_member_text(w, "state", states[transfer->state]);
+    dj_json_member_text(w, "phase", atomic_load(&transfer->phase));
+    dj_json_member_text(w, "file", transfer->file[0] ? transfer->file : NULL);
+    put_level(w, "from", transfer->order.from);
+    put_level(w, "to", transfer->order.to);
+    put_time(w, "started_at", transfer->started_ms);
+    put_time(w, "ended_at", transfer->ended_ms);
+    put_counts(w, transfer);
+    dj_json_member_text(w, "error", transfer->error.message[0] ? transfer->error.message : NULL);
+    dj_json_end_object(w);
+}
+
+void transfer_report(struct transfer *transfer, const char *what, const struct dj_entry *entry,
+                     const char *fields)
+{
+    struct dj_buf item = {0};
+    struct dj_json_writer w = dj_json_writer(&item);
+    char id[2 * DJ_ID_BYTES + 1];
+    char tenant[DJ_TENANT_TEXT_BYTES];
+    dj_hex_encode(entry->id, sizeof entry->id, id);
+    dj_tenant_text(entry->tenant, tenant);
+    dj_json_begin_object(&w);
+    dj_json_member_text(&w, "what", what);
+    dj_json_member_text(&w, "tenant", tenant);
+    dj_json_member_text(&w, "id", id);
+    dj_json_member_u64(&w, "kind", entry->kind);
+    if (fields)
+        dj_json_member_text(&w, "fields", fields);
+    dj_json_end_object(&w);
+    pthread_mutex_lock(&transfer->transfers->mutex);
+    if (transfer->report_count < TRANSFER_REPORT_MAX && item.status == DEJA_OK) {
+        if (transfer->report_count++)
+            dj_buf_append_byte(&transfer->report, ',');
+        dj_buf_append_slice(&transfer->report, dj_buf_slice(&item));
+    }
+    pthread_mutex_unlock(&transfer->transfers->mutex);
+    dj_buf_fini(&item);
+}
+
+/* ---- the thread ---- */
+
+static void say_end(const struct transfer *transfer)
+{
+    const struct dj_log_field fields[] = {
+        DJ_LOG_TEXT("kind", kinds[transfer->order.kind].name),
+        DJ_LOG_TEXT("state", states[transfer->state]),
+        DJ_LOG_I64("entries", (int64_t)atomic_load(&transfer->counts.items)),
+        DJ_LOG_TEXT("reason", transfer->error.message),
+        {.name = NULL}};
+    dj_log_write(transfer->transfers->daemon->log,
+                 transfer->state == TRANSFER_DONE ? DJ_LOG_INFO : DJ_LOG_WARN,
+                 "a transfer has ended", fields);
+}
+
+static void *run(void *ctx)
+{
+    struct transfer *transfer = ctx;
+    struct dj_transfers *transfers = transfer->transfers;
+    struct deja_error error = {.message = ""};
+    enum deja_status status = kinds[transfer->order.kind].run(transfer, &error);
+    pthread_mutex_lock(&transfers->mutex);
+    transfer->ended_ms = dj_clock_now_ms();
+    transfer->state = status == DEJA_OK              ? TRANSFER_DONE
+                      : status == DEJA_ERR_CANCELLED ? TRANSFER_CANCELLED
+                                                     : TRANSFER_FAILED;
+    if (status != DEJA_OK) {
+        transfer->error = error;
+        if (!error.message[0])
+            deja_error_set(&transfer->error, status, "%s", deja_status_text(status));
+    }
+    atomic_store(&transfer->phase, "over");
+    say_end(transfer);
+    pthread_mutex_unlock(&transfers->mutex);
+    return NULL;
+}
+
+static void transfer_destroy(struct transfer *transfer)
+{
+    if (!transfer)
+        return;
+    if (transfer->is_joinable)
+        pthread_join(transfer->thread, NULL);
+    dj_buf_fini(&transfer->report);
+    dj_free(transfer);
+}
+
+static enum deja_status start_thread(struct transfer *transfer)
+{
+    sigset_t all;
+    sigset_t before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the daemon's */
+    int code = pthread_create(&transfer->thread, NULL, run, transfer);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    transfer->is_joinable = code == 0;
+    return code == 0 ? DEJA_OK : DEJA_ERR_LIMIT;
+}
+
+/* ---- the service ---- */
+
+/* In a folder of ours: a plain name; or of the bucket. */
+static bool is_name(struct deja_slice file)
+{
+    static const char s3[] = "s3://";
+    if (file.len > sizeof s3 - 1 && memcmp(file.data, s3, sizeof s3 - 1) == 0)
+        file = deja_slice(file.data + sizeof s3 - 1, file.len - sizeof s3 + 1);
+    if (file.len == 0 || file.len > TRANSFER_FILE_BYTES - 16 || file.data[0] == '.')
+        return false;
+    for (size_t i = 0; i < file.len; i++) {
+        char c = file.data[i];
+        bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                        (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+        if (!is_plain)
+            return false;
+    }
+    return true;
+}
+
+static enum deja_status check(const struct dj_transfer_order *order, struct deja_error *error)
+{
+    if (order->file.len && !is_name(order->file))
+        return deja_error_set(error, DEJA_ERR_INVALID,
+                              "file must be a plain name (letters, digits, . _ -) of a file in "
+                              "backup.dir, or s3://NAME");
+    return DEJA_OK;
+}
+
+/* Under mutex: the oldest makes room. */
+static void add(struct dj_transfers *transfers, struct transfer *transfer)
+{
+    if (transfers->count == DJ_TRANSFERS_MAX)
+        transfer_destroy(transfers->list[--transfers->count]); /* it has ended */
+    memmove(transfers->list + 1, transfers->list, transfers->count * sizeof *transfers->list);
+    transfers->list[0] = transfer;
+    transfers->count++;
+}
+
+static struct transfer *make(struct dj_transfers *transfers, const struct dj_transfer_order *order)
+{
+    struct transfer *transfer = dj_alloc_zeroed(1, sizeof *transfer);
+    if (!transfer)
+        return NULL;
+    transfer->transfers = transfers;
+    transfer->order = *order;
+    if (order->file.len)
+        memcpy(transfer->file, order->file.data, order->file.len);
+    transfer->order.file = deja_slice_text(transfer->file);
+    transfer->lane = (struct dj_transfer_lane){.engine = transfers->daemon->engine,
+                                               .loop = transfers->daemon->loops[0],
+                                               .is_cancelled = &transfer->is_cancelled};
+    transfer->started_ms = dj_clock_now_ms();
+    atomic_init(&transfer->phase, "starting");
+    dj_random_bytes(transfer->id, sizeof transfer->id);
+    return transfer;
+}
+
+static enum deja_status start(void *ctx, const struct dj_transfer_order *order,
+                              uint8_t out_id[DJ_TRANSFER_ID_BYTES], struct deja_error *error)
+{
+    struct dj_transfers *transfers = ctx;
+    enum deja_status status = check(order, error);
+    if (status != DEJA_OK)
+        return status;
+    struct transfer *transfer = make(transfers, order);
+    if (!transfer)
+        return DEJA_ERR_NOMEM;
+    pthread_mutex_lock(&transfers->mutex);
+    if (transfers->is_stopping ||
+        (transfers->count && transfers->list[0]->state == TRANSFER_RUNNING))
+        status = DEJA_ERR_BUSY;
+    if (status == DEJA_OK)
+        status = start_thread(transfer);
+    if (status == DEJA_OK) {
+        memcpy(out_id, transfer->id, DJ_TRANSFER_ID_BYTES);
+        add(transfers, transfer);
+    }
+    pthread_mutex_unlock(&transfers->mutex);
+    if (status != DEJA_OK)
+        transfer_destroy(transfer);
+    return status;
+}
+
+/* Under mutex. */
+static struct transfer *find(const struct dj_transfers *transfers,
+                             const uint8_t id[DJ_TRANSFER_ID_BYTES])
+{
+    for (size_t i = 0; i < transfers->count; i++)
+        if (memcmp(transfers->list[i]->id, id, DJ_TRANSFER_ID_BYTES) == 0)
+            return transfers->list[i];
+    return NULL;
+}
+
+static bool write_one(void *ctx, const uint8_t id[DJ_TRANSFER_ID_BYTES], struct dj_json_writer *w)
+{
+    struct dj_transfers *transfers = ctx;
+    pthread_mutex_lock(&transfers->mutex);
+    const struct transfer *transfer = find(transfers, id);
+    if (transfer)
+        put_transfer(w, transfer);
+    pthread_mutex_unlock(&transfers->mutex);
+    return transfer != NULL;
+}
+
+static void write_all(void *ctx, struct dj_json_writer *w)
+{
+    struct dj_transfers *transfers = ctx;
+    pthread_mutex_lock(&transfers->mutex);
+    for (size_t i = 0; i < transfers->count; i++)
+        put_transfer(w, transfers->list[i]);
+    pthread_mutex_unlock(&transfers->mutex);
+}
+
+static bool cancel(void *ctx, const uint8_t id[DJ_TRANSFER_ID_BYTES])
+{
+    struct dj_transfers *transfers = ctx;
+    pthread_mutex_lock(&transfers->mutex);
+    struct transfer *transfer = find(transfers, id);
+    bool is_running = transfer && transfer->state == TRANSFER_RUNNING;
+    if (is_running)
+        atomic_store(&transfer->is_cancelled, true);
+    pthread_mutex_unlock(&transfers->mutex);
+    return is_running;
+}
+
+/* ---- life ---- */
+
+enum deja_status dj_transfers_create(struct dj_daemon *daemon, struct dj_transfers **out_transfers)
+{
+    struct dj_transfers *transfers = dj_alloc_zeroed(1, sizeof *transfers);
+    if (!transfers)
+        return DEJA_ERR_NOMEM;
+    transfers->daemon = daemon;
+    transfers->service = (struct dj_transfer_service){
+        .ctx = transfers, .start = start, .write = write_one, .list = write_all, .cancel = cancel};
+    int code = pthread_mutex_init(&transfers->mutex, NULL);
+    assert(code == 0);
+    *out_transfers = transfers;
+    return DEJA_OK;
+}
+
+void dj_transfers_stop(struct dj_transfers *transfers)
+{
+    if (!transfers)
+        return;
+    pthread_mutex_lock(&transfers->mutex);
+    transfers->is_stopping = true;
+    for (size_t i = 0; i < transfers->count; i++)
+        atomic_store(&transfers->list[i]->is_cancelled, true);
+    pthread_mutex_unlock(&transfers->mutex);
+}
+
+bool dj_transfers_is_running(struct dj_transfers *transfers)
+{
+    if (!transfers)
+        return false;
+    pthread_mutex_lock(&transfers->mutex);
+    bool is_running = transfers->count && transfers->list[0]->state == TRANSFER_RUNNING;
+    pthread_mutex_unlock(&transfers->mutex);
+    return is_running;
+}
+
+void dj_transfers_destroy(struct dj_transfers *transfers)
+{
+    if (!transfers)
+        return;
+    for (size_t i = 0; i < transfers->count; i++)
+        transfer_destroy(transfers->list[i]);
+    pthread_mutex_destroy(&transfers->mutex);
+    dj_free(transfers);
+}
+
+const struct dj_transfer_service *dj_transfers_service(struct dj_transfers *transfers)
+{
+    return &transfers->service;
+}

@@ -1,0 +1,65 @@
+"""The Node client of this repository: packed, installed and used as a program would."""
+import json
+import os
+import subprocess
+
+import pytest
+from daemon import ROOT, TOOLS, clean_environment, free_port
+
+NODE = TOOLS / "node" / "node"
+NPM = TOOLS / "node" / "npm"
+PACKAGE = ROOT / "clients" / "node"
+PROGRAM = ROOT / "tests" / "integration" / "programs" / "client.mjs"
+
+pytestmark = pytest.mark.skipif(not NODE.exists(), reason="Node is not here: ./dev test installs it")
+
+
+def run(daemon, key, word, client):
+    environment = clean_environment({"TEST_CLIENT": str(client), "TEST_URL": daemon.url, "TEST_KEY": key,
+                                     "TEST_WORD": word, "TEST_LOST": f"http://127.0.0.1:{free_port()}"})
+    done = subprocess.run([NODE, PROGRAM], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def test_calls_and_decorators(daemon, key, word):
+    assert len(run(daemon, key, word, PACKAGE / "src" / "index.js")) == 12
+
+
+def test_the_package_holds_what_it_needs(daemon, key, word, tmp_path):
+    """As npm would install it: from the files that the package lists, in a folder of its own."""
+    package = json.loads((PACKAGE / "package.json").read_text())
+    place = tmp_path / "node_modules" / package["name"]
+    place.mkdir(parents=True)
+    (place / "package.json").write_text(json.dumps(package))
+    for name in package["files"]:
+        source = PACKAGE / name
+        subprocess.run(["cp", "-r", source, place / name], check=True)
+    program = tmp_path / "program.mjs"
+    program.write_text('import { Deja } from "deja-client";\nconsole.log(await new Deja().ping());\n')
+    done = subprocess.run([NODE, program], env=clean_environment({"DEJA_SERVER": daemon.url, "DEJA_KEY": key}),
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() == "true", done.stderr
+
+
+def test_every_declared_name_is_there(tmp_path):
+    declared = (PACKAGE / "src" / "index.d.ts").read_text()
+    program = tmp_path / "names.mjs"
+    program.write_text(f'import * as all from "{PACKAGE}/src/index.js";\n'
+                       "const cache = new all.Deja();\n"
+                       "const of = (value) => Object.getOwnPropertyNames(Object.getPrototypeOf(value));\n"
+                       "console.log(JSON.stringify([Object.keys(all), of(cache), of(Object.getPrototypeOf(cache)), of(cache.kv)]));\n")
+    done = subprocess.run([NODE, program], capture_output=True, text=True, timeout=60, check=True, env=os.environ)
+    for names in json.loads(done.stdout):
+        for name in names:
+            if name != "constructor":
+                assert f"{name}(" in declared or f"{name}<" in declared or f"class {name} " in declared, name
+
+
+def test_example_of_the_readme_runs(daemon, key, tmp_path):
+    example = (PACKAGE / "README.md").read_text().split("```js\n")[1].split("```")[0]
+    program = tmp_path / "example.mjs"
+    program.write_text(example.replace('"deja-client"', f'"{PACKAGE}/src/index.js"'))
+    done = subprocess.run([NODE, program], env=clean_environment({"DEJA_SERVER": daemon.url, "DEJA_KEY": key}),
+                          capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and "Warning" not in done.stderr, done.stderr

@@ -1,0 +1,189 @@
+"""Entries of one tier into another, with real servers: stopped by kill -9 and gone on with, compared at the
+end, rolled back until it is confirmed. Backups in a bucket."""
+import shutil
+import uuid
+
+import pytest
+from conftest import make_http
+from daemon import poll, run_cli
+from postgres import Postgres
+from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
+from test_backup import API, ENTRIES, LOOKUP, admin, done, fill, put, settle, token_of, transfer, wipe
+from test_shared import wait_for_first_pull
+from valkey import Server
+
+SECRET = "5e" * 32
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory):
+    server = S3Server(tmp_path_factory.mktemp("s3")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("valkey")).start()
+    yield server
+    server.stop()
+
+
+def settings_of(bucket, **more):
+    rows = {"enabled": "true", "endpoint": bucket.url, "bucket": BUCKET, "prefix": f"t{uuid.uuid4().hex[:12]}/", **more}
+    return f"security:\n  secret: {SECRET}\nl3:\n  s3:\n" + "".join(f"    {k}: {v}\n" for k, v in rows.items())
+
+
+def with_bucket(spawn, config):
+    return spawn(config=config, env={"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+                                     "DEJA_ENCRYPTION__MASTER_KEY": "0a" * 32})
+
+
+def count(daemon, level):
+    """Entries that the tier lists."""
+    return done(daemon, "verify", **{"from": level})["entries"]
+
+
+def test_backup_in_a_bucket_is_restored_and_compared(spawn, bucket, key):
+    daemon = with_bucket(spawn, settings_of(bucket, kinds="bytes"))
+    fill(daemon, key, 400)
+    settle(daemon)
+    name = f"s3://b{uuid.uuid4().hex[:8]}"
+    made = done(daemon, "backup", file=name, config=True)
+    again = transfer(daemon, "backup", file=name)
+    assert again["state"] == "failed" and "there already" in again["error"]
+    checked = done(daemon, "verify", file=name)
+    assert checked["matched"] == made["entries"] and not checked["missing"]
+    daemon.stop()
+    wipe(daemon, keep=("secret", "deja.yaml"))
+    daemon.start()
+    assert done(daemon, "restore", file=name)["stored"] == made["entries"]
+    assert done(daemon, "verify", file=name)["matched"] == made["entries"]
+    missing = transfer(daemon, "restore", file="s3://nothing", into="merge")
+    assert missing["state"] == "failed" and "no backup" in missing["error"]
+
+
+def test_bucket_is_needed_for_a_backup_there(daemon):
+    now = transfer(daemon, "backup", file="s3://x")
+    assert now["state"] == "failed" and "l3.s3" in now["error"]
+
+
+def migrate(daemon, *args, ok=True):
+    ran = run_cli("migrate-data", *args, "--server", daemon.url, "--token", token_of(daemon), timeout=600)
+    assert not ok or ran.returncode == 0, ran.stdout + ran.stderr
+    return ran
+
+
+def rows(client, first, last):
+    for start in range(first, last, 100):
+        put(client, [{"query": f"row {i}", "response": "x" * 300} for i in range(start, start + 100)])
+
+
+def test_killed_migration_goes_on_is_compared_and_taken_back(spawn, bucket, key):
+    config = settings_of(bucket, write="through")
+    daemon = with_bucket(spawn, config + "    kinds: bytes\n")  # nothing of ours goes there yet
+    with make_http(daemon, key) as client:
+        rows(client, 0, 600)
+    settle(daemon)
+    daemon.stop()
+    daemon.config.write_text(config)
+    daemon.start()
+    assert (count(daemon, "lmdb"), count(daemon, "s3")) == (600, 0)
+    answer = admin(daemon, "POST", "/migrate", {"from": "lmdb", "to": "s3"})
+    assert answer.status_code == 202, answer.text
+    told = f"/transfers/{answer.json()['id']}"
+    poll(lambda: admin(daemon, "GET", told).json()["stored"] > 70, "more than a piece to be put")
+    daemon.kill()
+    daemon.start()
+    some = count(daemon, "s3")
+    assert 70 < some < 600, "it was killed in the middle"
+    assert "ended" not in migrate(daemon, "--confirm", "lmdb-to-s3", ok=False).stdout
+    assert "not ended" in migrate(daemon, "--confirm", "lmdb-to-s3", ok=False).stderr
+    again = done(daemon, "migrate", **{"from": "lmdb", "to": "s3"})
+    assert again["entries"] < 600, "it began where it was"
+    assert (again["missing"], again["differing"], again["matched"]) == (0, 0, 600), again
+    assert count(daemon, "s3") == 600
+    assert done(daemon, "verify", **{"from": "lmdb", "to": "s3"})["matched"] == 600
+    third = transfer(daemon, "migrate", **{"from": "lmdb", "to": "s3"})
+    assert third["state"] == "failed" and "confirm" in third["error"]
+    migrate(daemon, "--rollback", "lmdb-to-s3")
+    assert (count(daemon, "lmdb"), count(daemon, "s3")) == (600, 0)
+    missing = migrate(daemon, "--rollback", "lmdb-to-s3", ok=False)
+    assert missing.returncode == 1 and "no migration" in missing.stderr
+
+
+def test_confirmed_migration_stays_and_what_the_target_had_comes_back_before(spawn, bucket, key):
+    config = settings_of(bucket, write="through")
+    daemon = with_bucket(spawn, config)
+    with make_http(daemon, key) as client:
+        rows(client, 0, 100)
+        settle(daemon)
+        assert count(daemon, "s3") == 100
+        # The bucket keeps older versions of some: put while it is left out.
+        daemon.stop()
+        daemon.config.write_text(config + "    kinds: bytes\n")
+        daemon.start()
+        put(client, [{"query": f"row {i}", "response": "newer"} for i in range(10)])
+        settle(daemon)
+        daemon.stop()
+        daemon.config.write_text(config)
+        daemon.start()
+        different = transfer(daemon, "verify", **{"from": "lmdb", "to": "s3"})
+        assert different["state"] == "failed" and different["differing"] == 10, different
+        assert all("version" in item["fields"] and "value" in item["fields"] for item in different["mismatches"])
+        assert done(daemon, "migrate", **{"from": "lmdb", "to": "s3", "name": "one"})["stored"] == 10
+        migrate(daemon, "--rollback", "one")
+        back = transfer(daemon, "verify", **{"from": "lmdb", "to": "s3"})
+        assert back["differing"] == 10 and back["missing"] == 0, back
+        assert done(daemon, "migrate", **{"from": "lmdb", "to": "s3", "name": "two"})["state"] == "done"
+        migrate(daemon, "--confirm", "two")
+        assert migrate(daemon, "--rollback", "two", ok=False).returncode == 1
+        # What was put back is newer than what it gave way to: such a service forgets no version.
+        after = transfer(daemon, "verify", **{"from": "lmdb", "to": "s3"})
+        assert (after["matched"], after["differing"]) == (90, 10), after
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    server = Postgres().start()
+    yield server
+    server.remove()
+
+
+@pytest.mark.parametrize("tier", ["redis", "postgres"])
+def test_one_machine_moves_to_a_shared_tier_by_a_backup(spawn, valkey, postgres, key, tmp_path, tier):
+    daemon = spawn()
+    fill(daemon, key, 300)
+    with make_http(daemon, key) as client:  # void before: it must not come to life in a tier that knows nothing of it
+        put(client, [{"query": "void before", "response": "old", "tags": ["gone"]}])
+        assert client.post(f"{API}/invalidate", json={"tag": "gone"}).status_code == 200
+    settle(daemon)
+    daemon.stop()
+    path = tmp_path / "move.djb"
+    ran = run_cli("backup", "--offline", str(path), "--with-config", "--data", str(daemon.data))
+    assert ran.returncode == 0, ran.stderr
+    name = f"t{uuid.uuid4().hex[:12]}"
+    daemon.env |= {"DEJA_L2__REDIS__ADDRESSES": f"127.0.0.1:{valkey.port}", "DEJA_L2__REDIS__PREFIX": name} \
+        if tier == "redis" else {"DEJA_L3__POSTGRES__URL": postgres.create_database(name)}
+    daemon.start()
+    wait_for_first_pull(daemon, tier)
+    (daemon.data / "backups").mkdir()
+    shutil.copy(path, daemon.data / "backups")
+    restored = done(daemon, "restore", file="move.djb", into="merge")
+    assert restored["stored"] >= 390 and not restored["failed"], restored
+    checked = done(daemon, "verify", file="move.djb")
+    assert checked["matched"] == restored["stored"] and not checked["missing"], checked
+    with make_http(daemon, key) as client:
+        def look(text):
+            return client.post(LOOKUP, json={"query": text, "namespace": "ns1"}).json()
+        assert look("question number 7 of the backup")["hit"]
+        assert client.get(f"{API}/kv/plain%007").status_code == 200
+        assert not client.post(LOOKUP, json={"query": "void before"}).json().get("response") == "old"
+
+
+@pytest.mark.parametrize("args, word", [((), "from where"), (("--from", "lmdb", "--to", "lmdb"), "different tiers"),
+                                        (("--from", "a.djb", "--to", "b.djb"), "one side"),
+                                        (("--confirm", "x", "--rollback", "y"), "or")])
+def test_migration_that_cannot_be_says_why(daemon, args, word):
+    ran = migrate(daemon, *args, ok=False)
+    assert ran.returncode in (1, 2) and word in ran.stderr, ran.stderr

@@ -1,0 +1,292 @@
+"""Clients of Redis, unchanged, against Deja: redis-py, redis-cli, redis-benchmark, ioredis."""
+import asyncio
+import json
+import subprocess
+import threading
+
+import httpx
+import pytest
+import redis
+import redis.asyncio
+from conftest import check_sanitizer
+from daemon import TOOLS, clean_environment, poll
+from resp import RespDaemon, run_tool, tool
+
+NODE = TOOLS / "node" / "node"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    made = RespDaemon(tmp_path_factory.mktemp("deja"), env={"DEJA_SERVER__LOOPS": "2"}).start()
+    yield made
+    made.stop()
+    check_sanitizer(made)
+
+
+def connect(server, **kwargs):
+    return redis.Redis(host="127.0.0.1", port=server.resp_port, **kwargs)
+
+
+@pytest.fixture
+def r(server):
+    client = connect(server)
+    client.flushall()
+    yield client
+    client.close()
+
+
+# ---- redis-py ----
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_redis_py_does_what_it_does_with_redis(server, protocol):
+    with connect(server, protocol=protocol, decode_responses=True) as r:
+        r.flushall()
+        assert r.ping()
+        assert r.set("k", "v") is True and r.get("k") == "v"
+        assert r.ttl("k") == -1 and r.ttl("none") == -2
+        assert r.set("k", "w", nx=True) is None and r.set("k", "w", xx=True, get=True) == "v"
+        assert r.set("e", "1", ex=100) and 98 <= r.ttl("e") <= 100
+        assert r.set("e", "2", keepttl=True) and 98 <= r.ttl("e") <= 100
+        assert r.expire("k", 1000) and r.persist("k") and r.ttl("k") == -1
+        assert r.incr("n") == 1 and r.incrby("n", 41) == 42 and r.decr("n") == 41
+        assert r.incrbyfloat("f", 0.1) == 0.1 and r.incrbyfloat("f", 0.2) == 0.3
+        assert r.append("k", "!") == 2 and r.strlen("k") == 2 and r.getrange("k", 0, 0) == "w"
+        assert r.mset({"a": 1, "b": 2}) and r.mget("a", "none", "b") == ["1", None, "2"]
+        assert r.msetnx({"a": 9, "z": 9}) is False and r.exists("a", "b", "z") == 2
+        assert r.getset("a", 5) == "1" and r.getdel("a") == "5" and r.get("a") is None
+        assert r.getex("b", ex=50) == "2" and r.ttl("b") > 40
+        assert sorted(r.keys("*")) == ["b", "e", "f", "k", "n"] and r.dbsize() == 5
+        assert sorted(r.scan_iter(match="[bk]", count=2)) == ["b", "k"]
+        assert r.type("k") == "string" and r.type("none") == "none"
+        assert r.randomkey() in ("b", "e", "f", "k", "n")
+        assert r.delete("b", "e", "none") == 2 and r.unlink("f") == 1
+        assert r.object("encoding", "n") == "int" and r.memory_usage("k") > 0
+        assert r.info()["role"] == "master" and r.info("server")["server_name"] == "deja"
+        assert r.config_get("maxmemory*")["maxmemory"] == "0"
+        assert r.client_setname("me") and r.client_getname() == "me" and r.client_id() > 0
+        assert r.client_info()["name"] == "me" and len(r.client_list()) == 1
+        assert r.echo("hello") == "hello" and r.time()[0] > 0
+        assert r.command_count() > 50 and r.command_getkeys("MSET", "a", "1", "b", "2") == ["a", "b"]
+        assert r.flushdb() and r.dbsize() == 0
+
+
+def test_pipelines_answer_in_order(r):
+    for transaction in (False, True):
+        with r.pipeline(transaction=transaction) as pipe:
+            for i in range(500):
+                pipe.set(f"k{i}", i)
+                pipe.incr("n")
+                if i % 7 == 0:
+                    pipe.get(f"k{i}")
+                    pipe.get("nothing")
+            got = pipe.execute()
+        numbers = [x for x in got if isinstance(x, int) and x is not True]
+        base = 0 if not transaction else 500
+        assert numbers == list(range(base + 1, base + 501))
+        assert [x for x in got if isinstance(x, bytes)] == [str(i).encode() for i in range(0, 500, 7)]
+
+
+def test_error_inside_a_transaction_is_its_own(r):
+    with r.pipeline() as pipe:
+        pipe.set("a", "x").incr("a").get("a")
+        got = pipe.execute(raise_on_error=False)
+    assert got[0] is True and isinstance(got[1], redis.ResponseError) and got[2] == b"x"
+    r.execute_command("MULTI")
+    with pytest.raises(redis.ResponseError, match="unknown command"):
+        r.execute_command("NOSUCH")
+    with pytest.raises(redis.exceptions.ExecAbortError):
+        r.execute_command("EXEC")
+    with pytest.raises(redis.ResponseError, match="WATCH is not served"):
+        r.execute_command("WATCH", "a")
+
+
+def test_asyncio_redis_reads_what_it_wrote(server):
+    async def run():
+        client = redis.asyncio.Redis(host="127.0.0.1", port=server.resp_port)
+        await client.flushall()
+        await asyncio.gather(*(client.set(f"k{i}", b"v" * i) for i in range(80)))
+        values = await asyncio.gather(*(client.get(f"k{i}") for i in range(80)))
+        assert values == [b"v" * i for i in range(80)]
+        async with client.pipeline(transaction=False) as pipe:
+            for i in range(100):
+                pipe.set(f"p{i}", i, ex=60)
+            assert await pipe.execute() == [True] * 100
+        assert len([k async for k in client.scan_iter("p*")]) == 100
+        await client.aclose()
+
+    asyncio.run(run())
+
+
+def test_databases_are_namespaces(server, r):
+    r.set("k", "zero")
+    with connect(server, db=3) as other:
+        assert other.get("k") is None
+        other.set("k", "three")
+        assert other.dbsize() == 1
+        with httpx.Client(base_url=server.url, trust_env=False) as http:
+            assert http.get("/api/v1/kv/k").text == "zero"
+            assert http.get("/api/v1/kv/k", headers={"X-Deja-Namespace": "db3"}).text == "three"
+        other.flushdb()
+    assert r.get("k") == b"zero"
+    with pytest.raises(redis.ResponseError, match="DB index is out of range"):
+        r.execute_command("SELECT", 16)
+
+
+def test_keys_and_values_are_any_bytes(r):
+    key, value = bytes(range(256)), bytes(range(256)) * 5000
+    assert r.set(key, value) and r.get(key) == value and r.keys("*") == [key]
+    assert r.set("empty", b"") and r.get("empty") == b"" and r.exists("empty") == 1
+    for bad in (b"", b"x" * 4097):
+        with pytest.raises(redis.ResponseError, match="a key must have 1 to 4096 bytes"):
+            r.set(bad, 1)
+    large = b"\x00y" * (8 << 20)
+    assert r.set("large", large) and r.get("large") == large
+
+
+def test_values_are_those_of_http(server, r):
+    with httpx.Client(base_url=server.url, trust_env=False) as http:
+        assert http.put("/api/v1/kv/shared", content=b"from http").status_code in (200, 201)
+        assert r.get("shared") == b"from http" and 3000 < r.ttl("shared") <= 3600
+        r.set("shared", "from redis")
+        assert http.get("/api/v1/kv/shared").content == b"from redis"
+        assert r.ttl("shared") == -1
+        assert http.delete("/api/v1/kv/shared").status_code in (200, 204)
+    assert r.get("shared") is None
+
+
+def test_set_without_a_life_outlives_a_restart(tmp_path):
+    server = RespDaemon(tmp_path / "deja").start()
+    try:
+        with connect(server) as r:
+            r.set("for ever", "here")
+            r.set("a day", "too", ex=86400)
+        server.stop()
+        server.start()
+        with connect(server) as r:
+            assert r.get("for ever") == b"here" and r.ttl("for ever") == -1
+            assert r.get("a day") == b"too" and 86000 < r.ttl("a day") <= 86400
+    finally:
+        server.stop()
+
+
+def test_counter_loses_nothing_between_clients(server, r):
+    def count():
+        with connect(server) as own:
+            for _ in range(200):
+                own.incr("n")
+
+    threads = [threading.Thread(target=count) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert r.get("n") == b"1600"
+
+
+# ---- the channel ----
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_subscriber_is_told_what_is_made_void(server, r, protocol):
+    with connect(server, protocol=protocol) as other:
+        channel = other.pubsub()
+        channel.subscribe("cache:invalidate")
+        channel.psubscribe("cache:*")
+        kinds = [channel.get_message(timeout=10)["type"] for _ in range(2)]
+        assert kinds == ["subscribe", "psubscribe"]
+        r.mset({"user:1": 1, "user:2": 2, "other": 3})
+        r.publish("cache:invalidate", json.dumps({"pattern": "user:*", "reason": "test"}))
+        assert r.mget("user:1", "user:2", "other") == [None, None, b"3"]
+        seen = {}
+
+        def both():
+            message = channel.get_message(timeout=1)
+            if message and json.loads(message["data"]).get("kind") == "pattern":
+                seen[message["type"]] = json.loads(message["data"])
+            return len(seen) == 2
+
+        poll(both, "both messages")
+        assert seen["message"]["name"] == "user:*" and seen["message"]["reason"] == "test"
+        channel.unsubscribe()
+        channel.punsubscribe()
+        channel.close()
+    with pytest.raises(redis.ResponseError, match="the only one"):
+        r.execute_command("SUBSCRIBE", "news")
+    with pytest.raises(redis.ResponseError, match="a JSON object"):
+        r.publish("cache:invalidate", "hello")
+
+
+# ---- the command line ----
+
+
+@pytest.mark.skipif(tool("redis-cli") is None, reason="no redis-cli: ./dev test fetches it")
+def test_redis_cli_and_redis_benchmark_run(server):
+    def cli(*args, **kwargs):
+        return run_tool("redis-cli", "-p", server.resp_port, *args, **kwargs)
+
+    assert cli("SET", "cli", "x y").stdout.strip() == "OK"
+    assert cli("GET", "cli").stdout.strip() == "x y"
+    assert cli("-3", "HELLO").stdout.count("deja") == 1
+    assert "redis_version" in cli("INFO").stdout
+    assert cli("--raw", "--scan", "--pattern", "cl*").stdout.split() == ["cli"]
+    assert "ERR unknown command" in cli("HSET", "a", "b", "c").stdout
+    fed = cli(stdin="SET a 1\nINCR a\nGET a\n").stdout.split()
+    assert fed == ["OK", "2", "2"]
+    done = run_tool("redis-benchmark", "-p", server.resp_port, "-n", 2000, "-c", 20, "-P", 8, "-q",
+                    "-t", "ping,set,get,incr,mset")
+    assert done.returncode == 0 and "requests per second" in done.stdout, done.stdout + done.stderr
+    assert "rror" not in done.stdout + done.stderr
+
+
+# ---- Node ----
+
+SCRIPT = r"""
+import Redis from "ioredis";
+const client = new Redis(Number(process.env.TEST_PORT), "127.0.0.1", { maxRetriesPerRequest: 1 });
+const result = {};
+await client.flushall();
+result.set = await client.set("k", "v", "EX", 100);
+result.get = await client.get("k");
+result.ttl = await client.ttl("k");
+result.missing = await client.get("none");
+result.pipeline = await client.pipeline().incr("n").incr("n").get("n").get("k").exec();
+result.multi = await client.multi().set("a", 1).incr("a").exec();
+result.mget = await client.mget("a", "k", "none");
+result.buffer = (await client.getBuffer("k")).toString("hex");
+const found = [];
+for await (const keys of client.scanStream({ match: "*", count: 2 })) found.push(...keys);
+result.scan = [...new Set(found)].sort();
+const listener = client.duplicate();
+await listener.subscribe("cache:invalidate");
+const told = new Promise((resolve) => listener.on("message", (channel, text) => {
+  const message = JSON.parse(text);
+  if (message.kind === "pattern") resolve([channel, message.name]);
+}));
+result.published = await client.publish("cache:invalidate", JSON.stringify({ pattern: "n" }));
+result.told = await told;
+result.gone = await client.get("n");
+try { await client.hset("h", "f", 1); } catch (error) { result.error = error.message; }
+listener.disconnect();
+await client.quit();
+console.log(JSON.stringify(result));
+"""
+
+
+def test_ioredis_does_what_it_does_with_redis(server):
+    if not (TOOLS / "node" / "node_modules" / "ioredis").exists():
+        pytest.skip("ioredis is not here: ./dev test installs it")
+    script = TOOLS / "node" / "test_resp.mjs"
+    script.write_text(SCRIPT)
+    done = subprocess.run([str(NODE), str(script)], cwd=TOOLS / "node", capture_output=True, text=True, timeout=120,
+                          env=clean_environment({"TEST_PORT": str(server.resp_port)}), check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["set"] == "OK" and result["get"] == "v" and 98 <= result["ttl"] <= 100
+    assert result["missing"] is None
+    assert result["pipeline"] == [[None, 1], [None, 2], [None, "2"], [None, "v"]]
+    assert result["multi"] == [[None, "OK"], [None, 2]]
+    assert result["mget"] == ["2", "v", None] and result["buffer"] == "76"
+    assert result["scan"] == ["a", "k", "n"]
+    assert result["told"] == ["cache:invalidate", "n"] and result["gone"] is None
+    assert "unknown command" in result["error"]
