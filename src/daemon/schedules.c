@@ -251,6 +251,52 @@ static size_t list(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES], const uint8
     return count;
 }
 
+/* ---- erasing ---- */
+
+struct erasing {
+    uint8_t tenant[DJ_TENANT_BYTES];
+    struct dj_buf ids; /* of its schedules, one behind the other */
+};
+
+static bool collect(void *ctx, struct deja_slice key, struct deja_slice value)
+{
+    struct erasing *erasing = ctx;
+    struct dj_json_doc *doc = NULL;
+    struct dj_schedule_facts facts;
+    (void)key;
+    if (dj_json_parse(value, &doc, NULL) == DEJA_OK &&
+        dj_schedule_read(dj_json_root(doc), &facts) == DEJA_OK &&
+        memcmp(facts.tenant, erasing->tenant, sizeof facts.tenant) == 0)
+        dj_buf_append(&erasing->ids, facts.id, sizeof facts.id);
+    dj_json_doc_destroy(doc);
+    return erasing->ids.status == DEJA_OK;
+}
+
+enum deja_status dj_schedules_erase(struct dj_schedules *schedules,
+                                    const uint8_t tenant[DJ_TENANT_BYTES])
+{
+    const struct dj_authority *authority = schedules->options.authority;
+    struct erasing erasing = {.ids = {0}};
+    char key[DJ_SCHEDULE_KEY_BYTES + 1];
+    memcpy(erasing.tenant, tenant, sizeof erasing.tenant);
+    /* Of the authority's, not of the list: that may lack some. */
+    enum deja_status status =
+        authority->walk(authority->ctx, DJ_SCHEDULES_TABLE, &erasing, collect);
+    if (status == DEJA_OK)
+        status = erasing.ids.status;
+    for (size_t at = 0; status == DEJA_OK && at < erasing.ids.len; at += DJ_SCHEDULE_ID_BYTES) {
+        const uint8_t *id = (const uint8_t *)erasing.ids.data + at;
+        status = authority->remove(authority->ctx, DJ_SCHEDULES_TABLE, dj_schedule_key(id, key));
+        if (status == DEJA_ERR_NOT_FOUND)
+            status = DEJA_OK; /* it has run, or another program erases, too */
+        if (status == DEJA_OK)
+            dj_schedules_on_change(schedules, DJ_SCHEDULES_TABLE, dj_schedule_key(id, key),
+                                   deja_slice(NULL, 0));
+    }
+    dj_buf_fini(&erasing.ids);
+    return status;
+}
+
 /* ---- life ---- */
 
 static bool on_kept(void *ctx, struct deja_slice key, struct deja_slice value)

@@ -8,6 +8,7 @@
 #include "memory_authority.h"
 
 #define TENANT "01234567-89ab-8cde-8f01-23456789abcd"
+#define OTHER "11234567-89ab-8cde-8f01-23456789abcd"
 #define FIRST "00000000000000000000000000000001"
 #define SECOND "00000000000000000000000000000002"
 
@@ -63,6 +64,47 @@ static void the_list_follows_the_authority_soonest_first(void **state)
     dj_schedules_destroy(schedules);
 }
 
+static bool count_one(void *ctx, struct deja_slice key, struct deja_slice value)
+{
+    (void)key;
+    (void)value;
+    ++*(size_t *)ctx;
+    return true;
+}
+
+static void an_erased_tenant_leaves_no_schedule_and_others_keep_theirs(void **state)
+{
+    (void)state;
+    static struct memory_authority memory;
+    const struct dj_authority *authority = &memory.authority;
+    static const char of_other[] = "{\"id\":\"" SECOND "\",\"tenant\":\"" OTHER
+                                   "\",\"next_ms\":9,\"invalidate\":{\"all\":true}}";
+    struct dj_schedules *schedules = NULL;
+    struct dj_buf text = {0};
+    char first[512];
+    uint8_t tenant[DJ_TENANT_BYTES];
+    size_t left = 0;
+    memory_authority_init(&memory);
+    snprintf(first, sizeof first, document, FIRST, 1000);
+    assert_int_equal(authority->put(authority->ctx, "schedules", deja_slice_text(FIRST),
+                                    deja_slice_text(first), true),
+                     DEJA_OK);
+    assert_int_equal(authority->put(authority->ctx, "schedules", deja_slice_text(SECOND),
+                                    deja_slice_text(of_other), true),
+                     DEJA_OK);
+    const struct dj_schedules_options options = {.authority = authority};
+    assert_int_equal(dj_schedules_create(&options, &schedules), DEJA_OK);
+    assert_int_equal(dj_tenant_parse(deja_slice_text(TENANT), tenant), DEJA_OK);
+    assert_int_equal(dj_schedules_erase(schedules, tenant), DEJA_OK);
+    assert_int_equal(dj_schedules_erase(schedules, tenant), DEJA_OK);
+    list(schedules, &text);
+    assert_string_equal(text.data, "[]");
+    assert_int_equal(authority->walk(authority->ctx, "schedules", &left, count_one), DEJA_OK);
+    assert_int_equal(left, 1);
+    dj_buf_fini(&text);
+    dj_schedules_destroy(schedules);
+}
+
 static void schedules_survive_each_failed_allocation(void **state)
 {
     (void)state;
@@ -90,6 +132,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_list_follows_the_authority_soonest_first),
+        cmocka_unit_test(an_erased_tenant_leaves_no_schedule_and_others_keep_theirs),
         cmocka_unit_test(schedules_survive_each_failed_allocation),
     };
     return RUN_TESTS(tests);
