@@ -105,6 +105,9 @@ static void on_changed(void *ctx)
                                                     : deja_slice(NULL, 0));
     change->told(change->told_ctx, change->status, change->id);
     pthread_mutex_lock(&schedules->lock);
+    struct dj_schedule *kept = find(schedules, change->id);
+    if (kept && change->status != DEJA_OK)
+        kept->is_removing = false;
     schedules->running--;
     pthread_mutex_unlock(&schedules->lock);
     change_destroy(change);
@@ -201,12 +204,14 @@ static enum deja_status remove_one(void *ctx, struct dj_loop *loop,
 {
     struct dj_schedules *schedules = ctx;
     pthread_mutex_lock(&schedules->lock);
-    const struct dj_schedule *known = find(schedules, id);
+    struct dj_schedule *known = find(schedules, id);
     bool is_own = known && memcmp(known->tenant, tenant, DJ_TENANT_BYTES) == 0;
+    struct change *change = is_own ? dj_alloc_zeroed(1, sizeof *change) : NULL;
+    if (change)
+        known->is_removing = true; /* before its document goes: a run would put it again */
     pthread_mutex_unlock(&schedules->lock);
     if (!is_own)
         return DEJA_ERR_NOT_FOUND;
-    struct change *change = dj_alloc_zeroed(1, sizeof *change);
     if (!change)
         return DEJA_ERR_NOMEM;
     *change = (struct change){.schedules = schedules, .told_ctx = told_ctx, .told = told};
@@ -286,6 +291,11 @@ enum deja_status dj_schedules_erase(struct dj_schedules *schedules,
         status = erasing.ids.status;
     for (size_t at = 0; status == DEJA_OK && at < erasing.ids.len; at += DJ_SCHEDULE_ID_BYTES) {
         const uint8_t *id = (const uint8_t *)erasing.ids.data + at;
+        pthread_mutex_lock(&schedules->lock);
+        struct dj_schedule *known = find(schedules, id);
+        if (known)
+            known->is_removing = true;
+        pthread_mutex_unlock(&schedules->lock);
         status = authority->remove(authority->ctx, DJ_SCHEDULES_TABLE, dj_schedule_key(id, key));
         if (status == DEJA_ERR_NOT_FOUND)
             status = DEJA_OK; /* it has run, or another program erases, too */
