@@ -19,6 +19,7 @@
 #include <openssl/sha.h>
 
 #include "base/alloc.h"
+#include "base/little.h"
 
 #define BLOCK_BYTES 64u
 
@@ -228,15 +229,6 @@ void dj_secret_fini(struct dj_secret *secret)
     dj_wipe(secret, sizeof *secret);
 }
 
-static uint64_t read_u64(const void *bytes)
-{
-    const uint8_t *at = bytes;
-    uint64_t value = 0;
-    for (unsigned i = 0; i < 8; i++)
-        value |= (uint64_t)at[i] << (8 * i);
-    return value;
-}
-
 static uint64_t rotate(uint64_t value, unsigned bits)
 {
     return value << bits | value >> (64 - bits);
@@ -262,13 +254,13 @@ static inline void sip_round(struct sip *s)
 
 uint64_t dj_siphash(const uint8_t key[16], struct deja_slice bytes)
 {
-    uint64_t k0 = read_u64(key);
-    uint64_t k1 = read_u64(key + 8);
+    uint64_t k0 = dj_little_get(key, 8);
+    uint64_t k1 = dj_little_get(key + 8, 8);
     struct sip s = {k0 ^ 0x736f6d6570736575u, k1 ^ 0x646f72616e646f6du, k0 ^ 0x6c7967656e657261u,
                     k1 ^ 0x7465646279746573u};
     size_t whole = bytes.len & ~(size_t)7;
     for (size_t i = 0; i < whole; i += 8) {
-        uint64_t word = read_u64(bytes.data + i);
+        uint64_t word = dj_little_get(bytes.data + i, 8);
         s.v3 ^= word;
         sip_round(&s);
         s.v0 ^= word;

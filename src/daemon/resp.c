@@ -33,7 +33,7 @@ static enum deja_status open_one(struct dj_daemon *daemon, struct dj_node *node,
 {
     const struct dj_settings_address *address = &daemon->settings->resp.listen[index];
     bool is_first = dj_loop_index(node->loop) == 0;
-    struct dj_resp_place place = {.host = address->host, .port = address->port, .fd = -1};
+    struct dj_crowd_place place = {.host = address->host, .port = address->port, .fd = -1};
     enum deja_status status =
         dj_listeners_socket(address, &daemon->resp.fds[index], is_first, &place.fd, error);
     if (status != DEJA_OK)

@@ -18,6 +18,7 @@
 
 #include "base/alloc.h"
 #include "base/hash.h"
+#include "base/little.h"
 #include "base/num.h"
 #include "cache/listing.h"
 #include "daemon/transfers_internal.h"
@@ -159,20 +160,6 @@ static enum deja_status read_state(struct migration *migration)
 
 /* ---- journal ---- */
 
-static void put_number(char *at, uint64_t number, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++)
-        at[i] = (char)(number >> (8 * i));
-}
-
-static uint64_t get_number(const char *at, size_t bytes)
-{
-    uint64_t number = 0;
-    for (size_t i = 0; i < bytes; i++)
-        number |= (uint64_t)(uint8_t)at[i] << (8 * i);
-    return number;
-}
-
 static uint64_t checksum(const char *head, struct deja_slice frame)
 {
     return dj_hash64(frame.data, frame.len, dj_hash64(head, SUM_AT, 0));
@@ -187,11 +174,11 @@ static enum deja_status add_record(struct dj_buf *out, const struct piece_item *
     if (item->before)
         status = dj_frame_encode(dj_value_entry(item->before), NULL, 0, &frame);
     head[WHAT_AT] = item->before ? REPLACED : BROUGHT;
-    put_number(head + VERSION_AT, entry->version, 8);
+    dj_little_put(head + VERSION_AT, entry->version, 8);
     memcpy(head + TENANT_AT, entry->tenant, DJ_ID_BYTES);
     memcpy(head + ID_AT, entry->id, DJ_ID_BYTES);
-    put_number(head + LENGTH_AT, frame.len, 4);
-    put_number(head + SUM_AT, checksum(head, dj_buf_slice(&frame)), 8);
+    dj_little_put(head + LENGTH_AT, frame.len, 4);
+    dj_little_put(head + SUM_AT, checksum(head, dj_buf_slice(&frame)), 8);
     dj_buf_append(out, head, sizeof head);
     dj_buf_append_slice(out, dj_buf_slice(&frame));
     dj_buf_fini(&frame);
@@ -511,7 +498,7 @@ static enum deja_status read_record(int fd, char head[JOURNAL_HEAD_BYTES], struc
     dj_buf_clear(frame);
     if (len != (ssize_t)JOURNAL_HEAD_BYTES || memcmp(head, JOURNAL_MAGIC, 4) != 0)
         return DEJA_ERR_NOT_FOUND;
-    size_t frame_len = (size_t)get_number(head + LENGTH_AT, 4);
+    size_t frame_len = (size_t)dj_little_get(head + LENGTH_AT, 4);
     if (frame_len > RECORD_BYTES_MAX)
         return DEJA_ERR_NOT_FOUND;
     char *room = frame_len ? dj_buf_reserve(frame, frame_len) : head;
@@ -520,7 +507,7 @@ static enum deja_status read_record(int fd, char head[JOURNAL_HEAD_BYTES], struc
     if (frame_len && read(fd, room, frame_len) != (ssize_t)frame_len)
         return DEJA_ERR_NOT_FOUND;
     frame->len = frame_len;
-    bool is_whole = get_number(head + SUM_AT, 8) == checksum(head, dj_buf_slice(frame));
+    bool is_whole = dj_little_get(head + SUM_AT, 8) == checksum(head, dj_buf_slice(frame));
     return is_whole ? DEJA_OK : DEJA_ERR_NOT_FOUND;
 }
 
@@ -554,7 +541,7 @@ static enum deja_status roll_back(struct migration *migration, struct dj_transfe
         status = read_record(migration->journal, head, &frame);
         if (status != DEJA_OK)
             break;
-        uint64_t version = get_number(head + VERSION_AT, 8);
+        uint64_t version = dj_little_get(head + VERSION_AT, 8);
         memcpy(key.tenant, head + TENANT_AT, sizeof key.tenant);
         memcpy(key.id, head + ID_AT, sizeof key.id);
         atomic_fetch_add(&transfer->counts.items, 1);

@@ -98,7 +98,7 @@ static void free_if_over(struct dj_http_connection *connection)
 {
     if (connection->stream || connection->exchange.is_active || connection->is_posted)
         return;
-    if (connection->server && connection->server->is_visiting)
+    if (connection->server && connection->server->crowd.is_visiting)
         post_task(connection);
     else
         dj_http_connection_free(connection);
@@ -120,7 +120,7 @@ static void on_closed(void *ctx)
     dj_http_connection_recharge(connection);
     free_if_over(connection);
     if (server)
-        dj_http_server_closed_one(server);
+        dj_crowd_closed_one(&server->crowd);
 }
 
 static void close_stream(struct dj_http_connection *connection, bool must_reset)
@@ -382,7 +382,7 @@ static void dispatch(struct dj_http_connection *connection, uint64_t started_us)
         exchange->request.peer_subject = dj_tls_wire_subject(connection->wire);
     }
     connection->minor_version = head->minor_version;
-    connection->must_close = !head->is_keep_alive || server->is_draining;
+    connection->must_close = !head->is_keep_alive || server->crowd.is_draining;
     set_state(connection, DJ_HTTP_BUSY);
     server->handler(server->ctx, exchange);
 }
@@ -533,9 +533,8 @@ bool dj_http_connection_accept(struct dj_http_server *server, struct dj_stream *
     connection->loop = server->loop;
     connection->stream = stream;
     connection->task = (struct dj_task){.run = on_task, .ctx = connection};
-    dj_list_push_back(&server->connections, &connection->node);
     dj_list_init(&connection->waiting);
-    server->open_count++;
+    dj_crowd_join(&server->crowd, &connection->node);
     set_state(connection, DJ_HTTP_IDLE);
     read_on_or_hold_back(connection);
     return true;

@@ -6,6 +6,7 @@
 
 #include <stdatomic.h>
 
+#include "net/crowd.h"
 #include "base/buf.h"
 #include "base/list.h"
 #include "crypto/tls_wire.h"
@@ -26,10 +27,8 @@ enum {
 };
 
 struct dj_http_server {
+    struct dj_crowd crowd; /* members: also those without a client whose answer is awaited */
     struct dj_loop *loop;
-    struct dj_listener *listener;
-    struct dj_timer *sweep;
-    struct dj_timer *drain_timer;
     struct dj_http_limits limits;
     struct dj_tls_server *tls; /* NULL: plain */
     char *tls_plain;           /* DJ_TLS_RECORD_BYTES_MAX: the record that is being read, and */
@@ -39,18 +38,10 @@ struct dj_http_server {
     void *ctx;
     dj_http_handler_fn *handler;
     dj_http_error_fn *on_error;       /* may be NULL */
-    struct dj_list connections;       /* also those without a client whose answer is awaited */
     struct dj_list waiting;           /* IDLE and HEAD, who has waited longest first */
-    uint32_t open_count;              /* connections with a stream */
     _Atomic uint64_t bytes_in_flight; /* where limits names no shared one */
     uint64_t looked_us;               /* when room was last looked for; 0: never */
-    struct dj_task drained_task;
-    void *drained_ctx;
-    dj_task_fn *drained; /* NULL: not asked, or told already */
-    bool is_draining;
-    bool is_visiting; /* the list is being walked: nothing leaves it */
-    uint16_t port;
-    int64_t date_s; /* second that date tells */
+    int64_t date_s;                   /* second that date tells */
     char date[DJ_HTTP_DATE_BYTES];
 };
 
@@ -89,7 +80,8 @@ struct dj_http_connection {
     struct dj_http_server *server; /* NULL: destroyed before the last answer came */
     struct dj_loop *loop;
     struct dj_stream *stream; /* NULL: closed */
-    struct dj_http_sink *sink; /* owned: the answer goes there (http_inner.c); NULL: to the client */
+    struct dj_http_sink
+        *sink;                /* owned: the answer goes there (http_inner.c); NULL: to the client */
     struct dj_tls_wire *wire; /* NULL: plain */
     struct dj_http_parser *parser;
     enum dj_http_state state;
@@ -174,7 +166,6 @@ bool dj_http_server_has_room(struct dj_http_server *server, const struct dj_http
 
 /* http_server.c */
 const char *dj_http_server_date(struct dj_http_server *server); /* of an IMF-fixdate, this second */
-void dj_http_server_closed_one(struct dj_http_server *server);
 
 /* http_response.c */
 void dj_http_answer_error(struct dj_http_connection *connection, int status, const char *detail);

@@ -123,7 +123,7 @@ static void begin_head(struct dj_http_connection *connection, int status,
     append_headers(head, &connection->exchange, headers, count);
     append_headers(head, &connection->exchange, connection->exchange.added,
                    connection->exchange.added_count);
-    if (connection->must_close || connection->server->is_draining ||
+    if (connection->must_close || connection->server->crowd.is_draining ||
         (connection->has_ended && connection->input.len == 0)) {
         connection->must_close = true;
         dj_buf_append_text(head, "Connection: close\r\n");

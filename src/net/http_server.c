@@ -1,17 +1,10 @@
-/* net/http_server.c - accepts, sweeps timeouts, drains.
- *
- * One coarse timer looks at every connection instead of a timer for each: re-arming one on every
- * request would cost more than the look does, and nobody needs a timeout to the millisecond.
- */
+/* net/http_server.c - a crowd (crowd.h) of connections that speak HTTP. */
 #include "net/http_server.h"
 
 #include <assert.h>
 
 #include "base/alloc.h"
-#include "net/http_addresses.h"
 #include "net/http_internal.h"
-
-enum { SWEEP_MS_MIN = 5, SWEEP_MS_MAX = 1000, SWEEPS_PER_TIMEOUT = 8 };
 
 const struct dj_http_limits dj_http_limits_default = {
     .header_bytes_max = 64 * 1024,
@@ -42,9 +35,15 @@ static void on_refused_written(void *ctx, enum deja_status status)
     (void)status;
 }
 
-/* Without a word where TLS would have to come first: that is what is short. */
-static void refuse(const struct dj_http_server *server, struct dj_stream *stream)
+static struct dj_http_server *server_of(struct dj_crowd *crowd)
 {
+    return DJ_CONTAINER(crowd, struct dj_http_server, crowd);
+}
+
+/* Without a word where TLS would have to come first: that is what is short. */
+static void refuse(struct dj_crowd *crowd, struct dj_stream *stream)
+{
+    const struct dj_http_server *server = server_of(crowd);
     static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n"
                                "Connection: close\r\nContent-Length: 0\r\n\r\n";
     const struct deja_slice slice = {text, sizeof(text) - 1};
@@ -57,87 +56,53 @@ static void refuse(const struct dj_http_server *server, struct dj_stream *stream
     dj_stream_close(stream, NULL, NULL);
 }
 
-static void on_accept(void *ctx, struct dj_stream *stream)
+static struct dj_http_connection *connection_of(struct dj_list *member)
 {
-    struct dj_http_server *server = ctx;
-    struct dj_http_addresses *addresses = server->limits.addresses;
-    uint8_t peer[16];
-    dj_stream_peer(stream, peer);
-    if (addresses && !dj_http_addresses_enter(addresses, peer)) {
-        refuse(server, stream);
-        return;
-    }
-    if (server->open_count >= server->limits.connections_max && !dj_http_connection_evict(server))
-        refuse(server, stream);
-    else if (dj_http_connection_accept(server, stream))
-        return; /* leaves the table when it is closed */
-    if (addresses)
-        dj_http_addresses_leave(addresses, peer);
+    return DJ_CONTAINER(member, struct dj_http_connection, node);
 }
 
-static void for_each_connection(struct dj_http_server *server, uint64_t now_us,
-                                void (*visit)(struct dj_http_connection *, uint64_t now_us))
+static bool accept_one(struct dj_crowd *crowd, struct dj_stream *stream)
 {
-    server->is_visiting = true;
-    struct dj_list *node = server->connections.next;
-    while (node != &server->connections) {
-        struct dj_list *next = node->next; /* visit may take node itself off the list */
-        visit(DJ_CONTAINER(node, struct dj_http_connection, node), now_us);
-        node = next;
-    }
-    server->is_visiting = false;
+    return dj_http_connection_accept(server_of(crowd), stream);
 }
 
-static void on_sweep(void *ctx)
+static bool make_room(struct dj_crowd *crowd)
 {
-    struct dj_http_server *server = ctx;
-    for_each_connection(server, dj_loop_monotonic_us(server->loop), dj_http_connection_sweep);
+    return dj_http_connection_evict(server_of(crowd));
 }
 
-static uint64_t sweep_ms(const struct dj_http_limits *limits)
+static void sweep(struct dj_list *member, uint64_t now_us)
 {
-    uint64_t shortest_ms = limits->header_timeout_ms;
+    dj_http_connection_sweep(connection_of(member), now_us);
+}
+
+static void drain(struct dj_list *member, uint64_t now_us)
+{
+    (void)now_us;
+    dj_http_connection_drain(connection_of(member));
+}
+
+static void cut(struct dj_list *member, uint64_t now_us)
+{
+    (void)now_us;
+    dj_http_connection_cut(connection_of(member));
+}
+
+static const struct dj_crowd_ops crowd_ops = {.accept = accept_one,
+                                              .refuse = refuse,
+                                              .make_room = make_room,
+                                              .sweep = sweep,
+                                              .drain = drain,
+                                              .cut = cut};
+
+static uint32_t shortest_ms(const struct dj_http_limits *limits)
+{
+    uint32_t shortest_ms = limits->header_timeout_ms;
     if (limits->idle_timeout_ms < shortest_ms)
         shortest_ms = limits->idle_timeout_ms;
     if (limits->write_stall_ms < shortest_ms)
         shortest_ms = limits->write_stall_ms;
-    uint64_t each_ms = shortest_ms / SWEEPS_PER_TIMEOUT;
-    return each_ms < SWEEP_MS_MIN ? SWEEP_MS_MIN : each_ms > SWEEP_MS_MAX ? SWEEP_MS_MAX : each_ms;
-}
-
-static void tell_drained(void *ctx)
-{
-    struct dj_http_server *server = ctx;
-    dj_task_fn *drained = server->drained;
-    server->drained = NULL;
-    drained(server->drained_ctx); /* may destroy the server */
-}
-
-static void tell_if_drained(struct dj_http_server *server)
-{
-    if (!server->is_draining || server->open_count > 0 || !server->drained ||
-        server->drained_task.run)
-        return;
-    server->drained_task = (struct dj_task){.run = tell_drained, .ctx = server};
-    dj_loop_post(server->loop, &server->drained_task);
-}
-
-void dj_http_server_closed_one(struct dj_http_server *server)
-{
-    server->open_count--;
-    tell_if_drained(server);
-}
-
-static void cut(struct dj_http_connection *connection, uint64_t now_us)
-{
-    (void)now_us;
-    dj_http_connection_cut(connection);
-}
-
-static void on_drain_timeout(void *ctx)
-{
-    struct dj_http_server *server = ctx;
-    for_each_connection(server, 0, cut);
+    return shortest_ms;
 }
 
 /* All but the listener. */
@@ -156,11 +121,12 @@ static enum deja_status create_server(struct dj_loop *loop, const struct dj_http
     server->handler = handler;
     server->on_error = on_error;
     server->date_s = -1;
-    dj_list_init(&server->connections);
+    server->crowd = (struct dj_crowd){.ops = &crowd_ops,
+                                      .loop = loop,
+                                      .addresses = server->limits.addresses,
+                                      .connections_max = server->limits.connections_max};
     dj_list_init(&server->waiting);
-    enum deja_status status = dj_timer_create(loop, server, on_sweep, &server->sweep);
-    if (status == DEJA_OK)
-        status = dj_timer_create(loop, server, on_drain_timeout, &server->drain_timer);
+    enum deja_status status = dj_crowd_init(&server->crowd);
     if (status != DEJA_OK) {
         dj_http_server_destroy(server);
         return status;
@@ -169,17 +135,20 @@ static enum deja_status create_server(struct dj_loop *loop, const struct dj_http
     return DEJA_OK;
 }
 
-/* The listener was tried: it is there, or the server goes. */
-static enum deja_status finish_open(struct dj_http_server *server, enum deja_status status,
-                                    struct dj_http_server **out_server)
+static enum deja_status open_at(struct dj_loop *loop, const struct dj_crowd_place *place,
+                                const struct dj_http_limits *limits, void *ctx,
+                                dj_http_handler_fn *handler, dj_http_error_fn *on_error,
+                                struct dj_http_server **out_server, struct deja_error *error)
 {
+    struct dj_http_server *server = NULL;
+    enum deja_status status = create_server(loop, limits, ctx, handler, on_error, &server);
+    if (status != DEJA_OK)
+        return deja_error_set(error, status, "no memory for a server");
+    status = dj_crowd_listen(&server->crowd, place, shortest_ms(&server->limits), error);
     if (status != DEJA_OK) {
         dj_http_server_destroy(server);
         return status;
     }
-    uint64_t each_ms = sweep_ms(&server->limits);
-    dj_timer_start(server->sweep, each_ms, each_ms);
-    server->port = dj_listener_port(server->listener);
     *out_server = server;
     return DEJA_OK;
 }
@@ -189,12 +158,8 @@ enum deja_status dj_http_server_open(struct dj_loop *loop, const char *host, uin
                                      dj_http_handler_fn *handler, dj_http_error_fn *on_error,
                                      struct dj_http_server **out_server, struct deja_error *error)
 {
-    struct dj_http_server *server = NULL;
-    enum deja_status status = create_server(loop, limits, ctx, handler, on_error, &server);
-    if (status != DEJA_OK)
-        return deja_error_set(error, status, "no memory for a server");
-    status = dj_listener_open(loop, host, port, server, on_accept, &server->listener, error);
-    return finish_open(server, status, out_server);
+    const struct dj_crowd_place place = {.fd = -1, .host = host, .port = port};
+    return open_at(loop, &place, limits, ctx, handler, on_error, out_server, error);
 }
 
 enum deja_status dj_http_server_open_fd(struct dj_loop *loop, int fd,
@@ -203,12 +168,8 @@ enum deja_status dj_http_server_open_fd(struct dj_loop *loop, int fd,
                                         struct dj_http_server **out_server,
                                         struct deja_error *error)
 {
-    struct dj_http_server *server = NULL;
-    enum deja_status status = create_server(loop, limits, ctx, handler, on_error, &server);
-    if (status != DEJA_OK)
-        return deja_error_set(error, status, "no memory for a server");
-    status = dj_listener_open_fd(loop, fd, server, on_accept, &server->listener, error);
-    return finish_open(server, status, out_server);
+    const struct dj_crowd_place place = {.fd = fd};
+    return open_at(loop, &place, limits, ctx, handler, on_error, out_server, error);
 }
 
 enum deja_status dj_http_server_set_tls(struct dj_http_server *server, struct dj_tls_server *tls)
@@ -230,31 +191,18 @@ void dj_http_server_mark(struct dj_http_server *server, uint32_t listener)
 
 uint16_t dj_http_server_port(const struct dj_http_server *server)
 {
-    return server->port;
-}
-
-static void drain(struct dj_http_connection *connection, uint64_t now_us)
-{
-    (void)now_us;
-    dj_http_connection_drain(connection);
+    return server->crowd.port;
 }
 
 void dj_http_server_drain(struct dj_http_server *server, uint32_t timeout_ms, void *ctx,
                           dj_task_fn *drained)
 {
-    assert(dj_loop_is_current(server->loop) && !server->is_draining && drained);
-    server->is_draining = true;
-    server->drained_ctx = ctx;
-    server->drained = drained;
-    dj_listener_close(server->listener);
-    server->listener = NULL;
-    for_each_connection(server, 0, drain);
-    dj_timer_start(server->drain_timer, timeout_ms, 0);
-    tell_if_drained(server);
+    dj_crowd_drain(&server->crowd, timeout_ms, ctx, drained);
 }
 
-static void forget_server(struct dj_http_connection *connection, uint64_t now_us)
+static void forget_server(struct dj_list *member, uint64_t now_us)
 {
+    struct dj_http_connection *connection = connection_of(member);
     (void)now_us;
     connection->server = NULL;
     dj_list_remove(&connection->node);
@@ -264,11 +212,8 @@ void dj_http_server_destroy(struct dj_http_server *server)
 {
     if (!server)
         return;
-    assert(dj_loop_is_current(server->loop) && server->open_count == 0 && !server->drained);
-    for_each_connection(server, 0, forget_server); /* answers that come later go nowhere */
-    dj_listener_close(server->listener);
-    dj_timer_destroy(server->sweep);
-    dj_timer_destroy(server->drain_timer);
+    dj_crowd_each(&server->crowd, 0, forget_server); /* answers that come later go nowhere */
+    dj_crowd_fini(&server->crowd);
     dj_buf_fini(&server->tls_records);
     dj_free(server->tls_plain);
     dj_free(server);
@@ -276,5 +221,5 @@ void dj_http_server_destroy(struct dj_http_server *server)
 
 uint32_t dj_http_server_connections(const struct dj_http_server *server)
 {
-    return server->open_count;
+    return server->crowd.open_count;
 }

@@ -80,8 +80,8 @@ static void give_up(struct dj_http_server *server, const struct dj_http_connecti
                     bool (*is_one)(const struct dj_http_connection *, uint64_t now_us))
 {
     uint64_t now_us = dj_loop_monotonic_us(server->loop);
-    for (struct dj_list *node = server->connections.next;
-         node != &server->connections && !fits(server, bytes); node = node->next) {
+    for (struct dj_list *node = server->crowd.members.next;
+         node != &server->crowd.members && !fits(server, bytes); node = node->next) {
         struct dj_http_connection *connection = DJ_CONTAINER(node, struct dj_http_connection, node);
         if (connection == asking || !connection->stream || connection->is_broken ||
             connection->state == DJ_HTTP_CLOSED || !is_one(connection, now_us))

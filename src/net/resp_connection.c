@@ -51,7 +51,7 @@ static void free_if_over(struct dj_resp_session *session)
 {
     if (session->stream || session->is_command_pending || session->behind || session->is_posted)
         return; /* (3) */
-    if (session->server->is_visiting)
+    if (session->server->crowd.is_visiting)
         post_task(session);
     else
         free_session(session);
@@ -339,7 +339,7 @@ static void settle(struct dj_resp_session *session)
         return;
     dj_resp_session_recharge(session);
     if (session->state == DJ_RESP_READING && session->pending_writes == 0 && !session->is_paused &&
-        !session->behind && (session->has_ended || session->server->is_draining))
+        !session->behind && (session->has_ended || session->server->crowd.is_draining))
         session->state = DJ_RESP_FLUSHING;
     if (session->state == DJ_RESP_FLUSHING && session->pending_writes == 0 && !session->behind) {
         if (session->has_ended) {
@@ -474,8 +474,7 @@ bool dj_resp_session_accept(struct dj_resp_server *server, struct dj_stream *str
     struct dj_resp_counters *counters = dj_resp_server_counters(server);
     dj_resp_count(&counters->connections, 1);
     dj_resp_count(&counters->open, 1);
-    dj_list_push_back(&server->sessions, &session->node);
-    server->open_count++;
+    dj_crowd_join(&server->crowd, &session->node);
     read_on_or_hold_back(session);
     return true;
 refused:

@@ -21,28 +21,18 @@ enum {
 };
 
 struct dj_resp_server {
+    struct dj_crowd crowd;
     struct dj_loop *loop;
-    struct dj_listener *listener;
-    struct dj_timer *sweep;
-    struct dj_timer *drain_timer;
     struct dj_resp_server_limits limits;
     struct dj_tls_server *tls; /* NULL: plain */
     char *tls_plain;           /* DJ_TLS_RECORD_BYTES_MAX: the record that is being read */
     struct dj_buf tls_records; /* that are being sent; empty between two calls */
     const struct dj_resp_handler *handler;
     void *ctx;
-    struct dj_buf out;               /* replies of `running`; empty between two turns */
-    struct dj_resp_session *running; /* whose commands are being run */
-    struct dj_list sessions;
-    uint32_t open_count;
+    struct dj_buf out;                /* replies of `running`; empty between two turns */
+    struct dj_resp_session *running;  /* whose commands are being run */
     _Atomic uint64_t bytes_in_flight; /* where limits names no shared ones */
     struct dj_resp_counters counters;
-    struct dj_task drained_task;
-    void *drained_ctx;
-    dj_task_fn *drained; /* NULL: not asked, or told already */
-    uint16_t port;
-    bool is_draining;
-    bool is_visiting; /* the list is being walked: nothing leaves it */
 };
 
 enum dj_resp_state {

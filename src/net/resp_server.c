@@ -1,16 +1,10 @@
-/* net/resp_server.c - accepts, sweeps timeouts, drains.
- *
- * One coarse timer looks at every connection, as in http_server.c.
- */
+/* net/resp_server.c - a crowd (crowd.h) of connections that speak RESP. */
 #include "net/resp_server.h"
 
 #include <assert.h>
 
 #include "base/alloc.h"
-#include "net/http_addresses.h"
 #include "net/resp_internal.h"
-
-enum { SWEEP_MS_MIN = 5, SWEEP_MS_MAX = 1000, SWEEPS_PER_TIMEOUT = 8 };
 
 const struct dj_resp_server_limits dj_resp_server_limits_default = {
     .connections_max = 10000,
@@ -36,9 +30,15 @@ static void on_refused_written(void *ctx, enum deja_status status)
     (void)status;
 }
 
-/* Without a word where TLS would have to come first. */
-static void refuse(struct dj_resp_server *server, struct dj_stream *stream)
+static struct dj_resp_server *server_of(struct dj_crowd *crowd)
 {
+    return DJ_CONTAINER(crowd, struct dj_resp_server, crowd);
+}
+
+/* Without a word where TLS would have to come first. */
+static void refuse(struct dj_crowd *crowd, struct dj_stream *stream)
+{
+    struct dj_resp_server *server = server_of(crowd);
     static const char text[] = "-ERR max number of clients reached\r\n";
     const struct deja_slice slice = {text, sizeof text - 1};
     bool is_queued;
@@ -51,110 +51,56 @@ static void refuse(struct dj_resp_server *server, struct dj_stream *stream)
     dj_stream_close(stream, NULL, NULL);
 }
 
-static void on_accept(void *ctx, struct dj_stream *stream)
+static struct dj_resp_session *session_of(struct dj_list *member)
 {
-    struct dj_resp_server *server = ctx;
-    struct dj_http_addresses *addresses = server->limits.addresses;
-    uint8_t peer[16];
-    dj_stream_peer(stream, peer);
-    if (addresses && !dj_http_addresses_enter(addresses, peer)) {
-        refuse(server, stream);
-        return;
-    }
-    if (server->open_count >= server->limits.connections_max)
-        refuse(server, stream);
-    else if (dj_resp_session_accept(server, stream))
-        return; /* leaves the table when it is closed */
-    if (addresses)
-        dj_http_addresses_leave(addresses, peer);
+    return DJ_CONTAINER(member, struct dj_resp_session, node);
 }
 
-static void for_each_session(struct dj_resp_server *server, uint64_t now_us,
-                             void (*visit)(struct dj_resp_session *, uint64_t now_us))
+static bool accept_one(struct dj_crowd *crowd, struct dj_stream *stream)
 {
-    server->is_visiting = true;
-    struct dj_list *node = server->sessions.next;
-    while (node != &server->sessions) {
-        struct dj_list *next = node->next; /* visit may take node itself off the list */
-        visit(DJ_CONTAINER(node, struct dj_resp_session, node), now_us);
-        node = next;
-    }
-    server->is_visiting = false;
+    return dj_resp_session_accept(server_of(crowd), stream);
 }
 
-static void on_sweep(void *ctx)
+static void sweep(struct dj_list *member, uint64_t now_us)
 {
-    struct dj_resp_server *server = ctx;
-    for_each_session(server, dj_loop_monotonic_us(server->loop), dj_resp_session_sweep);
+    dj_resp_session_sweep(session_of(member), now_us);
 }
 
-static uint64_t sweep_ms(const struct dj_resp_server_limits *limits)
+static void drain(struct dj_list *member, uint64_t now_us)
 {
-    uint64_t shortest_ms = limits->login_timeout_ms;
+    (void)now_us;
+    dj_resp_session_drain(session_of(member));
+}
+
+static void cut(struct dj_list *member, uint64_t now_us)
+{
+    (void)now_us;
+    dj_resp_session_cut(session_of(member));
+}
+
+static const struct dj_crowd_ops crowd_ops = {
+    .accept = accept_one, .refuse = refuse, .sweep = sweep, .drain = drain, .cut = cut};
+
+static uint32_t shortest_ms(const struct dj_resp_server_limits *limits)
+{
+    uint32_t shortest_ms = limits->login_timeout_ms;
     if (limits->idle_timeout_ms && limits->idle_timeout_ms < shortest_ms)
         shortest_ms = limits->idle_timeout_ms;
     if (limits->write_stall_ms < shortest_ms)
         shortest_ms = limits->write_stall_ms;
-    uint64_t each_ms = shortest_ms / SWEEPS_PER_TIMEOUT;
-    return each_ms < SWEEP_MS_MIN ? SWEEP_MS_MIN : each_ms > SWEEP_MS_MAX ? SWEEP_MS_MAX : each_ms;
-}
-
-/* ---- drain ---- */
-
-static void tell_drained(void *ctx)
-{
-    struct dj_resp_server *server = ctx;
-    dj_task_fn *drained = server->drained;
-    server->drained = NULL;
-    drained(server->drained_ctx); /* may destroy the server */
-}
-
-static void tell_if_drained(struct dj_resp_server *server)
-{
-    if (!server->is_draining || server->open_count > 0 || !server->drained ||
-        server->drained_task.run)
-        return;
-    server->drained_task = (struct dj_task){.run = tell_drained, .ctx = server};
-    dj_loop_post(server->loop, &server->drained_task);
+    return shortest_ms;
 }
 
 void dj_resp_server_closed_one(struct dj_resp_server *server)
 {
-    server->open_count--;
     atomic_fetch_sub_explicit(&dj_resp_server_counters(server)->open, 1, memory_order_relaxed);
-    tell_if_drained(server);
-}
-
-static void cut(struct dj_resp_session *session, uint64_t now_us)
-{
-    (void)now_us;
-    dj_resp_session_cut(session);
-}
-
-static void on_drain_timeout(void *ctx)
-{
-    struct dj_resp_server *server = ctx;
-    for_each_session(server, 0, cut);
-}
-
-static void drain(struct dj_resp_session *session, uint64_t now_us)
-{
-    (void)now_us;
-    dj_resp_session_drain(session);
+    dj_crowd_closed_one(&server->crowd);
 }
 
 void dj_resp_server_drain(struct dj_resp_server *server, uint32_t timeout_ms, void *ctx,
                           dj_task_fn *drained)
 {
-    assert(dj_loop_is_current(server->loop) && !server->is_draining && drained);
-    server->is_draining = true;
-    server->drained_ctx = ctx;
-    server->drained = drained;
-    dj_listener_close(server->listener);
-    server->listener = NULL;
-    for_each_session(server, 0, drain);
-    dj_timer_start(server->drain_timer, timeout_ms, 0);
-    tell_if_drained(server);
+    dj_crowd_drain(&server->crowd, timeout_ms, ctx, drained);
 }
 
 /* ---- life ---- */
@@ -174,10 +120,11 @@ static enum deja_status create_server(struct dj_loop *loop,
     server->limits = limits ? *limits : dj_resp_server_limits_default;
     server->handler = handler;
     server->ctx = ctx;
-    dj_list_init(&server->sessions);
-    enum deja_status status = dj_timer_create(loop, server, on_sweep, &server->sweep);
-    if (status == DEJA_OK)
-        status = dj_timer_create(loop, server, on_drain_timeout, &server->drain_timer);
+    server->crowd = (struct dj_crowd){.ops = &crowd_ops,
+                                      .loop = loop,
+                                      .addresses = server->limits.addresses,
+                                      .connections_max = server->limits.connections_max};
+    enum deja_status status = dj_crowd_init(&server->crowd);
     if (status != DEJA_OK) {
         dj_resp_server_destroy(server);
         return status;
@@ -186,7 +133,7 @@ static enum deja_status create_server(struct dj_loop *loop,
     return DEJA_OK;
 }
 
-enum deja_status dj_resp_server_open(struct dj_loop *loop, const struct dj_resp_place *place,
+enum deja_status dj_resp_server_open(struct dj_loop *loop, const struct dj_crowd_place *place,
                                      const struct dj_resp_server_limits *limits,
                                      const struct dj_resp_handler *handler, void *ctx,
                                      struct dj_resp_server **out_server, struct deja_error *error)
@@ -195,17 +142,11 @@ enum deja_status dj_resp_server_open(struct dj_loop *loop, const struct dj_resp_
     enum deja_status status = create_server(loop, limits, handler, ctx, &server);
     if (status != DEJA_OK)
         return deja_error_set(error, status, "no memory for a server");
-    status = place->fd >= 0
-                 ? dj_listener_open_fd(loop, place->fd, server, on_accept, &server->listener, error)
-                 : dj_listener_open(loop, place->host, place->port, server, on_accept,
-                                    &server->listener, error);
+    status = dj_crowd_listen(&server->crowd, place, shortest_ms(&server->limits), error);
     if (status != DEJA_OK) {
         dj_resp_server_destroy(server);
         return status;
     }
-    uint64_t each_ms = sweep_ms(&server->limits);
-    dj_timer_start(server->sweep, each_ms, each_ms);
-    server->port = dj_listener_port(server->listener);
     *out_server = server;
     return DEJA_OK;
 }
@@ -223,22 +164,19 @@ enum deja_status dj_resp_server_set_tls(struct dj_resp_server *server, struct dj
 
 uint16_t dj_resp_server_port(const struct dj_resp_server *server)
 {
-    return server->port;
+    return server->crowd.port;
 }
 
 uint32_t dj_resp_server_connections(const struct dj_resp_server *server)
 {
-    return server->open_count;
+    return server->crowd.open_count;
 }
 
 void dj_resp_server_destroy(struct dj_resp_server *server)
 {
     if (!server)
         return;
-    assert(dj_loop_is_current(server->loop) && server->open_count == 0 && !server->drained);
-    dj_listener_close(server->listener);
-    dj_timer_destroy(server->sweep);
-    dj_timer_destroy(server->drain_timer);
+    dj_crowd_fini(&server->crowd);
     dj_buf_fini(&server->tls_records);
     dj_buf_fini(&server->out);
     dj_free(server->tls_plain);

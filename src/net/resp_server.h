@@ -20,6 +20,7 @@
 #include <deja/base.h>
 
 #include "base/buf.h"
+#include "net/crowd.h"
 #include "loop/loop.h"
 
 struct dj_resp_server;
@@ -83,14 +84,8 @@ struct dj_resp_server_limits {
 };
 extern const struct dj_resp_server_limits dj_resp_server_limits_default;
 
-/* host and port as in dj_listener_open; fd >= 0: over that bound socket instead, as in
- * dj_listener_open_fd. handler and ctx: borrowed until drained. */
-struct dj_resp_place {
-    const char *host;
-    uint16_t port;
-    int fd;
-};
-enum deja_status dj_resp_server_open(struct dj_loop *loop, const struct dj_resp_place *place,
+/* handler and ctx: borrowed until drained. */
+enum deja_status dj_resp_server_open(struct dj_loop *loop, const struct dj_crowd_place *place,
                                      const struct dj_resp_server_limits *limits,
                                      const struct dj_resp_handler *handler, void *ctx,
                                      struct dj_resp_server **out_server,

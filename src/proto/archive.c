@@ -4,6 +4,7 @@
 #include <zstd.h>
 
 #include "base/hash.h"
+#include "base/little.h"
 #include "proto/frame.h"
 
 #define MAGIC "DJBACKUP"
@@ -34,20 +35,6 @@ enum {
     STORED_AT = 36
 };
 
-static void put_number(char *at, uint64_t number, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++)
-        at[i] = (char)(number >> (8 * i));
-}
-
-static uint64_t get_number(const char *at, size_t bytes)
-{
-    uint64_t number = 0;
-    for (size_t i = 0; i < bytes; i++)
-        number |= (uint64_t)(uint8_t)at[i] << (8 * i);
-    return number;
-}
-
 static bool is_zero(const char *bytes, size_t len)
 {
     for (size_t i = 0; i < len; i++)
@@ -63,14 +50,14 @@ void dj_archive_header_write(const struct dj_archive_header *header,
 {
     memset(out_bytes, 0, DJ_ARCHIVE_HEADER_BYTES);
     memcpy(out_bytes, MAGIC, sizeof MAGIC - 1);
-    put_number(out_bytes + FORMAT_AT, FORMAT, 2);
-    put_number(out_bytes + FLAGS_AT, header->is_sealed ? FLAG_SEALED : 0, 2);
+    dj_little_put(out_bytes + FORMAT_AT, FORMAT, 2);
+    dj_little_put(out_bytes + FLAGS_AT, header->is_sealed ? FLAG_SEALED : 0, 2);
     memcpy(out_bytes + ID_AT, header->id, sizeof header->id);
-    put_number(out_bytes + CREATED_AT, (uint64_t)header->created_ms, 8);
-    put_number(out_bytes + SECRET_AT, header->secret_name, 8);
+    dj_little_put(out_bytes + CREATED_AT, (uint64_t)header->created_ms, 8);
+    dj_little_put(out_bytes + SECRET_AT, header->secret_name, 8);
     if (header->is_sealed)
         memcpy(out_bytes + KEY_AT, header->key, sizeof header->key);
-    put_number(out_bytes + HEADER_CHECKSUM_AT, dj_hash64(out_bytes, HEADER_CHECKSUM_AT, 0), 8);
+    dj_little_put(out_bytes + HEADER_CHECKSUM_AT, dj_hash64(out_bytes, HEADER_CHECKSUM_AT, 0), 8);
 }
 
 enum deja_status dj_archive_header_read(struct deja_slice bytes,
@@ -80,18 +67,18 @@ enum deja_status dj_archive_header_read(struct deja_slice bytes,
     if (bytes.len < sizeof MAGIC - 1 || memcmp(data, MAGIC, sizeof MAGIC - 1) != 0)
         return DEJA_ERR_MISMATCH;
     if (bytes.len != DJ_ARCHIVE_HEADER_BYTES ||
-        get_number(data + HEADER_CHECKSUM_AT, 8) != dj_hash64(data, HEADER_CHECKSUM_AT, 0))
+        dj_little_get(data + HEADER_CHECKSUM_AT, 8) != dj_hash64(data, HEADER_CHECKSUM_AT, 0))
         return DEJA_ERR_CORRUPT;
-    uint64_t flags = get_number(data + FLAGS_AT, 2);
-    if (get_number(data + FORMAT_AT, 2) != FORMAT || flags & ~(uint64_t)FLAG_SEALED)
+    uint64_t flags = dj_little_get(data + FLAGS_AT, 2);
+    if (dj_little_get(data + FORMAT_AT, 2) != FORMAT || flags & ~(uint64_t)FLAG_SEALED)
         return DEJA_ERR_UNSUPPORTED;
-    uint64_t created = get_number(data + CREATED_AT, 8);
+    uint64_t created = dj_little_get(data + CREATED_AT, 8);
     size_t key_end = KEY_AT + DJ_ARCHIVE_KEY_BYTES;
     if (created > INT64_MAX || !is_zero(data + FLAGS_AT + 2, ID_AT - FLAGS_AT - 2) ||
         !is_zero(data + key_end, HEADER_CHECKSUM_AT - key_end))
         return DEJA_ERR_CORRUPT;
     *out_header = (struct dj_archive_header){.created_ms = (int64_t)created,
-                                             .secret_name = get_number(data + SECRET_AT, 8),
+                                             .secret_name = dj_little_get(data + SECRET_AT, 8),
                                              .is_sealed = flags & FLAG_SEALED};
     memcpy(out_header->id, data + ID_AT, sizeof out_header->id);
     memcpy(out_header->key, data + KEY_AT, sizeof out_header->key);
@@ -108,11 +95,11 @@ void dj_archive_block_bound(const struct dj_archive_block *block,
     out_bytes[TYPE_AT] = (char)block->type;
     out_bytes[BLOCK_FLAGS_AT] =
         (char)((block->is_sealed ? FLAG_SEALED : 0) | (block->is_packed ? FLAG_PACKED : 0));
-    put_number(out_bytes + INDEX_AT, block->index, 4);
-    put_number(out_bytes + ITEMS_AT, block->items, 4);
+    dj_little_put(out_bytes + INDEX_AT, block->index, 4);
+    dj_little_put(out_bytes + ITEMS_AT, block->items, 4);
     memcpy(out_bytes + TENANT_AT, block->tenant, sizeof block->tenant);
-    put_number(out_bytes + PLAIN_AT, block->plain_bytes, 4);
-    put_number(out_bytes + STORED_AT, block->stored_bytes, 4);
+    dj_little_put(out_bytes + PLAIN_AT, block->plain_bytes, 4);
+    dj_little_put(out_bytes + STORED_AT, block->stored_bytes, 4);
 }
 
 static uint64_t checksum(const char *head, struct deja_slice stored)
@@ -124,19 +111,20 @@ void dj_archive_block_write(const struct dj_archive_block *block, struct deja_sl
                             char out_head[DJ_ARCHIVE_HEAD_BYTES])
 {
     dj_archive_block_bound(block, out_head);
-    put_number(out_head + DJ_ARCHIVE_HEAD_BOUND_BYTES, checksum(out_head, stored), CHECKSUM_BYTES);
+    dj_little_put(out_head + DJ_ARCHIVE_HEAD_BOUND_BYTES, checksum(out_head, stored),
+                  CHECKSUM_BYTES);
 }
 
 enum deja_status dj_archive_block_read(struct deja_slice head, struct dj_archive_block *out_block)
 {
     const char *data = head.data;
     if (head.len != DJ_ARCHIVE_HEAD_BYTES ||
-        memcmp(data, BLOCK_MAGIC, sizeof BLOCK_MAGIC - 1) != 0 || get_number(data + 6, 2) != 0)
+        memcmp(data, BLOCK_MAGIC, sizeof BLOCK_MAGIC - 1) != 0 || dj_little_get(data + 6, 2) != 0)
         return DEJA_ERR_CORRUPT;
-    uint64_t type = get_number(data + TYPE_AT, 1);
-    uint64_t flags = get_number(data + BLOCK_FLAGS_AT, 1);
-    uint64_t plain = get_number(data + PLAIN_AT, 4);
-    uint64_t stored = get_number(data + STORED_AT, 4);
+    uint64_t type = dj_little_get(data + TYPE_AT, 1);
+    uint64_t flags = dj_little_get(data + BLOCK_FLAGS_AT, 1);
+    uint64_t plain = dj_little_get(data + PLAIN_AT, 4);
+    uint64_t stored = dj_little_get(data + STORED_AT, 4);
     if (type < DJ_ARCHIVE_DOCUMENTS || type > DJ_ARCHIVE_END ||
         flags & ~(uint64_t)(FLAG_SEALED | FLAG_PACKED) || plain > DJ_ARCHIVE_BLOCK_BYTES_MAX ||
         stored > DJ_ARCHIVE_BLOCK_BYTES_MAX + DJ_ARCHIVE_HEAD_BYTES ||
@@ -145,8 +133,8 @@ enum deja_status dj_archive_block_read(struct deja_slice head, struct dj_archive
     *out_block = (struct dj_archive_block){.type = (enum dj_archive_type)type,
                                            .is_packed = flags & FLAG_PACKED,
                                            .is_sealed = flags & FLAG_SEALED,
-                                           .index = (uint32_t)get_number(data + INDEX_AT, 4),
-                                           .items = (uint32_t)get_number(data + ITEMS_AT, 4),
+                                           .index = (uint32_t)dj_little_get(data + INDEX_AT, 4),
+                                           .items = (uint32_t)dj_little_get(data + ITEMS_AT, 4),
                                            .plain_bytes = (uint32_t)plain,
                                            .stored_bytes = (uint32_t)stored};
     memcpy(out_block->tenant, data + TENANT_AT, sizeof out_block->tenant);
@@ -155,7 +143,7 @@ enum deja_status dj_archive_block_read(struct deja_slice head, struct dj_archive
 
 bool dj_archive_block_is_whole(struct deja_slice head, struct deja_slice stored)
 {
-    return get_number(head.data + DJ_ARCHIVE_HEAD_BOUND_BYTES, CHECKSUM_BYTES) ==
+    return dj_little_get(head.data + DJ_ARCHIVE_HEAD_BOUND_BYTES, CHECKSUM_BYTES) ==
            checksum(head.data, stored);
 }
 
@@ -163,10 +151,10 @@ bool dj_archive_block_is_whole(struct deja_slice head, struct deja_slice stored)
 
 void dj_archive_end_write(const struct dj_archive_end *end, char out_bytes[DJ_ARCHIVE_END_BYTES])
 {
-    put_number(out_bytes, end->blocks, 8);
-    put_number(out_bytes + 8, end->entries, 8);
-    put_number(out_bytes + 16, end->documents, 8);
-    put_number(out_bytes + 24, end->bytes, 8);
+    dj_little_put(out_bytes, end->blocks, 8);
+    dj_little_put(out_bytes + 8, end->entries, 8);
+    dj_little_put(out_bytes + 16, end->documents, 8);
+    dj_little_put(out_bytes + 24, end->bytes, 8);
     memcpy(out_bytes + 32, end->digest, sizeof end->digest);
 }
 
@@ -174,10 +162,10 @@ enum deja_status dj_archive_end_read(struct deja_slice bytes, struct dj_archive_
 {
     if (bytes.len != DJ_ARCHIVE_END_BYTES)
         return DEJA_ERR_CORRUPT;
-    out_end->blocks = get_number(bytes.data, 8);
-    out_end->entries = get_number(bytes.data + 8, 8);
-    out_end->documents = get_number(bytes.data + 16, 8);
-    out_end->bytes = get_number(bytes.data + 24, 8);
+    out_end->blocks = dj_little_get(bytes.data, 8);
+    out_end->entries = dj_little_get(bytes.data + 8, 8);
+    out_end->documents = dj_little_get(bytes.data + 16, 8);
+    out_end->bytes = dj_little_get(bytes.data + 24, 8);
     memcpy(out_end->digest, bytes.data + 32, sizeof out_end->digest);
     return DEJA_OK;
 }
@@ -218,7 +206,7 @@ enum deja_status dj_archive_unpack(struct deja_slice packed, uint32_t plain_byte
 static void put_part(struct dj_buf *out, struct deja_slice part, size_t len_bytes)
 {
     char len[4];
-    put_number(len, part.len, len_bytes);
+    dj_little_put(len, part.len, len_bytes);
     dj_buf_append(out, len, len_bytes);
     dj_buf_append_slice(out, part);
 }
@@ -227,7 +215,7 @@ static bool take_part(struct deja_slice *rest, size_t len_bytes, struct deja_sli
 {
     if (rest->len < len_bytes)
         return false;
-    uint64_t len = get_number(rest->data, len_bytes);
+    uint64_t len = dj_little_get(rest->data, len_bytes);
     if (len > rest->len - len_bytes)
         return false;
     *out_part = deja_slice(rest->data + len_bytes, (size_t)len);
@@ -271,7 +259,7 @@ enum deja_status dj_archive_entry_write(const struct dj_entry *entry, const floa
         out->len = begin < out->len ? begin : out->len;
         return status;
     }
-    put_number(out->data + begin, out->len - begin - sizeof none, sizeof none);
+    dj_little_put(out->data + begin, out->len - begin - sizeof none, sizeof none);
     return DEJA_OK;
 }
 

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/hash.h"
+#include "base/little.h"
 
 #define MAGIC "DJPS"
 #define FORMAT 1u
@@ -12,20 +13,6 @@
 #define RECORD_OFFSET 8u
 #define DIM_OFFSET 12u
 #define CHECKSUM_OFFSET 16u
-
-static void put_number(char *at, uint64_t number, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++)
-        at[i] = (char)(number >> (8 * i));
-}
-
-static uint64_t get_number(const char *at, size_t bytes)
-{
-    uint64_t number = 0;
-    for (size_t i = 0; i < bytes; i++)
-        number |= (uint64_t)(uint8_t)at[i] << (8 * i);
-    return number;
-}
 
 static uint64_t checksum(const char *frame, size_t len)
 {
@@ -45,16 +32,16 @@ enum deja_status dj_frame_encode(const struct dj_entry *entry, const float *vect
         uint32_t bits;
         char bytes[sizeof bits];
         memcpy(&bits, &vector[i], sizeof bits);
-        put_number(bytes, bits, sizeof bytes);
+        dj_little_put(bytes, bits, sizeof bytes);
         dj_buf_append(out, bytes, sizeof bytes);
     }
     if (status != DEJA_OK || out->status != DEJA_OK)
         return status != DEJA_OK ? status : out->status;
     char *frame = out->data + begin;
-    put_number(frame + FORMAT_OFFSET, FORMAT, 2);
-    put_number(frame + RECORD_OFFSET, record_bytes, 4);
-    put_number(frame + DIM_OFFSET, vector ? dim : 0, 4);
-    put_number(frame + CHECKSUM_OFFSET, checksum(frame, out->len - begin), 8);
+    dj_little_put(frame + FORMAT_OFFSET, FORMAT, 2);
+    dj_little_put(frame + RECORD_OFFSET, record_bytes, 4);
+    dj_little_put(frame + DIM_OFFSET, vector ? dim : 0, 4);
+    dj_little_put(frame + CHECKSUM_OFFSET, checksum(frame, out->len - begin), 8);
     return DEJA_OK;
 }
 
@@ -63,12 +50,12 @@ enum deja_status dj_frame_decode(struct deja_slice bytes, struct dj_frame *out_f
     const char *data = bytes.data;
     if (bytes.len < HEAD_BYTES || memcmp(data, MAGIC, 4) != 0)
         return DEJA_ERR_CORRUPT;
-    if (get_number(data + FORMAT_OFFSET, 4) != FORMAT)
+    if (dj_little_get(data + FORMAT_OFFSET, 4) != FORMAT)
         return DEJA_ERR_UNSUPPORTED;
-    size_t record_bytes = (size_t)get_number(data + RECORD_OFFSET, 4);
-    uint64_t dim = get_number(data + DIM_OFFSET, 4);
+    size_t record_bytes = (size_t)dj_little_get(data + RECORD_OFFSET, 4);
+    uint64_t dim = dj_little_get(data + DIM_OFFSET, 4);
     if (dim > DJ_FRAME_DIM_MAX || bytes.len - HEAD_BYTES != record_bytes + dim * sizeof(float) ||
-        get_number(data + CHECKSUM_OFFSET, 8) != checksum(data, bytes.len))
+        dj_little_get(data + CHECKSUM_OFFSET, 8) != checksum(data, bytes.len))
         return DEJA_ERR_CORRUPT;
     *out_frame = (struct dj_frame){.record = deja_slice(data + HEAD_BYTES, record_bytes),
                                    .dim = (uint32_t)dim,
@@ -79,7 +66,7 @@ enum deja_status dj_frame_decode(struct deja_slice bytes, struct dj_frame *out_f
 bool dj_frame_vector(const struct dj_frame *frame, float *out)
 {
     for (uint32_t i = 0; i < frame->dim; i++) {
-        uint32_t bits = (uint32_t)get_number(frame->floats + i * sizeof bits, sizeof bits);
+        uint32_t bits = (uint32_t)dj_little_get(frame->floats + i * sizeof bits, sizeof bits);
         memcpy(&out[i], &bits, sizeof bits);
         if (!isfinite(out[i]))
             return false;

@@ -26,6 +26,7 @@
 #include <zstd.h>
 
 #include "base/hash.h"
+#include "base/little.h"
 
 #define HEADER_BYTES 32u
 #define CHECKSUM_OFFSET 24u
@@ -47,8 +48,7 @@ static_assert(DJ_ENTRY_TAGS_MAX <= UINT8_MAX, "tag count is one byte");
 static void put_number(struct dj_buf *buf, uint64_t value, unsigned bytes)
 {
     char out[8];
-    for (unsigned i = 0; i < bytes; i++)
-        out[i] = (char)(value >> (8 * i) & 0xff);
+    dj_little_put(out, value, bytes);
     dj_buf_append(buf, out, bytes);
 }
 
@@ -194,10 +194,7 @@ static struct deja_slice take(struct reader *reader, size_t len)
 static uint64_t take_number(struct reader *reader, unsigned bytes)
 {
     struct deja_slice taken = take(reader, bytes);
-    uint64_t value = 0;
-    for (size_t i = 0; i < taken.len; i++)
-        value |= (uint64_t)(uint8_t)taken.data[i] << (8 * i);
-    return value;
+    return dj_little_get(taken.data, taken.len);
 }
 
 static struct deja_slice take_text(struct reader *reader)

@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "base/hash.h"
+#include "base/little.h"
 #include "base/num.h"
 
 #define HEAD_BYTES 32u
@@ -18,18 +19,9 @@ static const char magic[4] = {'D', 'J', 'K', '1'};
 static_assert(HEAD_BYTES + WRAPPED_BYTES + CHECKSUM_BYTES == DJ_DATA_KEY_BYTES, "the picture");
 static_assert(HEAD_BYTES + CHECKSUM_BYTES == DJ_DATA_KEY_DESTROYED_BYTES, "the picture");
 
-static void put_number(uint8_t *out, uint64_t value, unsigned bytes)
-{
-    for (unsigned i = 0; i < bytes; i++)
-        out[i] = (uint8_t)(value >> (8 * i));
-}
-
 static uint64_t number_at(struct deja_slice bytes, size_t offset, unsigned len)
 {
-    uint64_t value = 0;
-    for (unsigned i = 0; i < len; i++)
-        value |= (uint64_t)(uint8_t)bytes.data[offset + i] << (8 * i);
-    return value;
+    return dj_little_get(bytes.data + offset, len);
 }
 
 uint64_t dj_master_key_name(const struct dj_hmac_key *master)
@@ -74,14 +66,15 @@ static void put_head(uint8_t *out, int state, uint32_t id, int64_t created_ms, u
     memset(out, 0, HEAD_BYTES);
     memcpy(out, magic, sizeof magic);
     out[4] = (uint8_t)state;
-    put_number(out + 8, id, 4);
-    put_number(out + 16, (uint64_t)created_ms, 8);
-    put_number(out + 24, name, 8);
+    dj_little_put(out + 8, id, 4);
+    dj_little_put(out + 16, (uint64_t)created_ms, 8);
+    dj_little_put(out + 24, name, 8);
 }
 
 static void put_checksum(uint8_t *out, size_t len)
 {
-    put_number(out + len - CHECKSUM_BYTES, dj_hash64(out, len - CHECKSUM_BYTES, 0), CHECKSUM_BYTES);
+    dj_little_put(out + len - CHECKSUM_BYTES, dj_hash64(out, len - CHECKSUM_BYTES, 0),
+                  CHECKSUM_BYTES);
 }
 
 /* The key under which this one is wrapped: of its own, so the nonce may be constant. */

@@ -18,6 +18,7 @@
 #include <assert.h>
 
 #include "base/alloc.h"
+#include "base/little.h"
 #include "security/keyring_internal.h"
 
 #define TENANTS_MAX 10000u
@@ -216,20 +217,6 @@ static enum deja_status copy_key(struct dj_keyring *keyring, const uint8_t tenan
     return status;
 }
 
-static void put_u32(char *out, uint32_t value)
-{
-    for (unsigned i = 0; i < 4; i++)
-        out[i] = (char)(value >> (8 * i) & 0xff);
-}
-
-static uint32_t u32_at(const char *bytes)
-{
-    uint32_t value = 0;
-    for (unsigned i = 0; i < 4; i++)
-        value |= (uint32_t)(uint8_t)bytes[i] << (8 * i);
-    return value;
-}
-
 enum deja_status dj_keyring_seal(struct dj_keyring *keyring, const uint8_t tenant[DJ_TENANT_BYTES],
                                  struct deja_slice bound, struct deja_slice plain,
                                  struct dj_buf *out)
@@ -247,8 +234,8 @@ enum deja_status dj_keyring_seal(struct dj_keyring *keyring, const uint8_t tenan
         return status;
     memcpy(head, magic, sizeof magic);
     head[3] = FORMAT;
-    put_u32(head + 4, id);
-    put_u32(head + 8, (uint32_t)plain.len);
+    dj_little_put(head + 4, id, 4);
+    dj_little_put(head + 8, (uint32_t)plain.len, 4);
     dj_random_bytes(head + SALT_OFFSET, SALT_BYTES);
     derive(&ready, head + SALT_OFFSET, &derived);
     memcpy(head + COMMITMENT_OFFSET, derived.rest, COMMITMENT_BYTES);
@@ -267,9 +254,10 @@ enum deja_status dj_keyring_seal(struct dj_keyring *keyring, const uint8_t tenan
 uint32_t dj_keyring_id_of(struct deja_slice sealed)
 {
     if (sealed.len < DJ_SEALED_BYTES || memcmp(sealed.data, magic, sizeof magic) != 0 ||
-        sealed.data[3] != FORMAT || u32_at(sealed.data + 8) != sealed.len - DJ_SEALED_BYTES)
+        sealed.data[3] != FORMAT ||
+        (uint32_t)dj_little_get(sealed.data + 8, 4) != sealed.len - DJ_SEALED_BYTES)
         return 0;
-    return u32_at(sealed.data + 4);
+    return (uint32_t)dj_little_get(sealed.data + 4, 4);
 }
 
 static enum deja_status open_with(struct dj_keyring *keyring, const struct dj_hmac_key *ready,

@@ -11,6 +11,7 @@
 
 #include <math.h>
 
+#include "base/little.h"
 #include "store/key_internal.h"
 
 #define VERSION_BITS 55u /* what fits beside the eight bits, and in SQL's signed 64 */
@@ -38,20 +39,6 @@ bool dj_sealed_is_open(const struct dj_entry *entry)
     return !entry->key_id && entry->version <= VERSION_MAX;
 }
 
-static void put_number(char *out, uint64_t value, unsigned bytes)
-{
-    for (unsigned i = 0; i < bytes; i++)
-        out[i] = (char)(value >> (8 * i) & 0xff);
-}
-
-static uint64_t number_at(const char *bytes, unsigned len)
-{
-    uint64_t value = 0;
-    for (unsigned i = 0; i < len; i++)
-        value |= (uint64_t)(uint8_t)bytes[i] << (8 * i);
-    return value;
-}
-
 struct bound {
     char bytes[DJ_ID_BYTES + 8 + 1];
 };
@@ -60,7 +47,7 @@ static struct bound bind(const uint8_t id[DJ_ID_BYTES], uint64_t version, char t
 {
     struct bound bound;
     memcpy(bound.bytes, id, DJ_ID_BYTES);
-    put_number(bound.bytes + DJ_ID_BYTES, version, 8);
+    dj_little_put(bound.bytes + DJ_ID_BYTES, version, 8);
     bound.bytes[DJ_ID_BYTES + 8] = type;
     return bound;
 }
@@ -74,12 +61,12 @@ static enum deja_status seal_vector(const struct dj_seal *seal, uint64_t version
     struct bound bound = bind(entry->id, version, TYPE_VECTOR);
     struct dj_buf plain = {0};
     char head[VECTOR_HEAD_BYTES];
-    put_number(head, seal->dim, 4);
-    put_number(head + 4, entry->embedder_id.len, 4);
+    dj_little_put(head, seal->dim, 4);
+    dj_little_put(head + 4, entry->embedder_id.len, 4);
     dj_buf_append(&plain, head, sizeof head);
     dj_buf_append(&plain, seal->vector, seal->dim * sizeof *seal->vector);
     dj_buf_append_slice(&plain, entry->embedder_id);
-    put_number(head, version, VECTOR_VERSION_BYTES);
+    dj_little_put(head, version, VECTOR_VERSION_BYTES);
     dj_buf_append(out, head, VECTOR_VERSION_BYTES);
     enum deja_status status = plain.status != DEJA_OK ? plain.status : out->status;
     if (status == DEJA_OK)
@@ -219,8 +206,8 @@ static enum deja_status read_vector(struct deja_slice plain, struct dj_store_vec
 {
     if (plain.len < VECTOR_HEAD_BYTES)
         return DEJA_ERR_CORRUPT;
-    uint64_t dim = number_at(plain.data, 4);
-    uint64_t embedder_len = number_at(plain.data + 4, 4);
+    uint64_t dim = dj_little_get(plain.data, 4);
+    uint64_t embedder_len = dj_little_get(plain.data + 4, 4);
     if (dim == 0 || dim > DIM_MAX || embedder_len > EMBEDDER_BYTES_MAX ||
         plain.len != VECTOR_HEAD_BYTES + dim * sizeof(float) + embedder_len)
         return DEJA_ERR_CORRUPT;
@@ -246,7 +233,7 @@ enum deja_status dj_unseal_vector(struct dj_keyring *keyring, const struct dj_st
     if (!keyring)
         return DEJA_ERR_DENIED;
     struct bound bound =
-        bind(kept->key.id, number_at(kept->sealed.data, VECTOR_VERSION_BYTES), TYPE_VECTOR);
+        bind(kept->key.id, dj_little_get(kept->sealed.data, VECTOR_VERSION_BYTES), TYPE_VECTOR);
     dj_buf_clear(scratch);
     enum deja_status status =
         dj_keyring_open(keyring, kept->key.tenant, deja_slice(bound.bytes, sizeof bound.bytes),

@@ -3,6 +3,7 @@ import asyncio
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -373,11 +374,10 @@ async def _returns_seven():
 
 def test_the_package_can_be_built_and_installed(tmp_path, daemon):
     """As a user would: a wheel, into a folder of its own, used by a program elsewhere."""
+    source = shutil.copytree(PACKAGE, tmp_path / "source")  # building writes beside what is built
     done = subprocess.run([sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index",
-                           "-q", "-w", tmp_path, PACKAGE], capture_output=True, text=True, timeout=120,
+                           "-q", "-w", tmp_path, source], capture_output=True, text=True, timeout=120,
                           env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"})
-    if "No module named 'setuptools'" in done.stderr + done.stdout or "setuptools.build_meta" in done.stderr:
-        pytest.skip("setuptools is not in this environment")
     assert done.returncode == 0, done.stdout + done.stderr
     wheel = next(tmp_path.glob("deja_client-*.whl"))
     names = zipfile.ZipFile(wheel).namelist()

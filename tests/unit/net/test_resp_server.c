@@ -174,7 +174,7 @@ static struct fixture *fixture_create(void)
 
 static void fixture_open(struct fixture *fixture)
 {
-    const struct dj_resp_place place = {.host = "127.0.0.1", .fd = -1};
+    const struct dj_crowd_place place = {.host = "127.0.0.1", .fd = -1};
     assert_int_equal(dj_loop_create(0, &fixture->loop), DEJA_OK);
     assert_int_equal(dj_resp_server_open(fixture->loop, &place, &fixture->limits, &handler, fixture,
                                          &fixture->server, NULL),
@@ -361,7 +361,7 @@ static void server_survives_each_failed_allocation(void **state)
 {
     (void)state;
     struct dj_loop *loop;
-    const struct dj_resp_place place = {.host = "127.0.0.1", .fd = -1};
+    const struct dj_crowd_place place = {.host = "127.0.0.1", .fd = -1};
     assert_int_equal(dj_loop_create(0, &loop), DEJA_OK);
     bool has_failed = true;
     for (size_t n = 1; has_failed; n++) {
@@ -398,7 +398,7 @@ static void commands_survive_each_failed_allocation(void **state)
     bool has_failed = true;
     for (size_t n = 1; has_failed; n++) {
         struct fixture *fixture = fixture_create();
-        const struct dj_resp_place place = {.host = "127.0.0.1", .fd = -1};
+        const struct dj_crowd_place place = {.host = "127.0.0.1", .fd = -1};
         pthread_t client;
         assert_int_equal(dj_loop_create(0, &fixture->loop), DEJA_OK);
         assert_int_equal(dj_resp_server_open(fixture->loop, &place, &fixture->limits, &handler,
