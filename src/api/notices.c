@@ -17,11 +17,14 @@
 #include "base/num.h"
 #include "cache/notices.h"
 #include "proxy/gate.h"
+#include "proxy/identity.h"
+#include "proxy/tenant_rules.h"
 
 #define PURPOSE "invalidations"
 #define FOLLOWERS_MAX 256u /* over all loops and tenants */
 #define TICK_MS 200u       /* how soon a drain ends a stream */
 #define HEARTBEAT_MS 15000u
+#define RECHECK_US UINT64_C(1000000)
 #define WAIT_MAX_MS UINT64_C(86400000)
 
 /* In the request's arena. */
@@ -29,9 +32,10 @@ struct follower {
     struct dj_request *request;
     struct dj_notices_reader *reader;
     struct dj_timer *timer;
-    uint64_t end_us;  /* monotonic; UINT64_MAX: as long as the client stays */
-    uint64_t beat_us; /* of the next heartbeat */
-    bool is_paused;   /* the client reads too slowly: until what is queued has left */
+    uint64_t end_us;   /* monotonic; UINT64_MAX: as long as the client stays */
+    uint64_t beat_us;  /* of the next heartbeat */
+    uint64_t check_us; /* when it is next asked who the client is */
+    bool is_paused;    /* the client reads too slowly: until what is queued has left */
 };
 
 /* Once; afterwards the exchange may be ended. */
@@ -101,12 +105,31 @@ static void on_news(void *ctx)
     }
 }
 
+/* A stream may outlive the key it was asked with, and what that key may. */
+static bool may_still(struct follower *follower, uint64_t now_us)
+{
+    struct dj_request *request = follower->request;
+    struct dj_identity_refusal refusal = {.status = 0};
+    struct dj_principal who;
+    if (now_us < follower->check_us)
+        return true;
+    follower->check_us = now_us + RECHECK_US;
+    if (!dj_identity_take(request->api->proxy, request->http, dj_loop_now_ms(request->loop), &who,
+                          &refusal))
+        return refusal.status == 503; /* nobody can tell just now */
+    bool may = memcmp(who.tenant, request->tenant, sizeof request->tenant) == 0 && who.may_hit &&
+               dj_identity_may(&who, DJ_ROLE_READ) && dj_tenant_has(&who, DJ_FEATURE_API);
+    dj_principal_fini(&who);
+    return may;
+}
+
 static void on_tick(void *ctx)
 {
     struct follower *follower = ctx;
     struct dj_request *request = follower->request;
     uint64_t now_us = dj_loop_monotonic_us(request->loop);
-    if (atomic_load(&request->api->is_draining) || now_us >= follower->end_us) {
+    if (atomic_load(&request->api->is_draining) || now_us >= follower->end_us ||
+        !may_still(follower, now_us)) {
         end(follower);
         return;
     }
@@ -182,6 +205,7 @@ static void begin(struct follower *follower, struct deja_slice after)
     dj_http_exchange_watch(request->exchange, follower, on_event);
     dj_http_respond_begin(request->exchange, 200, headers, sizeof headers / sizeof *headers, -1);
     follower->beat_us = dj_loop_monotonic_us(request->loop) + HEARTBEAT_MS * 1000;
+    follower->check_us = dj_loop_monotonic_us(request->loop) + RECHECK_US;
     dj_timer_start(follower->timer, TICK_MS, TICK_MS);
     if (!is_known)
         write_event(follower, "lost", deja_slice_text("{}"));

@@ -144,6 +144,13 @@ static void put_refusal(const struct dj_identity_refusal *refusal, bool is_auth,
         dj_resp_put_error(out, "NOAUTH Authentication required: AUTH with an API key");
 }
 
+/* Who listens hears all of the tenant: no user of it may, and nobody of another tenant. */
+static bool may_listen(const struct dj_resp_client *client)
+{
+    return !client->who.has_user && dj_identity_may(&client->who, DJ_ROLE_READ) &&
+           memcmp(dj_resp_listened(client), client->who.tenant, DJ_TENANT_BYTES) == 0;
+}
+
 static bool know(struct dj_resp_client *client, bool is_auth, struct dj_buf *out)
 {
     struct dj_identity_refusal refusal;
@@ -173,6 +180,8 @@ static bool know(struct dj_resp_client *client, bool is_auth, struct dj_buf *out
     client->is_known = true;
     client->checked_us = dj_loop_turn_us(client->loop);
     make_space(client);
+    if (dj_resp_subscriptions(client) > 0 && !may_listen(client))
+        dj_resp_session_end(client->session);
     dj_resp_session_trust(client->session);
     return true;
 }

@@ -378,6 +378,8 @@ dj_resp_command_fn dj_resp_punsubscribe;
 dj_resp_command_fn dj_resp_publish;
 dj_resp_command_fn dj_resp_pubsub;
 uint32_t dj_resp_subscriptions(const struct dj_resp_client *client); /* channels and patterns */
+/* Whose notices it is told; there is a subscription. */
+const uint8_t *dj_resp_listened(const struct dj_resp_client *client);
 void dj_resp_unsubscribe_all(struct dj_resp_client *client);
 
 #endif

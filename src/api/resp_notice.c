@@ -19,6 +19,7 @@ enum { PATTERNS_MAX = 16, PATTERN_BYTES_MAX = 256 };
 struct dj_resp_subscription {
     struct dj_resp_client *client;
     struct dj_notices_reader *reader;
+    uint8_t tenant[DJ_TENANT_BYTES]; /* whose notices these are */
     bool has_channel;
     char *patterns[PATTERNS_MAX]; /* terminated; as they were said */
     size_t pattern_lens[PATTERNS_MAX];
@@ -94,6 +95,11 @@ uint32_t dj_resp_subscriptions(const struct dj_resp_client *client)
     return subscription ? subscription->has_channel + subscription->pattern_count : 0;
 }
 
+const uint8_t *dj_resp_listened(const struct dj_resp_client *client)
+{
+    return client->subscription->tenant;
+}
+
 void dj_resp_unsubscribe_all(struct dj_resp_client *client)
 {
     struct dj_resp_subscription *subscription = client->subscription;
@@ -129,10 +135,15 @@ static bool open_reader(struct dj_resp_client *client, struct dj_buf *out)
         dj_resp_put_error(out, "ERR invalidations are not told here");
         return false;
     }
+    if (client->who.has_user) {
+        dj_resp_put_error(out, "NOPERM this concerns all users of the tenant: AUTH without a user");
+        return false;
+    }
     subscription = dj_alloc_zeroed(1, sizeof *subscription);
     enum deja_status status = subscription ? DEJA_OK : DEJA_ERR_NOMEM;
     if (subscription) {
         subscription->client = client;
+        memcpy(subscription->tenant, client->who.tenant, sizeof subscription->tenant);
         status = dj_notices_open(client->api->notices, client->loop, client->who.tenant, UINT64_MAX,
                                  subscription, on_news, &subscription->reader);
     }

@@ -88,6 +88,7 @@ static void list_next(struct collection *collection)
             store->ops->list(store, collection->loop, collection->tenant, &collection->page,
                              collection, on_page) == DEJA_OK)
             return;
+        collection->page = (struct dj_store_page){.count = 0}; /* its place is no other tier's */
     }
     collection->task = (struct dj_task){.run = on_over, .ctx = collection};
     dj_loop_post(collection->loop, &collection->task);

@@ -40,11 +40,16 @@ struct dj_plain;
 /* A key of a kind (policy/kinds.h) is not put into, nor looked for on, levels that keep none of it;
  * carries the kind's tags; and, where the kind slides, begins its life anew when it is read and a
  * tenth of that life has passed, or changed with its end kept. */
+/* A member of the metadata of a value that is kept only where it is sealed. Within a text its
+ * quotes would be escaped, so nobody else can write it. */
+#define DJ_PLAIN_SEALED_ONLY "\"sealed_only\":true"
+
 struct dj_plain_options {
     struct dj_engine *engine;   /* borrowed */
     struct dj_kind_book *kinds; /* borrowed; NULL: keys are of no kind */
     struct dj_loop *const *loops;
     uint32_t loop_count;
+    uint32_t unsealed;    /* bits of levels: nothing with DJ_PLAIN_SEALED_ONLY is put there */
     uint32_t changes_max; /* of one loop, under way; 0: 65,536 */
     uint32_t lease_ms;    /* of a lock among programs; 0: 5,000 */
     uint32_t wait_ms;     /* for that lock; then DEJA_ERR_BUSY; 0: 3,000 */

@@ -23,6 +23,7 @@
  * write are untrusted; lengths are checked here.
  */
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "cache/plain_internal.h"
 
 #define BATCH_MAX 64u
@@ -275,10 +276,20 @@ static enum deja_status create_value(struct line *line, const struct change *cha
     return status;
 }
 
+/* Levels where it is not put. Looked at here, so that no copy of a value (a later end, what is
+ * appended, its version before) leaves the levels it was kept to. */
+static uint32_t skip_of(const struct line *line, const struct change *change,
+                        const struct dj_plain_new *new)
+{
+    uint32_t skip = new->skip | dj_kind_skip(dj_plain_kind(line->plain, change->name));
+    if (dj_slice_contains(new->metadata, DJ_PLAIN_SEALED_ONLY))
+        skip |= line->plain->options.unsealed;
+    return skip;
+}
+
 static void put(struct line *line, struct change *change, const struct dj_plain_new *new)
 {
-    const struct dj_kind *kind = dj_plain_kind(line->plain, change->name);
-    const struct dj_put_options options = {.skip = new->skip | dj_kind_skip(kind),
+    const struct dj_put_options options = {.skip = skip_of(line, change, new),
                                            .is_through = new->is_through};
     struct dj_put_options through = options;
     struct dj_value *value = NULL;

@@ -2,6 +2,7 @@
 #include "cache/plain_op.h"
 
 #include "base/num.h"
+#include "base/slice.h"
 #include "proto/json.h"
 #include "security/user.h"
 
@@ -39,10 +40,8 @@ static bool holds(const struct dj_plain_op *op, const struct dj_entry *now)
 static void keep_facts(struct dj_plain_op *op, const struct dj_entry *now,
                        struct dj_plain_new *out_new)
 {
-    static const char mark[] = DJ_PLAIN_SEALED_ONLY;
     out_new->metadata = op->is_metadata_new ? op->metadata : now->metadata;
-    if (now->metadata.len >= sizeof mark - 1 &&
-        memcmp(now->metadata.data, mark, sizeof mark - 1) == 0)
+    if (dj_slice_contains(now->metadata, DJ_PLAIN_SEALED_ONLY))
         out_new->skip |= op->unsealed;
     out_new->expires_ms = now->expires_ms;
     out_new->tags = op->kept_tags;

@@ -17,9 +17,6 @@
     (1024u * 1024u)                      /* of a value that is merged into, and of a patch */
 #define DJ_PLAIN_MERGE_MEMBERS_MAX 1000u /* of a patch */
 
-/* How the metadata of a value begins that is kept only where it is sealed; more members follow. */
-#define DJ_PLAIN_SEALED_ONLY "{\"sealed_only\":true"
-
 enum dj_plain_op_kind {
     DJ_PLAIN_OP_SET,
     DJ_PLAIN_OP_REMOVE,
@@ -54,8 +51,8 @@ struct dj_plain_op {
     uint32_t skip;
     bool is_through;
     bool is_metadata_new; /* merge: metadata replaces what was said of the value */
-    /* Levels that do not seal: a value whose metadata begins with DJ_PLAIN_SEALED_ONLY is not put
-     * there when it is changed, as it was not when it was set. */
+    /* Levels that do not seal: a value whose metadata has DJ_PLAIN_SEALED_ONLY is not put there
+     * when it is changed, as it was not when it was set. */
     uint32_t unsealed;
     /* results */
     bool is_refused;         /* the condition did not hold */

@@ -84,7 +84,7 @@ enum deja_status dj_transfer_put(struct dj_engine *engine, struct dj_loop *loop,
                                  uint32_t levels, void *ctx, dj_put_done_fn *done)
 {
     static const uint8_t nowhere[DJ_ID_BYTES];
-    struct deja_slice embedder;
+    struct deja_slice embedder = {NULL, 0};
     bool has_scope = memcmp(entry->scope, nowhere, sizeof nowhere) != 0;
     bool has_vector = vector && dim && find_index(engine, entry, dim, &embedder);
     const struct dj_query_vector own = {vector, dim, embedder};

@@ -53,6 +53,12 @@ static enum deja_status wipe(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES])
     return status == DEJA_OK ? dj_lmdb_meta_scrub(daemon->meta) : status;
 }
 
+static enum deja_status drop_documents(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES])
+{
+    const struct dj_daemon *daemon = ctx;
+    return daemon->schedules ? dj_schedules_erase(daemon->schedules, tenant) : DEJA_OK;
+}
+
 static enum deja_status destroy_keys(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES])
 {
     const struct dj_daemon *daemon = ctx;
@@ -80,6 +86,7 @@ enum deja_status dj_daemon_make_erasures(struct dj_daemon *daemon)
         .destroy_keys = destroy_keys,
         .renew_keys = renew_keys,
         .wipe = wipe,
+        .drop_documents = drop_documents,
     };
     enum deja_status status = dj_erasures_create(&options, &daemon->erasures);
     if (status != DEJA_OK)

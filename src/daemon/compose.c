@@ -436,10 +436,12 @@ static uint32_t sealed_levels(const struct dj_daemon *daemon)
 
 static enum deja_status make_plain(struct dj_daemon *daemon)
 {
-    const struct dj_plain_options options = {.engine = daemon->engine,
-                                             .kinds = daemon->kinds,
-                                             .loops = daemon->loops,
-                                             .loop_count = daemon->loop_count};
+    const struct dj_plain_options options = {
+        .engine = daemon->engine,
+        .kinds = daemon->kinds,
+        .loops = daemon->loops,
+        .loop_count = daemon->loop_count,
+        .unsealed = ~(DJ_LEVEL_BIT(DJ_LEVEL_MEMORY) | sealed_levels(daemon))};
     return dj_plain_create(&options, &daemon->plain);
 }
 

@@ -245,6 +245,8 @@ static void settle(void *ctx)
         erasure->failed_step = "files";
         erasure->status =
             options->wipe ? options->wipe(options->hooks_ctx, erasure->order.tenant) : DEJA_OK;
+        if (erasure->status == DEJA_OK && !erasure->order.has_user && options->drop_documents)
+            erasure->status = options->drop_documents(options->hooks_ctx, erasure->order.tenant);
         if (erasure->status == DEJA_OK && erasure->order.has_user && options->renew_keys) {
             erasure->failed_step = "keys";
             erasure->status = options->renew_keys(options->hooks_ctx, erasure->order.tenant);

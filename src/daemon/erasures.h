@@ -40,6 +40,9 @@ struct dj_erasures_options {
     enum deja_status (*renew_keys)(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES]);
     /* Likewise blocking: what only this process remembers of it, and what files still hold. */
     enum deja_status (*wipe)(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES]);
+    /* Likewise: what the authority keeps of a tenant's own orders, for all programs; not called for
+     * a user. NULL: nothing. */
+    enum deja_status (*drop_documents)(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES]);
 };
 
 /* Takes up what was open when the process ended; start-up, blocking. */

@@ -105,6 +105,9 @@ static void on_changed(void *ctx)
                                                     : deja_slice(NULL, 0));
     change->told(change->told_ctx, change->status, change->id);
     pthread_mutex_lock(&schedules->lock);
+    struct dj_schedule *kept = find(schedules, change->id);
+    if (kept && change->status != DEJA_OK)
+        kept->is_removing = false;
     schedules->running--;
     pthread_mutex_unlock(&schedules->lock);
     change_destroy(change);
@@ -201,12 +204,14 @@ static enum deja_status remove_one(void *ctx, struct dj_loop *loop,
 {
     struct dj_schedules *schedules = ctx;
     pthread_mutex_lock(&schedules->lock);
-    const struct dj_schedule *known = find(schedules, id);
+    struct dj_schedule *known = find(schedules, id);
     bool is_own = known && memcmp(known->tenant, tenant, DJ_TENANT_BYTES) == 0;
+    struct change *change = is_own ? dj_alloc_zeroed(1, sizeof *change) : NULL;
+    if (change)
+        known->is_removing = true; /* before its document goes: a run would put it again */
     pthread_mutex_unlock(&schedules->lock);
     if (!is_own)
         return DEJA_ERR_NOT_FOUND;
-    struct change *change = dj_alloc_zeroed(1, sizeof *change);
     if (!change)
         return DEJA_ERR_NOMEM;
     *change = (struct change){.schedules = schedules, .told_ctx = told_ctx, .told = told};
@@ -249,6 +254,57 @@ static size_t list(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES], const uint8
     }
     pthread_mutex_unlock(&schedules->lock);
     return count;
+}
+
+/* ---- erasing ---- */
+
+struct erasing {
+    uint8_t tenant[DJ_TENANT_BYTES];
+    struct dj_buf ids; /* of its schedules, one behind the other */
+};
+
+static bool collect(void *ctx, struct deja_slice key, struct deja_slice value)
+{
+    struct erasing *erasing = ctx;
+    struct dj_json_doc *doc = NULL;
+    struct dj_schedule_facts facts;
+    (void)key;
+    if (dj_json_parse(value, &doc, NULL) == DEJA_OK &&
+        dj_schedule_read(dj_json_root(doc), &facts) == DEJA_OK &&
+        memcmp(facts.tenant, erasing->tenant, sizeof facts.tenant) == 0)
+        dj_buf_append(&erasing->ids, facts.id, sizeof facts.id);
+    dj_json_doc_destroy(doc);
+    return erasing->ids.status == DEJA_OK;
+}
+
+enum deja_status dj_schedules_erase(struct dj_schedules *schedules,
+                                    const uint8_t tenant[DJ_TENANT_BYTES])
+{
+    const struct dj_authority *authority = schedules->options.authority;
+    struct erasing erasing = {.ids = {0}};
+    char key[DJ_SCHEDULE_KEY_BYTES + 1];
+    memcpy(erasing.tenant, tenant, sizeof erasing.tenant);
+    /* Of the authority's, not of the list: that may lack some. */
+    enum deja_status status =
+        authority->walk(authority->ctx, DJ_SCHEDULES_TABLE, &erasing, collect);
+    if (status == DEJA_OK)
+        status = erasing.ids.status;
+    for (size_t at = 0; status == DEJA_OK && at < erasing.ids.len; at += DJ_SCHEDULE_ID_BYTES) {
+        const uint8_t *id = (const uint8_t *)erasing.ids.data + at;
+        pthread_mutex_lock(&schedules->lock);
+        struct dj_schedule *known = find(schedules, id);
+        if (known)
+            known->is_removing = true;
+        pthread_mutex_unlock(&schedules->lock);
+        status = authority->remove(authority->ctx, DJ_SCHEDULES_TABLE, dj_schedule_key(id, key));
+        if (status == DEJA_ERR_NOT_FOUND)
+            status = DEJA_OK; /* it has run, or another program erases, too */
+        if (status == DEJA_OK)
+            dj_schedules_on_change(schedules, DJ_SCHEDULES_TABLE, dj_schedule_key(id, key),
+                                   deja_slice(NULL, 0));
+    }
+    dj_buf_fini(&erasing.ids);
+    return status;
 }
 
 /* ---- life ---- */

@@ -46,6 +46,9 @@ void dj_schedules_tick(struct dj_schedules *schedules); /* accepts NULL */
 void dj_schedules_stop(struct dj_schedules *schedules);
 /* How many are at work on a loop or a worker now. Accepts NULL. */
 uint32_t dj_schedules_running(struct dj_schedules *schedules);
+/* All of a tenant's, for good; worker, blocking. What has failed may be done again. */
+enum deja_status dj_schedules_erase(struct dj_schedules *schedules,
+                                    const uint8_t tenant[DJ_TENANT_BYTES]) DEJA_NODISCARD;
 /* A dj_authority_change_fn: what other programs keep and remove. */
 void dj_schedules_on_change(void *schedules, const char *table, struct deja_slice key,
                             struct deja_slice value);

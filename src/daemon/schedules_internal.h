@@ -24,7 +24,8 @@ struct dj_schedule {
     int64_t next_ms;
     int64_t retry_ms; /* not before; 0: at once */
     bool is_running;
-    bool is_gone; /* removed while it ran */
+    bool is_gone;     /* removed while it ran */
+    bool is_removing; /* somebody has asked for that */
 };
 
 struct dj_schedules {

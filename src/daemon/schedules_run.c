@@ -170,6 +170,29 @@ static void log_run(const struct run *run)
     dj_log_write(log, level, "scheduled invalidation ran", fields);
 }
 
+static bool is_removed(const struct run *run)
+{
+    struct dj_schedules *schedules = run->schedules;
+    pthread_mutex_lock(&schedules->lock);
+    bool is = run->schedule->is_gone || run->schedule->is_removing;
+    pthread_mutex_unlock(&schedules->lock);
+    return is;
+}
+
+/* Who removed it while it ran had been told that it is gone: the next time must not bring it back.
+ * Asked for after the put: a removal that begins later finds what was put. */
+static enum deja_status put_next(struct run *run, struct deja_slice key)
+{
+    const struct dj_authority *authority = run->schedules->options.authority;
+    enum deja_status status = authority->put(authority->ctx, DJ_SCHEDULES_TABLE, key,
+                                             dj_buf_slice(&run->document), false);
+    if (status != DEJA_OK || !is_removed(run))
+        return status;
+    dj_buf_clear(&run->document);
+    status = authority->remove(authority->ctx, DJ_SCHEDULES_TABLE, key);
+    return status == DEJA_ERR_NOT_FOUND ? DEJA_OK : status;
+}
+
 /* Worker: what comes next is durable before anything forgets that it ran. */
 static void keep_outcome(void *ctx)
 {
@@ -197,9 +220,7 @@ static void keep_outcome(void *ctx)
         run->status = invalidate.status != DEJA_OK ? invalidate.status : run->document.status;
         dj_buf_fini(&invalidate);
         if (run->status == DEJA_OK)
-            run->status =
-                authority->put(authority->ctx, DJ_SCHEDULES_TABLE, dj_schedule_key(facts.id, key),
-                               dj_buf_slice(&run->document), false);
+            run->status = put_next(run, dj_schedule_key(facts.id, key));
     } else {
         run->status =
             authority->remove(authority->ctx, DJ_SCHEDULES_TABLE, dj_schedule_key(facts.id, key));

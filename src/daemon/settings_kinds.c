@@ -13,10 +13,15 @@ static const char *keep(struct dj_settings_kinds *said, const char *text)
     return dj_arena_copy(&said->arena, deja_slice(text, strlen(text) + 1)).data;
 }
 
+/* false, once and for all: as many as can be, or no memory. */
 static bool has_room(struct dj_settings_kinds *said)
 {
-    if (said->settings)
-        return said->count < DJ_SETTINGS_KINDS_MAX;
+    if (said->is_full || said->status != DEJA_OK)
+        return false;
+    if (said->settings) {
+        said->is_full = said->count == DJ_SETTINGS_KINDS_MAX;
+        return !said->is_full;
+    }
     dj_arena_init(&said->arena, TEXT_BYTES_MAX);
     said->settings = dj_alloc_zeroed(DJ_SETTINGS_KINDS_MAX, sizeof *said->settings);
     said->wheres = dj_alloc_zeroed(DJ_SETTINGS_KINDS_MAX, sizeof *said->wheres);
@@ -30,10 +35,8 @@ static bool has_room(struct dj_settings_kinds *said)
 static void add(struct dj_settings_kinds *said, const struct dj_options_other *other,
                 size_t prefix_len, const char *member)
 {
-    if (!has_room(said)) {
-        said->is_full = true;
+    if (!has_room(said))
         return;
-    }
     const char *key = keep(said, other->key);
     const char *value = keep(said, other->value);
     const char *where = keep(said, other->where);
@@ -55,11 +58,14 @@ static void add(struct dj_settings_kinds *said, const struct dj_options_other *o
                                  .is_list = other->is_list};
 }
 
-static bool is_shipped(const char *name)
+/* Without memory it is taken for one: the want of memory is told, not a key nobody knows. */
+static bool is_shipped(struct dj_settings_kinds *said, const char *name)
 {
     struct dj_kinds *kinds = NULL;
-    bool is_there = dj_kinds_create(NULL, 0, NULL, NULL, &kinds) == DEJA_OK &&
-                    dj_kinds_find(kinds, deja_slice_text(name));
+    enum deja_status status = dj_kinds_create(NULL, 0, NULL, NULL, &kinds);
+    bool is_there = status != DEJA_OK || dj_kinds_find(kinds, deja_slice_text(name));
+    if (status != DEJA_OK)
+        said->status = status;
     dj_kinds_destroy(kinds);
     return is_there;
 }
@@ -73,7 +79,7 @@ bool dj_settings_kinds_take(void *ctx, const struct dj_options_other *other)
         return true; /* nothing in it */
     if (strncmp(other->key, SECTION, section) == 0)
         add(said, other, section, NULL);
-    else if (strncmp(other->key, TTL, ttl) == 0 && is_shipped(other->key + ttl))
+    else if (strncmp(other->key, TTL, ttl) == 0 && is_shipped(said, other->key + ttl))
         add(said, other, ttl, "ttl");
     else
         return false;

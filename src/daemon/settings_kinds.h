@@ -23,8 +23,8 @@ struct dj_settings_kinds {
     const char **wheres;              /* owned; of the values; texts in the arena */
     const char **keys;                /* likewise, as written */
     size_t count;
-    bool is_full; /* of members, or no memory: told when the table is made */
-    enum deja_status status;
+    bool is_full;            /* one more than that was said: told when the table is made */
+    enum deja_status status; /* DEJA_ERR_NOMEM: likewise */
 };
 
 /* A dj_options_other_fn; ctx: struct dj_settings_kinds. */

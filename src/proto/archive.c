@@ -194,7 +194,12 @@ enum deja_status dj_archive_unpack(struct deja_slice packed, uint32_t plain_byte
     char *room = dj_buf_reserve(out, plain_bytes);
     if (!room)
         return out->status;
-    size_t len = ZSTD_decompress(room, plain_bytes, packed.data, packed.len);
+    /* Made here, so that want of memory is not taken for damage: a backup is judged by this. */
+    ZSTD_DCtx *context = ZSTD_createDCtx();
+    if (!context)
+        return DEJA_ERR_NOMEM;
+    size_t len = ZSTD_decompressDCtx(context, room, plain_bytes, packed.data, packed.len);
+    ZSTD_freeDCtx(context);
     if (ZSTD_isError(len) || len != plain_bytes)
         return DEJA_ERR_CORRUPT;
     out->len += plain_bytes;

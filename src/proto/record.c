@@ -315,10 +315,13 @@ static enum deja_status unpack(struct dj_unpacker *unpacker, const struct header
         return scratch->status;
     size_t len = stored.len;
     if (header->flags & FLAG_ZSTD) {
-        ZSTD_DCtx *context = (ZSTD_DCtx *)(void *)unpacker;
-        size_t room_len = header->unpacked_len;
-        len = context ? ZSTD_decompressDCtx(context, room, room_len, stored.data, stored.len)
-                      : ZSTD_decompress(room, room_len, stored.data, stored.len);
+        /* Made here, so that want of memory is not taken for damage: what is damaged is removed. */
+        ZSTD_DCtx *own = unpacker ? NULL : ZSTD_createDCtx();
+        ZSTD_DCtx *context = unpacker ? (ZSTD_DCtx *)(void *)unpacker : own;
+        if (!context)
+            return DEJA_ERR_NOMEM;
+        len = ZSTD_decompressDCtx(context, room, header->unpacked_len, stored.data, stored.len);
+        ZSTD_freeDCtx(own);
         if (ZSTD_isError(len))
             return DEJA_ERR_CORRUPT;
     } else if (len == header->unpacked_len) {

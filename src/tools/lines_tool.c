@@ -1,6 +1,7 @@
 /* tools/lines_tool.c - see lines_tool.h. */
 #include "tools/lines_tool.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -196,6 +197,7 @@ static enum deja_status keep_piece(FILE *file, const char *path, const struct dj
 int dj_export_run(const struct dj_lines_facts *facts, const struct dj_lines_flags *flags,
                   const char *path)
 {
+    assert(path);
     struct lines_call call = {.facts = facts, .flags = flags, .command = "export"};
     struct lines_state state = {.units = 0};
     struct deja_error error = {.message = ""};

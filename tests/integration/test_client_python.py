@@ -130,6 +130,12 @@ def test_names_are_listed_and_removed_by_pattern(cache):
     assert cache.kv.exists("order:1") and not cache.kv.exists("user:0")
 
 
+def test_warming_is_ordered_and_looked_at(cache):
+    would = cache.warm(requests=["what is a cache?"], model="m", dry_run=True)
+    assert would and cache.warm_status() is not None
+    assert cache.stats(period="24h")["period"]["seconds"] == 24 * 3600
+
+
 def test_kinds_and_what_is_put_off(cache):
     assert {"template_score", "session_user"} <= {kind["name"] for kind in cache.kinds()}
     made = cache.kv.name("template_score", id=42)
@@ -392,7 +398,7 @@ def test_every_route_that_programs_use_has_a_method():
     """What a new route brings must be offered here, or be named as left to `call`."""
     spec = json.loads((ROOT / "src" / "api" / "openapi.json").read_text())
     left_to_call = {"deleteQuery", "explain", "evict", "getIndex", "optimiseIndex", "tailRequests",
-                    "followInvalidations"}
+                    "followInvalidations", "exportEntries", "learnHistory"}
     source = "".join(path.read_text() for path in (PACKAGE / "src").rglob("*.py"))
     for path, methods in spec["paths"].items():
         for method, operation in methods.items():

@@ -17,7 +17,7 @@ def test_there_are_examples():
 def test_example_runs(daemon, monkeypatch, number):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("ANTHROPIC_BASE_URL", daemon.url)
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-of-the-documents")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-of-the-docs")
     before = get_llm_cache()
     try:
         exec(EXAMPLES[number].replace("127.0.0.1:7070", f"127.0.0.1:{daemon.port}"), {})

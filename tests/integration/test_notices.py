@@ -9,6 +9,7 @@ import pytest
 from conftest import TIMEOUT_S, make_http
 from daemon import poll
 from postgres import Postgres
+from test_keys import Deployment
 from valkey import Server
 
 FOLLOW, INVALIDATE, ENTRIES = "/api/v1/invalidations", "/api/v1/invalidate", "/api/v1/entries"
@@ -122,6 +123,17 @@ def test_a_tenant_is_told_of_no_other(daemon, http, key, word):
         follower.wait_for("tag")
         assert [told["name"] for told in follower.told("tag")] == ["own"]
     assert http.get(FOLLOW, headers={"X-Deja-User": "ann"}).status_code == 403
+
+
+def test_a_stream_ends_with_the_key_it_was_asked_with(spawn):
+    deployment = Deployment(spawn)
+    tenant = deployment.tenant()
+    made, other = deployment.make(tenant), deployment.key(tenant)
+    with deployment.client(made["secret"]) as reader, Follower(reader) as follower, \
+            deployment.client(other) as second, Follower(second) as still:
+        assert deployment.admin.delete(f"/api/v1/keys/{made['key']['id']}").is_success
+        assert follower.ended.wait(10)
+        assert not still.ended.is_set()
 
 
 def test_a_reader_goes_on_where_it_was_and_is_told_what_is_lost(daemon, http, key):

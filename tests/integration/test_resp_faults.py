@@ -265,6 +265,16 @@ def test_key_of_http_is_the_password_of_resp(keyed):
             other.ping()
 
 
+def test_one_user_is_not_told_what_all_users_make_void(keyed):
+    server, tenant = keyed.daemon, keyed.tenant()
+    key = keyed.key(tenant)
+    with redis.Redis(port=server.resp_port, username="user:ann", password=key) as ann:
+        for words in (("SUBSCRIBE", "cache:invalidate"), ("PSUBSCRIBE", "cache:*")):
+            with pytest.raises(redis.exceptions.NoPermissionError, match="all users"):
+                ann.execute_command(*words)
+        assert ann.set("k", "ann's")
+
+
 def test_nobody_gets_nothing_where_tenants_are_configured(keyed):
     keyed.tenant()
     server = keyed.daemon

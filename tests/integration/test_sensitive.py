@@ -322,3 +322,17 @@ def test_log_tells_texts_redacted_where_asked_to(spawn, word):
     lines = content_lines(spawn, word, "full")
     for line in lines:
         assert line["prompt"] == f"{word} my password is [REDACTED]"
+
+
+def test_plain_value_that_nobody_seals_never_leaves_memory(guarded, word):
+    daemon, client = guarded(env={"DEJA_ENCRYPTION__ENABLED": "false"})
+    value = {"note": SECRET}
+    assert client.put("/api/v1/kv/k", json=value, params={"ttl": "1h", "version": "1"}).is_success
+    assert client.patch("/api/v1/kv/k", params={"ttl": "2h"}).is_success
+    assert client.patch("/api/v1/kv/k", json={"more": "harmless"}).is_success
+    assert client.put("/api/v1/kv/k", content=b"harmless", params={"version": "2"}).is_success
+    assert PASSWORD in client.get("/api/v1/kv/k", params={"version": "1"}).text
+    daemon.stop()
+    daemon.start()
+    assert client.get("/api/v1/kv/k").text == "harmless"
+    assert client.get("/api/v1/kv/k:@previous").status_code == 404

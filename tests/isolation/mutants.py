@@ -39,7 +39,7 @@ MUTANTS = {
     "the user is not in the fingerprints": [
         ("src/security/user.c", "memcpy(fingerprint_key, narrow.bytes, DJ_SHA256_BYTES);", "(void)fingerprint_key;")],
     "who counts as a user counts the tenant": [
-        ("src/cache/select.c", "!has_tag(entry, selector->user_tag) ||", "")],
+        ("src/cache/selector.c", "!has_tag(entry, selector->user_tag) ||", "")],
     "all tenants share their vectors": [
         ("src/cache/indexes.c", "return dj_map_find(indexes->tenants, deja_slice(id, DJ_ID_BYTES));",
          "struct deja_slice key = {0};\n    size_t cursor = 0;\n    void *value = NULL;\n    (void)id;\n"

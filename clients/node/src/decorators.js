@@ -95,29 +95,33 @@ export class Decorators {
     }
   }
 
-  /** One computes; who asks for the same meanwhile waits for it. */
-  #compute(plan, key, make, args) {
-    const place = JSON.stringify([plan.namespace ?? null, key]);
-    const running = this.#flights.get(place);
+  /** Who asks for the same meanwhile waits for the one that runs. */
+  #once(place, work) {
+    const key = JSON.stringify(place);
+    const running = this.#flights.get(key);
     if (running) return running;
-    const flight = this.#make(plan, key, make, args).finally(() => this.#flights.delete(place));
-    this.#flights.set(place, flight);
+    const flight = work().finally(() => this.#flights.delete(key));
+    this.#flights.set(key, flight);
     return flight;
   }
 
-  async #cached(plan, key, make, args) {
-    let found;
-    try {
-      found = await read(this, plan, key);
-    } catch (error) {
-      if (!(error instanceof DejaError)) throw error;
-      this.onError(error);
-      return make();
-    }
-    if (!found.isFound) return this.#compute(plan, key, make, args);
-    if (found.isAgeing)
-      this.#compute(plan, key, make, args).catch((error) => this.onError(error)); /* the old one is still served */
-    return found.value;
+  /** Looking is part of what happens once: who looked in vain while another one computed would compute again. */
+  #cached(plan, key, make, args) {
+    const place = [plan.namespace ?? null, key];
+    return this.#once(place, async () => {
+      let found;
+      try {
+        found = await read(this, plan, key);
+      } catch (error) {
+        if (!(error instanceof DejaError)) throw error;
+        this.onError(error);
+        return make();
+      }
+      if (!found.isFound) return this.#make(plan, key, make, args);
+      if (found.isAgeing) /* the old one is still served */
+        this.#once([...place, "anew"], () => this.#make(plan, key, make, args)).catch((error) => this.onError(error));
+      return found.value;
+    });
   }
 
   /** Calls the function only for what the cache has not. */

@@ -129,10 +129,13 @@ export class Deja {
   cancelSchedule(id: string): Promise<boolean>;
   kinds(): Promise<any[]>;
   patterns(): Promise<any>;
+  warm(order?: Record<string, unknown>): Promise<any>;
+  warmStatus(): Promise<any>;
+  cancelWarm(): Promise<any>;
   feedback(entry: string, verdict: "right" | "wrong"): Promise<any>;
   reportFalseHit(entry: string): Promise<any>;
   explain(query: string, options?: { namespace?: string }): Promise<any>;
-  stats(): Promise<any>;
+  stats(period?: string): Promise<any>;
   top(limit?: number): Promise<any>;
   limits(): Promise<any>;
   ping(): Promise<boolean>;

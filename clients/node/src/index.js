@@ -239,6 +239,19 @@ export class Deja extends Decorators {
     return this.call("GET", "/api/v1/patterns");
   }
 
+  /** Answers are made before they are asked for; order: as POST /api/v1/warm has it. */
+  warm(order = {}) {
+    return this.call("POST", "/api/v1/warm", { json: order });
+  }
+
+  warmStatus() {
+    return this.call("GET", "/api/v1/warm");
+  }
+
+  cancelWarm() {
+    return this.call("DELETE", "/api/v1/warm");
+  }
+
   /** verdict: "right", or "wrong", which withdraws the entry. */
   feedback(entry, verdict) {
     return this.call("POST", "/api/v1/feedback", { json: { entry, verdict } });
@@ -253,8 +266,9 @@ export class Deja extends Decorators {
     return this.call("GET", "/api/v1/explain", { params: this.#spaced(given({ query, namespace })) });
   }
 
-  stats() {
-    return this.call("GET", "/api/v1/stats");
+  /** period: "24h": what was saved and spent in it, by kind. */
+  stats(period) {
+    return this.call("GET", "/api/v1/stats", { params: given({ period }) });
   }
 
   top(limit) {

@@ -8,6 +8,7 @@
 #define DJ_TEST_CACHE_SCRIPTED_STORE_H
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -49,12 +50,13 @@ struct scripted {
     uint64_t sequence;
     struct scripted_lock locks[SCRIPTED_LOCKS];
     /* what it was told */
-    enum deja_status failure;    /* of every call, in its answer */
-    bool is_refusing;            /* every call is refused with DEJA_ERR_BUSY */
-    bool is_holding;             /* gets are answered by scripted_release */
-    bool is_holding_locks;       /* and so are questions for locks */
-    bool is_losing_pulls;        /* pulls fail */
     struct dj_store_match match; /* of every search, if its id is not zero */
+    /* the same, also while calls are under way */
+    _Atomic(enum deja_status) failure; /* of every call, in its answer */
+    _Atomic bool is_refusing;          /* every call is refused with DEJA_ERR_BUSY */
+    _Atomic bool is_holding;           /* gets are answered by scripted_release */
+    _Atomic bool is_holding_locks;     /* and so are questions for locks */
+    _Atomic bool is_losing_pulls;      /* pulls fail */
     struct scripted_answer *held;
     /* what it was asked */
     uint32_t gets, puts, removes, pulls, searches, lockings, unlockings;

@@ -96,6 +96,7 @@ struct plain_call {
     /* what the function shall do */
     struct deja_slice body;
     struct deja_slice tag;
+    struct deja_slice metadata;
     int64_t expires_ms;
     enum dj_plain_verdict verdict;
     bool is_only_if_absent;
@@ -172,6 +173,7 @@ static enum dj_plain_verdict decide(void *ctx, const struct dj_entry *now, int64
     if (call->is_only_if_absent && now)
         return DJ_PLAIN_KEEP;
     out_new->body = call->body;
+    out_new->metadata = call->metadata;
     out_new->expires_ms = call->expires_ms;
     if (call->tag.len) {
         out_new->tags = &call->tag;
@@ -550,6 +552,37 @@ static void lock_of_another_program_ends_in_busy(void **state)
     cache_close(&cache);
 }
 
+static void what_may_lie_only_where_it_is_sealed_stays_there_however_it_is_changed(void **state)
+{
+    (void)state;
+    static struct scripted shared;
+    struct cache cache = {0};
+    shared = (struct scripted){.lock = PTHREAD_MUTEX_INITIALIZER};
+    add_tier(&cache.disk.fixture, &shared, "redis", true);
+    fixture_start(&cache.disk.fixture);
+    cache.fixture = &cache.disk.fixture;
+    const struct dj_plain_options options = {.engine = cache.fixture->engine,
+                                             .loops = cache.fixture->loops.loop,
+                                             .loop_count = LOOPS,
+                                             .wait_ms = 60000,
+                                             .unsealed = ~DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)};
+    assert_int_equal(dj_plain_create(&options, &cache.plain), DEJA_OK);
+    cache.space = space_of(tenant_a, "");
+    pull_now(cache.fixture);
+    struct plain_call call = plain_call(&cache, "a");
+    call.body = deja_slice_text("v");
+    call.metadata = deja_slice_text("{\"type\":\"x/y\"," DJ_PLAIN_SEALED_ONLY "}");
+    run_plain(&call, start_plain_change);
+    assert_int_equal(call.decided, DJ_PLAIN_PUT);
+    assert_int_equal(shared.puts, 0);
+    /* As a text it is no mark. */
+    call.metadata = deja_slice_text("{\"type\":\"\\\"sealed_only\\\":true\"}");
+    run_plain(&call, start_plain_change);
+    assert_int_equal(shared.puts, 1);
+    cache_close(&cache);
+    scripted_fini(&shared);
+}
+
 static void change_survives_each_failed_allocation(void **state)
 {
     (void)state;
@@ -870,6 +903,7 @@ int main(void)
         cmocka_unit_test(increments_of_two_programs_are_all_counted),
         cmocka_unit_test(sick_lock_leaves_changes_of_this_program),
         cmocka_unit_test(lock_of_another_program_ends_in_busy),
+        cmocka_unit_test(what_may_lie_only_where_it_is_sealed_stays_there_however_it_is_changed),
         cmocka_unit_test(change_survives_each_failed_allocation),
         cmocka_unit_test(change_at_home_survives_each_failed_allocation),
         cmocka_unit_test(plain_create_survives_each_failed_allocation),

@@ -82,6 +82,7 @@ static void sick_tier_is_passed_over(void **state)
     put_skipping(&three.fixture, &entry, MEMORY | REDIS | S3);
     three.redis.failure = DEJA_ERR_IO;
     assert_string_equal(get_skipping(&three.fixture, key_of(&entry), MEMORY).level, "postgres");
+    settle(&three.fixture); /* what was found has been promoted, or was not */
     three.redis.failure = DEJA_OK;
     three.redis.is_refusing = true;
     assert_string_equal(get_skipping(&three.fixture, key_of(&entry), MEMORY).level, "postgres");

@@ -3,11 +3,14 @@
 #include "check.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
+#include "../cache/engine_fixture.h"
 #include "base/buf.h"
 #include "memory_authority.h"
 
 #define TENANT "01234567-89ab-8cde-8f01-23456789abcd"
+#define OTHER "11234567-89ab-8cde-8f01-23456789abcd"
 #define FIRST "00000000000000000000000000000001"
 #define SECOND "00000000000000000000000000000002"
 
@@ -15,7 +18,7 @@ static const char document[] = "{\"id\":\"%s\",\"tenant\":\"" TENANT
                                "\",\"next_ms\":%d,\"created_ms\":1,\"last_ms\":0,\"cron\":null,"
                                "\"runs\":0,\"invalidate\":{\"kind\":\"tag\",\"tag\":\"t\"}}";
 
-static void change(struct dj_schedules *schedules, const char *id, int next_ms)
+static void tell(struct dj_schedules *schedules, const char *id, int next_ms)
 {
     char text[512];
     snprintf(text, sizeof text, document, id, next_ms);
@@ -44,8 +47,8 @@ static void the_list_follows_the_authority_soonest_first(void **state)
     memory_authority_init(&memory);
     const struct dj_schedules_options options = {.authority = &memory.authority};
     assert_int_equal(dj_schedules_create(&options, &schedules), DEJA_OK);
-    change(schedules, FIRST, 2000);
-    change(schedules, SECOND, 1000);
+    tell(schedules, FIRST, 2000);
+    tell(schedules, SECOND, 1000);
     dj_schedules_on_change(schedules, "schedules", deja_slice_text(FIRST),
                            deja_slice_text("not of the form"));
     dj_schedules_on_change(schedules, "others", deja_slice_text(FIRST), deja_slice(NULL, 0));
@@ -61,6 +64,99 @@ static void the_list_follows_the_authority_soonest_first(void **state)
     dj_buf_fini(&text);
     assert_int_equal(dj_schedules_running(schedules), 0);
     dj_schedules_destroy(schedules);
+}
+
+static bool count_one(void *ctx, struct deja_slice key, struct deja_slice value)
+{
+    (void)key;
+    (void)value;
+    ++*(size_t *)ctx;
+    return true;
+}
+
+static void an_erased_tenant_leaves_no_schedule_and_others_keep_theirs(void **state)
+{
+    (void)state;
+    static struct memory_authority memory;
+    const struct dj_authority *authority = &memory.authority;
+    static const char of_other[] = "{\"id\":\"" SECOND "\",\"tenant\":\"" OTHER
+                                   "\",\"next_ms\":9,\"invalidate\":{\"all\":true}}";
+    struct dj_schedules *schedules = NULL;
+    struct dj_buf text = {0};
+    char first[512];
+    uint8_t tenant[DJ_TENANT_BYTES];
+    size_t left = 0;
+    memory_authority_init(&memory);
+    snprintf(first, sizeof first, document, FIRST, 1000);
+    assert_int_equal(authority->put(authority->ctx, "schedules", deja_slice_text(FIRST),
+                                    deja_slice_text(first), true),
+                     DEJA_OK);
+    assert_int_equal(authority->put(authority->ctx, "schedules", deja_slice_text(SECOND),
+                                    deja_slice_text(of_other), true),
+                     DEJA_OK);
+    const struct dj_schedules_options options = {.authority = authority};
+    assert_int_equal(dj_schedules_create(&options, &schedules), DEJA_OK);
+    assert_int_equal(dj_tenant_parse(deja_slice_text(TENANT), tenant), DEJA_OK);
+    assert_int_equal(dj_schedules_erase(schedules, tenant), DEJA_OK);
+    assert_int_equal(dj_schedules_erase(schedules, tenant), DEJA_OK);
+    list(schedules, &text);
+    assert_string_equal(text.data, "[]");
+    assert_int_equal(authority->walk(authority->ctx, "schedules", &left, count_one), DEJA_OK);
+    assert_int_equal(left, 1);
+    dj_buf_fini(&text);
+    dj_schedules_destroy(schedules);
+}
+
+/* An authority in whose put of the next time somebody else's removal has just ended. */
+static struct memory_authority kept;
+static struct dj_schedules *running;
+
+static enum deja_status put_late(void *ctx, const char *table, struct deja_slice key,
+                                 struct deja_slice value, bool is_new)
+{
+    if (strcmp(table, "schedules") == 0 && !is_new) {
+        assert_int_equal(kept.authority.remove(ctx, table, key), DEJA_OK);
+        dj_schedules_on_change(running, table, key, deja_slice(NULL, 0));
+    }
+    return kept.authority.put(ctx, table, key, value, is_new);
+}
+
+static void tick(void *ctx)
+{
+    dj_schedules_tick(ctx);
+}
+
+static void a_schedule_that_is_removed_while_it_runs_does_not_come_back(void **state)
+{
+    (void)state;
+    static const char every_minute[] =
+        "{\"id\":\"" FIRST "\",\"tenant\":\"" TENANT "\",\"next_ms\":1,\"created_ms\":1,"
+        "\"cron\":\"* * * * *\",\"invalidate\":{\"kind\":\"tag\",\"tag\":\"t\"}}";
+    struct fixture fixture;
+    struct dj_buf text = {0};
+    size_t left = 0;
+    fixture_open(&fixture);
+    memory_authority_init(&kept);
+    struct dj_authority authority = kept.authority;
+    authority.put = put_late;
+    assert_int_equal(kept.authority.put(authority.ctx, "schedules", deja_slice_text(FIRST),
+                                        deja_slice_text(every_minute), true),
+                     DEJA_OK);
+    const struct dj_schedules_options options = {.engine = fixture.engine,
+                                                 .loop = fixture.loops.loop[0],
+                                                 .pool = fixture.pool,
+                                                 .authority = &authority};
+    assert_int_equal(dj_schedules_create(&options, &running), DEJA_OK);
+    on_loop(options.loop, tick, running);
+    while (dj_schedules_running(running) > 0)
+        usleep(1000);
+    list(running, &text);
+    assert_string_equal(text.data, "[]");
+    assert_int_equal(authority.walk(authority.ctx, "schedules", &left, count_one), DEJA_OK);
+    assert_int_equal(left, 0);
+    dj_buf_fini(&text);
+    fixture_close(&fixture);
+    dj_schedules_destroy(running);
 }
 
 static void schedules_survive_each_failed_allocation(void **state)
@@ -90,6 +186,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_list_follows_the_authority_soonest_first),
+        cmocka_unit_test(an_erased_tenant_leaves_no_schedule_and_others_keep_theirs),
+        cmocka_unit_test(a_schedule_that_is_removed_while_it_runs_does_not_come_back),
         cmocka_unit_test(schedules_survive_each_failed_allocation),
     };
     return RUN_TESTS(tests);

@@ -462,7 +462,7 @@ static void a_kind_that_would_keep_nothing_is_refused(void **state)
 static void a_table_has_room_for_so_many_kinds_and_no_more(void **state)
 {
     (void)state;
-    static char names[DJ_KINDS_MAX][16];
+    static char names[DJ_KINDS_MAX][24];
     struct dj_kind_setting settings[DJ_KINDS_MAX];
     struct faults faults = {.count = 0};
     struct dj_kinds *kinds = shipped();

@@ -182,6 +182,35 @@ static void line_survives_each_failed_allocation(void **state)
     dj_buf_fini(&text);
 }
 
+/* The value stays the caller's, whatever failed. */
+static void line_of_a_parsed_value_survives_each_failed_allocation(void **state)
+{
+    (void)state;
+    static const float vector[3] = {1, 2, 3};
+    struct dj_entry entry = sample();
+    struct dj_buf text = {0};
+    struct dj_json_doc *doc = NULL;
+    struct deja_error error;
+    write(&entry, vector, 3, &text);
+    assert_int_equal(dj_json_parse(dj_buf_slice(&text), &doc, &error), DEJA_OK);
+    for (size_t n = 1;; n++) {
+        struct dj_entry_line line;
+        failing_malloc_arm(n);
+        enum deja_status status = dj_entry_json_take(dj_json_root(doc), NOW_MS, &line, &error);
+        bool has_failed = failing_malloc_disarm();
+        assert_int_equal(status, has_failed ? DEJA_ERR_NOMEM : DEJA_OK);
+        if (!has_failed) {
+            assert_slices(line.entry.body, entry.body);
+            assert_memory_equal(line.vector, vector, sizeof vector);
+        }
+        dj_entry_line_fini(&line);
+        if (!has_failed)
+            break;
+    }
+    dj_json_doc_destroy(doc);
+    dj_buf_fini(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +219,7 @@ int main(void)
         cmocka_unit_test(line_without_end_lives_as_long_as_it_says),
         cmocka_unit_test(what_is_wrong_with_a_line_is_told),
         cmocka_unit_test(line_survives_each_failed_allocation),
+        cmocka_unit_test(line_of_a_parsed_value_survives_each_failed_allocation),
     };
     return RUN_TESTS(tests);
 }

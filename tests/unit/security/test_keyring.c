@@ -462,6 +462,54 @@ static void data_key_survives_each_failed_allocation(void **state)
     }
 }
 
+static void key_apart_is_read_by_its_name_and_master_alone(void **state)
+{
+    struct fixture *fixture = *state;
+    uint8_t document[DJ_DATA_KEY_BYTES];
+    struct deja_slice wrapped = deja_slice(document, sizeof document);
+    uint8_t key[DJ_KEYRING_KEY_BYTES];
+    uint8_t back[DJ_KEYRING_KEY_BYTES] = {0};
+    assert_int_equal(dj_keyring_wrap_apart(fixture->keyring, ann, key, document), DEJA_OK);
+    struct dj_keyring *second = ring_of(&fixture->memory, master);
+    assert_int_equal(dj_keyring_unwrap_apart(second, ann, wrapped, back), DEJA_OK);
+    assert_memory_equal(back, key, sizeof key);
+    assert_int_not_equal(dj_keyring_unwrap_apart(second, bob, wrapped, back), DEJA_OK);
+    struct dj_keyring *wrong = ring_of(&fixture->memory, other_master);
+    assert_int_equal(dj_keyring_unwrap_apart(wrong, ann, wrapped, back), DEJA_ERR_DENIED);
+    document[DJ_DATA_KEY_BYTES - 1] ^= 1;
+    assert_int_not_equal(dj_keyring_unwrap_apart(second, ann, wrapped, back), DEJA_OK);
+    assert_memory_equal(back, key, sizeof key);
+    dj_keyring_destroy(wrong);
+    dj_keyring_destroy(second);
+}
+
+static void key_apart_survives_each_failed_allocation(void **state)
+{
+    (void)state;
+    static struct memory_authority memory;
+    for (size_t n = 1;; n++) {
+        struct dj_keyring *keyring = NULL;
+        uint8_t document[DJ_DATA_KEY_BYTES];
+        struct deja_slice wrapped = deja_slice(document, sizeof document);
+        uint8_t key[DJ_KEYRING_KEY_BYTES];
+        uint8_t back[DJ_KEYRING_KEY_BYTES];
+        memory_authority_init(&memory);
+        const struct dj_keyring_options options = {
+            .master = master, .authority = &memory.authority, .now_ms = now_ms, .tenants_max = 4};
+        failing_malloc_arm(n);
+        bool is_ok = dj_keyring_create(&options, &keyring) == DEJA_OK &&
+                     dj_keyring_wrap_apart(keyring, ann, key, document) == DEJA_OK &&
+                     dj_keyring_unwrap_apart(keyring, ann, wrapped, back) == DEJA_OK;
+        bool has_failed = failing_malloc_disarm();
+        assert_int_equal(is_ok, !has_failed);
+        if (is_ok)
+            assert_memory_equal(back, key, sizeof key);
+        dj_keyring_destroy(keyring);
+        if (!has_failed)
+            break;
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -486,6 +534,8 @@ int main(void)
         TEST(every_key_is_told_of),
         TEST(keyring_survives_each_failed_allocation),
         TEST(data_key_survives_each_failed_allocation),
+        TEST(key_apart_is_read_by_its_name_and_master_alone),
+        TEST(key_apart_survives_each_failed_allocation),
     };
     return RUN_TESTS(tests);
 }

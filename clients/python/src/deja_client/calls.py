@@ -180,6 +180,17 @@ class Calls:
         """How many plain keys there are of each form, how large they are, how often they are found."""
         return self._call(Request("GET", "/api/v1/patterns"), _read_json)
 
+    def warm(self, **order):
+        """Answers are made before they are asked for; order: as POST /api/v1/warm has it (requests,
+        sources, budget, dry_run). What was begun, or would be."""
+        return self._call(Request("POST", "/api/v1/warm", json=order), _read_json)
+
+    def warm_status(self):
+        return self._call(Request("GET", "/api/v1/warm"), _read_json)
+
+    def cancel_warm(self):
+        return self._call(Request("DELETE", "/api/v1/warm"), _read_json)
+
     def feedback(self, entry, verdict):
         """verdict: "right", or "wrong", which withdraws the entry."""
         return self._call(Request("POST", "/api/v1/feedback", json={"entry": entry, "verdict": verdict}), _read_json)
@@ -193,8 +204,9 @@ class Calls:
         return self._call(Request("GET", "/api/v1/explain", params=known),
                           _read_json)
 
-    def stats(self):
-        return self._call(Request("GET", "/api/v1/stats"), _read_json)
+    def stats(self, period=None):
+        """period: "24h": what was saved and spent in it, by kind."""
+        return self._call(Request("GET", "/api/v1/stats", params=_given(period=period)), _read_json)
 
     def top(self, limit=None):
         return self._call(Request("GET", "/api/v1/top", params=_given(limit=limit)), _read_json)

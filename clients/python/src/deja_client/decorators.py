@@ -212,14 +212,19 @@ class _Decorators:
         if not plan.applies(args, kwargs):
             return (yield lambda: plan.function(*args, **kwargs))
         name = plan.name_of(args, kwargs)
+        return (yield lambda: self._once((plan.namespace, name), lambda: self._find_or_make(plan, name, args, kwargs)))
+
+    def _find_or_make(self, plan, name, args, kwargs):
+        """Looking is part of what happens once: who looked in vain while another one computed would
+        compute again."""
         try:
             found, value, is_ageing = yield from plan.read(self, name)
         except DejaError as error:
             log.warning("deja: computes without the cache: %s", error)
             return (yield lambda: plan.function(*args, **kwargs))
         if found and is_ageing:
-            self._make_behind(plan, name, args, kwargs)
-        return value if found else (yield lambda: self._once(plan, name, args, kwargs))
+            self._behind((plan.namespace, name, "anew"), lambda: self._make(plan, name, args, kwargs))
+        return value if found else (yield from self._make(plan, name, args, kwargs))
 
     def _make(self, plan, name, args, kwargs):
         found, value, token = False, None, None
@@ -278,31 +283,31 @@ class Decorators(_Decorators):
         with _making:
             return self.__dict__.setdefault("_running", {})
 
-    def _once(self, plan, name, args, kwargs):
+    def _once(self, place, steps):
         """The others of this process wait for the first one, and have its error, too."""
-        place, mine, flights = (plan.namespace, name), Future(), self._flights()
+        mine, flights = Future(), self._flights()
         running = flights.setdefault(place, mine)
         if running is not mine:
             return running.result()
         try:
-            mine.set_result(_run(self._make(plan, name, args, kwargs)))
+            mine.set_result(_run(steps()))
         except BaseException as error:
             mine.set_exception(error)
         finally:
             flights.pop(place, None)
         return mine.result()
 
-    def _make_behind(self, plan, name, args, kwargs):
-        if (plan.namespace, name) in self._flights():
+    def _behind(self, place, steps):
+        if place in self._flights():
             return
         with _making:
             if "_refreshers" not in self.__dict__:
                 self._refreshers = ThreadPoolExecutor(REFRESHERS, thread_name_prefix="deja-refresh")
-        self._refreshers.submit(self._make_quietly, plan, name, args, kwargs)
+        self._refreshers.submit(self._once_quietly, place, steps)
 
-    def _make_quietly(self, *plan):
+    def _once_quietly(self, place, steps):
         try:
-            self._once(*plan)
+            self._once(place, steps)
         except Exception as error:  # the value that was there is still served
             log.warning("deja: not made anew: %s", error)
 
@@ -324,10 +329,10 @@ class AsyncDecorators(_Decorators):
             return await _run_async(steps(args, kwargs))
         return wrapper
 
-    def _start(self, plan, name, args, kwargs):
-        flights, place = self.__dict__.setdefault("_running", {}), (plan.namespace, name)
+    def _behind(self, place, steps):
+        flights = self.__dict__.setdefault("_running", {})
         if place not in flights:
-            flights[place] = asyncio.ensure_future(_run_async(self._make(plan, name, args, kwargs)))
+            flights[place] = asyncio.ensure_future(_run_async(steps()))
             flights[place].add_done_callback(lambda task: self._landed(place, task))
         return flights[place]
 
@@ -336,9 +341,6 @@ class AsyncDecorators(_Decorators):
         if not task.cancelled() and task.exception():  # told to whoever awaited it
             log.debug("deja: %s: %s", place[1], task.exception())
 
-    async def _once(self, plan, name, args, kwargs):
+    async def _once(self, place, steps):
         """A caller that is cancelled ends neither the computation nor those who wait with it."""
-        return await asyncio.shield(self._start(plan, name, args, kwargs))
-
-    def _make_behind(self, *plan):
-        self._start(*plan)
+        return await asyncio.shield(self._behind(place, steps))
