@@ -251,6 +251,24 @@ def test_who_was_erased_does_not_come_back(spawn, key):
     assert now["voided"] == 1, now
 
 
+def test_schedules_of_who_was_erased_do_not_come_back(spawn, key):
+    daemon = spawn()
+    with make_http(daemon, key) as client, make_http(daemon, key + "2") as other:
+        for each in (client, other):
+            answer = each.post(f"{API}/invalidate", json={"tag": "t", "cron": "0 4 * * *"})
+            assert answer.status_code == 202, answer.text
+        tenant = client.get(f"{API}/stats").json()["tenant"]
+        kept = other.get(f"{API}/schedules").json()["schedules"]
+        done(daemon, "backup", file="config.djb", config=True)
+        assert admin(daemon, "POST", "/erase", {"tenant": tenant}).status_code == 200
+        assert client.get(f"{API}/schedules").json()["schedules"] == []
+        done(daemon, "restore", file="config.djb", into="merge", config=True)
+        daemon.stop()
+        daemon.start()
+        assert client.get(f"{API}/schedules").json()["schedules"] == []
+        assert other.get(f"{API}/schedules").json()["schedules"] == kept
+
+
 # ---- tenants and keys ----
 
 def test_tenants_and_keys_come_along_when_that_is_asked_for(spawn):
