@@ -208,7 +208,7 @@ def test_every_part_of_an_entry_is_looked_at(guarded, word, way):
     assert PASSWORD not in answer.text and "letmein" not in answer.text
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way not in ("tag", "namespace", "model")])
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in ("tag", "namespace", "model", "depends_on")])
 def test_every_part_of_an_entry_is_redacted(guarded, word, way):
     _, client = guarded(secret="redact", card="redact")
     answer = put(client, **{"query": word, **WAYS[way]})
@@ -219,7 +219,7 @@ def test_every_part_of_an_entry_is_redacted(guarded, word, way):
         assert text not in entry.text
 
 
-@pytest.mark.parametrize("way", ["tag", "namespace"])
+@pytest.mark.parametrize("way", ["tag", "namespace", "depends_on"])
 def test_what_entries_are_looked_up_by_is_refused_instead(guarded, word, way):
     _, client = guarded(secret="redact")
     assert put(client, **{"query": word, **WAYS[way]}).status_code == 422
