@@ -71,7 +71,7 @@ def fill(daemon, key, count):
         assert answer.status_code == 200, answer.text
         for i in range(20):
             value = bytes([i, 0, 255]) * i
-            answer = client.put(f"{API}/kv/plain%00{i}", content=value, headers={"X-Cache-TTL": "3600"} if i % 2 else {})
+            answer = client.put(f"{API}/kv/plain%00{i}", content=value, headers={"X-Deja-TTL": "3600"} if i % 2 else {})
             assert answer.status_code < 300, answer.text
     with make_http(daemon, key + "-other") as client:
         put(client, [api_entry(i, rng) for i in range(50)])
