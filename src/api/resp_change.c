@@ -52,6 +52,7 @@ static bool copy_part(struct dj_resp_write *write, struct dj_resp_part *part, st
                       struct deja_slice value)
 {
     part->write = write;
+    part->metadata = deja_slice(NULL, 0);
     part->key = dj_arena_copy(&write->arena, key);
     part->value = dj_arena_copy(&write->arena, value);
     write->bytes += key.len + value.len;
@@ -166,7 +167,10 @@ static enum dj_plain_verdict on_change(void *ctx, const struct dj_entry *now, in
                                        struct dj_plain_new *out_new)
 {
     struct dj_resp_part *part = ctx;
-    return part->write->change(part, now, now_ms, out_new);
+    enum dj_plain_verdict verdict = part->write->change(part, now, now_ms, out_new);
+    if (part->metadata.data)
+        out_new->metadata = part->metadata;
+    return verdict;
 }
 
 static struct dj_value *replace(struct dj_value *old, struct dj_value *value)
@@ -209,6 +213,10 @@ enum dj_resp_flow dj_resp_write_start(struct dj_resp_write *write)
     dj_list_push_back(&client->writes, &write->node);
     client->write_count++;
     client->write_bytes += write->bytes;
+    if (!dj_resp_write_may(write)) {
+        finish(write);
+        return DJ_RESP_BEHIND;
+    }
     write->parts_left++; /* what cannot be begun ends in here, and not the write */
     for (size_t i = 0; i < write->part_count; i++) {
         const struct dj_plain_change change = {

@@ -229,6 +229,7 @@ struct dj_resp_part {
     struct dj_resp_write *write;
     struct deja_slice key;
     struct deja_slice value;
+    struct deja_slice metadata; /* of what is put; data NULL: as the change says */
 };
 
 struct dj_resp_write {
@@ -296,6 +297,10 @@ void dj_resp_write_destroy(struct dj_resp_write *write); /* one that was not sta
 /* What there is, as it is, into out_new; slices live as long as the change. */
 void dj_resp_copy_entry(struct dj_resp_write *write, const struct dj_entry *now,
                         struct dj_plain_new *out_new);
+
+/* resp_sensitive.c: are its values such as the tenant keeps? Changes those that are kept
+ * otherwise; false: nothing is begun, fault or status says why. */
+bool dj_resp_write_may(struct dj_resp_write *write);
 
 /* resp_set.c */
 /* EX, PX, EXAT, PXAT and what stands behind it. */

@@ -2,8 +2,10 @@
 import json
 
 import pytest
+import redis
 from conftest import ask, content_of, make_http, status_of
 from daemon import poll
+from resp import RespDaemon
 
 CARD = "4111 1111 1111 1111"
 PASSWORD = "hunter2-Tr0ub4dor"
@@ -336,3 +338,36 @@ def test_plain_value_that_nobody_seals_never_leaves_memory(guarded, word):
     daemon.start()
     assert client.get("/api/v1/kv/k").text == "harmless"
     assert client.get("/api/v1/kv/k:@previous").status_code == 404
+
+
+def test_redis_clients_are_looked_at_too(tmp_path):
+    def start(name, **rules):
+        return RespDaemon(tmp_path / name, env=policies(**rules)).start()
+
+    daemon = start("refuse", secret="refuse")
+    try:
+        with redis.Redis(port=daemon.resp_port) as r:
+            for write in (lambda: r.set("k", SECRET), lambda: r.mset({"a": "fine", "k": SECRET}),
+                          lambda: r.append("k", SECRET), lambda: r.set("long", "x" * 100000)):
+                with pytest.raises(redis.ResponseError, match="sensitive"):
+                    write()
+            assert r.mget("k", "a", "long") == [None, None, None] and r.set("k", "fine")
+    finally:
+        daemon.stop()
+    daemon = start("redact", secret="redact")
+    try:
+        with redis.Redis(port=daemon.resp_port) as r:
+            assert r.set("k", SECRET) and r.get("k") == b"my password is [REDACTED]"
+    finally:
+        daemon.stop()
+    daemon = RespDaemon(tmp_path / "plain", env={"DEJA_ENCRYPTION__ENABLED": "false"}).start()
+    try:
+        with redis.Redis(port=daemon.resp_port) as r:
+            assert r.set("k", SECRET) and r.append("k", "!") and r.expire("k", 1000)
+            assert r.set("fine", 1) and r.get("k") == SECRET.encode() + b"!"
+            daemon.stop()
+            daemon.start()
+        with redis.Redis(port=daemon.resp_port) as r:
+            assert r.mget("k", "fine") == [None, b"1"]
+    finally:
+        daemon.stop()
