@@ -127,7 +127,8 @@ void dj_kinds_list(struct dj_request *request)
     for (size_t i = 0; kinds && i < dj_kinds_count(kinds); i++)
         put_kind(&w, request, dj_kinds_at(kinds, i));
     dj_json_end_array(&w);
-    if (book)
+    /* Of everybody: for who operates it. */
+    if (book && (request->http->is_loopback_peer || request->who.roles & DJ_ROLE_ADMIN))
         put_keys(&w, book);
     dj_json_end_object(&w);
     dj_request_answer(request, 200, NULL, &body);

@@ -29,6 +29,7 @@ struct kv {
     struct deja_slice key;
     struct deja_slice version; /* data NULL: not said */
     bool is_previous;          /* get: what lies beside the key was asked for */
+    uint64_t kept_after;       /* then: it was put beside the key after that version of the key */
     struct dj_buf answer;      /* put: until the value before is kept */
     struct dj_draft draft;
     struct dj_draft *drafts_of[1];
@@ -212,15 +213,26 @@ static void answer_value(struct kv *kv, struct dj_value *value, const char *leve
 static void ask(struct kv *kv, struct deja_slice key);
 
 /* value NULL: nothing is there. */
+/* What lies beside a key that was deleted since, or put without a version, is nobody's any more
+ * (I10). */
+static bool is_wanted(const struct kv *kv, const struct dj_entry *entry)
+{
+    if (kv->is_previous && entry->version <= kv->kept_after)
+        return false;
+    return !kv->version.data || dj_kv_is_version(entry, kv->version);
+}
+
 static void take_found(struct kv *kv, struct dj_value *value, const char *level)
 {
-    if (value && (!kv->version.data || dj_kv_is_version(dj_value_entry(value), kv->version))) {
+    if (value && is_wanted(kv, dj_value_entry(value))) {
         answer_value(kv, value, level);
         return;
     }
     struct deja_slice place = {.data = NULL, .len = 0};
-    if (value && !kv->is_previous)
+    if (value && !kv->is_previous) {
         place = dj_kv_previous_key(kv->request, kv->key);
+        kv->kept_after = dj_value_entry(value)->version;
+    }
     bool has_other = value != NULL || kv->is_previous;
     dj_value_unref(value);
     if (place.data) {
@@ -312,10 +324,11 @@ static void on_changed(void *ctx, enum deja_status status, const struct dj_plain
                                   ? dj_value_ref(outcome->before)
                                   : NULL;
     kv_end(kv);
-    if (before && !dj_kv_is_version(dj_value_entry(before), kv->version)) {
+    if (before) {
+        bool is_same = dj_kv_is_version(dj_value_entry(before), kv->version);
         kv->answer = body;
-        if (dj_kv_keep_previous(request, &kv->names, kv->key, before, kv, on_previous_kept) ==
-            DEJA_OK)
+        if (dj_kv_keep_previous(request, &kv->names, kv->key, before, is_same, kv,
+                                on_previous_kept) == DEJA_OK)
             return;
     }
     dj_value_unref(before);

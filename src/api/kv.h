@@ -78,10 +78,12 @@ void dj_kv_draft_version(struct deja_slice version, struct dj_draft *draft);
 bool dj_kv_is_version(const struct dj_entry *entry, struct deja_slice version);
 /* Of the value before; in the arena, data NULL: too long, or out of memory. */
 struct deja_slice dj_kv_previous_key(struct dj_request *request, struct deja_slice key);
-/* Puts what was there under that key; done runs once, later, also when it could not be kept (a
- * version that is not kept is a miss). value: taken. DEJA_ERR_NOMEM. */
+/* Puts what was there, value, under that key; where that was of the same version, what lies there
+ * stays and is put once more. done runs once, later, also when it could not be kept (a version that
+ * is not kept is a miss). value: taken. DEJA_ERR_NOMEM. */
 enum deja_status dj_kv_keep_previous(struct dj_request *request, const struct dj_kv_names *names,
-                                     struct deja_slice key, struct dj_value *value, void *ctx,
+                                     struct deja_slice key, struct dj_value *value,
+                                     bool is_same_version, void *ctx,
                                      void (*done)(void *ctx)) DEJA_NODISCARD;
 
 /* Metrics: an operation of that name has ended so. */

@@ -5,7 +5,8 @@
  *
  * The two are two keys: who reads between the two writes finds the new value and, for a moment, the
  * version before the last in the place of the last one; never a value under another's name, since
- * each carries its own.
+ * each carries its own. What lies beside the key is served only if it was put there after the value
+ * that is under the key now: after a delete, or a put without a version, it is not.
  */
 #include "api/kv.h"
 #include "api/query.h"
@@ -67,21 +68,17 @@ struct deja_slice dj_kv_previous_key(struct dj_request *request, struct deja_sli
 
 /* In the request's arena. */
 struct keeping {
-    struct dj_value *value; /* owned */
+    struct dj_value *value; /* owned: what was under the key */
     struct deja_slice user_tag;
     struct deja_slice tags[DJ_PLAIN_TAGS_MAX];
     void *ctx;
     void (*done)(void *ctx);
 };
 
-static enum dj_plain_verdict put_previous(void *ctx, const struct dj_entry *now, int64_t now_ms,
-                                          struct dj_plain_new *out_new)
+static void copy(struct keeping *keeping, const struct dj_entry *entry,
+                 struct dj_plain_new *out_new)
 {
-    struct keeping *keeping = ctx;
-    const struct dj_entry *entry = dj_value_entry(keeping->value);
     size_t count = 0;
-    (void)now;
-    (void)now_ms;
     for (size_t i = 0; i < entry->tag_count && count < DJ_PLAIN_TAGS_MAX; i++)
         if (!deja_slice_is_equal(entry->tags[i].name, keeping->user_tag))
             keeping->tags[count++] = entry->tags[i].name;
@@ -90,6 +87,28 @@ static enum dj_plain_verdict put_previous(void *ctx, const struct dj_entry *now,
                                      .expires_ms = entry->expires_ms,
                                      .tags = keeping->tags,
                                      .tag_count = count};
+}
+
+static enum dj_plain_verdict put_previous(void *ctx, const struct dj_entry *now, int64_t now_ms,
+                                          struct dj_plain_new *out_new)
+{
+    struct keeping *keeping = ctx;
+    (void)now;
+    (void)now_ms;
+    copy(keeping, dj_value_entry(keeping->value), out_new);
+    return DJ_PLAIN_PUT;
+}
+
+/* The value under the key is newer than what lies beside it now: put once more, so that it goes on
+ * being served. */
+static enum dj_plain_verdict put_again(void *ctx, const struct dj_entry *now, int64_t now_ms,
+                                       struct dj_plain_new *out_new)
+{
+    struct keeping *keeping = ctx;
+    (void)now_ms;
+    if (!now || now->version <= dj_value_entry(keeping->value)->version)
+        return DJ_PLAIN_KEEP;
+    copy(keeping, now, out_new);
     return DJ_PLAIN_PUT;
 }
 
@@ -103,8 +122,8 @@ static void on_kept(void *ctx, enum deja_status status, const struct dj_plain_ou
 }
 
 enum deja_status dj_kv_keep_previous(struct dj_request *request, const struct dj_kv_names *names,
-                                     struct deja_slice key, struct dj_value *value, void *ctx,
-                                     void (*done)(void *ctx))
+                                     struct deja_slice key, struct dj_value *value,
+                                     bool is_same_version, void *ctx, void (*done)(void *ctx))
 {
     struct dj_plain_space space;
     struct deja_slice place = dj_kv_previous_key(request, key);
@@ -113,8 +132,11 @@ enum deja_status dj_kv_keep_previous(struct dj_request *request, const struct dj
         return DEJA_ERR_NOMEM;
     *keeping =
         (struct keeping){.value = value, .user_tag = names->user_tag, .ctx = ctx, .done = done};
-    const struct dj_plain_change change = {
-        .mode = DJ_PLAIN_BLIND, .change = put_previous, .done = on_kept, .ctx = keeping};
+    const struct dj_plain_change change = {.mode =
+                                               is_same_version ? DJ_PLAIN_LOOKING : DJ_PLAIN_BLIND,
+                                           .change = is_same_version ? put_again : put_previous,
+                                           .done = on_kept,
+                                           .ctx = keeping};
     dj_kv_space(request, names, &space);
     enum deja_status status =
         dj_plain_change(request->api->proxy->plain, request->loop, &space, place, &change);

@@ -402,6 +402,28 @@ def test_the_last_two_versions_of_a_value_are_kept(serve, owner):
         assert http.put(path_of(key), params={"version": ""}, content="x").status_code == 400
 
 
+def test_versions_of_what_was_deleted_do_not_come_back(serve, owner):
+    with make_http(serve("disk"), owner) as http:
+        key = key_of(http, table(http)["template_render"], "gone")
+
+        def get(version):
+            answer = http.get(path_of(key), params={"version": version} if version else {})
+            return answer.text if answer.status_code == 200 else answer.status_code
+
+        def put(version):
+            params = {"version": version} if version else {}
+            assert http.put(path_of(key), params=params, content=f"text of {version}").status_code == 201
+        put("v1"), put("v2")
+        assert http.delete(path_of(key)).status_code == 200
+        assert (get("v2"), get("v1")) == (404, 404)
+        put("v3")
+        assert (get("v3"), get("v2"), get("v1")) == ("text of v3", 404, 404)
+        put("v4")
+        assert (get("v4"), get("v3")) == ("text of v4", "text of v3")
+        put(None)
+        assert (get(None), get("v4"), get("v3")) == ("text of None", 404, 404), "nor of what a plain put replaced"
+
+
 # ---- found by meaning ----
 
 def test_templates_are_found_by_meaning_among_their_kind(serve, owner):
