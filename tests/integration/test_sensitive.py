@@ -1,9 +1,12 @@
 """What becomes of entries with sensitive data: by class and rule, on every way in."""
 import json
 
+import httpx
 import pytest
-from conftest import ask, content_of, make_http, status_of
+import redis
+from conftest import ask, check_sanitizer, content_of, make_http, status_of
 from daemon import poll
+from resp import RespDaemon
 
 CARD = "4111 1111 1111 1111"
 PASSWORD = "hunter2-Tr0ub4dor"
@@ -208,7 +211,7 @@ def test_every_part_of_an_entry_is_looked_at(guarded, word, way):
     assert PASSWORD not in answer.text and "letmein" not in answer.text
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if way not in ("tag", "namespace", "model")])
+@pytest.mark.parametrize("way", [way for way in WAYS if way not in ("tag", "namespace", "model", "depends_on")])
 def test_every_part_of_an_entry_is_redacted(guarded, word, way):
     _, client = guarded(secret="redact", card="redact")
     answer = put(client, **{"query": word, **WAYS[way]})
@@ -219,7 +222,7 @@ def test_every_part_of_an_entry_is_redacted(guarded, word, way):
         assert text not in entry.text
 
 
-@pytest.mark.parametrize("way", ["tag", "namespace"])
+@pytest.mark.parametrize("way", ["tag", "namespace", "depends_on"])
 def test_what_entries_are_looked_up_by_is_refused_instead(guarded, word, way):
     _, client = guarded(secret="redact")
     assert put(client, **{"query": word, **WAYS[way]}).status_code == 422
@@ -336,3 +339,117 @@ def test_plain_value_that_nobody_seals_never_leaves_memory(guarded, word):
     daemon.start()
     assert client.get("/api/v1/kv/k").text == "harmless"
     assert client.get("/api/v1/kv/k:@previous").status_code == 404
+
+
+# ---- over RESP ----
+
+@pytest.fixture
+def resp_guarded(tmp_path):
+    """resp_guarded(card="refuse"): a client of a daemon with these rules, and the daemon."""
+    made = []
+
+    def make(env=(), **rules):
+        daemon = RespDaemon(tmp_path / f"deja{len(made)}", env={**policies(**rules), **dict(env)}).start()
+        made.append(daemon)
+        return daemon, redis.Redis(port=daemon.resp_port, socket_timeout=60)
+
+    yield make
+    for daemon in made:
+        daemon.stop()
+        check_sanitizer(daemon)
+
+
+LONG = "x" * 100_000 + " "
+RESP_WRITES = [
+    lambda r, value: r.set("k", value), lambda r, value: r.set("k", value, nx=True),
+    lambda r, value: r.setnx("k", value), lambda r, value: r.setex("k", 100, value),
+    lambda r, value: r.psetex("k", 100_000, value), lambda r, value: r.getset("k", value),
+    lambda r, value: r.mset({"k": value, "other": "fine"}), lambda r, value: r.msetnx({"other": "fine", "k": value}),
+    lambda r, value: r.append("k", value),
+]
+
+
+@pytest.mark.parametrize("before", ["", LONG])
+def test_refused_value_is_not_written_over_resp(resp_guarded, before):
+    daemon, r = resp_guarded(card="refuse", secret="refuse")
+    for write in RESP_WRITES:
+        with pytest.raises(redis.ResponseError, match=r"sensitive data is not stored \(card\)"):
+            write(r, f"{before}pay with {CARD}")
+        assert r.dbsize() == 0
+    for write in RESP_WRITES:
+        assert write(r, f"{before}pay in cash") is not False
+        assert r.get("k").endswith(b"cash") and r.flushall()
+    with pytest.raises(redis.ResponseError, match="card"):
+        r.set(CARD, "a key, too")
+    with pytest.raises(redis.ResponseError, match="card"):
+        r.incr(CARD)
+    assert r.incrby("n", int(CARD.replace(" ", ""))) # a counter is not a card
+    metrics = httpx.get(daemon.url + "/metrics", trust_env=False).text
+    assert f'semantic_cache_sensitive_total{{class="card",action="refused"}} {len(RESP_WRITES) + 2}' in metrics
+    daemon.stop()
+    assert on_disk(daemon, CARD) == []
+
+
+@pytest.mark.parametrize("before", ["", LONG])
+def test_writes_keep_their_order_while_a_long_one_is_looked_at(resp_guarded, before):
+    _, r = resp_guarded(card="refuse")
+    pipe = r.pipeline(transaction=False)
+    for i in range(20):
+        pipe.set("k", f"{before}{i} {CARD if i % 3 == 0 else ''}").set("k", f"short {i}").append("k", f"{before}!")
+        pipe.get("k")
+    done = pipe.execute(raise_on_error=False)
+    for i in range(20):
+        first, second, third, fourth = done[4 * i:4 * i + 4]
+        assert isinstance(first, redis.ResponseError) if i % 3 == 0 else first is True
+        assert second is True and fourth == f"short {i}{before}!".encode() and third == len(fourth)
+    pipe = r.pipeline(transaction=True)
+    pipe.set("k", f"{before}{CARD}").set("k", f"{before}1").append("k", "2").get("k")
+    refused, *rest = pipe.execute(raise_on_error=False)
+    assert isinstance(refused, redis.ResponseError) and rest[-1] == f"{before}12".encode()
+
+
+def test_what_is_appended_in_pieces_is_seen_whole(resp_guarded):
+    _, r = resp_guarded(card="refuse", secret="redact")
+    for start in ("", LONG):
+        r.set("k", f"{start}4111 1111")
+        with pytest.raises(redis.ResponseError, match="card"):
+            r.append("k", " 1111 1111")
+        assert r.get("k") == f"{start}4111 1111".encode()
+    r.set("s", "my password ")
+    assert r.append("s", f"is {PASSWORD} ") == len(r.get("s"))
+    assert PASSWORD.encode() not in r.get("s") and b"[REDACTED]" in r.get("s")
+    r.set("s", f"{LONG}my password ")
+    with pytest.raises(redis.ResponseError, match="secret"):
+        r.append("s", f"is {PASSWORD}")
+
+
+@pytest.mark.parametrize("before", ["", LONG])
+def test_redacted_value_is_what_resp_keeps(resp_guarded, before):
+    daemon, r = resp_guarded(secret="redact")
+    for write in RESP_WRITES:
+        write(r, f"{before}{SECRET} is it")
+        assert r.get("k") == f"{before}my password is [REDACTED] is it".encode() and r.flushall()
+    r.set("k", SECRET)
+    r.expire("k", 1000)
+    r.append("k", " indeed")
+    assert r.get("k") == b"my password is [REDACTED] indeed"
+    daemon.stop()
+    assert on_disk(daemon, PASSWORD) == []
+
+
+@pytest.mark.parametrize("is_sealed", [True, False])
+def test_by_default_resp_writes_secrets_only_where_they_are_sealed(resp_guarded, is_sealed):
+    daemon, r = resp_guarded(env={"DEJA_ENCRYPTION__ENABLED": str(is_sealed).lower()})
+    r.mset({"plain": "France", "short": SECRET, "long": f"{LONG}{SECRET}"})
+    r.append("appended", f"my password is {PASSWORD}")
+    r.append("appended", " and more")
+    r.expire("short", 1000)
+    r.persist("short")
+    assert r.get("appended") == f"{SECRET} and more".encode()
+    daemon.restart()
+    r = redis.Redis(port=daemon.resp_port)
+    assert r.get("plain") == b"France"
+    for key in ("short", "long", "appended"):
+        assert (r.get(key) is not None) == is_sealed, key
+    daemon.stop()
+    assert on_disk(daemon, PASSWORD) == []
