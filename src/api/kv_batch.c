@@ -10,7 +10,7 @@
 #include "api/kv.h"
 #include "api/query.h"
 #include "base/list.h"
-#include "proxy/base64.h"
+#include "base/base64.h"
 #include "proxy/identity.h"
 
 #define TTL_S_MAX 3e9

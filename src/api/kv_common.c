@@ -4,7 +4,7 @@
 #include "cache/depends.h"
 #include "base/num.h"
 #include "proto/form.h"
-#include "proxy/base64.h"
+#include "base/base64.h"
 #include "proxy/identity.h"
 #include "proxy/telemetry.h"
 #include "proxy/tenant_rules.h"

@@ -20,9 +20,28 @@ static char lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
 }
 
+/* Where a blank may mean more than it does between words, or a quote does not end where it seems
+ * to: comments, escapes, $tag$. Such a statement is only the same as itself. */
+static bool is_intricate(struct deja_slice statement)
+{
+    for (size_t i = 0; i < statement.len; i++) {
+        char c = statement.data[i];
+        char next = i + 1 < statement.len ? statement.data[i + 1] : '\0';
+        bool is_digit = next >= '0' && next <= '9';
+        if (c == '\\' || c == '#' || (c == '-' && next == '-') || (c == '/' && next == '*') ||
+            (c == '$' && !is_digit))
+            return true;
+    }
+    return false;
+}
+
 void dj_key_sql_form(struct deja_slice statement, struct dj_buf *out)
 {
     size_t start = out->len;
+    if (is_intricate(statement)) {
+        dj_buf_append_slice(out, statement);
+        return;
+    }
     char quote = '\0';
     bool has_blank = false;
     for (size_t i = 0; i < statement.len; i++) {

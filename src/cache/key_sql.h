@@ -6,7 +6,8 @@
 
 #include "base/buf.h"
 
-/* The statement with single blanks outside of quotes, none at its ends, no ';' there. */
+/* The statement with single blanks outside of quotes, none at its ends, no ';' there; one with
+ * comments, backslashes or $tag$ as it is. */
 void dj_key_sql_form(struct deja_slice statement, struct dj_buf *out);
 /* Its first word, and the first name after FROM, INTO, UPDATE, TABLE or JOIN, both in lower case,
  * quotes taken off; "none" where there is no such. */

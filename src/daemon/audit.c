@@ -40,6 +40,13 @@ enum deja_status dj_daemon_open_audit(struct dj_daemon *daemon, struct deja_erro
     return dj_audit_open(&options, &daemon->audit, error);
 }
 
+/* Habits hold requests: kept, they would be written again and asked again while a tier is away. */
+static void forget(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES])
+{
+    const struct dj_daemon *daemon = ctx;
+    dj_warm_forget(daemon->warm, tenant);
+}
+
 /* What was removed from files, and answers that were to be repeated: those do not tell whose they
  * are. */
 static enum deja_status wipe(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES])
@@ -85,6 +92,7 @@ enum deja_status dj_daemon_make_erasures(struct dj_daemon *daemon)
         .hooks_ctx = daemon,
         .destroy_keys = destroy_keys,
         .renew_keys = renew_keys,
+        .forget = forget,
         .wipe = wipe,
         .drop_documents = drop_documents,
     };

@@ -168,6 +168,7 @@ enum deja_status dj_encryption_wrap(struct dj_encryption *encryption, struct dj_
         .keyring = encryption->keyring,
         .pool = encryption->daemon->work,
         .vectors = vectors,
+        .packing = dj_settings_packing(&encryption->daemon->settings->compression),
         .stay = stay_of(encryption->daemon, store),
         .refuses_plain = !encryption->daemon->settings->encryption.accept_plain};
     assert(encryption->store_count < ENCRYPTION_STORES_MAX);

@@ -298,14 +298,16 @@ static void commit(void *ctx)
     erasure->attempts++;
     erasure->failed_step = NULL;
     erasure->status = DEJA_OK;
-    if (erasure->is_echo)
-        return;
     if (!erasure->is_written) {
         erasure->status = write_event(erasure, "erase.requested", false);
         if (erasure->status == DEJA_OK)
             erasure->status = keep_document(erasure);
         erasure->is_written = erasure->status == DEJA_OK;
     }
+    if (erasure->is_written && options->forget)
+        options->forget(options->hooks_ctx, erasure->order.tenant);
+    if (erasure->is_echo)
+        return;
     if (erasure->status == DEJA_OK && !erasure->order.has_user && options->destroy_keys) {
         erasure->keys_status = options->destroy_keys(options->hooks_ctx, erasure->order.tenant);
         erasure->are_keys_destroyed = erasure->keys_status == DEJA_OK;

@@ -38,7 +38,10 @@ struct dj_erasures_options {
     /* Any thread: a new key, and what the one before still seals is sealed anew before that is
      * destroyed: for a user, who has no key of his own. DEJA_ERR_BUSY: later. */
     enum deja_status (*renew_keys)(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES]);
-    /* Likewise blocking: what only this process remembers of it, and what files still hold. */
+    /* Any thread, before tiers are emptied, in each pass: what the process would go on writing to
+     * them of it. */
+    void (*forget)(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES]);
+    /* Blocking, worker: what only this process remembers of it, and what files still hold. */
     enum deja_status (*wipe)(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES]);
     /* Likewise, before it: what the authority keeps of a tenant's own orders, for all programs; not
      * called for a user. NULL: nothing. */

@@ -132,6 +132,7 @@ static const struct dj_option table[] = {
 #include "daemon/settings_kv.def"
 #include "daemon/settings_notices.def"
 #include "daemon/settings_audit.def"
+#include "daemon/settings_compression.def"
 #include "daemon/settings_encryption.def"
 #include "daemon/settings_backup.def"
 #include "daemon/settings_warmup.def"
@@ -275,12 +276,7 @@ static const struct dj_preset presets[] = {
 #define NOT_YET "not part of this version; remove it or say enabled: false"
 static const struct dj_reserved reserved[] = {
     {"monitoring", NOT_YET},
-    {"compression", NOT_YET},
-    {"compression_threshold", NOT_YET},
-    {"compression_level", NOT_YET},
 };
-static const char reserved_env[] = "CACHE_COMPRESSION_THRESHOLD";
-
 const struct dj_option *dj_settings_table(size_t *out_count)
 {
     *out_count = TABLE_COUNT;
@@ -321,7 +317,6 @@ enum deja_status dj_settings_load(const struct dj_settings_source *source,
                                      .reserved_count = sizeof reserved / sizeof *reserved,
                                      .other = dj_settings_kinds_take,
                                      .other_ctx = &kinds,
-                                     .reserved_env = reserved_env,
                                      .file = config,
                                      .environment = source->environment,
                                      .flags = source->flags,

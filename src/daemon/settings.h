@@ -103,6 +103,7 @@ struct dj_settings {
     } lmdb;
     struct dj_settings_limits limits; /* rate_limit */
     struct dj_settings_guard guard;   /* circuit_breaker, retry, performance */
+    struct dj_settings_compression compression;
     struct dj_settings_postgres postgres;
     struct dj_settings_s3 s3;
     struct dj_settings_audit audit;

@@ -161,6 +161,14 @@ static enum deja_status check_s3(struct dj_settings_checker *checker)
     return DEJA_OK;
 }
 
+static void check_compression(struct dj_settings_checker *checker)
+{
+    const struct dj_settings_compression *compression = &checker->settings->compression;
+    if (compression->algorithm == DJ_COMPRESSION_GZIP && compression->level > 9)
+        dj_diagnostics_error(checker->diagnostics, place_of(checker->options, "compression.level"),
+                             "compression.level is at most 9 for gzip");
+}
+
 static void check_secret(struct dj_settings_checker *checker)
 {
     uint8_t bytes[32];
@@ -272,9 +280,19 @@ enum deja_status dj_settings_work_out(struct dj_settings_checker *checker)
     if (status == DEJA_OK)
         status = check_prices(checker);
     check_embedder(checker);
+    check_compression(checker);
     check_secret(checker);
     check_admin_token(checker);
     check_rest(checker);
     dj_settings_work_out_warmup(checker);
     return status;
+}
+
+struct dj_packing dj_settings_packing(const struct dj_settings_compression *compression)
+{
+    static const enum dj_packer packers[] = {DJ_PACKER_ZSTD, DJ_PACKER_GZIP};
+    return (struct dj_packing){.packer = compression->is_enabled ? packers[compression->algorithm]
+                                                                 : DJ_PACKER_NONE,
+                               .level = compression->level,
+                               .bytes_min = (uint32_t)compression->bytes_min};
 }

@@ -11,6 +11,7 @@
 #include "config/diagnostics.h"
 #include "config/options.h"
 #include "policy/evict.h"
+#include "proto/record.h"
 #include "store/redis.h"
 
 /* In the order of the option's choices. */
@@ -64,6 +65,19 @@ struct dj_settings_paths {
     struct dj_settings_path postgres;
     struct dj_settings_path s3;
 };
+
+/* In the order of the option's choices. */
+enum dj_compression { DJ_COMPRESSION_ZSTD, DJ_COMPRESSION_GZIP };
+
+/* settings_compression.def. */
+struct dj_settings_compression {
+    bool is_enabled;
+    enum dj_compression algorithm;
+    uint32_t level; /* 0: the algorithm's own */
+    uint64_t bytes_min;
+};
+/* As the tiers want it. */
+struct dj_packing dj_settings_packing(const struct dj_settings_compression *compression);
 
 /* circuit_breaker, retry, performance: how what is outside the process is asked. */
 struct dj_settings_guard {

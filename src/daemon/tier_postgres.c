@@ -24,6 +24,7 @@ struct dj_postgres_options dj_tier_postgres_options(const struct dj_settings *se
         .timeout_ms = (uint32_t)postgres->timeout_ms,
         .history_max = postgres->history_max,
         .exact_rows_max = postgres->exact_rows_max,
+        .packing = dj_settings_packing(&settings->compression),
         .is_sync = settings->durability == DJ_DURABILITY_ALWAYS,
     };
 }

@@ -27,6 +27,7 @@ struct dj_redis_options dj_tier_redis_options(const struct dj_settings *settings
         .sentinel_password = redis->sentinel_password,
         .db = redis->db,
         .prefix = redis->prefix,
+        .packing = dj_settings_packing(&settings->compression),
         .is_tls = redis->is_tls,
         .ca_file = redis->ca_file,
         .cert_file = redis->cert_file,

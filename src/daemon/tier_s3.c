@@ -64,6 +64,7 @@ enum deja_status dj_tier_open_s3(struct dj_daemon *daemon, struct dj_store **out
     }
     struct dj_s3_options options = options_of(settings);
     options.pool = daemon->work;
+    options.packing = dj_settings_packing(&daemon->settings->compression);
     options.loop_count = daemon->loop_count;
     enum deja_status status = dj_s3_open(&options, &daemon->s3, error);
     if (status == DEJA_OK)

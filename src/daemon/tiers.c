@@ -137,6 +137,7 @@ enum deja_status dj_daemon_place_lmdb(struct dj_daemon *daemon, bool is_shared,
                               status == DEJA_ERR_IO ? strerror(errno) : deja_status_text(status));
     }
     options->directory = is_wanted ? settings->data_dir : NULL;
+    options->packing = dj_settings_packing(&settings->compression);
     options->is_fresh = access(path, F_OK) == 0;
     dj_free(path);
     return DEJA_OK;

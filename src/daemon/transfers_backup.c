@@ -520,12 +520,39 @@ static enum deja_status require_empty(struct transfer *transfer,
                : status;
 }
 
+/* A schedule of a tenant that was erased since is erased with it. */
+static bool is_allowed(const struct transfer_erasures *erasures,
+                       const struct dj_archive_document *document)
+{
+    struct dj_json_doc *doc = NULL;
+    uint8_t tenant[DJ_TENANT_BYTES];
+    if (!deja_slice_is_equal(document->table, deja_slice_text("schedules")))
+        return true;
+    bool is_read = dj_json_parse(document->value, &doc, NULL) == DEJA_OK &&
+                   dj_tenant_parse(dj_json_string(dj_json_get(dj_json_root(doc), "tenant")),
+                                   tenant) == DEJA_OK;
+    int64_t created_ms = dj_json_i64(dj_json_get(dj_json_root(doc), "created_ms"), 0);
+    for (size_t i = 0; i < erasures->count && is_read; i++) {
+        const struct erased *erased = &erasures->list[i];
+        if (!erased->has_user && memcmp(erased->tenant, tenant, sizeof tenant) == 0 &&
+            created_ms <= erased->at_ms)
+            is_read = false;
+    }
+    dj_json_doc_destroy(doc);
+    return is_read;
+}
+
 /* A document that is there already stays. */
 static enum deja_status restore_document(struct transfer *transfer,
+                                         const struct transfer_erasures *erasures,
                                          const struct dj_archive_document *document,
                                          struct deja_error *error)
 {
     const struct dj_authority *authority = transfer->transfers->daemon->authority;
+    if (!is_allowed(erasures, document)) {
+        atomic_fetch_add(&transfer->counts.voided, 1);
+        return DEJA_OK;
+    }
     for (size_t i = 0; i < CONFIG_TABLES && transfer->order.has_config; i++) {
         if (!deja_slice_is_equal(document->table, deja_slice_text(config_tables[i])))
             continue;
@@ -546,8 +573,9 @@ static bool is_ordered(const struct transfer *transfer, const struct dj_entry *e
            memcmp(entry->tenant, transfer->order.tenant, DJ_TENANT_BYTES) == 0;
 }
 
-static enum deja_status put_all(struct transfer *transfer, struct dj_transfer_source *source,
-                                struct dj_transfer_sink *sink, struct deja_error *error)
+static enum deja_status put_all(struct transfer *transfer, const struct transfer_erasures *erasures,
+                                struct dj_transfer_source *source, struct dj_transfer_sink *sink,
+                                struct deja_error *error)
 {
     struct dj_archive_item item;
     enum deja_status status = DEJA_OK;
@@ -558,7 +586,7 @@ static enum deja_status put_all(struct transfer *transfer, struct dj_transfer_so
                                   "it was stopped: restoring again goes over what is there");
         status = source->next(source->ctx, &item, error);
         if (status == DEJA_OK && item.is_document)
-            status = restore_document(transfer, &item.document, error);
+            status = restore_document(transfer, erasures, &item.document, error);
         else if (status == DEJA_OK && is_ordered(transfer, item.entry)) {
             atomic_fetch_add(&transfer->counts.items, 1);
             atomic_fetch_add(&transfer->counts.bytes, item.entry->body.len);
@@ -587,7 +615,7 @@ static enum deja_status restore_entries(struct transfer *transfer, struct deja_e
             deja_error_set(error, status, "out of memory");
     }
     if (status == DEJA_OK)
-        status = put_all(transfer, &source, &sink, error);
+        status = put_all(transfer, erasures, &source, &sink, error);
     if (sink.close)
         sink.close(sink.ctx);
     if (source.close)

@@ -23,8 +23,10 @@
 
 #include <assert.h>
 
+#include <zlib.h>
 #include <zstd.h>
 
+#include "base/alloc.h"
 #include "base/hash.h"
 #include "base/little.h"
 
@@ -32,14 +34,18 @@
 #define CHECKSUM_OFFSET 24u
 #define FORMAT_VERSION 1u
 #define FLAG_ZSTD 1u
+#define FLAG_GZIP 2u
 #define FIXED_BYTES 144u
 #define TEXT_COUNT 7u
 
 #define NAME_BYTES_MAX 4096u                 /* namespace, model, provider, embedder, tag */
 #define METADATA_BYTES_MAX ((size_t)1 << 20) /* JSON object */
 #define TEXT_BYTES_MAX ((size_t)64 << 20)    /* query, body */
-#define PACK_BYTES_MIN 256u                  /* below, zstd does not earn its header */
-#define PACK_LEVEL 1                         /* answers are packed where a client waits */
+#define PACK_BYTES_MIN 1024u
+#define ZSTD_LEVEL 1 /* answers are packed where a client waits */
+#define GZIP_LEVEL 6
+#define GZIP_WINDOW (15 + 16) /* with its own head and end */
+#define GZIP_MEMORY 8
 
 static const char magic[4] = {'D', 'J', 'E', '1'};
 
@@ -117,28 +123,81 @@ static uint64_t checksum_of(const char *header, struct deja_slice payload)
     return dj_hash64(payload.data, payload.len, dj_hash64(header, CHECKSUM_OFFSET, 0));
 }
 
+static voidpf gzip_alloc(voidpf ctx, uInt count, uInt size)
+{
+    (void)ctx;
+    return dj_alloc_zeroed(count, size);
+}
+
+static void gzip_free(voidpf ctx, voidpf memory)
+{
+    (void)ctx;
+    dj_free(memory);
+}
+
+static const z_stream gzip_stream = {.zalloc = gzip_alloc, .zfree = gzip_free};
+
+/* Of len bytes into *packed, whose end it sets; false: it could not. */
+static bool pack_gzip(const char *bytes, size_t len, int level, struct dj_buf *packed)
+{
+    z_stream stream = gzip_stream;
+    if (deflateInit2(&stream, level, Z_DEFLATED, GZIP_WINDOW, GZIP_MEMORY, Z_DEFAULT_STRATEGY) !=
+        Z_OK)
+        return false;
+    uLong bound = deflateBound(&stream, (uLong)len);
+    char *room = dj_buf_reserve(packed, bound);
+    stream.next_in = (Bytef *)(uintptr_t)bytes;
+    stream.avail_in = (uInt)len;
+    stream.next_out = (Bytef *)room;
+    stream.avail_out = room ? (uInt)bound : 0;
+    bool is_whole = room && deflate(&stream, Z_FINISH) == Z_STREAM_END;
+    packed->len = is_whole ? stream.total_out : 0;
+    deflateEnd(&stream);
+    return is_whole;
+}
+
+static bool pack_zstd(const char *bytes, size_t len, int level, struct dj_buf *packed)
+{
+    size_t bound = ZSTD_compressBound(len);
+    char *room = dj_buf_reserve(packed, bound);
+    size_t packed_len = room ? ZSTD_compress(room, bound, bytes, len, level) : 0;
+    if (!room || ZSTD_isError(packed_len))
+        return false;
+    packed->len = packed_len;
+    return true;
+}
+
 /* Replaces the payload at `start` by its packed form if that is shorter by an eighth at least;
- * otherwise, or without memory, it stays as it is. */
-static bool pack(struct dj_buf *out, size_t start)
+ * otherwise, or without memory, it stays as it is. The flag that says so; 0: it stayed. */
+static unsigned pack(const struct dj_packing *packing, struct dj_buf *out, size_t start)
 {
     size_t len = out->len - start;
-    if (len < PACK_BYTES_MIN)
-        return false;
+    bool is_gzip = packing->packer == DJ_PACKER_GZIP;
+    uint32_t level = packing->level ? packing->level : is_gzip ? GZIP_LEVEL : ZSTD_LEVEL;
+    if (packing->packer == DJ_PACKER_NONE ||
+        len < (packing->bytes_min ? packing->bytes_min : PACK_BYTES_MIN))
+        return 0;
     struct dj_buf packed = {0};
-    size_t bound = ZSTD_compressBound(len);
-    char *room = dj_buf_reserve(&packed, bound);
-    size_t packed_len = room ? ZSTD_compress(room, bound, out->data + start, len, PACK_LEVEL) : 0;
-    bool is_better = room && !ZSTD_isError(packed_len) && packed_len <= len - len / 8;
+    bool is_packed = is_gzip ? pack_gzip(out->data + start, len, (int)level, &packed)
+                             : pack_zstd(out->data + start, len, (int)level, &packed);
+    bool is_better = is_packed && packed.len <= len - len / 8;
     if (is_better) {
-        memcpy(out->data + start, room, packed_len);
-        out->len = start + packed_len;
+        memcpy(out->data + start, packed.data, packed.len);
+        out->len = start + packed.len;
     }
     dj_buf_fini(&packed);
-    return is_better;
+    return !is_better ? 0 : is_gzip ? FLAG_GZIP : FLAG_ZSTD;
 }
 
 enum deja_status dj_record_encode(const struct dj_entry *entry, struct dj_buf *out)
 {
+    return dj_record_encode_with(NULL, entry, out);
+}
+
+enum deja_status dj_record_encode_with(const struct dj_packing *packing,
+                                       const struct dj_entry *entry, struct dj_buf *out)
+{
+    static const struct dj_packing by_default;
     static const char no_header[HEADER_BYTES] = {0};
     enum deja_status status = check_lengths(entry);
     if (status == DEJA_OK)
@@ -155,7 +214,7 @@ enum deja_status dj_record_encode(const struct dj_entry *entry, struct dj_buf *o
     }
     size_t unpacked_len = out->len - payload_start;
     /* What is sealed was packed before. */
-    unsigned flags = !entry->key_id && pack(out, payload_start) ? FLAG_ZSTD : 0;
+    unsigned flags = entry->key_id ? 0 : pack(packing ? packing : &by_default, out, payload_start);
     size_t end = out->len;
     out->len = start; /* the header is written into the room kept for it */
     dj_buf_append(out, magic, sizeof magic);
@@ -283,7 +342,7 @@ static enum deja_status read_header(struct deja_slice record, struct header *out
     if (reader.has_failed || !version || zeros || header.stored_len != reader.left.len ||
         checksum != checksum_of(record.data, reader.left))
         return DEJA_ERR_CORRUPT;
-    if (header.flags & ~FLAG_ZSTD)
+    if (header.flags & ~(FLAG_ZSTD | FLAG_GZIP))
         return DEJA_ERR_UNSUPPORTED; /* whole, but made by a build that can do more */
     *out_header = header;
     return DEJA_OK;
@@ -306,6 +365,25 @@ void dj_unpacker_destroy(struct dj_unpacker *unpacker)
     ZSTD_freeDCtx((ZSTD_DCtx *)(void *)unpacker);
 }
 
+/* Into room, which holds room_len bytes: never more. */
+static enum deja_status unpack_gzip(struct deja_slice stored, char *room, size_t room_len,
+                                    size_t *out_len)
+{
+    z_stream stream = gzip_stream;
+    int code = inflateInit2(&stream, GZIP_WINDOW);
+    if (code != Z_OK)
+        return code == Z_MEM_ERROR ? DEJA_ERR_NOMEM : DEJA_ERR_CORRUPT;
+    stream.next_in = (Bytef *)(uintptr_t)stored.data;
+    stream.avail_in = (uInt)stored.len;
+    stream.next_out = (Bytef *)room;
+    stream.avail_out = (uInt)room_len;
+    code = inflate(&stream, Z_FINISH);
+    *out_len = stream.total_out;
+    bool is_whole = code == Z_STREAM_END && stream.avail_in == 0;
+    inflateEnd(&stream);
+    return is_whole ? DEJA_OK : code == Z_MEM_ERROR ? DEJA_ERR_NOMEM : DEJA_ERR_CORRUPT;
+}
+
 static enum deja_status unpack(struct dj_unpacker *unpacker, const struct header *header,
                                struct deja_slice stored, struct dj_buf *scratch)
 {
@@ -314,7 +392,11 @@ static enum deja_status unpack(struct dj_unpacker *unpacker, const struct header
     if (!room)
         return scratch->status;
     size_t len = stored.len;
-    if (header->flags & FLAG_ZSTD) {
+    if (header->flags & FLAG_GZIP) {
+        enum deja_status status = unpack_gzip(stored, room, header->unpacked_len, &len);
+        if (status != DEJA_OK)
+            return status;
+    } else if (header->flags & FLAG_ZSTD) {
         /* Made here, so that want of memory is not taken for damage: what is damaged is removed. */
         ZSTD_DCtx *own = unpacker ? NULL : ZSTD_createDCtx();
         ZSTD_DCtx *context = unpacker ? (ZSTD_DCtx *)(void *)unpacker : own;

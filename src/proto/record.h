@@ -67,7 +67,21 @@ struct dj_entry {
     struct dj_entry_tag tags[DJ_ENTRY_TAGS_MAX];
 };
 
-/* Appends the record. DEJA_ERR_LIMIT: a field is too long; DEJA_ERR_NOMEM. */
+enum dj_packer { DJ_PACKER_ZSTD, DJ_PACKER_GZIP, DJ_PACKER_NONE };
+
+/* How records are made smaller; all zero: as by default. What was packed in any way is read. */
+struct dj_packing {
+    enum dj_packer packer;
+    uint32_t level;     /* of zstd 1 … 19, of gzip 1 … 9; 0: 1 and 6 */
+    uint32_t bytes_min; /* shorter payloads stay as they are; 0: 1,024 */
+};
+
+/* Appends the record, packed if that makes it an eighth shorter at least (a packer that fails
+ * leaves it as it is). packing: NULL: as by default. DEJA_ERR_LIMIT: a field is too long;
+ * DEJA_ERR_NOMEM. */
+enum deja_status dj_record_encode_with(const struct dj_packing *packing,
+                                       const struct dj_entry *entry,
+                                       struct dj_buf *out) DEJA_NODISCARD;
 enum deja_status dj_record_encode(const struct dj_entry *entry, struct dj_buf *out) DEJA_NODISCARD;
 
 /* Verifies magic, version, lengths, checksum; decompresses into *scratch (at most

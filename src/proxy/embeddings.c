@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
-#include "proxy/base64.h"
+#include "base/base64.h"
 #include "proxy/embeddings_internal.h"
 #include "proxy/gate.h"
 #include "proxy/identity.h"

@@ -111,6 +111,8 @@ bool ride_may_ignore(const struct ride *ride, struct deja_slice member);
 void ride_count_prepared(struct ride *ride);
 /* Leaves the flight and frees; the exchange must have ended or be gone. */
 void ride_end(struct ride *ride, enum dj_result result, const char *level);
+/* Why it was no hit: constant; NULL: somebody asked for that (knobs.rule), or it was one. */
+const char *ride_reason(const struct ride *ride);
 /* Answers with an error of this surface and ends. */
 void ride_fail(struct ride *ride, int status, const char *message, const char *param,
                const char *code);

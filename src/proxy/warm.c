@@ -361,6 +361,9 @@ static bool is_possible(struct dj_warm *warm, const struct dj_warm_order *order,
                       "warmup.sources with top or expiring, and start again");
     if ((order->sources & DJ_WARM_FILE) && !warm->options.file)
         return refuse(refusal, 409, "no_file", "there is no file: set warmup.file");
+    if ((order->sources & DJ_WARM_FILE) && !is_local(warm, order->tenant))
+        return refuse(refusal, 409, "no_file",
+                      "warmup.file is the local tenant's: order its lines as requests");
     if ((order->sources & DJ_WARM_KEYS) && !order->pattern_count && !warm->options.pattern_count)
         return refuse(refusal, 400, "nothing_to_warm",
                       "keys needs patterns: name them, or set warmup.keys");

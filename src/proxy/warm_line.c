@@ -108,15 +108,24 @@ static enum deja_status put_header_values(const struct dj_json *headers, struct 
     return DEJA_OK;
 }
 
+/* What is kept when it is answered, and nothing else: the run may ask with a credential that is not
+ * the client's. */
 static enum deja_status check_path(struct deja_slice path, struct deja_error *error)
 {
-    bool is_good = path.len > 4 && path.len <= 1024 && memcmp(path.data, "/v1/", 4) == 0;
+    static const char *const paths[] = {"/v1/chat/completions", "/v1/completions", "/v1/responses",
+                                        "/v1/messages", "/v1/embeddings"};
+    const char *query = path.len ? memchr(path.data, '?', path.len) : NULL;
+    struct deja_slice bare = deja_slice(path.data, query ? (size_t)(query - path.data) : path.len);
+    bool is_good = false;
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        is_good = is_good || deja_slice_is_equal(bare, deja_slice_text(paths[i]));
+    is_good = is_good && path.len <= 1024;
     for (size_t i = 0; i < path.len && is_good; i++)
-        is_good = path.data[i] > ' ' && path.data[i] <= '~' &&
-                  (path.data[i] != '.' || i == 0 || path.data[i - 1] != '.');
+        is_good = path.data[i] > ' ' && path.data[i] <= '~';
     return is_good ? DEJA_OK
                    : deja_error_set(error, DEJA_ERR_INVALID,
-                                    "path: begins with /v1/, as in /v1/chat/completions");
+                                    "path: one whose answers are kept, as /v1/chat/completions, "
+                                    "/v1/completions, /v1/responses, /v1/messages, /v1/embeddings");
 }
 
 static enum deja_status pack(struct deja_slice path, const struct dj_json *headers,

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-#include "proxy/base64.h"
+#include "base/base64.h"
 
 static enum deja_status read_numbers(const struct dj_json *array, struct dj_buf *out)
 {

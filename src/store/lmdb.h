@@ -25,6 +25,7 @@ struct dj_lmdb_options {
     bool is_fresh;          /* begins anew: what was kept is discarded without a word */
     dj_store_gone_fn *gone; /* from the writer's thread; NULL: nobody is told */
     void *gone_ctx;
+    struct dj_packing packing; /* of records */
 };
 
 /* Without meta: flock on the directory; DEJA_ERR_BUSY: another process has it. Verifies after an

@@ -187,7 +187,8 @@ static enum deja_status encode(struct dj_lmdb *lmdb, struct dj_lmdb_write *write
 {
     enum deja_status status = DEJA_OK;
     if (write->record.len == 0) {
-        status = dj_record_encode(dj_value_entry(write->value), &write->record);
+        status = dj_record_encode_with(&lmdb->options.packing, dj_value_entry(write->value),
+                                       &write->record);
         if (status == DEJA_OK)
             count_record(lmdb, dj_buf_slice(&write->record));
     }

@@ -36,7 +36,8 @@ struct dj_postgres_options {
     uint32_t upkeep_ms;      /* between two rounds of upkeep; 0: 60 s */
     dj_postgres_trouble_fn *told; /* NULL: nobody is */
     void *told_ctx;
-    bool is_sync; /* a write is confirmed when it is on the server's disk */
+    bool is_sync;              /* a write is confirmed when it is on the server's disk */
+    struct dj_packing packing; /* of records */
 };
 
 /* Options are copied. Succeeds whether or not the server is there: connections are made when they

@@ -104,7 +104,7 @@ enum deja_status dj_pg_prepare_put(struct dj_pg_call *call)
     size_t began = params->bytes.len;
     enum deja_status status = params->bytes.status;
     if (status == DEJA_OK)
-        status = dj_record_encode(entry, &params->bytes);
+        status = dj_record_encode_with(&pg->options.packing, entry, &params->bytes);
     if (status != DEJA_OK)
         return status;
     size_t octets = params->bytes.len - began;

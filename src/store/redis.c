@@ -256,7 +256,7 @@ static enum deja_status encode(struct dj_redis *redis, const struct dj_entry *en
     dj_buf_append(out, version, sizeof version);
     if (out->status != DEJA_OK)
         return out->status;
-    enum deja_status status = dj_record_encode(entry, out);
+    enum deja_status status = dj_record_encode_with(&redis->options.packing, entry, out);
     if (status != DEJA_OK)
         return status;
     struct deja_slice record = deja_slice(out->data + sizeof version, out->len - sizeof version);

@@ -57,6 +57,7 @@ struct dj_redis_options {
     uint32_t queue_max;        /* commands under way on a loop, then DEJA_ERR_BUSY; 0: 16,384 */
     uint64_t queue_bytes_max;  /* of these; 0: 128 MiB */
     uint64_t record_bytes_max; /* larger ones are DEJA_ERR_LIMIT; 0: 33 MiB */
+    struct dj_packing packing; /* of records */
 };
 
 /* A zeroed address becomes that of "host:port", "host" (port 6379), "[v6]:port".

@@ -322,6 +322,7 @@ static struct dj_s3 *create(const struct dj_s3_options *options)
     s3->total_timeout_ms = options->total_timeout_ms;
     s3->calls_max = options->calls_max;
     s3->bytes_max = options->bytes_max;
+    s3->packing = options->packing;
     s3->clients = dj_alloc_zeroed(options->loop_count, sizeof *s3->clients);
     if (!s3->clients || !set_text(&s3->ca_file, options->ca_file, NULL) ||
         !set_text(&s3->bucket, options->bucket, NULL) ||

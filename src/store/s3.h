@@ -62,6 +62,7 @@ struct dj_s3_options {
     uint32_t connections_max;    /* of each loop; 32 */
     uint32_t connect_timeout_ms; /* 2 s */
     const char *ca_file;         /* PEM; NULL: the system's */
+    struct dj_packing packing;   /* of records */
 };
 extern const struct dj_s3_options dj_s3_options_default;
 

@@ -57,6 +57,7 @@ struct dj_s3 {
     uint64_t ttl_ms, tombstone_ttl_ms;
     uint32_t timeout_ms, total_timeout_ms, calls_max;
     uint64_t bytes_max;
+    struct dj_packing packing;
     atomic_uint calls;
     _Atomic uint64_t bytes;
     _Atomic uint64_t expired, corrupt, dropped, record_bytes, plain_bytes;

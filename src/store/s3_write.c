@@ -69,7 +69,7 @@ static void pack(void *ctx)
 {
     struct write *write = ctx;
     const struct dj_entry *entry = dj_value_entry(write->op.value);
-    write->op.status = dj_record_encode(entry, &write->record);
+    write->op.status = dj_record_encode_with(&write->op.s3->packing, entry, &write->record);
     if (write->op.status != DEJA_OK)
         return;
     const struct dj_buf *record = &write->record;

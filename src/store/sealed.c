@@ -166,6 +166,7 @@ enum deja_status sealed_put(struct sealed *sealed, struct dj_loop *loop, struct 
         .vector = is_hidden && dim ? vector : NULL,
         .dim = dim,
         .has_embedder = is_shown && vector,
+        .packing = &sealed->options.packing,
         .plain_bytes = &plain_bytes};
     struct dj_value *kept;
     enum deja_status status = dj_seal_entry(&seal, &kept);

@@ -36,6 +36,7 @@ struct dj_sealed_options {
     enum dj_sealed_vectors vectors;
     bool refuses_plain;  /* entries that are not sealed are not served; with a keyring only */
     struct dj_stay stay; /* asked here, where entries can still be read; the tier sees that end */
+    struct dj_packing packing; /* of records */
 };
 
 /* inner: taken on DEJA_OK. */

@@ -83,7 +83,7 @@ static enum deja_status seal_record(const struct dj_seal *seal, uint64_t version
     const struct dj_entry *entry = seal->entry;
     struct bound bound = bind(entry->id, version, TYPE_ENTRY);
     struct dj_buf record = {0};
-    enum deja_status status = dj_record_encode(entry, &record);
+    enum deja_status status = dj_record_encode_with(seal->packing, entry, &record);
     if (status == DEJA_OK)
         status = dj_keyring_seal(seal->keyring, entry->tenant,
                                  deja_slice(bound.bytes, sizeof bound.bytes), dj_buf_slice(&record),

@@ -36,7 +36,8 @@ struct dj_seal {
     bool has_embedder;
     int64_t stay_until_ms; /* as dj_entry's; what is kept ends then at the latest, seen from outside
                             * (not sealed: for whoever reads it) */
-    uint64_t *plain_bytes; /* NULL, or: set to what the record would take unpacked */
+    const struct dj_packing *packing; /* of what is sealed; NULL: as by default */
+    uint64_t *plain_bytes;            /* NULL, or: set to what the record would take unpacked */
 };
 enum deja_status dj_seal_entry(const struct dj_seal *seal,
                                struct dj_value **out_value) DEJA_NODISCARD;

@@ -11,7 +11,7 @@
 #include "config/option_value.h"
 #include "net/outbound.h"
 #include "proto/form.h"
-#include "proxy/base64.h"
+#include "base/base64.h"
 #include "security/tenant.h"
 
 #define UNSET 0x5a5a5a5a5a5a5a5a

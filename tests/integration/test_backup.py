@@ -71,7 +71,7 @@ def fill(daemon, key, count):
         assert answer.status_code == 200, answer.text
         for i in range(20):
             value = bytes([i, 0, 255]) * i
-            answer = client.put(f"{API}/kv/plain%00{i}", content=value, headers={"X-Cache-TTL": "3600"} if i % 2 else {})
+            answer = client.put(f"{API}/kv/plain%00{i}", content=value, headers={"X-Deja-TTL": "3600"} if i % 2 else {})
             assert answer.status_code < 300, answer.text
     with make_http(daemon, key + "-other") as client:
         put(client, [api_entry(i, rng) for i in range(50)])
@@ -249,6 +249,24 @@ def test_who_was_erased_does_not_come_back(spawn, key):
     assert answer.status_code in (200, 202), answer.text
     now = done(daemon, "restore", file="both.djb", into="merge")
     assert now["voided"] == 1, now
+
+
+def test_schedules_of_who_was_erased_do_not_come_back(spawn, key):
+    daemon = spawn()
+    with make_http(daemon, key) as client, make_http(daemon, key + "2") as other:
+        for each in (client, other):
+            answer = each.post(f"{API}/invalidate", json={"tag": "t", "cron": "0 4 * * *"})
+            assert answer.status_code == 202, answer.text
+        tenant = client.get(f"{API}/stats").json()["tenant"]
+        kept = other.get(f"{API}/schedules").json()["schedules"]
+        done(daemon, "backup", file="config.djb", config=True)
+        assert admin(daemon, "POST", "/erase", {"tenant": tenant}).status_code == 200
+        assert client.get(f"{API}/schedules").json()["schedules"] == []
+        done(daemon, "restore", file="config.djb", into="merge", config=True)
+        daemon.stop()
+        daemon.start()
+        assert client.get(f"{API}/schedules").json()["schedules"] == []
+        assert other.get(f"{API}/schedules").json()["schedules"] == kept
 
 
 # ---- tenants and keys ----

@@ -83,8 +83,7 @@ def test_old_flat_name_is_accepted_with_one_warning(tmp_path, text):
     assert text.split(":")[0] in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("text", ["compression:\n  enabled: true\n",
-                                  "compression_level: 3\n"])
+@pytest.mark.parametrize("text", ["monitoring:\n  enabled: true\n"])
 def test_section_of_a_later_version_is_refused_rather_than_ignored(tmp_path, text):
     done, _ = check(tmp_path, text)
     assert done.returncode == 78
@@ -148,3 +147,21 @@ def test_sighup_with_a_wrong_file_keeps_the_old_settings(spawn, word):
         ask(client, word)
         assert int(re.search(r"ttl=(\d+)", ask(client, word).headers["cache-status"])[1]) > 500
     assert daemon.is_alive()
+
+
+@pytest.mark.parametrize("more", [{}, {"DEJA_COMPRESSION__ALGORITHM": "gzip", "DEJA_COMPRESSION__LEVEL": "9"},
+                                  {"DEJA_COMPRESSION__ENABLED": "false"}, {"CACHE_COMPRESSION_THRESHOLD": "1mb"}])
+@pytest.mark.parametrize("sealed", ["true", "false"])
+def test_what_tiers_keep_is_compressed_as_configured(spawn, key, word, more, sealed):
+    daemon = spawn(env={"DEJA_ENCRYPTION__ENABLED": sealed, **more})
+    text = "the same again and again, " * 4000
+    with make_http(daemon, key) as client:
+        client.put("/api/v1/entries", json={"query": word, "response": text}).raise_for_status()
+        sizes = poll(lambda: (lambda level: level if level["entries"] else None)(client.get("/api/v1/stats").json()["levels"]["lmdb"]),
+                     "the entry on disk")
+    is_small = not more or "DEJA_COMPRESSION__ALGORITHM" in more
+    assert (sizes["bytes"] < len(text) / 2) == is_small, sizes
+    daemon.restart()
+    with make_http(daemon, key) as client:
+        found = client.post("/api/v1/lookup", json={"query": word}).json()
+        assert found["hit"] and found["response"] == text and found["tier"] == "lmdb"

@@ -254,6 +254,26 @@ def test_a_tier_that_is_away_keeps_the_receipt_open_and_nothing_servable(spawn, 
     assert len(receipt(daemon, answer)) == 1
 
 
+def test_habits_are_forgotten_before_a_tier_that_is_away_is_back(spawn, valkey, key):
+    daemon = spawn(env={"DEJA_L2__REDIS__ADDRESSES": f"127.0.0.1:{valkey.port}",
+                        "DEJA_WARMUP__PREDICT__ENABLED": "true", "DEJA_SEMANTIC__ENABLED": "false"})
+
+    def known(client):
+        return client.post("/api/v1/warm", json={"sources": ["top"], "dry_run": True}).json()["items"]
+
+    with make_http(daemon, key) as client:
+        for _ in range(3):
+            ask(client, "what nobody shall know")
+        client.post("/api/v1/invalidate", json={"all": True})
+        assert [item["query"] for item in known(client)] == ["what nobody shall know"]
+        valkey.pause()
+        try:
+            assert erase(daemon, tenant_of(daemon, key)).json()["state"] == "open"
+            assert known(client) == []
+        finally:
+            valkey.resume()
+
+
 def test_an_erasure_goes_on_after_a_kill(spawn, valkey, canaries, key):
     daemon = spawn(env={"DEJA_L2__REDIS__ADDRESSES": f"127.0.0.1:{valkey.port}"})
     tenant = tenant_of(daemon, key)

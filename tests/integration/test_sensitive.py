@@ -453,3 +453,36 @@ def test_by_default_resp_writes_secrets_only_where_they_are_sealed(resp_guarded,
         assert (r.get(key) is not None) == is_sealed, key
     daemon.stop()
     assert on_disk(daemon, PASSWORD) == []
+
+
+def test_redis_clients_are_looked_at_too(tmp_path):
+    def start(name, **rules):
+        return RespDaemon(tmp_path / name, env=policies(**rules)).start()
+
+    daemon = start("refuse", secret="refuse")
+    try:
+        with redis.Redis(port=daemon.resp_port) as r:
+            for write in (lambda: r.set("k", SECRET), lambda: r.mset({"a": "fine", "k": SECRET}),
+                          lambda: r.append("k", SECRET)):
+                with pytest.raises(redis.ResponseError, match="sensitive"):
+                    write()
+            assert r.mget("k", "a") == [None, None] and r.set("k", "fine")
+    finally:
+        daemon.stop()
+    daemon = start("redact", secret="redact")
+    try:
+        with redis.Redis(port=daemon.resp_port) as r:
+            assert r.set("k", SECRET) and r.get("k") == b"my password is [REDACTED]"
+    finally:
+        daemon.stop()
+    daemon = RespDaemon(tmp_path / "plain", env={"DEJA_ENCRYPTION__ENABLED": "false"}).start()
+    try:
+        with redis.Redis(port=daemon.resp_port) as r:
+            assert r.set("k", SECRET) and r.append("k", "!") and r.expire("k", 1000)
+            assert r.set("fine", 1) and r.get("k") == SECRET.encode() + b"!"
+            daemon.stop()
+            daemon.start()
+        with redis.Redis(port=daemon.resp_port) as r:
+            assert r.mget("k", "fine") == [None, b"1"]
+    finally:
+        daemon.stop()

@@ -133,7 +133,8 @@ def test_models_that_are_not_listed_are_refused_everywhere(place, tenant, word):
         assert refused.status_code == 403, (path, refused.text)
         assert refused.json()["error"]["code"] == "model_not_allowed"
         assert refused.json()["error"]["param"] == "model"
-    assert client.post("/v1/completions", content=b"not json").status_code == 403
+    assert client.post("/v1/moderations", content=b"not json").status_code == 403, "nobody can tell its model"
+    assert client.post("/v1/completions", content=b"not json").status_code == 400
     assert client.post("/v1/completions", json={"model": f"plain:{word}", "prompt": word}).status_code != 403
 
 

@@ -310,6 +310,17 @@ def test_schedule_warms_the_operators_file_and_is_idle_without_a_budget(spawn, u
     assert status_of(idle, None)["run"] is None
 
 
+def test_operators_file_is_not_told_to_another_tenant(spawn, key, word, tmp_path):
+    path = tmp_path / "faq.jsonl"
+    path.write_text(json.dumps({"prompt": f"{word} of the operator", "model": "m"}))
+    daemon = spawn(env={"DEJA_WARMUP__FILE": str(path)})
+    own = order(daemon, None, sources=["file"], dry_run=True).json()
+    assert [item["query"] for item in own["items"]] == [f"{word} of the operator"]
+    for dry_run in (True, False):
+        refused = order(daemon, key, sources=["file"], dry_run=dry_run)
+        assert refused.status_code == 409 and "no_file" in refused.text and word not in refused.text
+
+
 @pytest.fixture
 def valkey(tmp_path):
     server = Server(tmp_path / "valkey").start()

@@ -271,6 +271,30 @@ static void a_statement_tells_its_verb_and_its_table(void **state)
     }
 }
 
+static bool is_one_form(const char *a, const char *b)
+{
+    struct dj_buf first = {0}, second = {0};
+    dj_key_sql_form(T(a), &first);
+    dj_key_sql_form(T(b), &second);
+    bool is_same = deja_slice_is_equal(dj_buf_slice(&first), dj_buf_slice(&second));
+    dj_buf_fini(&first);
+    dj_buf_fini(&second);
+    return is_same;
+}
+
+static void statements_that_ask_something_else_have_another_form(void **state)
+{
+    (void)state;
+    assert_true(is_one_form(" SELECT a\n FROM  t WHERE b = $1; ", "SELECT a FROM t WHERE b = $1"));
+    assert_false(is_one_form("SELECT 'a  b'", "SELECT 'a b'"));
+    assert_false(is_one_form("SELECT a -- x\n, b FROM t", "SELECT a -- x , b FROM t"));
+    assert_false(is_one_form("SELECT a # x\n, b FROM t", "SELECT a # x , b FROM t"));
+    assert_false(is_one_form("SELECT 'it\\'s  x'", "SELECT 'it\\'s x'"));
+    assert_false(is_one_form("SELECT $$a  b$$", "SELECT $$a b$$"));
+    assert_false(is_one_form("SELECT $q$a  b$q$", "SELECT $q$a b$q$"));
+    assert_false(is_one_form("/* don't */ SELECT 'a  b'", "/* don't */ SELECT 'a b'"));
+}
+
 /* An event names what a key was made of: their tags meet. */
 static void a_key_made_of_an_id_carries_the_tag_that_its_event_voids(void **state)
 {
@@ -329,6 +353,7 @@ int main(void)
         cmocka_unit_test(inputs_that_mean_the_same_give_the_same_key_and_no_others),
         cmocka_unit_test(a_large_text_is_hashed_as_a_stream),
         cmocka_unit_test(a_statement_tells_its_verb_and_its_table),
+        cmocka_unit_test(statements_that_ask_something_else_have_another_form),
         cmocka_unit_test(a_key_made_of_an_id_carries_the_tag_that_its_event_voids),
         cmocka_unit_test(key_maker_survives_each_failed_allocation),
     };

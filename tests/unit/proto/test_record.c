@@ -2,6 +2,7 @@
 #include "base/hash.h"
 #include "base/num.h"
 #include "check.h"
+#include "failing_malloc.h"
 #include "proto/record.h"
 
 #define PAYLOAD_MAX 100000u
@@ -220,7 +221,7 @@ static void what_a_newer_build_wrote_is_unsupported_not_corrupt(void **state)
     static const struct {
         size_t at;
         char value;
-    } rows[] = {{4, 2}, {5, 2}, {32 + 140, 9}};
+    } rows[] = {{4, 2}, {5, 4}, {32 + 140, 9}};
     struct dj_entry entry = sample();
     struct dj_buf scratch = {0};
     struct dj_entry decoded;
@@ -291,6 +292,103 @@ static void one_unpacker_serves_records_whatever_came_before(void **state)
     dj_unpacker_destroy(NULL);
 }
 
+/* An entry whose body repeats itself, of that length. */
+static struct dj_entry long_sample(size_t len)
+{
+    static char body[8192];
+    struct dj_entry entry = sample();
+    assert_true(len <= sizeof body);
+    for (size_t i = 0; i < len; i++)
+        body[i] = "the same again, "[i % 16];
+    entry.body = deja_slice(body, len);
+    return entry;
+}
+
+static size_t packed_bytes(const struct dj_packing *packing, const struct dj_entry *entry)
+{
+    struct dj_buf record = {0};
+    struct dj_buf scratch = {0};
+    struct dj_entry decoded;
+    assert_int_equal(dj_record_encode_with(packing, entry, &record), DEJA_OK);
+    assert_int_equal(dj_record_decode(dj_buf_slice(&record), PAYLOAD_MAX, &scratch, &decoded),
+                     DEJA_OK);
+    assert_same(entry, &decoded);
+    size_t len = record.len;
+    dj_buf_fini(&record);
+    dj_buf_fini(&scratch);
+    return len;
+}
+
+static void records_are_packed_as_they_are_to_be_and_read_whatever_was_done(void **state)
+{
+    (void)state;
+    const struct dj_packing none = {.packer = DJ_PACKER_NONE};
+    const struct dj_packing small = {.bytes_min = 64};
+    const struct dj_packing gzip = {.packer = DJ_PACKER_GZIP};
+    const struct dj_packing gzip_best = {.packer = DJ_PACKER_GZIP, .level = 9};
+    const struct dj_packing zstd_best = {.level = 19};
+    struct dj_entry entry = long_sample(8000);
+    size_t plain = packed_bytes(&none, &entry);
+    assert_true(plain > 8000);
+    const struct dj_packing *const packers[] = {NULL, &small, &gzip, &gzip_best, &zstd_best};
+    for (size_t i = 0; i < sizeof packers / sizeof *packers; i++)
+        assert_true(packed_bytes(packers[i], &entry) < plain / 8);
+    entry = long_sample(600); /* below what is packed by default */
+    plain = packed_bytes(&none, &entry);
+    assert_int_equal(packed_bytes(NULL, &entry), plain);
+    assert_int_equal(packed_bytes(&gzip, &entry), plain);
+    assert_true(packed_bytes(&small, &entry) < plain);
+}
+
+static void damaged_gzip_is_corrupt(void **state)
+{
+    (void)state;
+    const struct dj_packing gzip = {.packer = DJ_PACKER_GZIP};
+    struct dj_entry entry = long_sample(4000);
+    struct dj_buf whole = {0};
+    struct dj_buf scratch = {0};
+    struct dj_entry decoded;
+    assert_int_equal(dj_record_encode_with(&gzip, &entry, &whole), DEJA_OK);
+    for (size_t at = 32; at < whole.len; at++) {
+        struct dj_buf record = {0};
+        dj_buf_append_slice(&record, dj_buf_slice(&whole));
+        record.data[at] = (char)~record.data[at];
+        sign(&record);
+        enum deja_status status =
+            dj_record_decode(dj_buf_slice(&record), PAYLOAD_MAX, &scratch, &decoded);
+        /* Some bytes of gzip's head say nothing that matters: the time, the system. */
+        bool is_idle = at >= 32 + 4 && at < 32 + 10;
+        assert_true(status == DEJA_ERR_CORRUPT || (is_idle && status == DEJA_OK));
+        dj_buf_fini(&record);
+    }
+    dj_buf_fini(&whole);
+    dj_buf_fini(&scratch);
+}
+
+static void packing_by_gzip_survives_each_failed_allocation(void **state)
+{
+    (void)state;
+    const struct dj_packing gzip = {.packer = DJ_PACKER_GZIP};
+    struct dj_entry entry = long_sample(4000);
+    for (size_t n = 1;; n++) {
+        struct dj_buf record = {0};
+        struct dj_buf scratch = {0};
+        struct dj_entry decoded;
+        failing_malloc_arm(n);
+        enum deja_status status = dj_record_encode_with(&gzip, &entry, &record);
+        if (status == DEJA_OK)
+            status = dj_record_decode(dj_buf_slice(&record), PAYLOAD_MAX, &scratch, &decoded);
+        bool has_failed = failing_malloc_disarm();
+        assert_true(status == DEJA_OK || (has_failed && status == DEJA_ERR_NOMEM));
+        if (status == DEJA_OK)
+            assert_same(&entry, &decoded);
+        dj_buf_fini(&record);
+        dj_buf_fini(&scratch);
+        if (!has_failed)
+            break;
+    }
+}
+
 static void record_survives_each_failed_allocation(void **state)
 {
     (void)state;
@@ -333,6 +431,9 @@ int main(void)
         cmocka_unit_test(what_a_newer_build_wrote_is_unsupported_not_corrupt),
         cmocka_unit_test(bounds_hold_in_both_directions),
         cmocka_unit_test(one_unpacker_serves_records_whatever_came_before),
+        cmocka_unit_test(records_are_packed_as_they_are_to_be_and_read_whatever_was_done),
+        cmocka_unit_test(damaged_gzip_is_corrupt),
+        cmocka_unit_test(packing_by_gzip_survives_each_failed_allocation),
         cmocka_unit_test(record_survives_each_failed_allocation),
     };
     return RUN_TESTS(tests);

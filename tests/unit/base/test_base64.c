@@ -1,7 +1,7 @@
 /* tests/unit/proxy/test_base64.c - the vectors of RFC 4648 and what is refused. */
 #include "check.h"
 
-#include "proxy/base64.h"
+#include "base/base64.h"
 
 struct vector {
     const char *bytes;
