@@ -1,6 +1,9 @@
 /* api/draft.c - see draft.h. */
 #include "api/draft.h"
 
+#include "base/slice.h"
+#include "cache/plain.h"
+
 #define INLINE_BYTES_MAX 4096u /* a few microseconds */
 
 void dj_draft_fini(struct dj_draft *draft)
@@ -110,4 +113,42 @@ void dj_draft_put_verdict(struct dj_json_writer *w, const struct dj_draft *draft
     dj_json_end_array(w);
     if (draft->verdict.is_redacted)
         dj_json_member_bool(w, "redacted", true);
+}
+
+static bool add_member(struct dj_arena *arena, const char *member, bool is_first,
+                       struct deja_slice *metadata)
+{
+    size_t len = strlen(member);
+    struct deja_slice kept = deja_slice("", 0);
+    if (metadata->len > 2) /* without its braces */
+        kept = deja_slice(metadata->data + 1, metadata->len - 2);
+    size_t comma = kept.len > 0;
+    char *text = dj_arena_alloc(arena, kept.len + comma + len + 2);
+    if (!text)
+        return false;
+    size_t at = is_first ? 1 : 1 + kept.len + comma;
+    size_t kept_at = is_first ? 1 + len + comma : 1;
+    if (comma)
+        text[is_first ? 1 + len : 1 + kept.len] = ',';
+    memcpy(text + at, member, len);
+    memcpy(text + kept_at, kept.data, kept.len);
+    text[0] = '{';
+    text[kept.len + comma + len + 1] = '}';
+    *metadata = deja_slice(text, kept.len + comma + len + 2);
+    return true;
+}
+
+bool dj_draft_mark(struct dj_arena *arena, bool is_redacted, bool is_sealed_only,
+                   struct deja_slice *metadata)
+{
+    const struct dj_entry now = {.metadata = *metadata};
+    struct deja_slice marked = *metadata;
+    if (is_sealed_only && !dj_slice_contains(marked, DJ_PLAIN_SEALED_ONLY) &&
+        !add_member(arena, DJ_PLAIN_SEALED_ONLY, false, &marked))
+        return false;
+    if (is_redacted && !dj_sensitive_is_redacted(&now) &&
+        !add_member(arena, DJ_SENSITIVE_REDACTED, true, &marked))
+        return false;
+    *metadata = marked;
+    return true;
 }

@@ -2,6 +2,7 @@
  * /api/v1/import: entries as they were exported, for administrators. */
 #include <inttypes.h>
 
+#include "api/draft.h"
 #include "api/handlers.h"
 #include "api/query.h"
 #include "api/user.h"
@@ -116,7 +117,10 @@ struct import;
 struct import_item {
     struct import *import;
     struct dj_entry_line line;
-    const char *outcome; /* constant */
+    struct dj_rules *rules; /* a reference; NULL: nothing is looked for */
+    struct dj_sensitive_verdict verdict;
+    const char *outcome; /* constant; NULL: not known yet */
+    const char *reason;  /* of a refusal: constant, or NULL */
     const char *error;   /* in the arena; NULL: none */
 };
 
@@ -124,9 +128,17 @@ struct import_item {
 struct import {
     struct dj_request *request;
     size_t left; /* puts under way, and one for the start */
+    struct dj_job job;
     size_t count;
     struct import_item items[IMPORT_MAX];
 };
+
+static void fini_item(struct import_item *item)
+{
+    dj_rules_unref(item->rules);
+    dj_sensitive_fini(&item->verdict);
+    dj_entry_line_fini(&item->line);
+}
 
 static void end_one(struct import *import)
 {
@@ -143,13 +155,15 @@ static void end_one(struct import *import)
         struct import_item *item = &import->items[i];
         dj_json_begin_object(&w);
         dj_json_member_text(&w, "outcome", item->outcome);
+        if (item->reason)
+            dj_json_member_text(&w, "reason", item->reason);
         if (item->error)
             dj_json_member_text(&w, "error", item->error);
         dj_json_end_object(&w);
         stored += strcmp(item->outcome, "stored") == 0;
         is_whole = is_whole && strcmp(item->outcome, "invalid") != 0 &&
                    strcmp(item->outcome, "failed") != 0;
-        dj_entry_line_fini(&item->line);
+        fini_item(item);
     }
     dj_json_end_array(&w);
     dj_json_member_u64(&w, "stored", stored);
@@ -175,37 +189,114 @@ static void refuse_item(struct import_item *item, const char *outcome, const cha
     item->error = error && *error ? dj_request_text(item->import->request, "%s", error) : NULL;
 }
 
-static void put_item(struct import_item *item, const struct dj_json *value)
+/* ---- its tenant's rules for sensitive data ---- */
+
+static void find_rules(struct import_item *item)
+{
+    struct dj_proxy_context *context = item->import->request->api->proxy;
+    struct dj_rules *rules =
+        context->directory ? dj_directory_find(context->directory, item->line.entry.tenant) : NULL;
+    if (!rules && context->rules)
+        rules = dj_rules_ref(context->rules);
+    if (context->detector && rules && dj_sensitive_classes(dj_rules_of(rules)))
+        item->rules = rules;
+    else
+        dj_rules_unref(rules);
+}
+
+/* A worker. */
+static void judge(void *ctx)
+{
+    struct import *import = ctx;
+    const struct dj_detector *detector = import->request->api->proxy->detector;
+    for (size_t i = 0; i < import->count; i++) {
+        struct import_item *item = &import->items[i];
+        if (item->rules)
+            dj_sensitive_judge(detector, dj_rules_of(item->rules), &item->line.entry, NULL,
+                               &item->verdict);
+    }
+}
+
+/* The entry as it may be kept, and where. False: it may not. */
+static bool apply(struct import_item *item, uint32_t *out_levels)
+{
+    struct dj_request *request = item->import->request;
+    struct dj_sensitive_verdict *verdict = &item->verdict;
+    struct dj_entry *entry = &item->line.entry;
+    struct dj_put_options options = {.skip = 0};
+    /* What a vector was made from cannot be taken out of it. */
+    verdict->is_refused |= verdict->is_redacted && entry->kind == DJ_ENTRY_EMBEDDING;
+    dj_telemetry_sensitive(request->api->proxy->telemetry, verdict);
+    if (verdict->is_refused) {
+        item->reason = verdict->reason;
+        refuse_item(item, "refused", NULL);
+        return false;
+    }
+    bool is_twice = verdict->is_redacted && dj_sensitive_is_redacted(entry);
+    dj_sensitive_apply(verdict, request->api->proxy->sealed_levels, entry, &options);
+    if (is_twice) { /* once is enough: {"redacted":true,"redacted":true,…} */
+        size_t mark = sizeof DJ_SENSITIVE_REDACTED; /* where its comma is */
+        verdict->metadata.data[mark] = '{';
+        entry->metadata = deja_slice(entry->metadata.data + mark, entry->metadata.len - mark);
+    }
+    if (verdict->is_query_redacted)
+        item->line.vector = NULL;
+    if (verdict->is_sealed_only)
+        *out_levels = DJ_LEVEL_BIT(DJ_LEVEL_MEMORY) | request->api->proxy->sealed_levels;
+    if (entry->kind == DJ_ENTRY_PLAIN &&
+        !dj_draft_mark(request->arena, false, verdict->is_sealed_only, &entry->metadata)) {
+        refuse_item(item, "failed", deja_status_text(DEJA_ERR_NOMEM));
+        return false;
+    }
+    return true;
+}
+
+/* ---- one entry ---- */
+
+static void read_item(struct import_item *item, const struct dj_json *value)
+{
+    struct dj_entry_line *line = &item->line;
+    struct deja_error error = {.message = ""};
+    int64_t now_ms = dj_loop_now_ms(item->import->request->loop);
+    if (dj_entry_json_take(value, now_ms, line, &error) != DEJA_OK)
+        refuse_item(item, "invalid", error.message);
+    else if (!line->has_tenant || !line->has_id)
+        refuse_item(item, "invalid",
+                    line->has_tenant ? "\"id\" is missing" : "\"tenant\" is missing");
+    else if (line->entry.expires_ms && now_ms >= line->entry.expires_ms)
+        refuse_item(item, "expired", NULL);
+    else
+        find_rules(item);
+}
+
+static void put_item(struct import_item *item)
 {
     struct dj_request *request = item->import->request;
     struct dj_engine *engine = request->api->proxy->engine;
     struct dj_entry_line *line = &item->line;
-    struct deja_error error = {.message = ""};
     struct dj_fill fill;
-    int64_t now_ms = dj_loop_now_ms(request->loop);
-    if (dj_entry_json_take(value, now_ms, line, &error) != DEJA_OK) {
-        refuse_item(item, "invalid", error.message);
+    uint32_t levels = 0;
+    if (item->verdict.classes && !apply(item, &levels))
         return;
-    }
-    if (!line->has_tenant || !line->has_id) {
-        refuse_item(item, "invalid",
-                    line->has_tenant ? "\"id\" is missing" : "\"tenant\" is missing");
-        return;
-    }
-    if (line->entry.expires_ms && now_ms >= line->entry.expires_ms) {
-        refuse_item(item, "expired", NULL);
-        return;
-    }
     uint64_t version = line->entry.version;
     dj_engine_begin_fill(engine, &line->entry, &fill);
     line->entry.version = version ? version : fill.version;
     item->import->left++;
     enum deja_status status = dj_transfer_put(engine, request->loop, &line->entry, line->vector,
-                                              line->dim, 0, item, on_put);
+                                              line->vector ? line->dim : 0, levels, item, on_put);
     if (status == DEJA_OK)
         return;
     item->import->left--;
     refuse_item(item, "failed", deja_status_text(status));
+}
+
+static void on_judged(void *ctx)
+{
+    struct import *import = ctx;
+    for (size_t i = 0; i < import->count; i++)
+        if (!import->items[i].outcome)
+            put_item(&import->items[i]);
+    end_one(import);
 }
 
 static void on_import(struct dj_request *request)
@@ -226,13 +317,26 @@ static void on_import(struct dj_request *request)
         return;
     }
     *import = (struct import){.request = request, .left = 1, .count = count};
+    import->job =
+        (struct dj_job){.work = judge, .done = on_judged, .ctx = import, .loop = request->loop};
     size_t index = 0;
+    bool is_judged = false;
     for (struct dj_json_walk walk = dj_json_walk(entries); dj_json_walk_next(&walk);) {
         struct import_item *item = &import->items[index++];
         item->import = import;
-        put_item(item, walk.value);
+        read_item(item, walk.value);
+        is_judged |= item->rules != NULL;
     }
-    end_one(import);
+    if (!is_judged) {
+        on_judged(import);
+        return;
+    }
+    enum deja_status status = dj_pool_submit(request->api->proxy->pool, &import->job);
+    if (status == DEJA_OK)
+        return;
+    for (size_t i = 0; i < count; i++)
+        fini_item(&import->items[i]);
+    dj_request_refuse(request, status);
 }
 
 void dj_import(struct dj_request *request)

@@ -202,23 +202,6 @@ void dj_kv_draft(const struct dj_request *request, const struct dj_kv_names *nam
     dj_json_end_object(&w);
 }
 
-/* The mark stays with the value: who changes or copies it later does not look at it again. NULL
- * data: no memory. */
-static struct deja_slice mark_sealed(const struct dj_request *request, struct deja_slice metadata)
-{
-    static const char mark[] = DJ_PLAIN_SEALED_ONLY;
-    size_t kept = metadata.len ? metadata.len - 1 : 0; /* without its brace */
-    char *text = dj_arena_alloc(request->arena, kept + sizeof mark + 2);
-    if (!text)
-        return deja_slice(NULL, 0);
-    if (kept)
-        memcpy(text, metadata.data, kept);
-    text[kept] = kept ? ',' : '{';
-    memcpy(text + kept + 1, mark, sizeof mark - 1);
-    text[kept + sizeof mark] = '}';
-    return deja_slice(text, kept + sizeof mark + 1);
-}
-
 void dj_kv_apply(const struct dj_request *request, const struct dj_draft *draft,
                  struct dj_plain_op *op)
 {
@@ -227,9 +210,9 @@ void dj_kv_apply(const struct dj_request *request, const struct dj_draft *draft,
     dj_sensitive_apply(&draft->verdict, request->api->proxy->sealed_levels, &entry, &options);
     op->body = entry.body;
     op->metadata = entry.metadata;
-    if (draft->verdict.is_sealed_only)
-        op->metadata = mark_sealed(request, entry.metadata);
     op->skip = options.skip;
+    if (!dj_draft_mark(request->arena, false, draft->verdict.is_sealed_only, &op->metadata))
+        op->skip = ~DJ_LEVEL_BIT(DJ_LEVEL_MEMORY); /* no memory: from there it is not copied on */
     op->unsealed = ~(DJ_LEVEL_BIT(DJ_LEVEL_MEMORY) | request->api->proxy->sealed_levels);
 }
 

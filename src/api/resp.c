@@ -8,6 +8,7 @@
  *     or waits begins only when nothing is behind.
  * (2) So a client reads what it wrote: a read behind a write begins when the write has been
  *     confirmed.
+ *     While a worker looks at a long value nothing begins: what is written later is written later.
  * (3) EXEC is a command that waits for the others, one after another, in the same way; their
  *     replies are put together in `results`.
  */
@@ -162,9 +163,10 @@ static enum dj_resp_flow run(struct dj_resp_client *client, const struct dj_resp
 
 static bool may_begin(const struct dj_resp_client *client, const struct dj_resp_command *command)
 {
-    return client->write_count == 0 || (command && (command->flags & DJ_RESP_OVERLAPS) &&
-                                        client->write_count < DJ_RESP_BEHIND_MAX &&
-                                        client->write_bytes < DJ_RESP_BEHIND_BYTES_MAX);
+    return client->write_count == 0 ||
+           (command && (command->flags & DJ_RESP_OVERLAPS) && !client->is_judging &&
+            client->write_count < DJ_RESP_BEHIND_MAX &&
+            client->write_bytes < DJ_RESP_BEHIND_BYTES_MAX);
 }
 
 /* Until what is behind has been replied (1). */

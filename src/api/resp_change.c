@@ -26,6 +26,7 @@ void dj_resp_write_destroy(struct dj_resp_write *write)
         return;
     if (write->pass.limiter)
         dj_gate_leave(&write->pass, write->reply.len);
+    dj_resp_write_forget(write);
     dj_value_unref(write->before);
     dj_value_unref(write->after);
     dj_free(write->made);
@@ -51,8 +52,7 @@ static struct dj_resp_write *create(struct dj_resp_client *client)
 static bool copy_part(struct dj_resp_write *write, struct dj_resp_part *part, struct deja_slice key,
                       struct deja_slice value)
 {
-    part->write = write;
-    part->metadata = deja_slice(NULL, 0);
+    *part = (struct dj_resp_part){.write = write};
     part->key = dj_arena_copy(&write->arena, key);
     part->value = dj_arena_copy(&write->arena, value);
     write->bytes += key.len + value.len;
@@ -126,6 +126,8 @@ static void finish(struct dj_resp_write *write)
 {
     struct dj_resp_client *client = write->client;
     write->is_done = true;
+    if (write->has_verdict)
+        dj_resp_write_count(write);
     if (write->status != DEJA_OK)
         dj_resp_put_failure(&write->reply, write->status);
     else if (write->fault)
@@ -167,10 +169,7 @@ static enum dj_plain_verdict on_change(void *ctx, const struct dj_entry *now, in
                                        struct dj_plain_new *out_new)
 {
     struct dj_resp_part *part = ctx;
-    enum dj_plain_verdict verdict = part->write->change(part, now, now_ms, out_new);
-    if (part->metadata.data)
-        out_new->metadata = part->metadata;
-    return verdict;
+    return part->write->change(part, now, now_ms, out_new);
 }
 
 static struct dj_value *replace(struct dj_value *old, struct dj_value *value)
@@ -207,22 +206,28 @@ static enum dj_plain_verdict remove_key(struct dj_resp_part *part, const struct 
     return DJ_PLAIN_REMOVE;
 }
 
-enum dj_resp_flow dj_resp_write_start(struct dj_resp_write *write)
+void dj_resp_write_list(struct dj_resp_write *write)
 {
     struct dj_resp_client *client = write->client;
     dj_list_push_back(&client->writes, &write->node);
     client->write_count++;
     client->write_bytes += write->bytes;
-    if (!dj_resp_write_may(write)) {
-        finish(write);
-        return DJ_RESP_BEHIND;
-    }
+}
+
+void dj_resp_write_end(struct dj_resp_write *write)
+{
+    finish(write);
+}
+
+void dj_resp_write_begin(struct dj_resp_write *write, const struct dj_plain_space *space)
+{
+    struct dj_resp_client *client = write->client;
     write->parts_left++; /* what cannot be begun ends in here, and not the write */
     for (size_t i = 0; i < write->part_count; i++) {
         const struct dj_plain_change change = {
             .mode = write->mode, .change = on_change, .done = on_changed, .ctx = &write->parts[i]};
-        enum deja_status status = dj_plain_change(client->api->plain, client->loop, &client->space,
-                                                  write->parts[i].key, &change);
+        enum deja_status status =
+            dj_plain_change(client->api->plain, client->loop, space, write->parts[i].key, &change);
         if (status == DEJA_OK)
             continue;
         if (write->status == DEJA_OK)
@@ -231,6 +236,12 @@ enum dj_resp_flow dj_resp_write_start(struct dj_resp_write *write)
     }
     if (--write->parts_left == 0)
         finish(write);
+}
+
+enum dj_resp_flow dj_resp_write_start(struct dj_resp_write *write)
+{
+    dj_resp_write_list(write);
+    dj_resp_write_begin(write, &write->client->space);
     return DJ_RESP_BEHIND;
 }
 

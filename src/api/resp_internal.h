@@ -16,6 +16,7 @@
 #include "base/arena.h"
 #include "base/list.h"
 #include "proto/resp.h"
+#include "proxy/sensitive.h"
 #include "security/principal.h"
 #include "security/user.h"
 
@@ -124,6 +125,7 @@ struct dj_resp_client {
     /* The command that waits; one at a time. */
     struct dj_resp_held held;
     bool is_held_due; /* it has not begun: what is behind comes first */
+    bool is_judging;  /* a write behind is looked at by a worker: nothing begins meanwhile */
     uint64_t began_us;
     void *work; /* of its function, in its arena */
     size_t reply_before;
@@ -229,7 +231,8 @@ struct dj_resp_part {
     struct dj_resp_write *write;
     struct deja_slice key;
     struct deja_slice value;
-    struct deja_slice metadata; /* of what is put; data NULL: as the change says */
+    struct deja_slice metadata;           /* what a verdict says of the value; empty: nothing */
+    struct dj_sensitive_verdict *verdict; /* NULL: nothing was found */
 };
 
 struct dj_resp_write {
@@ -253,6 +256,7 @@ struct dj_resp_write {
     uint64_t removed;        /* keys that were there */
     uint32_t missed;
     bool is_unstored; /* no tier took it */
+    bool has_verdict; /* of one of its parts */
     bool was_put;     /* the last change was */
     bool was_removed;
     struct dj_value *before; /* references, of the last change */
@@ -265,6 +269,9 @@ struct dj_resp_write {
     int64_t cut_ms;      /* the tenant's longest life from now; 0: none */
     int64_t number;
     long double real;
+    struct dj_rules *rules; /* a reference: what it is judged by (worker, home) */
+    struct dj_sensitive_verdict *made_verdict; /* of the last change; NULL: nothing was found */
+    struct dj_resp_judging *judging;           /* on a worker; NULL: it was not */
     const char *fault;                         /* an error to reply instead */
     char *made;                                /* bytes made for the value; owned */
     struct deja_slice tags[DJ_PLAIN_TAGS_MAX]; /* of dj_resp_copy_entry */
@@ -291,6 +298,10 @@ struct dj_resp_write *dj_resp_write_create(struct dj_resp_client *client,
                                            size_t stride, size_t count, struct dj_buf *out);
 /* Begins it; the write is the client's from here on. DJ_RESP_BEHIND. */
 enum dj_resp_flow dj_resp_write_start(struct dj_resp_write *write);
+/* The same in two steps: it is behind from the first on, and the second follows, or an end. */
+void dj_resp_write_list(struct dj_resp_write *write);
+void dj_resp_write_begin(struct dj_resp_write *write, const struct dj_plain_space *space);
+void dj_resp_write_end(struct dj_resp_write *write); /* status or fault is set; nothing has begun */
 /* A reply that belongs behind those that are not there yet. False: no memory. */
 bool dj_resp_write_note(struct dj_resp_client *client, struct deja_slice reply);
 void dj_resp_write_destroy(struct dj_resp_write *write); /* one that was not started */
@@ -298,9 +309,19 @@ void dj_resp_write_destroy(struct dj_resp_write *write); /* one that was not sta
 void dj_resp_copy_entry(struct dj_resp_write *write, const struct dj_entry *now,
                         struct dj_plain_new *out_new);
 
-/* resp_sensitive.c: are its values such as the tenant keeps? Changes those that are kept
- * otherwise; false: nothing is begun, fault or status says why. */
-bool dj_resp_write_may(struct dj_resp_write *write);
+/* ---- resp_sensitive.c ---- */
+
+/* Looks at keys and values for what the tenant does not keep as it is, then begins the write, or
+ * refuses it. DJ_RESP_ANSWERED: the error is in out, and the write is gone. */
+enum dj_resp_flow dj_resp_write_judge(struct dj_resp_write *write, struct dj_buf *out);
+/* Before it, for a write that makes its value of what is there: the next is called then. */
+void dj_resp_write_keep_rules(struct dj_resp_write *write);
+/* In the change function, with out_new as it is to be put, its body head_len bytes that were there
+ * and the part's value: what the two say together. False: refused, the write has a fault. */
+bool dj_resp_judge_made(struct dj_resp_part *part, size_t head_len, struct dj_plain_new *out_new);
+/* Counts what was found, once. */
+void dj_resp_write_count(const struct dj_resp_write *write);
+void dj_resp_write_forget(struct dj_resp_write *write); /* verdicts, rules, space */
 
 /* resp_set.c */
 /* EX, PX, EXAT, PXAT and what stands behind it. */

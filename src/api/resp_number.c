@@ -31,6 +31,8 @@ static enum dj_plain_verdict put_text(struct dj_resp_write *write, const struct 
         dj_resp_copy_entry(write, now, out_new);
     else if (write->cut_ms)
         out_new->expires_ms = write->cut_ms;
+    if (!now)
+        out_new->metadata = write->parts->metadata; /* of its key */
     out_new->body = body;
     return DJ_PLAIN_PUT;
 }
@@ -59,10 +61,12 @@ static void reply_number(struct dj_resp_write *write, struct dj_buf *out)
     dj_buf_append(out, "\r\n", 2);
 }
 
-static enum dj_resp_flow start(struct dj_resp_client *client, struct dj_resp_write *write)
+/* Of a number only the key is looked at: a counter that happens to look like a card is none. */
+static enum dj_resp_flow start(struct dj_resp_client *client, struct dj_resp_write *write,
+                               struct dj_buf *out)
 {
     write->cut_ms = dj_resp_cut_expiry(client, 0, dj_loop_now_ms(client->loop));
-    return dj_resp_write_start(write);
+    return dj_resp_write_judge(write, out);
 }
 
 static enum dj_resp_flow add(struct dj_resp_client *client, const struct dj_resp_args *args,
@@ -74,7 +78,7 @@ static enum dj_resp_flow add(struct dj_resp_client *client, const struct dj_resp
     write->number = number;
     write->change = add_integer;
     write->written = reply_number;
-    return start(client, write);
+    return start(client, write, out);
 }
 
 enum dj_resp_flow dj_resp_incr(struct dj_resp_client *client, const struct dj_resp_args *args,
@@ -196,7 +200,7 @@ enum dj_resp_flow dj_resp_incrbyfloat(struct dj_resp_client *client,
     write->real = number;
     write->change = add_real;
     write->written = reply_made;
-    return start(client, write);
+    return start(client, write, out);
 }
 
 /* ---- APPEND ---- */
@@ -221,8 +225,11 @@ static enum dj_plain_verdict append(struct dj_resp_part *part, const struct dj_e
         memcpy(write->made, head.data, head.len);
     if (part->value.len)
         memcpy(write->made + head.len, part->value.data, part->value.len);
-    snprintf(write->text, sizeof write->text, "%zu", len);
-    return put_text(write, now, deja_slice(write->made, len), out_new);
+    enum dj_plain_verdict verdict = put_text(write, now, deja_slice(write->made, len), out_new);
+    if (!dj_resp_judge_made(part, head.len, out_new))
+        return DJ_PLAIN_KEEP;
+    snprintf(write->text, sizeof write->text, "%zu", out_new->body.len);
+    return verdict;
 }
 
 enum dj_resp_flow dj_resp_append(struct dj_resp_client *client, const struct dj_resp_args *args,
@@ -238,5 +245,6 @@ enum dj_resp_flow dj_resp_append(struct dj_resp_client *client, const struct dj_
                                                                 : DJ_PLAIN_VALUE_BYTES_MAX);
     write->change = append;
     write->written = reply_number;
-    return start(client, write);
+    dj_resp_write_keep_rules(write);
+    return start(client, write, out);
 }

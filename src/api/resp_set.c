@@ -13,6 +13,7 @@ static enum dj_plain_verdict put_value(struct dj_resp_part *part, const struct d
     if (is_refused)
         return DJ_PLAIN_KEEP;
     out_new->body = part->value;
+    out_new->metadata = part->metadata;
     out_new->expires_ms = write->expires_ms;
     if ((write->conditions & DJ_RESP_KEEPS_TTL) && now)
         out_new->expires_ms = now->expires_ms;
@@ -77,7 +78,7 @@ static enum dj_resp_flow start(struct dj_resp_client *client, struct dj_resp_wri
                                            DJ_RESP_WANTS_OLD | DJ_RESP_KEEPS_TTL));
     write->mode = is_blind ? DJ_PLAIN_BLIND : DJ_PLAIN_LOOKING;
     write->change = put_value;
-    return dj_resp_write_start(write);
+    return dj_resp_write_judge(write, out);
 }
 
 /* ---- options ---- */

@@ -166,8 +166,11 @@ static void on_migrate(struct dj_request *request)
         read_level(request, "to", &order.to);
     }
     bool is_start = order.kind == DJ_TRANSFER_MIGRATE;
-    if (is_start && (!order.from || !order.to || order.from == order.to))
-        dj_request_complain(request, "invalid_request", "to", "required",
+    if (is_start && (!order.from || !order.to))
+        dj_request_complain(request, "invalid_request", order.from ? "to" : "from", "required",
+                            "from and to must be two different tiers");
+    else if (is_start && order.from == order.to)
+        dj_request_complain(request, "invalid_request", "to", "value",
                             "from and to must be two different tiers");
     if (!is_start && !order.file.len)
         dj_request_complain(request, "invalid_request", "name", "required",

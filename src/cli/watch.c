@@ -43,11 +43,12 @@ static void write_period(const struct dj_json *period)
     const struct dj_json *total = dj_json_get(period, "total");
     const struct dj_json *saved = dj_json_get(total, "saved");
     const struct dj_json *spent = dj_json_get(period, "spent");
+    char hours[16];
     if (!period)
         return; /* an older daemon */
-    printf("last %-6.4g h %lld hits saved $%.4f (of which guessed $%.4f) and %.1f s\n",
-           number_of(period, "seconds") / 3600, count_of(total, "hits"),
-           number_of(saved, "cost_usd"), number_of(saved, "guessed_usd"),
+    snprintf(hours, sizeof hours, "%.4g h", number_of(period, "seconds") / 3600);
+    printf("last %-6s %lld hits saved $%.4f (of which guessed $%.4f) and %.1f s\n", hours,
+           count_of(total, "hits"), number_of(saved, "cost_usd"), number_of(saved, "guessed_usd"),
            number_of(saved, "seconds"));
     printf("  spent     $%.4f upstream, $%.4f verification", number_of(spent, "upstream_usd"),
            number_of(spent, "verification_usd"));

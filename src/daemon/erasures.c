@@ -243,10 +243,12 @@ static void settle(void *ctx)
             erasure->status = DEJA_ERR_BUSY; /* something is left, and can be reached */
     } else {
         erasure->failed_step = "files";
-        erasure->status =
-            options->wipe ? options->wipe(options->hooks_ctx, erasure->order.tenant) : DEJA_OK;
-        if (erasure->status == DEJA_OK && !erasure->order.has_user && options->drop_documents)
-            erasure->status = options->drop_documents(options->hooks_ctx, erasure->order.tenant);
+        /* Documents first: what is removed after the wiping may stay in free pages. */
+        erasure->status = !erasure->order.has_user && options->drop_documents
+                              ? options->drop_documents(options->hooks_ctx, erasure->order.tenant)
+                              : DEJA_OK;
+        if (erasure->status == DEJA_OK && options->wipe)
+            erasure->status = options->wipe(options->hooks_ctx, erasure->order.tenant);
         if (erasure->status == DEJA_OK && erasure->order.has_user && options->renew_keys) {
             erasure->failed_step = "keys";
             erasure->status = options->renew_keys(options->hooks_ctx, erasure->order.tenant);

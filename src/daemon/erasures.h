@@ -5,7 +5,7 @@
  *     ┌────────────────────────────────────────────────────────────────────────┘
  *     └─> void everywhere, every tier emptied and looked at (cache/erase.h) ──┐   loop
  *     ┌───────────────────────────────────────────────────────────────────────┘
- *     └─> files wiped ── receipt: audit, document: done                           worker
+ *     └─> orders removed, files wiped ── receipt: audit, document: done           worker
  *          └─ something was not reached: stays open, tried again every few seconds
  *
  * Threads: start and get on any loop, tick on loop 0. Time: the loops' clock.
@@ -43,8 +43,8 @@ struct dj_erasures_options {
     void (*forget)(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES]);
     /* Blocking, worker: what only this process remembers of it, and what files still hold. */
     enum deja_status (*wipe)(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES]);
-    /* Likewise: what the authority keeps of a tenant's own orders, for all programs; not called for
-     * a user. NULL: nothing. */
+    /* Likewise, before it: what the authority keeps of a tenant's own orders, for all programs; not
+     * called for a user. NULL: nothing. */
     enum deja_status (*drop_documents)(void *ctx, const uint8_t tenant[DJ_TENANT_BYTES]);
 };
 

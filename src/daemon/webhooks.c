@@ -62,9 +62,10 @@ static void drop_first(struct hook *hook)
     delivery_destroy(delivery);
 }
 
-static void log_lost(const struct hook *hook, const char *why)
+static void tell_lost(const struct hook *hook, const char *why)
 {
     struct dj_log *log = hook->webhooks->daemon->log;
+    dj_telemetry_webhook(hook->webhooks->daemon->telemetry, "dropped");
     const struct dj_log_field fields[] = {
         DJ_LOG_TEXT("upstream", hook->url), DJ_LOG_TEXT("error", why), {.name = NULL}};
     dj_log_write(log, DJ_LOG_WARN, "an invalidation could not be delivered to a webhook", fields);
@@ -94,9 +95,11 @@ static void fail_one(struct hook *hook, const char *why)
         hook->pause_ms = PAUSE_MAX_MS;
     hook->retry_us = dj_loop_monotonic_us(hook->webhooks->loop) + (uint64_t)hook->pause_ms * 1000;
     if (++first(hook)->attempts >= settings->attempts_max) {
-        log_lost(hook, why);
+        tell_lost(hook, why);
         drop_first(hook);
         hook->pause_ms = 0;
+    } else {
+        dj_telemetry_webhook(hook->webhooks->daemon->telemetry, "retried");
     }
 }
 
@@ -109,6 +112,7 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
     if (hook->webhooks->is_stopped || dj_list_is_empty(&hook->waiting))
         return;
     if (is_taken) {
+        dj_telemetry_webhook(hook->webhooks->daemon->telemetry, "delivered");
         drop_first(hook);
         hook->pause_ms = 0;
         hook->retry_us = 0;
@@ -179,7 +183,7 @@ static void add(struct hook *hook, const struct dj_notice *notice)
     struct delivery *delivery = dj_alloc_zeroed(1, sizeof *delivery);
     uint8_t id[ID_BYTES];
     if (!delivery) {
-        log_lost(hook, "out of memory");
+        tell_lost(hook, "out of memory");
         return;
     }
     dj_random_bytes(id, sizeof id);
@@ -187,15 +191,15 @@ static void add(struct hook *hook, const struct dj_notice *notice)
     struct dj_json_writer w = dj_json_writer(&delivery->body);
     dj_notice_write(&w, notice, true);
     if (delivery->body.status != DEJA_OK) {
-        log_lost(hook, "out of memory");
+        tell_lost(hook, "out of memory");
         delivery_destroy(delivery);
         return;
     }
     if (hook->waiting_count >= settings->queue_max && !hook->is_sending) {
-        log_lost(hook, "too many wait");
+        tell_lost(hook, "too many wait");
         drop_first(hook);
     } else if (hook->waiting_count >= settings->queue_max) {
-        log_lost(hook, "too many wait");
+        tell_lost(hook, "too many wait");
         delivery_destroy(delivery);
         return;
     }

@@ -3,7 +3,7 @@
 
 #include "security/redact.h"
 
-#define MARK "{\"redacted\":true"
+#define MARK "{" DJ_SENSITIVE_REDACTED
 
 struct look {
     const struct dj_detector *detector;

@@ -63,6 +63,8 @@ void dj_sensitive_judge_source(const struct dj_detector *detector,
 void dj_sensitive_apply(const struct dj_sensitive_verdict *verdict, uint32_t sealed_levels,
                         struct dj_entry *entry, struct dj_put_options *options);
 
+/* The first member of a redacted copy's metadata. */
+#define DJ_SENSITIVE_REDACTED "\"redacted\":true"
 /* Is the entry a redacted copy? */
 bool dj_sensitive_is_redacted(const struct dj_entry *entry);
 

@@ -471,6 +471,12 @@ void dj_telemetry_invalidation(struct dj_telemetry *telemetry, const uint8_t ten
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_INVALIDATIONS, values), 1);
 }
 
+void dj_telemetry_webhook(struct dj_telemetry *telemetry, const char *result)
+{
+    const char *const values[] = {result};
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_WEBHOOKS, values), 1);
+}
+
 void dj_telemetry_evicted(struct dj_telemetry *telemetry, const uint8_t tenant_id[DJ_ID_BYTES],
                           const char *level_name, const char *reason)
 {

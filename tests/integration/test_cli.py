@@ -126,7 +126,7 @@ def test_stats_and_explain_are_readable_and_json(daemon, word):
     for args in (["stats"], ["explain", word]):
         assert daemon.cli(*args).stdout.strip()
         json.loads(daemon.cli(*args, "--json").stdout)
-    assert "hits" in daemon.cli("stats").stdout
+    assert re.search(r"(?m)^last 24 h   \d+ hits saved ", daemon.cli("stats").stdout)
     assert re.search(r"(?m)^levels\.memory\.entries\s+\d+$", daemon.cli("stats", "--plain").stdout)
     assert re.match(r"hit: exact\n", daemon.cli("explain", word).stdout)
     near = daemon.cli("explain", f"{word} 5 apples").stdout

@@ -127,6 +127,24 @@ def test_a_tenant_is_gone_and_the_others_are_untouched(spawn, sealing, canaries,
         assert hits(client, mine) == [] and hits(other, theirs) == theirs
 
 
+def test_what_a_tenants_schedules_say_is_in_no_file(spawn, canaries, key):
+    """Of their documents, too: they are removed before the bytes of what was removed are written over."""
+    daemon = spawn(env={"DEJA_ENCRYPTION__ENABLED": "false"})
+    mine, theirs = canaries[:10], canaries[10:]
+    with make_http(daemon, key) as client, make_http(daemon, "sk-other") as other:
+        for http, tags in ((client, mine), (other, theirs)):
+            for tag in tags:
+                answer = http.post("/api/v1/invalidate", json={"tag": tag, "after": "1d", "reason": tag})
+                assert answer.status_code < 300, answer.text
+        answer = erase(daemon, tenant_of(daemon, key)).json()
+        assert answer["state"] == "done", answer
+        assert client.get("/api/v1/schedules").json()["schedules"] == []
+        assert len(other.get("/api/v1/schedules").json()["schedules"]) == len(theirs)
+    daemon.kill()
+    assert grep(daemon.data, mine) == []
+    assert grep(daemon.data, theirs) != []
+
+
 def test_a_user_is_gone_and_the_tenants_others_are_untouched(spawn, sealing, canaries, key):
     daemon = spawn(env=sealing)
     hers, his = canaries[:10], canaries[10:]

@@ -141,6 +141,34 @@ def test_killed_import_goes_on_where_it_was(spawn, key, tmp_path):
     assert without_ttl(lines_of(again)) == without_ttl(lines_of(path))
 
 
+def test_rules_for_sensitive_data_hold_for_what_is_imported(spawn, key, tmp_path):
+    daemon = spawn(env={"DEJA_SECURITY__SENSITIVE__SECRET": "allow"})
+    texts = {"fine": "It is.", "card": "pay with 4111 1111 1111 1111", "secret": "my password is hunter2-Tr0ub4dor"}
+    with make_http(daemon, key) as client:
+        for name, text in texts.items():
+            assert client.put(ENTRIES, json={"query": name, "response": text}).status_code == 201
+            assert client.put(f"/api/v1/kv/{name}", content=text).status_code == 201
+    settle(daemon)
+    lines = tmp_path / "all.jsonl"
+    export(daemon, lines, key=key)
+    daemon.stop()
+    wipe(daemon)
+    daemon = spawn(data=daemon.data, env={"DEJA_SECURITY__SENSITIVE__CARD": "refuse",
+                                          "DEJA_SECURITY__SENSITIVE__SECRET": "redact"})
+    told = json.loads(bring(daemon, lines, "--token", token_of(daemon), "--json").stdout)
+    assert told == {"lines": 6, "stored": 4, "bad": 0}
+    with make_http(daemon, key) as client:
+        answers = {name: client.get(f"/api/v1/kv/{name}") for name in texts}
+        assert answers["fine"].text == texts["fine"] and answers["card"].status_code == 404
+        assert answers["secret"].text == "my password is [REDACTED]"
+        found = {name: client.post(LOOKUP, json={"query": name}).json() for name in texts}
+        assert found["fine"]["hit"] and not found["card"]["hit"]
+        assert "[REDACTED]" in json.dumps(found["secret"]) and "hunter2" not in json.dumps(found["secret"])
+    daemon.stop()
+    for path in daemon.data.rglob("*"):
+        assert not path.is_file() or b"hunter2" not in path.read_bytes(), path
+
+
 def test_bad_lines_are_told_by_number_and_left_out_by_choice(spawn, key, tmp_path):
     daemon = spawn()
     with make_http(daemon, key) as client:

@@ -2,6 +2,7 @@
 import hmac
 import http.server
 import json
+import re
 import threading
 import uuid
 
@@ -334,6 +335,11 @@ def receiver():
     server.server_close()
 
 
+def webhooks_total(client, result):
+    found = re.search(rf'(?m)^semantic_cache_webhooks_total{{result="{result}"}} (\d+)$', client.get("/metrics").text)
+    return int(found[1]) if found else 0
+
+
 def test_webhooks_are_signed_in_order_and_tried_again(spawn, receiver, key, word):
     receiver.failures = 1
     daemon = spawn(env={"DEJA_WEBHOOKS__URLS": f"http://127.0.0.1:{receiver.server_port}/hook",
@@ -343,6 +349,8 @@ def test_webhooks_are_signed_in_order_and_tried_again(spawn, receiver, key, word
         invalidate(client, tag="two")
         poll(lambda: len(receiver.got) == 2, "both deliveries")
         assert receiver.asked == 3
+        poll(lambda: webhooks_total(client, "delivered") == 2, "both to be counted")
+        assert webhooks_total(client, "retried") == 1 and webhooks_total(client, "dropped") == 0
         headers, body = receiver.got[0]
         told = json.loads(body)
         assert (told["kind"], told["name"], told["reason"]) == ("tag", "one", word)
@@ -359,3 +367,4 @@ def test_webhook_that_does_not_answer_holds_nobody_up(spawn, key):
         for i in range(20):
             invalidate(client, tag=f"t{i}")
         poll(lambda: "could not be delivered" in daemon.log_text(), "the loss in the log")
+        poll(lambda: webhooks_total(client, "dropped") == 20, "every loss to be counted")

@@ -17,7 +17,7 @@ OURS = re.compile(r"^(?!/v1/(?!caches/))")
 UNSPOKEN = {"characters", "length", "zero", "size", "exists", "key"}
 UNSPOKEN_TYPES = {"query_empty", "query_too_long", "query_invalid_characters", "embedding_mismatch",
                   "optimise_in_progress", "tenant_exists", "tenant_inherited", "limit_reached", "too_many",
-                  "certificate_taken", "too_many_schedules", "not_an_object", "rotation_in_progress",
+                  "certificate_taken", "too_many_schedules", "not_an_object", "rotation_in_progress", "transfer_in_progress",
                   "nothing_to_warm", "habits_unknown", "no_file", "no_upstream_credential", "warm_in_progress"}
 # Of administration: whether what is named is there, and may be reached, is no matter of a schema.
 UNSPOKEN_ADMIN = re.compile(r"^/api/v1/(tenants|keys|upstream-credentials)")
@@ -27,6 +27,8 @@ UNSPOKEN_LATER = re.compile(r"^/api/v1/invalidate$")
 UNSPOKEN_LATER_RULES = {"format", "range", "type", "value", "exclusive"}
 # Whether a line is a request only who knows the families can tell.
 UNSPOKEN_WARM = re.compile(r"^/api/v1/warm$")
+# Which tiers there are, and that two of them are not the same one.
+UNSPOKEN_TRANSFER = re.compile(r"^/api/v1/migrate$")
 
 
 # Any bytes are a value.
@@ -41,6 +43,7 @@ def is_unspoken(answer):
     unspoken = UNSPOKEN | (UNSPOKEN_ADMIN_RULES if UNSPOKEN_ADMIN.match(answer.request.url.path) else set())
     unspoken |= UNSPOKEN_LATER_RULES if UNSPOKEN_LATER.match(answer.request.url.path) else set()
     unspoken |= {"format"} if UNSPOKEN_WARM.match(answer.request.url.path) else set()
+    unspoken |= {"value"} if UNSPOKEN_TRANSFER.match(answer.request.url.path) else set()
     return body.get("type") in UNSPOKEN_TYPES or rules[:1] and rules[0] in unspoken
 
 
