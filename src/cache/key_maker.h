@@ -41,8 +41,8 @@ enum deja_status dj_key_maker_create(const struct dj_kinds *kinds,
                                      struct dj_key_maker **out_maker) DEJA_NODISCARD;
 void dj_key_maker_destroy(struct dj_key_maker *maker); /* accepts NULL */
 
-/* A failure of any of these sticks until the end: dj_key_maker_finish tells the first. What is given
- * is copied or hashed on the spot, but for JSON, which is borrowed until then. */
+/* A failure of any of these sticks until the end: dj_key_maker_finish tells the first. What is
+ * given is copied or hashed on the spot, but for JSON, which is borrowed until then. */
 
 /* "template_score", or any word that no kind has; asked for. */
 void dj_key_maker_kind(struct dj_key_maker *maker, struct deja_slice kind);

@@ -289,10 +289,11 @@ const struct dj_cli_command dj_cli_table[] = {
       .summary = "make answers before they are asked for",
       .synopsis = "[FILE] [--source SOURCE]... [--keys PATTERN]... [--predict] [--dry-run]\n"
                   "status\ncancel",
-      .examples = "deja warm faq.jsonl --model gpt-4o-mini --budget-usd 2\ta prompt or request a line\n"
-                  "deja warm --source top --source expiring --dry-run\n"
-                  "deja warm --predict --dry-run\twhat the next hour will bring, and why\n"
-                  "deja warm --keys \"template:*\"\tfrom lower tiers into memory",
+      .examples =
+          "deja warm faq.jsonl --model gpt-4o-mini --budget-usd 2\ta prompt or request a line\n"
+          "deja warm --source top --source expiring --dry-run\n"
+          "deja warm --predict --dry-run\twhat the next hour will bring, and why\n"
+          "deja warm --keys \"template:*\"\tfrom lower tiers into memory",
       .description = "Asks the upstream as the tenant, within the budget, never beside users who "
                      "wait, and follows the run until it has ended; cancel ends it. FILE has JSON "
                      "lines: a prompt in quotes, or a whole request; - is stdin. With the "

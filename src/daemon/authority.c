@@ -27,7 +27,7 @@
 static const char *const copied[] = {"tenants_configured", "links", "api_keys",
                                      "upstream_credentials", "audit_heads"};
 static const char *const all[] = {
-    "tenants_configured", "links",    "api_keys", "upstream_credentials",
+    "tenants_configured", "links",    "api_keys",  "upstream_credentials",
     "data_keys",          "erasures", "schedules", "spends"};
 
 struct dj_authorities {

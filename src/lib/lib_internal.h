@@ -122,10 +122,10 @@ struct dj_operation {
     bool is_semantic;
     struct dj_query_vector vector_given;
     const struct dj_query_vector *vector; /* NULL, or the one above */
-    struct deja_slice tag;       /* or pattern, or name */
-    struct dj_selector selector; /* of a pattern */
-    struct dj_kv_call *kv;   /* NULL: no plain key */
-    deja_event_fn *on_event; /* of this call; NULL: none */
+    struct deja_slice tag;                /* or pattern, or name */
+    struct dj_selector selector;          /* of a pattern */
+    struct dj_kv_call *kv;                /* NULL: no plain key */
+    deja_event_fn *on_event;              /* of this call; NULL: none */
     void *event_ctx;
 
     deja_compute_fn *compute;

@@ -44,7 +44,7 @@ void dj_http_connection_recharge(struct dj_http_connection *connection)
 {
     uint64_t bytes = 0;
     if (connection->sink)
-        return; /* no client's */
+        return;                 /* no client's */
     if (!connection->is_broken) /* its memory goes with the next task */
         bytes = connection->body.len + connection->input.len +
                 dj_http_parser_head_bytes(connection->parser);

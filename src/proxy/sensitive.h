@@ -7,10 +7,9 @@
  *
  * Looked at is all that would be kept: question, answer (strings within it, arguments of tools),
  * metadata, namespace, tags, model and provider. The strictest rule of what was found holds; names
- * by which entries are looked up (namespace, tags, a plain key) cannot be redacted: redact is refuse
- * there. What
- * could not be looked at to its end (a limit, memory) is as if every class had been found, and is
- * not redacted but refused.
+ * by which entries are looked up (namespace, tags, a plain key) cannot be redacted: redact is
+ * refuse there. What could not be looked at to its end (a limit, memory) is as if every class had
+ * been found, and is not redacted but refused.
  *
  * Who asked has the answer as it came; later hits get the stored copy, as it was stored (trust-I4).
  * Threads: a worker; texts are long.

@@ -50,8 +50,8 @@ static inline int64_t dj_store_stay_end(int64_t own_ms, int64_t stay_ms, uint64_
     return own_ms && own_ms < stay_ms ? own_ms : stay_ms;
 }
 
-/* In a tier that keeps entries for ttl_ms at most. A plain key stays as long as it was told to live:
- * nothing could make it again. */
+/* In a tier that keeps entries for ttl_ms at most. A plain key stays as long as it was told to
+ * live: nothing could make it again. */
 static inline int64_t dj_store_stay_until(const struct dj_entry *entry, uint64_t ttl_ms,
                                           int64_t now_ms)
 {
