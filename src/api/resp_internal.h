@@ -7,7 +7,7 @@
  * resp_set.c       SET and its kin              resp_number.c   INCR, APPEND, ...
  * resp_expire.c    EXPIRE, PERSIST, GETEX       resp_keys.c     SCAN, KEYS, FLUSHDB, ...
  * resp_hello.c     PING, HELLO, CLIENT, ...     resp_info.c     INFO, CONFIG, MEMORY
- * resp_notice.c    SUBSCRIBE, PUBLISH               resp_sensitive.c  what is looked at before
+ * resp_notice.c    SUBSCRIBE, PUBLISH           resp_sensitive.c  what is looked at before
  */
 #ifndef DJ_API_RESP_INTERNAL_H
 #define DJ_API_RESP_INTERNAL_H
