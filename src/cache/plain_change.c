@@ -289,8 +289,10 @@ static uint32_t skip_of(const struct line *line, const struct change *change,
 
 static void put(struct line *line, struct change *change, const struct dj_plain_new *new)
 {
-    const struct dj_put_options options = {.skip = skip_of(line, change, new),
-                                           .is_through = new->is_through};
+    uint32_t never = dj_kind_skip(dj_plain_kind(line->plain, change->name)); /* nor read there */
+    uint32_t skip = skip_of(line, change, new);
+    const struct dj_put_options options = {
+        .skip = skip, .cleared = skip & ~never, .is_through = new->is_through};
     struct dj_put_options through = options;
     struct dj_value *value = NULL;
     through.is_through = options.is_through || line->is_locked; /* (3) */

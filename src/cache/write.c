@@ -10,6 +10,8 @@
  *     is done when nobody can be served the entry any more.
  * (5) After a delete a shared tier has a tombstone of at least its version: a fill that began
  * before it is older, on whatever program it runs.
+ * (6) A value that some levels shall not have takes what they had before with it: it would be
+ * served again once the newer one is gone from the others.
  */
 #include <assert.h>
 
@@ -36,6 +38,7 @@ struct put {
     float *vector; /* owned; NULL: not indexed */
     char label[DJ_INDEX_LABEL_BYTES];
     uint32_t skip;
+    uint32_t cleared;
     bool is_through;
     struct put_call calls[DJ_TIERS_MAX];
     uint32_t calling; /* under way, and one for the start */
@@ -128,6 +131,40 @@ static void put_tier(struct put *put, uint32_t index)
         note_call(put, slot, status);
 }
 
+static void note_cleared(struct put *put, struct dj_tier_slot *slot, enum deja_status status)
+{
+    if (status != DEJA_OK && !slot->tier.is_journaled)
+        atomic_store(&slot->is_doubtful, true);
+    if (put->status == DEJA_OK)
+        put->status = status;
+}
+
+static void on_cleared(void *ctx, enum deja_status status, uint64_t removed)
+{
+    const struct put_call *call = ctx;
+    struct put *put = call->put;
+    (void)removed;
+    note_cleared(put, call->slot, status);
+    end_call(put);
+}
+
+/* (6) */
+static void clear_tier(struct put *put, uint32_t index)
+{
+    struct dj_tier_slot *slot = &put->engine->tiers[index];
+    struct dj_store *store = slot->tier.store;
+    if (slot->tier.is_read_only || !(put->cleared & slot->bit))
+        return;
+    put->calls[index] = (struct put_call){.put = put, .slot = slot};
+    enum deja_status status =
+        store->ops->remove(store, put->home, &put->key, dj_value_entry(put->value)->version - 1,
+                           &put->calls[index], on_cleared);
+    if (status == DEJA_OK)
+        put->calling++;
+    else
+        note_cleared(put, slot, status);
+}
+
 /* On home, the second time. */
 static void put_tiers(void *ctx)
 {
@@ -136,8 +173,10 @@ static void put_tiers(void *ctx)
     /* Deleted meanwhile? The index may have it: harmless (its record is gone), and freed when the
      * vector expires. */
     put->is_refused = is_refused(put);
-    for (uint32_t i = 0; i < put->engine->tier_count && !put->is_refused; i++)
+    for (uint32_t i = 0; i < put->engine->tier_count && !put->is_refused; i++) {
         put_tier(put, i);
+        clear_tier(put, i);
+    }
     end_call(put);
 }
 
@@ -188,6 +227,16 @@ static void put_memory(void *ctx)
     post(&put->task, put->origin, put_index, put);
 }
 
+/* (6) In memory, and of what is on its way to the tiers. */
+static void forget_older(struct put *put)
+{
+    struct dj_engine *engine = put->engine;
+    uint64_t older = dj_value_entry(put->value)->version - 1;
+    dj_tombstones_add(engine->tombstones[dj_loop_index(put->home)], &put->key, older);
+    if (put->cleared & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY))
+        dj_memory_remove(engine->options.memory, &put->key, older);
+}
+
 enum deja_status dj_engine_put_here(struct dj_engine *engine, struct dj_loop *home,
                                     struct dj_value *value, const struct dj_put_options *options,
                                     void *ctx, dj_put_done_fn *done)
@@ -201,12 +250,15 @@ enum deja_status dj_engine_put_here(struct dj_engine *engine, struct dj_loop *ho
                         .value = dj_value_ref(value),
                         .key = dj_engine_key_of(dj_value_entry(value)),
                         .skip = options->skip,
+                        .cleared = options->cleared & options->skip,
                         .is_through = options->is_through,
                         .ctx = ctx,
                         .done = done};
     assert(engine->options.loops[dj_engine_home(engine, &put->key)] == home);
     dj_engine_enter(engine);
     keep_in_memory(put);
+    if (put->cleared && !put->is_refused)
+        forget_older(put);
     if (put->is_refused)
         post(&put->task, home, on_put_finished, put);
     else

@@ -1,5 +1,6 @@
 """What becomes of entries with sensitive data: by class and rule, on every way in."""
 import json
+import time
 
 import httpx
 import pytest
@@ -453,6 +454,22 @@ def test_by_default_resp_writes_secrets_only_where_they_are_sealed(resp_guarded,
         assert (r.get(key) is not None) == is_sealed, key
     daemon.stop()
     assert on_disk(daemon, PASSWORD) == []
+
+
+@pytest.mark.parametrize("pause", [0, 1])
+def test_what_a_secret_was_written_over_does_not_come_back(resp_guarded, pause):
+    """The tier that must not have the secret must not keep the value before it either."""
+    daemon, r = resp_guarded(env={"DEJA_ENCRYPTION__ENABLED": "false"})
+    for n in range(50):
+        r.set(f"k{n}", "old")
+    time.sleep(pause)  # written behind the answer: on its way, and there
+    for n in range(50):
+        r.set(f"k{n}", SECRET)
+    r.set("k0", "new")
+    assert r.get("k1") == SECRET.encode()
+    daemon.restart()
+    r = redis.Redis(port=daemon.resp_port)
+    assert r.get("k0") == b"new" and {r.get(f"k{n}") for n in range(1, 50)} == {None}
 
 
 def test_redis_clients_are_looked_at_too(tmp_path):
