@@ -91,6 +91,14 @@ static void read_into(struct dj_request *request, struct dj_transfer_order *orde
                             "must be empty (the default) or merge");
 }
 
+/* The documents of every tenant are in one part of the file. */
+static void check_whole(struct dj_request *request, const struct dj_transfer_order *order)
+{
+    if (order->has_tenant && order->has_config)
+        dj_request_complain(request, "invalid_request", "config", "exclusive",
+                            "is of all tenants: say either tenant or config");
+}
+
 static void on_backup(struct dj_request *request)
 {
     static const char *const members[] = {"file", "tenant", "config", "from", NULL};
@@ -100,6 +108,7 @@ static void on_backup(struct dj_request *request)
         read_file(request, true, &order);
         read_tenant(request, &order);
         read_level(request, "from", &order.from);
+        check_whole(request, &order);
     }
     if (!dj_request_has_complaints(request))
         start(request, &order);
@@ -116,6 +125,7 @@ static void on_restore(struct dj_request *request)
         read_tenant(request, &order);
         read_into(request, &order);
         read_level(request, "to", &order.to);
+        check_whole(request, &order);
     }
     if (!dj_request_has_complaints(request))
         start(request, &order);

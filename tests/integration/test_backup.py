@@ -251,6 +251,15 @@ def test_who_was_erased_does_not_come_back(spawn, key):
     assert now["voided"] == 1, now
 
 
+@pytest.mark.parametrize("what", ["backup", "restore"])
+def test_what_is_of_all_tenants_does_not_go_with_one(spawn, key, what):
+    daemon = spawn()
+    with make_http(daemon, key) as client:
+        tenant = client.get(f"{API}/stats").json()["tenant"]
+    answer = admin(daemon, "POST", f"/{what}", {"file": "one.djb", "tenant": tenant, "config": True})
+    assert answer.status_code == 400 and "either tenant or config" in answer.text, answer.text
+
+
 def test_schedules_of_who_was_erased_do_not_come_back(spawn, key):
     daemon = spawn()
     with make_http(daemon, key) as client, make_http(daemon, key + "2") as other:
