@@ -144,6 +144,7 @@ def test_dependencies_are_told_with_the_entry_and_cannot_be_named_as_tags(http, 
     assert answer.status_code == 400 and answer.json()["fields"][0]["field"] == "depends_on"
 
 
+@pytest.mark.heavy
 def test_cascade_over_ten_thousand_dependants(http, word):
     """Every one of them, on every tier, once; how long it took is printed."""
     total = 10_000

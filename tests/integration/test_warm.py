@@ -328,6 +328,7 @@ def valkey(tmp_path):
     server.stop()
 
 
+@pytest.mark.heavy
 def test_each_time_of_the_schedule_is_one_programs(spawn, valkey, upstream, word, tmp_path):
     model = f"plain:{word}"
     path = tmp_path / "faq.jsonl"
