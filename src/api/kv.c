@@ -431,7 +431,6 @@ void dj_kv_patch(struct dj_request *request)
     if (!kv)
         return;
     kv->op.condition = DJ_PLAIN_IF_PRESENT;
-    kv->op.unsealed = ~(DJ_LEVEL_BIT(DJ_LEVEL_MEMORY) | request->api->proxy->sealed_levels);
     if (!dj_kv_said(request, "x-deja-ttl", "ttl").data)
         dj_request_complain(request, "invalid_request", "body", "required",
                             "a JSON object to be merged into the value, or X-Deja-TTL");

@@ -250,7 +250,6 @@ static bool read_step(struct step *step, const struct dj_json *object, const cha
         return false;
     if (is_read(step))
         return true;
-    step->op.unsealed = ~(DJ_LEVEL_BIT(DJ_LEVEL_MEMORY) | request->api->proxy->sealed_levels);
     if (!read_condition(step, object, where) ||
         (step->kind != STEP_DELETE && !read_end(step, object, where)) ||
         !read_tags(step, object, where) || !read_by(step, object, where))

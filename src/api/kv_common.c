@@ -213,7 +213,6 @@ void dj_kv_apply(const struct dj_request *request, const struct dj_draft *draft,
     op->skip = options.skip;
     if (!dj_draft_mark(request->arena, false, draft->verdict.is_sealed_only, &op->metadata))
         op->skip = ~DJ_LEVEL_BIT(DJ_LEVEL_MEMORY); /* no memory: from there it is not copied on */
-    op->unsealed = ~(DJ_LEVEL_BIT(DJ_LEVEL_MEMORY) | request->api->proxy->sealed_levels);
 }
 
 enum deja_status dj_kv_change(const struct dj_request *request, const struct dj_kv_names *names,

@@ -36,13 +36,14 @@ static bool holds(const struct dj_plain_op *op, const struct dj_entry *now)
     }
 }
 
-/* What was said of it stays said; the user's own tag is added again by who puts. */
+/* What was said of it stays said, that it is kept only where it is sealed above all: the change may
+ * leave what it was said for. The user's own tag is added again by who puts. */
 static void keep_facts(struct dj_plain_op *op, const struct dj_entry *now,
                        struct dj_plain_new *out_new)
 {
-    out_new->metadata = op->is_metadata_new ? op->metadata : now->metadata;
-    if (dj_slice_contains(now->metadata, DJ_PLAIN_SEALED_ONLY))
-        out_new->skip |= op->unsealed;
+    bool is_freed = dj_slice_contains(now->metadata, DJ_PLAIN_SEALED_ONLY) &&
+                    !dj_slice_contains(op->metadata, DJ_PLAIN_SEALED_ONLY);
+    out_new->metadata = op->is_metadata_new && !is_freed ? op->metadata : now->metadata;
     out_new->expires_ms = now->expires_ms;
     out_new->tags = op->kept_tags;
     for (size_t i = 0; i < now->tag_count && out_new->tag_count < DJ_PLAIN_TAGS_MAX; i++)

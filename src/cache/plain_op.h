@@ -50,10 +50,8 @@ struct dj_plain_op {
     int64_t by;
     uint32_t skip;
     bool is_through;
-    bool is_metadata_new; /* merge: metadata replaces what was said of the value */
-    /* Levels that do not seal: a value whose metadata has DJ_PLAIN_SEALED_ONLY is not put there
-     * when it is changed, as it was not when it was set. */
-    uint32_t unsealed;
+    bool is_metadata_new; /* merge: metadata replaces what was said of the value, unless only that
+                           * has DJ_PLAIN_SEALED_ONLY */
     /* results */
     bool is_refused;         /* the condition did not hold */
     enum deja_status status; /* DEJA_ERR_INVALID: no integer, no JSON object; DEJA_ERR_LIMIT: beyond

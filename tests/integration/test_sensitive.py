@@ -328,6 +328,18 @@ def test_log_tells_texts_redacted_where_asked_to(spawn, word):
         assert line["prompt"] == f"{word} my password is [REDACTED]"
 
 
+def test_value_stays_where_it_is_sealed_after_a_patch_that_was_redacted(guarded):
+    """What is said of the patch must not take away what was said of the rest of the value."""
+    daemon, client = guarded(env={"DEJA_ENCRYPTION__ENABLED": "false"}, card="redact")
+    assert client.put("/api/v1/kv/k", json={"note": SECRET}, params={"ttl": "1h"}).is_success
+    assert client.patch("/api/v1/kv/k", json={"more": CARD}).is_success
+    assert client.patch("/api/v1/kv/k", params={"ttl": "2h"}).is_success
+    text = client.get("/api/v1/kv/k").text
+    assert PASSWORD in text and CARD not in text
+    daemon.stop()
+    assert on_disk(daemon, PASSWORD) == []
+
+
 def test_plain_value_that_nobody_seals_never_leaves_memory(guarded, word):
     daemon, client = guarded(env={"DEJA_ENCRYPTION__ENABLED": "false"})
     value = {"note": SECRET}
