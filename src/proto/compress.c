@@ -6,11 +6,10 @@
  */
 #include "proto/compress.h"
 
-#include <zlib.h>
 #include <zstd.h>
 
-#include "base/alloc.h"
 #include "proto/http_text.h"
+#include "proto/zlib_memory.h"
 
 #define RATIO_MAX 100u
 #define RATIO_FREE_BYTES ((size_t)1 << 20)
@@ -37,18 +36,6 @@ static bool is_over(const struct sink *sink)
     return sink->out->len - sink->start > sink->bytes_max;
 }
 
-static voidpf zlib_alloc(voidpf ctx, uInt count, uInt size)
-{
-    (void)ctx;
-    return dj_alloc_zeroed(count, size);
-}
-
-static void zlib_free(voidpf ctx, voidpf memory)
-{
-    (void)ctx;
-    dj_free(memory);
-}
-
 /* One step of inflate into the sink; *out_code is zlib's. */
 static enum deja_status inflate_step(z_stream *stream, const struct sink *sink, int *out_code)
 {
@@ -72,7 +59,7 @@ static enum deja_status inflate_step(z_stream *stream, const struct sink *sink, 
 static enum deja_status inflate_all(struct deja_slice bytes, int window_bits, bool has_members,
                                     const struct sink *sink)
 {
-    z_stream stream = {.zalloc = zlib_alloc, .zfree = zlib_free};
+    z_stream stream = DJ_ZLIB_STREAM;
     if (bytes.len > UINT32_MAX)
         return DEJA_ERR_LIMIT;
     stream.next_in = (Bytef *)(uintptr_t)bytes.data; /* zlib reads it only */

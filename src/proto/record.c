@@ -23,12 +23,12 @@
 
 #include <assert.h>
 
-#include <zlib.h>
 #include <zstd.h>
 
 #include "base/alloc.h"
 #include "base/hash.h"
 #include "base/little.h"
+#include "proto/zlib_memory.h"
 
 #define HEADER_BYTES 32u
 #define CHECKSUM_OFFSET 24u
@@ -123,24 +123,10 @@ static uint64_t checksum_of(const char *header, struct deja_slice payload)
     return dj_hash64(payload.data, payload.len, dj_hash64(header, CHECKSUM_OFFSET, 0));
 }
 
-static voidpf gzip_alloc(voidpf ctx, uInt count, uInt size)
-{
-    (void)ctx;
-    return dj_alloc_zeroed(count, size);
-}
-
-static void gzip_free(voidpf ctx, voidpf memory)
-{
-    (void)ctx;
-    dj_free(memory);
-}
-
-static const z_stream gzip_stream = {.zalloc = gzip_alloc, .zfree = gzip_free};
-
 /* Of len bytes into *packed, whose end it sets; false: it could not. */
 static bool pack_gzip(const char *bytes, size_t len, int level, struct dj_buf *packed)
 {
-    z_stream stream = gzip_stream;
+    z_stream stream = DJ_ZLIB_STREAM;
     if (deflateInit2(&stream, level, Z_DEFLATED, GZIP_WINDOW, GZIP_MEMORY, Z_DEFAULT_STRATEGY) !=
         Z_OK)
         return false;
@@ -369,7 +355,7 @@ void dj_unpacker_destroy(struct dj_unpacker *unpacker)
 static enum deja_status unpack_gzip(struct deja_slice stored, char *room, size_t room_len,
                                     size_t *out_len)
 {
-    z_stream stream = gzip_stream;
+    z_stream stream = DJ_ZLIB_STREAM;
     int code = inflateInit2(&stream, GZIP_WINDOW);
     if (code != Z_OK)
         return code == Z_MEM_ERROR ? DEJA_ERR_NOMEM : DEJA_ERR_CORRUPT;

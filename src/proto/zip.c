@@ -7,9 +7,8 @@
  */
 #include "proto/zip.h"
 
-#include <zlib.h>
-
 #include "base/alloc.h"
+#include "proto/zlib_memory.h"
 
 #define LOCAL_BYTES 30u
 #define RECORD_BYTES 46u
@@ -140,8 +139,9 @@ static enum deja_status inflate_all(z_stream *stream, unsigned char *piece, uint
 static enum deja_status copy_deflated(struct deja_slice data, uint64_t bytes, uint32_t *crc,
                                       void *ctx, dj_zip_write_fn *write)
 {
-    z_stream stream = {.next_in = (unsigned char *)(uintptr_t)data.data, /* zlib does not write */
-                       .avail_in = (unsigned)data.len};
+    z_stream stream = DJ_ZLIB_STREAM;
+    stream.next_in = (unsigned char *)(uintptr_t)data.data; /* zlib does not write */
+    stream.avail_in = (unsigned)data.len;
     unsigned char *piece = dj_alloc(PIECE_BYTES);
     if (!piece)
         return DEJA_ERR_NOMEM;
