@@ -135,6 +135,19 @@ static void close_hole(struct dj_map *map, size_t hole)
     map->slots[hole] = (struct slot){0};
 }
 
+void *dj_map_find_or_make(struct dj_map *map, struct deja_slice key, size_t bytes)
+{
+    void *value = dj_map_find(map, key);
+    if (value)
+        return value;
+    value = dj_alloc_zeroed(1, bytes);
+    if (!value || dj_map_put(map, key, value, NULL) != DEJA_OK) {
+        dj_free(value);
+        return NULL;
+    }
+    return value;
+}
+
 void *dj_map_remove(struct dj_map *map, struct deja_slice key)
 {
     struct slot *slot = probe(map, map->hash(map->hash_ctx, key), key);

@@ -22,6 +22,9 @@ void *dj_map_find(const struct dj_map *map, struct deja_slice key); /* NULL: not
  */
 enum deja_status dj_map_put(struct dj_map *map, struct deja_slice key, void *value,
                             void **out_old) DEJA_NODISCARD;
+/* The value there, or `bytes` zeroed ones (dj_alloc) that are put there. NULL: no memory, or
+ * entries_max. */
+void *dj_map_find_or_make(struct dj_map *map, struct deja_slice key, size_t bytes);
 void *dj_map_remove(struct dj_map *map, struct deja_slice key); /* the value, or NULL */
 size_t dj_map_count(const struct dj_map *map);
 

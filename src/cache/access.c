@@ -188,16 +188,8 @@ void dj_access_add_hits(struct dj_access *access, const struct dj_store_key *key
 static struct dj_access_tenant *find_or_make_tenant(struct dj_access *access,
                                                     const uint8_t id[DJ_ID_BYTES])
 {
-    struct deja_slice key = deja_slice(id, DJ_ID_BYTES);
-    struct dj_access_tenant *tenant = dj_map_find(access->tenants, key);
-    if (tenant)
-        return tenant;
-    tenant = dj_alloc_zeroed(1, sizeof *tenant);
-    if (!tenant || dj_map_put(access->tenants, key, tenant, NULL) != DEJA_OK) {
-        dj_free(tenant);
-        return NULL;
-    }
-    return tenant;
+    return dj_map_find_or_make(access->tenants, deja_slice(id, DJ_ID_BYTES),
+                               sizeof(struct dj_access_tenant));
 }
 
 void dj_access_add_sums(struct dj_access *access, const uint8_t id[DJ_ID_BYTES],

@@ -121,10 +121,13 @@ static struct asked_key *weakest(struct asked_shard *shard)
     return worst;
 }
 
-struct asked_key *asked_add(struct dj_asked *asked, struct asked_shard *shard,
-                            const struct asked_name *name)
+struct asked_key *asked_key_of(struct dj_asked *asked, struct asked_shard *shard,
+                               const struct asked_name *name)
 {
-    struct asked_key *key = dj_alloc_zeroed(1, sizeof *key);
+    struct asked_key *key = asked_find(shard, name);
+    if (key)
+        return key;
+    key = dj_alloc_zeroed(1, sizeof *key);
     if (!key)
         return NULL;
     if (shard->count >= asked->options.keys_max / ASKED_SHARDS)
@@ -168,17 +171,10 @@ void asked_set_request(struct dj_asked *asked, struct asked_shard *shard, struct
 
 struct asked_tenant *asked_tenant_of(struct dj_asked *asked, const uint8_t tenant[DJ_ID_BYTES])
 {
-    struct asked_tenant *found = dj_map_find(asked->tenants, deja_slice(tenant, DJ_ID_BYTES));
+    struct asked_tenant *found =
+        dj_map_find_or_make(asked->tenants, deja_slice(tenant, DJ_ID_BYTES), sizeof *found);
     if (found)
-        return found;
-    found = dj_alloc_zeroed(1, sizeof *found);
-    if (!found)
-        return NULL;
-    memcpy(found->id, tenant, DJ_ID_BYTES);
-    if (dj_map_put(asked->tenants, deja_slice(tenant, DJ_ID_BYTES), found, NULL) != DEJA_OK) {
-        dj_free(found);
-        return NULL;
-    }
+        memcpy(found->id, tenant, DJ_ID_BYTES);
     return found;
 }
 
@@ -333,9 +329,7 @@ void dj_asked_note(struct dj_asked *asked, const struct dj_asked_access *access)
     memcpy(name.id, access->id, sizeof name.id);
     memcpy(name.tenant, access->tenant, sizeof name.tenant);
     pthread_mutex_lock(&shard->lock);
-    struct asked_key *key = asked_find(shard, &name);
-    if (!key)
-        key = asked_add(asked, shard, &name);
+    struct asked_key *key = asked_key_of(asked, shard, &name);
     if (!key) {
         pthread_mutex_unlock(&shard->lock);
         return;
@@ -380,9 +374,7 @@ void dj_asked_note_warmed(struct dj_asked *asked, const uint8_t tenant[DJ_ID_BYT
     memcpy(name.id, id, sizeof name.id);
     memcpy(name.tenant, tenant, sizeof name.tenant);
     pthread_mutex_lock(&shard->lock);
-    struct asked_key *key = asked_find(shard, &name);
-    if (!key)
-        key = asked_add(asked, shard, &name);
+    struct asked_key *key = asked_key_of(asked, shard, &name);
     if (key) {
         if (!key->is_warm)
             atomic_fetch_add(&asked->warm, 1);

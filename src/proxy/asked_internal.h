@@ -56,10 +56,11 @@ struct dj_asked {
 };
 
 struct asked_shard *asked_shard_of(struct dj_asked *asked, const uint8_t id[DJ_ID_BYTES]);
-/* Both with the shard's lock held. NULL: not there; no memory. */
+/* Both with the shard's lock held. asked_find NULL: not there; asked_key_of makes it then, NULL: no
+ * memory. */
 struct asked_key *asked_find(struct asked_shard *shard, const struct asked_name *name);
-struct asked_key *asked_add(struct dj_asked *asked, struct asked_shard *shard,
-                            const struct asked_name *name);
+struct asked_key *asked_key_of(struct dj_asked *asked, struct asked_shard *shard,
+                               const struct asked_name *name);
 /* Takes packed (owned). */
 void asked_set_request(struct dj_asked *asked, struct asked_shard *shard, struct asked_key *key,
                        char *packed, size_t len);

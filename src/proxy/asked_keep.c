@@ -161,9 +161,7 @@ static void merge(struct dj_asked *asked, const uint8_t *tenant, const struct dj
     memcpy(name.id, item->id, sizeof name.id);
     memcpy(name.tenant, tenant, sizeof name.tenant);
     pthread_mutex_lock(&shard->lock);
-    struct asked_key *key = asked_find(shard, &name);
-    if (!key)
-        key = asked_add(asked, shard, &name);
+    struct asked_key *key = asked_key_of(asked, shard, &name);
     if (key) {
         dj_habit_merge(&key->habit, &item->habit);
         key->total = key->total > item->total ? key->total : item->total;

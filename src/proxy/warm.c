@@ -88,17 +88,10 @@ const char *dj_warm_model(const struct dj_warm *warm)
 
 struct warm_tenant *warm_tenant_of(struct dj_warm *warm, const uint8_t tenant[DJ_ID_BYTES])
 {
-    struct warm_tenant *found = dj_map_find(warm->tenants, deja_slice(tenant, DJ_ID_BYTES));
+    struct warm_tenant *found =
+        dj_map_find_or_make(warm->tenants, deja_slice(tenant, DJ_ID_BYTES), sizeof *found);
     if (found)
-        return found;
-    found = dj_alloc_zeroed(1, sizeof *found);
-    if (!found)
-        return NULL;
-    memcpy(found->id, tenant, DJ_ID_BYTES);
-    if (dj_map_put(warm->tenants, deja_slice(tenant, DJ_ID_BYTES), found, NULL) != DEJA_OK) {
-        dj_free(found);
-        return NULL;
-    }
+        memcpy(found->id, tenant, DJ_ID_BYTES);
     return found;
 }
 

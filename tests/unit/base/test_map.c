@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "base/alloc.h"
 #include "check.h"
 
 static uint64_t hash_to_one_bucket(void *ctx, struct deja_slice key)
@@ -55,6 +56,23 @@ static void put_replaces_and_hands_back_the_old_value(void **state)
     dj_map_destroy(map);
 }
 
+static void what_is_not_there_is_made_once_and_within_the_bound(void **state)
+{
+    (void)state;
+    struct dj_map *map = NULL;
+    assert_int_equal(dj_map_create(1, NULL, NULL, &map), DEJA_OK);
+    uint64_t *made = dj_map_find_or_make(map, deja_slice_text("k"), sizeof *made);
+    assert_non_null(made);
+    assert_int_equal(*made, 0);
+    *made = 7;
+    assert_ptr_equal(dj_map_find_or_make(map, deja_slice_text("k"), sizeof *made), made);
+    assert_int_equal(*made, 7);
+    assert_null(dj_map_find_or_make(map, deja_slice_text("other"), sizeof *made));
+    assert_int_equal(dj_map_count(map), 1);
+    dj_free(made);
+    dj_map_destroy(map);
+}
+
 static void map_survives_each_failed_allocation(void **state)
 {
     (void)state;
@@ -79,6 +97,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_put_is_found_until_removed),
         cmocka_unit_test(put_replaces_and_hands_back_the_old_value),
+        cmocka_unit_test(what_is_not_there_is_made_once_and_within_the_bound),
         cmocka_unit_test(map_survives_each_failed_allocation),
     };
     return RUN_TESTS(tests);
