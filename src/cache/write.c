@@ -20,6 +20,19 @@
 #include "cache/engine_internal.h"
 #include "store/memory.h"
 
+/* A removal that failed: from then on that tier is believed only after a look at the tombstones
+ * (tiers.c). *first: the first failure of several. */
+static void note_removal(struct dj_tier_slot *slot, enum deja_status status,
+                         enum deja_status *first)
+{
+    if (status == DEJA_OK)
+        return;
+    if (!slot->tier.is_journaled)
+        atomic_store(&slot->is_doubtful, true);
+    if (*first == DEJA_OK)
+        *first = status;
+}
+
 struct put;
 
 struct put_call {
@@ -131,20 +144,12 @@ static void put_tier(struct put *put, uint32_t index)
         note_call(put, slot, status);
 }
 
-static void note_cleared(struct put *put, struct dj_tier_slot *slot, enum deja_status status)
-{
-    if (status != DEJA_OK && !slot->tier.is_journaled)
-        atomic_store(&slot->is_doubtful, true);
-    if (put->status == DEJA_OK)
-        put->status = status;
-}
-
 static void on_cleared(void *ctx, enum deja_status status, uint64_t removed)
 {
     const struct put_call *call = ctx;
     struct put *put = call->put;
     (void)removed;
-    note_cleared(put, call->slot, status);
+    note_removal(call->slot, status, &put->status);
     end_call(put);
 }
 
@@ -162,7 +167,7 @@ static void clear_tier(struct put *put, uint32_t index)
     if (status == DEJA_OK)
         put->calling++;
     else
-        note_cleared(put, slot, status);
+        note_removal(slot, status, &put->status);
 }
 
 /* On home, the second time. */
@@ -375,23 +380,11 @@ static void end_removal_call(struct removal *removal)
         post(&removal->task, removal->origin, on_removed, removal);
 }
 
-/* From then on that tier is believed only after a look at the tombstones (tiers.c). */
-static void note_removal(struct removal *removal, struct dj_tier_slot *slot,
-                         enum deja_status status)
-{
-    if (status == DEJA_OK)
-        return;
-    if (!slot->tier.is_journaled)
-        atomic_store(&slot->is_doubtful, true);
-    if (removal->status == DEJA_OK)
-        removal->status = status;
-}
-
 static void on_removed_below(void *ctx, enum deja_status status, uint64_t removed)
 {
     const struct removal_call *call = ctx;
     struct removal *removal = call->removal;
-    note_removal(removal, call->slot, status);
+    note_removal(call->slot, status, &removal->status);
     if (removed)
         removal->removed = 1;
     end_removal_call(removal);
@@ -416,7 +409,7 @@ static void remove_tier(struct removal *removal, uint32_t index)
         if (status == DEJA_OK)
             removal->calling++;
         else
-            note_removal(removal, slot, status);
+            note_removal(slot, status, &removal->status);
     }
 }
 
