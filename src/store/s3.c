@@ -39,6 +39,7 @@ static void unref(struct dj_s3 *s3)
         return;
     dj_s3_credentials_close(s3->credentials);
     pthread_mutex_destroy(&s3->fault_mutex);
+    pthread_mutex_destroy(&s3->lanes_mutex);
     dj_free(s3->clients);
     dj_free(s3->ca_file);
     dj_free(s3->origin);
@@ -312,6 +313,7 @@ static struct dj_s3 *create(const struct dj_s3_options *options)
     s3->store.ops = &ops;
     atomic_init(&s3->ref_count, 1);
     pthread_mutex_init(&s3->fault_mutex, NULL);
+    pthread_mutex_init(&s3->lanes_mutex, NULL);
     s3->pool = options->pool;
     s3->loop_count = options->loop_count;
     s3->has_kind_tags = options->has_kind_tags;

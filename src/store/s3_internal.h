@@ -29,6 +29,7 @@ enum {
     DJ_S3_NAME_BYTES = 200 + 2 * 2 * DJ_ID_BYTES + 2,
     DJ_S3_HEADERS_MAX = 12,
     DJ_S3_HASH_BYTES = 65,
+    DJ_S3_LANES = 64,
 };
 
 /* What a loop has open; touched by that loop alone. */
@@ -36,6 +37,8 @@ struct dj_s3_client {
     struct dj_outbound *outbound; /* NULL: none was needed yet */
     bool has_left;
 };
+
+struct dj_s3_turn;
 
 struct dj_s3 {
     struct dj_store store; /* first */
@@ -63,6 +66,8 @@ struct dj_s3 {
     _Atomic uint64_t expired, corrupt, dropped, record_bytes, plain_bytes;
     pthread_mutex_t fault_mutex; /* fault */
     struct deja_error fault;
+    pthread_mutex_t lanes_mutex;
+    struct dj_s3_turn *lanes[DJ_S3_LANES]; /* s3_turn.c (1) */
 };
 
 struct dj_s3_request {
@@ -138,6 +143,20 @@ struct dj_s3_op {
     struct dj_job job;
     struct dj_task task;
 };
+
+/* s3_turn.c. A write's place among those of the same object; embedded in it, zeroed at first. */
+struct dj_s3_turn {
+    struct dj_s3_op *op; /* whose turn it is; NULL: not taken */
+    struct dj_s3_turn *next;
+    bool has_come;
+    dj_s3_step_fn *begin;
+    struct dj_timer *patience; /* NULL: does not wait */
+};
+/* begin runs when no earlier write of the object is under way: inside, or later on the op's loop.
+ * An op that waits longer than total_timeout_ms finishes with DEJA_ERR_TIMEOUT. */
+enum deja_status dj_s3_turn_take(struct dj_s3_turn *turn, struct dj_s3_op *op,
+                                 dj_s3_step_fn *begin) DEJA_NODISCARD;
+void dj_s3_turn_end(struct dj_s3_turn *turn); /* accepts one that was not taken */
 
 /* s3.c. Allocates size bytes, zeroed, that begin with a dj_s3_op. DEJA_ERR_BUSY at calls_max. */
 enum deja_status dj_s3_op_create(struct dj_s3 *s3, struct dj_loop *loop, size_t size,

@@ -1,9 +1,9 @@
-/* store/s3_write.c - put and remove: look, compare, write if it is still so.
+/* store/s3_write.c - put and remove: once it is its turn, look, compare, write if it is still so.
  *
  *   PACKED ──HEAD──▶ LOOKED ── not newer ──▶ done (nothing written)
  *                      │ newer
  *                      └──PUT (If-Match | If-None-Match)──▶ done
- *                             │ 412, 409: somebody was faster
+ *                             │ 412, 409: another node was faster
  *                             └──▶ HEAD again, DJ_S3_ROUNDS_MAX times
  *
  * Looking first costs a tenth of what a write costs at AWS, spares the upload of what would be
@@ -25,6 +25,7 @@
 
 struct write {
     struct dj_s3_op op; /* first; value: what is put, NULL for a removal */
+    struct dj_s3_turn turn;
     struct dj_buf record;
     uint64_t version;
     int64_t until_ms;
@@ -57,6 +58,7 @@ static const char *kind_text(uint8_t kind)
 static void fini_write(struct dj_s3_op *op)
 {
     struct write *write = (struct write *)op;
+    dj_s3_turn_end(&write->turn);
     dj_buf_fini(&write->record);
 }
 
@@ -268,6 +270,14 @@ static void on_packed(struct dj_s3_op *op)
         dj_s3_op_post_finish(op, status); /* a small record is packed inside the call */
 }
 
+static void begin(struct dj_s3_op *op)
+{
+    if (op->value)
+        dj_s3_op_work(op, dj_value_bytes(op->value), pack, on_packed);
+    else
+        on_packed(op); /* there is nothing to pack */
+}
+
 static enum deja_status create(struct dj_store *store, struct dj_loop *loop,
                                const struct dj_store_key *key, void *ctx, dj_store_done_fn *done,
                                struct write **out_write)
@@ -285,6 +295,14 @@ static enum deja_status create(struct dj_store *store, struct dj_loop *loop,
     dj_s3_name_object(s3, key, write->op.name);
     *out_write = write;
     return DEJA_OK;
+}
+
+static enum deja_status start(struct write *write)
+{
+    enum deja_status status = dj_s3_turn_take(&write->turn, &write->op, begin);
+    if (status != DEJA_OK)
+        dj_s3_op_destroy(&write->op);
+    return status;
 }
 
 /* When the object has no use any more: the entry's own end, or the tier's. Objects that lifecycle
@@ -324,8 +342,7 @@ enum deja_status dj_s3_put(struct dj_store *store, struct dj_loop *loop, struct 
     }
     write->op.reserved = bytes;
     write->op.value = dj_value_ref(value);
-    dj_s3_op_work(&write->op, bytes, pack, on_packed);
-    return DEJA_OK;
+    return start(write);
 }
 
 enum deja_status dj_s3_remove(struct dj_store *store, struct dj_loop *loop,
@@ -339,8 +356,5 @@ enum deja_status dj_s3_remove(struct dj_store *store, struct dj_loop *loop,
     write->is_any = version_max == UINT64_MAX;
     write->version = version_max;
     write->until_ms = dj_loop_now_ms(loop) + (int64_t)write->op.s3->tombstone_ttl_ms;
-    status = start_look(write);
-    if (status != DEJA_OK)
-        dj_s3_op_destroy(&write->op);
-    return status;
+    return start(write);
 }
