@@ -124,6 +124,7 @@ def test_an_idle_connection_the_server_closes_is_no_trouble(tmp_path):
             with server.client() as client:
                 client("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
                 poll(lambda: b"name=deja" not in client("CLIENT", "LIST"), "the connection to go")
+                poll(lambda: not driver.sockets(), "the tier to see it")
                 assert driver("trouble") == "ok "
                 assert driver("get 1 1") == "miss"
     finally:

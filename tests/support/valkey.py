@@ -294,6 +294,10 @@ class Driver:
         """Repeats the command until its answer begins with what is wanted."""
         return poll(lambda: (answer := self(command)).startswith(wanted) and answer, command, timeout)
 
+    def sockets(self):
+        links = Path(f"/proc/{self.process.pid}/fd").iterdir()
+        return sum("/socket:" in os.path.realpath(link) for link in links)
+
     def memory_kb(self):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0])
