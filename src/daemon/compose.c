@@ -379,6 +379,7 @@ static void on_pull(void *ctx)
     dj_erasures_tick(node->daemon->erasures);
     dj_schedules_tick(node->daemon->schedules);
     dj_spends_tick(node->daemon->spends);
+    dj_savings_tick(node->daemon->savings);
     dj_channels_tick(node->daemon->channels);
     dj_webhooks_tick(node->daemon->webhooks);
     dj_daemon_poll_directory(node->daemon);
@@ -457,6 +458,15 @@ static enum deja_status make_limiter(struct dj_daemon *daemon)
     return status == DEJA_OK ? dj_spends_create(&spends, &daemon->spends) : status;
 }
 
+static enum deja_status make_savings(struct dj_daemon *daemon)
+{
+    const struct dj_savings_options options = {.ledger = dj_telemetry_ledger(daemon->telemetry),
+                                               .pool = daemon->work,
+                                               .log = daemon->log,
+                                               .data_dir = daemon->settings->data_dir};
+    return dj_savings_create(&options, &daemon->savings);
+}
+
 static void set_guess(struct dj_daemon *daemon)
 {
     dj_telemetry_set_guess(daemon->telemetry,
@@ -477,6 +487,8 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         status = dj_daemon_make_directory(daemon);
     if (status == DEJA_OK)
         status = make_limiter(daemon);
+    if (status == DEJA_OK)
+        status = make_savings(daemon);
     if (status == DEJA_OK)
         status = make_admission(daemon);
     if (status != DEJA_OK)
@@ -654,10 +666,13 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_transfers_destroy(daemon->transfers);
     if (daemon->spends)
         dj_spends_keep(daemon->spends);
+    if (daemon->savings)
+        dj_savings_keep(daemon->savings);
     dj_authorities_stop(daemon->authorities);
     dj_pool_destroy(daemon->work);
     dj_warm_destroy(daemon->warm);
     dj_spends_destroy(daemon->spends);
+    dj_savings_destroy(daemon->savings);
     dj_plain_destroy(daemon->plain);
     dj_engine_destroy(daemon->engine); /* closes the stores, whose reads still run on `reads` */
     dj_pool_destroy(daemon->reads);

@@ -17,6 +17,7 @@
 #include "daemon/resp.h"
 #include "daemon/schedules.h"
 #include "daemon/settings.h"
+#include "daemon/savings.h"
 #include "daemon/spends.h"
 #include "daemon/tenants.h"
 #include "daemon/transfers.h"
@@ -118,6 +119,7 @@ struct dj_daemon {
     bool is_directory_stale; /* the refresh's own: said once */
     struct dj_limiter *limiter;
     struct dj_spends *spends;
+    struct dj_savings *savings;
     struct dj_admission *admission;
     struct dj_proxy_policy *policies[DJ_POLICIES_MAX]; /* all ever used; freed at the end */
     uint32_t policy_count;
