@@ -7,7 +7,7 @@
 static const char exposed[] =
     "Age, Cache-Status, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, Retry-After, "
     "Server-Timing, X-Cache-Hit, X-Cache-Id, X-Cache-Similarity, "
-    "X-Cache-Status, X-Cache-Tier, X-Request-Id";
+    "X-Cache-Status, X-Cache-Tier, X-Deja-As-Of, X-Request-Id";
 
 /* Any method and any header: who may call may call everything, the routes say what there is. */
 static void answer_preflight(struct dj_http_exchange *exchange, struct deja_slice request_id)

@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <math.h>
 
+#include "api/as_of.h"
 #include "api/draft.h"
 #include "api/entry.h"
 #include "api/entry_kind.h"
@@ -34,6 +35,7 @@ struct put_item {
     int64_t expires_ms;
     bool is_unsure; /* of itself: not admitted, which is no fault */
     bool is_stored;
+    bool is_outrun;
     uint32_t missed; /* levels */
 };
 
@@ -60,11 +62,10 @@ static void write_item(struct dj_json_writer *w, const struct put_item *item)
         dj_request_put_time(w, "expires_at", item->expires_ms);
         dj_request_put_levels(w, "tiers_missing", item->missed);
         dj_draft_put_verdict(w, &item->draft);
-        if (!item->is_stored) { /* overtaken by a newer put or a delete before it was kept */
-            dj_json_member_bool(w, "stored", false);
-            if (item->is_unsure)
-                dj_json_member_text(w, "reason", "confidence");
-        }
+        /* Overtaken by a newer put, a delete or an invalidation before it was kept. */
+        dj_as_of_write(w, item->is_stored, item->is_outrun);
+        if (item->is_unsure)
+            dj_json_member_text(w, "reason", "confidence");
     }
     dj_json_end_object(w);
 }
@@ -121,6 +122,7 @@ static void on_put(void *ctx, enum deja_status status, const struct dj_put_outco
         item->fault.problem =
             dj_problem_of(item->input.is_shared_required ? DEJA_ERR_CIRCUIT_OPEN : status);
     item->is_stored = outcome->is_stored;
+    item->is_outrun = outcome->is_outrun;
     item->missed = outcome->missed;
     if (--put->left == 0)
         answer_put(put);
@@ -208,11 +210,14 @@ static enum deja_status store(struct put_item *item, const struct dj_query_vecto
     struct dj_fill fill;
     struct dj_put_options options = {.is_semantic = vector || item->fingerprint.is_semantic,
                                      .vector = vector,
-                                     .is_through = item->input.is_shared_required};
+                                     .is_through = item->input.is_shared_required,
+                                     .as_of = item->input.as_of};
     entry->created_ms = dj_loop_now_ms(request->loop);
     entry->expires_ms = dj_request_expiry(request, life_of(item));
     dj_sensitive_apply(&item->draft.verdict, context->sealed_levels, entry, &options);
     dj_engine_begin_fill(context->engine, entry, &fill);
+    if (options.as_of)
+        entry->version = options.as_of;
     item->version = entry->version;
     item->expires_ms = entry->expires_ms;
     return dj_engine_put(context->engine, request->loop, entry, &options, item, on_put);
@@ -373,8 +378,13 @@ static void put_all(struct dj_request *request, const struct dj_json *list, size
     }
     *put =
         (struct put){.request = request, .is_batch = list != NULL, .count = count, .items = items};
+    uint64_t as_of = 0;
+    if (!dj_as_of_read(request, &as_of)) {
+        dj_request_has_complaints(request);
+        return;
+    }
     for (size_t i = 0; i < count; i++)
-        items[i] = (struct put_item){.put = put};
+        items[i] = (struct put_item){.put = put, .input = {.as_of = as_of}};
     if (!list)
         read_item(&items[0], request->body, "");
     for (struct dj_json_walk w = dj_json_walk(list); list && dj_json_walk_next(&w);)

@@ -1,5 +1,7 @@
 /* api/entry.c - see entry.h. */
 #include "api/entry.h"
+
+#include "api/as_of.h"
 #include "api/entry_kind.h"
 #include "security/user.h"
 
@@ -16,7 +18,7 @@
 static const char *const members[] = {
     "query",    "response", "ttl",     "tags",       "namespace", "metadata",  "model",
     "provider", "type",     "cost",    "confidence", "tokens",    "embedding", "embedder",
-    "name",     "kind",     "version", "depends_on", "require",   NULL};
+    "name",     "kind",     "version", "depends_on", "require",   "as_of",     NULL};
 
 static void complain(struct dj_request *request, const char *where, const char *name,
                      const char *rule, const char *message)
@@ -190,7 +192,7 @@ bool dj_entry_read(struct dj_request *request, const struct dj_json *object, con
 {
     static const double unit[2] = {0, 1};
     static const double money[2] = {0, 1e6};
-    struct dj_entry_input input = {.confidence = NAN};
+    struct dj_entry_input input = {.confidence = NAN, .as_of = out_input->as_of};
     if (!dj_json_is(object, DJ_JSON_OBJECT)) {
         complain(request, where, "entry", "type", "must be an object");
         return false;
@@ -211,6 +213,7 @@ bool dj_entry_read(struct dj_request *request, const struct dj_json *object, con
         !dj_query_number(request, object, "confidence", where, unit, &input.confidence) ||
         !dj_query_number(request, object, "cost", where, money, &input.cost_usd) ||
         !dj_query_duration(request, object, "ttl", where, &input.ttl_ms) ||
+        !dj_as_of_member(request, object, where, &input.as_of) ||
         !dj_entry_kind_apply(request, where, &input))
         return false;
     struct dj_buf kept;

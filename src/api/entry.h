@@ -37,6 +37,7 @@ struct dj_entry_input {
     uint32_t output_tokens;
     struct deja_slice tags[DJ_TAGS_MAX];
     size_t tag_count;
+    uint64_t as_of;          /* api/as_of.h; untouched unless the entry says it */
     bool is_shared_required; /* `require: shared`: kept by every shared tier, or refused */
 };
 

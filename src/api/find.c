@@ -11,6 +11,7 @@
 #include <math.h>
 
 #include "api/entry_kind.h"
+#include "api/as_of.h"
 #include "api/found.h"
 #include "api/handlers.h"
 #include "api/query.h"
@@ -263,8 +264,10 @@ static void answer(struct find *find)
     struct dj_buf body;
     dj_buf_init(&body, ANSWER_BYTES_MAX);
     struct dj_json_writer w = dj_json_writer(&body);
-    for (size_t i = 0; i < find->count; i++)
+    for (size_t i = 0; i < find->count; i++) {
         drop_invalid(&find->items[i], now_ms);
+        find->items[i].found.as_of = dj_as_of_now(request);
+    }
     if (find->is_batch) {
         dj_json_begin_object(&w);
         dj_json_key(&w, "results");

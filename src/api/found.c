@@ -1,6 +1,8 @@
 /* api/found.c - see found.h. */
 #include "api/found.h"
 
+#include "api/as_of.h"
+
 #include <math.h>
 
 #include "api/entry.h"
@@ -102,6 +104,7 @@ void dj_found_write(struct dj_json_writer *w, const struct dj_found *found, int6
     } else {
         dj_json_put_null(w);
         dj_json_member_text(w, "reason", found->reason);
+        dj_json_member_u64(w, "as_of", found->as_of);
     }
     put_similarity(w, found->similarity);
     dj_json_member_double(w, "threshold", found->threshold);
@@ -118,6 +121,8 @@ void dj_found_headers(struct dj_request *request, const struct dj_found *found, 
     dj_request_header(request, "X-Cache-Hit", found->value ? "true" : "false");
     dj_request_header(request, "X-Cache-Status", found->value ? "HIT" : "MISS");
     if (!found->value) {
+        dj_request_header(request, DJ_AS_OF_HEADER,
+                          dj_request_text(request, "%llu", (unsigned long long)found->as_of));
         dj_request_header(request, "Cache-Status",
                           dj_request_text(request, "deja; fwd=miss; detail=\"%s\"", found->reason));
         return;

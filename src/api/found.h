@@ -24,6 +24,7 @@ struct dj_found {
     struct dj_value *value; /* owned; NULL: a miss */
     const char *level;
     const char *reason;
+    uint64_t as_of;    /* of a miss: what is computed now is as of then (api/as_of.h) */
     double similarity; /* NAN: no candidate was met */
     double threshold;
     bool has_candidates; /* they were asked for */

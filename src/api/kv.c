@@ -11,6 +11,7 @@
  */
 #include "api/kv.h"
 
+#include "api/as_of.h"
 #include "api/handlers.h"
 #include "base/list.h"
 #include "cache/kinds.h"
@@ -145,7 +146,8 @@ static bool read_put(struct dj_request *request, struct kv *kv)
         !dj_kv_read_tags(request, dj_kv_said(request, "x-deja-tags", "tags"), &kv->op.tags,
                          &kv->op.tag_count) ||
         !dj_kv_read_tags(request, depends, &names, &count) ||
-        !dj_kv_add_depends(request, names, count, &kv->op) || !read_kind(request, kv, &kind_ms))
+        !dj_kv_add_depends(request, names, count, &kv->op) || !read_kind(request, kv, &kind_ms) ||
+        !dj_as_of_read(request, &kv->op.as_of))
         return false;
     if (!ttl.data)
         ttl_ms = kind_ms;
@@ -196,6 +198,7 @@ static void answer_value(struct kv *kv, struct dj_value *value, const char *leve
     dj_kv_note(request, "get", level, "ok");
     if (!dj_request_has_complaints(request)) {
         add_facts(request, entry, now_ms);
+        dj_as_of_tell(request); /* of who makes it anew before its end */
         dj_request_header(request, "X-Cache-Hit", "true");
         dj_request_header(request, "X-Cache-Tier", level);
         dj_request_header(request, "Cache-Status",
@@ -240,8 +243,8 @@ static void take_found(struct kv *kv, struct dj_value *value, const char *level)
         ask(kv, place);
         return;
     }
-    static const struct dj_http_header status = {{"Cache-Status", 12}, {"deja; fwd=miss", 14}};
-    kv->request->refusal_header = &status;
+    dj_request_refusal_header(kv->request, "Cache-Status", "deja; fwd=miss");
+    dj_as_of_tell(kv->request);
     dj_kv_note(kv->request, "get", "none", "miss");
     dj_request_problem(kv->request, 404, "not_found",
                        has_other ? "that version of the key is not kept" : "there is no such key");
@@ -291,8 +294,7 @@ static void write_put(struct kv *kv, const struct dj_plain_outcome *outcome, str
     dj_request_put_time(&w, "expires_at", entry->expires_ms);
     dj_request_put_levels(&w, "tiers_missing", outcome->missed);
     dj_draft_put_verdict(&w, &kv->draft);
-    if (!outcome->is_stored)
-        dj_json_member_bool(&w, "stored", false);
+    dj_as_of_write(&w, outcome->is_stored, outcome->is_outrun);
     dj_json_end_object(&w);
     dj_request_header(request, "ETag",
                       dj_request_text(request, "\"%llu\"", (unsigned long long)entry->version));

@@ -6,6 +6,7 @@
  * lacks), or all writes (those of one key take effect in their order). So a get after a set of the
  * same key sees it. A step that cannot be done has its error in its place, the others are done.
  */
+#include "api/as_of.h"
 #include "api/handlers.h"
 #include "api/kv.h"
 #include "api/query.h"
@@ -29,6 +30,7 @@ struct step {
     struct dj_value *value; /* owned: what was found, or is there now */
     bool was_there;
     bool is_stored;
+    bool is_outrun;
 };
 
 /* In the request's arena. */
@@ -240,9 +242,9 @@ static bool read_kind(struct step *step, const struct dj_json *object, const cha
 
 static bool read_step(struct step *step, const struct dj_json *object, const char *where)
 {
-    static const char *const members[] = {"op",           "key", "key_base64", "value",
-                                          "value_base64", "ttl", "keep_ttl",   "tags",
-                                          "depends_on",   "if",  "by",         NULL};
+    static const char *const members[] = {
+        "op",   "key",        "key_base64", "value", "value_base64", "ttl", "keep_ttl",
+        "tags", "depends_on", "if",         "by",    "as_of",        NULL};
     struct dj_request *request = step->batch->request;
     if (!dj_query_check_members(request, object, where, members) ||
         !read_kind(step, object, where) || !read_bytes(request, object, "key", where, &step->key) ||
@@ -254,7 +256,8 @@ static bool read_step(struct step *step, const struct dj_json *object, const cha
         (step->kind != STEP_DELETE && !read_end(step, object, where)) ||
         !read_tags(step, object, where) || !read_by(step, object, where))
         return false;
-    return step->kind != STEP_SET || read_value(step, object, where);
+    return step->kind != STEP_SET || (dj_as_of_member(request, object, where, &step->op.as_of) &&
+                                      read_value(step, object, where));
 }
 
 /* ---- answering ---- */
@@ -264,6 +267,8 @@ static void write_found(struct dj_json_writer *w, struct step *step, int64_t now
     struct dj_request *request = step->batch->request;
     const struct dj_entry *entry = step->value ? dj_value_entry(step->value) : NULL;
     dj_json_member_bool(w, step->kind == STEP_EXISTS ? "exists" : "found", entry != NULL);
+    if (!entry && step->kind == STEP_GET)
+        dj_json_member_u64(w, "as_of", dj_as_of_now(request));
     if (!entry || step->kind == STEP_EXISTS)
         return;
     if (step->kind == STEP_GET) {
@@ -281,6 +286,8 @@ static void write_changed(struct dj_json_writer *w, const struct step *step, int
         return;
     }
     dj_json_member_bool(w, "stored", entry && step->is_stored);
+    if (step->is_outrun)
+        dj_json_member_text(w, "reason", "outrun");
     if (step->kind == STEP_INCR) {
         dj_json_key(w, "value");
         dj_json_put_i64(w, step->op.number);
@@ -371,6 +378,7 @@ static void on_changed(void *ctx, enum deja_status status, const struct dj_plain
     struct dj_problem problem = dj_kv_problem(&step->op, status);
     step->was_there = outcome->was_there;
     step->is_stored = outcome->is_stored;
+    step->is_outrun = outcome->is_outrun;
     if (outcome->after)
         step->value = dj_value_ref(outcome->after);
     /* A condition that does not hold is an answer: nothing was stored, or removed. */

@@ -7,6 +7,7 @@
  * name, its value the token, its end the lease. So it is one lock in all programs of a shared tier,
  * it ends by itself, and it is gone with its tenant.
  */
+#include "api/as_of.h"
 #include "api/handlers.h"
 #include "api/kv.h"
 #include "api/query.h"
@@ -112,6 +113,7 @@ static void on_locked(void *ctx, enum deja_status status, const struct dj_plain_
     if (is_held) {
         dj_json_member_text(&w, "token", lock->token);
         dj_request_put_time(&w, "expires_at", lock->op.expires_ms);
+        dj_json_member_u64(&w, "as_of", dj_as_of_now(request));
     } else if (outcome->after) { /* whose it is, and no longer than this */
         dj_kv_write_ttl(&w, dj_value_entry(outcome->after), now_ms);
     }

@@ -339,10 +339,10 @@ size_t dj_problem_strict(struct dj_http_header *headers)
 
 void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice path,
                         const struct dj_problem *problem, struct deja_slice request_id,
-                        const struct dj_http_header *extra)
+                        const struct dj_http_header *extra, size_t extra_count)
 {
     enum dj_surface surface = dj_problem_surface(path);
-    struct dj_http_header headers[6 + DJ_PROBLEM_STRICT_HEADERS];
+    struct dj_http_header headers[5 + DJ_PROBLEM_EXTRA_MAX + DJ_PROBLEM_STRICT_HEADERS];
     char timing[DJ_PROBLEM_TIMING_BYTES];
     if (surface == DJ_SURFACE_LANGCACHE && (problem->status == 404 || problem->status == 503))
         surface = dj_problem_langcache(
@@ -359,8 +359,8 @@ void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice pat
         headers[count++] = (struct dj_http_header){deja_slice_text("X-Request-Id"), request_id};
     if (surface == DJ_SURFACE_ANTHROPIC && request_id.len > 0)
         headers[count++] = (struct dj_http_header){deja_slice_text("request-id"), request_id};
-    if (extra)
-        headers[count++] = *extra;
+    for (size_t i = 0; i < extra_count && i < DJ_PROBLEM_EXTRA_MAX; i++)
+        headers[count++] = extra[i];
     headers[count++] = dj_problem_timing(dj_http_exchange_request(exchange), timing);
     /* Out of memory: the status alone still tells what is wrong. */
     dj_http_respond(exchange, dj_problem_status(surface, problem), headers, count,

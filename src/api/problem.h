@@ -71,9 +71,10 @@ size_t dj_problem_strict(struct dj_http_header *headers);
 
 /* {type,title,status,detail,fields}, for one item of a batch. */
 void dj_problem_put(struct dj_json_writer *w, const struct dj_problem *problem);
-/* Answers and ends the exchange. extra: one more header, or NULL. */
+/* Answers and ends the exchange. extra: more headers. */
+#define DJ_PROBLEM_EXTRA_MAX 2u
 void dj_problem_respond(struct dj_http_exchange *exchange, struct deja_slice path,
                         const struct dj_problem *problem, struct deja_slice request_id,
-                        const struct dj_http_header *extra);
+                        const struct dj_http_header *extra, size_t extra_count);
 
 #endif

@@ -39,17 +39,11 @@ struct dj_request_reading {
 /* Tells how to ask instead, or when. */
 static void refuse_caller(struct dj_request *request, const struct dj_identity_refusal *refusal)
 {
-    struct dj_http_header *header = dj_arena_alloc(request->arena, sizeof *header);
-    if (header && refusal->status == 401)
-        *header =
-            (struct dj_http_header){deja_slice_text("WWW-Authenticate"), deja_slice_text("Bearer")};
-    else if (header && refusal->retry_after_s)
-        *header = (struct dj_http_header){
-            deja_slice_text("Retry-After"),
-            deja_slice_text(dj_request_text(request, "%u", refusal->retry_after_s))};
-    else
-        header = NULL;
-    request->refusal_header = header;
+    if (refusal->status == 401)
+        dj_request_refusal_header(request, "WWW-Authenticate", "Bearer");
+    else if (refusal->retry_after_s)
+        dj_request_refusal_header(request, "Retry-After",
+                                  dj_request_text(request, "%u", refusal->retry_after_s));
     dj_request_problem(request, refusal->status, refusal->type, refusal->detail);
 }
 
@@ -334,6 +328,13 @@ void dj_request_header(struct dj_request *request, const char *name, const char 
             (struct dj_http_header){deja_slice_text(name), deja_slice_text(value)};
 }
 
+void dj_request_refusal_header(struct dj_request *request, const char *name, const char *value)
+{
+    if (request->refusal_header_count < DJ_PROBLEM_EXTRA_MAX && *value)
+        request->refusal_headers[request->refusal_header_count++] =
+            (struct dj_http_header){deja_slice_text(name), deja_slice_text(value)};
+}
+
 /* The text that was asked about, of a body that has one, and what was answered. */
 static void note_content(const struct dj_request *request, struct deja_slice answer,
                          struct dj_content *content)
@@ -445,7 +446,7 @@ static void end_with(struct dj_request *request, int status, const char *type, c
     end_once(request, status, NULL);
     release(request, status, deja_slice(NULL, 0));
     dj_problem_respond(request->exchange, request->http->path, &problem, request->request_id,
-                       request->refusal_header);
+                       request->refusal_headers, request->refusal_header_count);
 }
 
 void dj_request_problem(struct dj_request *request, int status, const char *type,

@@ -43,7 +43,8 @@ struct dj_request {
     const struct dj_json *body;       /* its root: an object */
     struct dj_http_header headers[DJ_REQUEST_HEADERS_MAX];
     size_t header_count;
-    const struct dj_http_header *refusal_header;           /* one more of a problem; NULL: none */
+    struct dj_http_header refusal_headers[DJ_PROBLEM_EXTRA_MAX]; /* more of a problem */
+    size_t refusal_header_count;
     struct dj_problem_field fields[DJ_REQUEST_FIELDS_MAX]; /* complaints so far */
     size_t field_count;
     const char *complaint;              /* problem type of the first of them */
@@ -90,6 +91,8 @@ void dj_request_note(const struct dj_request *request, int status, const char *t
 const char *dj_request_text(struct dj_request *request, const char *format, ...) DEJA_PRINTF(2, 3);
 /* name: constant; value: lives until the answer. Left out beyond DJ_REQUEST_HEADERS_MAX. */
 void dj_request_header(struct dj_request *request, const char *name, const char *value);
+/* The same of a problem. */
+void dj_request_refusal_header(struct dj_request *request, const char *name, const char *value);
 
 /* Ends the request. media NULL: application/json. A body that could not be written is a 503. */
 void dj_request_answer(struct dj_request *request, int status, const char *media,

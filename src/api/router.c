@@ -318,7 +318,8 @@ static void refuse(struct dj_http_exchange *exchange, struct deja_slice id, int 
                    const char *type, const char *detail, const struct dj_http_header *extra)
 {
     const struct dj_problem problem = {.status = status, .type = type, .detail = detail};
-    dj_problem_respond(exchange, dj_http_exchange_request(exchange)->path, &problem, id, extra);
+    dj_problem_respond(exchange, dj_http_exchange_request(exchange)->path, &problem, id, extra,
+                       extra ? 1 : 0);
 }
 
 /* The methods that this path has, in the exchange's arena. */
@@ -520,5 +521,5 @@ void dj_api_handle_error(void *ctx, int status, const char *detail, struct deja_
     /* What has been read of the request may be half a line: only the path is used, which is empty
      * then, and the id is a new one. */
     const struct dj_http_request nothing = {.arena = dj_http_exchange_request(exchange)->arena};
-    dj_problem_respond(exchange, path, &problem, request_id(ctx, &nothing), NULL);
+    dj_problem_respond(exchange, path, &problem, request_id(ctx, &nothing), NULL, 0);
 }

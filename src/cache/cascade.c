@@ -359,19 +359,28 @@ static void on_raised(void *ctx, enum deja_status status, uint64_t before)
     end_raise(ctx, status);
 }
 
+static void raise_one(struct cascade *cascade, struct deja_slice tag)
+{
+    enum deja_status status =
+        dj_engine_raise(cascade->engine, cascade->loop, cascade->tenant, tag, cascade, on_raised);
+    if (status == DEJA_OK)
+        cascade->under_way++;
+    else if (cascade->result.status == DEJA_OK)
+        cascade->result.status = status;
+}
+
+/* Names are of the whole tenant, so those of a user are not raised; nor are those that are too
+ * many. Then no answer under way is kept, whatever it depends on (voids.h). */
 static void raise_names(struct cascade *cascade)
 {
+    bool is_left_out = cascade->user_tag.len || cascade->raise_count == DJ_CASCADE_RAISES_MAX;
     cascade->under_way = 1;
     for (size_t i = 0; i < cascade->raise_count && !cascade->user_tag.len; i++) {
         char bytes[DJ_DEPENDS_TAG_BYTES];
-        enum deja_status status =
-            dj_engine_raise(cascade->engine, cascade->loop, cascade->tenant,
-                            dj_depends_tag(cascade->raises[i], bytes), cascade, on_raised);
-        if (status == DEJA_OK)
-            cascade->under_way++;
-        else if (cascade->result.status == DEJA_OK)
-            cascade->result.status = status;
+        raise_one(cascade, dj_depends_tag(cascade->raises[i], bytes));
     }
+    if (is_left_out)
+        raise_one(cascade, dj_voids_selection());
     end_raise(cascade, DEJA_OK);
 }
 

@@ -74,6 +74,8 @@ enum deja_status dj_engine_create(const struct dj_engine_options *options,
     for (uint32_t i = 0; i < options->loop_count && status == DEJA_OK; i++)
         status = dj_tombstones_create(&engine->tombstones[i]);
     if (status == DEJA_OK)
+        status = dj_voids_create(dj_engine_next_version(engine), &engine->voids);
+    if (status == DEJA_OK)
         status = dj_semantic_create(options->pool, options->embedder, engine->options.vectors_max,
                                     &engine->semantic);
     struct dj_access_options access = {.loop_count = options->loop_count,
@@ -121,6 +123,7 @@ void dj_engine_destroy(struct dj_engine *engine)
     for (uint32_t i = 0; engine->tombstones && i < engine->options.loop_count; i++)
         dj_tombstones_destroy(engine->tombstones[i]);
     dj_free(engine->tombstones);
+    dj_voids_destroy(engine->voids);
     dj_generations_destroy(engine->generations);
     dj_authority_destroy(engine->authority);
     dj_free(engine);

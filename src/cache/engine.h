@@ -211,6 +211,9 @@ struct dj_fill {
 /* Any thread. tags' generations are noted into the entry's tags. */
 void dj_engine_begin_fill(struct dj_engine *engine, struct dj_entry *entry,
                           struct dj_fill *out_fill);
+/* A version above all before it: microseconds since 1970, or one more than the last. What a
+ * computation that begins now is as of. Any thread. */
+uint64_t dj_engine_next_version(struct dj_engine *engine);
 
 struct dj_put_options {
     bool is_semantic; /* indexed under entry->scope, by `vector` or that of entry->query */
@@ -218,10 +221,14 @@ struct dj_put_options {
     uint32_t skip;                        /* levels it shall not be put into */
     uint32_t cleared;                     /* those of them where what is older goes (put_here) */
     bool is_through;                      /* tiers behind the answer are waited for too */
+    /* When its computation began; entry->version is that then. It is not kept if something that
+     * speaks for it was made void since (cache/voids.h). 0: a word of now, or a copy. */
+    uint64_t as_of;
 };
 struct dj_put_outcome {
     bool is_stored;  /* false: outrun by a delete, an invalidation or a newer version, or no tier
                       * took it */
+    bool is_outrun;  /* then: not the latter */
     uint32_t missed; /* levels that were to have it and have not; what is put behind the answer
                       * counts only if it found no room */
 };

@@ -13,6 +13,7 @@
 #include "cache/semantic.h"
 #include "cache/tombstones.h"
 #include "cache/upkeep.h"
+#include "cache/voids.h"
 
 /* A tier and what became of its calls. */
 struct dj_tier_slot {
@@ -55,6 +56,7 @@ struct dj_engine {
     struct dj_generations *generations;
     struct dj_authority *authority;    /* NULL: this machine's meta environment, or memory */
     struct dj_tombstones **tombstones; /* one per loop, loop-bound */
+    struct dj_voids *voids;
     struct dj_semantic *semantic;
     struct dj_access *access;
     struct dj_upkeep *upkeep;
@@ -187,9 +189,10 @@ struct dj_tier_vector {
     const float *floats;
     uint32_t dim;
 };
-/* Nobody waits for it; false: it found no room. vector: NULL: none. On the key's home loop. */
+/* Nobody waits for it; false: it found no room. vector: NULL: none. is_fill: if the tier has what
+ * is newer, memory shall not have it either. On the key's home loop. */
 bool dj_tier_put_behind(struct dj_engine *engine, struct dj_loop *loop, struct dj_tier_slot *slot,
-                        struct dj_value *value, const struct dj_tier_vector *vector);
+                        struct dj_value *value, const struct dj_tier_vector *vector, bool is_fill);
 
 /* The first tier that finds by meaning, and may be read now; NULL: none. */
 struct dj_tier_slot *dj_engine_searcher(struct dj_engine *engine, uint32_t skip, int64_t now_ms);
@@ -215,7 +218,5 @@ void dj_engine_promote(struct dj_engine *engine, struct dj_value *value, uint32_
 
 /* From loop 0: access statistics that changed go to the tiers that keep them. */
 void dj_engine_keep_access(struct dj_engine *engine, struct dj_loop *loop);
-/* A version above all before it. */
-uint64_t dj_engine_next_version(struct dj_engine *engine);
 
 #endif

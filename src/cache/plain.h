@@ -132,6 +132,7 @@ struct dj_plain_new {
     size_t tag_count; /* <= DJ_PLAIN_TAGS_MAX; the user's own is added */
     uint32_t skip;    /* levels it shall not be put into */
     bool is_through;  /* tiers behind the answer are waited for too */
+    uint64_t as_of;   /* its version, then, as in dj_put_options; 0: a word of now */
 };
 
 /* now: what is there, borrowed until return; NULL: nothing (or the change is blind). now_ms: of the
@@ -148,6 +149,7 @@ struct dj_plain_outcome {
     struct dj_value *after;  /* what is there now; NULL: nothing. Ref it to keep it */
     bool is_stored;          /* DJ_PLAIN_PUT: false: outrun by an invalidation or a newer write, or
                               * no tier took it */
+    bool is_outrun;          /* then: not the latter */
     bool was_there;          /* DJ_PLAIN_REMOVE: there was something to remove */
     uint32_t missed;         /* levels that were to have it and have not */
 };

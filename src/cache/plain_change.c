@@ -176,6 +176,7 @@ static void on_put(void *ctx, enum deja_status status, const struct dj_put_outco
 {
     struct change *change = ctx;
     change->outcome.is_stored = outcome->is_stored;
+    change->outcome.is_outrun = outcome->is_outrun;
     change->outcome.missed = outcome->missed;
     on_written(change, status);
 }
@@ -267,6 +268,8 @@ static enum deja_status create_value(struct line *line, const struct change *cha
         entry.version = line->version;
     if (now && entry.version <= now->version)
         entry.version = now->version + 1;
+    if (new->as_of) /* older than what is there, if need be: that stays then */
+        entry.version = new->as_of;
     line->version = 0;
     status = dj_value_create(&entry, out_value);
     dj_buf_fini(&tags);
@@ -292,7 +295,7 @@ static void put(struct line *line, struct change *change, const struct dj_plain_
     uint32_t never = dj_kind_skip(dj_plain_kind(line->plain, change->name)); /* nor read there */
     uint32_t skip = skip_of(line, change, new);
     const struct dj_put_options options = {
-        .skip = skip, .cleared = skip & ~never, .is_through = new->is_through};
+        .skip = skip, .cleared = skip & ~never, .is_through = new->is_through, .as_of = new->as_of};
     struct dj_put_options through = options;
     struct dj_value *value = NULL;
     through.is_through = options.is_through || line->is_locked; /* (3) */
@@ -310,6 +313,8 @@ static void put(struct line *line, struct change *change, const struct dj_plain_
     line->writes++;
     change->outcome.after = dj_value_ref(value);
     know(line, value, true);
+    if (new->as_of) /* it may have been outrun: the next look is a read */
+        forget(line);
 }
 
 static void remove_now(struct line *line, struct change *change)

@@ -146,6 +146,7 @@ enum dj_plain_verdict dj_plain_op_change(void *ctx, const struct dj_entry *now, 
     op->is_refused = !holds(op, now);
     out_new->skip = op->skip;
     out_new->is_through = op->is_through;
+    out_new->as_of = op->as_of;
     if (op->is_refused)
         return DJ_PLAIN_KEEP;
     switch (op->kind) {

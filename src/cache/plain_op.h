@@ -50,6 +50,7 @@ struct dj_plain_op {
     int64_t by;
     uint32_t skip;
     bool is_through;
+    uint64_t as_of;       /* as in dj_plain_new */
     bool is_metadata_new; /* merge: metadata replaces what was said of the value, unless only that
                            * has DJ_PLAIN_SEALED_ONLY */
     /* results */

@@ -16,7 +16,9 @@
  * has been taken over, nor when the last one is older than VIEW_AGE_MAX_MS; the authority's own
  * entries not after a pull that failed. What others made void while this program could not know
  * must not be served from where they wrote. (5) An authority that has lost what it counted (its
- * sequence goes back) is told again: every counter known here is held and raised anew.
+ * sequence goes back) is told again: every counter known here is held and raised anew. (6) A
+ *     selection counter (voids.h) that another raised takes along what fills put here since the
+ * pull before: they may have begun before the raise.
  */
 #include "base/alloc.h"
 #include "base/list.h"
@@ -69,8 +71,11 @@ static struct raising *create(struct dj_engine *engine, const uint8_t tenant[DJ_
 static void raise_here(void *ctx)
 {
     struct raising *raising = ctx;
+    struct dj_engine *engine = raising->engine;
     uint64_t generation = 0;
-    raising->status = dj_generations_raise(raising->engine->generations, raising->hold.tenant,
+    dj_voids_note(engine->voids, raising->hold.tenant, raising->hold.tag,
+                  dj_engine_next_version(engine));
+    raising->status = dj_generations_raise(engine->generations, raising->hold.tenant,
                                            raising->hold.tag, &generation);
     raising->hold.before = generation - 1;
 }
@@ -145,7 +150,10 @@ static void kick(struct dj_authority *authority)
 /* Held from here on (2). */
 static enum deja_status raise_shared(struct dj_authority *authority, struct raising *raising)
 {
-    enum deja_status status = dj_generations_hold(authority->engine->generations, &raising->hold);
+    struct dj_engine *engine = authority->engine;
+    dj_voids_note(engine->voids, raising->hold.tenant, raising->hold.tag,
+                  dj_engine_next_version(engine));
+    enum deja_status status = dj_generations_hold(engine->generations, &raising->hold);
     if (status != DEJA_OK)
         return status;
     enqueue(authority, raising);
@@ -210,6 +218,8 @@ static void tell_of(struct dj_engine *engine, const struct dj_store_generation *
 {
     struct deja_slice tag = counter->tag;
     struct deja_slice dependency = dj_depends_name(tag);
+    if (dj_voids_is_selection(tag)) /* whoever named what, told of it */
+        return;
     struct dj_notice notice = {.time_ms = dj_loop_now_ms(engine->options.loops[0]),
                                .source = DJ_NOTICE_NODE,
                                .kind = "tag",
@@ -229,6 +239,46 @@ static void tell_of(struct dj_engine *engine, const struct dj_store_generation *
         notice.is_user = true;
     }
     dj_notices_publish(engine->options.notices, &notice);
+}
+
+/* What was computed until now is as of before: when within the last pulls they were raised, nobody
+ * knows. Before the counters are taken over: a fill that notes them anew is looked at later. */
+static void note_pulled(const struct dj_authority *authority)
+{
+    struct dj_engine *engine = authority->engine;
+    uint64_t version = dj_engine_next_version(engine);
+    if (!authority->since)
+        dj_voids_note_all(engine->voids, version);
+    for (size_t i = 0; i < authority->pulled_count && authority->since; i++)
+        dj_voids_note(engine->voids, authority->pulled[i].tenant, authority->pulled[i].tag,
+                      version);
+}
+
+/* (6) */
+static void drop_kept(struct dj_engine *engine, const uint8_t tenant[DJ_ID_BYTES])
+{
+    struct dj_loop *loop = engine->options.loops[0];
+    struct dj_kept kept;
+    uint64_t cursor = 0;
+    enum deja_status status = DEJA_OK;
+    while (dj_voids_next(engine->voids, tenant, &cursor, &kept)) {
+        const struct dj_removal_options options = {
+            .version_max = kept.version, .is_tombstone = true, .is_vector = true};
+        enum deja_status removing =
+            dj_engine_remove_version(engine, loop, &kept.key, &options, NULL, NULL);
+        status = status == DEJA_OK ? removing : status;
+    }
+    if (status != DEJA_OK || dj_voids_is_kept_lost(engine->voids))
+        dj_engine_contained(engine, "drop_kept", dj_engine_forget(engine, tenant));
+}
+
+static void drop_selected(const struct dj_authority *authority)
+{
+    for (size_t i = 0; i < authority->pulled_count; i++)
+        if (dj_voids_is_selection(authority->pulled[i].tag) &&
+            !is_ours(authority, &authority->pulled[i]))
+            drop_kept(authority->engine, authority->pulled[i].tenant);
+    dj_voids_end_pull(authority->engine->voids);
 }
 
 /* Of what the first pull brings, and one that begins anew, nobody knows when it happened. */
@@ -292,12 +342,16 @@ static void forget_pulled(struct dj_authority *authority)
 static void end_round(struct dj_authority *authority, enum deja_status pulled)
 {
     struct dj_engine *engine = authority->engine;
+    if (pulled == DEJA_OK)
+        note_pulled(authority);
     enum deja_status status = pulled == DEJA_OK ? settle(authority) : pulled;
     bool is_settled = status == DEJA_OK;
     bool is_more = false;
     dj_engine_contained(engine, "pull_generations", status);
-    if (is_settled)
+    if (is_settled) {
         tell_pulled(authority);
+        drop_selected(authority);
+    }
     if (is_settled)
         atomic_store(&authority->pulled_ms, dj_loop_now_ms(engine->options.loops[0]));
     atomic_store(&authority->is_failing, !is_settled);
@@ -356,6 +410,7 @@ static void pull(struct dj_authority *authority)
 {
     struct dj_store *store = authority->slot->tier.store;
     authority->is_pull_lost = false;
+    dj_voids_begin_pull(authority->engine->voids);
     authority->since = authority->sequence;
     enum deja_status status =
         store->ops->pull(store, authority->engine->options.loops[0], authority->sequence, authority,
@@ -501,8 +556,10 @@ enum deja_status dj_engine_raise(struct dj_engine *engine, struct dj_loop *loop,
 
 enum deja_status dj_engine_forget(struct dj_engine *engine, const uint8_t tenant[DJ_ID_BYTES])
 {
-    if (!engine->authority)
+    if (!engine->authority) {
+        dj_voids_note(engine->voids, tenant, deja_slice("", 0), dj_engine_next_version(engine));
         return dj_generations_raise(engine->generations, tenant, deja_slice(NULL, 0), NULL);
+    }
     struct raising *raising = create(engine, tenant, deja_slice(NULL, 0));
     if (!raising)
         return DEJA_ERR_NOMEM;

@@ -1,6 +1,7 @@
 /* cache/select.c - every entry that a selector names: counted, or removed.
  *
  *   start ──(only a tag, a namespace or nothing: raise its generation, durably, on a worker)──┐
+ *     │  └───(to be removed by something else: raise the selection counter: (6))──────────────┐ │
  *     ┌───────────────────────────────────────────────────────────────────────────────────────┘
  *     v
  *   memory: piece by piece ──> each tier: piece by piece ──> all removals answered ──> done
@@ -15,6 +16,8 @@
  *     call.
  * (5) A shared tier that cannot be read fails a count and a removal by anything else; after a raise
  *     it is passed over.
+ * (6) What an answer under way will be like nobody knows: those that began before are not kept
+ *     (voids.h). But for an age: what is made from now on is not that old.
  */
 #include "base/alloc.h"
 #include "base/map.h"
@@ -373,6 +376,8 @@ static enum deja_status raise_generation(struct selection *selection)
         return raise_tags(selection);
     if (selection->raised == RAISED_NAMESPACE)
         tag = dj_engine_namespace_tag(selection->selector->name_space, bytes);
+    if (selection->raised == RAISED_NOTHING)
+        tag = dj_voids_selection();
     selection->raises_left = 1;
     return dj_engine_raise(selection->engine, selection->loop, selection->tenant, tag, selection,
                            on_raised);
@@ -410,7 +415,9 @@ static enum deja_status begin(struct dj_engine *engine, struct dj_loop *loop,
     if (engine->tier_count)
         status = dj_map_create(SEEN_MAX, NULL, NULL, &selection->seen);
     selection->raised = is_removing ? what_to_raise(selector) : RAISED_NOTHING;
-    if (status == DEJA_OK && selection->raised == RAISED_NOTHING) {
+    bool is_raising = is_removing && !(selection->raised == RAISED_NOTHING &&
+                                       selector->created_before_ms); /* (6) */
+    if (status == DEJA_OK && !is_raising) {
         selection->task = (struct dj_task){.run = start, .ctx = selection};
         dj_loop_post(loop, &selection->task);
     } else if (status == DEJA_OK) {

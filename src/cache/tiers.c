@@ -104,12 +104,16 @@ void dj_engine_leave_loop(struct dj_engine *engine, struct dj_loop *loop)
 struct behind {
     struct dj_engine *engine;
     struct dj_tier_slot *slot;
+    bool is_fill;
+    struct dj_store_key key;
+    uint64_t version;
 };
 
-static void on_behind(void *ctx, enum deja_status status, uint64_t removed)
+static void on_behind(void *ctx, enum deja_status status, uint64_t is_outrun)
 {
     struct behind *behind = ctx;
-    (void)removed;
+    if (status == DEJA_OK && is_outrun && behind->is_fill)
+        dj_memory_remove(behind->engine->options.memory, &behind->key, behind->version);
     if (status != DEJA_OK)
         atomic_fetch_add(&behind->slot->dropped, 1);
     dj_engine_contained(behind->engine, "put_behind", status);
@@ -119,15 +123,20 @@ static void on_behind(void *ctx, enum deja_status status, uint64_t removed)
 }
 
 bool dj_tier_put_behind(struct dj_engine *engine, struct dj_loop *loop, struct dj_tier_slot *slot,
-                        struct dj_value *value, const struct dj_tier_vector *vector)
+                        struct dj_value *value, const struct dj_tier_vector *vector, bool is_fill)
 {
     struct dj_store *store = slot->tier.store;
+    const struct dj_entry *entry = dj_value_entry(value);
     struct behind *behind = NULL;
     enum deja_status status = DEJA_ERR_BUSY;
     if (atomic_fetch_add(&slot->behind, 1) < BEHIND_MAX)
         behind = dj_alloc(sizeof *behind);
     if (behind) {
-        *behind = (struct behind){.engine = engine, .slot = slot};
+        *behind = (struct behind){.engine = engine,
+                                  .slot = slot,
+                                  .is_fill = is_fill,
+                                  .key = dj_engine_key_of(entry),
+                                  .version = entry->version};
         dj_engine_enter(engine);
         status = store->ops->put(store, loop, value, vector ? vector->floats : NULL,
                                  vector ? vector->dim : 0, behind, on_behind);
@@ -171,7 +180,7 @@ static void promote(void *ctx)
     for (uint32_t i = 0; is_wanted && i < promotion->below; i++) {
         struct dj_tier_slot *slot = &engine->tiers[i];
         if (dj_tier_is_written(slot, entry, promotion->skip) &&
-            !dj_tier_put_behind(engine, promotion->home, slot, promotion->value, NULL))
+            !dj_tier_put_behind(engine, promotion->home, slot, promotion->value, NULL, false))
             continue; /* counted as dropped: the next read of the lower tier tries again */
     }
     dj_value_unref(promotion->value);

@@ -12,6 +12,8 @@
  * before it is older, on whatever program it runs.
  * (6) A value that some levels shall not have takes what they had before with it: it would be
  * served again once the newer one is gone from the others.
+ * (7) What was computed before something made it void, or a newer version lies below, does not stay
+ * in memory either: memory takes what it does not know a newer version of, and is told afterwards.
  */
 #include <assert.h>
 
@@ -53,6 +55,8 @@ struct put {
     uint32_t skip;
     uint32_t cleared;
     bool is_through;
+    bool is_outrun; /* a tier has what is newer */
+    uint64_t as_of;
     struct put_call calls[DJ_TIERS_MAX];
     uint32_t calling; /* under way, and one for the start */
     bool is_in_memory;
@@ -81,7 +85,8 @@ static void post(struct dj_task *task, struct dj_loop *loop, dj_task_fn *run, vo
 static void on_put_finished(void *ctx)
 {
     struct put *put = ctx;
-    put->outcome.is_stored = !put->is_refused && (put->is_in_memory || put->kept);
+    put->outcome.is_outrun = put->is_refused || put->is_outrun;
+    put->outcome.is_stored = !put->outcome.is_outrun && (put->is_in_memory || put->kept);
     if (put->done)
         put->done(put->ctx, put->status, &put->outcome);
     put_destroy(put);
@@ -93,7 +98,16 @@ static bool is_refused(const struct put *put)
     const struct dj_entry *entry = dj_value_entry(put->value);
     const struct dj_tombstones *tombstones = put->engine->tombstones[dj_loop_index(put->home)];
     return dj_tombstones_refuse(tombstones, &put->key, entry->version) ||
+           (put->as_of && dj_voids_refuse(put->engine->voids, entry, put->as_of)) ||
            !dj_engine_is_current(put->engine, entry);
+}
+
+/* (7) */
+static void leave_memory(const struct put *put)
+{
+    if (put->is_in_memory)
+        dj_memory_remove(put->engine->options.memory, &put->key,
+                         dj_value_entry(put->value)->version);
 }
 
 static void end_call(struct put *put)
@@ -112,11 +126,14 @@ static void note_call(struct put *put, const struct dj_tier_slot *slot, enum dej
         put->status = status;
 }
 
-static void on_put_kept(void *ctx, enum deja_status status, uint64_t removed)
+static void on_put_kept(void *ctx, enum deja_status status, uint64_t is_outrun)
 {
     const struct put_call *call = ctx;
     struct put *put = call->put;
-    (void)removed;
+    if (status == DEJA_OK && is_outrun && put->as_of) {
+        put->is_outrun = true;
+        leave_memory(put);
+    }
     note_call(put, call->slot, status);
     end_call(put);
 }
@@ -131,7 +148,8 @@ static void put_tier(struct put *put, uint32_t index)
     if (!dj_tier_is_written(slot, dj_value_entry(put->value), put->skip))
         return;
     if (slot->tier.is_behind && !put->is_through) {
-        bool is_taken = dj_tier_put_behind(put->engine, put->home, slot, put->value, &vector);
+        bool is_taken =
+            dj_tier_put_behind(put->engine, put->home, slot, put->value, &vector, put->as_of > 0);
         note_call(put, slot, is_taken ? DEJA_OK : DEJA_ERR_BUSY);
         return;
     }
@@ -177,7 +195,12 @@ static void put_tiers(void *ctx)
     put->calling = 1;
     /* Deleted meanwhile? The index may have it: harmless (its record is gone), and freed when the
      * vector expires. */
+    if (put->as_of && put->engine->authority) /* before the look: a pull may come in between */
+        dj_voids_keep(put->engine->voids,
+                      &(struct dj_kept){put->key, dj_value_entry(put->value)->version});
     put->is_refused = is_refused(put);
+    if (put->is_refused)
+        leave_memory(put);
     for (uint32_t i = 0; i < put->engine->tier_count && !put->is_refused; i++) {
         put_tier(put, i);
         clear_tier(put, i);
@@ -257,6 +280,7 @@ enum deja_status dj_engine_put_here(struct dj_engine *engine, struct dj_loop *ho
                         .skip = options->skip,
                         .cleared = options->cleared & options->skip,
                         .is_through = options->is_through,
+                        .as_of = options->as_of,
                         .ctx = ctx,
                         .done = done};
     assert(engine->options.loops[dj_engine_home(engine, &put->key)] == home);
@@ -302,6 +326,7 @@ enum deja_status dj_engine_put(struct dj_engine *engine, struct dj_loop *loop,
                         .origin = loop,
                         .skip = options->skip,
                         .is_through = options->is_through,
+                        .as_of = options->as_of,
                         .ctx = ctx,
                         .done = done};
     dj_engine_enter(engine);

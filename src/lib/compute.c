@@ -180,7 +180,8 @@ static bool keep(struct dj_computation *computation, struct dj_operation *first)
     if (computation->status != DEJA_OK || made->is_kept_out)
         return false;
     const struct dj_put_options options = {.is_semantic = first->is_semantic && !made->is_nothing,
-                                           .vector = first->vector};
+                                           .vector = first->vector,
+                                           .as_of = made->entry.version};
     return dj_engine_put(computation->deja->engine, computation->deja->loop, &made->entry, &options,
                          computation, on_stored) == DEJA_OK;
 }

@@ -81,6 +81,7 @@ bool dj_storing_begin(struct dj_call *call, const struct dj_entry *entry,
     struct storing *storing = create(call, entry);
     struct dj_put_options put = *options;
     put.skip |= call->knobs.skip;
+    put.as_of = entry->version;
     if (!storing)
         return false;
     if (!has_room(storing)) {

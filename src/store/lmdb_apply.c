@@ -217,8 +217,10 @@ static enum deja_status apply_put(struct dj_lmdb *lmdb, struct dj_lmdb_txn *txn,
         return status;
     if (status == DEJA_OK) {
         bool is_gone = is_readable && dj_store_is_gone(dj_row_gone_ms(old.order), txn->now_ms);
-        if (is_readable && !is_gone && old.version >= entry->version)
+        if (is_readable && !is_gone && old.version >= entry->version) {
+            write->removed = 1; /* outrun */
             return DEJA_OK;
+        }
         status = delete_entry(lmdb, txn, &write->key, is_readable ? &old : NULL, DJ_CHANGE_REMOVED);
         if (status != DEJA_OK)
             return status;

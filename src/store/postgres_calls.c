@@ -132,6 +132,14 @@ static enum deja_status copy_vector(struct dj_pg_call *call, const float *vector
     return DEJA_OK;
 }
 
+/* Neither put in nor in its place: what is there, or a tombstone, is no older. */
+static bool on_put(struct dj_pg_call *call, const PGresult *result)
+{
+    call->count = deja_slice_is_equal(deja_slice_text(PQcmdTuples((PGresult *)(uintptr_t)result)),
+                                      deja_slice_text("0"));
+    return true;
+}
+
 static enum deja_status put(struct dj_store *store, struct dj_loop *loop, struct dj_value *value,
                             const float *vector, uint32_t dim, void *ctx, dj_store_done_fn *done)
 {
@@ -152,7 +160,7 @@ static enum deja_status put(struct dj_store *store, struct dj_loop *loop, struct
     call->is_write = true;
     call->is_locked = true;
     call->done = done;
-    call->on_reply = dj_pg_on_done;
+    call->on_reply = on_put;
     return dj_pg_submit(call);
 }
 

@@ -221,9 +221,11 @@ static void on_done(void *ctx, enum deja_status status, const struct dj_redis_re
 static void on_put(void *ctx, enum deja_status status, const struct dj_redis_reply *reply)
 {
     struct operation *operation = ctx;
+    int64_t count = 1;
     if (status == DEJA_OK)
         status = dj_redis_status_of(reply);
-    operation->done(operation->ctx, status, 0);
+    bool is_outrun = status == DEJA_OK && dj_redis_integer(reply, &count) && count == 0;
+    operation->done(operation->ctx, status, is_outrun);
     dj_free(operation);
 }
 
