@@ -362,6 +362,11 @@ static enum deja_status raise_tags(struct selection *selection)
         else if (selection->status == DEJA_OK)
             selection->status = status;
     }
+    if (selector->maker && selection->status == DEJA_OK) { /* of which no counter tells (6) */
+        selection->status = dj_engine_raise(selection->engine, selection->loop, selection->tenant,
+                                            dj_voids_selection(), selection, on_raised);
+        selection->raises_left += selection->status == DEJA_OK;
+    }
     selection->task = (struct dj_task){.run = on_raises_begun, .ctx = selection};
     dj_loop_post(selection->loop, &selection->task);
     return DEJA_OK;

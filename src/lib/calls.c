@@ -490,6 +490,7 @@ static void start_pattern(struct dj_operation *operation)
     struct deja *deja = operation->deja;
     const uint8_t *tenant = operation->fingerprint.key.tenant;
     operation->selector = (struct dj_selector){.pattern = operation->tag};
+    dj_computation_detach_tenant(deja, tenant);
     enum deja_status status = dj_engine_remove_selected(
         deja->engine, deja->loop, tenant, &operation->selector, operation, on_removed);
     if (status != DEJA_OK)
@@ -506,6 +507,7 @@ static void start_cascade(struct dj_operation *operation)
     struct deja *deja = operation->deja;
     const uint8_t *tenant = operation->fingerprint.key.tenant;
     const struct dj_cascade_options options = {.name = operation->tag};
+    dj_computation_detach_tenant(deja, tenant);
     enum deja_status status =
         dj_engine_cascade(deja->engine, deja->loop, tenant, &options, operation, on_cascaded);
     if (status != DEJA_OK)

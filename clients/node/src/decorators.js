@@ -35,16 +35,18 @@ function planOf(name, rules) {
 async function read(cache, plan, key) {
   if (plan.semantic) {
     const hit = await cache.lookup(key, { namespace: plan.namespace });
-    return { isFound: hit.hit, value: hit.response, isAgeing: false };
+    return { isFound: hit.hit, value: hit.response, isAgeing: false, asOf: hit.as_of };
   }
-  const found = await cache.kv.fetch(key, { namespace: plan.namespace });
+  const { found, asOf } = await cache.kv.fetchOrAsOf(key, { namespace: plan.namespace });
   const isAgeing = Boolean(found) && plan.refreshAhead !== undefined && found.ttl !== null &&
     found.ttl < plan.ttl * plan.refreshAhead;
-  return { isFound: Boolean(found), value: found?.value, isAgeing };
+  return { isFound: Boolean(found), value: found?.value, isAgeing, asOf };
 }
 
-function write(cache, plan, key, value, args) {
+/** What was made void since asOf, by whomever, is not kept. */
+function write(cache, plan, key, value, args, asOf) {
   const options = {
+    asOf,
     ttl: plan.ttl,
     namespace: plan.namespace,
     tags: plan.tags.length ? plan.tags.map((tag) => tag(args)) : undefined,
@@ -73,22 +75,22 @@ export class Decorators {
     while (Date.now() < end) {
       const told = await this.#guard(() => this.kv.lock(key, { lease: LEASE_S, namespace }));
       if (!told) return {};
-      const found = await this.#guard(() => this.kv.fetch(key, { namespace }));
+      const { found, asOf } = (await this.#guard(() => this.kv.fetchOrAsOf(key, { namespace }))) ?? {};
       if (found && told.locked) await this.#guard(() => this.kv.unlock(key, told.token, { namespace }));
       if (found) return { found };
-      if (told.locked) return { token: told.token };
+      if (told.locked) return { token: told.token, asOf };
       await pause(PAUSE_MS);
     }
     return {};
   }
 
-  async #make(plan, key, make, args) {
-    const { found, token } = plan.acrossProcesses ? await this.#waitForTurn(plan, key) : {};
+  async #make(plan, key, make, args, asOfMiss) {
+    const { found, token, asOf = asOfMiss } = plan.acrossProcesses ? await this.#waitForTurn(plan, key) : {};
     if (found) return found.value;
     try {
       const value = await make();
       if ((value !== null && value !== undefined) || plan.cacheNull)
-        await this.#guard(() => write(this, plan, key, value ?? null, args));
+        await this.#guard(() => write(this, plan, key, value ?? null, args, asOf));
       return value;
     } finally {
       if (token) await this.#guard(() => this.kv.unlock(key, token, { namespace: plan.namespace }));
@@ -117,9 +119,9 @@ export class Decorators {
         this.onError(error);
         return make();
       }
-      if (!found.isFound) return this.#make(plan, key, make, args);
+      if (!found.isFound) return this.#make(plan, key, make, args, found.asOf);
       if (found.isAgeing) /* the old one is still served */
-        this.#once([...place, "anew"], () => this.#make(plan, key, make, args)).catch((error) => this.onError(error));
+        this.#once([...place, "anew"], () => this.#make(plan, key, make, args, found.asOf)).catch((error) => this.onError(error));
       return found.value;
     });
   }

@@ -92,10 +92,13 @@ export interface SetOptions {
   ifAbsent?: boolean;
   ifMatch?: string;
   kind?: string;
+  /** Of fetchOrAsOf: it is not kept if something made it void since. */
+  asOf?: string;
 }
 
 export interface KeyValue {
   fetch<T = unknown>(key: string, options?: { namespace?: string }): Promise<Value<T> | null>;
+  fetchOrAsOf<T = unknown>(key: string, options?: { namespace?: string }): Promise<{ found: Value<T> | null; asOf?: string }>;
   get<T = unknown>(key: string, options?: { namespace?: string }): Promise<T | undefined>;
   set(key: string, value: unknown, options?: SetOptions): Promise<boolean>;
   merge(key: string, changes: object, options?: { namespace?: string }): Promise<boolean>;

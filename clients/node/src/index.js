@@ -44,23 +44,30 @@ class KeyValue {
 
   /** {value, ttl (seconds, null: for ever), etag, tier}, or null: tells a missing key from one that holds null. */
   async fetch(key, options = {}) {
+    return (await this.fetchOrAsOf(key, options)).found;
+  }
+
+  /** {found (as fetch has it, or null), asOf}: hand asOf to the set of what is computed from here on. */
+  async fetchOrAsOf(key, options = {}) {
     const answer = await this.#at("GET", key, options);
-    if (answer.status === 404) return null;
+    const asOf = answer.headers.get("x-deja-as-of") ?? undefined;
+    if (answer.status === 404) return { found: null, asOf };
     const ttl = Number(answer.headers.get("x-deja-ttl") ?? NaN);
-    return {
+    const found = {
       value: await decode(answer),
       ttl: ttl > 0 ? ttl : null,
       etag: answer.headers.get("etag"),
       tier: answer.headers.get("x-cache-tier"),
     };
+    return { found, asOf };
   }
 
   async get(key, options = {}) {
     return (await this.fetch(key, options))?.value;
   }
 
-  /** True: it is kept; false: the condition did not hold. ttl: seconds, 0: for ever. */
-  async set(key, value, { ttl, tags, dependsOn, namespace, ifAbsent, ifMatch, kind } = {}) {
+  /** True: it is kept; false: the condition did not hold, or it was made void since asOf. ttl: seconds, 0: for ever. */
+  async set(key, value, { ttl, tags, dependsOn, namespace, ifAbsent, ifMatch, kind, asOf } = {}) {
     const [type, body] = encode(value);
     const headers = given({
       "content-type": type,
@@ -70,8 +77,10 @@ class KeyValue {
       "x-deja-kind": kind,
       "if-none-match": ifAbsent ? "*" : undefined,
       "if-match": ifMatch,
+      "x-deja-as-of": asOf,
     });
-    return (await this.#at("PUT", key, { namespace, headers, body })).ok;
+    const answer = await this.#at("PUT", key, { namespace, headers, body });
+    return answer.ok && ((await answer.json()).stored ?? true);
   }
 
   /** A JSON object is changed in place (RFC 7396); what is left of its life stays. False: no such key. */
@@ -191,9 +200,9 @@ export class Deja extends Decorators {
     return (await this.call("POST", "/api/v1/lookup", { json: { queries: items } })).results.map(lookupOf);
   }
 
-  /** options: ttl, tags, namespace, metadata, model, …, as PUT /api/v1/entries has them; dependsOn. */
-  put(query, response, { dependsOn, ...options } = {}) {
-    const json = this.#spaced(given({ query, response, depends_on: dependsOn, ...options }));
+  /** options: ttl, tags, namespace, metadata, model, …, as PUT /api/v1/entries has them; dependsOn; asOf (as_of of the miss it was made for). */
+  put(query, response, { dependsOn, asOf, ...options } = {}) {
+    const json = this.#spaced(given({ query, response, depends_on: dependsOn, as_of: asOf, ...options }));
     return this.call("PUT", "/api/v1/entries", { json });
   }
 

@@ -361,9 +361,13 @@ static void check_outrun(int how)
         assert_int_equal(deja_remove(deja, &query, NULL), DEJA_OK);
     else if (how == 1)
         assert_int_equal(deja_clear(deja, NULL, NO_LIMIT_MS, NULL), DEJA_OK);
-    else
+    else if (how == 2)
         assert_int_equal(deja_invalidate(deja, NULL, deja_slice_text("a tag"), NO_LIMIT_MS, NULL),
                          DEJA_OK);
+    else
+        assert_int_equal(
+            deja_invalidate_pattern(deja, NULL, deja_slice_text("a t*"), NO_LIMIT_MS, NULL),
+            DEJA_OK);
     tally_add(&second_gate.let_go);
     second_gate.is_kept_out = true;
     ask(&second);
@@ -395,6 +399,37 @@ static void invalidated_meanwhile_is_not_stored_and_not_joined(void **state)
 {
     (void)state;
     check_outrun(2);
+}
+
+static void made_void_by_a_pattern_meanwhile_is_not_stored_and_not_joined(void **state)
+{
+    (void)state;
+    check_outrun(3);
+}
+
+static enum deja_status invalidate_then_tag(void *ctx, struct deja_made *made)
+{
+    struct deja *deja = ctx;
+    assert_int_equal(deja_invalidate(deja, NULL, deja_slice_text("late"), NO_LIMIT_MS, NULL),
+                     DEJA_OK);
+    deja_made_append(made, deja_slice_text("old"));
+    deja_made_add_tag(made, deja_slice_text("late"));
+    return DEJA_OK;
+}
+
+/* Its counter is noted when it is added, which is after the raise. */
+static void tag_added_after_its_invalidation_is_looked_at_as_of_the_beginning(void **state)
+{
+    (void)state;
+    struct deja *deja = open_memory();
+    struct deja_query query = query_of(STORED);
+    struct deja_answer *answer = NULL;
+    assert_int_equal(deja_get_or_compute(deja, &query, deja, invalidate_then_tag, &answer),
+                     DEJA_OK);
+    assert_slice(deja_answer_body(answer), "old");
+    deja_answer_release(answer);
+    assert_int_equal(lookup_text(deja, STORED), DEJA_MISS);
+    deja_close(deja);
 }
 
 static enum deja_status close_inside(void *ctx, struct deja_made *made)
@@ -455,6 +490,8 @@ int main(void)
         cmocka_unit_test(removed_meanwhile_is_not_stored_and_not_joined),
         cmocka_unit_test(cleared_meanwhile_is_not_stored_and_not_joined),
         cmocka_unit_test(invalidated_meanwhile_is_not_stored_and_not_joined),
+        cmocka_unit_test(made_void_by_a_pattern_meanwhile_is_not_stored_and_not_joined),
+        cmocka_unit_test(tag_added_after_its_invalidation_is_looked_at_as_of_the_beginning),
         cmocka_unit_test(close_inside_a_computation_is_refused),
         cmocka_unit_test(what_does_not_fit_is_told),
     };

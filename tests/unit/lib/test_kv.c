@@ -175,6 +175,63 @@ static void missing_key_is_computed_once(void **state)
     assert_int_equal(deja_close(deja), DEJA_OK);
 }
 
+/* What a computation makes void while it runs. */
+struct voiding {
+    struct deja *deja;
+    enum { BY_PATTERN, BY_KEY, BY_TAG, BY_CLEAR, BY_PUT, VOIDINGS } how;
+};
+
+static enum deja_status make_void(void *ctx, struct deja_made *made)
+{
+    const struct voiding *voiding = ctx;
+    struct deja *deja = voiding->deja;
+    struct deja_kv kv = kv_of(voiding->how == BY_PATTERN ? "a*" : "a1", "");
+    struct deja_kv newer = kv_of("a1", "newer");
+    enum deja_status status = DEJA_OK;
+    switch (voiding->how) {
+    case BY_PATTERN:
+        status = deja_kv_invalidate(deja, &kv, NULL);
+        break;
+    case BY_KEY:
+        status = deja_kv_delete(deja, &kv, NULL);
+        break;
+    case BY_TAG:
+        status = deja_invalidate(deja, NULL, deja_slice_text("tag"), NO_LIMIT_MS, NULL);
+        break;
+    case BY_CLEAR:
+        status = deja_kv_clear(deja, &kv, NULL);
+        break;
+    default:
+        status = deja_kv_set(deja, &newer, NULL);
+    }
+    assert_int_equal(status, DEJA_OK);
+    deja_made_append(made, deja_slice_text("old"));
+    return DEJA_OK;
+}
+
+static void computation_does_not_bring_back_what_it_made_void(void **state)
+{
+    (void)state;
+    static const struct deja_slice tags[] = {{"tag", 3}};
+    for (int how = 0; how < VOIDINGS; how++) {
+        struct deja *deja = open_memory();
+        struct voiding voiding = {.deja = deja, .how = how};
+        struct deja_kv kv = kv_of("a1", "");
+        struct deja_answer *answer = NULL;
+        kv.tags = tags;
+        kv.tag_count = 1;
+        assert_int_equal(deja_kv_get_or_compute(deja, &kv, &voiding, make_void, &answer), DEJA_OK);
+        assert_slice(deja_answer_body(answer), "old");
+        deja_answer_release(answer);
+        assert_int_equal(deja_kv_get(deja, &kv, &answer), DEJA_OK);
+        assert_int_equal(deja_answer_outcome(answer), how == BY_PUT ? DEJA_HIT_EXACT : DEJA_MISS);
+        deja_answer_release(answer);
+        if (how == BY_PUT)
+            expect(deja, "a1", "newer");
+        assert_int_equal(deja_close(deja), DEJA_OK);
+    }
+}
+
 static void many_keys_come_in_their_order(void **state)
 {
     (void)state;
@@ -396,6 +453,7 @@ int main(void)
         cmocka_unit_test(life_is_told_and_changed),
         cmocka_unit_test(increments_and_merges_keep_what_else_is_said),
         cmocka_unit_test(missing_key_is_computed_once),
+        cmocka_unit_test(computation_does_not_bring_back_what_it_made_void),
         cmocka_unit_test(many_keys_come_in_their_order),
         cmocka_unit_test(keys_are_listed_and_removed_by_pattern),
         cmocka_unit_test(handlers_are_told_and_break_nothing),

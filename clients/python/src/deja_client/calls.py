@@ -63,11 +63,13 @@ class Lookup:
 
 @dataclass(frozen=True)
 class Value:
-    """A plain key's value, and what is known of it. ttl_s None: it is kept for ever."""
+    """A plain key's value, and what is known of it. ttl_s None: it is kept for ever. as_of: for `set` of what
+    is computed from here on."""
     value: Any
     ttl_s: Optional[float]
     etag: Optional[str]
     tier: Optional[str]
+    as_of: Optional[str] = None
 
 
 def _given(**members):
@@ -108,7 +110,16 @@ def _read_value(response):
     ttl = response.headers.get("x-deja-ttl")
     return Value(value=decode(response.headers.get("content-type"), response.content),
                  ttl_s=float(ttl) if ttl and float(ttl) > 0 else None,
-                 etag=response.headers.get("etag"), tier=response.headers.get("x-cache-tier"))
+                 etag=response.headers.get("etag"), tier=response.headers.get("x-cache-tier"), as_of=response.headers.get("x-deja-as-of"))
+
+
+def _read_or_as_of(response):
+    """(Value or None, as_of)"""
+    return _read_value(response), response.headers.get("x-deja-as-of")
+
+
+def _is_kept(response):
+    return response.status < 300 and response.json.get("stored", True)
 
 
 class Calls:
@@ -133,11 +144,13 @@ class Calls:
 
     def put(self, query, response, *, ttl=None, tags=None, namespace=None, metadata=None, model=None, provider=None,
             type=None, kind=None, version=None, depends_on=None, confidence=None, cost=None, tokens=None,
-            embedding=None, embedder=None):
+            embedding=None, embedder=None, as_of=None):
+        """as_of: of the miss that it was computed for (`lookup(…).raw["as_of"]`): it is not kept if something
+        made it void since."""
         body = {"query": query, "response": response,
                 **_given(ttl=ttl, tags=tags, namespace=namespace, metadata=metadata, model=model, provider=provider,
                          type=type, kind=kind, version=version, depends_on=depends_on, confidence=confidence,
-                         cost=cost, tokens=tokens, embedding=embedding, embedder=embedder)}
+                         cost=cost, tokens=tokens, embedding=embedding, embedder=embedder, as_of=as_of)}
         return self._call(Request("PUT", "/api/v1/entries", json=body), _read_json)
 
     def put_many(self, entries):
@@ -240,10 +253,14 @@ class KeyValue:
             return default if found is None else found.value
         return self._call(Request("GET", self._path(key), headers=_spaced(namespace), may_miss=True), read)
 
+    def fetch_or_as_of(self, key, *, namespace=None):
+        """(Value or None, as_of): hand as_of to the `set` of what is computed from here on."""
+        return self._call(Request("GET", self._path(key), headers=_spaced(namespace), may_miss=True), _read_or_as_of)
+
     def set(self, key, value, *, ttl=None, tags=None, depends_on=None, namespace=None, if_absent=False, if_match=None,
-            kind=None):
-        """True: it is kept; False: the condition did not hold. ttl: seconds, 0: for ever, None: as the
-        server has it (1 h, or what the key's kind says)."""
+            kind=None, as_of=None):
+        """True: it is kept; False: the condition did not hold, or it was made void since as_of. ttl: seconds,
+        0: for ever, None: as the server has it (1 h, or what the key's kind says)."""
         media_type, content = encode(value)
         headers = {"content-type": media_type, **_spaced(namespace),
                    **({} if ttl is None else {"x-deja-ttl": _number(ttl)}),
@@ -251,9 +268,9 @@ class KeyValue:
                    **({"x-deja-depends-on": ",".join(depends_on)} if depends_on else {}),
                    **({"x-deja-kind": kind} if kind else {}),
                    **({"if-none-match": "*"} if if_absent else {}),
-                   **({"if-match": if_match} if if_match else {})}
-        return self._call(Request("PUT", self._path(key), headers=headers, content=content, may_miss=True),
-                          lambda response: response.status < 300)
+                   **({"if-match": if_match} if if_match else {}),
+                   **({"x-deja-as-of": str(as_of)} if as_of else {})}
+        return self._call(Request("PUT", self._path(key), headers=headers, content=content, may_miss=True), _is_kept)
 
     def merge(self, key, changes, *, namespace=None):
         """A JSON object is changed in place (RFC 7396); what is left of its life stays. False: no such key."""

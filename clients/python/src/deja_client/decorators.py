@@ -61,19 +61,22 @@ class _Plan:
                 and found.ttl_s < self.ttl * self.refresh_ahead)
 
     def read(self, cache, name):
-        """(found, value, is it worth making anew)"""
+        """(found, value, is it worth making anew, as of when what is computed from here on is)"""
         if self.semantic:
             hit = yield lambda: cache.lookup(name, namespace=self.namespace)
-            return bool(hit), hit.response, False
-        found = yield lambda: cache.kv.fetch(name, namespace=self.namespace)
-        return (False, None, False) if found is None else (True, found.value, self.is_ageing(found))
+            return bool(hit), hit.response, False, hit.raw.get("as_of")
+        found, as_of = yield lambda: cache.kv.fetch_or_as_of(name, namespace=self.namespace)
+        return (False, None, False, as_of) if found is None else (True, found.value, self.is_ageing(found), as_of)
 
-    def write(self, cache, name, value, args, kwargs):
+    def write(self, cache, name, value, args, kwargs, as_of=None):
+        """What was made void since as_of, by whomever, is not kept."""
         tags = self.tags(args, kwargs) or None
         dependencies = self.dependencies(args, kwargs) or None
         if self.semantic:
-            return cache.put(name, value, ttl=self.ttl, tags=tags, namespace=self.namespace, depends_on=dependencies)
-        return cache.kv.set(name, value, ttl=self.ttl, tags=tags, namespace=self.namespace, depends_on=dependencies)
+            return cache.put(name, value, ttl=self.ttl, tags=tags, namespace=self.namespace, depends_on=dependencies,
+                             as_of=as_of)
+        return cache.kv.set(name, value, ttl=self.ttl, tags=tags, namespace=self.namespace, depends_on=dependencies,
+                            as_of=as_of)
 
     def drop(self, cache, name):
         if self.semantic:
@@ -218,45 +221,45 @@ class _Decorators:
         """Looking is part of what happens once: who looked in vain while another one computed would
         compute again."""
         try:
-            found, value, is_ageing = yield from plan.read(self, name)
+            found, value, is_ageing, as_of = yield from plan.read(self, name)
         except DejaError as error:
             log.warning("deja: computes without the cache: %s", error)
             return (yield lambda: plan.function(*args, **kwargs))
         if found and is_ageing:
-            self._behind((plan.namespace, name, "anew"), lambda: self._make(plan, name, args, kwargs))
-        return value if found else (yield from self._make(plan, name, args, kwargs))
+            self._behind((plan.namespace, name, "anew"), lambda: self._make(plan, name, args, kwargs, as_of))
+        return value if found else (yield from self._make(plan, name, args, kwargs, as_of))
 
-    def _make(self, plan, name, args, kwargs):
+    def _make(self, plan, name, args, kwargs, as_of):
         found, value, token = False, None, None
         if plan.across_processes:
-            found, value, token = yield from self._wait_for_turn(plan, name)
+            found, value, token, as_of = yield from self._wait_for_turn(plan, name, as_of)
         if found:
             return value
         try:
             value = yield lambda: plan.function(*args, **kwargs)
             if plan.is_stored(value):
-                yield from _guarded(lambda: plan.write(self, name, value, args, kwargs))
+                yield from _guarded(lambda: plan.write(self, name, value, args, kwargs, as_of))
             return value
         finally:
             if token:
                 yield from _guarded(lambda: self.kv.unlock(name, token, namespace=plan.namespace))
 
-    def _wait_for_turn(self, plan, name):
-        """(found, value, token): another process made it; or it is ours to make. Neither, after a lease:
+    def _wait_for_turn(self, plan, name, as_of):
+        """(found, value, token, as_of): another process made it; or it is ours to make. Neither, after a lease:
         whoever has it is too slow, or the cache cannot say."""
         until = time.monotonic() + LEASE_S
         try:
             while time.monotonic() < until:
                 told = yield lambda: self.kv.lock(name, lease=LEASE_S, namespace=plan.namespace)
-                found, value, _ = yield from plan.read(self, name)
+                found, value, _, as_of = yield from plan.read(self, name)
                 if found and told["locked"]:
                     yield from _guarded(lambda: self.kv.unlock(name, told["token"], namespace=plan.namespace))
                 if found or told["locked"]:
-                    return found, value, None if found else told["token"]
+                    return found, value, None if found else told["token"], as_of
                 yield lambda: self._pause(PAUSE_S)
         except DejaError as error:
             log.warning("deja: computes without waiting for others: %s", error)
-        return False, None, None
+        return False, None, None, as_of
 
 
 _making = threading.Lock()
