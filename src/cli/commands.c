@@ -250,8 +250,8 @@ const struct dj_cli_command dj_cli_table[] = {
                   "deja invalidate --tag prices --cron @daily\tsee deja schedule list\n"
                   "deja invalidate --all --yes",
       .description = "Prints how many entries were removed. On a terminal it counts first and "
-                     "asks; elsewhere --all needs --yes. A request that is under way cannot bring "
-                     "an entry back.",
+                     "asks; elsewhere --all needs --yes. An answer that is being computed "
+                     "meanwhile is not kept.",
       .options = {ROWS(selectors), ROWS(later), ROWS(destructive), ROWS(common)}},
      dj_cli_invalidate},
     {{.name = "schedule",
