@@ -66,6 +66,8 @@ def test_batches_answer_in_order(cache):
     results = cache.put_many([{"query": f"q{i}", "response": i} for i in range(5)])
     assert [bool(result["id"]) for result in results] == [True] * 5
     assert [found.response for found in cache.lookup_many(["q3", {"query": "q1"}, "nothing of the kind"])] == [3, 1, None]
+    poll(lambda: len(cache.top()["entries"]) == 2, "two hits to be counted")
+    assert len(cache.top(1)["entries"]) == 1
 
 
 def test_invalidation_explanation_feedback_and_figures(cache):

@@ -272,7 +272,7 @@ export class Deja extends Decorators {
   }
 
   top(limit) {
-    return this.call("GET", "/api/v1/top", { params: given({ limit }) });
+    return this.call("GET", "/api/v1/top", { params: given({ k: limit }) });
   }
 
   limits() {
