@@ -193,6 +193,16 @@ def test_no_argument_reaches_the_syntax_of_patterns(cache):
     assert load.key("*") == "user:%2A" and load.key("1:admin") == "user:1%3Aadmin"
 
 
+def test_a_tag_of_any_argument_is_one_tag(cache):
+    compute = Counted(lambda user: user)
+    load = cache.cacheable("named:{user}", tags=["named:{user}"])(lambda user: compute(user))
+    forget = cache.cache_evict(tags=["named:{user}"])(lambda user: None)
+    for user in ("a,b", "Zoë, 7"):
+        load(user), load(user), forget(user), load(user)
+        assert compute.calls == [(user,), (user,)], "what the tag names is gone"
+        compute.calls.clear()
+
+
 def test_none_is_kept_only_where_that_is_wanted(cache):
     plain, negative = Counted(None), Counted(None)
     load = cache.cacheable("plain:{x}")(lambda x: plain(x))

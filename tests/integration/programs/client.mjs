@@ -62,6 +62,8 @@ await test("plain keys", async () => {
   assert.deepEqual(await cache.kv.get("json"), { b: 2 });
   assert.deepEqual([await cache.kv.exists("json"), await cache.kv.delete("json"), await cache.kv.exists("json")],
     [true, true, false]);
+  await cache.kv.set("tagged", 1, { tags: ["Zoë ☃"] });
+  assert.equal((await cache.invalidate({ tag: "Zoë ☃" })).removed, 1);
   const { keys } = await cache.kv.keys("tex*");
   assert.deepEqual(keys.map((item) => item.key), ["text"]);
   assert.equal((await cache.kv.deleteMatching("tex*")).removed, 1);
@@ -84,7 +86,7 @@ await test("cacheable", async () => {
   });
   assert.deepEqual([await load(1, { id: 2 }), await load(1, { id: 2 }), await load(1, { id: 3 })],
     [{ user: 1, id: 2 }, { user: 1, id: 2 }, { user: 1, id: 3 }]);
-  assert.deepEqual([calls, load.key("*", { id: 1 })], [2, "user:%2A:1"]);
+  assert.deepEqual([calls, load.key("*,", { id: 1 })], [2, "user:%2A%2C:1"]);
   await cache.invalidate({ tag: "user:1" });
   await load(1, { id: 2 });
   await load.forget(1, { id: 2 });
