@@ -2,8 +2,6 @@ package deja
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"reflect"
 	"strings"
@@ -11,16 +9,14 @@ import (
 )
 
 const (
-	readableMax = 120 // bytes of a key made of a name and an argument
-	lease       = 30 * time.Second
-	pause       = 50 * time.Millisecond // between two looks for what another process makes
+	lease = 30 * time.Second
+	pause = 50 * time.Millisecond // between two looks for what another process makes
 )
 
 // Rules say how what a function returns for an argument of type A is kept. Several arguments are a
 // struct.
 type Rules[A any] struct {
-	Key       func(A) string   // for the key, see Key; else Name and the argument as JSON
-	Name      string           // of the function, where there is no Key
+	Key       func(A) string   // of all that the value depends on; see the function Key
 	TTL       time.Duration    // else as the server has it
 	Tags      func(A) []string // for what changes together
 	DependsOn func(A) []string // keys whose invalidation with cascade takes this one along
@@ -33,7 +29,8 @@ type Rules[A any] struct {
 	AcrossProcesses bool
 }
 
-// Key joins parts with ":". What they hold is escaped, so that none reaches the syntax of keys and patterns.
+// Key joins parts with ":". What they hold is escaped, so that none reaches the syntax of keys, patterns
+// and lists of tags.
 func Key(parts ...any) string {
 	var made strings.Builder
 	for i, part := range parts {
@@ -41,7 +38,7 @@ func Key(parts ...any) string {
 			made.WriteByte(':')
 		}
 		for _, c := range []byte(fmt.Sprint(part)) {
-			if c < 0x20 || strings.IndexByte(`%*?[]\:{}`, c) >= 0 {
+			if c < 0x20 || strings.IndexByte(`%*?[]\:{},`, c) >= 0 {
 				fmt.Fprintf(&made, "%%%02X", c)
 			} else {
 				made.WriteByte(c)
@@ -52,27 +49,12 @@ func Key(parts ...any) string {
 }
 
 func (r Rules[A]) check() {
-	if r.Key == nil && r.Name == "" {
-		panic("deja: Rules need a Key, or a Name to make keys with")
+	if r.Key == nil {
+		panic("deja: Rules need a Key: what is a value kept under?")
 	}
 	if r.RefreshAhead != 0 && (r.Semantic || r.TTL <= 0 || r.RefreshAhead < 0 || r.RefreshAhead >= 1) {
 		panic("deja: RefreshAhead is the part of a life, 0 to 1, at whose end a value is made anew: it needs a TTL")
 	}
-}
-
-func (r Rules[A]) keyOf(argument A) (string, error) {
-	if r.Key != nil {
-		return r.Key(argument), nil
-	}
-	text, err := marshal(argument)
-	if err != nil {
-		return "", invalid("the argument has no JSON form: give the Rules a Key: " + err.Error())
-	}
-	if key := r.Name + ":" + string(text); len(key) <= readableMax {
-		return key, nil
-	}
-	digest := sha256.Sum256(text)
-	return r.Name + ":" + hex.EncodeToString(digest[:16]), nil
 }
 
 func isNil(value any) bool {
@@ -139,11 +121,7 @@ func Cacheable[A, T any](c *Client, rules Rules[A], f func(context.Context, A) (
 		if rules.Condition != nil && !rules.Condition(argument) {
 			return f(ctx, argument)
 		}
-		key, err := rules.keyOf(argument)
-		if err != nil {
-			var none T
-			return none, err
-		}
+		key := rules.Key(argument)
 		compute := func(ctx context.Context) (T, error) { return makeValue(ctx, c, &rules, key, argument, f) }
 		// Looking is part of what happens once: who looked in vain while another computed would compute again.
 		return once(ctx, c, key, false, func(ctx context.Context) (T, error) {
@@ -223,12 +201,7 @@ func CachePut[A, T any](c *Client, rules Rules[A], f func(context.Context, A) (T
 		if err != nil || rules.Condition != nil && !rules.Condition(argument) {
 			return value, err
 		}
-		key, err := rules.keyOf(argument)
-		if err != nil {
-			c.guard(err)
-			return value, nil
-		}
-		write(ctx, c, &rules, key, argument, value)
+		write(ctx, c, &rules, rules.Key(argument), argument, value)
 		return value, nil
 	}
 }

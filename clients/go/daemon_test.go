@@ -141,13 +141,13 @@ func TestPlainKeys(t *testing.T) {
 
 func TestManyKeysAtOnceAndCounters(t *testing.T) {
 	c := cache(t)
-	must(t, c.KV.SetMany(ctx, map[string]any{"m:1": "one", "m:2": []byte{255}, "m:3": "three"}, time.Hour, "many"))
+	must(t, c.KV.SetMany(ctx, map[string]any{"m:1": "one", "m:2": []byte{255}, "m:3": "thr\xffee"}, time.Hour, "many"))
 	many, err := GetMany[[]byte](ctx, c, "m:1", "m:2", "none")
 	must(t, err)
 	equal(t, many, map[string][]byte{"m:1": []byte("one"), "m:2": {255}})
 	texts, err := GetMany[string](ctx, c, "m:3")
 	must(t, err)
-	equal(t, texts["m:3"], "three")
+	equal(t, texts["m:3"], "thr\xffee")
 	equal(t, c.KV.SetMany(ctx, map[string]any{"": 1}, 0) != nil, true)
 	count := ok[int64](t)
 	equal(t, []int64{count(c.KV.Incr(ctx, "n", 5)), count(c.KV.Incr(ctx, "n", -7)), count(c.KV.Incr(ctx, "n", 0))}, []int64{5, -2, -2})
@@ -279,15 +279,17 @@ func TestAFunctionIsCalledOnceForEachKey(t *testing.T) {
 	tags := func(p pair) []string { return []string{Key(t.Name(), p.User)} }
 	load := Cacheable(c, Rules[pair]{Key: pairKey, TTL: time.Minute, Tags: tags, DependsOn: func(pair) []string { return []string{t.Name()} }},
 		func(_ context.Context, p pair) (pair, error) { calls.Add(1); return p, nil })
-	for _, p := range []pair{{"1", "a"}, {"1", "a"}, {"1", "b"}, {"*", "a"}} {
+	for _, p := range []pair{{"1", "a"}, {"1", "a"}, {"1", "b"}, {"*", "a"}, {"ü,", "a"}} {
 		equal(t, ok[pair](t)(load(ctx, p)), p)
 	}
-	equal(t, []any{calls.Load(), ok[bool](t)(c.KV.Exists(ctx, "user:%2A:a"))}, []any{3, true})
-	ok[Invalidated](t)(c.Invalidate(ctx, Invalidation{Tag: Key(t.Name(), "1")}))
-	ok[pair](t)(load(ctx, pair{"1", "a"}))
+	equal(t, []any{calls.Load(), ok[bool](t)(c.KV.Exists(ctx, "user:%2A:a"))}, []any{4, true})
+	for _, user := range []string{"1", "ü,"} {
+		ok[Invalidated](t)(c.Invalidate(ctx, Invalidation{Tag: Key(t.Name(), user)}))
+		ok[pair](t)(load(ctx, pair{user, "a"}))
+	}
 	ok[Invalidated](t)(c.Invalidate(ctx, Invalidation{Cascade: t.Name()}))
 	ok[pair](t)(load(ctx, pair{"1", "a"}))
-	equal(t, calls.Load(), 5)
+	equal(t, calls.Load(), 7)
 }
 
 func TestWhatIsNotKept(t *testing.T) {
@@ -304,7 +306,7 @@ func TestWhatIsNotKept(t *testing.T) {
 	called := func(rules Rules[string], argument string) int {
 		t.Helper()
 		calls = 0
-		rules.Name = "n"
+		rules.Key = func(s string) string { return s }
 		for i := 0; i < 2; i++ {
 			_, err := Cacheable(c, rules, count)(ctx, argument)
 			equal(t, err != nil, argument == "fails")
@@ -329,7 +331,7 @@ func TestGoroutinesAndProcessesWaitForOne(t *testing.T) {
 		return "made", nil
 	}
 	for _, one := range []*Client{c, c, c, other} {
-		load := Cacheable(one, Rules[string]{Name: "everywhere", AcrossProcesses: true}, work)
+		load := Cacheable(one, Rules[string]{Key: func(x string) string { return Key("everywhere", x) }, AcrossProcesses: true}, work)
 		go func() {
 			made, err := load(ctx, "x")
 			if err != nil {
@@ -339,14 +341,14 @@ func TestGoroutinesAndProcessesWaitForOne(t *testing.T) {
 		}()
 	}
 	<-begun
-	_, locked, err := other.KV.Lock(ctx, `everywhere:"x"`, 0)
+	_, locked, err := other.KV.Lock(ctx, "everywhere:x", 0)
 	must(t, err)
 	equal(t, locked, false)
 	close(open)
 	for i := 0; i < 4; i++ {
 		equal(t, <-results, "made")
 	}
-	_, locked, err = other.KV.Lock(ctx, `everywhere:"x"`, 0)
+	_, locked, err = other.KV.Lock(ctx, "everywhere:x", 0)
 	must(t, err)
 	equal(t, []any{calls.Load(), locked}, []any{1, true}) // and it was given back
 }
@@ -395,17 +397,17 @@ func TestWhatAgesIsMadeAnewBehind(t *testing.T) {
 	c := cache(t)
 	made := make(chan int, 2)
 	var calls atomic.Int64
-	rules := Rules[string]{Name: "ageing", TTL: 1000 * time.Second, RefreshAhead: 0.5}
+	rules := Rules[string]{Key: func(string) string { return "ageing" }, TTL: 1000 * time.Second, RefreshAhead: 0.5}
 	load := Cacheable(c, rules, func(context.Context, string) (int, error) {
 		n := int(calls.Add(1))
 		made <- n
 		return n, nil
 	})
 	equal(t, []int{ok[int](t)(load(ctx, "")), ok[int](t)(load(ctx, "")), <-made}, []int{1, 1, 1})
-	ok[bool](t)(c.KV.Set(ctx, `ageing:""`, 1, SetOptions{TTL: 300 * time.Second}))
+	ok[bool](t)(c.KV.Set(ctx, "ageing", 1, SetOptions{TTL: 300 * time.Second}))
 	equal(t, []int{ok[int](t)(load(ctx, "")), <-made}, []int{1, 2})
 	until(t, func() bool {
-		value, _, err := Get[int](ctx, c, `ageing:""`)
+		value, _, err := Get[int](ctx, c, "ageing")
 		must(t, err)
 		return value == 2
 	})

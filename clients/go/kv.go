@@ -299,8 +299,9 @@ func (kv KV) SetMany(ctx context.Context, values map[string]any, ttl time.Durati
 	operations := make([]Object, 0, len(values))
 	for key, value := range values {
 		set := operation("set", key)
-		if bytes, ok := value.([]byte); ok {
-			set["value_base64"] = append([]byte{}, bytes...) // of nil, it would be null
+		text, isText := value.(string)
+		if bytes, ok := value.([]byte); ok || isText && !utf8.ValidString(text) {
+			set["value_base64"] = append([]byte(text), bytes...) // never nil, which would be null
 		} else {
 			set["value"] = value
 		}

@@ -55,27 +55,19 @@ func lost() (c *Client, told *[]error) {
 }
 
 func TestNoArgumentReachesTheSyntaxOfKeys(t *testing.T) {
-	equal(t, Key("user", 7, "a:b*"), "user:7:a%3Ab%2A")
+	equal(t, Key("user", 7, "a:b*,"), "user:7:a%3Ab%2A%2C")
 	equal(t, Key("100%\n", "ü"), "100%25%0A:ü")
-	r := Rules[map[string]int]{Name: "load"}
-	key, err := r.keyOf(map[string]int{"b": 2, "a": 1})
-	must(t, err)
-	equal(t, key, `load:{"a":1,"b":2}`)
-	long, err := Rules[string]{Name: "load"}.keyOf(strings.Repeat("x", 1000))
-	must(t, err)
-	equal(t, len(long), len("load:")+32)
-	_, err = Rules[func()]{Name: "load"}.keyOf(func() {})
-	equal(t, errors.Is(err, ErrInvalid), true)
 }
 
 func TestRulesThatCannotBeAreRefused(t *testing.T) {
 	c, _ := lost()
 	id := func(_ context.Context, s string) (string, error) { return s, nil }
+	key := func(s string) string { return s }
 	for name, wrap := range map[string]func(){
-		"needs a TTL":     func() { Cacheable(c, Rules[string]{Name: "x", RefreshAhead: 0.2}, id) },
+		"needs a TTL":     func() { Cacheable(c, Rules[string]{Key: key, RefreshAhead: 0.2}, id) },
 		"need a Key":      func() { CachePut(c, Rules[string]{}, id) },
 		"what is to go":   func() { CacheEvict(c, Eviction[string]{}, id) },
-		"life, 0 to 1, a": func() { Cacheable(c, Rules[string]{Name: "x", TTL: 1, RefreshAhead: 2}, id) },
+		"life, 0 to 1, a": func() { Cacheable(c, Rules[string]{Key: key, TTL: 1, RefreshAhead: 2}, id) },
 	} {
 		func() {
 			defer func() {
@@ -233,7 +225,7 @@ func TestWithoutTheCacheEverythingGoesOn(t *testing.T) {
 	c, told := lost()
 	calls := 0
 	count := func(context.Context, int) (int, error) { calls++; return calls, nil }
-	rules := Rules[int]{Name: "count", TTL: time.Minute, AcrossProcesses: true}
+	rules := Rules[int]{Key: func(i int) string { return Key("count", i) }, TTL: time.Minute, AcrossProcesses: true}
 	evict := Eviction[int]{Keys: func(int) []string { return []string{"a"} }, Tags: func(int) []string { return []string{"t"} }}
 	for i, f := range []func(context.Context, int) (int, error){
 		Cacheable(c, rules, count), CachePut(c, rules, count), CacheEvict(c, evict, count),
