@@ -13,7 +13,8 @@ function given(members) {
 
 /** Tags and names may be any text: their UTF-8, in the form of bytes that fetch takes. */
 function asBytes(headers) {
-  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, Buffer.from(String(value)).toString("latin1")]));
+  const encoded = (value) => Buffer.from(String(value)).toString("latin1");
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, encoded(value)]));
 }
 
 function encode(value) {
