@@ -250,6 +250,12 @@ static uint32_t sealed_levels(const struct dj_daemon *daemon)
                                                   : levels;
 }
 
+static void on_looked(void *ctx, const uint8_t tenant[DJ_ID_BYTES], const struct dj_kind *kind,
+                      const struct dj_entry *entry)
+{
+    dj_telemetry_plain(ctx, tenant, kind, entry);
+}
+
 static enum deja_status make_plain(struct dj_daemon *daemon)
 {
     const struct dj_plain_options options = {
@@ -257,7 +263,9 @@ static enum deja_status make_plain(struct dj_daemon *daemon)
         .kinds = daemon->kinds,
         .loops = daemon->loops,
         .loop_count = daemon->loop_count,
-        .unsealed = ~(DJ_LEVEL_BIT(DJ_LEVEL_MEMORY) | sealed_levels(daemon))};
+        .unsealed = ~(DJ_LEVEL_BIT(DJ_LEVEL_MEMORY) | sealed_levels(daemon)),
+        .looked = on_looked,
+        .looked_ctx = daemon->telemetry};
     return dj_plain_create(&options, &daemon->plain);
 }
 

@@ -96,6 +96,26 @@ def test_hit_saves_what_the_answer_had_cost_at_the_price_of_its_model(priced, ke
         assert f'kind="response"}} {tokens}' in client.get("/metrics").text
 
 
+def test_plain_keys_save_by_their_kind(priced, key):
+    daemon = priced()
+    with make_http(daemon, key) as client:
+        for name in ("doc:analysis:7:summary", "session:user:7", "anything"):
+            assert client.get(f"/api/v1/kv/{name}").status_code == 404
+            assert client.put(f"/api/v1/kv/{name}", content=b"x").status_code == 201
+            assert client.get(f"/api/v1/kv/{name}").content == b"x"
+        batch = client.post("/api/v1/kv:batch", json={"operations": [{"op": "get", "key": "anything"}] * 2})
+        assert [result["value"] for result in batch.json()["results"]] == ["x", "x"]
+        kinds = stats_of(client)["period"]["kinds"]
+        counts = {name: (kind["hits"], kind["misses"]) for name, kind in kinds.items()}
+        assert counts == {"doc_analysis": (1, 1), "session_user": (1, 1), "plain": (3, 1)}
+        assert kinds["doc_analysis"]["saved"]["cost_usd"] == pytest.approx(0.05)
+        assert kinds["doc_analysis"]["saved"]["guessed_usd"] == pytest.approx(0.05)
+        assert kinds["session_user"]["saved"]["cost_usd"] == kinds["plain"]["saved"]["cost_usd"] == 0
+        text = client.get("/metrics").text
+        assert re.search(r'semantic_cache_hits_total\{[^}]*cache_type="plain",level="memory"\} 3', text)
+        assert re.search(r'semantic_cache_misses_total\{[^}]*cache_type="plain",level="none"\} 1', text)
+
+
 def test_sums_of_a_period_outlive_a_restart(priced, key, word):
     daemon = priced()
     with make_http(daemon, key) as client:
