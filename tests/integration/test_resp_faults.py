@@ -193,6 +193,27 @@ def test_reply_beyond_the_limit_is_an_error_and_the_client_goes_on(tmp_path):
         server.stop()
 
 
+def test_keys_beyond_a_bound_names_scan_and_the_client_goes_on(tmp_path):
+    limits = {"DEJA_SERVER__MAX_IN_FLIGHT_BYTES": "1200kb", "DEJA_SERVER__MAX_BODY_BYTES": "256kb"}
+    long = {b"long:%0200d" % i for i in range(3000)}
+    short = {b"short:%06d" % i for i in range(14000)}
+    server = RespDaemon(tmp_path / "deja", env=limits, more="  max_reply_bytes: 512kb\n").start()
+    try:
+        with redis.Redis(port=server.resp_port) as r:
+            with r.pipeline(transaction=False) as all_of_them:
+                for name in long | short:
+                    all_of_them.set(name, b"v")
+                all_of_them.execute()
+            with pytest.raises(redis.ResponseError, match="max_reply_bytes: walk them with SCAN"):
+                r.keys("long:*")
+            with pytest.raises(redis.ResponseError, match="walk the keys with SCAN"):
+                r.keys("short:*")  # room for the reply, but not for what is gathered for it
+            assert set(r.scan_iter("short:*", count=1000)) == short
+            assert len(r.keys("*00???")) == 1000 + 1000
+    finally:
+        server.stop()
+
+
 def test_drain_answers_what_was_asked(tmp_path):
     server = RespDaemon(tmp_path / "deja").start()
     with Wire(server.resp_port) as idle, Wire(server.resp_port) as wire:
