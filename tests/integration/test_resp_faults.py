@@ -1,4 +1,5 @@
 """What strangers, slow and broken clients of Redis may not do to Deja, and who may see what."""
+import contextlib
 import http.client
 import socket
 
@@ -284,6 +285,23 @@ def test_key_of_http_is_the_password_of_resp(keyed):
     with redis.Redis(port=server.resp_port, username="admin", password=key) as other:
         with pytest.raises(redis.AuthenticationError, match="user:NAME"):
             other.ping()
+
+
+def test_one_tenant_does_not_take_all_places_of_those_who_follow(keyed):
+    server = keyed.daemon
+    own, other = (keyed.key(keyed.tenant()) for _ in range(2))
+    with contextlib.ExitStack() as stack:
+        for i in range(257):
+            wire = stack.enter_context(Wire(server.resp_port))
+            assert wire.ask(b"AUTH", own.encode()) == (b"+", b"OK")
+            kind, told = wire.ask(b"SUBSCRIBE", b"cache:invalidate")
+            assert kind == (b"*" if i < 256 else b"-"), told
+        assert b"256 of a tenant" in told
+        with make_http(server, own) as web:
+            refused = web.get("/api/v1/invalidations")
+            assert refused.status_code == 429 and "256 of a tenant" in refused.json()["detail"]
+        with make_http(server, other) as web:
+            assert web.get("/api/v1/invalidations", params={"wait": "50ms"}).status_code == 200
 
 
 def test_one_user_is_not_told_what_all_users_make_void(keyed):
