@@ -200,8 +200,8 @@ struct dj_plain_selector {
  * next piece; 0: that was the last. A piece may be empty and not the last. */
 typedef void dj_plain_scanned_fn(void *ctx, enum deja_status status, uint64_t cursor,
                                  struct dj_value *const *values, size_t count);
-/* cursor 0: from the beginning. limit: 1 … DJ_PLAIN_PAGE_MAX names, more or less. What is there
- * from the first piece to the last is told at least once. A cursor belongs to this program and its
+/* cursor 0: from the beginning. limit: 1 … DJ_PLAIN_PAGE_MAX names, more or less (less where
+ * values are large: a piece holds them). What is there from the first piece to the last is told at least once. A cursor belongs to this program and its
  * space; an unknown one (too old: 1,024 are remembered) ends the walk. DEJA_ERR_INVALID: the
  * pattern is not a glob. */
 enum deja_status dj_plain_scan(struct dj_plain *plain, struct dj_loop *loop,

@@ -137,6 +137,10 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
     }
     *policy = (struct dj_proxy_policy){
         .response_ttl_ms = settings->ttl.response_ms,
+        .ttl_sizes = {.life_ms = {settings->ttl.small_ms, settings->ttl.medium_ms,
+                                  settings->ttl.large_ms},
+                      .small_max = settings->ttl.small_max,
+                      .medium_max = settings->ttl.medium_max},
         .embedding_ttl_ms = settings->ttl.embedding_ms,
         .api_ttl_ms = settings->ttl.api_ms,
         .plain_ttl_ms = settings->kv.default_ttl_ms,
