@@ -67,25 +67,34 @@ func isNil(value any) bool {
 	return false
 }
 
-// read looks for the value; ageing: it is worth making anew.
-func read[A, T any](ctx context.Context, c *Client, r *Rules[A], key string) (value T, found, ageing bool, err error) {
+// looked is what a look came to. ageing: it is worth making anew. asOf: of what is computed from here on.
+type looked[T any] struct {
+	value         T
+	found, ageing bool
+	asOf          int64
+}
+
+func read[A, T any](ctx context.Context, c *Client, r *Rules[A], key string) (l looked[T], err error) {
 	if r.Semantic {
 		hit, found, err := c.Lookup(ctx, key)
 		if err == nil && found {
-			err = hit.Decode(&value)
+			err = hit.Decode(&l.value)
 		}
-		return value, found && err == nil, false, err
+		l.found, l.asOf = found && err == nil, hit.AsOf
+		return l, err
 	}
 	kept, found, err := c.KV.Fetch(ctx, key)
 	if err == nil && found {
-		err = kept.Decode(&value)
+		err = kept.Decode(&l.value)
 	}
-	ageing = found && r.RefreshAhead > 0 && kept.TTL > 0 && kept.TTL < time.Duration(float64(r.TTL)*r.RefreshAhead)
-	return value, found && err == nil, ageing, err
+	l.ageing = found && r.RefreshAhead > 0 && kept.TTL > 0 && kept.TTL < time.Duration(float64(r.TTL)*r.RefreshAhead)
+	l.found, l.asOf = found && err == nil, kept.AsOf
+	return l, err
 }
 
-// write keeps what the function returned, even if who asked has gone.
-func write[A, T any](ctx context.Context, c *Client, r *Rules[A], key string, argument A, value T) {
+// write keeps what the function returned, even if who asked has gone; but what was made void since asOf
+// (0: nobody knows when it began) stays so.
+func write[A, T any](ctx context.Context, c *Client, r *Rules[A], key string, argument A, value T, asOf int64) {
 	if isNil(value) && !r.KeepNil {
 		return
 	}
@@ -99,9 +108,9 @@ func write[A, T any](ctx context.Context, c *Client, r *Rules[A], key string, ar
 	ctx = context.WithoutCancel(ctx)
 	var err error
 	if r.Semantic {
-		_, err = c.Put(ctx, key, value, PutOptions{TTL: r.TTL, Tags: tags, DependsOn: from})
+		_, err = c.Put(ctx, key, value, PutOptions{TTL: r.TTL, Tags: tags, DependsOn: from, AsOf: asOf})
 	} else {
-		_, err = c.KV.Set(ctx, key, value, SetOptions{TTL: r.TTL, Tags: tags, DependsOn: from})
+		_, err = c.KV.Set(ctx, key, value, SetOptions{TTL: r.TTL, Tags: tags, DependsOn: from, AsOf: asOf})
 	}
 	c.guard(err)
 }
@@ -122,21 +131,21 @@ func Cacheable[A, T any](c *Client, rules Rules[A], f func(context.Context, A) (
 			return f(ctx, argument)
 		}
 		key := rules.Key(argument)
-		compute := func(ctx context.Context) (T, error) { return makeValue(ctx, c, &rules, key, argument, f) }
 		// Looking is part of what happens once: who looked in vain while another computed would compute again.
 		return once(ctx, c, key, false, func(ctx context.Context) (T, error) {
-			value, found, ageing, err := read[A, T](ctx, c, &rules, key)
+			l, err := read[A, T](ctx, c, &rules, key)
 			if err != nil {
 				c.guard(err)
 				return f(ctx, argument)
 			}
-			if !found {
+			compute := func(ctx context.Context) (T, error) { return makeValue(ctx, c, &rules, key, argument, f, l.asOf) }
+			if !l.found {
 				return compute(ctx)
 			}
-			if ageing {
+			if l.ageing {
 				behind(ctx, c, key, compute)
 			}
-			return value, nil
+			return l.value, nil
 		})
 	}
 }
@@ -147,43 +156,44 @@ func GetOrCompute[T any](ctx context.Context, c *Client, key string, rules Rules
 	return Cacheable(c, rules, func(ctx context.Context, _ string) (T, error) { return compute(ctx) })(ctx, key)
 }
 
-func makeValue[A, T any](ctx context.Context, c *Client, r *Rules[A], key string, argument A, f func(context.Context, A) (T, error)) (T, error) {
+func makeValue[A, T any](ctx context.Context, c *Client, r *Rules[A], key string, argument A, f func(context.Context, A) (T, error), asOf int64) (T, error) {
 	if r.AcrossProcesses && !r.Semantic {
-		value, found, token := waitForTurn[A, T](ctx, c, r, key)
+		l, token := waitForTurn[A, T](ctx, c, r, key)
 		if token != "" {
 			defer func() { c.unlock(ctx, key, token) }()
 		}
-		if found {
-			return value, nil
+		if l.found {
+			return l.value, nil
 		}
+		asOf = max(asOf, l.asOf)
 	}
 	value, err := f(ctx, argument)
 	if err == nil {
-		write(ctx, c, r, key, argument, value)
+		write(ctx, c, r, key, argument, value, asOf)
 	}
 	return value, err
 }
 
 // waitForTurn: another process made it, or it is ours to make and the token is to be given back; or
 // neither, after a lease: whoever has it is too slow, or the cache cannot say.
-func waitForTurn[A, T any](ctx context.Context, c *Client, r *Rules[A], key string) (value T, found bool, token string) {
+func waitForTurn[A, T any](ctx context.Context, c *Client, r *Rules[A], key string) (l looked[T], token string) {
 	ctx, cancel := context.WithTimeout(ctx, lease)
 	defer cancel()
 	for {
 		token, locked, err := c.KV.Lock(ctx, key, lease)
 		if err == nil {
-			value, found, _, err = read[A, T](ctx, c, r, key)
+			l, err = read[A, T](ctx, c, r, key)
 		}
 		if err != nil {
 			c.guard(err)
 		}
-		if err != nil || found || locked {
-			return value, found, token
+		if err != nil || l.found || locked {
+			return l, token
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return value, false, ""
+			return l, ""
 		}
 	}
 }
@@ -201,7 +211,7 @@ func CachePut[A, T any](c *Client, rules Rules[A], f func(context.Context, A) (T
 		if err != nil || rules.Condition != nil && !rules.Condition(argument) {
 			return value, err
 		}
-		write(ctx, c, &rules, rules.Key(argument), argument, value)
+		write(ctx, c, &rules, rules.Key(argument), argument, value, 0)
 		return value, nil
 	}
 }

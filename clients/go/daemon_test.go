@@ -292,6 +292,41 @@ func TestAFunctionIsCalledOnceForEachKey(t *testing.T) {
 	equal(t, calls.Load(), 7)
 }
 
+// The function itself makes void what it has read.
+func TestWhatWasComputedBeforeIsNotBroughtBack(t *testing.T) {
+	c := cache(t)
+	name := Key(t.Name())
+	drops := map[string]func() error{
+		"key":     func() error { _, err := c.KV.Delete(ctx, name); return err },
+		"newer":   func() error { _, err := c.KV.Set(ctx, name, 2); return err },
+		"tag":     func() error { _, err := c.Invalidate(ctx, Invalidation{Tag: "tag:" + name}); return err },
+		"pattern": func() error { _, err := c.Invalidate(ctx, Invalidation{Pattern: name + "*"}); return err },
+		"filter":  func() error { _, err := c.Invalidate(ctx, Invalidation{Filter: Object{"lang": "en"}}); return err },
+		"cascade": func() error { _, err := c.Invalidate(ctx, Invalidation{Cascade: "from:" + name}); return err },
+		"all":     func() error { _, err := c.Invalidate(ctx, Invalidation{All: true}); return err },
+	}
+	for _, across := range []bool{false, true} {
+		for way, drop := range drops {
+			ok[bool](t)(c.KV.Delete(ctx, name))
+			row := 1
+			load := Cacheable(c, Rules[string]{Key: func(key string) string { return key }, TTL: time.Minute, AcrossProcesses: across,
+				Tags:      func(key string) []string { return []string{"tag:" + key} },
+				DependsOn: func(key string) []string { return []string{"from:" + key} }},
+				func(context.Context, string) (int, error) {
+					read := row
+					if read == 1 {
+						row = 2
+						return read, drop()
+					}
+					return read, nil
+				})
+			equal(t, ok[int](t)(load(ctx, name)), 1)
+			equal(t, []any{way, ok[bool](t)(c.KV.Exists(ctx, name))}, []any{way, way == "newer"})
+			equal(t, ok[int](t)(load(ctx, name)), 2)
+		}
+	}
+}
+
 func TestWhatIsNotKept(t *testing.T) {
 	c := cache(t)
 	calls := 0

@@ -27,6 +27,7 @@ type PutOptions struct {
 	Embedder   string        `json:"embedder,omitempty"` // who made the vector, unless the daemon's own
 	Name       string        `json:"name,omitempty"`     // of a vector without a query
 	Require    string        `json:"require,omitempty"`  // "shared": every shared tier must have it
+	AsOf       int64         `json:"as_of,omitempty"`    // of the miss it was computed for: not if it was made void since
 }
 
 // Tokens of a request and its answer.
@@ -136,6 +137,7 @@ type Found struct {
 	Tier       string  `json:"tier"`
 	Threshold  float64 `json:"threshold"`
 	Reason     string  `json:"reason"`
+	AsOf       int64   `json:"as_of"`      // of a miss: for the Put of what is computed from here on
 	Candidates []Entry `json:"candidates"` // with a Limit: what is near enough, best first
 	Err        *Error  `json:"error"`      // of a batch: this one could not be asked
 }

@@ -23,6 +23,7 @@ type Value struct {
 	TTL       time.Duration // what is left; 0: it never ends
 	ETag      string        // for IfMatch
 	Tier      string
+	AsOf      int64 // for the Set of what is computed from here on
 }
 
 func isJSON(mediaType string) bool {
@@ -73,11 +74,15 @@ func (kv KV) at(method, key string) request {
 	return request{method: method, path: "/api/v1/kv/" + url.PathEscape(key), header: map[string]string{}}
 }
 
-// Fetch reads a key and what is known of it.
+// Fetch reads a key and what is known of it; of one that is not there, AsOf.
 func (kv KV) Fetch(ctx context.Context, key string) (Value, bool, error) {
 	answer, err := kv.c.send(ctx, kv.at("GET", key), http.StatusNotFound)
-	if err != nil || answer.status == http.StatusNotFound {
+	if err != nil {
 		return Value{}, false, err
+	}
+	asOf, _ := strconv.ParseInt(answer.header.Get("X-Deja-As-Of"), 10, 64)
+	if answer.status == http.StatusNotFound {
+		return Value{AsOf: asOf}, false, nil
 	}
 	left, _ := strconv.ParseFloat(answer.header.Get("X-Deja-TTL"), 64)
 	return Value{
@@ -86,6 +91,7 @@ func (kv KV) Fetch(ctx context.Context, key string) (Value, bool, error) {
 		TTL:       time.Duration(left * float64(time.Second)),
 		ETag:      answer.header.Get("ETag"),
 		Tier:      answer.header.Get("X-Cache-Tier"),
+		AsOf:      asOf,
 	}, true, nil
 }
 
@@ -110,9 +116,10 @@ type SetOptions struct {
 	Version   string        // a name of this value
 	IfAbsent  bool          // only if nothing is there
 	IfMatch   string        // only if that ETag is there; "*": if something is
+	AsOf      int64         // of the Fetch that it was computed for: not if it was made void since
 }
 
-// Set keeps a value; false: the condition did not hold.
+// Set keeps a value; false: the condition did not hold, or it was made void since AsOf.
 func (kv KV) Set(ctx context.Context, key string, value any, options ...SetOptions) (bool, error) {
 	o, r := first(options), kv.at("PUT", key)
 	var err error
@@ -134,8 +141,16 @@ func (kv KV) Set(ctx context.Context, key string, value any, options ...SetOptio
 	if o.IfAbsent {
 		r.header["If-None-Match"] = "*"
 	}
+	if o.AsOf != 0 {
+		r.header["X-Deja-As-Of"] = strconv.FormatInt(o.AsOf, 10)
+	}
 	answer, err := kv.c.send(ctx, r, http.StatusPreconditionFailed)
-	return err == nil && answer.status != http.StatusPreconditionFailed, err
+	if err != nil || answer.status == http.StatusPreconditionFailed {
+		return false, err
+	}
+	kept := struct{ Stored bool }{true} // what does not say so is kept
+	_ = json.Unmarshal(answer.body, &kept)
+	return kept.Stored, nil
 }
 
 // Merge changes a JSON object in place (RFC 7396); what is left of its life stays. False: no such key.

@@ -107,6 +107,7 @@ struct call {
     struct dj_store_key key;
     struct deja_slice tag;
     uint64_t max_age_ms;
+    uint64_t as_of;
     uint32_t skip;
     const struct dj_fingerprint *fingerprint;
     struct dj_lookup_options options;
@@ -148,8 +149,10 @@ static inline void on_put(void *ctx, enum deja_status status, const struct dj_pu
 static inline void start_put(void *ctx)
 {
     struct call *call = ctx;
-    const struct dj_put_options options = {
-        .is_semantic = call->is_semantic, .vector = call->vector, .skip = call->skip};
+    const struct dj_put_options options = {.is_semantic = call->is_semantic,
+                                           .vector = call->vector,
+                                           .skip = call->skip,
+                                           .as_of = call->as_of};
     assert_int_equal(
         dj_engine_put(call->fixture->engine, caller(call), call->entry, &options, call, on_put),
         DEJA_OK);
@@ -158,6 +161,18 @@ static inline void start_put(void *ctx)
 static inline bool put(struct fixture *fixture, struct dj_entry *entry)
 {
     struct call call = {.fixture = fixture, .entry = entry, .is_semantic = entry->query.len > 0};
+    run_call(&call, start_put);
+    assert_int_equal(call.status, DEJA_OK);
+    return call.is_stored;
+}
+
+/* What was computed as of its version. */
+static inline bool put_fill(struct fixture *fixture, struct dj_entry *entry)
+{
+    struct call call = {.fixture = fixture,
+                        .entry = entry,
+                        .is_semantic = entry->query.len > 0,
+                        .as_of = entry->version};
     run_call(&call, start_put);
     assert_int_equal(call.status, DEJA_OK);
     return call.is_stored;

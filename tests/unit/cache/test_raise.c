@@ -203,6 +203,47 @@ static void fill_that_began_before_a_raise_is_stored_nowhere(void **state)
     two_close(&two);
 }
 
+static const struct dj_selector news_pattern = {.pattern = {.data = "new*", .len = 4}};
+
+/* A pattern names what is there; what is being computed has no name yet. */
+static void fill_that_began_before_a_selection_is_kept_by_nobody(void **state)
+{
+    (void)state;
+    struct two two;
+    two_open(&two);
+    struct dj_entry here = tagged(&two.node[0], 1, "news", "");
+    struct dj_entry there = tagged(&two.node[1], 2, "news", "");
+    struct dj_entry early = tagged(&two.node[1], 3, "news", "");
+    assert_int_equal(select_entries(&two.node[0], &news_pattern, true), 0);
+    assert_false(put_fill(&two.node[0], &here));
+    assert_true(put_fill(&two.node[1], &there)); /* it cannot know yet */
+    pull_now(&two.node[1]);
+    assert_false(is_served(&two.node[1], &there));
+    assert_false(is_served(&two.node[0], &there));
+    assert_false(put_fill(&two.node[1], &early)); /* by now it does */
+    struct dj_entry later = tagged(&two.node[1], 4, "news", "");
+    assert_true(put_fill(&two.node[1], &later));
+    pull_now(&two.node[1]);
+    assert_true(is_served(&two.node[1], &later));
+    two_close(&two);
+}
+
+static void fill_of_before_a_pull_that_failed_goes_with_the_next(void **state)
+{
+    (void)state;
+    struct two two;
+    two_open(&two);
+    struct dj_entry there = tagged(&two.node[1], 2, "news", "");
+    assert_int_equal(select_entries(&two.node[0], &news_pattern, true), 0);
+    assert_true(put_fill(&two.node[1], &there));
+    two.redis.failure = DEJA_ERR_IO;
+    pull_now(&two.node[1]);
+    two.redis.failure = DEJA_OK;
+    pull_now(&two.node[1]);
+    assert_false(is_served(&two.node[1], &there));
+    two_close(&two);
+}
+
 static void authority_is_not_believed_after_a_pull_that_failed(void **state)
 {
     (void)state;
@@ -290,6 +331,8 @@ int main(void)
         cmocka_unit_test(nothing_is_believed_before_the_first_pull),
         cmocka_unit_test(raise_that_reached_nobody_counts_here_and_is_passed_on),
         cmocka_unit_test(fill_that_began_before_a_raise_is_stored_nowhere),
+        cmocka_unit_test(fill_that_began_before_a_selection_is_kept_by_nobody),
+        cmocka_unit_test(fill_of_before_a_pull_that_failed_goes_with_the_next),
         cmocka_unit_test(authority_is_not_believed_after_a_pull_that_failed),
         cmocka_unit_test(authority_that_forgot_is_told_again),
         cmocka_unit_test(rewording_is_found_by_a_tier_that_searches),

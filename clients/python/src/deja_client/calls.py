@@ -119,7 +119,7 @@ def _read_or_as_of(response):
 
 
 def _is_kept(response):
-    return response.status < 300 and response.json.get("stored", True)
+    return response.status < 300 and (response.json or {}).get("stored", True)
 
 
 class Calls:
