@@ -108,20 +108,19 @@ static int follow_once(struct dj_session *session, char place[32])
     char path[96];
     snprintf(path, sizeof path, "/api/v1/invalidations?wait=1s%s%s", *place ? "&after=" : "",
              place);
-    enum deja_status status =
-        dj_client_call(&session->client, "GET", path, deja_slice_text(""), &answer);
-    int code = status == DEJA_OK && answer.http_status == 200 ? DJ_EXIT_OK : DJ_EXIT_FAILED;
-    if (code == DJ_EXIT_OK) {
+    int code = dj_session_fetch(session, "GET", path, deja_slice_text(""), &answer);
+    if (code == DJ_EXIT_OK && answer.http_status != 200) {
+        struct dj_json_doc *doc = NULL;
+        if (dj_json_parse(dj_buf_slice(&answer.body), &doc, NULL) != DEJA_OK)
+            doc = NULL; /* the number says enough */
+        code = dj_session_report(session, answer.http_status, dj_json_root(doc));
+        dj_json_doc_destroy(doc);
+    } else if (code == DJ_EXIT_OK) {
         dj_sse_init(&parser, EVENT_BYTES_MAX);
         if (dj_sse_feed(&parser, dj_buf_slice(&answer.body), session, on_event) != DEJA_OK)
             code = DJ_EXIT_FAILED;
         dj_sse_fini(&parser);
         find_place(dj_buf_slice(&answer.body), place);
-    } else {
-        fprintf(stderr, "deja: %s cannot be followed: %s\n", session->server,
-                status == DEJA_OK ? "it refuses" : answer.detail);
-        if (status == DEJA_ERR_IO)
-            code = DJ_EXIT_UNREACHABLE;
     }
     dj_client_answer_fini(&answer);
     fflush(stdout);
