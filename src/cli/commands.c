@@ -37,12 +37,24 @@ static const struct dj_command_option get[] = {
     {"--namespace", DJ_COMMAND_TEXT, "NAME", "Within this namespace of the tenant", AT(name_space)},
 };
 static const struct dj_command_option kv[] = {
-    {"--ttl", DJ_COMMAND_TEXT, "DURATION", "set: how long it lives: 30s, 5m, 1h; 0: for ever; 1h",
+    {"--ttl", DJ_COMMAND_TEXT, "DURATION",
+     "set, mset, incr: how long it lives: 30s, 5m, 1h; 0: for ever; else as its kind, or 1h",
      AT(ttl)},
-    {"--tag", DJ_COMMAND_TEXTS, "TAG", "set: a name to invalidate it by; may be given again",
-     AT(tags)},
+    {"--tag", DJ_COMMAND_TEXTS, "TAG",
+     "set, mset, incr: a name to invalidate it by; may be given again", AT(tags)},
+    {"--depends-on", DJ_COMMAND_TEXTS, "NAME",
+     "likewise: what it was made from, for a cascade; may be given again", AT(depends)},
+    {"--if-absent", DJ_COMMAND_SWITCH, NULL, "set, mset: only where nothing is; else exit 1",
+     AT(is_if_absent)},
+    {"--kind", DJ_COMMAND_TEXT, "KIND", "set: of a key whose name does not tell; see deja kinds",
+     AT(kind)},
+    {"--version", DJ_COMMAND_TEXT, "NAME",
+     "set: what this value is called, the one before is kept; get: the one that is called so",
+     AT(version)},
     {"--namespace", DJ_COMMAND_TEXT, "NAME", "Within this namespace of the tenant", AT(name_space)},
     {"--limit", DJ_COMMAND_TEXT, "N", "keys: so many; else all", AT(limit)},
+    {"--dry-run", DJ_COMMAND_SWITCH, NULL, "clear: only count what would go", AT(is_dry_run)},
+    {"--yes", DJ_COMMAND_SWITCH, NULL, "clear: do not ask", AT(is_agreed)},
 };
 static const struct dj_command_option del[] = {
     {"--query", DJ_COMMAND_TEXT, "PROMPT", "The entry that was stored under this very prompt",
@@ -211,15 +223,23 @@ const struct dj_cli_command dj_cli_table[] = {
      dj_cli_del},
     {{.name = "kv",
       .summary = "plain keys: any bytes under a name",
-      .synopsis = "get KEY | set KEY VALUE | del KEY... | ttl KEY\n"
-                  "incr KEY [BY] | keys [PATTERN] | stats",
+      .synopsis = "get KEY | set KEY VALUE | del KEY... | exists KEY... | ttl KEY\n"
+                  "mget KEY... | mset KEY VALUE [KEY VALUE]... | incr KEY [BY]\n"
+                  "keys [PATTERN] | clear [PATTERN] [--dry-run] [--yes] | stats",
       .examples = "deja kv set session:7 '{\"seen\": 1}' --ttl 30m\n"
                   "deja kv get session:7 || echo gone\texit 3: not there\n"
                   "tar c . | deja kv set backup -\tVALUE - is stdin\n"
-                  "deja kv keys 'session:*'",
-      .description = "get writes the bytes as they are. A key that is not there ends get, ttl and "
-                     "del with 3.",
-      .options = {ROWS(kv), ROWS(common)}},
+                  "deja kv set job:7 mine --if-absent --ttl 1m || echo taken\n"
+                  "deja kv keys 'session:*'\n"
+                  "deja kv clear 'session:*' --dry-run",
+      .description = "get writes the bytes as they are; mget a line for each key that is there, a "
+                     "tab behind its name. A key that is not there ends get, ttl, exists, mget and "
+                     "del with 3; of several keys: none of them. A word that "
+                     "begins with - stands behind --, but for numbers.\n"
+                     "clear removes what the pattern names, without one every key. On a terminal "
+                     "it counts first and asks; elsewhere every key needs --yes.",
+      .options = {ROWS(kv), ROWS(common)},
+      .first_words = "get|set|del|exists|ttl|mget|mset|incr|keys|clear|stats"},
      dj_cli_kv},
     {{.name = "explain",
       .summary = "why a prompt is a hit or a miss",
