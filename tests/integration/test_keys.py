@@ -479,6 +479,7 @@ def test_command_makes_lists_rotates_and_revokes(deployment, word):
     key = made.stdout.strip()
     assert key.startswith("deja_") and key not in made.stderr
     listed = cli("key", "list", "--tenant", f"acme-{word}", env=env).stdout
+    assert f"  acme-{word} " in listed and "  until 20" in listed and "  not used here " in listed
     ident = key.split("_")[1]
     assert ident in listed and "active" in listed and "read" in listed and key not in listed
     assert cli("stats", env={"DEJA_KEY": key}).returncode == 0
