@@ -18,7 +18,7 @@ struct dj_session {
     struct dj_words words;
     bool has_color; /* stdout takes colours */
     bool wants_json, is_plain, has_no_color;
-    const char *flag_server, *flag_key;
+    const char *flag_server, *flag_key, *user;
     const char *ttl, *threshold, *name_space, *query, *request, *api;
     struct dj_arg_values tags, depends;
     const char *kind, *version; /* of a plain key */

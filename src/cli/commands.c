@@ -21,6 +21,8 @@ static const struct dj_command_option common[] = {
      AT(token)},
     {"--tenant", DJ_COMMAND_TEXT, "TENANT",
      "Act for that tenant, by its name or id; needs the admin token", AT(tenant)},
+    {"--user", DJ_COMMAND_TEXT, "USER",
+     "As that user of the tenant: what is the user's, and no more", AT(user)},
     {"--json", DJ_COMMAND_SWITCH, NULL, "Print the server's answer as it came", AT(wants_json)},
     {"--plain", DJ_COMMAND_SWITCH, NULL, "No colours, nothing meant for a terminal", AT(is_plain)},
     {"--no-color", DJ_COMMAND_SWITCH, NULL, "No colours; as do NO_COLOR and TERM=dumb",
@@ -187,8 +189,7 @@ static const struct dj_command_option key_name[] = {
     {"--namespace", DJ_COMMAND_TEXT, "NAME", "Stands before the key, with v1", AT(name_space)},
 };
 static const struct dj_command_option tail[] = {
-    {"--limit", DJ_COMMAND_TEXT, "N", "So many of the last requests first, 0 to 1000; 10",
-     AT(limit)},
+    {"--limit", DJ_COMMAND_TEXT, "N", "So many of the last first, 0 to 1000; 10", AT(limit)},
     {"--once", DJ_COMMAND_SWITCH, NULL, "Print those and end", AT(is_once)},
     {"--invalidations", DJ_COMMAND_SWITCH, NULL,
      "What is made void, as it is: when, kind, name, source, reason, how many", AT(is_void)},
@@ -385,6 +386,7 @@ const struct dj_cli_command dj_cli_table[] = {
       .examples = "deja tail\thit or miss, similarity, time; until Ctrl-C\n"
                   "deja tail --json | grep hit_semantic\tone JSON object a line\n"
                   "deja tail --invalidations\twhat is made void, until Ctrl-C\n"
+                  "deja tail --invalidations --once\twhat was\n"
                   "deja tail --once --limit 100",
       .description = "Shows the tenant's own requests, without their text.",
       .options = {ROWS(tail), ROWS(common)}},
@@ -398,6 +400,7 @@ const struct dj_cli_command dj_cli_table[] = {
                   "link TENANT [--credential FILE | --id ID] [--name NAME]\nunlink TENANT LINK",
       .examples = "deja tenant add acme limits.requests_per_s=50 ttl.response=1h\n"
                   "deja tenant set acme features.semantic=false audit=writes\n"
+                  "deja tenant set acme prices='{\"gpt-4.1\": {\"input\": 2, \"output\": 8}}'\n"
                   "deja tenant link acme --name ci < key.txt\tthe credential is kept as an HMAC\n"
                   "deja tenant suspend acme\t403 until resume",
       .description = "For the admin token. A tenant is named by its name or its id; KEY are those "

@@ -8,6 +8,7 @@
 #include "config/expand.h"
 
 #define INPUT_BYTES_MAX (32u << 20)
+#define PIECE_BYTES 65536u
 
 int dj_session_misused(const struct dj_session *session, const char *message)
 {
@@ -79,6 +80,7 @@ static const struct {
     {"X-Deja-Kind", "--kind"},
     {"X-Deja-Namespace", "--namespace"},
     {"X-Deja-TTL", "--ttl"},
+    {"X-Deja-User", "--user"},
     {"X-Deja-Version", "--version"},
 };
 
@@ -229,20 +231,26 @@ enum deja_status dj_read_input(const char *path, struct dj_buf *out)
     bool is_stdin = strcmp(path, "-") == 0;
     FILE *file = is_stdin ? stdin : fopen(path, "r");
     enum deja_status status = DEJA_ERR_IO;
-    dj_buf_init(out, INPUT_BYTES_MAX);
+    dj_buf_init(out, INPUT_BYTES_MAX + PIECE_BYTES);
     if (!file) {
         fprintf(stderr, "deja: %s: %s\n", path, strerror(errno));
         return status;
     }
     for (;;) {
-        char *room = dj_buf_reserve(out, 65536);
+        char *room = dj_buf_reserve(out, PIECE_BYTES);
         if (!room) {
             fprintf(stderr, "deja: %s: %s\n", path, deja_status_text(out->status));
             status = out->status;
             break;
         }
-        size_t got = fread(room, 1, 65536, file);
+        size_t got = fread(room, 1, PIECE_BYTES, file);
         out->len += got;
+        if (out->len > INPUT_BYTES_MAX) {
+            fprintf(stderr, "deja: %s is longer than the 32 MiB that a value or a file may have\n",
+                    is_stdin ? "stdin" : path);
+            status = DEJA_ERR_LIMIT;
+            break;
+        }
         if (!got) {
             status = ferror(file) ? DEJA_ERR_IO : DEJA_OK;
             break;

@@ -18,6 +18,7 @@ struct dj_client {
     const char *key;     /* bearer credential or NULL; borrowed */
     const char *token;   /* admin token or NULL; borrowed */
     const char *tenant;  /* whom an administrator acts for, or NULL; borrowed */
+    const char *user;    /* of the tenant, or NULL; borrowed */
     uint32_t timeout_ms; /* of the whole call; 0: a minute */
     const char *ca_file; /* of https; NULL: the system's; borrowed */
     const char *media;   /* of bodies; NULL: application/json; borrowed */

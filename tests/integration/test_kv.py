@@ -344,6 +344,17 @@ def test_command_line_takes_any_name_but_none(daemon, key):
     assert kv(daemon, key, "set", "n", "--", "-x").returncode == 0
 
 
+def test_command_line_acts_for_a_user(daemon, key):
+    assert kv(daemon, key, "set", "mine", "1", "--user", "anna").returncode == 0
+    assert kv(daemon, key, "get", "mine", "--user", "anna").stdout == "1"
+    assert kv(daemon, key, "get", "mine", "--user", "bert").returncode == 3
+
+
+def test_command_line_says_how_long_a_value_may_be(daemon, key):
+    done = kv(daemon, key, "set", "huge", "-", stdin="x" * ((32 << 20) + 1))
+    assert done.returncode == 1 and "32 MiB" in done.stderr
+
+
 # ---- every tier ----
 
 @pytest.mark.parametrize("is_sealed", [True, False])
