@@ -71,19 +71,6 @@ static int lookup(const struct dj_session *session, const char *query, const cha
     return code;
 }
 
-static void write_response(const struct dj_json *response)
-{
-    struct dj_buf text = {0};
-    if (dj_json_is(response, DJ_JSON_STRING)) {
-        dj_output_text(stdout, dj_json_string(response));
-        return;
-    }
-    struct dj_json_writer w = dj_json_writer(&text);
-    dj_json_put_value(&w, response);
-    dj_output_text(stdout, dj_buf_slice(&text));
-    dj_buf_fini(&text);
-}
-
 int dj_cli_get(struct dj_session *session)
 {
     struct dj_json_doc *doc = NULL;
@@ -105,7 +92,7 @@ int dj_cli_get(struct dj_session *session)
             fputs("miss\n", stderr);
         code = DJ_EXIT_MISS;
     } else if (code == DJ_EXIT_OK && !session->wants_json) {
-        write_response(dj_json_get(root, "response"));
+        dj_output_value(stdout, dj_json_get(root, "response"));
     }
     dj_json_doc_destroy(doc);
     return code;

@@ -206,7 +206,6 @@ static void write_request(const struct dj_session *session, const struct dj_json
 
 static void write_requests(const struct dj_session *session, const struct dj_json *root)
 {
-    struct dj_buf line = {0};
     int64_t lost = dj_json_i64(dj_json_get(root, "lost"), 0);
     if (lost > 0)
         fprintf(stderr, "deja tail: %lld requests went by faster than they could be shown\n",
@@ -217,13 +216,9 @@ static void write_requests(const struct dj_session *session, const struct dj_jso
             write_request(session, walk.value);
             continue;
         }
-        struct dj_json_writer w = dj_json_writer(&line);
-        dj_json_put_value(&w, walk.value);
-        dj_buf_append_byte(&line, '\n');
-        fwrite(line.data ? line.data : "", 1, line.len, stdout);
-        dj_buf_clear(&line);
+        dj_output_json(stdout, walk.value);
+        putchar('\n');
     }
-    dj_buf_fini(&line);
 }
 
 int dj_cli_tail(struct dj_session *session)
