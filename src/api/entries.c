@@ -16,6 +16,7 @@
 #include "api/handlers.h"
 #include "api/user.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "policy/admit.h"
 #include "policy/ttl.h"
 #include "cache/depends.h"
@@ -195,8 +196,7 @@ static uint64_t life_of(const struct put_item *item)
     const struct dj_rules *rules = item->put->request->who.rules;
     uint64_t said_ms = rules ? dj_rules_of(rules)->api_ttl_ms : 0;
     return dj_ttl_dynamic(said_ms ? said_ms : policy->ttl_base_ms, input->confidence,
-                          item->draft.entry.cost_usd,
-                          deja_slice_is_equal(input->type, deja_slice_text("analysis")));
+                          item->draft.entry.cost_usd, dj_slice_is(input->type, "analysis"));
 }
 
 /* Hands one entry to the engine. vector NULL: the engine embeds the text. */

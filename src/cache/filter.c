@@ -5,6 +5,7 @@
  * of the operand's type and on the right side.
  */
 #include "cache/filter.h"
+#include "base/slice.h"
 #include "security/user.h"
 
 #include <math.h>
@@ -205,7 +206,7 @@ static enum deja_status read_member(struct reading *reading, struct deja_slice k
         return fault(reading, name, "give an operator: eq, ne, in, gt, gte, lt, lte, exists");
     for (struct dj_json_walk w = dj_json_walk(value); dj_json_walk_next(&w);) {
         size_t op = 0;
-        while (op < OP_COUNT && !deja_slice_is_equal(w.key, deja_slice_text(op_names[op])))
+        while (op < OP_COUNT && !dj_slice_is(w.key, op_names[op]))
             op++;
         if (op == OP_COUNT)
             return fault(reading, name, "operators are eq, ne, in, gt, gte, lt, lte, exists");

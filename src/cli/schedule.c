@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/slice.h"
 #include "cli/cli_internal.h"
 #include "cli/output.h"
 #include "proto/sse.h"
@@ -75,9 +76,9 @@ static bool on_event(void *ctx, const struct dj_sse_event *event)
 {
     const struct dj_session *session = ctx;
     struct dj_json_doc *doc = NULL;
-    if (deja_slice_is_equal(event->name, deja_slice_text("lost"))) {
+    if (dj_slice_is(event->name, "lost")) {
         fputs("some were lost\n", stderr);
-    } else if (deja_slice_is_equal(event->name, deja_slice_text("invalidation"))) {
+    } else if (dj_slice_is(event->name, "invalidation")) {
         if (session->wants_json)
             printf("%.*s\n", (int)event->data.len, event->data.data);
         else if (dj_json_parse(event->data, &doc, NULL) == DEJA_OK)

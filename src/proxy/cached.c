@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "policy/ttl.h"
 #include "proxy/cache_debug.h"
 #include "proxy/cached_internal.h"
@@ -169,8 +170,7 @@ static enum deja_status write_body(const struct dj_json *root, bool has_usage_op
     const struct dj_json *options = dj_json_get(root, "stream_options");
     dj_json_begin_object(&w);
     for (struct dj_json_walk m = dj_json_walk(root); dj_json_walk_next(&m);) {
-        if (deja_slice_is_equal(m.key, deja_slice_text("cache")) ||
-            deja_slice_is_equal(m.key, deja_slice_text("cache_skip")) ||
+        if (dj_slice_is(m.key, "cache") || dj_slice_is(m.key, "cache_skip") ||
             (has_usage_option && m.value == options))
             continue;
         dj_json_key_slice(&w, m.key);
@@ -180,7 +180,7 @@ static enum deja_status write_body(const struct dj_json *root, bool has_usage_op
         dj_json_key(&w, "stream_options");
         dj_json_begin_object(&w);
         for (struct dj_json_walk m = dj_json_walk(options); dj_json_walk_next(&m);) {
-            if (deja_slice_is_equal(m.key, deja_slice_text("include_usage")))
+            if (dj_slice_is(m.key, "include_usage"))
                 continue;
             dj_json_key_slice(&w, m.key);
             dj_json_put_value(&w, m.value);

@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/base64.h"
+#include "base/slice.h"
 #include "proxy/embeddings_internal.h"
 #include "proxy/gate.h"
 #include "proxy/identity.h"
@@ -297,8 +298,7 @@ static enum deja_status write_body(const struct inputs *inputs, const struct dj_
     const struct dj_json *input = dj_json_get(root, "input");
     dj_json_begin_object(&w);
     for (struct dj_json_walk m = dj_json_walk(root); dj_json_walk_next(&m);) {
-        if (deja_slice_is_equal(m.key, deja_slice_text("cache")) ||
-            deja_slice_is_equal(m.key, deja_slice_text("cache_skip")))
+        if (dj_slice_is(m.key, "cache") || dj_slice_is(m.key, "cache_skip"))
             continue;
         dj_json_key_slice(&w, m.key);
         if (m.value != input) {
@@ -552,8 +552,7 @@ static void prepare(void *ctx)
                   &ride->knobs);
     ride_set_rules(ride);
     ride->is_unknown |= !dj_identity_narrow(request, &ride->knobs, &ride->prefix, &ride->variant);
-    inputs->is_base64 = deja_slice_is_equal(dj_json_string(dj_json_get(root, "encoding_format")),
-                                            deja_slice_text("base64"));
+    inputs->is_base64 = dj_slice_is(dj_json_string(dj_json_get(root, "encoding_format")), "base64");
     if (!list_items(inputs, dj_json_get(root, "input")))
         ride->detail = "no-input";
     if (embeddings_is_local(root)) {

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "proxy/embeddings_internal.h"
 
 static const char prefix[] = "local/";
@@ -66,8 +67,7 @@ static bool check_model(struct inputs *inputs, const struct dj_json *root)
                "is an endpoint elsewhere.");
         return false;
     }
-    if (deja_slice_is_equal(name, deja_slice_text(own)) ||
-        deja_slice_is_equal(name, deja_slice_text("default")))
+    if (dj_slice_is(name, own) || dj_slice_is(name, "default"))
         return true;
     snprintf(message, sizeof message,
              "The daemon's own model is local/%s (local/default is always it). Another one: deja "
@@ -90,7 +90,7 @@ static bool check_form(struct inputs *inputs, const struct dj_json *root)
         return false;
     }
     if (dj_json_type(format) != DJ_JSON_NULL && !inputs->is_base64 &&
-        !deja_slice_is_equal(dj_json_string(format), deja_slice_text("float"))) {
+        !dj_slice_is(dj_json_string(format), "float")) {
         refuse(inputs, "encoding_format", DEJA_ERR_INVALID,
                "encoding_format is \"float\" or \"base64\".");
         return false;

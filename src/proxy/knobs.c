@@ -3,6 +3,7 @@
 #include "proxy/knobs.h"
 
 #include "base/num.h"
+#include "base/slice.h"
 #include "cache/tiers.h"
 #include "proto/http_text.h"
 #include "text/question.h"
@@ -289,7 +290,7 @@ static void read_portkey(struct deja_slice value, struct dj_knobs *knobs)
     const struct dj_json *mode =
         dj_json_is(cache, DJ_JSON_STRING) ? cache : dj_json_get(cache, "mode");
     if (dj_json_is(mode, DJ_JSON_STRING)) {
-        if (deja_slice_is_equal(dj_json_string(mode), deja_slice_text("simple")))
+        if (dj_slice_is(dj_json_string(mode), "simple"))
             knobs->is_exact_only = true;
         else
             read_mode(dj_json_string(mode), knobs);

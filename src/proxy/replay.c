@@ -3,6 +3,7 @@
  * Per choice: one event with the role, one per further field of the message (log probabilities ride
  * with the content), one with the finish reason. Then usage if asked for, then the end.
  */
+#include "base/slice.h"
 #include "proto/sse.h"
 #include "proxy/completion.h"
 
@@ -13,11 +14,6 @@ struct replay {
     struct dj_json_writer w;
 };
 
-static bool is_name(struct deja_slice name, const char *text)
-{
-    return deja_slice_is_equal(name, deja_slice_text(text));
-}
-
 /* Opens an event with the members every chunk carries; the caller fills "choices" and ends it. */
 static void begin_event(struct replay *replay)
 {
@@ -26,10 +22,10 @@ static void begin_event(struct replay *replay)
     struct dj_json_writer *w = &replay->w;
     dj_json_begin_object(w);
     for (struct dj_json_walk m = dj_json_walk(replay->object); dj_json_walk_next(&m);) {
-        if (is_name(m.key, "choices") || is_name(m.key, "usage"))
+        if (dj_slice_is(m.key, "choices") || dj_slice_is(m.key, "usage"))
             continue;
         dj_json_key_slice(w, m.key);
-        if (is_name(m.key, "object"))
+        if (dj_slice_is(m.key, "object"))
             dj_json_put_text(w, "chat.completion.chunk");
         else
             dj_json_put_value(w, m.value);
@@ -68,8 +64,8 @@ static void end_choice(struct replay *replay, const struct dj_json *logprobs,
         dj_json_put_value(w, logprobs);
     }
     for (struct dj_json_walk m = dj_json_walk(rest); dj_json_walk_next(&m);) {
-        if (is_name(m.key, "index") || is_name(m.key, "message") || is_name(m.key, "logprobs") ||
-            is_name(m.key, "finish_reason"))
+        if (dj_slice_is(m.key, "index") || dj_slice_is(m.key, "message") ||
+            dj_slice_is(m.key, "logprobs") || dj_slice_is(m.key, "finish_reason"))
             continue;
         dj_json_key_slice(w, m.key);
         dj_json_put_value(w, m.value);
@@ -98,7 +94,7 @@ static void put_tool_calls(struct dj_json_writer *w, const struct dj_json *calls
         dj_json_key(w, "index");
         dj_json_put_i64(w, index);
         for (struct dj_json_walk m = dj_json_walk(call.value); dj_json_walk_next(&m);) {
-            if (is_name(m.key, "index"))
+            if (dj_slice_is(m.key, "index"))
                 continue;
             dj_json_key_slice(w, m.key);
             dj_json_put_value(w, m.value);
@@ -120,15 +116,15 @@ static void replay_choice(struct replay *replay, const struct dj_json *choice)
         end_choice(replay, NULL, NULL, NULL);
     }
     for (struct dj_json_walk m = dj_json_walk(message); dj_json_walk_next(&m);) {
-        if (is_name(m.key, "role"))
+        if (dj_slice_is(m.key, "role"))
             continue;
         begin_choice(replay, choice);
         dj_json_key_slice(&replay->w, m.key);
-        if (is_name(m.key, "tool_calls") && dj_json_is(m.value, DJ_JSON_ARRAY))
+        if (dj_slice_is(m.key, "tool_calls") && dj_json_is(m.value, DJ_JSON_ARRAY))
             put_tool_calls(&replay->w, m.value);
         else
             dj_json_put_value(&replay->w, m.value);
-        end_choice(replay, is_name(m.key, "content") ? logprobs : NULL, NULL, NULL);
+        end_choice(replay, dj_slice_is(m.key, "content") ? logprobs : NULL, NULL, NULL);
     }
     begin_choice(replay, choice);
     end_choice(replay, dj_json_get(message, "content") ? NULL : logprobs,
@@ -166,10 +162,10 @@ static void inspect_choice(const struct dj_json *choice, struct dj_answer_facts 
     const struct dj_json *message = dj_json_get(choice, "message");
     struct deja_slice reason = dj_json_string(dj_json_get(choice, "finish_reason"));
     facts->choice_count++;
-    facts->has_length = facts->has_length || is_name(reason, "length");
-    facts->has_content_filter = facts->has_content_filter || is_name(reason, "content_filter");
-    if (!is_name(reason, "stop") && !is_name(reason, "tool_calls") &&
-        !is_name(reason, "function_call"))
+    facts->has_length = facts->has_length || dj_slice_is(reason, "length");
+    facts->has_content_filter = facts->has_content_filter || dj_slice_is(reason, "content_filter");
+    if (!dj_slice_is(reason, "stop") && !dj_slice_is(reason, "tool_calls") &&
+        !dj_slice_is(reason, "function_call"))
         facts->is_every_choice_stopped = false;
     if (dj_json_count(dj_json_get(message, "tool_calls")) > 0 ||
         dj_json_is(dj_json_get(message, "function_call"), DJ_JSON_OBJECT))

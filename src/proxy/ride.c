@@ -9,6 +9,7 @@
 #include "proxy/ride_internal.h"
 
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "net/http_headers.h"
 #include "proto/compress.h"
 #include "proto/http_text.h"
@@ -150,7 +151,7 @@ static void take_permissions(struct ride *ride)
 bool ride_may_ignore(const struct ride *ride, struct deja_slice member)
 {
     for (size_t i = 0; i < ride->policy->ignorable_count; i++)
-        if (deja_slice_is_equal(member, deja_slice_text(ride->policy->ignorable[i])))
+        if (dj_slice_is(member, ride->policy->ignorable[i]))
             return true;
     return false;
 }

@@ -1,4 +1,5 @@
 /* proxy/tape_play.c - see tape.h; playing. */
+#include "base/slice.h"
 #include "proto/sse.h"
 #include "proxy/tape_internal.h"
 
@@ -42,7 +43,7 @@ static int64_t raw_number(const struct dj_json *members, const char *name)
 {
     for (struct dj_json_walk m = dj_json_walk(members); dj_json_walk_next(&m);)
         if (dj_json_count(m.value) == 2 &&
-            tape_is_name(dj_json_string(dj_json_at(m.value, 0)), name))
+            dj_slice_is(dj_json_string(dj_json_at(m.value, 0)), name))
             return dj_json_i64(dj_json_at(m.value, 1), -1);
     return -1;
 }
@@ -51,7 +52,7 @@ static struct deja_slice raw_text(const struct dj_json *members, const char *nam
 {
     for (struct dj_json_walk m = dj_json_walk(members); dj_json_walk_next(&m);)
         if (dj_json_count(m.value) == 2 &&
-            tape_is_name(dj_json_string(dj_json_at(m.value, 0)), name))
+            dj_slice_is(dj_json_string(dj_json_at(m.value, 0)), name))
             return dj_json_string(dj_json_at(m.value, 1));
     return deja_slice(NULL, 0);
 }
@@ -104,13 +105,13 @@ static void play_member(struct player *player, struct dj_json_writer *w, struct 
     dj_json_key_slice(w, name);
     if (count == 2)
         dj_json_put_value(w, value);
-    else if (count == 1 && !parent.len && tape_is_name(name, "sequence_number"))
+    else if (count == 1 && !parent.len && dj_slice_is(name, "sequence_number"))
         dj_json_put_i64(w, ++player->sequence);
     else if (count == 1 && reference.value)
         dj_json_put_value(w, reference.value);
-    else if (tape_is_name(dj_json_string(kind), "p"))
+    else if (dj_slice_is(dj_json_string(kind), "p"))
         play_piece(player, w, reference.value, dj_json_i64(value, -1));
-    else if (tape_is_name(dj_json_string(kind), "o") && !parent.len)
+    else if (dj_slice_is(dj_json_string(kind), "o") && !parent.len)
         play_members(player, w, name, value);
     else
         damage_value(player, w);

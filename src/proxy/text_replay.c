@@ -4,6 +4,7 @@
  * Per choice: one event with all it says, one with the finish reason. Then usage if asked for, then
  * the end.
  */
+#include "base/slice.h"
 #include "proto/sse.h"
 #include "proxy/completion.h"
 
@@ -14,18 +15,13 @@ struct telling {
     struct dj_json_writer w;
 };
 
-static bool is_name(struct deja_slice name, const char *text)
-{
-    return deja_slice_is_equal(name, deja_slice_text(text));
-}
-
 static struct dj_json_writer *begin(struct telling *telling)
 {
     dj_buf_clear(&telling->event);
     telling->w = dj_json_writer(&telling->event);
     dj_json_begin_object(&telling->w);
     for (struct dj_json_walk m = dj_json_walk(telling->object); dj_json_walk_next(&m);) {
-        if (is_name(m.key, "choices") || is_name(m.key, "usage"))
+        if (dj_slice_is(m.key, "choices") || dj_slice_is(m.key, "usage"))
             continue;
         dj_json_key_slice(&telling->w, m.key);
         dj_json_put_value(&telling->w, m.value);
@@ -49,11 +45,11 @@ static void tell_choice(struct telling *telling, const struct dj_json *choice, b
     struct dj_json_writer *w = begin(telling);
     dj_json_begin_object(w);
     for (struct dj_json_walk m = dj_json_walk(choice); dj_json_walk_next(&m);) {
-        bool is_reason = is_name(m.key, "finish_reason");
+        bool is_reason = dj_slice_is(m.key, "finish_reason");
         dj_json_key_slice(w, m.key);
-        if (is_last && is_name(m.key, "text"))
+        if (is_last && dj_slice_is(m.key, "text"))
             dj_json_put_text(w, "");
-        else if (is_name(m.key, "index") || is_reason == is_last)
+        else if (dj_slice_is(m.key, "index") || is_reason == is_last)
             dj_json_put_value(w, m.value);
         else
             dj_json_put_null(w);
@@ -94,9 +90,9 @@ void dj_text_completion_inspect(const struct dj_json *object, struct dj_answer_f
          dj_json_walk_next(&c);) {
         struct deja_slice reason = dj_json_string(dj_json_get(c.value, "finish_reason"));
         facts.choice_count++;
-        facts.has_length |= is_name(reason, "length");
-        facts.has_content_filter |= is_name(reason, "content_filter");
-        facts.is_every_choice_stopped &= is_name(reason, "stop");
+        facts.has_length |= dj_slice_is(reason, "length");
+        facts.has_content_filter |= dj_slice_is(reason, "content_filter");
+        facts.is_every_choice_stopped &= dj_slice_is(reason, "stop");
         facts.has_content |= dj_json_string(dj_json_get(c.value, "text")).len > 0;
     }
     facts.model = dj_json_string(dj_json_get(object, "model"));
