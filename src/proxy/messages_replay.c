@@ -10,9 +10,7 @@
 
 struct telling {
     struct dj_buf *out;
-    struct dj_buf event;
     struct dj_json_writer w;
-    const char *type;
 };
 
 static bool has_end(struct deja_slice text, const char *end)
@@ -23,9 +21,8 @@ static bool has_end(struct deja_slice text, const char *end)
 
 static struct dj_json_writer *begin(struct telling *telling, const char *type)
 {
-    dj_buf_clear(&telling->event);
-    telling->type = type;
-    telling->w = dj_json_writer(&telling->event);
+    dj_sse_begin(telling->out, deja_slice_text(type));
+    telling->w = dj_json_writer(telling->out);
     dj_json_begin_object(&telling->w);
     dj_json_member_text(&telling->w, "type", type);
     return &telling->w;
@@ -34,10 +31,7 @@ static struct dj_json_writer *begin(struct telling *telling, const char *type)
 static void end(struct telling *telling)
 {
     dj_json_end_object(&telling->w);
-    if (telling->event.status != DEJA_OK)
-        telling->out->status = telling->event.status;
-    dj_tape_append_event(telling->out, deja_slice_text(telling->type),
-                         dj_buf_slice(&telling->event));
+    dj_sse_end(telling->out);
 }
 
 /* ---- blocks ---- */
@@ -232,7 +226,6 @@ enum deja_status dj_messages_replay(const struct dj_json *object,
          dj_json_walk_next(&block); index++)
         tell_block(&telling, index, block.value);
     tell_end(&telling, object);
-    dj_buf_fini(&telling.event);
     return out_sse->status;
 }
 

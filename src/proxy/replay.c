@@ -1,7 +1,8 @@
 /* proxy/replay.c - see completion.h; object to stream, and what the write gate asks.
  *
- * Per choice: one event with the role, one per further field of the message (log probabilities ride
- * with the content), one with the finish reason. Then usage if asked for, then the end.
+ * Per choice of chat: one event with the role, one per further field of the message (log
+ * probabilities ride with the content), one with the finish reason. Of legacy completions: one with
+ * all it says, one with the finish reason. Then usage if asked for, then the end.
  */
 #include "base/slice.h"
 #include "proto/sse.h"
@@ -9,24 +10,24 @@
 
 struct replay {
     const struct dj_json *object;
+    const char *chunk; /* what an event calls itself; NULL: as the object does */
     struct dj_buf *out;
-    struct dj_buf event;
     struct dj_json_writer w;
 };
 
 /* Opens an event with the members every chunk carries; the caller fills "choices" and ends it. */
 static void begin_event(struct replay *replay)
 {
-    dj_buf_clear(&replay->event);
-    replay->w = dj_json_writer(&replay->event);
+    dj_sse_begin(replay->out, deja_slice(NULL, 0));
+    replay->w = dj_json_writer(replay->out);
     struct dj_json_writer *w = &replay->w;
     dj_json_begin_object(w);
     for (struct dj_json_walk m = dj_json_walk(replay->object); dj_json_walk_next(&m);) {
         if (dj_slice_is(m.key, "choices") || dj_slice_is(m.key, "usage"))
             continue;
         dj_json_key_slice(w, m.key);
-        if (dj_slice_is(m.key, "object"))
-            dj_json_put_text(w, "chat.completion.chunk");
+        if (replay->chunk && dj_slice_is(m.key, "object"))
+            dj_json_put_text(w, replay->chunk);
         else
             dj_json_put_value(w, m.value);
     }
@@ -37,10 +38,24 @@ static void begin_event(struct replay *replay)
 static void end_event(struct replay *replay)
 {
     dj_json_end_object(&replay->w);
-    if (replay->event.status != DEJA_OK)
-        replay->out->status = replay->event.status;
-    dj_sse_append(replay->out, dj_buf_slice(&replay->event));
+    dj_sse_end(replay->out);
 }
+
+static enum deja_status finish(struct replay *replay, bool has_usage)
+{
+    const struct dj_json *usage = dj_json_get(replay->object, "usage");
+    if (has_usage && usage) {
+        begin_event(replay);
+        dj_json_end_array(&replay->w);
+        dj_json_key(&replay->w, "usage");
+        dj_json_put_value(&replay->w, usage);
+        end_event(replay);
+    }
+    dj_sse_append(replay->out, deja_slice_text("[DONE]"));
+    return replay->out->status;
+}
+
+/* ---- chat ---- */
 
 static void begin_choice(struct replay *replay, const struct dj_json *choice)
 {
@@ -134,23 +149,61 @@ static void replay_choice(struct replay *replay, const struct dj_json *choice)
 enum deja_status dj_completion_replay(const struct dj_json *object, bool has_usage,
                                       struct dj_buf *out_sse)
 {
-    struct replay replay = {.object = object, .out = out_sse};
+    struct replay replay = {.object = object, .chunk = "chat.completion.chunk", .out = out_sse};
     for (struct dj_json_walk c = dj_json_walk(dj_json_get(object, "choices"));
          dj_json_walk_next(&c);)
         replay_choice(&replay, c.value);
-    if (has_usage && dj_json_get(object, "usage")) {
-        begin_event(&replay);
-        dj_json_end_array(&replay.w);
-        dj_json_key(&replay.w, "usage");
-        dj_json_put_value(&replay.w, dj_json_get(object, "usage"));
-        end_event(&replay);
+    return finish(&replay, has_usage);
+}
+
+/* ---- legacy completions ---- */
+
+/* The choice's members; the last event of it says only why it stopped. */
+static void replay_text_choice(struct replay *replay, const struct dj_json *choice, bool is_last)
+{
+    struct dj_json_writer *w = &replay->w;
+    begin_event(replay);
+    dj_json_begin_object(w);
+    for (struct dj_json_walk m = dj_json_walk(choice); dj_json_walk_next(&m);) {
+        bool is_reason = dj_slice_is(m.key, "finish_reason");
+        dj_json_key_slice(w, m.key);
+        if (is_last && dj_slice_is(m.key, "text"))
+            dj_json_put_text(w, "");
+        else if (dj_slice_is(m.key, "index") || is_reason == is_last)
+            dj_json_put_value(w, m.value);
+        else
+            dj_json_put_null(w);
     }
-    dj_sse_append(out_sse, deja_slice_text("[DONE]"));
-    dj_buf_fini(&replay.event);
-    return out_sse->status;
+    dj_json_end_object(w);
+    dj_json_end_array(w);
+    end_event(replay);
+}
+
+enum deja_status dj_text_completion_replay(const struct dj_json *object, bool has_usage,
+                                           struct dj_buf *out_sse)
+{
+    struct replay replay = {.object = object, .out = out_sse};
+    for (struct dj_json_walk c = dj_json_walk(dj_json_get(object, "choices"));
+         dj_json_walk_next(&c);) {
+        if (!dj_json_is(c.value, DJ_JSON_OBJECT))
+            continue;
+        replay_text_choice(&replay, c.value, false);
+        replay_text_choice(&replay, c.value, true);
+    }
+    return finish(&replay, has_usage);
 }
 
 /* ---- what the write gate asks ---- */
+
+static void inspect_rest(const struct dj_json *object, struct dj_answer_facts *facts)
+{
+    const struct dj_json *usage = dj_json_get(object, "usage");
+    facts->model = dj_json_string(dj_json_get(object, "model"));
+    facts->input_tokens = dj_answer_tokens(usage, "prompt_tokens");
+    facts->output_tokens = dj_answer_tokens(usage, "completion_tokens");
+    facts->cached_tokens =
+        dj_answer_tokens(dj_json_get(usage, "prompt_tokens_details"), "cached_tokens");
+}
 
 static bool has_text(const struct dj_json *value)
 {
@@ -184,14 +237,25 @@ void dj_completion_inspect(const struct dj_json *object, struct dj_answer_facts 
     for (struct dj_json_walk c = dj_json_walk(dj_json_get(object, "choices"));
          dj_json_walk_next(&c);)
         inspect_choice(c.value, &facts);
-    const struct dj_json *usage = dj_json_get(object, "usage");
     facts.has_content = facts.has_content || facts.has_tool_calls;
     facts.is_moderated = dj_json_is(dj_json_get(object, "moderation"), DJ_JSON_OBJECT);
-    facts.model = dj_json_string(dj_json_get(object, "model"));
-    facts.input_tokens = dj_answer_tokens(usage, "prompt_tokens");
-    facts.output_tokens = dj_answer_tokens(usage, "completion_tokens");
-    facts.cached_tokens =
-        dj_answer_tokens(dj_json_get(usage, "prompt_tokens_details"), "cached_tokens");
+    inspect_rest(object, &facts);
+    *out_facts = facts;
+}
+
+void dj_text_completion_inspect(const struct dj_json *object, struct dj_answer_facts *out_facts)
+{
+    struct dj_answer_facts facts = {.is_every_choice_stopped = true};
+    for (struct dj_json_walk c = dj_json_walk(dj_json_get(object, "choices"));
+         dj_json_walk_next(&c);) {
+        struct deja_slice reason = dj_json_string(dj_json_get(c.value, "finish_reason"));
+        facts.choice_count++;
+        facts.has_length |= dj_slice_is(reason, "length");
+        facts.has_content_filter |= dj_slice_is(reason, "content_filter");
+        facts.is_every_choice_stopped &= dj_slice_is(reason, "stop");
+        facts.has_content |= dj_json_string(dj_json_get(c.value, "text")).len > 0;
+    }
+    inspect_rest(object, &facts);
     *out_facts = facts;
 }
 

@@ -9,9 +9,7 @@
 
 struct telling {
     struct dj_buf *out;
-    struct dj_buf event;
     struct dj_json_writer w;
-    const char *type;
     uint64_t sequence;
     /* of the item that is told */
     const struct dj_json *item;
@@ -25,9 +23,8 @@ static bool has_type(const struct dj_json *value, const char *type)
 
 static struct dj_json_writer *begin(struct telling *telling, const char *type)
 {
-    dj_buf_clear(&telling->event);
-    telling->type = type;
-    telling->w = dj_json_writer(&telling->event);
+    dj_sse_begin(telling->out, deja_slice_text(type));
+    telling->w = dj_json_writer(telling->out);
     dj_json_begin_object(&telling->w);
     dj_json_member_text(&telling->w, "type", type);
     dj_json_member_u64(&telling->w, "sequence_number", telling->sequence++);
@@ -37,10 +34,7 @@ static struct dj_json_writer *begin(struct telling *telling, const char *type)
 static void end(struct telling *telling)
 {
     dj_json_end_object(&telling->w);
-    if (telling->event.status != DEJA_OK)
-        telling->out->status = telling->event.status;
-    dj_tape_append_event(telling->out, deja_slice_text(telling->type),
-                         dj_buf_slice(&telling->event));
+    dj_sse_end(telling->out);
 }
 
 /* ---- the response around its items ---- */
@@ -296,6 +290,5 @@ enum deja_status dj_responses_replay(const struct dj_json *object,
         tell_item(&telling);
     }
     tell_response(&telling, "response.completed", object, true);
-    dj_buf_fini(&telling.event);
     return out_sse->status;
 }
