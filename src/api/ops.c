@@ -23,7 +23,7 @@ static void write_metrics(void *ctx, const struct dj_probe *probe)
             .flights = atomic_load(&context->calls),
             .upstream_queued = dj_admission_waiting(context->admission),
             .volatile_met = context->volatiles ? dj_volatile_count(context->volatiles) : 0,
-            .started_ms = request->api->started_ms,
+            .started_ms = context->started_ms,
             .is_lmdb_up = probe->levels[DJ_LEVEL_LMDB].health != DJ_HEALTH_UNHEALTHY,
             .dependencies = context->dependencies,
             .kinds = context->kinds,

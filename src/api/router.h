@@ -80,7 +80,6 @@ struct dj_api {
     _Atomic uint32_t followers;       /* clients at /api/v1/invalidations */
     _Atomic uint64_t embedder_due_ms; /* monotonic; this and the next are api/probe.c's */
     _Atomic int embedder_health;
-    int64_t started_ms;
     _Atomic uint64_t request_seed; /* of made-up request ids; drawn at the first one */
     _Atomic uint64_t request_count;
 };

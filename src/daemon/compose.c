@@ -512,6 +512,7 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
         .upstream_guard = &daemon->settings->upstream_guard,
         .model_name = daemon->settings->semantic.model,
         .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
+        .started_ms = dj_clock_now_ms(),
     };
     dj_guards_name_targets(daemon, &daemon->proxy);
     daemon->api.proxy = &daemon->proxy;
@@ -541,7 +542,6 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
                                                         .write = dj_encryption_write,
                                                         .trouble = dj_encryption_trouble,
                                                         .is_on = dj_encryption_is_on};
-    daemon->api.started_ms = dj_clock_now_ms();
     set_guess(daemon);
     status = dj_daemon_set_policy(daemon, daemon->settings);
     if (status == DEJA_OK)
