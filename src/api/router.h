@@ -40,8 +40,9 @@ enum dj_listener_kind {
     DJ_LISTENER_ADMIN,   /* nothing that goes to the upstream */
 };
 
-/* Adds members to a component of /health/detailed ("redis"), of what only the composition knows.
- * Any loop; it must not block. */
+/* Adds members to a component of /health/detailed ("redis"), or to what operators of LiteLLM are
+ * told ("redis/info"), of what only the composition knows; none: it is not there. Any loop; it must
+ * not block. */
 struct dj_json_writer;
 typedef void dj_api_describe_fn(void *ctx, const char *component, struct dj_json_writer *w);
 
