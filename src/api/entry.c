@@ -289,8 +289,7 @@ static void write_metadata(struct dj_json_writer *w, const struct dj_entry *entr
 {
     struct dj_json_doc *doc = NULL;
     const struct dj_json *kept = NULL;
-    if (entry->kind == DJ_ENTRY_API && entry->metadata.len &&
-        dj_json_parse(entry->metadata, &doc, NULL) == DEJA_OK)
+    if (dj_filter_has_words(entry) && dj_json_parse(entry->metadata, &doc, NULL) == DEJA_OK)
         kept = dj_json_root(doc);
     const struct dj_json *asked = dj_json_get(kept, "query");
     put_label(w, "query", asked ? dj_json_string(asked) : entry->query);

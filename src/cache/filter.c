@@ -401,14 +401,22 @@ static bool holds(const struct condition *condition, const struct values *values
     }
 }
 
+bool dj_filter_has_words(const struct dj_entry *entry)
+{
+    static const char tape[] = "{\"tape\":";
+    bool is_tape = entry->metadata.len >= sizeof tape - 1 &&
+                   memcmp(entry->metadata.data, tape, sizeof tape - 1) == 0;
+    bool is_answer = entry->kind == DJ_ENTRY_CHAT || entry->kind == DJ_ENTRY_EMBEDDING;
+    return entry->metadata.len && (entry->kind == DJ_ENTRY_API || (is_answer && !is_tape));
+}
+
 bool dj_filter_is_match(const struct dj_filter *filter, const struct dj_entry *entry)
 {
     struct dj_json_doc *doc = NULL;
     struct values values;
     if (!filter)
         return true;
-    /* Only what came through the cache API has a column of this form. */
-    if (filter->needs_metadata && entry->kind == DJ_ENTRY_API && entry->metadata.len &&
+    if (filter->needs_metadata && dj_filter_has_words(entry) &&
         dj_json_parse(entry->metadata, &doc, NULL) != DEJA_OK)
         return false;
     const struct dj_json *column = doc ? dj_json_root(doc) : NULL;

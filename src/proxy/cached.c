@@ -225,6 +225,7 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
     call->knobs = ride->knobs;
     call->knobs.name_space = dj_arena_copy(&call->arena, ride->knobs.name_space);
     call->knobs.tags = call->knobs.ignored = call->knobs.trace_id = deja_slice(NULL, 0);
+    call->knobs.labels = deja_slice(NULL, 0);
     if (ride->fingerprint.text.data) {
         call->fingerprint.text = dj_arena_copy(&call->arena, ride->fingerprint.text);
         if (!call->fingerprint.text.data)
@@ -249,8 +250,9 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
     entry->kind = DJ_ENTRY_CHAT;
     entry->query = call->fingerprint.text;
     entry->name_space = call->knobs.name_space;
-    if (!ride_take_tags(ride, &call->arena, entry))
+    if (!ride_take_labels(ride, &call->arena, entry))
         return DEJA_ERR_NOMEM;
+    call->labels = entry->metadata;
     enum deja_status status = dj_call_take_request(call, request, &ride->who, &ride->trace, true);
     if (status != DEJA_OK)
         return status;

@@ -17,6 +17,7 @@
 #include "proxy/gate.h"
 #include "proxy/identity.h"
 #include "proxy/tenant_rules.h"
+#include "text/question.h"
 
 #define BODY_DECODED_MAX (32u << 20)
 
@@ -159,6 +160,8 @@ bool ride_may_ignore(const struct ride *ride, struct deja_slice member)
 void ride_set_rules(struct ride *ride)
 {
     take_permissions(ride);
+    if (dj_question_is_name(ride->knobs.trace_id)) /* visible, and UTF-8 */
+        memcpy(ride->trace_text, ride->knobs.trace_id.data, ride->knobs.trace_id.len);
     struct dj_fresh_wish wish = ride->knobs.wish;
     wish.max_age_ms = ride->knobs.max_age_ms;
     dj_fresh_narrow(ride->policy->stale_revalidate_ms, ride->policy->stale_error_ms, &wish,
@@ -556,7 +559,23 @@ void ride_flight_key(const struct ride *ride, const struct dj_fingerprint *finge
     dj_hmac(ride->prefix.fingerprint_key, slices, 2, out_key);
 }
 
-bool ride_take_tags(const struct ride *ride, struct dj_arena *arena, struct dj_entry *entry)
+/* {"metadata":{…}}, as entries put through the cache API have theirs. */
+static bool take_metadata(const struct ride *ride, struct dj_arena *arena, struct dj_entry *entry)
+{
+    struct dj_buf text = {0};
+    if (!ride->knobs.labels.len)
+        return true;
+    dj_buf_append_text(&text, "{\"metadata\":");
+    dj_buf_append_slice(&text, ride->knobs.labels);
+    dj_buf_append_byte(&text, '}');
+    struct deja_slice copy =
+        text.status == DEJA_OK ? dj_arena_copy(arena, dj_buf_slice(&text)) : deja_slice(NULL, 0);
+    dj_buf_fini(&text);
+    entry->metadata = copy;
+    return copy.data != NULL;
+}
+
+bool ride_take_labels(const struct ride *ride, struct dj_arena *arena, struct dj_entry *entry)
 {
     struct deja_slice list = ride->knobs.tags;
     struct deja_slice tag;
@@ -569,5 +588,5 @@ bool ride_take_tags(const struct ride *ride, struct dj_arena *arena, struct dj_e
         if (copy.data)
             entry->tags[entry->tag_count++].name = copy;
     }
-    return true;
+    return take_metadata(ride, arena, entry);
 }
