@@ -222,16 +222,11 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
     struct dj_entry *entry = &call->entry;
     call->fingerprint = ride->fingerprint;
     call->fingerprint.canonical = deja_slice(NULL, 0);
-    call->knobs = ride->knobs;
-    call->knobs.name_space = dj_arena_copy(&call->arena, ride->knobs.name_space);
-    call->knobs.tags = call->knobs.ignored = call->knobs.trace_id = deja_slice(NULL, 0);
-    call->knobs.labels = deja_slice(NULL, 0);
     if (ride->fingerprint.text.data) {
         call->fingerprint.text = dj_arena_copy(&call->arena, ride->fingerprint.text);
         if (!call->fingerprint.text.data)
             return DEJA_ERR_NOMEM;
     }
-    call->rules = dj_rules_ref(ride->who.rules);
     call->answers = ride->ops->family;
     call->answer_count = ride->ops->family->count_answers
                              ? ride->ops->family->count_answers(dj_json_root(ride->doc))
@@ -243,16 +238,13 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
     call->is_semantic = ride->policy->is_semantic && ride->fingerprint.is_semantic;
     call->is_storable = !ride->knobs.is_no_store && !ride->knobs.is_bypass && ride->is_cacheable;
     call->fresh = ride->fresh;
-    memcpy(entry->tenant, ride->tenant, sizeof entry->tenant);
     memcpy(entry->id, ride->fingerprint.key.id, sizeof entry->id);
     memcpy(entry->exact, ride->fingerprint.exact, sizeof entry->exact);
     memcpy(entry->scope, ride->fingerprint.scope, sizeof entry->scope);
     entry->kind = DJ_ENTRY_CHAT;
     entry->query = call->fingerprint.text;
-    entry->name_space = call->knobs.name_space;
-    if (!ride_take_labels(ride, &call->arena, entry))
+    if (!ride_introduce(ride, call))
         return DEJA_ERR_NOMEM;
-    call->labels = entry->metadata;
     enum deja_status status = dj_call_take_request(call, request, &ride->who, &ride->trace, true);
     if (status != DEJA_OK)
         return status;

@@ -349,16 +349,9 @@ static enum deja_status fill_call(struct inputs *inputs, struct dj_call *call)
         status = write_body(inputs, root, &body);
     call->body = dj_arena_copy(&call->arena, body.len ? dj_buf_slice(&body) : ride->body);
     dj_buf_fini(&body);
-    call->knobs = ride->knobs;
-    call->knobs.name_space = dj_arena_copy(&call->arena, ride->knobs.name_space);
-    call->knobs.tags = call->knobs.ignored = call->knobs.trace_id = deja_slice(NULL, 0);
-    call->knobs.labels = deja_slice(NULL, 0);
     call->is_storable = !ride->knobs.is_no_store && !ride->knobs.is_bypass;
-    call->rules = dj_rules_ref(ride->who.rules);
-    memcpy(call->entry.tenant, ride->tenant, sizeof call->entry.tenant);
-    call->entry.name_space = call->knobs.name_space;
     call->entry.provider = deja_slice_text(call->context->targets[DJ_TARGET_OPENAI].id);
-    if (!ride_take_labels(ride, &call->arena, &call->entry))
+    if (!ride_introduce(ride, call))
         status = DEJA_ERR_NOMEM;
     if (ride->is_cacheable) {
         const struct wanted *wanted = call->extra;

@@ -332,30 +332,45 @@ static void read_labels(struct deja_slice value, struct dj_knobs *knobs)
         knobs->labels = value;
 }
 
-static void read_row(const struct row *row, struct deja_slice value, struct dj_knobs *knobs)
+/* The switches; false: it is none. */
+static bool read_switch(enum knob knob, struct deja_slice value, struct dj_knobs *knobs)
 {
     bool is_true = is_text(value, "true") || is_text(value, "1");
     bool is_false = is_text(value, "false") || is_text(value, "0");
-    knobs->compat |= row->compat;
-    switch (row->knob) {
+    switch (knob) {
     case KNOB_BYPASS_IF_TRUE:
-        knobs->is_bypass = knobs->is_bypass || is_true;
-        break;
+        knobs->is_bypass |= is_true;
+        return true;
     case KNOB_BYPASS_IF_FALSE:
-        knobs->is_bypass = knobs->is_bypass || is_false;
-        break;
+        knobs->is_bypass |= is_false;
+        return true;
     case KNOB_BYPASS_IF_ON:
-        knobs->is_bypass = knobs->is_bypass || is_text(value, "on");
-        break;
+        knobs->is_bypass |= is_text(value, "on");
+        return true;
     case KNOB_BYPASS_IF_SET:
-        knobs->is_bypass = knobs->is_bypass || !is_false;
-        break;
+        knobs->is_bypass |= !is_false;
+        return true;
     case KNOB_REFRESH_IF_TRUE:
-        knobs->is_no_read = knobs->is_no_read || is_true;
-        break;
+        knobs->is_no_read |= is_true;
+        return true;
     case KNOB_NO_STORE_IF_TRUE:
-        knobs->is_no_store = knobs->is_no_store || is_true;
-        break;
+        knobs->is_no_store |= is_true;
+        return true;
+    case KNOB_ASKED:
+        knobs->is_bypass |= is_false;
+        knobs->is_wanted |= is_true;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void read_row(const struct row *row, struct deja_slice value, struct dj_knobs *knobs)
+{
+    knobs->compat |= row->compat;
+    if (read_switch(row->knob, value, knobs))
+        return;
+    switch (row->knob) {
     case KNOB_TTL:
         read_ttl(value, knobs);
         break;
@@ -395,15 +410,13 @@ static void read_row(const struct row *row, struct deja_slice value, struct dj_k
     case KNOB_IGNORED:
         knobs->ignored = value;
         break;
-    case KNOB_ASKED:
-        knobs->is_bypass |= is_false;
-        knobs->is_wanted |= is_true;
-        break;
     case KNOB_TRACE:
         knobs->trace_id = value.len <= DJ_KNOBS_TRACE_BYTES_MAX ? value : knobs->trace_id;
         break;
     case KNOB_LABELS:
         read_labels(value, knobs);
+        break;
+    default: /* a switch */
         break;
     }
 }

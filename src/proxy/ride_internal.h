@@ -131,8 +131,8 @@ void ride_answer_whole(struct ride *ride);
 /* Fills the flight key from the fingerprint and those knobs that may change the outcome. */
 void ride_flight_key(const struct ride *ride, const struct dj_fingerprint *fingerprint,
                      uint8_t out_key[DJ_SHA256_BYTES]);
-/* The user's tag, those of the knobs and their labels (as {"metadata":{…}}) into entry; slices in
- * arena. False: out of memory. */
-bool ride_take_labels(const struct ride *ride, struct dj_arena *arena, struct dj_entry *entry);
+/* Tells a new call of who asks: his rules and knobs, and of its entry tenant, namespace, tags (the
+ * user's and the knobs') and labels; slices in the call's arena. False: out of memory. */
+bool ride_introduce(const struct ride *ride, struct dj_call *call);
 
 #endif
