@@ -160,8 +160,9 @@ bool ride_may_ignore(const struct ride *ride, struct deja_slice member)
 void ride_set_rules(struct ride *ride)
 {
     take_permissions(ride);
-    if (dj_question_is_name(ride->knobs.trace_id)) /* visible, and UTF-8 */
-        memcpy(ride->trace_text, ride->knobs.trace_id.data, ride->knobs.trace_id.len);
+    struct deja_slice trace = ride->knobs.trace_id;
+    if (trace.len && dj_question_is_name(trace)) /* visible, and UTF-8 */
+        memcpy(ride->trace_text, trace.data, trace.len);
     struct dj_fresh_wish wish = ride->knobs.wish;
     wish.max_age_ms = ride->knobs.max_age_ms;
     dj_fresh_narrow(ride->policy->stale_revalidate_ms, ride->policy->stale_error_ms, &wish,
