@@ -4,9 +4,9 @@
  * They are counted where keys are looked up (cache/kinds.h); here what came on top is added to the
  * families that count every answer, with the kind's name as cache_type.
  */
-#include "base/slice.h"
 #include "cache/kinds.h"
 
+#include "base/slice.h"
 #include "proxy/telemetry_internal.h"
 
 struct telling {
