@@ -15,6 +15,7 @@
 #include "api/query.h"
 #include "api/user.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "cache/notices.h"
 #include "proxy/gate.h"
 #include "proxy/identity.h"
@@ -258,7 +259,7 @@ void dj_follow_invalidations(struct dj_request *request)
         after = dj_http_find_header(request->http, "last-event-id");
     if (wait_ms)
         follower->end_us = dj_loop_monotonic_us(request->loop) + wait_ms * 1000;
-    if (deja_slice_is_equal(request->http->method, deja_slice_text("HEAD")))
+    if (dj_slice_is(request->http->method, "HEAD"))
         dj_request_answer(request, 200, "text/event-stream", &nothing);
     else
         begin(follower, after);

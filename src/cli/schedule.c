@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/slice.h"
 #include "cli/cli_internal.h"
 #include "cli/output.h"
 #include "proto/sse.h"
@@ -82,7 +83,7 @@ struct telling {
 static bool on_count(void *ctx, const struct dj_sse_event *event)
 {
     struct telling *telling = ctx;
-    telling->count += deja_slice_is_equal(event->name, deja_slice_text("invalidation"));
+    telling->count += dj_slice_is(event->name, "invalidation");
     return true;
 }
 
@@ -90,9 +91,9 @@ static bool on_event(void *ctx, const struct dj_sse_event *event)
 {
     struct telling *telling = ctx;
     struct dj_json_doc *doc = NULL;
-    if (deja_slice_is_equal(event->name, deja_slice_text("lost"))) {
+    if (dj_slice_is(event->name, "lost")) {
         fputs("some were lost\n", stderr);
-    } else if (deja_slice_is_equal(event->name, deja_slice_text("invalidation"))) {
+    } else if (dj_slice_is(event->name, "invalidation")) {
         if (telling->count++ < telling->first)
             return true;
         if (telling->session->wants_json)

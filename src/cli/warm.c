@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/num.h"
+#include "base/slice.h"
 #include "cli/cli_internal.h"
 #include "cli/output.h"
 
@@ -25,7 +26,7 @@ static double number_of(const struct dj_json *object, const char *name)
 
 static bool is_text(const struct dj_json *object, const char *name, const char *text)
 {
-    return deja_slice_is_equal(dj_json_string(dj_json_get(object, name)), deja_slice_text(text));
+    return dj_slice_is(dj_json_string(dj_json_get(object, name)), text);
 }
 
 /* ---- the order ---- */

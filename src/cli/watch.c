@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/slice.h"
 #include "cli/cli_internal.h"
 #include "cli/output.h"
 #include "config/terminal.h"
@@ -174,7 +175,7 @@ static enum dj_color color_of(struct deja_slice result)
 {
     if (result.len >= 3 && memcmp(result.data, "hit", 3) == 0)
         return DJ_COLOR_GREEN;
-    return deja_slice_is_equal(result, deja_slice_text("error")) ? DJ_COLOR_RED : DJ_COLOR_NONE;
+    return dj_slice_is(result, "error") ? DJ_COLOR_RED : DJ_COLOR_NONE;
 }
 
 static void write_field(int width, struct deja_slice text)

@@ -1,13 +1,14 @@
 /* config/args.c - see args.h. */
 #include "config/args.h"
 
+#include "base/slice.h"
 #include "base/suggest.h"
 
 static const struct dj_arg *find_arg(const struct dj_arg *args, size_t count,
                                      struct deja_slice name)
 {
     for (size_t i = 0; i < count; i++)
-        if (deja_slice_is_equal(deja_slice_text(args[i].name), name))
+        if (dj_slice_is(name, args[i].name))
             return &args[i];
     return NULL;
 }

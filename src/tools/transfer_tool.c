@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "net/client.h"
 #include "proto/json.h"
 
@@ -311,7 +312,7 @@ static long long count_of(const struct dj_json *object, const char *name)
 
 static bool is_text(const struct dj_json *object, const char *name, const char *text)
 {
-    return deja_slice_is_equal(dj_json_string(dj_json_get(object, name)), deja_slice_text(text));
+    return dj_slice_is(dj_json_string(dj_json_get(object, name)), text);
 }
 
 static void show_progress(const struct dj_json *root)
