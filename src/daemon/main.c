@@ -556,10 +556,13 @@ static int run_lines_offline(struct invocation *invocation, bool is_export,
                              const struct dj_lines_flags *flags, const char *file)
 {
     struct dj_settings_source source = source_of(invocation);
-    const struct dj_transfer_request request = {
-        .command = is_export ? &dj_backup_command : &dj_restore_command,
-        .flags = {.tenant = flags->tenant, .is_merge = true, .wants_json = flags->wants_json},
-        .file = file};
+    const struct dj_transfer_request request = {.command = is_export ? &dj_backup_command
+                                                                     : &dj_restore_command,
+                                                .flags = {.tenant = flags->tenant,
+                                                          .is_offline = true,
+                                                          .is_merge = true,
+                                                          .wants_json = flags->wants_json},
+                                                .file = file};
     return dj_offline_transfer(&source, &request);
 }
 

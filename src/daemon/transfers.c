@@ -94,6 +94,8 @@ static void put_transfer(struct dj_json_writer *w, const struct transfer *transf
     dj_json_member_text(w, "state", states[transfer->state]);
     dj_json_member_text(w, "phase", atomic_load(&transfer->phase));
     dj_json_member_text(w, "file", transfer->file[0] ? transfer->file : NULL);
+    if (transfer->file[0] && transfer->order.kind <= DJ_TRANSFER_VERIFY)
+        transfer_put_path(w, transfer);
     put_level(w, "from", transfer->order.from);
     put_level(w, "to", transfer->order.to);
     put_time(w, "started_at", transfer->started_ms);
@@ -191,31 +193,11 @@ static enum deja_status start_thread(struct transfer *transfer)
 
 /* ---- the service ---- */
 
-/* In a folder of ours: a plain name; or of the bucket. */
-static bool is_name(struct deja_slice file)
+/* What cannot be is refused before anything is begun. */
+static enum deja_status check(const struct dj_transfers *transfers, struct dj_transfer_order *order,
+                              struct deja_error *error)
 {
-    static const char s3[] = "s3://";
-    if (file.len > sizeof s3 - 1 && memcmp(file.data, s3, sizeof s3 - 1) == 0)
-        file = deja_slice(file.data + sizeof s3 - 1, file.len - sizeof s3 + 1);
-    if (file.len == 0 || file.len > TRANSFER_FILE_BYTES - 16 || file.data[0] == '.')
-        return false;
-    for (size_t i = 0; i < file.len; i++) {
-        char c = file.data[i];
-        bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                        (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
-        if (!is_plain)
-            return false;
-    }
-    return true;
-}
-
-static enum deja_status check(const struct dj_transfer_order *order, struct deja_error *error)
-{
-    if (order->file.len && !is_name(order->file))
-        return deja_error_set(error, DEJA_ERR_INVALID,
-                              "file must be a plain name (letters, digits, . _ -) of a file in "
-                              "backup.dir, or s3://NAME");
-    return DEJA_OK;
+    return order->file.len ? transfer_read_name(transfers, &order->file, error) : DEJA_OK;
 }
 
 /* Under mutex: the oldest makes room. */
@@ -251,10 +233,11 @@ static enum deja_status start(void *ctx, const struct dj_transfer_order *order,
                               uint8_t out_id[DJ_TRANSFER_ID_BYTES], struct deja_error *error)
 {
     struct dj_transfers *transfers = ctx;
-    enum deja_status status = check(order, error);
+    struct dj_transfer_order checked = *order;
+    enum deja_status status = check(transfers, &checked, error);
     if (status != DEJA_OK)
         return status;
-    struct transfer *transfer = make(transfers, order);
+    struct transfer *transfer = make(transfers, &checked);
     if (!transfer)
         return DEJA_ERR_NOMEM;
     pthread_mutex_lock(&transfers->mutex);
@@ -325,6 +308,11 @@ enum deja_status dj_transfers_create(struct dj_daemon *daemon, struct dj_transfe
     transfers->daemon = daemon;
     transfers->service = (struct dj_transfer_service){
         .ctx = transfers, .start = start, .write = write_one, .list = write_all, .cancel = cancel};
+    transfers->folder = transfer_folder(daemon->settings);
+    if (!transfers->folder) {
+        dj_free(transfers);
+        return DEJA_ERR_NOMEM;
+    }
     int code = pthread_mutex_init(&transfers->mutex, NULL);
     assert(code == 0);
     *out_transfers = transfers;
@@ -359,6 +347,7 @@ void dj_transfers_destroy(struct dj_transfers *transfers)
     for (size_t i = 0; i < transfers->count; i++)
         transfer_destroy(transfers->list[i]);
     pthread_mutex_destroy(&transfers->mutex);
+    dj_free(transfers->folder);
     dj_free(transfers);
 }
 

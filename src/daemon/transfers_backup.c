@@ -5,10 +5,7 @@
  *
  * What was erased since stays erased; what was invalidated since stays void (cache/listing.h).
  */
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "base/num.h"
@@ -18,149 +15,10 @@
 #include "proto/json.h"
 #include "security/keyring.h"
 #include "security/secret.h"
-#include "store/archive_s3.h"
-#include "store/data_dir.h"
 
 static const char *const config_tables[] = {"tenants_configured", "links", "api_keys", "schedules",
                                             "upstream_credentials"};
 #define CONFIG_TABLES (sizeof config_tables / sizeof *config_tables)
-#define S3_SCHEME "s3://"
-
-/* ---- places ---- */
-
-char *transfer_path(struct transfer *transfer, const char *folder, const char *name,
-                    struct deja_error *error)
-{
-    const struct dj_settings *settings = transfer->transfers->daemon->settings;
-    struct dj_buf path = {0};
-    if (folder)
-        dj_buf_append_format(&path, "%s", folder);
-    else
-        dj_buf_append_format(&path, "%s/backups", settings->data_dir);
-    char *text = dj_buf_take_text(&path);
-    if (!text || dj_data_dir_make(text, error) != DEJA_OK) {
-        if (!text)
-            deja_error_set(error, DEJA_ERR_NOMEM, "out of memory");
-        dj_free(text);
-        return NULL;
-    }
-    dj_buf_append_format(&path, "%s/%s", text, name);
-    dj_free(text);
-    text = dj_buf_take_text(&path);
-    if (!text)
-        deja_error_set(error, DEJA_ERR_NOMEM, "out of memory");
-    return text;
-}
-
-/* NULL: it is a file. */
-static const char *s3_name(const struct transfer *transfer)
-{
-    bool is_s3 = strncmp(transfer->file, S3_SCHEME, sizeof S3_SCHEME - 1) == 0;
-    return is_s3 ? transfer->file + sizeof S3_SCHEME - 1 : NULL;
-}
-
-static enum deja_status find_bucket(struct transfer *transfer, struct dj_archive_s3 *out_s3,
-                                    struct deja_error *error)
-{
-    const struct dj_daemon *daemon = transfer->transfers->daemon;
-    if (!daemon->s3)
-        return deja_error_set(error, DEJA_ERR_CONFIG,
-                              "%s: no bucket is configured: set l3.s3.bucket and its keys",
-                              transfer->file);
-    *out_s3 = (struct dj_archive_s3){.store = daemon->s3,
-                                     .loop = transfer->lane.loop,
-                                     .prefix = daemon->settings->backup.s3_prefix,
-                                     .name = s3_name(transfer),
-                                     .is_cancelled = &transfer->is_cancelled};
-    return DEJA_OK;
-}
-
-enum deja_status transfer_open_out(struct transfer *transfer, struct dj_archive_out *out_out,
-                                   struct deja_error *error)
-{
-    struct dj_archive_s3 s3;
-    if (s3_name(transfer)) {
-        enum deja_status status = find_bucket(transfer, &s3, error);
-        return status == DEJA_OK ? dj_archive_s3_create(&s3, out_out, error) : status;
-    }
-    char *path = transfer_path(transfer, transfer->transfers->daemon->settings->backup.dir,
-                               transfer->file, error);
-    if (!path)
-        return DEJA_ERR_IO;
-    enum deja_status status = dj_archive_file_create(path, out_out, error);
-    dj_free(path);
-    return status;
-}
-
-bool transfer_is_lines(const struct transfer *transfer)
-{
-    static const char end[] = ".jsonl";
-    size_t len = strlen(transfer->file);
-    return len > sizeof end - 1 && strcmp(transfer->file + len - (sizeof end - 1), end) == 0;
-}
-
-enum deja_status transfer_open_in(struct transfer *transfer, struct dj_archive_in *out_in,
-                                  struct deja_error *error)
-{
-    struct dj_archive_s3 s3;
-    if (s3_name(transfer)) {
-        enum deja_status status = find_bucket(transfer, &s3, error);
-        return status == DEJA_OK ? dj_archive_s3_open(&s3, out_in, error) : status;
-    }
-    char *path = transfer_path(transfer, transfer->transfers->daemon->settings->backup.dir,
-                               transfer->file, error);
-    if (!path)
-        return DEJA_ERR_IO;
-    enum deja_status status = dj_archive_file_open(path, out_in, error);
-    dj_free(path);
-    return status;
-}
-
-enum deja_status transfer_open_reader(struct transfer *transfer,
-                                      struct dj_archive_reader **out_reader,
-                                      struct deja_error *error)
-{
-    struct dj_keyring *keyring = dj_encryption_keyring(transfer->transfers->daemon->encryption);
-    struct dj_archive_in in;
-    enum deja_status status = transfer_open_in(transfer, &in, error);
-    if (status != DEJA_OK)
-        return status;
-    status = dj_archive_open(&in, keyring, out_reader, error);
-    if (status != DEJA_OK)
-        in.close(in.ctx);
-    return status;
-}
-
-static void on_bad_line(void *ctx, uint64_t line, const char *what)
-{
-    struct transfer *transfer = ctx;
-    (void)line;
-    (void)what;
-    atomic_fetch_add(&transfer->unreadable, 1);
-}
-
-enum deja_status transfer_open_source(struct transfer *transfer,
-                                      struct dj_transfer_source *out_source,
-                                      struct deja_error *error)
-{
-    const struct dj_lines_options lines = {.ctx = transfer, .bad = on_bad_line};
-    struct dj_archive_reader *reader = NULL;
-    struct dj_archive_in in;
-    enum deja_status status = DEJA_OK;
-    if (!transfer_is_lines(transfer)) {
-        status = transfer_open_reader(transfer, &reader, error);
-        return status == DEJA_OK ? dj_transfer_from_archive(reader, out_source) : status;
-    }
-    status = transfer_open_in(transfer, &in, error);
-    if (status != DEJA_OK)
-        return status;
-    status = dj_transfer_from_lines(&in, &transfer->lane, &lines, out_source);
-    if (status != DEJA_OK) {
-        in.close(in.ctx);
-        deja_error_set(error, status, "out of memory");
-    }
-    return status;
-}
 
 /* ---- tenants ---- */
 

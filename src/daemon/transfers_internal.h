@@ -46,6 +46,7 @@ struct transfer {
 struct dj_transfers {
     struct dj_daemon *daemon;
     struct dj_transfer_service service;
+    char *folder; /* of backups, absolute; owned */
     pthread_mutex_t mutex;
     struct transfer *list[DJ_TRANSFERS_MAX]; /* the newest first; under mutex, as is the next */
     size_t count;
@@ -80,10 +81,13 @@ enum deja_status transfer_open_source(struct transfer *transfer,
 enum deja_status transfer_open_reader(struct transfer *transfer,
                                       struct dj_archive_reader **out_reader,
                                       struct deja_error *error) DEJA_NODISCARD;
-/* FOLDER/NAME, the caller's; folder below the data directory is made if that is wanted. NULL: told
- * in error. */
-char *transfer_path(struct transfer *transfer, const char *folder, const char *name,
-                    struct deja_error *error);
+/* Where the files of backups lie: absolute, the caller's; it need not be there. NULL: no memory. */
+char *transfer_folder(const struct dj_settings *settings);
+/* *file: a name, or a path in that folder, which is taken off. DEJA_ERR_INVALID: told in error. */
+enum deja_status transfer_read_name(const struct dj_transfers *transfers, struct deja_slice *file,
+                                    struct deja_error *error) DEJA_NODISCARD;
+/* The member "path": where the transfer's file is, whole. */
+void transfer_put_path(struct dj_json_writer *w, const struct transfer *transfer);
 
 /* Puts one item into the report; what: "missing", "extra", "differs". fields: NULL, or "value, ttl"
  */

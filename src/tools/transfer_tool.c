@@ -183,10 +183,15 @@ bool dj_transfer_parse(const struct dj_command *command, int argc, char *const *
     return !wrong;
 }
 
+static bool has_folder(const struct dj_transfer_request *request)
+{
+    return request->file && !is_s3(request->file) && strchr(request->file, '/');
+}
+
 char *dj_transfer_folder(const struct dj_transfer_request *request)
 {
     char folder[PATH_MAX];
-    const char *slash = request->file ? strrchr(request->file, '/') : NULL;
+    const char *slash = has_folder(request) ? strrchr(request->file, '/') : NULL;
     if (!request->file || is_s3(request->file))
         return NULL;
     if (!slash)
@@ -198,12 +203,12 @@ char *dj_transfer_folder(const struct dj_transfer_request *request)
     return result;
 }
 
-/* As the daemon knows it: a name in its folder. */
+/* As the daemon knows it: offline its folder is the file's (dj_transfer_folder). One that runs is
+ * given all of it, and refuses a folder that is not its own. */
 static const char *name_of(const struct dj_transfer_request *request)
 {
-    const char *slash = strrchr(request->file, '/');
-    bool has_folder = slash && !is_s3(request->file);
-    return has_folder ? slash + 1 : request->file;
+    bool is_cut = request->flags.is_offline && has_folder(request);
+    return is_cut ? strrchr(request->file, '/') + 1 : request->file;
 }
 
 /* ---- the daemon ---- */
@@ -370,11 +375,14 @@ static void tell(const struct dj_json *root)
                                          "failed",    "unreadable", "documents"};
     struct deja_slice kind = dj_json_string(dj_json_get(root, "kind"));
     struct deja_slice state = dj_json_string(dj_json_get(root, "state"));
+    struct deja_slice path = dj_json_string(dj_json_get(root, "path"));
     printf("%.*s: %.*s, %lld entries of %lld bytes", (int)kind.len, kind.data, (int)state.len,
            state.data, count_of(root, "entries"), count_of(root, "bytes"));
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (count_of(root, counts[i]))
             printf(", %lld %s", count_of(root, counts[i]), counts[i]);
+    if (path.len)
+        printf(": %.*s", (int)path.len, path.data);
     putchar('\n');
     tell_mismatches(root);
 }

@@ -1,6 +1,7 @@
 """Backup, wipe, restore, verify: every kind of entry, through the API and offline; damaged backups are
 refused and say where; what was erased or made void since stays so."""
 import itertools
+import json
 import os
 import random
 import re
@@ -116,6 +117,34 @@ def test_backup_wipe_restore_verify_finds_no_difference(spawn, key):
         assert answer.json()["hit"], answer.text
         assert ask(client, "chat 3 to be kept").headers["x-cache-status"].lower().startswith("hit")
         assert client.get(f"{API}/kv/plain%007").content == bytes([7, 0, 255]) * 7
+
+
+# ---- where the file is ----
+
+def order(daemon, *args):
+    return run_cli(*args, "--server", daemon.url, "--token", token_of(daemon), timeout=PATIENCE_S)
+
+
+def test_folder_in_a_name_is_never_cut_off(spawn, key, tmp_path):
+    daemon = spawn()
+    folder = daemon.data / "backups"
+    with make_http(daemon, key) as client:
+        put(client, [{"query": "kept", "response": "here"}])
+    settle(daemon)
+    made = order(daemon, "backup", "x.djb")
+    assert made.returncode == 0 and str(folder / "x.djb") in made.stdout, made.stdout + made.stderr
+    elsewhere = tmp_path / "x.djb"
+    for words in (("backup", elsewhere), ("restore", elsewhere, "--merge"), ("verify", elsewhere), ("backup", "./y.djb"),
+                  ("migrate-data", "--from", "lmdb", "--to", tmp_path / "z.djb")):
+        ran = order(daemon, *words)
+        assert ran.returncode == 1 and str(folder) in ran.stderr and "--offline" in ran.stderr, ran.stdout + ran.stderr
+    assert [path.name for path in folder.iterdir()] == ["x.djb"] and not elsewhere.exists()
+    # The daemon's own folder may be named, too; JSON has where it is.
+    told = json.loads(order(daemon, "verify", folder / "x.djb", "--json").stdout)
+    assert told["matched"] == 1 and told["path"] == str(folder / "x.djb")
+    daemon.stop()
+    away = cli(daemon, "backup", str(elsewhere))
+    assert elsewhere.exists() and f": {elsewhere}" in away.stdout
 
 
 # ---- without a daemon ----
