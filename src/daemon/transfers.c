@@ -193,11 +193,48 @@ static enum deja_status start_thread(struct transfer *transfer)
 
 /* ---- the service ---- */
 
+/* A tier that is ordered is there, and, if it is to be written to, written to. */
+static enum deja_status check_tier(const struct dj_transfers *transfers, uint32_t bit,
+                                   bool is_written, struct deja_error *error)
+{
+    static const char *const cures[DJ_LEVEL_COUNT] = {
+        [DJ_LEVEL_LMDB] = "lmdb.enabled",
+        [DJ_LEVEL_REDIS] = "l2.redis.addresses",
+        [DJ_LEVEL_POSTGRES] = "l3.postgres.url",
+        [DJ_LEVEL_S3] = "l3.s3.enabled and l3.s3.bucket",
+    };
+    struct dj_engine_stats stats;
+    const struct dj_tier_stats *tier = NULL;
+    uint32_t level = 0;
+    while (level < DJ_LEVEL_COUNT && bit != DJ_LEVEL_BIT(level))
+        level++;
+    if (level == DJ_LEVEL_COUNT || level == DJ_LEVEL_MEMORY)
+        return DEJA_OK; /* none, or the one that is always there */
+    dj_engine_stats(transfers->daemon->engine, NULL, &stats);
+    for (uint32_t i = 0; i < stats.tier_count; i++)
+        if (stats.tiers[i].place == (enum dj_level)level)
+            tier = &stats.tiers[i];
+    if (!tier)
+        return deja_error_set(error, DEJA_ERR_INVALID, "%s is not configured: set %s",
+                              dj_level_text((enum dj_level)level), cures[level]);
+    return tier->is_read_only && is_written
+               ? deja_error_set(error, DEJA_ERR_INVALID, "%s is configured to be only read",
+                                tier->level)
+               : DEJA_OK;
+}
+
 /* What cannot be is refused before anything is begun. */
 static enum deja_status check(const struct dj_transfers *transfers, struct dj_transfer_order *order,
                               struct deja_error *error)
 {
-    return order->file.len ? transfer_read_name(transfers, &order->file, error) : DEJA_OK;
+    enum deja_status status = DEJA_OK;
+    if (order->file.len)
+        status = transfer_read_name(transfers, &order->file, error);
+    if (status == DEJA_OK)
+        status = check_tier(transfers, order->from, false, error);
+    if (status == DEJA_OK)
+        status = check_tier(transfers, order->to, order->kind != DJ_TRANSFER_VERIFY, error);
+    return status;
 }
 
 /* Under mutex: the oldest makes room. */

@@ -181,6 +181,26 @@ def test_one_machine_moves_to_a_shared_tier_by_a_backup(spawn, valkey, postgres,
         assert not client.post(LOOKUP, json={"query": "void before"}).json().get("response") == "old"
 
 
+@pytest.mark.parametrize("tier, setting", [("s3", "l3.s3.bucket"), ("redis", "l2.redis.addresses"),
+                                           ("postgres", "l3.postgres.url"), ("l3", "l3.s3.bucket")])
+def test_tier_that_is_not_configured_is_refused_before_anything_is_written(daemon, tier, setting):
+    words = ("--server", daemon.url, "--token", token_of(daemon))
+    for order in (("migrate-data", "--from", "lmdb", "--to", tier), ("migrate-data", "--from", tier, "--to", "lmdb"),
+                  ("verify", "--from", "lmdb", "--to", tier), ("verify", "--from", tier),
+                  ("backup", "none.djb", "--from", tier), ("restore", "none.djb", "--to", tier, "--merge")):
+        ran = run_cli(*order, *words)
+        assert ran.returncode == 1 and not ran.stdout, ran.stdout + ran.stderr
+        assert "is not configured" in ran.stderr and setting in ran.stderr and ran.stderr.count("\n") == 1, ran.stderr
+    assert not (daemon.data / "migrations").exists() and not (daemon.data / "backups" / "none.djb").exists()
+
+
+def test_tier_that_is_only_read_is_no_target(spawn, bucket):
+    daemon = with_bucket(spawn, settings_of(bucket, read_only="true"))
+    ran = migrate(daemon, "--from", "lmdb", "--to", "s3", ok=False)
+    assert ran.returncode == 1 and "only read" in ran.stderr, ran.stderr
+    assert not (daemon.data / "migrations").exists()
+
+
 @pytest.mark.parametrize("args, word", [((), "from where"), (("--from", "lmdb", "--to", "lmdb"), "different tiers"),
                                         (("--from", "a.djb", "--to", "b.djb"), "one side"),
                                         (("--confirm", "x", "--rollback", "y"), "or")])
