@@ -54,6 +54,8 @@ static const struct dj_command_option migrate[] = {
     {"--to", DJ_COMMAND_TEXT, "TIER|FILE", "likewise", AT(to)},
     {"--name", DJ_COMMAND_TEXT, "NAME", "What the migration is called; else FROM-to-TO", AT(name)},
     {"--confirm", DJ_COMMAND_TEXT, "NAME", "It stays: what it replaced is forgotten", AT(confirm)},
+    {"--force", DJ_COMMAND_SWITCH, NULL,
+     "With --confirm: although something was missing or different at its end", AT(is_forced)},
     {"--rollback", DJ_COMMAND_TEXT, "NAME", "What it brought goes, what it replaced comes back",
      AT(rollback)},
 };
@@ -100,12 +102,13 @@ const struct dj_command dj_migrate_data_command = {
     .name = "migrate-data",
     .summary = "entries of one tier into another, and back",
     .synopsis = "--from TIER|FILE --to TIER|FILE [--name NAME] [--offline]\n"
-                "--confirm NAME\n--rollback NAME",
+                "--confirm NAME [--force]\n--rollback NAME",
     .examples = "deja migrate-data --from lmdb --to redis\tagain after a stop: it goes on\n"
                 "deja migrate-data --rollback lmdb-to-redis\tas if it had not been\n"
                 "deja migrate-data --confirm lmdb-to-redis\tit stays",
     .description = "The source is only read. Until it is confirmed a migration between tiers can "
-                   "be rolled back. At its end both sides are compared.",
+                   "be rolled back. At its end both sides are compared: if something is missing or "
+                   "different it can be started again, rolled back, or confirmed with --force.",
     .options = {ROWS(migrate), ROWS(common)},
     .takes_settings = true,
 };
@@ -133,6 +136,8 @@ static const char *read_migration(struct dj_transfer_request *request)
     struct dj_transfer_flags *flags = &request->flags;
     if (flags->confirm && flags->rollback)
         return "--confirm or --rollback";
+    if (flags->is_forced && !flags->confirm)
+        return "--force goes with --confirm";
     if (flags->confirm || flags->rollback)
         return flags->from || flags->to ? "--confirm and --rollback take only a name" : NULL;
     if (!flags->from || !flags->to)
@@ -291,6 +296,7 @@ static int start(struct order *order)
     member(&w, "to", flags->to);
     flag(&w, "config", flags->has_config);
     flag(&w, "check", flags->is_check);
+    flag(&w, "force", flags->is_forced);
     if (flags->is_merge && request->command == &dj_restore_command)
         dj_json_member_text(&w, "into", "merge");
     if (is_migration) {

@@ -23,6 +23,7 @@ struct dj_transfer_flags {
     bool has_config;
     bool is_merge;
     bool is_check;
+    bool is_forced;
     bool wants_json;
 };
 

@@ -143,6 +143,31 @@ def test_confirmed_migration_stays_and_what_the_target_had_comes_back_before(spa
         assert (after["matched"], after["differing"]) == (90, 10), after
 
 
+def test_migration_that_was_compared_in_vain_is_not_confirmed_without_saying_so(spawn, bucket, key):
+    config = settings_of(bucket, write="through")
+    daemon = with_bucket(spawn, config + "    kinds: bytes\n")  # the bucket takes nothing of ours
+    with make_http(daemon, key) as client:
+        rows(client, 0, 100)
+    settle(daemon)
+    for name in ("again", "forced"):
+        ran = migrate(daemon, "--from", "lmdb", "--to", "s3", "--name", name, ok=False)
+        assert ran.returncode == 1 and "100 missing" in ran.stdout + ran.stderr, ran.stdout + ran.stderr
+        ran = migrate(daemon, "--confirm", name, ok=False)
+        assert ran.returncode == 1 and "--force" in ran.stderr and "roll" in ran.stderr, ran.stderr
+    migrate(daemon, "--confirm", "forced", "--force")
+    assert "no migration" in migrate(daemon, "--rollback", "forced", ok=False).stderr
+    daemon.stop()
+    daemon.config.write_text(config)
+    daemon.start()
+    again = done(daemon, "migrate", **{"from": "lmdb", "to": "s3", "name": "again"})
+    assert (again["stored"], again["missing"]) == (100, 0), again
+    migrate(daemon, "--rollback", "again")  # a second way through left the journal whole
+    assert (count(daemon, "lmdb"), count(daemon, "s3")) == (100, 0)
+    for body in ({"action": "rollback", "name": "x", "force": True}, {"from": "lmdb", "to": "s3", "force": True}):
+        answer = admin(daemon, "POST", "/migrate", body)
+        assert answer.status_code == 400 and "confirm" in answer.text, answer.text
+
+
 @pytest.fixture(scope="module")
 def postgres():
     server = Postgres().start()
