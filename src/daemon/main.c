@@ -470,8 +470,10 @@ static int run_audit(struct invocation *invocation)
     struct dj_settings settings;
     int code = DJ_EXIT_CONFIG;
     if (load_settings(invocation, &settings)) {
-        const struct dj_audit_facts facts = {
-            .data_dir = settings.data_dir, .head = dj_daemon_read_head, .head_ctx = &settings};
+        const struct dj_audit_facts facts = {.data_dir = settings.data_dir,
+                                             .head = dj_daemon_read_head,
+                                             .tenant = dj_daemon_find_tenant,
+                                             .ctx = &settings};
         code = dj_audit_run(&facts, invocation->argc - 1, invocation->argv + 1);
     }
     dj_settings_fini(&settings);

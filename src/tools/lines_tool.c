@@ -24,7 +24,8 @@
 static const struct dj_command_option common[] = {
     {"--resume", DJ_COMMAND_TEXT, "STATE", "How far it is is kept there; started again it goes on",
      AT(resume)},
-    {"--tenant", DJ_COMMAND_TEXT, "ID", "Act for that tenant; needs the admin token", AT(tenant)},
+    {"--tenant", DJ_COMMAND_TEXT, "TENANT",
+     "Act for that tenant (its name or id); needs the admin token", AT(tenant)},
     {"--offline", DJ_COMMAND_SWITCH, NULL,
      "On the data directory of this machine, while no daemon has it: all tenants", AT(is_offline)},
     {"--server", DJ_COMMAND_TEXT, "URL", "The daemon; else $DEJA_SERVER", AT(server)},
@@ -49,7 +50,7 @@ static const struct dj_command_option import[] = {
 const struct dj_command dj_export_command = {
     .name = "export",
     .summary = "a tenant's entries as lines of JSON",
-    .synopsis = "FILE|- [--vectors] [--resume STATE] [--tenant ID]\n--offline FILE.jsonl",
+    .synopsis = "FILE|- [--vectors] [--resume STATE] [--tenant TENANT]\n--offline FILE.jsonl",
     .examples = "deja export all.jsonl --resume all.state\tstopped? the same again\n"
                 "deja export - | jq -r .query\n"
                 "deja export --offline everything.jsonl\tall tenants, without a daemon",
@@ -202,7 +203,9 @@ int dj_export_run(const struct dj_lines_facts *facts, const struct dj_lines_flag
     struct lines_state state = {.units = 0};
     struct deja_error error = {.message = ""};
     FILE *file = NULL;
-    int code = DJ_EXIT_OK;
+    int code = lines_begin(&call);
+    if (code != DJ_EXIT_OK)
+        return code;
     enum deja_status status = open_output(path, flags, &state, &file, &error);
     while (status == DEJA_OK && code == DJ_EXIT_OK && !state.is_done) {
         char target[256];
@@ -387,7 +390,9 @@ int dj_import_run(const struct dj_lines_facts *facts, const struct dj_lines_flag
     struct importing importing = {.call = {.facts = facts, .flags = flags, .command = "import"},
                                   .flags = flags,
                                   .path = path};
-    int code = DJ_EXIT_OK;
+    int code = lines_begin(&importing.call);
+    if (code != DJ_EXIT_OK)
+        return code;
     enum deja_status status =
         dj_import_open(path, flags->format, &importing.source, &importing.error);
     if (status != DEJA_OK)

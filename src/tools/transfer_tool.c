@@ -8,8 +8,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "net/client.h"
-#include "proto/json.h"
+#include "tools/call.h"
 
 #define POLL_MS 100
 #define TOLD_MAX 20u /* mismatches, to people */
@@ -23,7 +22,8 @@
 
 /* clang-format off: tables are read by their columns */
 static const struct dj_command_option common[] = {
-    {"--tenant", DJ_COMMAND_TEXT, "ID", "Only that tenant's entries", AT(tenant)},
+    {"--tenant", DJ_COMMAND_TEXT, "TENANT", "Only that tenant's entries; its name or id",
+     AT(tenant)},
     {"--offline", DJ_COMMAND_SWITCH, NULL,
      "On the data directory of this machine, while no daemon has it", AT(is_offline)},
     {"--server", DJ_COMMAND_TEXT, "URL", "The daemon; else $DEJA_SERVER", AT(server)},
@@ -64,7 +64,7 @@ static const struct dj_command_option migrate[] = {
 const struct dj_command dj_backup_command = {
     .name = "backup",
     .summary = "every entry into one sealed file, or a bucket",
-    .synopsis = "FILE|s3://NAME [--with-config] [--tenant ID] [--offline]",
+    .synopsis = "FILE|s3://NAME [--with-config] [--tenant TENANT] [--offline]",
     .examples = "deja backup nightly.djb\tby the daemon, into its backup.dir\n"
                 "deja backup s3://nightly --with-config\tinto the bucket of l3.s3\n"
                 "deja backup --offline /var/backups/deja.djb\twhile no daemon runs",
@@ -89,7 +89,7 @@ const struct dj_command dj_restore_command = {
 const struct dj_command dj_verify_command = {
     .name = "verify",
     .summary = "compare a cache with a backup, a tier with another",
-    .synopsis = "[FILE|s3://NAME] [--tenant ID] [--offline]\n--from TIER --to TIER",
+    .synopsis = "[FILE|s3://NAME] [--tenant TENANT] [--offline]\n--from TIER --to TIER",
     .examples = "deja verify --offline\tevery record of the data directory\n"
                 "deja verify nightly.djb\tis everything of the backup there, and as it was?\n"
                 "deja verify --from lmdb --to redis --json | jq .mismatches",
@@ -219,55 +219,17 @@ static const char *name_of(const struct dj_transfer_request *request)
 /* ---- the daemon ---- */
 
 struct order {
-    const struct dj_transfer_facts *facts;
+    struct dj_tool_caller caller;
     const struct dj_transfer_request *request;
-    const char *path;
+    char tenant[DJ_TENANT_NAME_ID_BYTES]; /* "": all */
     struct dj_client_answer answer;
     struct dj_json_doc *doc;
 };
 
-static void forget(struct order *order)
-{
-    dj_json_doc_destroy(order->doc);
-    dj_client_answer_fini(&order->answer);
-    order->doc = NULL;
-}
-
 static int call(struct order *order, const char *method, const char *path, struct deja_slice body)
 {
-    const struct dj_transfer_facts *facts = order->facts;
-    const char *name = order->request->command->name;
-    const struct dj_client client = {.server = facts->server,
-                                     .key = facts->key,
-                                     .token = facts->token,
-                                     .ca_file = facts->ca_file};
-    forget(order);
-    enum deja_status status = dj_client_call(&client, method, path, body, &order->answer);
-    if (status != DEJA_OK) {
-        fprintf(stderr, "deja %s: cannot reach %s: %s%s\n", name, facts->server,
-                order->answer.detail[0] ? order->answer.detail : deja_status_text(status),
-                facts->is_named ? "" : "; without a daemon: --offline");
-        return DJ_EXIT_UNREACHABLE;
-    }
-    if (dj_json_parse(dj_buf_slice(&order->answer.body), &order->doc, NULL) != DEJA_OK) {
-        fprintf(stderr, "deja %s: %s gave an answer that is not JSON: is it Deja?\n", name,
-                facts->server);
-        return DJ_EXIT_FAILED;
-    }
-    int http = order->answer.http_status;
-    if (http >= 200 && http < 300)
-        return DJ_EXIT_OK;
-    const struct dj_json *root = dj_json_root(order->doc);
-    struct deja_slice detail = dj_json_string(dj_json_get(root, "detail"));
-    const struct dj_json *field = dj_json_at(dj_json_get(root, "fields"), 0);
-    struct deja_slice member = dj_json_string(dj_json_get(field, "field"));
-    struct deja_slice message = dj_json_string(dj_json_get(field, "message"));
-    fprintf(stderr, "deja %s: the server answered %d: %.*s%s%.*s %.*s\n", name, http,
-            (int)detail.len, detail.len ? detail.data : "", member.len ? " " : "", (int)member.len,
-            member.len ? member.data : "", (int)message.len, message.len ? message.data : "");
-    return http == 401 || http == 403 ? DJ_EXIT_DENIED
-           : http == 409              ? DJ_EXIT_TRY_AGAIN
-                                      : DJ_EXIT_FAILED;
+    dj_json_doc_destroy(order->doc);
+    return dj_tool_call(&order->caller, method, path, body, &order->answer, &order->doc);
 }
 
 static void member(struct dj_json_writer *w, const char *name, const char *text)
@@ -291,7 +253,7 @@ static int start(struct order *order)
     struct dj_json_writer w = dj_json_writer(&body);
     dj_json_begin_object(&w);
     member(&w, "file", request->file ? name_of(request) : NULL);
-    member(&w, "tenant", flags->tenant);
+    member(&w, "tenant", order->tenant[0] ? order->tenant : NULL);
     member(&w, "from", flags->from);
     member(&w, "to", flags->to);
     flag(&w, "config", flags->has_config);
@@ -396,8 +358,16 @@ static void tell(const struct dj_json *root)
 int dj_transfer_tool_run(const struct dj_transfer_facts *facts,
                          const struct dj_transfer_request *request)
 {
-    struct order order = {.facts = facts, .request = request};
-    int code = start(&order);
+    struct order order = {.caller = {.client = {.server = facts->server,
+                                                .key = facts->key,
+                                                .token = facts->token,
+                                                .ca_file = facts->ca_file},
+                                     .command = request->command->name,
+                                     .without = facts->is_named ? NULL : "--offline"},
+                          .request = request};
+    int code = dj_tool_find_tenant(&order.caller, request->flags.tenant, order.tenant);
+    if (code == DJ_EXIT_OK)
+        code = start(&order);
     if (code == DJ_EXIT_OK)
         code = follow(&order);
     if (code == DJ_EXIT_OK) {
@@ -411,6 +381,7 @@ int dj_transfer_tool_run(const struct dj_transfer_facts *facts,
             fprintf(stderr, "deja %s: %.*s\n", request->command->name, (int)error.len, error.data);
         code = is_text(root, "state", "done") ? DJ_EXIT_OK : DJ_EXIT_FAILED;
     }
-    forget(&order);
+    dj_json_doc_destroy(order.doc);
+    dj_client_answer_fini(&order.answer);
     return fflush(stdout) == 0 ? code : DJ_EXIT_FAILED;
 }

@@ -147,6 +147,42 @@ def test_folder_in_a_name_is_never_cut_off(spawn, key, tmp_path):
     assert elsewhere.exists() and f": {elsewhere}" in away.stdout
 
 
+# ---- whose ----
+
+def test_tenant_is_named_by_its_name_or_its_id(spawn, tmp_path):
+    daemon = spawn()
+    ids = {}
+    for name in ("acme & co", "another"):
+        ids[name] = admin(daemon, "POST", "/tenants", {"name": name}).json()["id"]
+        made = admin(daemon, "POST", "/keys", {"tenant": ids[name], "roles": ["read", "write"]}).json()
+        with make_http(daemon, made["secret"]) as client:
+            put(client, [{"query": f"of {name}", "response": "kept"}])
+    tenant = ids["acme & co"]
+    settle(daemon)
+    here = ("--data", daemon.data)
+    for i, name in enumerate((tenant, "acme & co")):
+        lines = tmp_path / f"{i}.jsonl"
+        assert order(daemon, "export", lines, "--tenant", name).returncode == 0
+        assert [json.loads(line)["query"] for line in lines.read_text().splitlines()] == ["of acme & co"]
+        for words, told in ((("import", lines), "1 stored"), (("backup", f"{i}.djb"), "1 entries"),
+                            (("restore", f"{i}.djb", "--merge"), "1 entries"), (("verify", f"{i}.djb"), "1 matched"),
+                            (("erase", "--dry-run"), "1 entries"), (("migrate-data", "--confirm", "none"), "no migration")):
+            ran = order(daemon, *words, "--tenant", name)
+            assert told in ran.stdout + ran.stderr, (words, ran.stdout, ran.stderr)
+        audit = run_cli("audit", "export", "--tenant", name, *here)
+        assert audit.returncode == 0 and tenant in audit.stdout and ids["another"] not in audit.stdout
+    for words in (("export", tmp_path / "no.jsonl"), ("import", tmp_path / "0.jsonl"), ("backup", "no.djb"),
+                  ("verify",), ("erase", "--yes"), ("migrate-data", "--from", "lmdb", "--to", "s3")):
+        for name in ("acme", ""):
+            ran = order(daemon, *words, "--tenant", name)
+            assert ran.returncode == 1 and f'no tenant "{name}"' in ran.stderr, (words, ran.stdout, ran.stderr)
+    assert not (tmp_path / "no.jsonl").exists()
+    assert run_cli("audit", "tail", "--tenant", "acme", *here).returncode == 2
+    daemon.stop()
+    ran = cli(daemon, "backup", str(tmp_path / "off.djb"), "--tenant", "acme & co")
+    assert "1 entries" in ran.stdout, ran.stdout + ran.stderr
+
+
 # ---- without a daemon ----
 
 def cli(daemon, *args, ok=True):
