@@ -336,6 +336,12 @@ static void tell_mismatches(const struct dj_json *root)
         printf("  … %lld in all; --json has up to 1,000\n", all);
 }
 
+static bool has_end(struct deja_slice text, const char *end)
+{
+    size_t len = strlen(end);
+    return text.len > len && memcmp(text.data + text.len - len, end, len) == 0;
+}
+
 static void tell(const struct dj_json *root)
 {
     static const char *const counts[] = {"stored",    "matched",    "missing",  "extra",
@@ -349,6 +355,8 @@ static void tell(const struct dj_json *root)
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (count_of(root, counts[i]))
             printf(", %lld %s", count_of(root, counts[i]), counts[i]);
+    if (is_text(root, "kind", "backup") && has_end(path, ".jsonl"))
+        fputs(", lines that are not sealed", stdout);
     if (path.len)
         printf(": %.*s", (int)path.len, path.data);
     putchar('\n');

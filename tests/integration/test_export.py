@@ -1,10 +1,12 @@
 """Entries out as lines of JSON and in again, byte for byte; a GPTCache and a Redis brought over; what cannot
 be brought over is told by its number; a stopped run goes on where it was."""
 import base64
+import http.server
 import json
 import sqlite3
 import struct
 import subprocess
+import threading
 
 import httpx
 import pytest
@@ -118,6 +120,60 @@ def test_stopped_export_goes_on_and_a_changed_file_is_noticed(spawn, key, tmp_pa
     ran = export(daemon, path, "--resume", str(state), key=key, ok=False)
     assert ran.returncode == 1 and "begin anew" in ran.stderr
     assert export(daemon, path, key=key, ok=False).returncode == 1  # never written over
+
+
+def test_export_that_fails_leaves_no_file_behind(spawn, key, tmp_path):
+    daemon = spawn()
+    path, state = tmp_path / "all.jsonl", tmp_path / "all.state"
+    for words, code in ((("--key", "deja_" + "A" * 43), 77), (("--tenant", "nobody", "--token", token_of(daemon)), 1)):
+        ran = export(daemon, path, *words, ok=False)
+        assert ran.returncode == code and not path.exists(), ran.stderr
+        ran = export(daemon, path, *words, "--resume", state, ok=False)
+        assert ran.returncode == code and not path.exists() and not state.exists(), ran.stderr
+    export(daemon, path, key=key)  # an empty cache: an empty file
+    assert path.read_bytes() == b""
+    again = export(daemon, path, key=key, ok=False)
+    assert again.returncode == 1 and "there already" in again.stderr and "--resume" in again.stderr
+    assert path.exists()
+
+
+def test_export_that_breaks_off_in_the_middle_goes_unless_it_can_be_gone_on_with(tmp_path):
+    class Half(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            is_first = "cursor" not in self.path
+            body = b'{"deja":1}\n' if is_first else b'{"detail":"away"}'
+            self.send_response(200 if is_first else 503)
+            if is_first:
+                self.send_header("X-Deja-Cursor", "next")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Half)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    path, state = tmp_path / "all.jsonl", tmp_path / "all.state"
+    ran = run_cli("export", path, "--server", url)
+    assert ran.returncode == 75 and not path.exists(), ran.stderr
+    ran = run_cli("export", path, "--server", url, "--resume", state)
+    assert ran.returncode == 75 and path.read_text() == '{"deja":1}\n' and state.exists(), ran.stderr
+    server.shutdown()
+    server.server_close()
+
+
+def test_backup_as_lines_says_that_they_are_not_sealed(spawn, key):
+    daemon = spawn()
+    with make_http(daemon, key) as client:
+        put(client, [{"query": "plain to see", "response": "1"}])
+    settle(daemon)
+    words = ("--server", daemon.url, "--token", token_of(daemon))
+    for order in (("backup", "all.jsonl"), ("migrate-data", "--from", "lmdb", "--to", "more.jsonl")):
+        assert "not sealed" in run_cli(*order, *words).stdout
+    assert "not sealed" not in run_cli("backup", "all.djb", *words).stdout
+    assert b"plain to see" in (daemon.data / "backups" / "more.jsonl").read_bytes()
 
 
 def test_killed_import_goes_on_where_it_was(spawn, key, tmp_path):
