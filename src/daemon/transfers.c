@@ -100,6 +100,8 @@ static void put_transfer(struct dj_json_writer *w, const struct transfer *transf
     put_level(w, "to", transfer->order.to);
     put_time(w, "started_at", transfer->started_ms);
     put_time(w, "ended_at", transfer->ended_ms);
+    if (atomic_load(&transfer->made_ms))
+        put_time(w, "made_at", atomic_load(&transfer->made_ms));
     put_counts(w, transfer);
     dj_json_member_text(w, "error", transfer->error.message[0] ? transfer->error.message : NULL);
     dj_json_end_object(w);

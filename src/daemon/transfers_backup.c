@@ -309,6 +309,16 @@ enum deja_status transfer_backup(struct transfer *transfer, struct deja_error *e
 
 /* ---- restore ---- */
 
+static void count_item(struct transfer *transfer, const struct dj_archive_item *item)
+{
+    if (item->is_document) {
+        atomic_fetch_add(&transfer->documents, 1);
+        return;
+    }
+    atomic_fetch_add(&transfer->counts.items, 1);
+    atomic_fetch_add(&transfer->counts.bytes, item->entry->body.len);
+}
+
 static enum deja_status verify_lines(struct transfer *transfer, struct deja_error *error)
 {
     struct dj_transfer_source source;
@@ -318,8 +328,11 @@ static enum deja_status verify_lines(struct transfer *transfer, struct deja_erro
     if (status != DEJA_OK)
         return status;
     while ((status = source.next(source.ctx, &item, error)) == DEJA_OK &&
-           !atomic_load(&transfer->is_cancelled))
+           !atomic_load(&transfer->is_cancelled)) {
         count++;
+        if (transfer->order.is_check)
+            count_item(transfer, &item);
+    }
     source.close(source.ctx);
     atomic_store(&transfer->expected, count);
     return status == DEJA_ERR_NOT_FOUND ? DEJA_OK
@@ -337,6 +350,8 @@ static enum deja_status verify_whole(struct transfer *transfer, struct deja_erro
         return verify_lines(transfer, error);
     enum deja_status status = transfer_open_reader(transfer, &reader, error);
     uint64_t own = dj_transfers_secret_name(&transfer->transfers->daemon->root);
+    if (status == DEJA_OK)
+        atomic_store(&transfer->made_ms, dj_archive_header_of(reader)->created_ms);
     if (status == DEJA_OK && !transfer->order.is_check &&
         dj_archive_header_of(reader)->secret_name != own)
         status = deja_error_set(
@@ -349,6 +364,8 @@ static enum deja_status verify_whole(struct transfer *transfer, struct deja_erro
             status = deja_error_set(error, DEJA_ERR_CANCELLED, "it was stopped");
         else
             status = dj_archive_next(reader, &item, &end, error);
+        if (status == DEJA_OK && transfer->order.is_check)
+            count_item(transfer, &item);
     }
     dj_archive_close(reader);
     if (status != DEJA_ERR_NOT_FOUND)
@@ -446,8 +463,7 @@ static enum deja_status put_all(struct transfer *transfer, const struct transfer
         if (status == DEJA_OK && item.is_document)
             status = restore_document(transfer, erasures, &item.document, error);
         else if (status == DEJA_OK && is_ordered(transfer, item.entry)) {
-            atomic_fetch_add(&transfer->counts.items, 1);
-            atomic_fetch_add(&transfer->counts.bytes, item.entry->body.len);
+            count_item(transfer, &item);
             status = sink->put(sink->ctx, &item, error);
         }
     }

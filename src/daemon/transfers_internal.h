@@ -30,6 +30,7 @@ struct transfer {
     const char *_Atomic phase; /* constant */
     _Atomic uint64_t expected; /* entries there are in all; 0: not known */
     _Atomic uint64_t documents;
+    _Atomic int64_t made_ms;     /* of a restore: when the backup was begun; 0: not known */
     _Atomic uint64_t unreadable; /* of a check: records that did not verify */
     _Atomic uint64_t matched;    /* of a check, as are the next */
     _Atomic uint64_t missing;

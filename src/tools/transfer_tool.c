@@ -342,19 +342,26 @@ static bool has_end(struct deja_slice text, const char *end)
     return text.len > len && memcmp(text.data + text.len - len, end, len) == 0;
 }
 
-static void tell(const struct dj_json *root)
+static void tell(const struct dj_json *root, bool is_check)
 {
     static const char *const counts[] = {"stored",    "matched",    "missing",  "extra",
                                          "differing", "expired",    "voided",   "refused",
                                          "failed",    "unreadable", "documents"};
     struct deja_slice kind = dj_json_string(dj_json_get(root, "kind"));
-    struct deja_slice state = dj_json_string(dj_json_get(root, "state"));
+    bool is_done = is_text(root, "state", "done");
+    struct deja_slice made = dj_json_string(dj_json_get(root, "made_at"));
+    struct deja_slice state =
+        is_done && is_check ? deja_slice_text("whole") : dj_json_string(dj_json_get(root, "state"));
     struct deja_slice path = dj_json_string(dj_json_get(root, "path"));
+    if (!is_done && !count_of(root, "entries") && !count_of(root, "unreadable"))
+        return; /* nothing was done: the error says why */
     printf("%.*s: %.*s, %lld entries of %lld bytes", (int)kind.len, kind.data, (int)state.len,
            state.data, count_of(root, "entries"), count_of(root, "bytes"));
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (count_of(root, counts[i]))
             printf(", %lld %s", count_of(root, counts[i]), counts[i]);
+    if (made.len)
+        printf(", backup of %.*s", (int)made.len, made.data);
     if (is_text(root, "kind", "backup") && has_end(path, ".jsonl"))
         fputs(", lines that are not sealed", stdout);
     if (path.len)
@@ -384,7 +391,7 @@ int dj_transfer_tool_run(const struct dj_transfer_facts *facts,
         if (request->flags.wants_json)
             printf("%.*s\n", (int)order.answer.body.len, order.answer.body.data);
         else
-            tell(root);
+            tell(root, request->flags.is_check);
         if (error.len)
             fprintf(stderr, "deja %s: %.*s\n", request->command->name, (int)error.len, error.data);
         code = is_text(root, "state", "done") ? DJ_EXIT_OK : DJ_EXIT_FAILED;

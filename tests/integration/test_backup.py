@@ -147,6 +147,27 @@ def test_folder_in_a_name_is_never_cut_off(spawn, key, tmp_path):
     assert elsewhere.exists() and f": {elsewhere}" in away.stdout
 
 
+def test_check_says_what_the_backup_has_and_a_failure_says_only_why(spawn, key):
+    daemon = spawn()
+    with make_http(daemon, key) as client:
+        put(client, [{"query": f"kept {i}", "response": "x" * 100} for i in range(6)])
+    settle(daemon)
+    made = order(daemon, "backup", "six.djb")
+    order(daemon, "backup", "six.jsonl")
+    size = re.search(r"6 entries of (\d+) bytes", made.stdout)[1]
+    for name in ("six.djb", "six.jsonl"):
+        ran = order(daemon, "restore", name, "--check")
+        assert ran.returncode == 0 and f"restore: whole, 6 entries of {size} bytes" in ran.stdout, ran.stdout
+        assert ("backup of 20" in ran.stdout) == name.endswith("djb") and "stored" not in ran.stdout, ran.stdout
+    told = json.loads(order(daemon, "restore", "six.djb", "--check", "--json").stdout)
+    assert told["made_at"] <= told["started_at"] and told["entries"] == 6
+    path = daemon.data / "backups" / "six.djb"
+    path.write_bytes(path.read_bytes()[:-1])
+    for words in (("restore", "six.djb", "--merge"), ("restore", "none.djb"), ("backup", "six.jsonl")):
+        ran = order(daemon, *words)
+        assert ran.returncode == 1 and ran.stdout == "" and ran.stderr, (words, ran.stdout)
+
+
 # ---- whose ----
 
 def test_tenant_is_named_by_its_name_or_its_id(spawn, tmp_path):
