@@ -560,6 +560,7 @@ static int run_lines_offline(struct invocation *invocation, bool is_export,
     struct dj_settings_source source = source_of(invocation);
     const struct dj_transfer_request request = {.command = is_export ? &dj_backup_command
                                                                      : &dj_restore_command,
+                                                .name = is_export ? "export" : "import",
                                                 .flags = {.tenant = flags->tenant,
                                                           .is_offline = true,
                                                           .is_merge = true,

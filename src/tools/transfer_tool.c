@@ -163,7 +163,7 @@ bool dj_transfer_parse(const struct dj_command *command, int argc, char *const *
     struct dj_words words;
     struct deja_error error;
     const char *wrong = NULL;
-    *out_request = (struct dj_transfer_request){.command = command};
+    *out_request = (struct dj_transfer_request){.command = command, .name = command->name};
     struct dj_transfer_flags *flags = &out_request->flags;
     if (dj_command_parse(command, argc, argv, flags, &words, &error) != DEJA_OK) {
         *out_code = dj_command_misused(command, error.message);
@@ -377,7 +377,7 @@ int dj_transfer_tool_run(const struct dj_transfer_facts *facts,
                                                 .key = facts->key,
                                                 .token = facts->token,
                                                 .ca_file = facts->ca_file},
-                                     .command = request->command->name,
+                                     .command = request->name,
                                      .without = facts->is_named ? NULL : "--offline"},
                           .request = request};
     int code = dj_tool_find_tenant(&order.caller, request->flags.tenant, order.tenant);
@@ -393,7 +393,7 @@ int dj_transfer_tool_run(const struct dj_transfer_facts *facts,
         else
             tell(root, request->flags.is_check);
         if (error.len)
-            fprintf(stderr, "deja %s: %.*s\n", request->command->name, (int)error.len, error.data);
+            fprintf(stderr, "deja %s: %.*s\n", request->name, (int)error.len, error.data);
         code = is_text(root, "state", "done") ? DJ_EXIT_OK : DJ_EXIT_FAILED;
     }
     dj_json_doc_destroy(order.doc);

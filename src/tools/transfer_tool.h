@@ -29,7 +29,8 @@ struct dj_transfer_flags {
 
 /* What the words and flags ask for, or what is wrong with them. */
 struct dj_transfer_request {
-    const struct dj_command *command;
+    const struct dj_command *command; /* what is ordered */
+    const char *name;                 /* of the command that was called: "export" is a backup */
     struct dj_transfer_flags flags;
     const char *file; /* as it was given; NULL: none */
 };

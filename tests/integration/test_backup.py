@@ -218,6 +218,10 @@ def test_offline_backup_is_restored_on_another_machine_that_has_the_master_key(s
     settle(first)
     busy = cli(first, "backup", str(tmp_path / "x.djb"), ok=False)
     assert busy.returncode == 75, busy.stderr  # the daemon has the directory
+    assert f"process {first.process.pid} has it" in busy.stderr and "leave out --offline" in busy.stderr
+    assert "deja backup:" in busy.stderr and "deja serve" not in busy.stderr, busy.stderr
+    for words in (("verify",), ("export", str(tmp_path / "x.jsonl"))):
+        assert f"deja {words[0]}: " in cli(first, *words, ok=False).stderr
     first.stop()
     file = tmp_path / "moved.djb"
     told = cli(first, "backup", str(file), "--json").stdout
