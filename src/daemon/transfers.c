@@ -40,7 +40,7 @@ uint64_t dj_transfers_secret_name(const struct dj_tenant_root *root)
 
 /* ---- what people are told ---- */
 
-static void put_time(struct dj_json_writer *w, const char *name, int64_t ms)
+void transfer_put_time(struct dj_json_writer *w, const char *name, int64_t ms)
 {
     char text[DJ_DATE_RFC3339_BYTES];
     if (ms)
@@ -98,40 +98,13 @@ static void put_transfer(struct dj_json_writer *w, const struct transfer *transf
         transfer_put_path(w, transfer);
     put_level(w, "from", transfer->order.from);
     put_level(w, "to", transfer->order.to);
-    put_time(w, "started_at", transfer->started_ms);
-    put_time(w, "ended_at", transfer->ended_ms);
+    transfer_put_time(w, "started_at", transfer->started_ms);
+    transfer_put_time(w, "ended_at", transfer->ended_ms);
     if (atomic_load(&transfer->made_ms))
-        put_time(w, "made_at", atomic_load(&transfer->made_ms));
+        transfer_put_time(w, "made_at", atomic_load(&transfer->made_ms));
     put_counts(w, transfer);
     dj_json_member_text(w, "error", transfer->error.message[0] ? transfer->error.message : NULL);
     dj_json_end_object(w);
-}
-
-void transfer_report(struct transfer *transfer, const char *what, const struct dj_entry *entry,
-                     const char *fields)
-{
-    struct dj_buf item = {0};
-    struct dj_json_writer w = dj_json_writer(&item);
-    char id[2 * DJ_ID_BYTES + 1];
-    char tenant[DJ_TENANT_TEXT_BYTES];
-    dj_hex_encode(entry->id, sizeof entry->id, id);
-    dj_tenant_text(entry->tenant, tenant);
-    dj_json_begin_object(&w);
-    dj_json_member_text(&w, "what", what);
-    dj_json_member_text(&w, "tenant", tenant);
-    dj_json_member_text(&w, "id", id);
-    dj_json_member_u64(&w, "kind", entry->kind);
-    if (fields)
-        dj_json_member_text(&w, "fields", fields);
-    dj_json_end_object(&w);
-    pthread_mutex_lock(&transfer->transfers->mutex);
-    if (transfer->report_count < TRANSFER_REPORT_MAX && item.status == DEJA_OK) {
-        if (transfer->report_count++)
-            dj_buf_append_byte(&transfer->report, ',');
-        dj_buf_append_slice(&transfer->report, dj_buf_slice(&item));
-    }
-    pthread_mutex_unlock(&transfer->transfers->mutex);
-    dj_buf_fini(&item);
 }
 
 /* ---- the thread ---- */

@@ -90,10 +90,17 @@ enum deja_status transfer_read_name(const struct dj_transfers *transfers, struct
 /* The member "path": where the transfer's file is, whole. */
 void transfer_put_path(struct dj_json_writer *w, const struct transfer *transfer);
 
-/* Puts one item into the report; what: "missing", "extra", "differs". fields: NULL, or "value, ttl"
- */
-void transfer_report(struct transfer *transfer, const char *what, const struct dj_entry *entry,
-                     const char *fields);
+/* One difference of a check into the report, which has room for TRANSFER_REPORT_MAX of them. What
+ * an entry is named by is told unless it holds something sensitive. */
+struct transfer_difference {
+    const char *what;              /* "missing", "extra", "differs" */
+    const char *fields;            /* "value, ttl"; NULL: not of both */
+    const struct dj_entry *source; /* NULL: not there, as is the next */
+    const struct dj_entry *target;
+};
+void transfer_report(struct transfer *transfer, const struct transfer_difference *difference);
+/* A member; 0: null. */
+void transfer_put_time(struct dj_json_writer *w, const char *name, int64_t ms);
 
 /* Who was erased, and when: what was kept before stays away. */
 struct transfer_erasures;

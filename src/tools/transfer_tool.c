@@ -8,10 +8,12 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "config/terminal.h"
 #include "tools/call.h"
 
 #define POLL_MS 100
 #define TOLD_MAX 20u /* mismatches, to people */
+#define TOLD_NAME_BYTES 80u
 #define S3_SCHEME "s3://"
 
 #define AT(member) offsetof(struct dj_transfer_flags, member)
@@ -318,18 +320,54 @@ static int follow(struct order *order)
     return code;
 }
 
+/* One line of it, and nothing that drives a terminal. */
+static void put_name(struct deja_slice name)
+{
+    char line[TOLD_NAME_BYTES];
+    size_t len = name.len < sizeof line ? name.len : sizeof line;
+    for (size_t i = 0; i < len; i++)
+        line[i] = strchr("\n\r\t", name.data[i]) ? ' ' : name.data[i];
+    dj_terminal_write(stdout, deja_slice(line, len));
+}
+
+static void put_side(const struct dj_json *mismatch, const char *name)
+{
+    const struct dj_json *side = dj_json_get(mismatch, name);
+    struct deja_slice end = dj_json_string(dj_json_get(side, "expires_at"));
+    if (!side)
+        return;
+    printf("; %s %lld bytes, ", name, count_of(side, "bytes"));
+    if (end.len)
+        printf("until %.*s", (int)end.len, end.data);
+    else
+        fputs("for ever", stdout);
+}
+
+static void tell_mismatch(const struct dj_json *mismatch)
+{
+    static const char *const names[] = {"key", "query", "key_base64", "query_base64"};
+    struct deja_slice what = dj_json_string(dj_json_get(mismatch, "what"));
+    struct deja_slice kind = dj_json_string(dj_json_get(mismatch, "kind"));
+    struct deja_slice id = dj_json_string(dj_json_get(mismatch, "id"));
+    struct deja_slice tenant = dj_json_string(dj_json_get(mismatch, "tenant"));
+    struct deja_slice fields = dj_json_string(dj_json_get(mismatch, "fields"));
+    printf("  %-8.*s %-9.*s ", (int)what.len, what.data, (int)kind.len, kind.data);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        put_name(dj_json_string(dj_json_get(mismatch, names[i])));
+    if (dj_json_bool(dj_json_get(mismatch, "sensitive"), false))
+        fputs("(sensitive)", stdout);
+    printf("  %.*s of %.*s%s%.*s", (int)id.len, id.data, (int)tenant.len, tenant.data,
+           fields.len ? ": " : "", (int)fields.len, fields.len ? fields.data : "");
+    put_side(mismatch, "source");
+    put_side(mismatch, "target");
+    putchar('\n');
+}
+
 static void tell_mismatches(const struct dj_json *root)
 {
     struct dj_json_walk walk = dj_json_walk(dj_json_get(root, "mismatches"));
-    for (unsigned told = 0; dj_json_walk_next(&walk) && told < TOLD_MAX; told++) {
-        struct deja_slice what = dj_json_string(dj_json_get(walk.value, "what"));
-        struct deja_slice id = dj_json_string(dj_json_get(walk.value, "id"));
-        struct deja_slice tenant = dj_json_string(dj_json_get(walk.value, "tenant"));
-        struct deja_slice fields = dj_json_string(dj_json_get(walk.value, "fields"));
-        printf("  %-8.*s %.*s of %.*s%s%.*s\n", (int)what.len, what.data, (int)id.len, id.data,
-               (int)tenant.len, tenant.data, fields.len ? ": " : "", (int)fields.len,
-               fields.len ? fields.data : "");
-    }
+    for (unsigned told = 0; dj_json_walk_next(&walk) && told < TOLD_MAX; told++)
+        tell_mismatch(walk.value);
     long long all =
         count_of(root, "missing") + count_of(root, "extra") + count_of(root, "differing");
     if (all > (long long)TOLD_MAX)

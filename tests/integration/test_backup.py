@@ -1,5 +1,6 @@
 """Backup, wipe, restore, verify: every kind of entry, through the API and offline; damaged backups are
 refused and say where; what was erased or made void since stays so."""
+import base64
 import itertools
 import json
 import os
@@ -166,6 +167,43 @@ def test_check_says_what_the_backup_has_and_a_failure_says_only_why(spawn, key):
     for words in (("restore", "six.djb", "--merge"), ("restore", "none.djb"), ("backup", "six.jsonl")):
         ran = order(daemon, *words)
         assert ran.returncode == 1 and ran.stdout == "" and ran.stderr, (words, ran.stdout)
+
+
+def test_differences_are_told_by_name_kind_and_what_differs(spawn, key):
+    daemon = spawn()
+    secret = "sk-proj-" + "aB3dE5gH7jK9mN1pQ3rS5tU7" * 2
+    with make_http(daemon, key) as client:
+        def keep(name, value, ttl):
+            answer = client.put(f"{API}/kv/{name}", content=value, headers={"X-Deja-TTL": str(ttl)})
+            assert answer.status_code < 300, answer.text
+        put(client, [{"query": "what is it", "response": "a"}, {"query": f"is {secret} mine", "response": "a"}])
+        for name in ("doc:1", "doc:2", "%00bin%FF"):
+            keep(name, "old", 3600)
+        settle(daemon)
+        done(daemon, "backup", file="before.djb")
+        keep("doc:1", "newer", 7200)
+        keep("doc:3", "more", 600)
+        assert client.delete(f"{API}/kv/doc:2").status_code < 300
+        assert client.delete(f"{API}/kv/%00bin%FF").status_code < 300
+        for query in ("what is it", f"is {secret} mine"):
+            assert client.request("DELETE", ENTRIES, params={"query": query}).status_code == 200
+        settle(daemon)
+    now = transfer(daemon, "verify", file="before.djb")
+    found = {item.get("key") or item.get("query") or item.get("key_base64"): item for item in now["mismatches"]}
+    assert {name: (item["what"], item["kind"]) for name, item in found.items()} == {
+        "doc:1": ("differs", "plain"), "doc:2": ("missing", "plain"), "doc:3": ("extra", "plain"),
+        "what is it": ("missing", "api"), base64.b64encode(b"\0bin\xff").decode(): ("missing", "plain"),
+        None: ("missing", "api")}
+    changed = found["doc:1"]
+    assert "value" in changed["fields"] and "ttl" in changed["fields"]
+    assert (changed["source"]["bytes"], changed["target"]["bytes"]) == (3, 5)
+    assert changed["source"]["expires_at"] < changed["target"]["expires_at"]
+    assert "target" not in found["doc:2"] and "source" not in found["doc:3"]
+    assert found[None]["sensitive"] is True
+    told = order(daemon, "verify", "before.djb")
+    assert told.returncode == 1 and secret not in told.stdout + told.stderr
+    line = next(line for line in told.stdout.splitlines() if "doc:1" in line)
+    assert line.split()[:2] == ["differs", "plain"] and "source 3 bytes, until 20" in line and "target 5" in line
 
 
 # ---- whose ----
