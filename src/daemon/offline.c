@@ -5,10 +5,12 @@
  */
 #include "daemon/offline.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -235,9 +237,14 @@ int dj_offline_transfer(const struct dj_settings_source *source,
     struct dj_settings_source with = *source;
     with.flags = flags;
     with.flag_count = count + own_count;
-    pthread_mutex_init(&offline.lock, NULL);
-    int code = serve(&offline, &with);
-    pthread_mutex_destroy(&offline.lock);
+    int code = DJ_EXIT_FAILED;
+    if (folder && access(folder, F_OK) != 0) {
+        fprintf(stderr, "deja %s: %s: %s\n", request->name, folder, strerror(errno));
+    } else {
+        pthread_mutex_init(&offline.lock, NULL);
+        code = serve(&offline, &with);
+        pthread_mutex_destroy(&offline.lock);
+    }
     dj_free(folder);
     return code;
 }

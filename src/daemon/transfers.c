@@ -69,13 +69,13 @@ static void put_counts(struct dj_json_writer *w, const struct transfer *transfer
     dj_json_member_u64(w, "voided", atomic_load(&counts->voided));
     dj_json_member_u64(w, "refused", atomic_load(&counts->refused));
     dj_json_member_u64(w, "failed", atomic_load(&counts->failed));
+    dj_json_member_u64(w, "unreadable", atomic_load(&transfer->unreadable));
     if (!is_check && transfer->order.kind != DJ_TRANSFER_MIGRATE)
         return;
     dj_json_member_u64(w, "matched", atomic_load(&transfer->matched));
     dj_json_member_u64(w, "missing", atomic_load(&transfer->missing));
     dj_json_member_u64(w, "extra", atomic_load(&transfer->extra));
     dj_json_member_u64(w, "differing", atomic_load(&transfer->differing));
-    dj_json_member_u64(w, "unreadable", atomic_load(&transfer->unreadable));
     dj_json_key(w, "mismatches");
     dj_json_begin_array(w);
     if (transfer->report.len)

@@ -488,6 +488,7 @@ static enum deja_status restore_entries(struct transfer *transfer, struct deja_e
         if (status != DEJA_OK)
             deja_error_set(error, status, "out of memory");
     }
+    atomic_store(&transfer->unreadable, 0); /* lines are read a second time */
     if (status == DEJA_OK)
         status = put_all(transfer, erasures, &source, &sink, error);
     if (sink.close)

@@ -31,7 +31,7 @@ struct transfer {
     _Atomic uint64_t expected; /* entries there are in all; 0: not known */
     _Atomic uint64_t documents;
     _Atomic int64_t made_ms;     /* of a restore: when the backup was begun; 0: not known */
-    _Atomic uint64_t unreadable; /* of a check: records that did not verify */
+    _Atomic uint64_t unreadable; /* records that did not verify, lines that are none */
     _Atomic uint64_t matched;    /* of a check, as are the next */
     _Atomic uint64_t missing;
     _Atomic uint64_t extra;

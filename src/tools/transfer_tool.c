@@ -380,21 +380,45 @@ static bool has_end(struct deja_slice text, const char *end)
     return text.len > len && memcmp(text.data + text.len - len, end, len) == 0;
 }
 
-static void tell(const struct dj_json *root, bool is_check)
+/* Who restores after an accident looks for what that took away. */
+static void warn_of_voided(const struct dj_transfer_request *request, const struct dj_json *root)
+{
+    long long voided = count_of(root, "voided");
+    if (is_text(root, "kind", "restore") && voided)
+        fprintf(stderr,
+                "deja %s: %lld were made void (a flush, tags, namespaces) or erased since, and "
+                "stay so; in an empty data directory, restored with --offline, they come back\n",
+                request->name, voided);
+}
+
+/* Done, and nothing of it is lost. */
+static bool is_fine(const struct dj_json *root)
+{
+    bool is_in_vain =
+        is_text(root, "kind", "restore") && count_of(root, "voided") && !count_of(root, "stored");
+    return is_text(root, "state", "done") && !count_of(root, "failed") &&
+           !count_of(root, "unreadable") && !is_in_vain;
+}
+
+static void tell(const struct dj_transfer_request *request, const struct dj_json *root)
 {
     static const char *const counts[] = {"stored",    "matched",    "missing",  "extra",
                                          "differing", "expired",    "voided",   "refused",
                                          "failed",    "unreadable", "documents"};
-    struct deja_slice kind = dj_json_string(dj_json_get(root, "kind"));
+    const struct dj_transfer_flags *flags = &request->flags;
     bool is_done = is_text(root, "state", "done");
     struct deja_slice made = dj_json_string(dj_json_get(root, "made_at"));
-    struct deja_slice state =
-        is_done && is_check ? deja_slice_text("whole") : dj_json_string(dj_json_get(root, "state"));
+    struct deja_slice state = is_fine(root) && flags->is_check
+                                  ? deja_slice_text("whole")
+                                  : dj_json_string(dj_json_get(root, "state"));
     struct deja_slice path = dj_json_string(dj_json_get(root, "path"));
-    if (!is_done && !count_of(root, "entries") && !count_of(root, "unreadable"))
+    if (!is_done && !count_of(root, "entries") && !is_text(root, "kind", "verify"))
         return; /* nothing was done: the error says why */
-    printf("%.*s: %.*s, %lld entries of %lld bytes", (int)kind.len, kind.data, (int)state.len,
-           state.data, count_of(root, "entries"), count_of(root, "bytes"));
+    printf("%s: %.*s, %lld entries of %lld bytes",
+           flags->confirm    ? "confirm"
+           : flags->rollback ? "rollback"
+                             : request->name,
+           (int)state.len, state.data, count_of(root, "entries"), count_of(root, "bytes"));
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (count_of(root, counts[i]))
             printf(", %lld %s", count_of(root, counts[i]), counts[i]);
@@ -429,10 +453,11 @@ int dj_transfer_tool_run(const struct dj_transfer_facts *facts,
         if (request->flags.wants_json)
             printf("%.*s\n", (int)order.answer.body.len, order.answer.body.data);
         else
-            tell(root, request->flags.is_check);
+            tell(request, root);
+        warn_of_voided(request, root);
         if (error.len)
             fprintf(stderr, "deja %s: %.*s\n", request->name, (int)error.len, error.data);
-        code = is_text(root, "state", "done") ? DJ_EXIT_OK : DJ_EXIT_FAILED;
+        code = is_fine(root) ? DJ_EXIT_OK : DJ_EXIT_FAILED;
     }
     dj_json_doc_destroy(order.doc);
     dj_client_answer_fini(&order.answer);

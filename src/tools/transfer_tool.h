@@ -51,7 +51,7 @@ struct dj_transfer_facts {
     bool is_named; /* somebody said which server */
 };
 /* Results on stdout, progress on a terminal's stderr. Returns the exit code: 1 where something is
- * missing, differs or is damaged. */
+ * missing, differs, is damaged or was not kept. */
 int dj_transfer_tool_run(const struct dj_transfer_facts *facts,
                          const struct dj_transfer_request *request);
 

@@ -206,6 +206,24 @@ def test_differences_are_told_by_name_kind_and_what_differs(spawn, key):
     assert line.split()[:2] == ["differs", "plain"] and "source 3 bytes, until 20" in line and "target 5" in line
 
 
+def test_restore_after_a_flush_says_that_it_stays_void_and_where_it_comes_back(spawn, key, tmp_path):
+    daemon = spawn()
+    with make_http(daemon, key) as client:
+        put(client, [{"query": f"kept {i}", "response": "x"} for i in range(6)])
+        settle(daemon)
+        assert order(daemon, "backup", "six.djb").returncode == 0
+        assert client.post(f"{API}/invalidate", json={"all": True}).status_code == 200
+    ran = order(daemon, "restore", "six.djb", "--merge")
+    assert ran.returncode == 1 and "6 were made void" in ran.stderr and "--offline" in ran.stderr, ran.stderr
+    daemon.stop()
+    shutil.copy(daemon.data / "backups" / "six.djb", tmp_path)
+    other = spawn(start=False)
+    shutil.copy(daemon.data / "master.key", other.data)
+    ran = cli(other, "restore", str(tmp_path / "six.djb"))
+    assert "6 stored" in ran.stdout and not ran.stderr, ran.stderr
+    assert "6 matched" in cli(other, "verify", str(tmp_path / "six.djb")).stdout
+
+
 # ---- whose ----
 
 def test_tenant_is_named_by_its_name_or_its_id(spawn, tmp_path):

@@ -80,6 +80,25 @@ def test_offline_export_and_import_hold_every_tenant(spawn, key, tmp_path):
     assert checked["matched"] == len(lines) and not checked["extra"], checked
 
 
+def test_offline_export_and_import_end_with_their_own_name(spawn, key, tmp_path):
+    daemon = spawn()
+    with make_http(daemon, key) as client:
+        put(client, [{"query": "kept", "response": "1"}])
+    settle(daemon)
+    daemon.stop()
+    path, here = tmp_path / "all.jsonl", ("--data", daemon.data)
+    made = run_cli("export", "--offline", path, *here)
+    assert made.returncode == 0 and made.stdout.startswith("export: done, 1 entries") and str(path) in made.stdout
+    ran = run_cli("import", "--offline", path, *here)
+    assert ran.returncode == 0 and ran.stdout.startswith("import: done, 1 entries"), ran.stdout
+    path.write_text(path.read_text() + "{broken\n")
+    for words in (("import",), ("restore", "--check")):
+        ran = run_cli(*words, "--offline", path, *here)
+        assert ran.returncode == 1 and "whole" not in ran.stdout and f"deja {words[0]}: line 2" in ran.stderr, ran.stderr
+    ran = run_cli("export", "--offline", tmp_path / "typo" / "x.jsonl", *here)
+    assert ran.returncode == 1 and "No such file or directory" in ran.stderr and not (tmp_path / "typo").exists()
+
+
 def test_export_shows_a_tenant_only_its_own(spawn, key, tmp_path):
     daemon = spawn()
     with make_http(daemon, key) as client, make_http(daemon, key + "2") as other:
