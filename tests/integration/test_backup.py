@@ -360,6 +360,30 @@ def test_backup_of_another_deployment_is_refused_with_what_to_do(spawn, key):
         assert now["stored"] == 0
 
 
+def test_killed_restore_is_done_again_over_what_is_there(spawn, key):
+    daemon = spawn()
+    with make_http(daemon, key) as client:
+        for start in range(0, 6000, 100):
+            put(client, [{"query": f"row {i}", "response": "x" * 2000} for i in range(start, start + 100)])
+    settle(daemon)
+    done(daemon, "backup", file="rows.djb")
+    daemon.stop()
+    wipe(daemon)
+    daemon.start()
+    answer = admin(daemon, "POST", "/restore", {"file": "rows.djb"})
+    assert answer.status_code == 202, answer.text
+    told = f"/transfers/{answer.json()['id']}"
+    poll(lambda: admin(daemon, "GET", told).json()["stored"] > 100, "some to be stored", every=0.001)
+    daemon.kill()
+    daemon.start()
+    some = transfer(daemon, "verify", file="rows.djb")
+    assert 0 < some["matched"] < 6000 and not some["differing"] and not some["extra"], some
+    refused = transfer(daemon, "restore", file="rows.djb")
+    assert refused["state"] == "failed" and "--merge" in refused["error"]
+    assert not done(daemon, "restore", file="rows.djb", into="merge")["failed"]
+    assert done(daemon, "verify", file="rows.djb")["matched"] == 6000
+
+
 # ---- what happened since ----
 
 def test_newer_versions_win_and_what_was_made_void_since_stays_void(spawn, key):

@@ -1,5 +1,6 @@
 """Entries of one tier into another, with real servers: stopped by kill -9 and gone on with, compared at the
 end, rolled back until it is confirmed. Backups in a bucket."""
+import os
 import shutil
 import uuid
 
@@ -61,6 +62,35 @@ def test_backup_in_a_bucket_is_restored_and_compared(spawn, bucket, key):
     assert done(daemon, "verify", file=name)["matched"] == made["entries"]
     missing = transfer(daemon, "restore", file="s3://nothing", into="merge")
     assert missing["state"] == "failed" and "no backup" in missing["error"]
+
+
+def test_backup_in_a_bucket_that_lost_a_part_is_refused_and_says_where(spawn, bucket, key):
+    settings = settings_of(bucket, kinds="bytes")
+    daemon = with_bucket(spawn, settings)
+    with make_http(daemon, key) as client:
+        for i in range(20):  # three parts of 8 MiB
+            put(client, [{"query": f"large {i}", "response": os.urandom(500_000).hex()}])
+    settle(daemon)
+    made = done(daemon, "backup", file="s3://parts")
+    parts = sorted(path for path in bucket.data.rglob("parts/*") if path.is_file())
+    assert len(parts) >= 2 and made["entries"] == 20, parts
+    whole = {path: path.read_bytes() for path in parts}
+
+    def check(*words):
+        ran = run_cli("restore", "s3://parts", *words, "--server", daemon.url, "--token", token_of(daemon), timeout=300)
+        return ran.returncode, ran.stdout, ran.stderr
+
+    assert check("--check")[0] == 0
+    assert done(daemon, "verify", file="s3://parts")["matched"] == 20
+    for path in parts:  # the first, one in the middle, the last: gone, or shorter than it was
+        path.unlink()
+        code, out, told = check("--merge")
+        assert code == 1 and "stored" not in out and ("byte" in told or "no backup" in told), (path, told)
+        path.write_bytes(whole[path][:-1])
+        code, out, told = check("--merge")
+        assert code == 1 and "stored" not in out, (path, told)
+        path.write_bytes(whole[path])
+    assert check("--check")[0] == 0
 
 
 def test_bucket_is_needed_for_a_backup_there(daemon):
