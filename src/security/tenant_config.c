@@ -46,6 +46,9 @@ static const char *const contents[] = {"off", "hash", "full", NULL};
 static const struct field fields[] = {
     {"ttl", "response", KIND_DURATION, AT(response_ttl_ms), 1000, TTL_MS_MAX, NULL},
     {"ttl", "api", KIND_DURATION, AT(api_ttl_ms), 1000, TTL_MS_MAX, NULL},
+    {"ttl", "small_text", KIND_DURATION, AT(size_ttl_ms[0]), 1000, TTL_MS_MAX, NULL},
+    {"ttl", "medium_text", KIND_DURATION, AT(size_ttl_ms[1]), 1000, TTL_MS_MAX, NULL},
+    {"ttl", "large_text", KIND_DURATION, AT(size_ttl_ms[2]), 1000, TTL_MS_MAX, NULL},
     {"ttl", "max", KIND_DURATION, AT(ttl_max_ms), 1000, TTL_MS_MAX, NULL},
     {"semantic", "threshold", KIND_NUMBER, AT(threshold), 0.01, 1, NULL},
     {"semantic", "api_threshold", KIND_NUMBER, AT(api_threshold), 0.01, 1, NULL},
