@@ -153,13 +153,14 @@ static void get_body(struct dj_request *request)
         dj_prompt_refuse(request, status);
         return;
     }
-    struct dj_value *value = dj_engine_find(engine, request->loop, &fingerprint.key, 0);
+    struct dj_value *value = dj_request_find(request, &fingerprint.key, 0);
     if (value) {
         answer_get(call, value, dj_engine_hit_kind(value, fingerprint.exact), "memory", 1);
         dj_value_unref(value);
         return;
     }
     const struct dj_lookup_options options = {.is_exact = true,
+                                              .skip = request->skip,
                                               .is_semantic = dj_request_may_search(request),
                                               .threshold = dj_request_threshold(request, NAN),
                                               .guards_off = dj_request_guards_off(request),

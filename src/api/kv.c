@@ -259,9 +259,11 @@ static void ask(struct kv *kv, struct deja_slice key)
     struct dj_plain_space space;
     enum deja_status status = DEJA_OK;
     dj_kv_space(request, &kv->names, &space);
-    struct dj_value *value = dj_plain_find(plain, request->loop, &space, key);
+    struct dj_value *value = NULL;
+    if (!(request->skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)))
+        value = dj_plain_find(plain, request->loop, &space, key);
     if (!value)
-        status = dj_plain_get(plain, request->loop, &space, key, 0, kv, on_got);
+        status = dj_plain_get(plain, request->loop, &space, key, request->skip, kv, on_got);
     dj_plain_space_fini(&space);
     if (value)
         take_found(kv, value, dj_level_text(DJ_LEVEL_MEMORY));
@@ -344,8 +346,9 @@ static void change(struct kv *kv, dj_plain_changed_fn *done)
     enum deja_status status = dj_kv_change(kv->request, &kv->names, kv->key, &kv->op, done);
     if (status == DEJA_OK)
         return;
+    struct dj_problem problem = dj_kv_problem(&kv->op, status);
     kv_end(kv);
-    dj_request_refuse(kv->request, status);
+    dj_request_problem(kv->request, problem.status, problem.type, problem.detail);
 }
 
 static void on_judged(void *ctx)

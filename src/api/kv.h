@@ -48,7 +48,8 @@ void dj_kv_draft(const struct dj_request *request, const struct dj_kv_names *nam
  * draft's, which must outlive the change. */
 void dj_kv_apply(const struct dj_request *request, const struct dj_draft *draft,
                  struct dj_plain_op *op);
-/* Hands the op to the key; done's ctx is the op. */
+/* Hands the op to the key; done's ctx is the op. DEJA_ERR_UNSUPPORTED: it looks at what is there,
+ * and the request leaves out every tier where other programs could see it. */
 enum deja_status dj_kv_change(const struct dj_request *request, const struct dj_kv_names *names,
                               struct deja_slice key, struct dj_plain_op *op,
                               dj_plain_changed_fn *done) DEJA_NODISCARD;

@@ -220,8 +220,14 @@ enum deja_status dj_kv_change(const struct dj_request *request, const struct dj_
                               dj_plain_changed_fn *done)
 {
     struct dj_plain_space space;
+    uint32_t shared =
+        dj_engine_levels(request->api->proxy->engine, DJ_ENTRY_PLAIN) & DJ_LEVELS_SHARED;
     const struct dj_plain_change change = {
         .mode = dj_plain_op_mode(op), .change = dj_plain_op_change, .done = done, .ctx = op};
+    if (change.mode == DJ_PLAIN_LOOKING && op->kind != DJ_PLAIN_OP_REMOVE && shared &&
+        !(shared & ~request->skip))
+        return DEJA_ERR_UNSUPPORTED;
+    op->skip |= request->skip;
     dj_kv_space(request, names, &space);
     enum deja_status status =
         dj_plain_change(request->api->proxy->plain, request->loop, &space, key, &change);
@@ -251,6 +257,10 @@ struct dj_problem dj_kv_problem(const struct dj_plain_op *op, enum deja_status s
                        "value and patch may have 1 MiB each, the patch 1,000 members");
     if (op->status != DEJA_OK)
         return dj_problem_of(op->status);
+    if (status == DEJA_ERR_UNSUPPORTED)
+        return problem(400, "invalid_request",
+                       "X-Deja-Skip-Tiers leaves out every shared tier, and a change that looks at "
+                       "what is there needs one of them");
     return status == DEJA_OK ? (struct dj_problem){.status = 0} : dj_problem_of(status);
 }
 

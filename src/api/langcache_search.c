@@ -363,6 +363,7 @@ static void look_near(struct search *search)
         .threshold = threshold,
         .limit = RESULTS_MAX,
         .filter = search->filter,
+        .skip = request->skip,
     };
     if (dj_engine_lookup(request->api->proxy->engine, request->loop, &search->fingerprint, &options,
                          NULL, search, on_near) != DEJA_OK)
@@ -397,8 +398,8 @@ static void look(struct search *search)
 {
     struct dj_request *request = search->request;
     struct dj_engine *engine = request->api->proxy->engine;
-    const struct dj_lookup_options options = {.is_exact = true};
-    struct dj_value *value = dj_engine_find(engine, request->loop, &search->fingerprint.key, 0);
+    const struct dj_lookup_options options = {.is_exact = true, .skip = request->skip};
+    struct dj_value *value = dj_request_find(request, &search->fingerprint.key, 0);
     if (value)
         take_key_hit(search, value, "memory");
     else if (dj_engine_lookup(engine, request->loop, &search->fingerprint, &options, NULL, search,

@@ -216,7 +216,7 @@ struct dj_put_options {
     bool is_semantic; /* indexed under entry->scope, by `vector` or that of entry->query */
     const struct dj_query_vector *vector; /* NULL, or the caller's own; copied */
     uint32_t skip;                        /* levels it shall not be put into */
-    uint32_t cleared;                     /* those of them where what is older goes (put_here) */
+    uint32_t cleared;                     /* those of them where what is older goes */
     bool is_through;                      /* tiers behind the answer are waited for too */
 };
 struct dj_put_outcome {

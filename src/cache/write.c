@@ -214,24 +214,6 @@ static void put_index(void *ctx)
         on_indexed(put); /* found exactly, not by meaning (I4) */
 }
 
-static void keep_in_memory(struct put *put)
-{
-    struct dj_store *memory = put->engine->options.memory;
-    put->is_refused = is_refused(put);
-    /* Too large for memory, or older than what is there: the tiers decide for themselves. */
-    if (!put->is_refused && !(put->skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)))
-        put->is_in_memory = dj_memory_put(memory, put->value, dj_loop_now_ms(put->home));
-    put->is_refused = put->is_refused || (!put->is_in_memory && put->engine->tier_count == 0);
-}
-
-/* On home, the first time: exact repeats hit from here on. */
-static void put_memory(void *ctx)
-{
-    struct put *put = ctx;
-    keep_in_memory(put);
-    post(&put->task, put->origin, put_index, put);
-}
-
 /* (6) In memory, and of what is on its way to the tiers. */
 static void forget_older(struct put *put)
 {
@@ -240,6 +222,28 @@ static void forget_older(struct put *put)
     dj_tombstones_add(engine->tombstones[dj_loop_index(put->home)], &put->key, older);
     if (put->cleared & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY))
         dj_memory_remove(engine->options.memory, &put->key, older);
+}
+
+static void keep_in_memory(struct put *put)
+{
+    struct dj_store *memory = put->engine->options.memory;
+    put->is_refused = is_refused(put);
+    if (put->is_refused)
+        return;
+    /* Too large for memory, or older than what is there: the tiers decide for themselves. */
+    if (!(put->skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)))
+        put->is_in_memory = dj_memory_put(memory, put->value, dj_loop_now_ms(put->home));
+    if (put->cleared)
+        forget_older(put);
+    put->is_refused = !put->is_in_memory && put->engine->tier_count == 0;
+}
+
+/* On home, the first time: exact repeats hit from here on. */
+static void put_memory(void *ctx)
+{
+    struct put *put = ctx;
+    keep_in_memory(put);
+    post(&put->task, put->origin, put_index, put);
 }
 
 enum deja_status dj_engine_put_here(struct dj_engine *engine, struct dj_loop *home,
@@ -262,8 +266,6 @@ enum deja_status dj_engine_put_here(struct dj_engine *engine, struct dj_loop *ho
     assert(engine->options.loops[dj_engine_home(engine, &put->key)] == home);
     dj_engine_enter(engine);
     keep_in_memory(put);
-    if (put->cleared && !put->is_refused)
-        forget_older(put);
     if (put->is_refused)
         post(&put->task, home, on_put_finished, put);
     else
@@ -301,6 +303,7 @@ enum deja_status dj_engine_put(struct dj_engine *engine, struct dj_loop *loop,
     *put = (struct put){.engine = engine,
                         .origin = loop,
                         .skip = options->skip,
+                        .cleared = options->cleared & options->skip,
                         .is_through = options->is_through,
                         .ctx = ctx,
                         .done = done};

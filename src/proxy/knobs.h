@@ -62,6 +62,9 @@ void dj_knobs_read(const struct dj_http_request *request, const struct dj_json *
  * the bit 1 << i of enum dj_compat. */
 extern const char *const dj_compat_names[];
 
+/* Adds what X-Deja-Skip-Tiers names to bits of levels; false: some of it is no level. */
+bool dj_knobs_read_skip(struct deja_slice value, uint32_t *skip);
+
 /* Is this member of a body named in knobs->ignored? */
 bool dj_knobs_ignores(const struct dj_knobs *knobs, struct deja_slice member);
 
