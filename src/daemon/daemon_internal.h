@@ -152,6 +152,9 @@ struct dj_daemon {
 int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
                    struct deja_error *error);
 void dj_daemon_fini(struct dj_daemon *daemon); /* after the loops have ended; half-built is fine */
+/* Opens the tiers and the embedder, and the engine over them. Blocking: start. */
+enum deja_status dj_daemon_make_engine(struct dj_daemon *daemon,
+                                       struct deja_error *error) DEJA_NODISCARD;
 /* Timers of loop 0, before it runs; unwatch on loop 0. */
 enum deja_status dj_daemon_watch(struct dj_daemon *daemon) DEJA_NODISCARD;
 void dj_daemon_set_snapshot(struct dj_daemon *daemon, uint64_t every_ms);
