@@ -278,6 +278,10 @@ static void answer(struct find *find)
         is_partial = is_partial || found->fault.problem.status;
         dj_found_write(&w, found, now_ms);
         dj_found_count(request, found);
+        if (!found->value && !found->fault.problem.status)
+            dj_engine_note_miss(request->api->proxy->engine, request->loop, request->tenant,
+                                find->items[i].query.len ? find->items[i].fingerprint.key.id : NULL,
+                                DJ_ENTRY_API);
         dj_found_fini(found);
     }
     if (find->is_batch) {

@@ -129,7 +129,11 @@ static void answer_get(struct gptcache *call, const struct dj_value *value, enum
     dj_prompt_count(request, "lookup", level, value ? "hit" : "miss");
     if (value) {
         dj_telemetry_saved(telemetry, dj_value_entry(value));
-        dj_engine_note_hit(request->api->proxy->engine, request->loop, dj_value_entry(value));
+        dj_engine_note_hit(request->api->proxy->engine, request->loop, dj_value_entry(value),
+                           level);
+    } else {
+        dj_engine_note_miss(request->api->proxy->engine, request->loop, request->tenant, NULL,
+                            DJ_ENTRY_API);
     }
     dj_request_answer(request, 200, NULL, &body);
     dj_buf_fini(&body);

@@ -245,7 +245,10 @@ static void count(struct search *search, const struct hit *best, enum strategy s
     for (size_t i = 0; i < search->hit_count; i++)
         if (search->hits[i].is_given)
             dj_engine_note_hit(request->api->proxy->engine, request->loop,
-                               dj_value_entry(search->hits[i].value));
+                               dj_value_entry(search->hits[i].value), level);
+    if (!best)
+        dj_engine_note_miss(request->api->proxy->engine, request->loop, request->tenant,
+                            search->fingerprint.key.id, DJ_ENTRY_API);
 }
 
 static void answer(struct search *search)

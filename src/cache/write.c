@@ -82,6 +82,11 @@ static void on_put_finished(void *ctx)
 {
     struct put *put = ctx;
     put->outcome.is_stored = !put->is_refused && (put->is_in_memory || put->kept);
+    if (put->outcome.is_stored) {
+        const struct dj_happening happening = dj_happening_of(
+            DJ_HAPPENED_SET, dj_value_entry(put->value), dj_loop_now_ms(put->origin));
+        dj_happenings_note(put->engine->options.happenings, &happening);
+    }
     if (put->done)
         put->done(put->ctx, put->status, &put->outcome);
     put_destroy(put);
@@ -356,9 +361,22 @@ static void removal_destroy(struct removal *removal)
     dj_free(removal);
 }
 
+static void note_removed(const struct removal *removal)
+{
+    struct dj_happening happening = {.kind = DJ_HAPPENED_DELETE,
+                                     .time_ms = dj_loop_now_ms(removal->origin),
+                                     .has_id = true,
+                                     .entry_kind = removal->options.entry_kind};
+    memcpy(happening.tenant, removal->key.tenant, sizeof happening.tenant);
+    memcpy(happening.id, removal->key.id, sizeof happening.id);
+    if (removal->removed && removal->options.is_noted)
+        dj_happenings_note(removal->engine->options.happenings, &happening);
+}
+
 static void on_removed(void *ctx)
 {
     struct removal *removal = ctx;
+    note_removed(removal);
     if (removal->done)
         removal->done(removal->ctx, removal->status, removal->removed);
     removal_destroy(removal);
@@ -513,7 +531,7 @@ enum deja_status dj_engine_remove_because(struct dj_engine *engine, struct dj_lo
                                           dj_remove_done_fn *done)
 {
     static const struct dj_removal_options options = {
-        .version_max = UINT64_MAX, .is_tombstone = true, .is_vector = true};
+        .version_max = UINT64_MAX, .is_tombstone = true, .is_vector = true, .is_noted = true};
     struct told *told = dj_alloc_zeroed(1, sizeof *told);
     char *texts = told ? dj_alloc(cause->name.len + cause->reason.len + 1) : NULL;
     if (!texts) {
@@ -543,8 +561,8 @@ enum deja_status dj_engine_remove_here(struct dj_engine *engine, struct dj_loop 
                                        const struct dj_store_key *key, void *ctx,
                                        dj_remove_done_fn *done)
 {
-    static const struct dj_removal_options options = {.version_max = UINT64_MAX,
-                                                      .is_tombstone = true};
+    static const struct dj_removal_options options = {
+        .version_max = UINT64_MAX, .is_tombstone = true, .is_noted = true, .entry_kind = "plain"};
     struct removal *removal = removal_create(engine, home, key, &options, ctx, done);
     if (!removal)
         return DEJA_ERR_NOMEM;
