@@ -128,8 +128,9 @@ static bool read_kind(struct dj_request *request, struct kv *kv, uint64_t *ttl_m
     tags[kv->op.tag_count++] = deja_slice_text(
         dj_request_text(request, "kind:%.*s", (int)kind->name.len, kind->name.data));
     kv->op.tags = tags;
-    if (kind->ttl_ms)
-        *ttl_ms = kind->ttl_ms;
+    uint64_t kind_ms = dj_request_kind_ttl(request, kind, kind->ttl_ms);
+    if (kind_ms)
+        *ttl_ms = kind_ms;
     return true;
 }
 

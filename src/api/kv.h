@@ -31,7 +31,8 @@ int64_t dj_kv_end(const struct dj_request *request, uint64_t ttl_ms);
 /* Seconds, or "5m"; "0": never. */
 bool dj_kv_read_ttl(struct dj_request *request, struct deja_slice text, const char *name,
                     uint64_t *out_ms);
-/* Of a value that is put under that key without one: its kind's, else the deployment's. */
+/* Of a value that is put under that key without one: its kind's, else the tenant's ttl.plain, else
+ * the deployment's. */
 uint64_t dj_kv_default_ttl(const struct dj_request *request, struct deja_slice key);
 /* What it was made from (cache/depends.h), as more tags of the value. */
 bool dj_kv_add_depends(struct dj_request *request, const struct deja_slice *names, size_t count,

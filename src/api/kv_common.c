@@ -2,6 +2,7 @@
 #include "api/kv.h"
 #include "api/query.h"
 #include "cache/depends.h"
+#include "cache/kinds.h"
 #include "base/num.h"
 #include "proto/form.h"
 #include "base/base64.h"
@@ -98,10 +99,13 @@ bool dj_kv_read_ttl(struct dj_request *request, struct deja_slice text, const ch
 
 uint64_t dj_kv_default_ttl(const struct dj_request *request, struct deja_slice key)
 {
-    uint64_t ttl_ms = dj_plain_ttl_ms(request->api->proxy->plain, key);
-    if (ttl_ms)
-        return ttl_ms;
-    return atomic_load(&request->api->proxy->policy)->plain_ttl_ms;
+    const struct dj_kinds *kinds = dj_kind_book_table(request->api->proxy->kinds);
+    const struct dj_kind *kind = kinds ? dj_kinds_match(kinds, key, NULL) : NULL;
+    uint64_t ttl_ms = kind ? dj_request_kind_ttl(request, kind, dj_kind_ttl_ms(kind, key)) : 0;
+    const struct dj_rules *rules = request->who.rules;
+    if (!ttl_ms && rules)
+        ttl_ms = dj_rules_of(rules)->plain_ttl_ms;
+    return ttl_ms ? ttl_ms : atomic_load(&request->api->proxy->policy)->plain_ttl_ms;
 }
 
 static struct deja_slice trim(struct deja_slice text)

@@ -159,6 +159,14 @@ int64_t dj_request_expiry(const struct dj_request *request, uint64_t ttl_ms)
                                           atomic_load(&context->policy)->api_ttl_ms));
 }
 
+uint64_t dj_request_kind_ttl(const struct dj_request *request, const struct dj_kind *kind,
+                             uint64_t own_ms)
+{
+    const struct dj_rules_values *rules = rules_of(request);
+    uint64_t said_ms = rules ? dj_rules_kind_ttl(rules, kind->name) : 0;
+    return said_ms ? said_ms : own_ms;
+}
+
 bool dj_request_keeps(const struct dj_request *request, uint64_t bytes)
 {
     return dj_tenant_keeps(request->who.rules, bytes);

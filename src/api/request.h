@@ -14,6 +14,7 @@
 #include "api/problem.h"
 #include "api/router.h"
 #include "crypto/digest.h"
+#include "policy/kinds.h"
 #include "proto/json.h"
 #include "proxy/limiter.h"
 #include "proxy/trace.h"
@@ -71,6 +72,9 @@ double dj_request_threshold(const struct dj_request *request, double asked);
 bool dj_request_may_search(const struct dj_request *request); /* by meaning */
 uint32_t dj_request_guards_off(const struct dj_request *request);
 int64_t dj_request_expiry(const struct dj_request *request, uint64_t ttl_ms); /* 0: not said */
+/* The life of what is of that kind: as the tenant says (ttl.KIND), else own_ms, the kind's. */
+uint64_t dj_request_kind_ttl(const struct dj_request *request, const struct dj_kind *kind,
+                             uint64_t own_ms);
 bool dj_request_keeps(const struct dj_request *request, uint64_t bytes);
 
 /* Valid entry in memory, as dj_engine_find; NULL also where memory is not to be read. */
