@@ -106,8 +106,12 @@ static const struct dj_option table[] = {
     {"l1.default_ttl", DJ_OPTION_DURATION, "5m", 1000, 365 * DAY_MS, AT(l1.default_ttl_ms),
      .env_names = "CACHE_L1_DEFAULT_TTL",
      .help =
-         "Longest stay in memory beside a shared tier: so long a change made by another program "
-         "may go unseen. Without one, entries stay until they end."},
+         "Longest stay in memory beside a shared tier: so long memory answers while that tier does "
+         "not. Without one, entries stay until they end."},
+    {"l1.lease", DJ_OPTION_DURATION, "5s", 1, DAY_MS, AT(l1.lease_ms),
+     .help =
+         "So long memory answers without asking again, beside a shared tier that answers: how late "
+         "what another program removed or put anew may be seen here."},
     {"tenant.max_entries", DJ_OPTION_INT, "1000", 1, 100000000, AT(tenant.entries_max),
      .help = "A tenant's fair share of the memory tier once it is full."},
     {"tenant.max_derived", DJ_OPTION_INT, "10000", 1, 1000000, AT(tenant.derived_max),

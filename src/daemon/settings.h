@@ -89,6 +89,7 @@ struct dj_settings {
         uint32_t entries_max;
         uint64_t bytes_max;
         uint64_t default_ttl_ms; /* longest stay in memory beside a shared tier */
+        uint64_t lease_ms;       /* so long memory answers there without asking again */
     } l1;
     struct {
         uint32_t entries_max; /* fair share in memory under pressure */

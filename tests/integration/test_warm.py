@@ -221,7 +221,8 @@ def test_credential_that_the_upstream_refuses_stops_the_run(learning, upstream, 
 
 
 def test_users_go_first_where_the_upstream_is_full(spawn, upstream, word):
-    daemon = spawn(env={"DEJA_RATE_LIMIT__UPSTREAM_CALLS": "1", "DEJA_SEMANTIC__ENABLED": "false"})
+    daemon = spawn(env={"DEJA_RATE_LIMIT__UPSTREAM_CALLS": "1", "DEJA_RATE_LIMIT__UPSTREAM_DELAY": "60s",
+                        "DEJA_SEMANTIC__ENABLED": "false"})
     flow = upstream.flow(word)
     model = f"plain:{word}"
     warmed = f"plain:{word}w"

@@ -11,6 +11,12 @@ function given(members) {
   return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined));
 }
 
+/** Tags and names may be any text: their UTF-8, in the form of bytes that fetch takes. */
+function asBytes(headers) {
+  const encoded = (value) => Buffer.from(String(value)).toString("latin1");
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, encoded(value)]));
+}
+
 function encode(value) {
   if (value instanceof Uint8Array) return ["application/octet-stream", value];
   if (typeof value === "string") return ["text/plain; charset=utf-8", value];
@@ -159,7 +165,7 @@ export class Deja extends Decorators {
     try {
       answer = await this.fetch(url, {
         method,
-        headers: { ...this.#headers, ...own, ...typed, ...headers },
+        headers: asBytes({ ...this.#headers, ...own, ...typed, ...headers }),
         body: json === undefined ? body : JSON.stringify(json),
         signal: AbortSignal.timeout(this.timeout),
       });
@@ -272,7 +278,7 @@ export class Deja extends Decorators {
   }
 
   top(limit) {
-    return this.call("GET", "/api/v1/top", { params: given({ limit }) });
+    return this.call("GET", "/api/v1/top", { params: given({ k: limit }) });
   }
 
   limits() {

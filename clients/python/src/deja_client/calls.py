@@ -209,7 +209,7 @@ class Calls:
         return self._call(Request("GET", "/api/v1/stats", params=_given(period=period)), _read_json)
 
     def top(self, limit=None):
-        return self._call(Request("GET", "/api/v1/top", params=_given(limit=limit)), _read_json)
+        return self._call(Request("GET", "/api/v1/top", params=_given(k=limit)), _read_json)
 
     def limits(self):
         return self._call(Request("GET", "/api/v1/limits"), _read_json)
