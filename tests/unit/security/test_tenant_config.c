@@ -262,7 +262,7 @@ static void lives_of_the_nearest_tenants_kinds_stay(void **state)
         for (int i = 0; i < 20; i++)
             snprintf(text + strlen(text), sizeof text - strlen(text), "%s\"k%c%d\":%d",
                      i ? "," : "", (char)('a' + i), c, 1 + i);
-        strcat(text, "}}");
+        snprintf(text + strlen(text), sizeof text - strlen(text), "}}");
         assert_int_equal(read_strictly(text, &told, &configs[c]), DEJA_OK);
         dj_tenant_config_apply(configs[c], &values);
     }
