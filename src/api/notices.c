@@ -21,8 +21,7 @@
 #include "proxy/tenant_rules.h"
 
 #define PURPOSE "invalidations"
-#define FOLLOWERS_MAX 256u /* over all loops and tenants */
-#define TICK_MS 200u       /* how soon a drain ends a stream */
+#define TICK_MS 200u /* how soon a drain ends a stream */
 #define HEARTBEAT_MS 15000u
 #define RECHECK_US UINT64_C(1000000)
 #define WAIT_MAX_MS UINT64_C(86400000)
@@ -46,7 +45,6 @@ static void stop(struct follower *follower)
     dj_notices_close(follower->reader);
     follower->timer = NULL;
     follower->reader = NULL;
-    atomic_fetch_sub(&request->api->followers, 1);
     request->handled_us = dj_clock_monotonic_us(); /* a long stream was wished for */
 }
 
@@ -194,12 +192,17 @@ static void begin(struct follower *follower, struct deja_slice after)
     struct dj_request *request = follower->request;
     uint64_t number = 0;
     bool is_known = find_place(request, after, &number);
-    if (atomic_fetch_add(&request->api->followers, 1) >= FOLLOWERS_MAX ||
-        open_follower(follower, number) != DEJA_OK) {
-        atomic_fetch_sub(&request->api->followers, 1);
-        dj_request_problem(request, 429, "overloaded", "too many clients follow: ask again later");
+    enum deja_status status = open_follower(follower, number);
+    if (status == DEJA_ERR_LIMIT)
+        dj_request_problem(request, 429, "overloaded",
+                           dj_request_text(request,
+                                           "too many clients follow (%u of a tenant, %u of all): "
+                                           "close one, or ask again later",
+                                           DJ_NOTICES_TENANT_READERS_MAX, DJ_NOTICES_READERS_MAX));
+    else if (status != DEJA_OK)
+        dj_request_refuse(request, status);
+    if (status != DEJA_OK)
         return;
-    }
     dj_gate_leave(&request->pass, 0); /* it does not count as a request under way */
     request->pass = (struct dj_limit_pass){0};
     dj_http_exchange_watch(request->exchange, follower, on_event);

@@ -149,14 +149,19 @@ uint32_t dj_request_guards_off(const struct dj_request *request)
     return rules ? rules->guards_off : 0;
 }
 
-int64_t dj_request_expiry(const struct dj_request *request, uint64_t ttl_ms)
+uint64_t dj_request_ttl(const struct dj_request *request, struct deja_slice text, uint64_t base_ms)
+{
+    const struct dj_rules_values *rules = rules_of(request);
+    return dj_tenant_ttl(request->who.rules, &atomic_load(&request->api->proxy->policy)->ttl_sizes,
+                         text, rules ? rules->api_ttl_ms : 0, base_ms);
+}
+
+int64_t dj_request_expiry(const struct dj_request *request, struct deja_slice text, uint64_t ttl_ms)
 {
     const struct dj_proxy_context *context = request->api->proxy;
-    const struct dj_rules_values *rules = rules_of(request);
-    return dj_engine_expiry(context->engine, request->loop,
-                            dj_tenant_cut_ttl(request->who.rules, ttl_ms),
-                            dj_tenant_ttl(request->who.rules, rules ? rules->api_ttl_ms : 0,
-                                          atomic_load(&context->policy)->api_ttl_ms));
+    return dj_engine_expiry(
+        context->engine, request->loop, dj_tenant_cut_ttl(request->who.rules, ttl_ms),
+        dj_request_ttl(request, text, atomic_load(&context->policy)->api_ttl_ms));
 }
 
 uint64_t dj_request_kind_ttl(const struct dj_request *request, const struct dj_kind *kind,

@@ -71,7 +71,11 @@ bool dj_request_take_roles(struct dj_request *request, unsigned roles);
 double dj_request_threshold(const struct dj_request *request, double asked);
 bool dj_request_may_search(const struct dj_request *request); /* by meaning */
 uint32_t dj_request_guards_off(const struct dj_request *request);
-int64_t dj_request_expiry(const struct dj_request *request, uint64_t ttl_ms); /* 0: not said */
+/* The end of an entry that answers text and is put now. ttl_ms 0: none was said. */
+int64_t dj_request_expiry(const struct dj_request *request, struct deja_slice text,
+                          uint64_t ttl_ms);
+/* The life it has then: of the text's size, else the tenant's, else base_ms. */
+uint64_t dj_request_ttl(const struct dj_request *request, struct deja_slice text, uint64_t base_ms);
 /* The life of what is of that kind: as the tenant says (ttl.KIND), else own_ms, the kind's. */
 uint64_t dj_request_kind_ttl(const struct dj_request *request, const struct dj_kind *kind,
                              uint64_t own_ms);

@@ -151,7 +151,13 @@ static bool open_reader(struct dj_resp_client *client, struct dj_buf *out)
     }
     if (status != DEJA_OK) {
         dj_free(subscription);
-        dj_resp_put_failure(out, status == DEJA_ERR_LIMIT ? DEJA_ERR_BUSY : status);
+        if (status == DEJA_ERR_LIMIT)
+            dj_resp_put_error(out,
+                              "ERR too many clients follow (%u of a tenant, %u of all): close one, "
+                              "or try again later",
+                              DJ_NOTICES_TENANT_READERS_MAX, DJ_NOTICES_READERS_MAX);
+        else
+            dj_resp_put_failure(out, status);
         return false;
     }
     client->subscription = subscription;

@@ -77,7 +77,6 @@ struct dj_api {
     _Atomic bool is_draining;         /* /readyz answers 503 */
     struct dj_notices *notices;       /* what is made void; NULL: nobody can follow it */
     _Atomic uint32_t tail_waiters;    /* clients that wait at /api/v1/tail */
-    _Atomic uint32_t followers;       /* clients at /api/v1/invalidations */
     _Atomic uint64_t embedder_due_ms; /* monotonic; this and the next are api/probe.c's */
     _Atomic int embedder_health;
     int64_t started_ms;

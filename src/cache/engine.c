@@ -369,6 +369,11 @@ void dj_engine_sweep(struct dj_engine *engine, struct dj_loop *loop)
     dj_engine_keep_access(engine, loop);
 }
 
+void dj_engine_stop(struct dj_engine *engine)
+{
+    atomic_store(&engine->is_stopping, true);
+}
+
 uint32_t dj_engine_pending(const struct dj_engine *engine)
 {
     return atomic_load(&engine->pending);

@@ -198,8 +198,11 @@ static void note_read(const struct dj_plain *plain, struct dj_loop *loop, const 
                       const struct dj_value *value, const char *level)
 {
     struct dj_plain_loop *here = dj_plain_here(plain, loop);
-    enum dj_level place = value ? level_of(level) : DJ_LEVEL_MEMORY;
     const uint8_t *tenant = asked->key->tenant;
+    if (plain->options.looked)
+        plain->options.looked(plain->options.looked_ctx, tenant, asked->kind,
+                              value ? dj_value_entry(value) : NULL);
+    enum dj_level place = value ? level_of(level) : DJ_LEVEL_MEMORY;
     dj_kind_book_note(plain->options.kinds, tenant, asked->kind,
                       value ? DJ_KIND_NOTE_HIT : DJ_KIND_NOTE_MISS, place, 1);
     if (!value) {

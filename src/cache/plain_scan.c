@@ -17,7 +17,8 @@
 #define WALKS_MAX 1024u
 #define TENANT_WALKS_MAX 64u
 #define SEEN_MAX 2097152u
-#define LOOKED_MAX 4096u /* entries looked at for one piece */
+#define LOOKED_MAX 4096u                   /* entries looked at for one piece */
+#define VALUES_BYTES_MAX ((size_t)8 << 20) /* a piece that holds more is told as it is */
 
 struct walk {
     struct dj_list member; /* of walks->list: longest not used first */
@@ -225,6 +226,7 @@ struct scan {
     dj_plain_scanned_fn *scanned;
     struct dj_value *values[DJ_PLAIN_PAGE_MAX + DJ_STORE_PAGE_MAX]; /* owned */
     uint32_t count;
+    size_t values_bytes; /* of all of them */
     char bytes[];
 };
 
@@ -267,10 +269,12 @@ static void take(struct scan *scan, struct dj_value *value)
     if (is_wanted(&scan->wanted, entry) &&
         dj_engine_is_valid(scan->plain->options.engine, scan->tenant, entry,
                            dj_loop_now_ms(scan->loop), 0) &&
-        is_news(scan, entry))
+        is_news(scan, entry)) {
         scan->values[scan->count++] = value;
-    else
+        scan->values_bytes += dj_value_bytes(value);
+    } else {
         dj_value_unref(value);
+    }
 }
 
 static void list_next(struct scan *scan);
@@ -290,7 +294,7 @@ static void on_page(void *ctx, enum deja_status status, uint64_t count)
         scan->is_over = walk->place++ == scan->plain->options.engine->tier_count;
     }
     if (scan->is_over || scan->status != DEJA_OK || scan->count >= scan->limit ||
-        scan->looked >= LOOKED_MAX)
+        scan->values_bytes >= VALUES_BYTES_MAX || scan->looked >= LOOKED_MAX)
         end_scan(scan);
     else
         list_next(scan);

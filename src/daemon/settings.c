@@ -188,6 +188,18 @@ static const struct dj_option table[] = {
     {"ttl.negative", DJ_OPTION_DURATION, "0s", 0, DAY_MS, AT(ttl.negative_ms), RELOADS,
      .help = "Life of a refusal that speaks of the request itself (400, 404, 405, 410, 413, 414, "
              "415, 422); 0: not stored."},
+    {"ttl.small_text", DJ_OPTION_DURATION, "0s", 0, 3650 * DAY_MS, AT(ttl.small_ms), RELOADS,
+     .help = "Life of what answers a small text (the question, the query), in the place of "
+             "ttl.response and ttl.api; 0: no difference."},
+    {"ttl.medium_text", DJ_OPTION_DURATION, "0s", 0, 3650 * DAY_MS, AT(ttl.medium_ms), RELOADS,
+     .help = "The same of a medium text."},
+    {"ttl.large_text", DJ_OPTION_DURATION, "0s", 0, 3650 * DAY_MS, AT(ttl.large_ms), RELOADS,
+     .help = "The same of a large one: all that are longer."},
+    {"ttl.small_text_max", DJ_OPTION_INT, "1000", 1, 100000000, AT(ttl.small_max), RELOADS,
+     .help = "Characters of the longest small text."},
+    {"ttl.medium_text_max", DJ_OPTION_INT, "10000", 1, 100000000, AT(ttl.medium_max), RELOADS,
+     .help = "Characters of the longest medium text. The cache API takes longer texts than 1000 "
+             "where validation.query_max_chars says so."},
 #include "daemon/settings_rules.def"
     {"proxy.usage_on_hit", DJ_OPTION_ENUM, "original", .choices = "original|zero",
      AT(proxy.usage_on_hit), RELOADS, .help = "Token usage shown in an answer from the cache."},

@@ -140,6 +140,11 @@ struct dj_settings {
         uint64_t stale_revalidate_ms; /* windows after an answer's end */
         uint64_t stale_error_ms;
         uint64_t negative_ms; /* 0: not stored */
+        uint64_t small_ms;    /* by the length of what is asked; 0: no difference */
+        uint64_t medium_ms;
+        uint64_t large_ms;
+        uint32_t small_max; /* characters */
+        uint32_t medium_max;
     } ttl;
     struct {
         bool is_ttl_dynamic;

@@ -443,10 +443,7 @@ static void prepare(void *ctx)
         ride->prepare_status = deja_error_set(&ride->error, DEJA_ERR_DENIED, DJ_MODEL_REFUSED);
         return;
     }
-    dj_knobs_read(
-        request, root,
-        dj_tenant_ttl(rules, dj_rules_of(rules)->response_ttl_ms, ride->policy->response_ttl_ms),
-        &ride->knobs);
+    dj_knobs_read(request, root, &ride->knobs);
     ride->knobs.is_exact_only |= !dj_tenant_has(&ride->who, DJ_FEATURE_SEMANTIC);
     ride_set_rules(ride);
     ride->is_unknown |= !dj_identity_narrow(request, &ride->knobs, &ride->prefix, &ride->variant);
@@ -457,6 +454,10 @@ static void prepare(void *ctx)
         ride->prepare_status = make_keys(ride);
     else
         memcpy(ride->fingerprint.key.tenant, ride->tenant, sizeof ride->tenant);
+    dj_knobs_cut_ttl(&ride->knobs,
+                     dj_tenant_ttl(rules, &ride->policy->ttl_sizes, ride->fingerprint.text,
+                                   dj_rules_of(rules)->response_ttl_ms,
+                                   ride->policy->response_ttl_ms));
     uint64_t ended = dj_clock_monotonic_us();
     ride->canon_us = (uint32_t)(ended - started);
     ride->key_us = (uint32_t)(ended - keys_started);

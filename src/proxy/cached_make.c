@@ -211,7 +211,8 @@ void dj_cached_store(struct dj_call *call, struct dj_flight_end *end)
     uint64_t said_ms = dj_rules_of(call->rules)->response_ttl_ms;
     uint64_t ttl_ms = call->is_short_lived
                           ? dj_tenant_cut_ttl(call->rules, policy->refusal_ttl_ms)
-                          : dj_tenant_ttl(call->rules, said_ms, policy->response_ttl_ms);
+                          : dj_tenant_ttl(call->rules, &policy->ttl_sizes, call->fingerprint.text,
+                                          said_ms, policy->response_ttl_ms);
     if (!call->made.len)
         return;
     if (policy->is_ttl_dynamic && !call->is_short_lived)

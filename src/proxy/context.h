@@ -18,6 +18,7 @@
 #include "obs/log.h"
 #include "obs/metrics.h"
 #include "policy/prices.h"
+#include "policy/ttl.h"
 #include "proxy/admission.h"
 #include "proxy/limiter.h"
 #include "proxy/refreshes.h"
@@ -38,6 +39,7 @@
 /* Policy values a SIGHUP may change: one immutable struct, swapped whole. */
 struct dj_proxy_policy {
     uint64_t response_ttl_ms;
+    struct dj_ttl_sizes ttl_sizes; /* of answers and of entries put without a life */
     uint64_t embedding_ttl_ms;
     uint64_t api_ttl_ms;   /* entries put without one */
     uint64_t plain_ttl_ms; /* plain keys put over HTTP without one */

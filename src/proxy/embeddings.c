@@ -548,8 +548,9 @@ static void prepare(void *ctx)
         ride->prepare_status = deja_error_set(&ride->error, DEJA_ERR_DENIED, DJ_MODEL_REFUSED);
         return;
     }
-    dj_knobs_read(request, root, dj_tenant_cut_ttl(ride->who.rules, ride->policy->embedding_ttl_ms),
-                  &ride->knobs);
+    dj_knobs_read(request, root, &ride->knobs);
+    dj_knobs_cut_ttl(&ride->knobs,
+                     dj_tenant_cut_ttl(ride->who.rules, ride->policy->embedding_ttl_ms));
     ride_set_rules(ride);
     ride->is_unknown |= !dj_identity_narrow(request, &ride->knobs, &ride->prefix, &ride->variant);
     inputs->is_base64 = deja_slice_is_equal(dj_json_string(dj_json_get(root, "encoding_format")),

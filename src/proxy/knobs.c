@@ -464,7 +464,7 @@ static const struct row *find_row(struct deja_slice name)
 }
 
 void dj_knobs_read(const struct dj_http_request *request, const struct dj_json *body,
-                   uint64_t ttl_max_ms, struct dj_knobs *out_knobs)
+                   struct dj_knobs *out_knobs)
 {
     struct dj_knobs knobs = {0};
     const struct row *met[64];
@@ -484,11 +484,15 @@ void dj_knobs_read(const struct dj_http_request *request, const struct dj_json *
         for (size_t i = 0; i < count; i++)
             if (met[i] == row)
                 read_header(row, values[i], &knobs);
-    if (ttl_max_ms && knobs.ttl_ms > ttl_max_ms) {
-        knobs.ttl_ms = ttl_max_ms;
-        knobs.detail = "ttl-clamped";
-    }
     *out_knobs = knobs;
+}
+
+void dj_knobs_cut_ttl(struct dj_knobs *knobs, uint64_t ttl_max_ms)
+{
+    if (!ttl_max_ms || knobs->ttl_ms <= ttl_max_ms)
+        return;
+    knobs->ttl_ms = ttl_max_ms;
+    knobs->detail = "ttl-clamped";
 }
 
 /* Names as an array of JSON or with commas; no name of a member has a quote or bracket in it. */

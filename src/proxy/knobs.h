@@ -54,7 +54,9 @@ struct dj_knobs {
 /* body: the parsed root or NULL (its "cache" and "cache_skip"). Values that cannot be read are
  * ignored and named in detail. */
 void dj_knobs_read(const struct dj_http_request *request, const struct dj_json *body,
-                   uint64_t ttl_max_ms, struct dj_knobs *out_knobs);
+                   struct dj_knobs *out_knobs);
+/* A longer life than may be asked for is cut, and that named in detail. 0: there is no bound. */
+void dj_knobs_cut_ttl(struct dj_knobs *knobs, uint64_t ttl_max_ms);
 
 #define DJ_VARIANTS_MAX 20u
 

@@ -23,7 +23,8 @@ static struct dj_knobs read_all(const char *const *pairs, const char *body)
     }
     if (body)
         assert_int_equal(dj_json_parse(deja_slice_text(body), &doc, NULL), DEJA_OK);
-    dj_knobs_read(&request, dj_json_root(doc), TTL_MAX_MS, &knobs);
+    dj_knobs_read(&request, dj_json_root(doc), &knobs);
+    dj_knobs_cut_ttl(&knobs, TTL_MAX_MS);
     if (knobs.name_space.len && body)
         knobs.name_space = deja_slice(NULL, knobs.name_space.len); /* the document goes */
     dj_json_doc_destroy(doc);
