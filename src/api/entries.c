@@ -16,6 +16,7 @@
 #include "api/handlers.h"
 #include "api/user.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "policy/admit.h"
 #include "policy/ttl.h"
 #include "cache/depends.h"
@@ -194,8 +195,7 @@ static uint64_t life_of(const struct put_item *item)
         return input->ttl_ms;
     return dj_ttl_dynamic(
         dj_request_ttl(item->put->request, item->fingerprint.text, policy->ttl_base_ms),
-        input->confidence, item->draft.entry.cost_usd,
-        deja_slice_is_equal(input->type, deja_slice_text("analysis")));
+        input->confidence, item->draft.entry.cost_usd, dj_slice_is(input->type, "analysis"));
 }
 
 /* Hands one entry to the engine. vector NULL: the engine embeds the text. */

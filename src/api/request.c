@@ -509,13 +509,18 @@ void dj_request_complain(struct dj_request *request, const char *type, const cha
             (struct dj_problem_field){.field = field, .rule = rule, .message = message};
 }
 
+static int complaint_status(const struct dj_request *request)
+{
+    return strcmp(request->complaint, "forbidden") == 0 ? 403 : 400;
+}
+
 bool dj_request_has_complaints(struct dj_request *request)
 {
     if (!request->complaint)
         return false;
     request->header_count = 0;
     end_with(
-        request, 400, request->complaint,
+        request, complaint_status(request), request->complaint,
         dj_request_text(request, "%s: %s", request->fields[0].field, request->fields[0].message));
     return true;
 }
@@ -526,7 +531,7 @@ bool dj_request_take_fault(struct dj_request *request, struct dj_fault *out_faul
         return false;
     out_fault->field = request->fields[0];
     out_fault->problem =
-        (struct dj_problem){.status = 400,
+        (struct dj_problem){.status = complaint_status(request),
                             .type = request->complaint,
                             .detail = dj_request_text(request, "%s: %s", request->fields[0].field,
                                                       request->fields[0].message),

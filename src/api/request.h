@@ -69,6 +69,11 @@ bool dj_request_take_roles(struct dj_request *request, unsigned roles);
 /* By the rules of who asks. Thresholds of the cache API: asked NAN: the tenant's, or the engine's;
  * a tenant's own is a floor for what its clients ask. */
 double dj_request_threshold(const struct dj_request *request, double asked);
+/* It comes from who operates the daemon, who may see what is of all tenants together. */
+static inline bool dj_request_is_operators(const struct dj_request *request)
+{
+    return request->http->is_loopback_peer || request->who.roles & DJ_ROLE_ADMIN;
+}
 bool dj_request_may_search(const struct dj_request *request); /* by meaning */
 uint32_t dj_request_guards_off(const struct dj_request *request);
 /* The end of an entry that answers text and is put now. ttl_ms 0: none was said. */

@@ -8,9 +8,10 @@
 
 #include "api/resp_internal.h"
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "cache/channel_message.h"
-#include "cache/notices.h"
 #include "cache/kinds.h"
+#include "cache/notices.h"
 #include "policy/glob.h"
 #include "proto/json.h"
 #include "proxy/telemetry.h"
@@ -167,7 +168,7 @@ static bool open_reader(struct dj_resp_client *client, struct dj_buf *out)
 
 static bool is_channel(struct deja_slice name)
 {
-    return deja_slice_is_equal(name, deja_slice_text(CHANNEL));
+    return dj_slice_is(name, CHANNEL);
 }
 
 static enum dj_resp_flow refuse_channel(struct dj_buf *out)

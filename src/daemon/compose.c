@@ -338,6 +338,7 @@ static void fill_proxy(struct dj_daemon *daemon)
         .upstream_guard = &daemon->settings->upstream_guard,
         .model_name = daemon->settings->semantic.model,
         .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
+        .started_ms = dj_clock_now_ms(),
     };
 }
 
@@ -385,7 +386,6 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
                                                         .write = dj_encryption_write,
                                                         .trouble = dj_encryption_trouble,
                                                         .is_on = dj_encryption_is_on};
-    daemon->api.started_ms = dj_clock_now_ms();
     set_guess(daemon);
     status = dj_daemon_set_policy(daemon, daemon->settings);
     if (status == DEJA_OK)
