@@ -129,8 +129,9 @@ static bool read_kind(struct dj_request *request, struct kv *kv, uint64_t *ttl_m
     tags[kv->op.tag_count++] = deja_slice_text(
         dj_request_text(request, "kind:%.*s", (int)kind->name.len, kind->name.data));
     kv->op.tags = tags;
-    if (kind->ttl_ms)
-        *ttl_ms = kind->ttl_ms;
+    uint64_t kind_ms = dj_request_kind_ttl(request, kind, kind->ttl_ms);
+    if (kind_ms)
+        *ttl_ms = kind_ms;
     return true;
 }
 
@@ -260,9 +261,11 @@ static void ask(struct kv *kv, struct deja_slice key)
     struct dj_plain_space space;
     enum deja_status status = DEJA_OK;
     dj_kv_space(request, &kv->names, &space);
-    struct dj_value *value = dj_plain_find(plain, request->loop, &space, key);
+    struct dj_value *value = NULL;
+    if (!(request->skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)))
+        value = dj_plain_find(plain, request->loop, &space, key);
     if (!value)
-        status = dj_plain_get(plain, request->loop, &space, key, 0, kv, on_got);
+        status = dj_plain_get(plain, request->loop, &space, key, request->skip, kv, on_got);
     dj_plain_space_fini(&space);
     if (value)
         take_found(kv, value, dj_level_text(DJ_LEVEL_MEMORY));
@@ -345,8 +348,9 @@ static void change(struct kv *kv, dj_plain_changed_fn *done)
     enum deja_status status = dj_kv_change(kv->request, &kv->names, kv->key, &kv->op, done);
     if (status == DEJA_OK)
         return;
+    struct dj_problem problem = dj_kv_problem(&kv->op, status);
     kv_end(kv);
-    dj_request_refuse(kv->request, status);
+    dj_request_problem(kv->request, problem.status, problem.type, problem.detail);
 }
 
 static void on_judged(void *ctx)

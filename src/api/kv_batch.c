@@ -354,8 +354,9 @@ static enum deja_status start_reads(struct batch *batch)
     for (size_t i = 0; i < batch->round_count; i++)
         keys[i] = batch->steps[batch->round[i]].key;
     dj_kv_space(request, &batch->names, &space);
-    enum deja_status status = dj_plain_get_many(request->api->proxy->plain, request->loop, &space,
-                                                keys, batch->round_count, 0, batch, on_got_many);
+    enum deja_status status =
+        dj_plain_get_many(request->api->proxy->plain, request->loop, &space, keys,
+                          batch->round_count, request->skip, batch, on_got_many);
     dj_plain_space_fini(&space);
     return status;
 }
@@ -392,7 +393,7 @@ static void start_writes(struct batch *batch)
             dj_kv_change(batch->request, &batch->names, step->key, &step->op, on_changed);
         if (status == DEJA_OK)
             continue;
-        step->fault.problem = dj_problem_of(status);
+        step->fault.problem = dj_kv_problem(&step->op, status);
         batch->left--;
     }
     end_write(batch);

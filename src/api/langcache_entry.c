@@ -220,6 +220,7 @@ static void put_judged(void *ctx)
         entry->created_ms = dj_loop_now_ms(request->loop);
         entry->expires_ms = dj_request_expiry(request, entry->query, put->ttl_ms);
         dj_sensitive_apply(&put->draft.verdict, context->sealed_levels, entry, &put->options);
+        dj_request_skip(request, &put->options);
         dj_engine_begin_fill(context->engine, entry, &fill);
         status = dj_engine_put(context->engine, request->loop, entry, &put->options, put->ctx,
                                put->done);

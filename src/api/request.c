@@ -14,6 +14,7 @@
 #include "proxy/content.h"
 #include "proxy/gate.h"
 #include "proxy/identity.h"
+#include "proxy/knobs.h"
 #include "proxy/tenant_rules.h"
 
 /* Larger bodies are parsed on a worker (I3). */
@@ -110,6 +111,13 @@ bool dj_request_take_tenant(struct dj_request *request, unsigned roles)
                            "the upstream refused this credential");
         return false;
     }
+    if (!dj_knobs_read_skip(dj_http_find_header(request->http, "x-deja-skip-tiers"),
+                            &request->skip)) {
+        dj_request_problem(request, 400, "invalid_request",
+                           "X-Deja-Skip-Tiers: must name memory, lmdb, redis, postgres or s3, with "
+                           "commas between");
+        return false;
+    }
     dj_identity_fingerprint_key(context, &request->who, &request->fingerprint_key);
     return true;
 }
@@ -156,9 +164,33 @@ int64_t dj_request_expiry(const struct dj_request *request, struct deja_slice te
         dj_request_ttl(request, text, atomic_load(&context->policy)->api_ttl_ms));
 }
 
+uint64_t dj_request_kind_ttl(const struct dj_request *request, const struct dj_kind *kind,
+                             uint64_t own_ms)
+{
+    const struct dj_rules_values *rules = rules_of(request);
+    uint64_t said_ms = rules ? dj_rules_kind_ttl(rules, kind->name) : 0;
+    return said_ms ? said_ms : own_ms;
+}
+
 bool dj_request_keeps(const struct dj_request *request, uint64_t bytes)
 {
     return dj_tenant_keeps(request->who.rules, bytes);
+}
+
+/* ---- the levels it names ---- */
+
+struct dj_value *dj_request_find(const struct dj_request *request, const struct dj_store_key *key,
+                                 uint64_t max_age_ms)
+{
+    if (request->skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY))
+        return NULL;
+    return dj_engine_find(request->api->proxy->engine, request->loop, key, max_age_ms);
+}
+
+void dj_request_skip(const struct dj_request *request, struct dj_put_options *options)
+{
+    options->skip |= request->skip;
+    options->cleared |= request->skip;
 }
 
 /* ---- reading ---- */

@@ -468,6 +468,8 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
     status = make_observers(daemon);
     if (status == DEJA_OK)
         status = dj_notices_create(&daemon->notices);
+    if (status == DEJA_OK && settings->notices.urls.count && settings->notices.happenings)
+        status = dj_happenings_create(settings->notices.happenings, &daemon->happenings);
     if (status == DEJA_OK)
         status = make_loops(daemon);
     if (status != DEJA_OK) {
@@ -530,6 +532,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_channels_destroy(daemon->channels);
     dj_webhooks_destroy(daemon->webhooks);
     dj_notices_destroy(daemon->notices);
+    dj_happenings_destroy(daemon->happenings);
     dj_authorities_destroy(daemon->authorities);
     dj_lmdb_meta_close(daemon->meta);
     for (uint32_t i = 0; i < daemon->policy_count; i++)

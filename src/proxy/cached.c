@@ -108,7 +108,7 @@ static void fill_hit(struct ride *ride, const struct dj_flight_end *end, struct 
 static void count_hit(struct ride *ride, const struct dj_outcome *outcome)
 {
     dj_telemetry_saved(ride->context->telemetry, outcome->entry);
-    dj_engine_note_hit(ride->context->engine, ride->loop, outcome->entry);
+    dj_engine_note_hit(ride->context->engine, ride->loop, outcome->entry, outcome->level);
     if (outcome->stale)
         dj_telemetry_stale(ride->context->telemetry, outcome->stale);
 }

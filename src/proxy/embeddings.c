@@ -124,7 +124,7 @@ static void answer_all(struct inputs *inputs, bool is_hit, const char *level)
         for (size_t i = 0; is_hit && i < inputs->count; i++) {
             const struct dj_entry *entry = dj_value_entry(inputs->items[i].value);
             dj_telemetry_saved(ride->context->telemetry, entry);
-            dj_engine_note_hit(ride->context->engine, ride->loop, entry);
+            dj_engine_note_hit(ride->context->engine, ride->loop, entry, level);
         }
         ride_answer(ride, &outcome, dj_buf_slice(&body), false);
         enum dj_result result = is_hit            ? DJ_RESULT_HIT_EXACT

@@ -257,15 +257,16 @@ static void read_tags(struct deja_slice value, struct dj_knobs *knobs)
 }
 
 /* Names with commas, as in metrics; "l1", "l2", "l3" too. */
-static void read_skip(struct deja_slice value, struct dj_knobs *knobs)
+bool dj_knobs_read_skip(struct deja_slice value, uint32_t *skip)
 {
     struct deja_slice name;
+    bool is_known = true;
     while (dj_http_list_next(&value, &name)) {
         uint32_t bit = dj_level_bit(name);
-        knobs->skip |= bit;
-        if (!bit)
-            knobs->detail = "skip-tiers-ignored";
+        *skip |= bit;
+        is_known = is_known && bit;
     }
+    return is_known;
 }
 
 static void read_variants(struct deja_slice value, struct dj_knobs *knobs)
@@ -405,7 +406,8 @@ static void read_row(const struct row *row, struct deja_slice value, struct dj_k
         read_variants(value, knobs);
         break;
     case KNOB_SKIP:
-        read_skip(value, knobs);
+        if (!dj_knobs_read_skip(value, &knobs->skip))
+            knobs->detail = "skip-tiers-ignored";
         break;
     case KNOB_IGNORED:
         knobs->ignored = value;

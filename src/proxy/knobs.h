@@ -68,6 +68,9 @@ void dj_knobs_cut_ttl(struct dj_knobs *knobs, uint64_t ttl_max_ms);
  * the bit 1 << i of enum dj_compat. */
 extern const char *const dj_compat_names[];
 
+/* Adds what X-Deja-Skip-Tiers names to bits of levels; false: some of it is no level. */
+bool dj_knobs_read_skip(struct deja_slice value, uint32_t *skip);
+
 /* Is this member of a body named in knobs->ignored? */
 bool dj_knobs_ignores(const struct dj_knobs *knobs, struct deja_slice member);
 

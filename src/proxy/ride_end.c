@@ -104,6 +104,15 @@ static void count_slow(const struct ride *ride, enum dj_result result, const cha
                       });
 }
 
+/* Of embeddings each input has a key of its own. */
+static void note_miss(const struct ride *ride)
+{
+    bool is_embedding = strcmp(ride->ops->api, "embeddings") == 0;
+    dj_engine_note_miss(ride->context->engine, ride->loop, ride->tenant,
+                        is_embedding ? NULL : ride->fingerprint.key.id,
+                        is_embedding ? DJ_ENTRY_EMBEDDING : DJ_ENTRY_CHAT);
+}
+
 static void count_end(struct ride *ride, enum dj_result result, const char *level, uint64_t now_us)
 {
     struct dj_telemetry *telemetry = ride->context->telemetry;
@@ -124,6 +133,8 @@ static void count_end(struct ride *ride, enum dj_result result, const char *leve
                                             .entry_id = is_hit ? ride->entry_id : NULL,
                                             .now_ms = now_ms,
                                         });
+    if (!ride->is_inner && (result == DJ_RESULT_MISS || result == DJ_RESULT_COLLAPSED))
+        note_miss(ride);
     if (ride->trace.id[0])
         dj_telemetry_exemplar(telemetry, api_of(ride), result, seconds, ride->trace.id);
     dj_telemetry_inflight(telemetry, -1);

@@ -47,6 +47,7 @@ static const char *const contents[] = {"off", "hash", "full", NULL};
 static const struct field fields[] = {
     {"ttl", "response", KIND_DURATION, AT(response_ttl_ms), 1000, TTL_MS_MAX, NULL},
     {"ttl", "api", KIND_DURATION, AT(api_ttl_ms), 1000, TTL_MS_MAX, NULL},
+    {"ttl", "plain", KIND_DURATION, AT(plain_ttl_ms), 1000, TTL_MS_MAX, NULL},
     {"ttl", "small_text", KIND_DURATION, AT(size_ttl_ms[0]), 1000, TTL_MS_MAX, NULL},
     {"ttl", "medium_text", KIND_DURATION, AT(size_ttl_ms[1]), 1000, TTL_MS_MAX, NULL},
     {"ttl", "large_text", KIND_DURATION, AT(size_ttl_ms[2]), 1000, TTL_MS_MAX, NULL},
@@ -302,17 +303,56 @@ static bool has_section(struct deja_slice name, const char **out_section)
     return false;
 }
 
+static const char *keep(struct reader *reader, struct deja_slice text)
+{
+    char *copy = dj_strdup(text);
+    if (!copy)
+        reader->status = DEJA_ERR_NOMEM;
+    return copy;
+}
+
+static bool is_kind(const struct reader *reader, const char *section, struct deja_slice name)
+{
+    const struct dj_tenant_config_names *names = reader->names;
+    return strcmp(section, "ttl") == 0 && names->is_kind && names->is_kind(names->kinds, name);
+}
+
+/* A life of that kind. */
+static void read_kind(struct reader *reader, struct deja_slice name, const struct dj_json *value)
+{
+    static const struct field field = {
+        .section = "ttl", .kind = KIND_DURATION, .low = 1000, .high = TTL_MS_MAX};
+    struct dj_rules_values *values = &reader->config->values;
+    double ttl_ms = 0;
+    if (!read_number(&field, value, &ttl_ms)) {
+        complain(reader, "ttl", name, "range",
+                 "must be a time of 1s to 3650d, such as \"5m\" or 300");
+        return;
+    }
+    if (values->kind_count == DJ_RULES_KINDS_MAX) {
+        complain(reader, "ttl", name, "count", "names more than 32 kinds");
+        return;
+    }
+    struct dj_rules_kind *kind = &values->kinds[values->kind_count];
+    kind->name = keep(reader, name);
+    kind->ttl_ms = (uint64_t)ttl_ms;
+    values->kind_count += reader->status == DEJA_OK;
+}
+
 static void read_section(struct reader *reader, const char *section, const struct dj_json *object)
 {
     if (!is_object(reader, section, object))
         return;
     struct dj_json_walk walk = dj_json_walk(object);
-    while (dj_json_walk_next(&walk)) {
+    while (dj_json_walk_next(&walk) && reader->status == DEJA_OK) {
         size_t index = 0;
-        if (!find_field(section, walk.key, &index))
+        bool is_field = find_field(section, walk.key, &index);
+        if (!is_field && !is_kind(reader, section, walk.key))
             complain_unknown(reader, section, walk.key);
-        else if (!dj_json_is(walk.value, DJ_JSON_NULL))
+        else if (is_field && !dj_json_is(walk.value, DJ_JSON_NULL))
             read_value(reader, index, walk.value);
+        else if (!dj_json_is(walk.value, DJ_JSON_NULL))
+            read_kind(reader, walk.key, walk.value);
     }
 }
 
@@ -356,14 +396,6 @@ static bool is_plain(struct deja_slice text, size_t bytes_max)
         if ((unsigned char)text.data[i] <= ' ' || text.data[i] == 127)
             return false;
     return text.len > 0 && text.len <= bytes_max && dj_utf8_is_valid(text);
-}
-
-static const char *keep(struct reader *reader, struct deja_slice text)
-{
-    char *copy = dj_strdup(text);
-    if (!copy)
-        reader->status = DEJA_ERR_NOMEM;
-    return copy;
 }
 
 static void read_models(struct reader *reader, const struct dj_json *list)
@@ -532,6 +564,8 @@ void dj_tenant_config_destroy(struct dj_tenant_config *config)
         return;
     for (size_t i = 0; i < config->values.model_count; i++)
         dj_free((void *)(uintptr_t)config->values.models[i]);
+    for (size_t i = 0; i < config->values.kind_count; i++)
+        dj_free((void *)(uintptr_t)config->values.kinds[i].name);
     dj_free((void *)(uintptr_t)config->values.upstream_url);
     dj_free((void *)(uintptr_t)config->values.prices);
     dj_free(config);
@@ -540,6 +574,20 @@ void dj_tenant_config_destroy(struct dj_tenant_config *config)
 bool dj_tenant_config_is_broken(const struct dj_tenant_config *config)
 {
     return config->is_broken;
+}
+
+/* Of more than there is room for those said first go: the farthest ancestor's. */
+static void apply_kind(const struct dj_rules_kind *said, struct dj_rules_values *values)
+{
+    size_t i = 0;
+    while (i < values->kind_count && strcmp(values->kinds[i].name, said->name) != 0)
+        i++;
+    if (i == DJ_RULES_KINDS_MAX) {
+        memmove(values->kinds, values->kinds + 1, --i * sizeof *values->kinds);
+        values->kind_count--;
+    }
+    values->kind_count += i == values->kind_count;
+    values->kinds[i] = *said;
 }
 
 void dj_tenant_config_apply(const struct dj_tenant_config *config, struct dj_rules_values *values)
@@ -551,6 +599,8 @@ void dj_tenant_config_apply(const struct dj_tenant_config *config, struct dj_rul
                    size_of(fields[i].kind));
     values->features = (values->features & ~config->features_named) | said->features;
     values->guards_off = (values->guards_off & ~config->guards_named) | said->guards_off;
+    for (size_t i = 0; i < said->kind_count; i++)
+        apply_kind(&said->kinds[i], values);
     if (config->has_models) {
         values->model_count = said->model_count;
         memcpy(values->models, said->models, sizeof values->models);
@@ -609,6 +659,14 @@ static void put_switches(struct dj_json_writer *w, const char *section, const ch
     dj_json_end_object(w);
 }
 
+/* At the end of the section of lives. */
+static void put_kinds(struct dj_json_writer *w, const char *section,
+                      const struct dj_rules_values *values)
+{
+    for (size_t i = 0; strcmp(section, "ttl") == 0 && i < values->kind_count; i++)
+        dj_json_member_double(w, values->kinds[i].name, (double)values->kinds[i].ttl_ms / 1000);
+}
+
 void dj_tenant_config_put(struct dj_json_writer *w, const struct dj_tenant_config_names *names,
                           const struct dj_rules_values *values)
 {
@@ -616,8 +674,10 @@ void dj_tenant_config_put(struct dj_json_writer *w, const struct dj_tenant_confi
     put_switches(w, "features", features, FEATURES, values->features);
     for (size_t i = 0; i < FIELDS; i++) {
         bool is_same = section && fields[i].section && strcmp(section, fields[i].section) == 0;
-        if (section && !is_same)
+        if (section && !is_same) {
+            put_kinds(w, section, values);
             dj_json_end_object(w);
+        }
         if (fields[i].section && !is_same) {
             dj_json_key(w, fields[i].section);
             dj_json_begin_object(w);
