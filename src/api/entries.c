@@ -17,6 +17,7 @@
 #include "api/handlers.h"
 #include "api/user.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "policy/admit.h"
 #include "policy/ttl.h"
 #include "cache/depends.h"
@@ -196,8 +197,7 @@ static uint64_t life_of(const struct put_item *item)
         return input->ttl_ms;
     return dj_ttl_dynamic(
         dj_request_ttl(item->put->request, item->fingerprint.text, policy->ttl_base_ms),
-        input->confidence, item->draft.entry.cost_usd,
-        deja_slice_is_equal(input->type, deja_slice_text("analysis")));
+        input->confidence, item->draft.entry.cost_usd, dj_slice_is(input->type, "analysis"));
 }
 
 /* Hands one entry to the engine. vector NULL: the engine embeds the text. */
@@ -211,6 +211,7 @@ static enum deja_status store(struct put_item *item, const struct dj_query_vecto
                                      .vector = vector,
                                      .is_through = item->input.is_shared_required,
                                      .as_of = item->input.as_of};
+    dj_request_skip(request, &options);
     entry->created_ms = dj_loop_now_ms(request->loop);
     entry->expires_ms = dj_request_expiry(request, item->fingerprint.text, life_of(item));
     dj_sensitive_apply(&item->draft.verdict, context->sealed_levels, entry, &options);
@@ -255,6 +256,11 @@ static const struct dj_problem nothing_shared = {
     .type = "invalid_request",
     .detail = "require: no shared tier is configured that such entries go to",
 };
+static const struct dj_problem shared_skipped = {
+    .status = 400,
+    .type = "invalid_request",
+    .detail = "require: X-Deja-Skip-Tiers leaves out a shared tier that must keep it",
+};
 static const struct dj_problem nothing_sealed = {
     .status = 422,
     .type = "sensitive_data",
@@ -265,7 +271,7 @@ static_assert(DJ_VECTOR_INDEXES_MAX == 8, "as the text says");
 /* vectors: of those that are embedded together, in their order, dim floats each; NULL: none. */
 static void store_all(struct put *put, const float *vectors, uint32_t dim)
 {
-    bool is_shared =
+    uint32_t shared =
         dj_engine_levels(put->request->api->proxy->engine, DJ_ENTRY_API) & DJ_LEVELS_SHARED;
     bool is_sealed = put->request->api->proxy->sealed_levels & DJ_LEVELS_SHARED;
     const struct dj_proxy_policy *policy = atomic_load(&put->request->api->proxy->policy);
@@ -282,8 +288,9 @@ static void store_all(struct put *put, const float *vectors, uint32_t dim)
             item->fault.problem = too_large;
         item->is_unsure = !isnan(item->input.confidence) &&
                           !dj_admit_is_confident(item->input.confidence, policy->confidence_min);
-        if (item->input.is_shared_required && !is_shared && !item->fault.problem.status)
-            item->fault.problem = nothing_shared;
+        if (item->input.is_shared_required && !item->fault.problem.status &&
+            (!shared || (shared & put->request->skip)))
+            item->fault.problem = shared ? shared_skipped : nothing_shared;
         if (item->input.is_shared_required && item->draft.verdict.is_sealed_only && !is_sealed &&
             !item->fault.problem.status)
             item->fault.problem = nothing_sealed;
@@ -473,8 +480,8 @@ void dj_entries_get(struct dj_request *request)
     struct dj_store_key key;
     if (!read_id(request, &key))
         return;
-    enum deja_status status =
-        dj_engine_get(request->api->proxy->engine, request->loop, &key, 0, request, on_got);
+    enum deja_status status = dj_engine_get(request->api->proxy->engine, request->loop, &key,
+                                            request->skip, request, on_got);
     if (status != DEJA_OK)
         dj_request_refuse(request, status);
 }

@@ -52,7 +52,7 @@ bool dj_entry_kind_apply(struct dj_request *request, const char *where,
     if (!kind)
         return true;
     if (!input->ttl_ms)
-        input->ttl_ms = kind->ttl_ms;
+        input->ttl_ms = dj_request_kind_ttl(request, kind, kind->ttl_ms);
     size_t count = dj_kind_tags(kind, fields, fields_of(input, fields), &bytes, tags);
     size_t depends = dj_json_count(input->depends_on);
     bool is_fine = bytes.status == DEJA_OK;

@@ -281,6 +281,10 @@ static void answer(struct find *find)
         is_partial = is_partial || found->fault.problem.status;
         dj_found_write(&w, found, now_ms);
         dj_found_count(request, found);
+        if (!found->value && !found->fault.problem.status)
+            dj_engine_note_miss(request->api->proxy->engine, request->loop, request->tenant,
+                                find->items[i].query.len ? find->items[i].fingerprint.key.id : NULL,
+                                DJ_ENTRY_API);
         dj_found_fini(found);
     }
     if (find->is_batch) {
@@ -316,6 +320,7 @@ static struct dj_lookup_options options_of(const struct find_item *item)
         .guards_off = dj_request_guards_off(item->find->request),
         .max_age_ms = item->max_age_ms,
         .filter = item->filter,
+        .skip = item->find->request->skip,
     };
 }
 
@@ -432,8 +437,7 @@ static bool look_in_memory(struct find_item *item)
     struct dj_found *found = &item->found;
     struct dj_value *value = NULL;
     if (item->query.len)
-        value = dj_engine_find(request->api->proxy->engine, request->loop, &item->fingerprint.key,
-                               item->max_age_ms);
+        value = dj_request_find(request, &item->fingerprint.key, item->max_age_ms);
     if (!value)
         return false;
     if (!dj_filter_is_match(item->filter, dj_value_entry(value))) {

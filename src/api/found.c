@@ -176,5 +176,6 @@ void dj_found_count(struct dj_request *request, const struct dj_found *found)
     if (!found->value)
         return;
     dj_telemetry_saved(telemetry, dj_value_entry(found->value));
-    dj_engine_note_hit(request->api->proxy->engine, request->loop, dj_value_entry(found->value));
+    dj_engine_note_hit(request->api->proxy->engine, request->loop, dj_value_entry(found->value),
+                       level);
 }

@@ -129,7 +129,11 @@ static void answer_get(struct gptcache *call, const struct dj_value *value, enum
     dj_prompt_count(request, "lookup", level, value ? "hit" : "miss");
     if (value) {
         dj_telemetry_saved(telemetry, dj_value_entry(value));
-        dj_engine_note_hit(request->api->proxy->engine, request->loop, dj_value_entry(value));
+        dj_engine_note_hit(request->api->proxy->engine, request->loop, dj_value_entry(value),
+                           level);
+    } else {
+        dj_engine_note_miss(request->api->proxy->engine, request->loop, request->tenant, NULL,
+                            DJ_ENTRY_API);
     }
     dj_request_answer(request, 200, NULL, &body);
     dj_buf_fini(&body);
@@ -153,13 +157,14 @@ static void get_body(struct dj_request *request)
         dj_prompt_refuse(request, status);
         return;
     }
-    struct dj_value *value = dj_engine_find(engine, request->loop, &fingerprint.key, 0);
+    struct dj_value *value = dj_request_find(request, &fingerprint.key, 0);
     if (value) {
         answer_get(call, value, dj_engine_hit_kind(value, fingerprint.exact), "memory", 1);
         dj_value_unref(value);
         return;
     }
     const struct dj_lookup_options options = {.is_exact = true,
+                                              .skip = request->skip,
                                               .is_semantic = dj_request_may_search(request),
                                               .threshold = dj_request_threshold(request, NAN),
                                               .guards_off = dj_request_guards_off(request),

@@ -11,6 +11,7 @@
 
 #include "api/query.h"
 #include "base/date.h"
+#include "base/slice.h"
 #include "policy/cron.h"
 #include "policy/glob.h"
 
@@ -49,7 +50,9 @@ static bool read_key(struct dj_request *request, struct dj_invalidation *order)
     order->has_key = key.data != NULL;
     if (!key.data || dj_query_id(request, key, &order->key))
         return true;
-    return complain(request, "key", "format", "must be an entry's id: 32 hex digits");
+    return complain(
+        request, "key", "format",
+        "must be an entry's id: 32 hex digits; a plain key goes with DELETE /api/v1/kv/{key}");
 }
 
 /* The filter's own text, for a schedule; and "version" as the filter it is short for. */
@@ -126,7 +129,7 @@ static bool read_fields(struct dj_request *request, const struct dj_json *event,
     *out_count = 0;
     for (struct dj_json_walk w = dj_json_walk(event); dj_json_walk_next(&w);) {
         struct deja_slice value = dj_json_string(w.value);
-        if (deja_slice_is_equal(w.key, deja_slice_text("name")))
+        if (dj_slice_is(w.key, "name"))
             continue;
         if (!value.data)
             value = dj_json_number_text(w.value);

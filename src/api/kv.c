@@ -14,6 +14,7 @@
 #include "api/as_of.h"
 #include "api/handlers.h"
 #include "base/list.h"
+#include "base/slice.h"
 #include "cache/kinds.h"
 #include "base/num.h"
 #include "proto/form.h"
@@ -72,7 +73,7 @@ static bool read_version(struct dj_request *request, const char *name, uint64_t 
                          bool *out_is_any)
 {
     struct deja_slice text = dj_http_find_header(request->http, name);
-    *out_is_any = deja_slice_is_equal(text, deja_slice_text("*"));
+    *out_is_any = dj_slice_is(text, "*");
     if (*out_is_any)
         return true;
     if (text.len > 2 && text.data[0] == '"' && text.data[text.len - 1] == '"' &&
@@ -129,8 +130,9 @@ static bool read_kind(struct dj_request *request, struct kv *kv, uint64_t *ttl_m
     tags[kv->op.tag_count++] = deja_slice_text(
         dj_request_text(request, "kind:%.*s", (int)kind->name.len, kind->name.data));
     kv->op.tags = tags;
-    if (kind->ttl_ms)
-        *ttl_ms = kind->ttl_ms;
+    uint64_t kind_ms = dj_request_kind_ttl(request, kind, kind->ttl_ms);
+    if (kind_ms)
+        *ttl_ms = kind_ms;
     return true;
 }
 
@@ -262,9 +264,11 @@ static void ask(struct kv *kv, struct deja_slice key)
     struct dj_plain_space space;
     enum deja_status status = DEJA_OK;
     dj_kv_space(request, &kv->names, &space);
-    struct dj_value *value = dj_plain_find(plain, request->loop, &space, key);
+    struct dj_value *value = NULL;
+    if (!(request->skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)))
+        value = dj_plain_find(plain, request->loop, &space, key);
     if (!value)
-        status = dj_plain_get(plain, request->loop, &space, key, 0, kv, on_got);
+        status = dj_plain_get(plain, request->loop, &space, key, request->skip, kv, on_got);
     dj_plain_space_fini(&space);
     if (value)
         take_found(kv, value, dj_level_text(DJ_LEVEL_MEMORY));
@@ -346,8 +350,9 @@ static void change(struct kv *kv, dj_plain_changed_fn *done)
     enum deja_status status = dj_kv_change(kv->request, &kv->names, kv->key, &kv->op, done);
     if (status == DEJA_OK)
         return;
+    struct dj_problem problem = dj_kv_problem(&kv->op, status);
     kv_end(kv);
-    dj_request_refuse(kv->request, status);
+    dj_request_problem(kv->request, problem.status, problem.type, problem.detail);
 }
 
 static void on_judged(void *ctx)

@@ -31,7 +31,8 @@ int64_t dj_kv_end(const struct dj_request *request, uint64_t ttl_ms);
 /* Seconds, or "5m"; "0": never. */
 bool dj_kv_read_ttl(struct dj_request *request, struct deja_slice text, const char *name,
                     uint64_t *out_ms);
-/* Of a value that is put under that key without one: its kind's, else the deployment's. */
+/* Of a value that is put under that key without one: its kind's, else the tenant's ttl.plain, else
+ * the deployment's. */
 uint64_t dj_kv_default_ttl(const struct dj_request *request, struct deja_slice key);
 /* What it was made from (cache/depends.h), as more tags of the value. */
 bool dj_kv_add_depends(struct dj_request *request, const struct deja_slice *names, size_t count,
@@ -48,7 +49,8 @@ void dj_kv_draft(const struct dj_request *request, const struct dj_kv_names *nam
  * draft's, which must outlive the change. */
 void dj_kv_apply(const struct dj_request *request, const struct dj_draft *draft,
                  struct dj_plain_op *op);
-/* Hands the op to the key; done's ctx is the op. */
+/* Hands the op to the key; done's ctx is the op. DEJA_ERR_UNSUPPORTED: it looks at what is there,
+ * and the request leaves out every tier where other programs could see it. */
 enum deja_status dj_kv_change(const struct dj_request *request, const struct dj_kv_names *names,
                               struct deja_slice key, struct dj_plain_op *op,
                               dj_plain_changed_fn *done) DEJA_NODISCARD;

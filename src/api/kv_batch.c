@@ -12,6 +12,7 @@
 #include "api/query.h"
 #include "base/list.h"
 #include "base/base64.h"
+#include "base/slice.h"
 #include "proxy/identity.h"
 
 #define TTL_S_MAX 3e9
@@ -117,9 +118,9 @@ static bool read_condition(struct step *step, const struct dj_json *object, cons
     int64_t version = dj_json_i64(wanted, -1);
     if (!wanted)
         return true;
-    if (deja_slice_is_equal(text, deja_slice_text("absent"))) {
+    if (dj_slice_is(text, "absent")) {
         step->op.condition = DJ_PLAIN_IF_ABSENT;
-    } else if (deja_slice_is_equal(text, deja_slice_text("present"))) {
+    } else if (dj_slice_is(text, "present")) {
         step->op.condition = DJ_PLAIN_IF_PRESENT;
     } else if (version > 0) {
         step->op.condition = DJ_PLAIN_IF_VERSION;
@@ -226,7 +227,7 @@ static bool read_kind(struct step *step, const struct dj_json *object, const cha
     struct dj_request *request = step->batch->request;
     struct deja_slice name = dj_json_string(dj_json_get(object, "op"));
     for (size_t i = 0; i < STEP_KINDS; i++) {
-        if (!deja_slice_is_equal(name, deja_slice_text(step_names[i])))
+        if (!dj_slice_is(name, step_names[i]))
             continue;
         step->kind = (enum step_kind)i;
         step->op.kind = kinds[i];
@@ -360,8 +361,9 @@ static enum deja_status start_reads(struct batch *batch)
     for (size_t i = 0; i < batch->round_count; i++)
         keys[i] = batch->steps[batch->round[i]].key;
     dj_kv_space(request, &batch->names, &space);
-    enum deja_status status = dj_plain_get_many(request->api->proxy->plain, request->loop, &space,
-                                                keys, batch->round_count, 0, batch, on_got_many);
+    enum deja_status status =
+        dj_plain_get_many(request->api->proxy->plain, request->loop, &space, keys,
+                          batch->round_count, request->skip, batch, on_got_many);
     dj_plain_space_fini(&space);
     return status;
 }
@@ -399,7 +401,7 @@ static void start_writes(struct batch *batch)
             dj_kv_change(batch->request, &batch->names, step->key, &step->op, on_changed);
         if (status == DEJA_OK)
             continue;
-        step->fault.problem = dj_problem_of(status);
+        step->fault.problem = dj_kv_problem(&step->op, status);
         batch->left--;
     }
     end_write(batch);

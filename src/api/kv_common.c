@@ -2,6 +2,7 @@
 #include "api/kv.h"
 #include "api/query.h"
 #include "cache/depends.h"
+#include "cache/kinds.h"
 #include "base/num.h"
 #include "proto/form.h"
 #include "base/base64.h"
@@ -67,11 +68,15 @@ void dj_kv_space(const struct dj_request *request, const struct dj_kv_names *nam
 
 bool dj_kv_check_key(struct dj_request *request, struct deja_slice key, const char *where)
 {
-    if (key.len > 0 && key.len <= DJ_PLAIN_KEY_BYTES_MAX)
+    bool is_length = key.len > 0 && key.len <= DJ_PLAIN_KEY_BYTES_MAX;
+    if (is_length && !dj_plain_is_previous(key))
         return true;
     dj_request_complain(
-        request, "invalid_request", dj_request_text(request, "%skey", where), "length",
-        dj_request_text(request, "a key has 1 to %u bytes", DJ_PLAIN_KEY_BYTES_MAX));
+        request, "invalid_request", dj_request_text(request, "%skey", where),
+        is_length ? "reserved" : "length",
+        is_length ? "names that end in " DJ_PLAIN_PREVIOUS
+                    " are those of versions: ask for ?version=…"
+                  : dj_request_text(request, "a key has 1 to %u bytes", DJ_PLAIN_KEY_BYTES_MAX));
     return false;
 }
 
@@ -98,10 +103,13 @@ bool dj_kv_read_ttl(struct dj_request *request, struct deja_slice text, const ch
 
 uint64_t dj_kv_default_ttl(const struct dj_request *request, struct deja_slice key)
 {
-    uint64_t ttl_ms = dj_plain_ttl_ms(request->api->proxy->plain, key);
-    if (ttl_ms)
-        return ttl_ms;
-    return atomic_load(&request->api->proxy->policy)->plain_ttl_ms;
+    const struct dj_kinds *kinds = dj_kind_book_table(request->api->proxy->kinds);
+    const struct dj_kind *kind = kinds ? dj_kinds_match(kinds, key, NULL) : NULL;
+    uint64_t ttl_ms = kind ? dj_request_kind_ttl(request, kind, dj_kind_ttl_ms(kind, key)) : 0;
+    const struct dj_rules *rules = request->who.rules;
+    if (!ttl_ms && rules)
+        ttl_ms = dj_rules_of(rules)->plain_ttl_ms;
+    return ttl_ms ? ttl_ms : atomic_load(&request->api->proxy->policy)->plain_ttl_ms;
 }
 
 static struct deja_slice trim(struct deja_slice text)
@@ -220,8 +228,14 @@ enum deja_status dj_kv_change(const struct dj_request *request, const struct dj_
                               dj_plain_changed_fn *done)
 {
     struct dj_plain_space space;
+    uint32_t shared =
+        dj_engine_levels(request->api->proxy->engine, DJ_ENTRY_PLAIN) & DJ_LEVELS_SHARED;
     const struct dj_plain_change change = {
         .mode = dj_plain_op_mode(op), .change = dj_plain_op_change, .done = done, .ctx = op};
+    if (change.mode == DJ_PLAIN_LOOKING && op->kind != DJ_PLAIN_OP_REMOVE && shared &&
+        !(shared & ~request->skip))
+        return DEJA_ERR_UNSUPPORTED;
+    op->skip |= request->skip;
     dj_kv_space(request, names, &space);
     enum deja_status status =
         dj_plain_change(request->api->proxy->plain, request->loop, &space, key, &change);
@@ -251,6 +265,10 @@ struct dj_problem dj_kv_problem(const struct dj_plain_op *op, enum deja_status s
                        "value and patch may have 1 MiB each, the patch 1,000 members");
     if (op->status != DEJA_OK)
         return dj_problem_of(op->status);
+    if (status == DEJA_ERR_UNSUPPORTED)
+        return problem(400, "invalid_request",
+                       "X-Deja-Skip-Tiers leaves out every shared tier, and a change that looks at "
+                       "what is there needs one of them");
     return status == DEJA_OK ? (struct dj_problem){.status = 0} : dj_problem_of(status);
 }
 

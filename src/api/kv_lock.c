@@ -125,6 +125,7 @@ static void on_locked(void *ctx, enum deja_status status, const struct dj_plain_
 static void ask(struct lock *lock)
 {
     uint8_t bytes[TOKEN_BYTES];
+    lock->request->skip = 0; /* a lock is everybody's, in every tier */
     lock->op.kind = DJ_PLAIN_OP_SET;
     lock->op.condition = lock->token[0] ? DJ_PLAIN_IF_BODY : DJ_PLAIN_IF_ABSENT;
     if (!lock->token[0]) {
@@ -175,8 +176,8 @@ static void on_lock(struct dj_request *request)
         return;
     }
     dj_kv_space(request, &lock->names, &space);
-    enum deja_status status =
-        dj_plain_get(request->api->proxy->plain, request->loop, &space, lock->key, 0, lock, on_got);
+    enum deja_status status = dj_plain_get(request->api->proxy->plain, request->loop, &space,
+                                           lock->key, request->skip, lock, on_got);
     dj_plain_space_fini(&space);
     if (status != DEJA_OK)
         dj_request_refuse(request, status);

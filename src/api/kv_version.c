@@ -12,8 +12,6 @@
 #include "api/query.h"
 #include "text/question.h"
 
-#define SUFFIX ":@previous"
-
 bool dj_kv_read_version(struct dj_request *request, struct deja_slice *out_version)
 {
     struct deja_slice version = dj_kv_said(request, "x-deja-version", "version");
@@ -57,12 +55,12 @@ bool dj_kv_is_version(const struct dj_entry *entry, struct deja_slice version)
 
 struct deja_slice dj_kv_previous_key(struct dj_request *request, struct deja_slice key)
 {
-    size_t len = key.len + sizeof SUFFIX - 1;
+    size_t len = key.len + sizeof DJ_PLAIN_PREVIOUS - 1;
     char *text = len <= DJ_PLAIN_KEY_BYTES_MAX ? dj_arena_alloc(request->arena, len) : NULL;
     if (!text)
         return deja_slice(NULL, 0);
     memcpy(text, key.data, key.len);
-    memcpy(text + key.len, SUFFIX, sizeof SUFFIX - 1);
+    memcpy(text + key.len, DJ_PLAIN_PREVIOUS, sizeof DJ_PLAIN_PREVIOUS - 1);
     return deja_slice(text, len);
 }
 
@@ -70,6 +68,7 @@ struct deja_slice dj_kv_previous_key(struct dj_request *request, struct deja_sli
 struct keeping {
     struct dj_value *value; /* owned: what was under the key */
     struct deja_slice user_tag;
+    uint32_t skip; /* levels that the request leaves out */
     struct deja_slice tags[DJ_PLAIN_TAGS_MAX];
     void *ctx;
     void (*done)(void *ctx);
@@ -86,7 +85,8 @@ static void copy(struct keeping *keeping, const struct dj_entry *entry,
                                      .metadata = entry->metadata,
                                      .expires_ms = entry->expires_ms,
                                      .tags = keeping->tags,
-                                     .tag_count = count};
+                                     .tag_count = count,
+                                     .skip = keeping->skip};
 }
 
 static enum dj_plain_verdict put_previous(void *ctx, const struct dj_entry *now, int64_t now_ms,
@@ -130,8 +130,11 @@ enum deja_status dj_kv_keep_previous(struct dj_request *request, const struct dj
     struct keeping *keeping = dj_arena_alloc(request->arena, sizeof *keeping);
     if (!place.data || !keeping)
         return DEJA_ERR_NOMEM;
-    *keeping =
-        (struct keeping){.value = value, .user_tag = names->user_tag, .ctx = ctx, .done = done};
+    *keeping = (struct keeping){.value = value,
+                                .user_tag = names->user_tag,
+                                .skip = request->skip,
+                                .ctx = ctx,
+                                .done = done};
     const struct dj_plain_change change = {.mode =
                                                is_same_version ? DJ_PLAIN_LOOKING : DJ_PLAIN_BLIND,
                                            .change = is_same_version ? put_again : put_previous,

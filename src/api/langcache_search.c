@@ -23,6 +23,7 @@
 
 #include "api/langcache.h"
 #include "api/langcache_entry.h"
+#include "base/slice.h"
 #include "cache/filter.h"
 #include "policy/guards.h"
 
@@ -109,8 +110,7 @@ static void read_strategies(struct search *search)
     }
     for (struct dj_json_walk w = dj_json_walk(list); dj_json_walk_next(&w);) {
         int found = 0;
-        while (found < STRATEGIES &&
-               !deja_slice_is_equal(dj_json_string(w.value), deja_slice_text(names[found])))
+        while (found < STRATEGIES && !dj_slice_is(dj_json_string(w.value), names[found]))
             found++;
         if (found == STRATEGIES) {
             complain(request, name, "enum", "knows \"exact\" and \"semantic\"");
@@ -245,7 +245,10 @@ static void count(struct search *search, const struct hit *best, enum strategy s
     for (size_t i = 0; i < search->hit_count; i++)
         if (search->hits[i].is_given)
             dj_engine_note_hit(request->api->proxy->engine, request->loop,
-                               dj_value_entry(search->hits[i].value));
+                               dj_value_entry(search->hits[i].value), level);
+    if (!best)
+        dj_engine_note_miss(request->api->proxy->engine, request->loop, request->tenant,
+                            search->fingerprint.key.id, DJ_ENTRY_API);
 }
 
 static void answer(struct search *search)
@@ -363,6 +366,7 @@ static void look_near(struct search *search)
         .threshold = threshold,
         .limit = RESULTS_MAX,
         .filter = search->filter,
+        .skip = request->skip,
     };
     if (dj_engine_lookup(request->api->proxy->engine, request->loop, &search->fingerprint, &options,
                          NULL, search, on_near) != DEJA_OK)
@@ -397,8 +401,8 @@ static void look(struct search *search)
 {
     struct dj_request *request = search->request;
     struct dj_engine *engine = request->api->proxy->engine;
-    const struct dj_lookup_options options = {.is_exact = true};
-    struct dj_value *value = dj_engine_find(engine, request->loop, &search->fingerprint.key, 0);
+    const struct dj_lookup_options options = {.is_exact = true, .skip = request->skip};
+    struct dj_value *value = dj_request_find(request, &search->fingerprint.key, 0);
     if (value)
         take_key_hit(search, value, "memory");
     else if (dj_engine_lookup(engine, request->loop, &search->fingerprint, &options, NULL, search,

@@ -14,6 +14,7 @@
 #include "proxy/content.h"
 #include "proxy/gate.h"
 #include "proxy/identity.h"
+#include "proxy/knobs.h"
 #include "proxy/tenant_rules.h"
 
 /* Larger bodies are parsed on a worker (I3). */
@@ -104,6 +105,13 @@ bool dj_request_take_tenant(struct dj_request *request, unsigned roles)
                            "the upstream refused this credential");
         return false;
     }
+    if (!dj_knobs_read_skip(dj_http_find_header(request->http, "x-deja-skip-tiers"),
+                            &request->skip)) {
+        dj_request_problem(request, 400, "invalid_request",
+                           "X-Deja-Skip-Tiers: must name memory, lmdb, redis, postgres or s3, with "
+                           "commas between");
+        return false;
+    }
     dj_identity_fingerprint_key(context, &request->who, &request->fingerprint_key);
     return true;
 }
@@ -150,9 +158,33 @@ int64_t dj_request_expiry(const struct dj_request *request, struct deja_slice te
         dj_request_ttl(request, text, atomic_load(&context->policy)->api_ttl_ms));
 }
 
+uint64_t dj_request_kind_ttl(const struct dj_request *request, const struct dj_kind *kind,
+                             uint64_t own_ms)
+{
+    const struct dj_rules_values *rules = rules_of(request);
+    uint64_t said_ms = rules ? dj_rules_kind_ttl(rules, kind->name) : 0;
+    return said_ms ? said_ms : own_ms;
+}
+
 bool dj_request_keeps(const struct dj_request *request, uint64_t bytes)
 {
     return dj_tenant_keeps(request->who.rules, bytes);
+}
+
+/* ---- the levels it names ---- */
+
+struct dj_value *dj_request_find(const struct dj_request *request, const struct dj_store_key *key,
+                                 uint64_t max_age_ms)
+{
+    if (request->skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY))
+        return NULL;
+    return dj_engine_find(request->api->proxy->engine, request->loop, key, max_age_ms);
+}
+
+void dj_request_skip(const struct dj_request *request, struct dj_put_options *options)
+{
+    options->skip |= request->skip;
+    options->cleared |= request->skip;
 }
 
 /* ---- reading ---- */
@@ -478,13 +510,18 @@ void dj_request_complain(struct dj_request *request, const char *type, const cha
             (struct dj_problem_field){.field = field, .rule = rule, .message = message};
 }
 
+static int complaint_status(const struct dj_request *request)
+{
+    return strcmp(request->complaint, "forbidden") == 0 ? 403 : 400;
+}
+
 bool dj_request_has_complaints(struct dj_request *request)
 {
     if (!request->complaint)
         return false;
     request->header_count = 0;
     end_with(
-        request, 400, request->complaint,
+        request, complaint_status(request), request->complaint,
         dj_request_text(request, "%s: %s", request->fields[0].field, request->fields[0].message));
     return true;
 }
@@ -495,7 +532,7 @@ bool dj_request_take_fault(struct dj_request *request, struct dj_fault *out_faul
         return false;
     out_fault->field = request->fields[0];
     out_fault->problem =
-        (struct dj_problem){.status = 400,
+        (struct dj_problem){.status = complaint_status(request),
                             .type = request->complaint,
                             .detail = dj_request_text(request, "%s: %s", request->fields[0].field,
                                                       request->fields[0].message),

@@ -14,6 +14,7 @@
 #include "api/problem.h"
 #include "api/router.h"
 #include "crypto/digest.h"
+#include "policy/kinds.h"
 #include "proto/json.h"
 #include "proxy/limiter.h"
 #include "proxy/trace.h"
@@ -38,6 +39,7 @@ struct dj_request {
     uint64_t answer_bytes;       /* of its body */
     uint8_t tenant[DJ_ID_BYTES]; /* who's */
     bool has_tenant;
+    uint32_t skip;                    /* X-Deja-Skip-Tiers: levels neither read nor written */
     struct dj_secret fingerprint_key; /* of the tenant; wiped when the request ends */
     struct dj_json_doc *doc;          /* owned; the body once read */
     const struct dj_json *body;       /* its root: an object */
@@ -68,6 +70,11 @@ bool dj_request_take_roles(struct dj_request *request, unsigned roles);
 /* By the rules of who asks. Thresholds of the cache API: asked NAN: the tenant's, or the engine's;
  * a tenant's own is a floor for what its clients ask. */
 double dj_request_threshold(const struct dj_request *request, double asked);
+/* It comes from who operates the daemon, who may see what is of all tenants together. */
+static inline bool dj_request_is_operators(const struct dj_request *request)
+{
+    return request->http->is_loopback_peer || request->who.roles & DJ_ROLE_ADMIN;
+}
 bool dj_request_may_search(const struct dj_request *request); /* by meaning */
 uint32_t dj_request_guards_off(const struct dj_request *request);
 /* The end of an entry that answers text and is put now. ttl_ms 0: none was said. */
@@ -75,7 +82,16 @@ int64_t dj_request_expiry(const struct dj_request *request, struct deja_slice te
                           uint64_t ttl_ms);
 /* The life it has then: of the text's size, else the tenant's, else base_ms. */
 uint64_t dj_request_ttl(const struct dj_request *request, struct deja_slice text, uint64_t base_ms);
+/* The life of what is of that kind: as the tenant says (ttl.KIND), else own_ms, the kind's. */
+uint64_t dj_request_kind_ttl(const struct dj_request *request, const struct dj_kind *kind,
+                             uint64_t own_ms);
 bool dj_request_keeps(const struct dj_request *request, uint64_t bytes);
+
+/* Valid entry in memory, as dj_engine_find; NULL also where memory is not to be read. */
+struct dj_value *dj_request_find(const struct dj_request *request, const struct dj_store_key *key,
+                                 uint64_t max_age_ms);
+/* The request's levels for an entry that takes the place of the one before. */
+void dj_request_skip(const struct dj_request *request, struct dj_put_options *options);
 
 /* Reads the body as a JSON object into request->body, on a worker when it is large or compressed,
  * then goes on with next; a body that cannot be read is answered here. */

@@ -8,10 +8,13 @@
 
 #include "api/resp_internal.h"
 #include "base/alloc.h"
-#include "cache/invalidation.h"
+#include "base/slice.h"
+#include "cache/channel_message.h"
+#include "cache/kinds.h"
 #include "cache/notices.h"
 #include "policy/glob.h"
 #include "proto/json.h"
+#include "proxy/telemetry.h"
 
 #define CHANNEL "cache:invalidate"
 enum { PATTERNS_MAX = 16, PATTERN_BYTES_MAX = 256 };
@@ -165,7 +168,7 @@ static bool open_reader(struct dj_resp_client *client, struct dj_buf *out)
 
 static bool is_channel(struct deja_slice name)
 {
-    return deja_slice_is_equal(name, deja_slice_text(CHANNEL));
+    return dj_slice_is(name, CHANNEL);
 }
 
 static enum dj_resp_flow refuse_channel(struct dj_buf *out)
@@ -290,65 +293,52 @@ enum dj_resp_flow dj_resp_punsubscribe(struct dj_resp_client *client,
 
 /* ---- publishing ---- */
 
-/* Of a command that waits. */
-struct publishing {
-    struct dj_json_doc *doc;
-    struct dj_invalidation invalidation;
-};
-
+/* Of a command that waits; in its arena. */
 static void on_invalidated(void *ctx, enum deja_status status, uint64_t count,
                            const struct dj_cascade_result *cascade)
 {
     struct dj_resp_client *client = ctx;
-    struct publishing *publishing = client->work;
-    (void)cascade;
+    struct dj_channel_message *message = client->work;
     struct dj_buf *out = dj_resp_reply_begin(client);
     if (status == DEJA_OK)
         dj_resp_put_integer(out, (int64_t)count);
+    else if (cascade && cascade->trouble)
+        dj_resp_put_error(out, "ERR %s; nothing was removed", cascade->trouble);
     else
         dj_resp_put_failure(out, status);
-    dj_json_doc_destroy(publishing->doc);
+    if (status == DEJA_OK)
+        dj_telemetry_invalidation(client->api->proxy->telemetry, message->tenant,
+                                  message->order.kind);
+    dj_channel_message_fini(message);
     dj_resp_reply_end(client);
 }
 
-static struct deja_slice text_of(const struct dj_json *object, const char *name)
+/* As on the channel of Redis; without a namespace that of SELECT is meant for a plain key. NULL: it
+ * was read; else what is wrong. */
+static const char *read_message(const struct dj_resp_client *client, struct deja_slice text,
+                                struct dj_channel_message *message)
 {
-    return dj_json_string(dj_json_get(object, name));
-}
-
-/* One of key, tag, pattern, namespace, "all": true; and a reason. False: it says something else. */
-static bool read_message(const struct dj_resp_client *client, const struct dj_json *object,
-                         struct dj_invalidation *out_invalidation)
-{
-    struct deja_slice key = text_of(object, "key");
-    struct deja_slice tag = text_of(object, "tag");
-    struct deja_slice pattern = text_of(object, "pattern");
-    struct deja_slice name_space = text_of(object, "namespace");
-    bool is_all = dj_json_bool(dj_json_get(object, "all"), false);
-    struct dj_invalidation *made = out_invalidation;
-    if ((key.len > 0) + (tag.len > 0) + (pattern.len > 0) + (name_space.len > 0) + is_all != 1 ||
-        key.len > DJ_PLAIN_KEY_BYTES_MAX || pattern.len > DJ_GLOB_PATTERN_BYTES_MAX ||
-        tag.len > DJ_INVALIDATION_NAME_BYTES_MAX || dj_tag_is_internal(tag) ||
-        name_space.len > DJ_INVALIDATION_NAME_BYTES_MAX)
-        return false;
-    *made = (struct dj_invalidation){
-        .kind = key.len          ? "key"
-                : tag.len        ? "tag"
-                : pattern.len    ? "pattern"
-                : name_space.len ? "namespace"
-                                 : "all",
-        .has_key = key.len > 0,
-        .name = key,
-        .reason = text_of(object, "reason"),
-        .selector = {.has_name_space = name_space.len > 0,
-                     .name_space = name_space,
-                     .tag = tag,
-                     .pattern = pattern,
-                     .user_tag = deja_slice_text(client->user_tag)},
-    };
-    if (key.len)
-        dj_plain_key(&client->space, key, &made->key);
-    return true;
+    const struct dj_kind_book *book = client->api->proxy->kinds;
+    const struct dj_channel_rules rules = {.kinds = book ? dj_kind_book_table(book) : NULL,
+                                           .only = client->who.tenant};
+    const char *trouble = dj_channel_message_read(text, &rules, message);
+    struct dj_invalidation *order = &message->order;
+    if (trouble)
+        return trouble;
+    if (order->has_key && client->who.has_user) {
+        dj_channel_message_fini(message);
+        return "an entry of a user goes by DELETE /api/v1/entries/ID alone";
+    }
+    order->selector.user_tag = deja_slice_text(client->user_tag);
+    if (message->plain_key.len) {
+        struct dj_plain_space space = client->space;
+        if (order->selector.name_space.data)
+            space.name_space = order->selector.name_space;
+        dj_plain_key(&space, message->plain_key, &order->key);
+        order->has_key = true;
+        dj_plain_space_fini(&space);
+    }
+    return NULL;
 }
 
 enum dj_resp_flow dj_resp_publish(struct dj_resp_client *client, const struct dj_resp_args *args,
@@ -357,25 +347,25 @@ enum dj_resp_flow dj_resp_publish(struct dj_resp_client *client, const struct dj
     if (!is_channel(args->items[1]))
         return refuse_channel(out);
     args = dj_resp_hold(client, args, out);
-    struct publishing *publishing =
-        args ? dj_resp_hold_alloc(client, sizeof *publishing, out) : NULL;
-    if (!publishing)
+    struct dj_channel_message *message =
+        args ? dj_resp_hold_alloc(client, sizeof *message, out) : NULL;
+    if (!message)
         return DJ_RESP_ANSWERED;
-    client->work = publishing;
-    if (dj_json_parse(args->items[2], &publishing->doc, NULL) != DEJA_OK ||
-        !read_message(client, dj_json_root(publishing->doc), &publishing->invalidation)) {
-        dj_json_doc_destroy(publishing->doc);
-        dj_resp_put_error(out, "ERR a message to " CHANNEL " is a JSON object with one of \"key\", "
-                               "\"tag\", \"pattern\", \"namespace\" or \"all\": true, and a "
-                               "\"reason\" if there is one");
+    client->work = message;
+    const char *trouble = read_message(client, args->items[2], message);
+    if (trouble) {
+        dj_resp_put_error(out,
+                          "ERR a message to " CHANNEL " is a JSON object such as {\"tag\": "
+                          "\"prices\"} (docs/invalidation.md): %s",
+                          trouble);
         return DJ_RESP_ANSWERED;
     }
     enum deja_status status =
         dj_invalidation_run(client->api->proxy->engine, client->loop, client->who.tenant,
-                            &publishing->invalidation, false, client, on_invalidated);
+                            &message->order, false, client, on_invalidated);
     if (status == DEJA_OK)
         return DJ_RESP_WAITING;
-    dj_json_doc_destroy(publishing->doc);
+    dj_channel_message_fini(message);
     dj_resp_put_failure(out, status);
     return DJ_RESP_ANSWERED;
 }

@@ -3,6 +3,7 @@
 #include "api/handlers.h"
 #include "api/query.h"
 #include "base/num.h"
+#include "base/slice.h"
 
 #define FILE_BYTES_MAX 255u
 
@@ -85,8 +86,8 @@ static void read_into(struct dj_request *request, struct dj_transfer_order *orde
     if (!dj_query_label(request, request->body, "into", "", DJ_LABEL_BYTES_MAX, &text) ||
         !text.data)
         return;
-    order->is_merge = deja_slice_is_equal(text, deja_slice_text("merge"));
-    if (!order->is_merge && !deja_slice_is_equal(text, deja_slice_text("empty")))
+    order->is_merge = dj_slice_is(text, "merge");
+    if (!order->is_merge && !dj_slice_is(text, "empty"))
         dj_request_complain(request, "invalid_request", "into", "value",
                             "must be empty (the default) or merge");
 }
@@ -153,11 +154,11 @@ static void read_action(struct dj_request *request, struct dj_transfer_order *or
     struct deja_slice text = {0};
     if (!dj_query_label(request, request->body, "action", "", DJ_LABEL_BYTES_MAX, &text))
         return;
-    if (!text.data || deja_slice_is_equal(text, deja_slice_text("start")))
+    if (!text.data || dj_slice_is(text, "start"))
         order->kind = DJ_TRANSFER_MIGRATE;
-    else if (deja_slice_is_equal(text, deja_slice_text("confirm")))
+    else if (dj_slice_is(text, "confirm"))
         order->kind = DJ_TRANSFER_CONFIRM;
-    else if (deja_slice_is_equal(text, deja_slice_text("rollback")))
+    else if (dj_slice_is(text, "rollback"))
         order->kind = DJ_TRANSFER_ROLLBACK;
     else
         dj_request_complain(request, "invalid_request", "action", "value",
@@ -166,10 +167,11 @@ static void read_action(struct dj_request *request, struct dj_transfer_order *or
 
 static void on_migrate(struct dj_request *request)
 {
-    static const char *const members[] = {"action", "name", "from", "to", "tenant", NULL};
+    static const char *const members[] = {"action", "name", "from", "to", "tenant", "force", NULL};
     struct dj_transfer_order order = {.kind = DJ_TRANSFER_MIGRATE};
     if (dj_query_check_members(request, request->body, "", members) &&
-        dj_query_label(request, request->body, "name", "", FILE_BYTES_MAX, &order.file)) {
+        dj_query_label(request, request->body, "name", "", FILE_BYTES_MAX, &order.file) &&
+        dj_query_flag(request, request->body, "force", "", &order.is_forced)) {
         read_action(request, &order);
         read_tenant(request, &order);
         read_level(request, "from", &order.from);
@@ -182,6 +184,9 @@ static void on_migrate(struct dj_request *request)
     else if (is_start && order.from == order.to)
         dj_request_complain(request, "invalid_request", "to", "value",
                             "from and to must be two different tiers");
+    if (order.is_forced && order.kind != DJ_TRANSFER_CONFIRM)
+        dj_request_complain(request, "invalid_request", "force", "exclusive",
+                            "goes with action confirm");
     if (!is_start && !order.file.len)
         dj_request_complain(request, "invalid_request", "name", "required",
                             "is missing: of the migration, as its start told it");

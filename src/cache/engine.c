@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "policy/reuse.h"
 #include "policy/ttl.h"
 #include "store/lmdb.h"
@@ -163,8 +164,7 @@ static bool on_vector(void *ctx, const struct dj_store_vector *vector)
         name.label = embedder_id;
     /* A vector of another embedder is not comparable (A4): it is made anew when its entry is put
      * again, and never mixed in. */
-    else if (!embedder || vector->dim != embedder->dim ||
-             !deja_slice_is_equal(embedder_id, deja_slice_text(embedder->id)))
+    else if (!embedder || vector->dim != embedder->dim || !dj_slice_is(embedder_id, embedder->id))
         return true;
     /* Version 0: what was put since the start is newer. */
     return dj_indexes_put(dj_semantic_indexes(engine->semantic), vector->key.tenant, &name,

@@ -17,6 +17,7 @@
 
 #include "cache/filter.h"
 #include "cache/key.h"
+#include "cache/happenings.h"
 #include "cache/notices.h"
 #include "cache/tiers.h"
 #include "embed/embedder.h"
@@ -52,16 +53,17 @@ struct dj_engine_options {
     struct dj_lmdb_meta *meta;
     struct dj_tier tiers[DJ_TIERS_MAX - 1]; /* below it, top down; their stores are taken */
     uint32_t tier_count;
-    struct dj_pool *pool;         /* borrowed: embedding and index work */
-    struct dj_embedder *embedder; /* taken; NULL: exact only */
-    struct dj_metrics *metrics;   /* borrowed */
-    struct dj_notices *notices;   /* borrowed; what is made void is told there; NULL: nobody */
-    uint32_t vectors_max;         /* per tenant; 0: 100,000 */
-    uint32_t candidates;          /* 4 */
-    double threshold;             /* responses; 0: the shipped one of the embedder's kind */
-    double api_threshold;         /* cache API default, 0.95 */
-    uint64_t ttl_max_ms;          /* cap of every TTL; 0: 30 days */
-    double ttl_jitter;            /* 0.1 */
+    struct dj_pool *pool;             /* borrowed: embedding and index work */
+    struct dj_embedder *embedder;     /* taken; NULL: exact only */
+    struct dj_metrics *metrics;       /* borrowed */
+    struct dj_notices *notices;       /* borrowed; what is made void is told there; NULL: nobody */
+    struct dj_happenings *happenings; /* borrowed; NULL: nobody wants them */
+    uint32_t vectors_max;             /* per tenant; 0: 100,000 */
+    uint32_t candidates;              /* 4 */
+    double threshold;                 /* responses; 0: the shipped one of the embedder's kind */
+    double api_threshold;             /* cache API default, 0.95 */
+    uint64_t ttl_max_ms;              /* cap of every TTL; 0: 30 days */
+    double ttl_jitter;                /* 0.1 */
     dj_optimise_tier_fn *optimise_tier; /* NULL: no tier keeps indexes of its own */
     void *optimise_ctx;
     dj_contained_fn *contained; /* NULL: nobody is told */
@@ -219,7 +221,7 @@ struct dj_put_options {
     bool is_semantic; /* indexed under entry->scope, by `vector` or that of entry->query */
     const struct dj_query_vector *vector; /* NULL, or the caller's own; copied */
     uint32_t skip;                        /* levels it shall not be put into */
-    uint32_t cleared;                     /* those of them where what is older goes (put_here) */
+    uint32_t cleared;                     /* those of them where what is older goes */
     bool is_through;                      /* tiers behind the answer are waited for too */
     /* When its computation began; entry->version is that then. It is not kept if something that
      * speaks for it was made void since (cache/voids.h). 0: a word of now, or a copy. */
@@ -368,9 +370,15 @@ struct dj_access_stats {
     uint64_t hits;
     int64_t last_access_ms; /* 0: never */
 };
-/* An answer made from that entry was served. On loop; never waits. */
+/* An answer made from that entry was served. level: where it was; constant. On loop; never waits.
+ */
 void dj_engine_note_hit(struct dj_engine *engine, struct dj_loop *loop,
-                        const struct dj_entry *entry);
+                        const struct dj_entry *entry, const char *level);
+/* Nothing was found that could be served. id: of what was asked for; NULL: not known. entry_kind:
+ * of it; constant. Likewise. */
+void dj_engine_note_miss(struct dj_engine *engine, struct dj_loop *loop,
+                         const uint8_t tenant[DJ_ID_BYTES], const uint8_t *id,
+                         enum dj_entry_kind entry_kind);
 /* What was noted up to about 100 ms ago; zeros for an entry nobody was served. Any thread. */
 void dj_engine_access(struct dj_engine *engine, const struct dj_store_key *key,
                       struct dj_access_stats *out_stats);

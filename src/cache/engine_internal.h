@@ -144,7 +144,9 @@ struct dj_removal_options {
     uint64_t version_max; /* newer ones stay; UINT64_MAX: all there are when home is reached */
     bool is_tombstone;    /* fills that began before are refused */
     bool is_vector;
-    uint32_t skip; /* levels it stays in */
+    uint32_t skip;          /* levels it stays in */
+    bool is_noted;          /* as a happening */
+    const char *entry_kind; /* in that; NULL: not known */
 };
 enum deja_status dj_engine_remove_version(struct dj_engine *engine, struct dj_loop *loop,
                                           const struct dj_store_key *key,

@@ -150,7 +150,7 @@ uint64_t dj_plain_ttl_ms(const struct dj_plain *plain, struct deja_slice key)
 
 /* Whose look-up it was. */
 struct asked {
-    const uint8_t *tenant;
+    const struct dj_store_key *key;
     const struct dj_kind *kind; /* NULL: none */
 };
 
@@ -198,18 +198,20 @@ static void note_read(const struct dj_plain *plain, struct dj_loop *loop, const 
                       const struct dj_value *value, const char *level)
 {
     struct dj_plain_loop *here = dj_plain_here(plain, loop);
+    const uint8_t *tenant = asked->key->tenant;
     if (plain->options.looked)
-        plain->options.looked(plain->options.looked_ctx, asked->tenant, asked->kind,
+        plain->options.looked(plain->options.looked_ctx, tenant, asked->kind,
                               value ? dj_value_entry(value) : NULL);
     enum dj_level place = value ? level_of(level) : DJ_LEVEL_MEMORY;
-    dj_kind_book_note(plain->options.kinds, asked->tenant, asked->kind,
+    dj_kind_book_note(plain->options.kinds, tenant, asked->kind,
                       value ? DJ_KIND_NOTE_HIT : DJ_KIND_NOTE_MISS, place, 1);
     if (!value) {
-        dj_plain_note(here, asked->tenant, DJ_PLAIN_MISS, DJ_LEVEL_MEMORY);
+        dj_plain_note(here, tenant, DJ_PLAIN_MISS, DJ_LEVEL_MEMORY);
+        dj_engine_note_miss(plain->options.engine, loop, tenant, asked->key->id, DJ_ENTRY_PLAIN);
         return;
     }
-    dj_plain_note(here, asked->tenant, DJ_PLAIN_HIT, place);
-    dj_engine_note_hit(plain->options.engine, loop, dj_value_entry(value));
+    dj_plain_note(here, tenant, DJ_PLAIN_HIT, place);
+    dj_engine_note_hit(plain->options.engine, loop, dj_value_entry(value), level);
 }
 
 /* Found in memory: a life that slides begins anew behind the answer. */
@@ -230,7 +232,7 @@ struct dj_value *dj_plain_find(struct dj_plain *plain, struct dj_loop *loop,
     dj_plain_key(space, key, &name);
     struct dj_value *value = dj_engine_find(plain->options.engine, loop, &name, 0);
     if (value) {
-        const struct asked asked = {space->tenant, dj_plain_kind(plain, key)};
+        const struct asked asked = {&name, dj_plain_kind(plain, key)};
         note_read(plain, loop, &asked, value, dj_level_text(DJ_LEVEL_MEMORY));
         slide(plain, loop, asked.kind, space, key, value);
     }
@@ -240,7 +242,7 @@ struct dj_value *dj_plain_find(struct dj_plain *plain, struct dj_loop *loop,
 struct get {
     struct dj_plain *plain;
     struct dj_loop *loop;
-    uint8_t tenant[DJ_ID_BYTES];
+    struct dj_store_key name;
     const struct dj_kind *kind;
     struct dj_plain_slide *slide; /* NULL: its life does not slide */
     void *ctx;
@@ -250,7 +252,7 @@ struct get {
 static void on_got(void *ctx, struct dj_value *value, const char *level)
 {
     struct get *get = ctx;
-    const struct asked asked = {get->tenant, get->kind};
+    const struct asked asked = {&get->name, get->kind};
     note_read(get->plain, get->loop, &asked, value, level);
     dj_plain_slide_found(get->slide, value);
     get->got(get->ctx, value, level);
@@ -261,16 +263,14 @@ enum deja_status dj_plain_get(struct dj_plain *plain, struct dj_loop *loop,
                               const struct dj_plain_space *space, struct deja_slice key,
                               uint32_t skip, void *ctx, dj_plain_got_fn *got)
 {
-    struct dj_store_key name;
     struct get *get = dj_alloc(sizeof *get);
     if (!get)
         return DEJA_ERR_NOMEM;
     *get = (struct get){
         .plain = plain, .loop = loop, .kind = dj_plain_kind(plain, key), .ctx = ctx, .got = got};
-    memcpy(get->tenant, space->tenant, sizeof get->tenant);
     get->slide = dj_plain_slide_create(plain, loop, get->kind, space, key);
-    dj_plain_key(space, key, &name);
-    enum deja_status status = dj_engine_get(plain->options.engine, loop, &name,
+    dj_plain_key(space, key, &get->name);
+    enum deja_status status = dj_engine_get(plain->options.engine, loop, &get->name,
                                             skip | dj_kind_skip(get->kind), get, on_got);
     if (status != DEJA_OK) {
         dj_plain_slide_found(get->slide, NULL);
@@ -286,6 +286,7 @@ struct many;
 struct many_item {
     struct many *many;
     size_t index;
+    struct dj_store_key name;
     const struct dj_kind *kind;
     struct dj_plain_slide *slide; /* as a get's */
 };
@@ -294,7 +295,6 @@ struct many_item {
 struct many {
     struct dj_plain *plain;
     struct dj_loop *loop;
-    uint8_t tenant[DJ_ID_BYTES];
     size_t count;
     size_t left; /* under way, and one for the start */
     struct dj_value **values;
@@ -309,7 +309,7 @@ static void finish_many(void *ctx)
 {
     struct many *many = ctx;
     for (size_t i = 0; i < many->count; i++) {
-        const struct asked asked = {many->tenant, many->items[i].kind};
+        const struct asked asked = {&many->items[i].name, many->items[i].kind};
         note_read(many->plain, many->loop, &asked, many->values[i], many->levels[i]);
         dj_plain_slide_found(many->items[i].slide, many->values[i]);
     }
@@ -333,7 +333,6 @@ static void ask_one(struct many *many, const struct dj_plain_space *space, struc
                     uint32_t skip, size_t index)
 {
     struct dj_engine *engine = many->plain->options.engine;
-    struct dj_store_key name;
     const struct dj_kind *kind = dj_plain_kind(many->plain, key);
     many->items[index] = (struct many_item){
         .many = many,
@@ -341,14 +340,15 @@ static void ask_one(struct many *many, const struct dj_plain_space *space, struc
         .kind = kind,
         .slide = dj_plain_slide_create(many->plain, many->loop, kind, space, key)};
     skip |= dj_kind_skip(kind);
-    dj_plain_key(space, key, &name);
+    struct dj_store_key *name = &many->items[index].name;
+    dj_plain_key(space, key, name);
     if (!(skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)))
-        many->values[index] = dj_engine_find(engine, many->loop, &name, 0);
+        many->values[index] = dj_engine_find(engine, many->loop, name, 0);
     if (many->values[index]) {
         many->levels[index] = dj_level_text(DJ_LEVEL_MEMORY);
         return;
     }
-    const struct dj_walk_options walk = {.key = name, .skip = skip};
+    const struct dj_walk_options walk = {.key = *name, .skip = skip};
     if (dj_engine_walk(engine, many->loop, &walk, &many->items[index], NULL, on_got_one) == DEJA_OK)
         many->left++;
 }
@@ -367,7 +367,6 @@ enum deja_status dj_plain_get_many(struct dj_plain *plain, struct dj_loop *loop,
         return DEJA_ERR_NOMEM;
     many->plain = plain;
     many->loop = loop;
-    memcpy(many->tenant, space->tenant, sizeof many->tenant);
     many->count = count;
     many->left = 1;
     many->values = (struct dj_value **)(void *)(many->items + count);

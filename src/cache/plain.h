@@ -29,6 +29,9 @@
 #include "store/store.h"
 
 #define DJ_PLAIN_KEY_BYTES_MAX 4096u
+/* The end of the name under which the version before a key's value is kept. Callers let nobody else
+ * say such a name; scans do not tell it, counts leave it out, removals by pattern take it along. */
+#define DJ_PLAIN_PREVIOUS ":@previous"
 #define DJ_PLAIN_VALUE_BYTES_MAX (UINT64_C(32) * 1024 * 1024)
 #define DJ_PLAIN_MANY_MAX 1000u /* keys of one get_many */
 #define DJ_PLAIN_PAGE_MAX 1000u /* names of one scan */
@@ -83,6 +86,8 @@ void dj_plain_space_init(struct dj_plain_space *space, const uint8_t tenant[DJ_I
                          const uint8_t fingerprint_key[DJ_SHA256_BYTES],
                          struct deja_slice name_space, struct deja_slice user_tag);
 void dj_plain_space_fini(struct dj_plain_space *space);
+
+bool dj_plain_is_previous(struct deja_slice key);
 
 /* The entry's key: HMAC over "plain", namespace and key. key: 1 … DJ_PLAIN_KEY_BYTES_MAX bytes,
  * which the caller has checked. */
@@ -203,9 +208,9 @@ struct dj_plain_selector {
 typedef void dj_plain_scanned_fn(void *ctx, enum deja_status status, uint64_t cursor,
                                  struct dj_value *const *values, size_t count);
 /* cursor 0: from the beginning. limit: 1 … DJ_PLAIN_PAGE_MAX names, more or less (less where
- * values are large: a piece holds them). What is there from the first piece to the last is told at least once. A cursor belongs to this program and its
- * space; an unknown one (too old: 1,024 are remembered) ends the walk. DEJA_ERR_INVALID: the
- * pattern is not a glob. */
+ * values are large: a piece holds them). What is there from the first piece to the last is told at
+ * least once. A cursor belongs to this program and its space; an unknown one (too old: 1,024 are
+ * remembered) ends the walk. DEJA_ERR_INVALID: the pattern is not a glob. */
 enum deja_status dj_plain_scan(struct dj_plain *plain, struct dj_loop *loop,
                                const struct dj_plain_space *space,
                                const struct dj_plain_selector *selector, uint64_t cursor,

@@ -266,7 +266,7 @@ static void take(struct scan *scan, struct dj_value *value)
 {
     const struct dj_entry *entry = dj_value_entry(value);
     scan->looked++;
-    if (is_wanted(&scan->wanted, entry) &&
+    if (is_wanted(&scan->wanted, entry) && !dj_plain_is_previous(entry->query) &&
         dj_engine_is_valid(scan->plain->options.engine, scan->tenant, entry,
                            dj_loop_now_ms(scan->loop), 0) &&
         is_news(scan, entry)) {
@@ -320,6 +320,12 @@ static void list_next(struct scan *scan)
     scan->is_over = true;
     scan->task = (struct dj_task){.run = end_scan, .ctx = scan};
     dj_loop_post(scan->loop, &scan->task);
+}
+
+bool dj_plain_is_previous(struct deja_slice key)
+{
+    const size_t len = sizeof DJ_PLAIN_PREVIOUS - 1;
+    return key.len > len && memcmp(key.data + key.len - len, DJ_PLAIN_PREVIOUS, len) == 0;
 }
 
 static enum deja_status begin_walk(struct dj_plain *plain, const uint8_t tenant[DJ_ID_BYTES],
@@ -398,6 +404,8 @@ static bool sum_matches(void *ctx, const struct dj_entry *entry)
 static void sum_add(void *ctx, const struct dj_entry *entry)
 {
     struct sum *sum = ctx;
+    if (dj_plain_is_previous(entry->query))
+        return;
     sum->total.keys++;
     sum->total.bytes += entry->query.len + entry->body.len + entry->metadata.len;
 }

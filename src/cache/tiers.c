@@ -18,6 +18,7 @@
 #include "cache/tiers.h"
 
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "cache/engine_internal.h"
 #include "store/memory.h"
 
@@ -37,8 +38,7 @@ static const struct {
 uint32_t dj_level_bit(struct deja_slice name)
 {
     for (uint32_t i = 0; i < DJ_LEVEL_COUNT; i++)
-        if (deja_slice_is_equal(name, deja_slice_text(levels[i].name)) ||
-            deja_slice_is_equal(name, deja_slice_text(levels[i].other)))
+        if (dj_slice_is(name, levels[i].name) || dj_slice_is(name, levels[i].other))
             return DJ_LEVEL_BIT(i);
     return 0;
 }

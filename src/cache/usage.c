@@ -1,14 +1,32 @@
 /* cache/usage.c - what the engine says about use: hits, top entries, verdicts. */
 #include "base/alloc.h"
 #include "cache/engine_internal.h"
+#include "proto/entry_json.h"
 
 void dj_engine_note_hit(struct dj_engine *engine, struct dj_loop *loop,
-                        const struct dj_entry *entry)
+                        const struct dj_entry *entry, const char *level)
 {
+    struct dj_happening happening = dj_happening_of(DJ_HAPPENED_GET, entry, dj_loop_now_ms(loop));
     struct dj_store_key key;
     memcpy(key.tenant, entry->tenant, sizeof key.tenant);
     memcpy(key.id, entry->id, sizeof key.id);
     dj_access_note(engine->access, dj_loop_index(loop), &key, dj_loop_now_ms(loop));
+    happening.tier = level;
+    dj_happenings_note(engine->options.happenings, &happening);
+}
+
+void dj_engine_note_miss(struct dj_engine *engine, struct dj_loop *loop,
+                         const uint8_t tenant[DJ_ID_BYTES], const uint8_t *id,
+                         enum dj_entry_kind entry_kind)
+{
+    struct dj_happening happening = {.kind = DJ_HAPPENED_MISS,
+                                     .time_ms = dj_loop_now_ms(loop),
+                                     .has_id = id != NULL,
+                                     .entry_kind = dj_entry_kind_text((uint8_t)entry_kind)};
+    memcpy(happening.tenant, tenant, sizeof happening.tenant);
+    if (id)
+        memcpy(happening.id, id, sizeof happening.id);
+    dj_happenings_note(engine->options.happenings, &happening);
 }
 
 void dj_engine_access(struct dj_engine *engine, const struct dj_store_key *key,

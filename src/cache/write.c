@@ -87,6 +87,11 @@ static void on_put_finished(void *ctx)
     struct put *put = ctx;
     put->outcome.is_outrun = put->is_refused || put->is_outrun;
     put->outcome.is_stored = !put->outcome.is_outrun && (put->is_in_memory || put->kept);
+    if (put->outcome.is_stored) {
+        const struct dj_happening happening = dj_happening_of(
+            DJ_HAPPENED_SET, dj_value_entry(put->value), dj_loop_now_ms(put->origin));
+        dj_happenings_note(put->engine->options.happenings, &happening);
+    }
     if (put->done)
         put->done(put->ctx, put->status, &put->outcome);
     put_destroy(put);
@@ -237,24 +242,6 @@ static void put_index(void *ctx)
         on_indexed(put); /* found exactly, not by meaning (I4) */
 }
 
-static void keep_in_memory(struct put *put)
-{
-    struct dj_store *memory = put->engine->options.memory;
-    put->is_refused = is_refused(put);
-    /* Too large for memory, or older than what is there: the tiers decide for themselves. */
-    if (!put->is_refused && !(put->skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)))
-        put->is_in_memory = dj_memory_put(memory, put->value, dj_loop_now_ms(put->home));
-    put->is_refused = put->is_refused || (!put->is_in_memory && put->engine->tier_count == 0);
-}
-
-/* On home, the first time: exact repeats hit from here on. */
-static void put_memory(void *ctx)
-{
-    struct put *put = ctx;
-    keep_in_memory(put);
-    post(&put->task, put->origin, put_index, put);
-}
-
 /* (6) In memory, and of what is on its way to the tiers. */
 static void forget_older(struct put *put)
 {
@@ -263,6 +250,28 @@ static void forget_older(struct put *put)
     dj_tombstones_add(engine->tombstones[dj_loop_index(put->home)], &put->key, older);
     if (put->cleared & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY))
         dj_memory_remove(engine->options.memory, &put->key, older);
+}
+
+static void keep_in_memory(struct put *put)
+{
+    struct dj_store *memory = put->engine->options.memory;
+    put->is_refused = is_refused(put);
+    if (put->is_refused)
+        return;
+    /* Too large for memory, or older than what is there: the tiers decide for themselves. */
+    if (!(put->skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)))
+        put->is_in_memory = dj_memory_put(memory, put->value, dj_loop_now_ms(put->home));
+    if (put->cleared)
+        forget_older(put);
+    put->is_refused = !put->is_in_memory && put->engine->tier_count == 0;
+}
+
+/* On home, the first time: exact repeats hit from here on. */
+static void put_memory(void *ctx)
+{
+    struct put *put = ctx;
+    keep_in_memory(put);
+    post(&put->task, put->origin, put_index, put);
 }
 
 enum deja_status dj_engine_put_here(struct dj_engine *engine, struct dj_loop *home,
@@ -286,8 +295,6 @@ enum deja_status dj_engine_put_here(struct dj_engine *engine, struct dj_loop *ho
     assert(engine->options.loops[dj_engine_home(engine, &put->key)] == home);
     dj_engine_enter(engine);
     keep_in_memory(put);
-    if (put->cleared && !put->is_refused)
-        forget_older(put);
     if (put->is_refused)
         post(&put->task, home, on_put_finished, put);
     else
@@ -325,6 +332,7 @@ enum deja_status dj_engine_put(struct dj_engine *engine, struct dj_loop *loop,
     *put = (struct put){.engine = engine,
                         .origin = loop,
                         .skip = options->skip,
+                        .cleared = options->cleared & options->skip,
                         .is_through = options->is_through,
                         .as_of = options->as_of,
                         .ctx = ctx,
@@ -378,9 +386,22 @@ static void removal_destroy(struct removal *removal)
     dj_free(removal);
 }
 
+static void note_removed(const struct removal *removal)
+{
+    struct dj_happening happening = {.kind = DJ_HAPPENED_DELETE,
+                                     .time_ms = dj_loop_now_ms(removal->origin),
+                                     .has_id = true,
+                                     .entry_kind = removal->options.entry_kind};
+    memcpy(happening.tenant, removal->key.tenant, sizeof happening.tenant);
+    memcpy(happening.id, removal->key.id, sizeof happening.id);
+    if (removal->removed && removal->options.is_noted)
+        dj_happenings_note(removal->engine->options.happenings, &happening);
+}
+
 static void on_removed(void *ctx)
 {
     struct removal *removal = ctx;
+    note_removed(removal);
     if (removal->done)
         removal->done(removal->ctx, removal->status, removal->removed);
     removal_destroy(removal);
@@ -535,7 +556,7 @@ enum deja_status dj_engine_remove_because(struct dj_engine *engine, struct dj_lo
                                           dj_remove_done_fn *done)
 {
     static const struct dj_removal_options options = {
-        .version_max = UINT64_MAX, .is_tombstone = true, .is_vector = true};
+        .version_max = UINT64_MAX, .is_tombstone = true, .is_vector = true, .is_noted = true};
     struct told *told = dj_alloc_zeroed(1, sizeof *told);
     char *texts = told ? dj_alloc(cause->name.len + cause->reason.len + 1) : NULL;
     if (!texts) {
@@ -565,8 +586,8 @@ enum deja_status dj_engine_remove_here(struct dj_engine *engine, struct dj_loop 
                                        const struct dj_store_key *key, void *ctx,
                                        dj_remove_done_fn *done)
 {
-    static const struct dj_removal_options options = {.version_max = UINT64_MAX,
-                                                      .is_tombstone = true};
+    static const struct dj_removal_options options = {
+        .version_max = UINT64_MAX, .is_tombstone = true, .is_noted = true, .entry_kind = "plain"};
     struct removal *removal = removal_create(engine, home, key, &options, ctx, done);
     if (!removal)
         return DEJA_ERR_NOMEM;

@@ -8,9 +8,10 @@
 #include "base/alloc.h"
 #include "base/list.h"
 #include "base/num.h"
+#include "base/slice.h"
+#include "cache/channel_message.h"
 #include "cache/notices.h"
 #include "cache/plain.h"
-#include "daemon/channel_message.h"
 #include "daemon/daemon_internal.h"
 #include "daemon/tier_postgres.h"
 #include "store/postgres_channel.h"
@@ -20,7 +21,6 @@
 #define RUNNING_MAX 1024u
 #define INBOX_MAX 1000u
 #define NODE_BYTES 8u
-#define MESSAGE_BYTES_MAX 65536u
 
 /* A message of PostgreSQL's thread on its way to the loop. */
 struct arrived {
@@ -157,7 +157,7 @@ static void take(struct dj_channels *channels, enum dj_notice_source source, str
     }
     order->message.order.source = source;
     if (order->message.from.len) {
-        if (!deja_slice_is_equal(order->message.from, deja_slice_text(channels->node)))
+        if (!dj_slice_is(order->message.from, channels->node))
             drop(channels, &order->message);
     } else {
         find_key(channels, &order->message);
@@ -174,7 +174,7 @@ static void take(struct dj_channels *channels, enum dj_notice_source source, str
 static void on_redis(void *ctx, struct deja_slice message)
 {
     struct dj_channels *channels = ctx;
-    if (channels->daemon->settings->notices.is_redis_obeyed && message.len <= MESSAGE_BYTES_MAX)
+    if (channels->daemon->settings->notices.is_redis_obeyed)
         take(channels, DJ_NOTICE_REDIS, message);
 }
 

@@ -338,6 +338,7 @@ static void fill_proxy(struct dj_daemon *daemon)
         .upstream_guard = &daemon->settings->upstream_guard,
         .model_name = daemon->settings->semantic.model,
         .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
+        .started_ms = dj_clock_now_ms(),
     };
 }
 
@@ -385,7 +386,6 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
                                                         .write = dj_encryption_write,
                                                         .trouble = dj_encryption_trouble,
                                                         .is_on = dj_encryption_is_on};
-    daemon->api.started_ms = dj_clock_now_ms();
     set_guess(daemon);
     status = dj_daemon_set_policy(daemon, daemon->settings);
     if (status == DEJA_OK)
@@ -468,6 +468,8 @@ int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
     status = make_observers(daemon);
     if (status == DEJA_OK)
         status = dj_notices_create(&daemon->notices);
+    if (status == DEJA_OK && settings->notices.urls.count && settings->notices.happenings)
+        status = dj_happenings_create(settings->notices.happenings, &daemon->happenings);
     if (status == DEJA_OK)
         status = make_loops(daemon);
     if (status != DEJA_OK) {
@@ -530,6 +532,7 @@ void dj_daemon_fini(struct dj_daemon *daemon)
     dj_channels_destroy(daemon->channels);
     dj_webhooks_destroy(daemon->webhooks);
     dj_notices_destroy(daemon->notices);
+    dj_happenings_destroy(daemon->happenings);
     dj_authorities_destroy(daemon->authorities);
     dj_lmdb_meta_close(daemon->meta);
     for (uint32_t i = 0; i < daemon->policy_count; i++)

@@ -71,17 +71,30 @@ static const char *reason_text(enum dj_gone_reason reason)
     return names[reason];
 }
 
+static void note_gone(struct dj_daemon *daemon, const uint8_t tenant[DJ_ID_BYTES],
+                      const char *level, enum dj_gone_reason reason)
+{
+    struct dj_happening happening = {
+        .kind = DJ_HAPPENED_EVICTION, .tier = level, .reason = reason_text(reason)};
+    dj_telemetry_evicted(daemon->telemetry, tenant, level, happening.reason);
+    if (!daemon->happenings)
+        return;
+    happening.time_ms = dj_clock_now_ms();
+    memcpy(happening.tenant, tenant, sizeof happening.tenant);
+    dj_happenings_note(daemon->happenings, &happening);
+}
+
 static void on_gone_from_memory(void *ctx, const uint8_t tenant[DJ_ID_BYTES],
                                 enum dj_gone_reason reason)
 {
-    dj_telemetry_evicted(ctx, tenant, "memory", reason_text(reason));
+    note_gone(ctx, tenant, "memory", reason);
 }
 
 /* Of its writer. */
 static void on_gone_from_lmdb(void *ctx, const uint8_t tenant[DJ_ID_BYTES],
                               enum dj_gone_reason reason)
 {
-    dj_telemetry_evicted(ctx, tenant, "lmdb", reason_text(reason));
+    note_gone(ctx, tenant, "lmdb", reason);
 }
 
 static void on_contained(void *ctx, const char *operation, enum deja_status status)
@@ -124,7 +137,7 @@ static struct dj_assembly assembly_of(struct dj_daemon *daemon)
                    .limit = limit_memory,
                    .limit_ctx = daemon,
                    .gone = on_gone_from_memory,
-                   .gone_ctx = daemon->telemetry},
+                   .gone_ctx = daemon},
         .wrap = seal_lmdb,
         .wrap_ctx = daemon,
         .lmdb = {.meta = daemon->meta,
@@ -133,7 +146,7 @@ static struct dj_assembly assembly_of(struct dj_daemon *daemon)
                  .queue_max = settings->lmdb.queue_max,
                  .pool = daemon->reads,
                  .gone = on_gone_from_lmdb,
-                 .gone_ctx = daemon->telemetry},
+                 .gone_ctx = daemon},
         .engine = {.meta = daemon->meta,
                    .loops = daemon->loops,
                    .optimise_tier = settings->postgres.url ? dj_tier_optimise_postgres : NULL,
@@ -144,6 +157,7 @@ static struct dj_assembly assembly_of(struct dj_daemon *daemon)
                    .pool = daemon->work,
                    .metrics = daemon->metrics,
                    .notices = daemon->notices,
+                   .happenings = daemon->happenings,
                    .vectors_max = settings->semantic.vectors_max,
                    .candidates = settings->semantic.candidates,
                    .threshold = settings->semantic.threshold,

@@ -85,6 +85,7 @@ struct dj_daemon {
     struct dj_transfers *transfers;          /* likewise */
     struct dj_schedules *schedules;          /* likewise */
     struct dj_notices *notices;              /* the engine's, and of who listens */
+    struct dj_happenings *happenings;        /* the engine's, for webhooks; NULL: none are told */
     struct dj_channels *channels;            /* from and to other programs */
     struct dj_webhooks *webhooks;            /* NULL: none is named */
     struct dj_encryption *encryption;        /* made with the tiers */

@@ -19,6 +19,11 @@ static void tell(struct dj_daemon *daemon, enum deja_status status)
         dj_log_write(daemon->log, DJ_LOG_INFO, "tenants and keys are read again", fields);
 }
 
+static bool is_kind(const void *kinds, struct deja_slice name)
+{
+    return dj_kinds_find(kinds, name) != NULL;
+}
+
 enum deja_status dj_daemon_make_directory(struct dj_daemon *daemon)
 {
     const struct dj_settings_audit *audit = &daemon->settings->audit;
@@ -36,6 +41,8 @@ enum deja_status dj_daemon_make_directory(struct dj_daemon *daemon)
         .defaults = &configured,
         .names = {.guards = daemon->guard_names,
                   .guard_count = DJ_GUARD_COUNT,
+                  .is_kind = is_kind,
+                  .kinds = daemon->settings->kinds,
                   .upstream_guard = &daemon->settings->upstream_guard},
     };
     enum deja_status status = dj_rules_create(&derived, &daemon->rules);

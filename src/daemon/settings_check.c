@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/num.h"
+#include "cache/happenings.h"
 #include "config/expand.h"
 #include "daemon/prices.h"
 #include "daemon/settings_internal.h"
@@ -192,8 +193,24 @@ static void check_admin_token(struct dj_settings_checker *checker)
                              "64 hex digits");
 }
 
+/* The list is of known words: its choices. */
+static void work_out_events(struct dj_settings_notices *notices)
+{
+    notices->is_invalidation_told = false;
+    notices->happenings = 0;
+    for (size_t i = 0; i < notices->event_texts.count; i++) {
+        const char *text = notices->event_texts.items[i];
+        if (strcmp(text, "invalidation") == 0)
+            notices->is_invalidation_told = true;
+        for (unsigned kind = 0; kind < DJ_HAPPENING_KINDS; kind++)
+            if (strcmp(text, dj_happening_text((enum dj_happening_kind)kind)) == 0)
+                notices->happenings |= 1u << kind;
+    }
+}
+
 static void check_notices(struct dj_settings_checker *checker)
 {
+    work_out_events(&checker->settings->notices);
     const struct dj_settings_notices *notices = &checker->settings->notices;
     uint8_t tenant[DJ_TENANT_BYTES];
     struct deja_error error = {""};

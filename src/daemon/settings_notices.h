@@ -18,6 +18,9 @@ struct dj_settings_notices {
     bool is_postgres_obeyed;
     bool is_postgres_told;
     struct dj_text_list urls;
+    struct dj_text_list event_texts; /* as written */
+    bool is_invalidation_told;
+    unsigned happenings; /* bits 1 << enum dj_happening_kind that are told */
     char *secret;
     uint64_t timeout_ms;
     uint32_t attempts_max;

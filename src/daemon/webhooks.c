@@ -6,17 +6,21 @@
 #include "base/alloc.h"
 #include "base/list.h"
 #include "base/num.h"
+#include "cache/happenings.h"
 #include "cache/notices.h"
 #include "daemon/daemon_internal.h"
 
 #define ID_BYTES 16u
 #define PAUSE_FIRST_MS 1000u
 #define PAUSE_MAX_MS 60000u
+#define EVENTS_MAX 500u /* of one delivery */
 
 struct delivery {
     struct dj_list node;
     char id[2 * ID_BYTES + 1];
     struct dj_buf body;
+    const char *event;    /* X-Deja-Event */
+    uint32_t event_count; /* in it; 0: it is one invalidation */
     uint32_t attempts;
 };
 
@@ -27,6 +31,8 @@ struct hook {
     uint32_t waiting_count;
     uint32_t pause_ms;
     uint64_t retry_us; /* monotonic */
+    uint64_t place;    /* in the happenings */
+    uint64_t lost;     /* of them, and not told yet */
     bool is_sending;
     int status; /* of the answer */
     struct dj_outbound_call *call;
@@ -39,6 +45,7 @@ struct dj_webhooks {
     bool is_stopped;
     uint32_t hook_count;
     struct hook hooks[DJ_WEBHOOKS_MAX];
+    struct dj_happening read[EVENTS_MAX]; /* while a delivery is made of them */
 };
 
 static void send_next(struct hook *hook);
@@ -62,13 +69,26 @@ static void drop_first(struct hook *hook)
     delivery_destroy(delivery);
 }
 
-static void tell_lost(const struct hook *hook, const char *why)
+/* event_count: 0: an invalidation. */
+static void tell_lost(struct hook *hook, uint32_t event_count, const char *why)
 {
     struct dj_log *log = hook->webhooks->daemon->log;
-    dj_telemetry_webhook(hook->webhooks->daemon->telemetry, "dropped");
+    struct dj_telemetry *telemetry = hook->webhooks->daemon->telemetry;
+    dj_telemetry_webhook(telemetry, "dropped");
+    dj_telemetry_webhook_lost(telemetry, event_count);
+    hook->lost += event_count;
     const struct dj_log_field fields[] = {
         DJ_LOG_TEXT("upstream", hook->url), DJ_LOG_TEXT("error", why), {.name = NULL}};
-    dj_log_write(log, DJ_LOG_WARN, "an invalidation could not be delivered to a webhook", fields);
+    dj_log_write(log, DJ_LOG_WARN,
+                 event_count ? "events could not be delivered to a webhook"
+                             : "an invalidation could not be delivered to a webhook",
+                 fields);
+}
+
+static void lose_first(struct hook *hook, const char *why)
+{
+    tell_lost(hook, first(hook)->event_count, why);
+    drop_first(hook);
 }
 
 /* ---- sending ---- */
@@ -95,8 +115,7 @@ static void fail_one(struct hook *hook, const char *why)
         hook->pause_ms = PAUSE_MAX_MS;
     hook->retry_us = dj_loop_monotonic_us(hook->webhooks->loop) + (uint64_t)hook->pause_ms * 1000;
     if (++first(hook)->attempts >= settings->attempts_max) {
-        tell_lost(hook, why);
-        drop_first(hook);
+        lose_first(hook, why);
         hook->pause_ms = 0;
     } else {
         dj_telemetry_webhook(hook->webhooks->daemon->telemetry, "retried");
@@ -146,7 +165,7 @@ static enum deja_status start(struct hook *hook, struct dj_outbound *outbound)
     const struct dj_http_header headers[] = {
         {deja_slice_text("Content-Type"), deja_slice_text("application/json")},
         {deja_slice_text("User-Agent"), deja_slice_text("deja/" DEJA_VERSION)},
-        {deja_slice_text("X-Deja-Event"), deja_slice_text("invalidation")},
+        {deja_slice_text("X-Deja-Event"), deja_slice_text(delivery->event)},
         {deja_slice_text("X-Deja-Delivery"), deja_slice_text(delivery->id)},
         {deja_slice_text("X-Deja-Timestamp"), deja_slice_text(seconds)},
         {deja_slice_text("X-Deja-Signature"), deja_slice_text(signature)},
@@ -162,11 +181,70 @@ static enum deja_status start(struct hook *hook, struct dj_outbound *outbound)
     return dj_outbound_start(outbound, &request, &events, hook, &hook->call);
 }
 
+/* NULL: no memory. */
+static struct delivery *create_delivery(const char *event)
+{
+    struct delivery *delivery = dj_alloc_zeroed(1, sizeof *delivery);
+    uint8_t id[ID_BYTES];
+    if (!delivery)
+        return NULL;
+    delivery->event = event;
+    dj_random_bytes(id, sizeof id);
+    dj_hex_encode(id, sizeof id, delivery->id);
+    return delivery;
+}
+
+static void push(struct hook *hook, struct delivery *delivery)
+{
+    dj_list_push_back(&hook->waiting, &delivery->node);
+    hook->waiting_count++;
+}
+
+/* What happened since the last delivery of that, as one more. */
+static void take_happenings(struct hook *hook)
+{
+    struct dj_webhooks *webhooks = hook->webhooks;
+    uint64_t lost = 0;
+    if (!webhooks->daemon->happenings)
+        return;
+    size_t count = dj_happenings_read(webhooks->daemon->happenings, &hook->place, webhooks->read,
+                                      EVENTS_MAX, &lost);
+    dj_telemetry_webhook_lost(webhooks->daemon->telemetry, lost);
+    hook->lost += lost;
+    struct delivery *delivery = count ? create_delivery("cache") : NULL;
+    if (!delivery) {
+        if (count)
+            tell_lost(hook, (uint32_t)count, "out of memory");
+        return;
+    }
+    struct dj_json_writer w = dj_json_writer(&delivery->body);
+    delivery->event_count = (uint32_t)count;
+    dj_json_begin_object(&w);
+    dj_json_key(&w, "events");
+    dj_json_begin_array(&w);
+    for (size_t i = 0; i < count; i++)
+        dj_happening_write(&w, &webhooks->read[i]);
+    dj_json_end_array(&w);
+    dj_json_member_u64(&w, "lost", hook->lost);
+    dj_json_end_object(&w);
+    if (delivery->body.status != DEJA_OK) {
+        tell_lost(hook, (uint32_t)count, "out of memory");
+        delivery_destroy(delivery);
+        return;
+    }
+    hook->lost = 0;
+    push(hook, delivery);
+}
+
 static void send_next(struct hook *hook)
 {
     struct dj_outbound *outbound = hook->webhooks->daemon->nodes[0].outbound;
-    if (hook->is_sending || hook->webhooks->is_stopped || dj_list_is_empty(&hook->waiting) ||
-        !outbound || dj_loop_monotonic_us(hook->webhooks->loop) < hook->retry_us)
+    if (hook->is_sending || hook->webhooks->is_stopped || !outbound ||
+        dj_loop_monotonic_us(hook->webhooks->loop) < hook->retry_us)
+        return;
+    if (dj_list_is_empty(&hook->waiting))
+        take_happenings(hook);
+    if (dj_list_is_empty(&hook->waiting))
         return;
     hook->status = 0;
     if (start(hook, outbound) == DEJA_OK)
@@ -180,31 +258,26 @@ static void send_next(struct hook *hook)
 static void add(struct hook *hook, const struct dj_notice *notice)
 {
     const struct dj_settings_notices *settings = &hook->webhooks->daemon->settings->notices;
-    struct delivery *delivery = dj_alloc_zeroed(1, sizeof *delivery);
-    uint8_t id[ID_BYTES];
+    struct delivery *delivery = create_delivery("invalidation");
     if (!delivery) {
-        tell_lost(hook, "out of memory");
+        tell_lost(hook, 0, "out of memory");
         return;
     }
-    dj_random_bytes(id, sizeof id);
-    dj_hex_encode(id, sizeof id, delivery->id);
     struct dj_json_writer w = dj_json_writer(&delivery->body);
     dj_notice_write(&w, notice, true);
     if (delivery->body.status != DEJA_OK) {
-        tell_lost(hook, "out of memory");
+        tell_lost(hook, 0, "out of memory");
         delivery_destroy(delivery);
         return;
     }
     if (hook->waiting_count >= settings->queue_max && !hook->is_sending) {
-        tell_lost(hook, "too many wait");
-        drop_first(hook);
+        lose_first(hook, "too many wait");
     } else if (hook->waiting_count >= settings->queue_max) {
-        tell_lost(hook, "too many wait");
+        tell_lost(hook, 0, "too many wait");
         delivery_destroy(delivery);
         return;
     }
-    dj_list_push_back(&hook->waiting, &delivery->node);
-    hook->waiting_count++;
+    push(hook, delivery);
     send_next(hook);
 }
 
@@ -239,8 +312,10 @@ enum deja_status dj_webhooks_create(struct dj_daemon *daemon, struct dj_webhooks
         hook->url = settings->urls.items[i];
         dj_list_init(&hook->waiting);
     }
-    enum deja_status status = dj_notices_open(daemon->notices, webhooks->loop, NULL, UINT64_MAX,
-                                              webhooks, on_news, &webhooks->reader);
+    enum deja_status status = DEJA_OK;
+    if (settings->is_invalidation_told)
+        status = dj_notices_open(daemon->notices, webhooks->loop, NULL, UINT64_MAX, webhooks,
+                                 on_news, &webhooks->reader);
     if (status != DEJA_OK) {
         dj_webhooks_destroy(webhooks);
         return status;

@@ -1,7 +1,12 @@
-/* daemon/webhooks.h - every invalidation that begins here, POSTed to the operator's own programs.
+/* daemon/webhooks.h - every invalidation that begins here, and what else webhooks.events names,
+ * POSTed to the operator's own programs.
  *
- *   POST URL   X-Deja-Event: invalidation   X-Deja-Delivery: ID   X-Deja-Timestamp: SECONDS
+ *   POST URL   X-Deja-Event: invalidation | cache   X-Deja-Delivery: ID   X-Deja-Timestamp: SECONDS
  *              X-Deja-Signature: sha256=HEX of HMAC-SHA256(webhooks.secret, SECONDS "." body)
+ *
+ * An invalidation is a delivery of its own. Of the others (cache/happenings.h) a delivery takes
+ * what came since the one before, up to 500, when nothing else waits for that URL; what is more
+ * than the ring keeps is lost, counted, and told in the next one.
  *
  * One delivery at a time and URL, in order; 2xx is taken, anything else is tried again with pauses
  * that double, then dropped. A URL that does not answer fills its own queue, whose oldest are

@@ -246,7 +246,7 @@ static void on_found(void *ctx, const struct dj_lookup_result *result)
     dj_event_got(operation, operation->fingerprint.text, result->value,
                  result->value ? result->level : NULL);
     if (result->value)
-        dj_engine_note_hit(deja->engine, deja->loop, dj_value_entry(result->value));
+        dj_engine_note_hit(deja->engine, deja->loop, dj_value_entry(result->value), result->level);
     else if (result->status == DEJA_ERR_MISMATCH) {
         dj_operation_answer(operation, result->status, NULL);
         dj_operation_destroy(operation);

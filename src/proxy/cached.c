@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "policy/ttl.h"
 #include "proxy/cache_debug.h"
 #include "proxy/cached_internal.h"
@@ -107,7 +108,7 @@ static void fill_hit(struct ride *ride, const struct dj_flight_end *end, struct 
 static void count_hit(struct ride *ride, const struct dj_outcome *outcome)
 {
     dj_telemetry_saved(ride->context->telemetry, outcome->entry);
-    dj_engine_note_hit(ride->context->engine, ride->loop, outcome->entry);
+    dj_engine_note_hit(ride->context->engine, ride->loop, outcome->entry, outcome->level);
     if (outcome->stale)
         dj_telemetry_stale(ride->context->telemetry, outcome->stale);
 }
@@ -169,8 +170,7 @@ static enum deja_status write_body(const struct dj_json *root, bool has_usage_op
     const struct dj_json *options = dj_json_get(root, "stream_options");
     dj_json_begin_object(&w);
     for (struct dj_json_walk m = dj_json_walk(root); dj_json_walk_next(&m);) {
-        if (deja_slice_is_equal(m.key, deja_slice_text("cache")) ||
-            deja_slice_is_equal(m.key, deja_slice_text("cache_skip")) ||
+        if (dj_slice_is(m.key, "cache") || dj_slice_is(m.key, "cache_skip") ||
             (has_usage_option && m.value == options))
             continue;
         dj_json_key_slice(&w, m.key);
@@ -180,7 +180,7 @@ static enum deja_status write_body(const struct dj_json *root, bool has_usage_op
         dj_json_key(&w, "stream_options");
         dj_json_begin_object(&w);
         for (struct dj_json_walk m = dj_json_walk(options); dj_json_walk_next(&m);) {
-            if (deja_slice_is_equal(m.key, deja_slice_text("include_usage")))
+            if (dj_slice_is(m.key, "include_usage"))
                 continue;
             dj_json_key_slice(&w, m.key);
             dj_json_put_value(&w, m.value);
@@ -222,15 +222,11 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
     struct dj_entry *entry = &call->entry;
     call->fingerprint = ride->fingerprint;
     call->fingerprint.canonical = deja_slice(NULL, 0);
-    call->knobs = ride->knobs;
-    call->knobs.name_space = dj_arena_copy(&call->arena, ride->knobs.name_space);
-    call->knobs.tags = call->knobs.ignored = call->knobs.trace_id = deja_slice(NULL, 0);
     if (ride->fingerprint.text.data) {
         call->fingerprint.text = dj_arena_copy(&call->arena, ride->fingerprint.text);
         if (!call->fingerprint.text.data)
             return DEJA_ERR_NOMEM;
     }
-    call->rules = dj_rules_ref(ride->who.rules);
     call->answers = ride->ops->family;
     call->answer_count = ride->ops->family->count_answers
                              ? ride->ops->family->count_answers(dj_json_root(ride->doc))
@@ -242,14 +238,12 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
     call->is_semantic = ride->policy->is_semantic && ride->fingerprint.is_semantic;
     call->is_storable = !ride->knobs.is_no_store && !ride->knobs.is_bypass && ride->is_cacheable;
     call->fresh = ride->fresh;
-    memcpy(entry->tenant, ride->tenant, sizeof entry->tenant);
     memcpy(entry->id, ride->fingerprint.key.id, sizeof entry->id);
     memcpy(entry->exact, ride->fingerprint.exact, sizeof entry->exact);
     memcpy(entry->scope, ride->fingerprint.scope, sizeof entry->scope);
     entry->kind = DJ_ENTRY_CHAT;
     entry->query = call->fingerprint.text;
-    entry->name_space = call->knobs.name_space;
-    if (!ride_take_tags(ride, &call->arena, entry))
+    if (!ride_introduce(ride, call))
         return DEJA_ERR_NOMEM;
     enum deja_status status = dj_call_take_request(call, request, &ride->who, &ride->trace, true);
     if (status != DEJA_OK)

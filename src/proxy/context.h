@@ -122,6 +122,7 @@ struct dj_proxy_context {
     struct dj_proxy_target targets[DJ_TARGET_COUNT];
     bool has_two_targets;      /* they are not the same */
     const char *model_name;    /* of the embedder in the process; NULL: its kind says it */
+    int64_t started_ms;        /* when the daemon began */
     const char *forced_tenant; /* --tenant: everybody is this one; NULL: derived */
     _Atomic(const struct dj_proxy_policy *) policy;
     _Atomic bool is_usage_refused; /* this upstream knows no stream_options */

@@ -83,6 +83,6 @@ void ride_answer_negative(struct ride *ride, struct dj_outcome *outcome)
     ride->code = status_of(entry);
     ride->answer_bytes += entry->body.len;
     dj_http_respond(ride->exchange, ride->code, headers.items, headers.count, entry->body);
-    dj_engine_note_hit(ride->context->engine, ride->loop, entry);
+    dj_engine_note_hit(ride->context->engine, ride->loop, entry, outcome->level);
     ride_end(ride, DJ_RESULT_ERROR, outcome->level);
 }

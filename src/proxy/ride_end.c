@@ -44,6 +44,13 @@ static double nearest_of(const struct ride *ride, bool is_hit)
                                           : NAN;
 }
 
+/* For people: the trace of W3C, else what Portkey's header calls it. */
+static const char *trace_of(const struct ride *ride)
+{
+    const char *id = dj_trace_id(&ride->trace);
+    return id || !ride->trace_text[0] ? id : ride->trace_text;
+}
+
 /* Hits at debug, what went upstream at info, failures as warnings; of the content only what the
  * tenant's log.content lets. */
 static void log_end(const struct ride *ride, enum dj_result result, const char *level,
@@ -62,7 +69,7 @@ static void log_end(const struct ride *ride, enum dj_result result, const char *
     struct dj_log_field fields[] = {
         DJ_LOG_TEXT("tenant", tenant),
         DJ_LOG_TEXT("req_id", ride->request_id_text),
-        DJ_LOG_TEXT("trace_id", dj_trace_id(&ride->trace)),
+        DJ_LOG_TEXT("trace_id", trace_of(ride)),
         DJ_LOG_TEXT("api", api_of(ride)),
         DJ_LOG_TEXT("result", dj_result_text(result)),
         DJ_LOG_TEXT("reason", reason || is_hit ? reason : ride->knobs.rule),
@@ -92,9 +99,18 @@ static void count_slow(const struct ride *ride, enum dj_result result, const cha
                           .level = level,
                           .tenant = ride->tenant,
                           .request_id = deja_slice_text(ride->request_id_text),
-                          .trace_id = dj_trace_id(&ride->trace),
+                          .trace_id = trace_of(ride),
                           .seconds = (double)us / 1e6,
                       });
+}
+
+/* Of embeddings each input has a key of its own. */
+static void note_miss(const struct ride *ride)
+{
+    bool is_embedding = strcmp(ride->ops->api, "embeddings") == 0;
+    dj_engine_note_miss(ride->context->engine, ride->loop, ride->tenant,
+                        is_embedding ? NULL : ride->fingerprint.key.id,
+                        is_embedding ? DJ_ENTRY_EMBEDDING : DJ_ENTRY_CHAT);
 }
 
 static void count_end(struct ride *ride, enum dj_result result, const char *level, uint64_t now_us)
@@ -117,6 +133,8 @@ static void count_end(struct ride *ride, enum dj_result result, const char *leve
                                             .entry_id = is_hit ? ride->entry_id : NULL,
                                             .now_ms = now_ms,
                                         });
+    if (!ride->is_inner && (result == DJ_RESULT_MISS || result == DJ_RESULT_COLLAPSED))
+        note_miss(ride);
     if (ride->trace.id[0])
         dj_telemetry_exemplar(telemetry, api_of(ride), result, seconds, ride->trace.id);
     dj_telemetry_inflight(telemetry, -1);

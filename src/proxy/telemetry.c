@@ -477,6 +477,11 @@ void dj_telemetry_webhook(struct dj_telemetry *telemetry, const char *result)
     dj_series_add(dj_telemetry_series(telemetry, FAMILY_WEBHOOKS, values), 1);
 }
 
+void dj_telemetry_webhook_lost(struct dj_telemetry *telemetry, uint64_t count)
+{
+    dj_series_add(dj_telemetry_series(telemetry, FAMILY_WEBHOOK_LOST, NULL), (double)count);
+}
+
 void dj_telemetry_evicted(struct dj_telemetry *telemetry, const uint8_t tenant_id[DJ_ID_BYTES],
                           const char *level_name, const char *reason)
 {

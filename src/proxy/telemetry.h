@@ -165,6 +165,8 @@ void dj_telemetry_invalidation(struct dj_telemetry *telemetry, const uint8_t ten
                                const char *kind);
 /* result: "delivered", "retried" (a try that failed, and is not the last), "dropped". */
 void dj_telemetry_webhook(struct dj_telemetry *telemetry, const char *result);
+/* So many events came and went before they could be sent to one of them. */
+void dj_telemetry_webhook_lost(struct dj_telemetry *telemetry, uint64_t count);
 /* An entry left a level without being asked to. level: "memory", "lmdb"; reason: "size", "ttl",
  * "tenant_limit". Never waits but for the first of a tenant. */
 void dj_telemetry_evicted(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],

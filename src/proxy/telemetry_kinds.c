@@ -6,6 +6,7 @@
  */
 #include "cache/kinds.h"
 
+#include "base/slice.h"
 #include "proxy/telemetry_internal.h"
 
 struct telling {
@@ -43,7 +44,7 @@ static enum dj_saving_class class_of(const struct dj_kind *kind)
 {
     static const char *const families[] = {"template", "document", "ocr", "ai"};
     for (size_t i = 0; kind && i < sizeof families / sizeof *families; i++)
-        if (deja_slice_is_equal(kind->family, deja_slice_text(families[i])))
+        if (dj_slice_is(kind->family, families[i]))
             return dj_saving_class_of(kind->name);
     return DJ_SAVING_NOTHING;
 }

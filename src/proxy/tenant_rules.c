@@ -66,9 +66,13 @@ bool dj_tenant_keeps(const struct dj_rules *rules, uint64_t bytes)
     return !bytes_max || bytes <= bytes_max;
 }
 
-bool dj_tenant_allows(const struct dj_rules *rules, const struct dj_json *root)
+bool dj_tenant_allows_model(const struct dj_rules *rules, struct deja_slice model)
 {
     const struct dj_rules_values *values = rules ? dj_rules_of(rules) : NULL;
-    return !values || !values->model_count ||
-           dj_rules_allow_model(values, dj_json_string(dj_json_get(root, "model")));
+    return !values || !values->model_count || dj_rules_allow_model(values, model);
+}
+
+bool dj_tenant_allows(const struct dj_rules *rules, const struct dj_json *root)
+{
+    return dj_tenant_allows_model(rules, dj_json_string(dj_json_get(root, "model")));
 }

@@ -30,6 +30,7 @@ uint64_t dj_tenant_cut_ttl(const struct dj_rules *rules, uint64_t asked_ms);
 /* May an answer of so many bytes be kept? rules NULL: yes. */
 bool dj_tenant_keeps(const struct dj_rules *rules, uint64_t bytes);
 
+bool dj_tenant_allows_model(const struct dj_rules *rules, struct deja_slice model);
 /* May the "model" of a request's root go upstream? Without one: only if every model may. */
 bool dj_tenant_allows(const struct dj_rules *rules, const struct dj_json *root);
 #define DJ_MODEL_REFUSED \

@@ -28,11 +28,13 @@ static const char *keep(char **at, const char *text)
 
 enum deja_status dj_rules_create(const struct dj_rules_values *values, struct dj_rules **out_rules)
 {
-    if (values->model_count > DJ_RULES_MODELS_MAX)
+    if (values->model_count > DJ_RULES_MODELS_MAX || values->kind_count > DJ_RULES_KINDS_MAX)
         return DEJA_ERR_LIMIT;
     size_t bytes = text_bytes(values->upstream_url) + text_bytes(values->prices);
     for (size_t i = 0; i < values->model_count; i++)
         bytes += text_bytes(values->models[i]);
+    for (size_t i = 0; i < values->kind_count; i++)
+        bytes += text_bytes(values->kinds[i].name);
     struct dj_rules *rules = dj_alloc(sizeof *rules + bytes);
     if (!rules)
         return DEJA_ERR_NOMEM;
@@ -43,6 +45,8 @@ enum deja_status dj_rules_create(const struct dj_rules_values *values, struct dj
     rules->values.prices = keep(&at, values->prices);
     for (size_t i = 0; i < values->model_count; i++)
         rules->values.models[i] = keep(&at, values->models[i]);
+    for (size_t i = 0; i < values->kind_count; i++)
+        rules->values.kinds[i].name = keep(&at, values->kinds[i].name);
     *out_rules = rules;
     return DEJA_OK;
 }
@@ -62,6 +66,14 @@ void dj_rules_unref(struct dj_rules *rules)
 {
     if (rules && atomic_fetch_sub_explicit(&rules->ref_count, 1, memory_order_acq_rel) == 1)
         dj_free(rules);
+}
+
+uint64_t dj_rules_kind_ttl(const struct dj_rules_values *values, struct deja_slice kind)
+{
+    for (size_t i = 0; i < values->kind_count; i++)
+        if (deja_slice_is_equal(kind, deja_slice_text(values->kinds[i].name)))
+            return values->kinds[i].ttl_ms;
+    return 0;
 }
 
 bool dj_rules_allow_model(const struct dj_rules_values *values, struct deja_slice model)

@@ -56,6 +56,13 @@ struct dj_rules_limits {
 };
 
 #define DJ_RULES_MODELS_MAX 64u
+#define DJ_RULES_KINDS_MAX 32u
+
+/* A life of what is of that kind (policy/kinds.h). */
+struct dj_rules_kind {
+    const char *name;
+    uint64_t ttl_ms;
+};
 
 struct dj_rules;
 
@@ -64,8 +71,9 @@ struct dj_rules_values {
     bool is_configured; /* made by an administrator, not derived from a credential */
     bool is_suspended;
     unsigned features;        /* bits of enum dj_feature */
-    uint64_t response_ttl_ms; /* 0: the deployment's, as are the next five */
+    uint64_t response_ttl_ms; /* 0: the deployment's, as are the next six */
     uint64_t api_ttl_ms;
+    uint64_t plain_ttl_ms;   /* of plain keys of no kind, or of one without a life */
     uint64_t size_ttl_ms[3]; /* of what answers a small, a medium, a large text */
     uint64_t ttl_max_ms;
     double threshold;
@@ -78,6 +86,8 @@ struct dj_rules_values {
     enum dj_content_log content_log;
     size_t model_count; /* 0: every model */
     const char *models[DJ_RULES_MODELS_MAX];
+    size_t kind_count;
+    struct dj_rules_kind kinds[DJ_RULES_KINDS_MAX];
     bool is_upstream_obeyed;  /* its Cache-Control; of the deployment's upstream: or its setting */
     const char *upstream_url; /* NULL: the deployment's */
     const char *prices;       /* JSON text, a price table; NULL: the deployment's */
@@ -89,6 +99,9 @@ enum deja_status dj_rules_create(const struct dj_rules_values *values,
 const struct dj_rules_values *dj_rules_of(const struct dj_rules *rules);
 struct dj_rules *dj_rules_ref(struct dj_rules *rules); /* returns rules */
 void dj_rules_unref(struct dj_rules *rules);           /* accepts NULL */
+
+/* The life that they give to that kind; 0: none of its own. */
+uint64_t dj_rules_kind_ttl(const struct dj_rules_values *values, struct deja_slice kind);
 
 /* May a tenant with these rules use the model? A name, or its beginning with "*" at the end. */
 bool dj_rules_allow_model(const struct dj_rules_values *values, struct deja_slice model);

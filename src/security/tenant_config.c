@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "base/suggest.h"
 #include "text/utf8.h"
 
@@ -46,6 +47,7 @@ static const char *const contents[] = {"off", "hash", "full", NULL};
 static const struct field fields[] = {
     {"ttl", "response", KIND_DURATION, AT(response_ttl_ms), 1000, TTL_MS_MAX, NULL},
     {"ttl", "api", KIND_DURATION, AT(api_ttl_ms), 1000, TTL_MS_MAX, NULL},
+    {"ttl", "plain", KIND_DURATION, AT(plain_ttl_ms), 1000, TTL_MS_MAX, NULL},
     {"ttl", "small_text", KIND_DURATION, AT(size_ttl_ms[0]), 1000, TTL_MS_MAX, NULL},
     {"ttl", "medium_text", KIND_DURATION, AT(size_ttl_ms[1]), 1000, TTL_MS_MAX, NULL},
     {"ttl", "large_text", KIND_DURATION, AT(size_ttl_ms[2]), 1000, TTL_MS_MAX, NULL},
@@ -251,7 +253,7 @@ static bool store_choice(struct dj_rules_values *values, const struct field *fie
 {
     char *at = (char *)values + field->offset;
     for (int i = 0; text.data && field->choices[i]; i++) {
-        if (!deja_slice_is_equal(text, deja_slice_text(field->choices[i])))
+        if (!dj_slice_is(text, field->choices[i]))
             continue;
         memcpy(at, &i, sizeof i);
         return true;
@@ -283,7 +285,7 @@ static bool find_field(const char *section, struct deja_slice name, size_t *out_
     for (size_t i = 0; i < FIELDS; i++) {
         bool is_here = section ? fields[i].section && strcmp(fields[i].section, section) == 0
                                : !fields[i].section;
-        if (!is_here || !deja_slice_is_equal(name, deja_slice_text(fields[i].name)))
+        if (!is_here || !dj_slice_is(name, fields[i].name))
             continue;
         *out_index = i;
         return true;
@@ -294,11 +296,47 @@ static bool find_field(const char *section, struct deja_slice name, size_t *out_
 static bool has_section(struct deja_slice name, const char **out_section)
 {
     for (size_t i = 0; i < FIELDS; i++)
-        if (fields[i].section && deja_slice_is_equal(name, deja_slice_text(fields[i].section))) {
+        if (fields[i].section && dj_slice_is(name, fields[i].section)) {
             *out_section = fields[i].section;
             return true;
         }
     return false;
+}
+
+static const char *keep(struct reader *reader, struct deja_slice text)
+{
+    char *copy = dj_strdup(text);
+    if (!copy)
+        reader->status = DEJA_ERR_NOMEM;
+    return copy;
+}
+
+static bool is_kind(const struct reader *reader, const char *section, struct deja_slice name)
+{
+    const struct dj_tenant_config_names *names = reader->names;
+    return strcmp(section, "ttl") == 0 && names->is_kind && names->is_kind(names->kinds, name);
+}
+
+/* A life of that kind. */
+static void read_kind(struct reader *reader, struct deja_slice name, const struct dj_json *value)
+{
+    static const struct field field = {
+        .section = "ttl", .kind = KIND_DURATION, .low = 1000, .high = TTL_MS_MAX};
+    struct dj_rules_values *values = &reader->config->values;
+    double ttl_ms = 0;
+    if (!read_number(&field, value, &ttl_ms)) {
+        complain(reader, "ttl", name, "range",
+                 "must be a time of 1s to 3650d, such as \"5m\" or 300");
+        return;
+    }
+    if (values->kind_count == DJ_RULES_KINDS_MAX) {
+        complain(reader, "ttl", name, "count", "names more than 32 kinds");
+        return;
+    }
+    struct dj_rules_kind *kind = &values->kinds[values->kind_count];
+    kind->name = keep(reader, name);
+    kind->ttl_ms = (uint64_t)ttl_ms;
+    values->kind_count += reader->status == DEJA_OK;
 }
 
 static void read_section(struct reader *reader, const char *section, const struct dj_json *object)
@@ -306,12 +344,15 @@ static void read_section(struct reader *reader, const char *section, const struc
     if (!is_object(reader, section, object))
         return;
     struct dj_json_walk walk = dj_json_walk(object);
-    while (dj_json_walk_next(&walk)) {
+    while (dj_json_walk_next(&walk) && reader->status == DEJA_OK) {
         size_t index = 0;
-        if (!find_field(section, walk.key, &index))
+        bool is_field = find_field(section, walk.key, &index);
+        if (!is_field && !is_kind(reader, section, walk.key))
             complain_unknown(reader, section, walk.key);
-        else if (!dj_json_is(walk.value, DJ_JSON_NULL))
+        else if (is_field && !dj_json_is(walk.value, DJ_JSON_NULL))
             read_value(reader, index, walk.value);
+        else if (!dj_json_is(walk.value, DJ_JSON_NULL))
+            read_kind(reader, walk.key, walk.value);
     }
 }
 
@@ -326,7 +367,7 @@ static void read_switches(struct reader *reader, const char *section, const stru
     struct dj_json_walk walk = dj_json_walk(object);
     while (dj_json_walk_next(&walk)) {
         size_t i = 0;
-        while (i < count && !deja_slice_is_equal(walk.key, deja_slice_text(names[i])))
+        while (i < count && !dj_slice_is(walk.key, names[i]))
             i++;
         if (i == count) {
             complain_unknown(reader, section, walk.key);
@@ -355,14 +396,6 @@ static bool is_plain(struct deja_slice text, size_t bytes_max)
         if ((unsigned char)text.data[i] <= ' ' || text.data[i] == 127)
             return false;
     return text.len > 0 && text.len <= bytes_max && dj_utf8_is_valid(text);
-}
-
-static const char *keep(struct reader *reader, struct deja_slice text)
-{
-    char *copy = dj_strdup(text);
-    if (!copy)
-        reader->status = DEJA_ERR_NOMEM;
-    return copy;
 }
 
 static void read_models(struct reader *reader, const struct dj_json *list)
@@ -407,11 +440,11 @@ static void read_upstream(struct reader *reader, const struct dj_json *object)
     while (dj_json_walk_next(&walk) && reader->status == DEJA_OK) {
         struct deja_slice text = dj_json_string(walk.value);
         const char *why = "must be an https:// address of up to 2048 plain characters";
-        if (deja_slice_is_equal(walk.key, deja_slice_text("respect_cache_control"))) {
+        if (dj_slice_is(walk.key, "respect_cache_control")) {
             read_obeyed(reader, walk.key, walk.value);
             continue;
         }
-        if (!deja_slice_is_equal(walk.key, deja_slice_text("url"))) {
+        if (!dj_slice_is(walk.key, "url")) {
             complain_unknown(reader, "upstream", walk.key);
             continue;
         }
@@ -436,9 +469,8 @@ static bool is_price(const struct dj_json *price)
     if (!dj_json_is(price, DJ_JSON_OBJECT))
         return false;
     while (dj_json_walk_next(&walk)) {
-        bool is_known = deja_slice_is_equal(walk.key, deja_slice_text("input")) ||
-                        deja_slice_is_equal(walk.key, deja_slice_text("cached")) ||
-                        deja_slice_is_equal(walk.key, deja_slice_text("output"));
+        bool is_known = dj_slice_is(walk.key, "input") || dj_slice_is(walk.key, "cached") ||
+                        dj_slice_is(walk.key, "output");
         double number = dj_json_double(walk.value, -1);
         if (!is_known || !(number >= 0 && number <= 1e6))
             return false;
@@ -485,16 +517,16 @@ static void read_member(struct reader *reader, struct deja_slice name, const str
         read_section(reader, section, value);
     } else if (find_field(NULL, name, &index)) {
         read_value(reader, index, value);
-    } else if (deja_slice_is_equal(name, deja_slice_text("features"))) {
+    } else if (dj_slice_is(name, "features")) {
         read_switches(reader, "features", value, features, FEATURES,
                       &reader->config->features_named, &reader->config->values.features);
-    } else if (deja_slice_is_equal(name, deja_slice_text("guards"))) {
+    } else if (dj_slice_is(name, "guards")) {
         read_guards(reader, value);
-    } else if (deja_slice_is_equal(name, deja_slice_text("models"))) {
+    } else if (dj_slice_is(name, "models")) {
         read_models(reader, value);
-    } else if (deja_slice_is_equal(name, deja_slice_text("upstream"))) {
+    } else if (dj_slice_is(name, "upstream")) {
         read_upstream(reader, value);
-    } else if (deja_slice_is_equal(name, deja_slice_text("prices"))) {
+    } else if (dj_slice_is(name, "prices")) {
         read_prices(reader, value);
     } else {
         complain_unknown(reader, NULL, name);
@@ -532,6 +564,8 @@ void dj_tenant_config_destroy(struct dj_tenant_config *config)
         return;
     for (size_t i = 0; i < config->values.model_count; i++)
         dj_free((void *)(uintptr_t)config->values.models[i]);
+    for (size_t i = 0; i < config->values.kind_count; i++)
+        dj_free((void *)(uintptr_t)config->values.kinds[i].name);
     dj_free((void *)(uintptr_t)config->values.upstream_url);
     dj_free((void *)(uintptr_t)config->values.prices);
     dj_free(config);
@@ -540,6 +574,20 @@ void dj_tenant_config_destroy(struct dj_tenant_config *config)
 bool dj_tenant_config_is_broken(const struct dj_tenant_config *config)
 {
     return config->is_broken;
+}
+
+/* Of more than there is room for those said first go: the farthest ancestor's. */
+static void apply_kind(const struct dj_rules_kind *said, struct dj_rules_values *values)
+{
+    size_t i = 0;
+    while (i < values->kind_count && strcmp(values->kinds[i].name, said->name) != 0)
+        i++;
+    if (i == DJ_RULES_KINDS_MAX) {
+        memmove(values->kinds, values->kinds + 1, --i * sizeof *values->kinds);
+        values->kind_count--;
+    }
+    values->kind_count += i == values->kind_count;
+    values->kinds[i] = *said;
 }
 
 void dj_tenant_config_apply(const struct dj_tenant_config *config, struct dj_rules_values *values)
@@ -551,6 +599,8 @@ void dj_tenant_config_apply(const struct dj_tenant_config *config, struct dj_rul
                    size_of(fields[i].kind));
     values->features = (values->features & ~config->features_named) | said->features;
     values->guards_off = (values->guards_off & ~config->guards_named) | said->guards_off;
+    for (size_t i = 0; i < said->kind_count; i++)
+        apply_kind(&said->kinds[i], values);
     if (config->has_models) {
         values->model_count = said->model_count;
         memcpy(values->models, said->models, sizeof values->models);
@@ -609,6 +659,14 @@ static void put_switches(struct dj_json_writer *w, const char *section, const ch
     dj_json_end_object(w);
 }
 
+/* At the end of the section of lives. */
+static void put_kinds(struct dj_json_writer *w, const char *section,
+                      const struct dj_rules_values *values)
+{
+    for (size_t i = 0; strcmp(section, "ttl") == 0 && i < values->kind_count; i++)
+        dj_json_member_double(w, values->kinds[i].name, (double)values->kinds[i].ttl_ms / 1000);
+}
+
 void dj_tenant_config_put(struct dj_json_writer *w, const struct dj_tenant_config_names *names,
                           const struct dj_rules_values *values)
 {
@@ -616,8 +674,10 @@ void dj_tenant_config_put(struct dj_json_writer *w, const struct dj_tenant_confi
     put_switches(w, "features", features, FEATURES, values->features);
     for (size_t i = 0; i < FIELDS; i++) {
         bool is_same = section && fields[i].section && strcmp(section, fields[i].section) == 0;
-        if (section && !is_same)
+        if (section && !is_same) {
+            put_kinds(w, section, values);
             dj_json_end_object(w);
+        }
         if (fields[i].section && !is_same) {
             dj_json_key(w, fields[i].section);
             dj_json_begin_object(w);

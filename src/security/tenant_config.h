@@ -25,6 +25,8 @@
 struct dj_tenant_config_names {
     const char *const *guards; /* the bit of a guard is its place here */
     size_t guard_count;        /* at most 32 */
+    bool (*is_kind)(const void *kinds, struct deja_slice name); /* NULL: there are none */
+    const void *kinds;
     /* Whose exceptions a tenant's upstream may be; NULL: none. */
     const struct dj_address_guard *upstream_guard;
 };

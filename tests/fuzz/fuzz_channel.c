@@ -5,7 +5,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
-#include "daemon/channel_message.h"
+#include "cache/channel_message.h"
 
 static void check_document(const struct dj_invalidation *order, const uint8_t *tenant)
 {

@@ -11,6 +11,7 @@ import redis.asyncio
 from conftest import check_sanitizer
 from daemon import TOOLS, clean_environment, poll
 from resp import RespDaemon, run_tool, tool
+from valkey import Server
 
 NODE = TOOLS / "node" / "node"
 
@@ -217,7 +218,92 @@ def test_subscriber_is_told_what_is_made_void(server, r, protocol):
         r.publish("cache:invalidate", "hello")
 
 
+def say(client, **message):
+    return client.publish("cache:invalidate", json.dumps(message))
+
+
+def test_publish_takes_what_the_channel_of_redis_takes(server, r):
+    with httpx.Client(base_url=server.url, timeout=30) as http:
+        def put(name, **headers):
+            text = {"Content-Type": "text/plain", **{key.replace("_", "-"): value for key, value in headers.items()}}
+            assert http.put(f"/api/v1/kv/{name}", content=b"v", headers=text).status_code == 201
+
+        keys = [http.post("/api/v1/kv:key", json={"kind": "template_score", "id": number}).json()["key"] for number in ("7", "8")]
+        r.mset(dict.fromkeys(keys, 1))
+        assert say(r, event={"name": "template:updated", "template_id": "7"}, reason="test") == 1
+        assert r.mget(keys) == [None, b"1"]
+        assert say(r, event="template:updated") == 1 and r.get(keys[1]) is None
+        put("source", X_Deja_Depends_On="doc:7")
+        put("made", X_Deja_Depends_On="source")
+        put("tagged", X_Deja_Tags="t")
+        put("of-tagged", X_Deja_Depends_On="tagged")
+        assert say(r, cascade="doc:7") == 2 and r.exists("source", "made") == 0
+        assert say(r, tag="t", cascade=True) == 2 and r.exists("tagged", "of-tagged") == 0
+        put("root")
+        put("leaf", X_Deja_Depends_On="root")
+        assert say(r, key="root", cascade=True) == 2 and r.exists("root", "leaf") == 0
+        entry = http.put("/api/v1/entries", json={"query": "an entry", "response": 1}).json()["id"]
+        assert say(r, key=entry) == 1 and http.get(f"/api/v1/entries/{entry}").status_code == 404
+
+
+def test_key_that_is_published_means_the_database_or_the_namespace_that_is_named(server, r):
+    with connect(server, db=3) as third:
+        r.set("k", 0), third.set("k", 3)
+        assert say(third, key="k") == 1
+        assert (r.get("k"), third.get("k")) == (b"0", None)
+        third.set("k", 3)
+        assert say(r, key="k", namespace="db3") == 1
+        assert (r.get("k"), third.get("k")) == (b"0", None)
+        third.set("k", 3)
+        assert say(r, all=True, namespace="db3") == 1 and r.get("k") == b"0"
+
+
+def test_publish_says_what_is_wrong_and_holds_for_ones_own_tenant(server, r):
+    r.set("k", 1)
+    for message, text in (({"key": "k", "tag": "t"}, "must say one of"), ({"keys": ["k"]}, "not known"), ({}, "must say one of"),
+                          ({"event": "moon:full"}, "no kind names that event"), ({"key": "k", "from": "aabb"}, "is no order"),
+                          ({"key": "k", "tenant": "01234567-89ab-8cde-8f01-23456789abcd"}, "your own"),
+                          ({"tag": "t" * 70000}, "64 KiB")):
+        with pytest.raises(redis.ResponseError, match=text):
+            say(r, **message)
+    assert r.get("k") == b"1"
+    with httpx.Client(base_url=server.url, timeout=30) as http:
+        assert say(r, key="k", tenant=http.get("/api/v1/limits").json()["tenant"]) == 1
+
+
+def test_user_publishes_of_what_is_his_alone(server, r):
+    with connect(server, username="user:ada", password="k1") as ada, connect(server, password="k1") as tenant:
+        ada.set("k", "ada's"), tenant.set("k", "the tenant's")
+        assert say(ada, key="k") == 1
+        assert (ada.get("k"), tenant.get("k")) == (None, b"the tenant's")
+        ada.set("k", "ada's")
+        assert say(ada, pattern="k*") == 1 and tenant.get("k") == b"the tenant's"
+        with pytest.raises(redis.ResponseError, match="DELETE /api/v1/entries"):
+            say(ada, key="0123456789abcdef0123456789abcdef")
+        ada.flushall(), tenant.flushall()
+
+
 # ---- the command line ----
+
+
+@pytest.mark.skipif(tool("redis-cli") is None, reason="no redis-cli: ./dev test fetches it")
+def test_append_only_file_of_another_server_is_brought_over(r, server, tmp_path):
+    other = Server(tmp_path / "other", options=("appendonly yes", "aof-use-rdb-preamble no")).start()
+    for i in range(300):
+        other.call("SET", f"aof:{i}", "v" * i)
+    other.call("SET", b"bin\x00\xff", b"\x00\r\n\xfe", "EX", "1000")
+    other.call("SET", "changed", "before")
+    other.call("APPEND", "changed", ", after")
+    other.call("DEL", "aof:7")
+    other.stop()
+    files = sorted((tmp_path / "other" / "appendonlydir").glob("*.aof"), key=lambda path: ".incr." in path.name)
+    assert len(files) == 2, files
+    for path in files:
+        done = subprocess.run([*tool("redis-cli"), "-p", str(server.resp_port), "--pipe"], input=path.read_bytes(),
+                              capture_output=True, check=False, timeout=120)
+        assert done.returncode == 0 and b"errors: 0" in done.stdout, done.stdout + done.stderr
+    assert r.get("aof:299") == b"v" * 299 and r.get("aof:7") is None and r.get("changed") == b"before, after"
+    assert r.get(b"bin\x00\xff") == b"\x00\r\n\xfe" and 900 < r.ttl(b"bin\x00\xff") <= 1000
 
 
 @pytest.mark.skipif(tool("redis-cli") is None, reason="no redis-cli: ./dev test fetches it")

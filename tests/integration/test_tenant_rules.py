@@ -152,6 +152,41 @@ def test_lives_are_the_tenants_and_cut_at_its_longest(place, tenant, word):
     assert 200 <= lives[2] <= 300
 
 
+def test_lives_of_plain_keys_and_kinds_are_the_tenants(place, tenant, word):
+    made, client = tenant
+    key = client.post("/api/v1/kv:key", json={"kind": "query_result", "fields": {"verb": "select", "table": "t", "hash": "h"}})
+    key = key.json()["key"] if key.status_code == 200 else "query:select:t:h"
+    headers = {"Content-Type": "text/plain"}
+
+    def life(name, **more):
+        answer = client.put(f"/api/v1/kv/{name}", content="v", headers={**headers, **more})
+        assert answer.status_code == 201, answer.text
+        return answer.json()["ttl"]
+
+    def in_a_batch(name):
+        return client.post("/api/v1/kv:batch", json={"operations": [{"op": "set", "key": name, "value": "v"}]}).json()["results"][0]["ttl"]
+
+    assert (life("a"), life(key)) == (3600, 900), "the deployment's, and the kind's"
+    configure(place, made, ttl={"plain": "2m", "query_result": "5m", "template_semantic": "7m"})
+    assert (life("a"), in_a_batch("a")) == (120, 120)
+    assert (life(key), in_a_batch(key)) == (300, 300)
+    assert life("b", **{"X-Deja-Kind": "query_result"}) == 300
+    assert life(key, **{"X-Deja-TTL": "30"}) == life("a", **{"X-Deja-TTL": "30"}) == 30
+    assert life(key.replace("query:", "ocr:result:")) not in (120, 300), "another kind keeps its own"
+    stored = put(client, word, kind="template_semantic", metadata={"template_id": "7"})
+    assert 370 <= client.get(f"/api/v1/entries/{stored['id']}").json()["ttl_s"] <= 420
+    child = place.add(f"{word}-child", inherits=made)
+    place("POST", f"/{child}/links", {"credential": f"sk-{word}-child"}, status=201)
+    configure(place, child, ttl={"query_result": "6m"})
+    with make_http(place.daemon, f"sk-{word}-child") as heir:
+        assert heir.put("/api/v1/kv/a", content="v", headers=headers).json()["ttl"] == 120
+        assert heir.put(f"/api/v1/kv/{key}", content="v", headers=headers).json()["ttl"] == 360
+    configure(place, made, ttl={"max": "1m"})
+    assert (life("a"), life(key)) == (60, 60)
+    refused = place("PATCH", f"/{made}", {"config": {"ttl": {"query_reslt": "5m"}}}, status=400)
+    assert "ttl.query_reslt" in str(refused)
+
+
 def test_lives_by_the_length_of_the_query_are_the_tenants(place, tenant, word):
     made, client = tenant
     configure(place, made, ttl={"api": "1h", "max": "2h", "small_text": "30m", "large_text": "9h"})

@@ -350,7 +350,7 @@ static void start_top(void *ctx)
     for (uint32_t i = 0; i < QUESTIONS; i++) {
         char text[TEXT_BYTES];
         const struct dj_entry entry = entry_of(call->owner, i, text);
-        dj_engine_note_hit(call->stage->engine, loop, &entry);
+        dj_engine_note_hit(call->stage->engine, loop, &entry, "memory");
     }
     enum deja_status status =
         dj_engine_top(call->stage->engine, loop, call->owner->id, DJ_TOP_MAX, call, on_top);

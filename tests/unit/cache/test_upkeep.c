@@ -119,7 +119,7 @@ static void list_idle(struct listing *listing)
 static void note_hit(void *ctx)
 {
     struct call *call = ctx;
-    dj_engine_note_hit(call->fixture->engine, caller(call), call->entry);
+    dj_engine_note_hit(call->fixture->engine, caller(call), call->entry, "memory");
 }
 
 static void hit(struct fixture *fixture, uint8_t number)

@@ -166,7 +166,8 @@ static void note_hits(void *ctx)
 {
     struct hits *hits = ctx;
     for (uint32_t i = 0; i < hits->count; i++)
-        dj_engine_note_hit(hits->fixture->engine, hits->fixture->loops.loop[1], hits->entry);
+        dj_engine_note_hit(hits->fixture->engine, hits->fixture->loops.loop[1], hits->entry,
+                           "memory");
 }
 
 static void hit(struct fixture *fixture, struct dj_entry *entry, uint32_t count)

@@ -1,10 +1,18 @@
 /* tests/unit/security/test_tenant_config.c - what one tenant says, checked and put together. */
 #include "check.h"
 
+#include <stdio.h>
+
 #include "security/tenant_config.h"
 
 static const char *const guards[] = {"numbers", "units", "negation"};
-static const struct dj_tenant_config_names names = {.guards = guards, .guard_count = 3};
+static bool is_kind(const void *kinds, struct deja_slice name)
+{
+    (void)kinds; /* k, ka, kb, … */
+    return name.len > 0 && name.len < 4 && name.data[0] == 'k';
+}
+static const struct dj_tenant_config_names names = {
+    .guards = guards, .guard_count = 3, .is_kind = is_kind};
 
 struct told {
     size_t count;
@@ -191,9 +199,10 @@ static void reading_survives_each_failed_allocation(void **state)
     (void)state;
     struct dj_json_doc *doc = NULL;
     assert_int_equal(
-        dj_json_parse(deja_slice_text("{\"models\":[\"a\",\"b\"],\"prices\":{\"m\":{}},"
-                                      "\"upstream\":{\"url\":\"https://u.example\"}}"),
-                      &doc, NULL),
+        dj_json_parse(
+            deja_slice_text("{\"ttl\":{\"k1\":5},\"models\":[\"a\",\"b\"],\"prices\":{\"m\":{}},"
+                            "\"upstream\":{\"url\":\"https://u.example\"}}"),
+            &doc, NULL),
         DEJA_OK);
     for (size_t n = 1;; n++) {
         struct dj_tenant_config *config = NULL;
@@ -208,10 +217,89 @@ static void reading_survives_each_failed_allocation(void **state)
     dj_json_doc_destroy(doc);
 }
 
+static void lives_of_kinds_are_put_together_by_name(void **state)
+{
+    (void)state;
+    struct told told;
+    struct dj_tenant_config *parent = NULL;
+    struct dj_tenant_config *child = NULL;
+    struct dj_rules_values values = {.features = DJ_FEATURES_ALL};
+    struct dj_buf text = {0};
+    struct dj_json_writer w = dj_json_writer(&text);
+    assert_int_equal(
+        read_strictly("{\"ttl\":{\"plain\":120,\"k1\":\"1m\",\"k2\":\"2m\"}}", &told, &parent),
+        DEJA_OK);
+    assert_int_equal(read_strictly("{\"ttl\":{\"k2\":5,\"k3\":6,\"k4\":null}}", &told, &child),
+                     DEJA_OK);
+    dj_tenant_config_apply(parent, &values);
+    dj_tenant_config_apply(child, &values);
+    struct dj_rules *rules = NULL;
+    assert_int_equal(dj_rules_create(&values, &rules), DEJA_OK);
+    dj_tenant_config_destroy(parent);
+    dj_tenant_config_destroy(child);
+    const struct dj_rules_values *kept = dj_rules_of(rules);
+    assert_int_equal(kept->plain_ttl_ms, 120000);
+    assert_int_equal(kept->kind_count, 3);
+    assert_int_equal(dj_rules_kind_ttl(kept, deja_slice_text("k1")), 60000);
+    assert_int_equal(dj_rules_kind_ttl(kept, deja_slice_text("k2")), 5000);
+    assert_int_equal(dj_rules_kind_ttl(kept, deja_slice_text("k3")), 6000);
+    assert_int_equal(dj_rules_kind_ttl(kept, deja_slice_text("k4")), 0);
+    dj_json_begin_object(&w);
+    dj_tenant_config_put(&w, &names, kept);
+    dj_json_end_object(&w);
+    dj_buf_append_byte(&text, '\0');
+    assert_non_null(strstr(text.data, "\"plain\":120,\"k1\":60,\"k2\":5,\"k3\":6}"));
+    dj_buf_fini(&text);
+    dj_rules_unref(rules);
+}
+
+/* More kinds than there is room for over a tenant and its ancestors: the nearest are kept. */
+static void lives_of_the_nearest_tenants_kinds_stay(void **state)
+{
+    (void)state;
+    struct dj_rules_values values = {.features = DJ_FEATURES_ALL};
+    struct dj_tenant_config *configs[2] = {NULL, NULL};
+    for (int c = 0; c < 2; c++) {
+        struct told told;
+        char text[1024] = "{\"ttl\":{";
+        for (int i = 0; i < 20; i++)
+            snprintf(text + strlen(text), sizeof text - strlen(text), "%s\"k%c%d\":%d",
+                     i ? "," : "", (char)('a' + i), c, 1 + i);
+        snprintf(text + strlen(text), sizeof text - strlen(text), "}}");
+        assert_int_equal(read_strictly(text, &told, &configs[c]), DEJA_OK);
+        dj_tenant_config_apply(configs[c], &values);
+    }
+    assert_int_equal(values.kind_count, DJ_RULES_KINDS_MAX);
+    assert_int_equal(dj_rules_kind_ttl(&values, deja_slice_text("ka0")), 0);
+    assert_int_equal(dj_rules_kind_ttl(&values, deja_slice_text("kt0")), 20000);
+    for (int i = 0; i < 20; i++) {
+        const char name[] = {'k', (char)('a' + i), '1', '\0'};
+        assert_int_equal(dj_rules_kind_ttl(&values, deja_slice_text(name)), 1000 * (1 + i));
+    }
+    dj_tenant_config_destroy(configs[0]);
+    dj_tenant_config_destroy(configs[1]);
+}
+
+static void a_life_of_no_kind_is_refused(void **state)
+{
+    static const char *const rows[] = {"{\"ttl\":{\"respons\":5}}", "{\"ttl\":{\"k1\":0}}",
+                                       "{\"ttl\":{\"k1\":\"soon\"}}", "{\"limits\":{\"k1\":5}}"};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct told told;
+        struct dj_tenant_config *config = NULL;
+        assert_int_equal(read_strictly(rows[i], &told, &config), DEJA_ERR_INVALID);
+        assert_int_equal(told.count, 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_value_lands_where_it_belongs),
+        cmocka_unit_test(lives_of_kinds_are_put_together_by_name),
+        cmocka_unit_test(lives_of_the_nearest_tenants_kinds_stay),
+        cmocka_unit_test(a_life_of_no_kind_is_refused),
         cmocka_unit_test(what_is_wrong_is_told_by_name),
         cmocka_unit_test(what_is_kept_may_be_of_a_later_version_but_not_wrong),
         cmocka_unit_test(a_patch_changes_and_removes_members),

@@ -1,5 +1,5 @@
-/* tests/unit/daemon/test_channel_message.c - what another program may say, and what is refused. */
-#include "daemon/channel_message.h"
+/* tests/unit/cache/test_channel_message.c - what another program may say, and what is refused. */
+#include "cache/channel_message.h"
 #include "check.h"
 
 #define TENANT "01234567-89ab-8cde-8f01-23456789abcd"
@@ -87,6 +87,44 @@ static void what_is_unknown_or_says_two_things_is_refused_whole(void **state)
     end(&fixture);
 }
 
+static void who_is_known_speaks_of_his_own_tenant(void **state)
+{
+    static const char *const refused[] = {
+        "{\"tag\":\"t\",\"tenant\":\"11234567-89ab-8cde-8f01-23456789abcd\"}",
+        "{\"tag\":\"t\",\"tenant\":\"nobody\"}",
+        "{\"key\":\"k\",\"from\":\"aabbccdd\"}",
+    };
+    static const char *const read_ones[] = {"{\"tag\":\"t\",\"tenant\":\"" TENANT "\"}",
+                                            "{\"tag\":\"t\"}"};
+    uint8_t own[DJ_TENANT_BYTES];
+    (void)state;
+    struct fixture fixture;
+    begin(&fixture);
+    assert_int_equal(dj_tenant_parse(deja_slice_text(TENANT), own), DEJA_OK);
+    fixture.rules = (struct dj_channel_rules){.kinds = fixture.kinds, .only = own};
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        if (!read(&fixture, refused[i]))
+            fail_msg("taken: %s", refused[i]);
+    for (size_t i = 0; i < sizeof read_ones / sizeof *read_ones; i++) {
+        assert_null(read(&fixture, read_ones[i]));
+        assert_memory_equal(fixture.message.tenant, own, sizeof own);
+        dj_channel_message_fini(&fixture.message);
+    }
+    end(&fixture);
+}
+
+static void all_of_a_namespace_is_that_namespace(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    begin(&fixture);
+    assert_null(read(&fixture, "{\"all\":true,\"namespace\":\"n\"}"));
+    assert_true(fixture.message.order.selector.has_name_space);
+    assert_string_equal(fixture.message.order.kind, "namespace");
+    dj_channel_message_fini(&fixture.message);
+    end(&fixture);
+}
+
 static void what_deja_sends_is_known_as_its_own(void **state)
 {
     (void)state;
@@ -134,6 +172,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_way_of_saying_it_is_read),
         cmocka_unit_test(what_is_unknown_or_says_two_things_is_refused_whole),
+        cmocka_unit_test(who_is_known_speaks_of_his_own_tenant),
+        cmocka_unit_test(all_of_a_namespace_is_that_namespace),
         cmocka_unit_test(what_deja_sends_is_known_as_its_own),
         cmocka_unit_test(reading_survives_each_failed_allocation),
     };

@@ -1,7 +1,8 @@
-/* daemon/channel_message.c - see channel_message.h. */
-#include "daemon/channel_message.h"
+/* cache/channel_message.c - see channel_message.h. */
+#include "cache/channel_message.h"
 
 #include "base/num.h"
+#include "base/slice.h"
 #include "cache/plain.h"
 #include "policy/glob.h"
 #include "text/question.h"
@@ -15,7 +16,7 @@ static const char *const members[] = {"key",     "pattern", "tag",     "namespac
 static bool is_known(struct deja_slice name)
 {
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
-        if (deja_slice_is_equal(name, deja_slice_text(members[i])))
+        if (dj_slice_is(name, members[i]))
             return true;
     return false;
 }
@@ -37,6 +38,12 @@ static const char *read_tenant(const struct dj_json *root, const struct dj_chann
     struct deja_slice text;
     if (!read_text(root, "tenant", DJ_TENANT_TEXT_BYTES, &text))
         return "tenant must be a tenant's id";
+    if (rules->only) {
+        memcpy(out_tenant, rules->only, DJ_TENANT_BYTES);
+        bool is_own = !text.len || (dj_tenant_parse(text, out_tenant) == DEJA_OK &&
+                                    memcmp(out_tenant, rules->only, DJ_TENANT_BYTES) == 0);
+        return is_own ? NULL : "tenant must be your own, or left out";
+    }
     if (!text.len && rules->is_unnamed_refused)
         return "it names no tenant (invalidations.refuse_unnamed)";
     if (!text.len && rules->tenant)
@@ -57,7 +64,7 @@ static const char *read_event(const struct dj_json *event, const struct dj_chann
     struct deja_slice name = dj_json_string(is_object ? dj_json_get(event, "name") : event);
     for (struct dj_json_walk w = dj_json_walk(is_object ? event : NULL); dj_json_walk_next(&w);) {
         struct deja_slice value = dj_json_string(w.value);
-        if (deja_slice_is_equal(w.key, deja_slice_text("name")))
+        if (dj_slice_is(w.key, "name"))
             continue;
         if (!value.len || value.len > DJ_KIND_TEXT_MAX || count == DJ_KIND_FIELDS_MAX)
             return "event carries at most 8 texts";
@@ -99,7 +106,6 @@ static const char *read_what(const struct dj_json *root, const struct dj_channel
     const struct dj_json *event = dj_json_get(root, "event");
     const struct dj_json *cascade = dj_json_get(root, "cascade");
     const struct dj_json *name_space = dj_json_get(root, "namespace");
-    bool is_all = dj_json_bool(dj_json_get(root, "all"), false);
     struct deja_slice key;
     if (!read_text(root, "key", DJ_PLAIN_KEY_BYTES_MAX, &key) ||
         !read_text(root, "pattern", DJ_GLOB_PATTERN_BYTES_MAX, &selector->pattern) ||
@@ -112,8 +118,9 @@ static const char *read_what(const struct dj_json *root, const struct dj_channel
     order->is_cascade = order->cascade_name.len || dj_json_bool(cascade, false);
     if (order->cascade_name.len > DJ_DEPENDS_NAME_BYTES_MAX)
         return "cascade is too long";
-    selector->has_name_space =
-        name_space && !dj_json_is(name_space, DJ_JSON_NULL) && !key.len && !is_all;
+    selector->has_name_space = name_space && !dj_json_is(name_space, DJ_JSON_NULL) && !key.len;
+    /* All of a namespace is that namespace. */
+    bool is_all = dj_json_bool(dj_json_get(root, "all"), false) && !selector->has_name_space;
     int ways = (key.len > 0) + (selector->pattern.len > 0) + (selector->tag.len > 0) + is_all +
                (event != NULL) + (order->cascade_name.len > 0);
     if (ways != 1 && !(ways == 0 && selector->has_name_space))
@@ -138,6 +145,8 @@ const char *dj_channel_message_read(struct deja_slice text, const struct dj_chan
     const char *trouble = NULL;
     *message = (struct dj_channel_message){.doc = NULL};
     dj_arena_init(&message->arena, ARENA_BYTES_MAX);
+    if (text.len > DJ_CHANNEL_MESSAGE_BYTES_MAX)
+        return "it is longer than 64 KiB";
     if (dj_json_parse(text, &message->doc, NULL) != DEJA_OK)
         return "it is not JSON";
     const struct dj_json *root = dj_json_root(message->doc);
@@ -148,11 +157,12 @@ const char *dj_channel_message_read(struct deja_slice text, const struct dj_chan
             trouble = "it has a member that is not known";
     if (!trouble && !read_text(root, "from", 64, &message->from))
         trouble = "from is no text";
+    if (!trouble && message->from.len && rules->only)
+        trouble = "what a node of Deja sent (from) is no order";
     if (!trouble)
         trouble = read_tenant(root, rules, message->tenant);
     if (!trouble && message->from.len) /* of Deja: which entry, if it is one */
-        message->order.has_key = deja_slice_is_equal(dj_json_string(dj_json_get(root, "kind")),
-                                                     deja_slice_text("entry")) &&
+        message->order.has_key = dj_slice_is(dj_json_string(dj_json_get(root, "kind")), "entry") &&
                                  dj_hex_decode(dj_json_string(dj_json_get(root, "key")),
                                                message->order.key.id, DJ_ID_BYTES) == DEJA_OK;
     else if (!trouble)
