@@ -271,7 +271,8 @@ DEJA_API DEJA_NODISCARD enum deja_status deja_invalidate_async(struct deja *deja
  * a tag that does / what was made from name (depends_on), and from that in turn (by its id in 32
  * hex digits, or as a plain key by its name); cycles end, each entry goes once, what is named
  * stays. Otherwise as deja_invalidate. DEJA_ERR_LIMIT: the pattern is too long; more than 262,144
- * entries or 64 levels, and nothing was removed. */
+ * entries or 64 levels, and nothing was removed. A pattern: what the tenant is computing meanwhile
+ * is stored for nobody, as its name and tags are not known yet. */
 DEJA_API DEJA_NODISCARD enum deja_status deja_invalidate_pattern(struct deja *deja,
                                                                  const uint8_t *tenant,
                                                                  struct deja_slice pattern,

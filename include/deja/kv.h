@@ -195,7 +195,7 @@ DEJA_API DEJA_NODISCARD enum deja_status deja_kv_keys_async(struct deja *deja,
                                                             uint64_t cursor, uint32_t limit,
                                                             void *ctx, deja_keys_fn *told);
 /* Removes every key of kv's tenant and name space / those that fit the glob in kv->key. *out_count
- * (may be NULL): how many. */
+ * (may be NULL): how many. What the tenant is computing meanwhile is stored for nobody. */
 DEJA_API DEJA_NODISCARD enum deja_status deja_kv_clear(struct deja *deja, const struct deja_kv *kv,
                                                        uint64_t *out_count);
 DEJA_API DEJA_NODISCARD enum deja_status deja_kv_clear_async(struct deja *deja,
