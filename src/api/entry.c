@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-#include "proxy/sensitive.h"
+#include "cache/sensitive.h"
 #include "text/question.h"
 #include "text/utf8.h"
 

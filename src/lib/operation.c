@@ -57,6 +57,7 @@ void dj_operation_destroy(struct dj_operation *operation)
     stop_counting(operation);
     pthread_mutex_unlock(&deja->mutex);
     dj_timer_destroy(operation->timer);
+    dj_sensitive_fini(&operation->verdict);
     if (operation->kv) {
         dj_plain_op_fini(&operation->kv->op);
         dj_plain_space_fini(&operation->kv->space);
