@@ -6,6 +6,7 @@
 #include <deja/base.h>
 
 #include "config/options.h"
+#include "security/address_guard.h"
 
 #define DJ_WEBHOOKS_MAX 8u
 
@@ -18,6 +19,8 @@ struct dj_settings_notices {
     bool is_postgres_obeyed;
     bool is_postgres_told;
     struct dj_text_list urls;
+    struct dj_text_list allowed_texts; /* as written */
+    struct dj_address_guard guard;     /* resolved */
     char *secret;
     uint64_t timeout_ms;
     uint32_t attempts_max;

@@ -345,7 +345,7 @@ def webhooks_total(client, result):
 def test_webhooks_are_signed_in_order_and_tried_again(spawn, receiver, key, word):
     receiver.failures = 1
     daemon = spawn(env={"DEJA_WEBHOOKS__URLS": f"http://127.0.0.1:{receiver.server_port}/hook",
-                        "DEJA_WEBHOOKS__SECRET": "the secret"})
+                        "DEJA_WEBHOOKS__ALLOWED_ADDRESSES": "127.0.0.1", "DEJA_WEBHOOKS__SECRET": "the secret"})
     with make_http(daemon, key) as client:
         invalidate(client, tag="one", reason=word)
         invalidate(client, tag="two")
@@ -364,6 +364,7 @@ def test_webhooks_are_signed_in_order_and_tried_again(spawn, receiver, key, word
 
 def test_webhook_that_does_not_answer_holds_nobody_up(spawn, key):
     daemon = spawn(env={"DEJA_WEBHOOKS__URLS": "http://127.0.0.1:1/", "DEJA_WEBHOOKS__SECRET": "s",
+                        "DEJA_WEBHOOKS__ALLOWED_ADDRESSES": "127.0.0.1",
                         "DEJA_WEBHOOKS__ATTEMPTS": "1", "DEJA_WEBHOOKS__QUEUE": "2"})
     with make_http(daemon, key) as client:
         for i in range(20):
