@@ -11,7 +11,6 @@ import uuid
 import pytest
 from conftest import TIMEOUT_S, make_http
 from daemon import poll
-from postgres import Postgres
 from test_keys import Deployment
 from valkey import Server
 
@@ -166,20 +165,6 @@ def test_a_stream_ends_when_it_was_to_and_when_the_daemon_drains(spawn, word):
 
 
 # -- channels of other programs --
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("valkey")).start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    server = Postgres().start()
-    yield server
-    server.remove()
-
 
 def redis_env(server, **more):
     return {"DEJA_L2__REDIS__ADDRESSES": f"127.0.0.1:{server.port}",
