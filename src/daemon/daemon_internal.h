@@ -17,6 +17,7 @@
 #include "daemon/resp.h"
 #include "daemon/schedules.h"
 #include "daemon/settings.h"
+#include "daemon/savings.h"
 #include "daemon/spends.h"
 #include "daemon/tenants.h"
 #include "daemon/transfers.h"
@@ -118,6 +119,7 @@ struct dj_daemon {
     bool is_directory_stale; /* the refresh's own: said once */
     struct dj_limiter *limiter;
     struct dj_spends *spends;
+    struct dj_savings *savings;
     struct dj_admission *admission;
     struct dj_proxy_policy *policies[DJ_POLICIES_MAX]; /* all ever used; freed at the end */
     uint32_t policy_count;
@@ -150,6 +152,9 @@ struct dj_daemon {
 int dj_daemon_init(struct dj_daemon *daemon, const struct dj_settings *settings,
                    struct deja_error *error);
 void dj_daemon_fini(struct dj_daemon *daemon); /* after the loops have ended; half-built is fine */
+/* Opens the tiers and the embedder, and the engine over them. Blocking: start. */
+enum deja_status dj_daemon_make_engine(struct dj_daemon *daemon,
+                                       struct deja_error *error) DEJA_NODISCARD;
 /* Timers of loop 0, before it runs; unwatch on loop 0. */
 enum deja_status dj_daemon_watch(struct dj_daemon *daemon) DEJA_NODISCARD;
 void dj_daemon_set_snapshot(struct dj_daemon *daemon, uint64_t every_ms);

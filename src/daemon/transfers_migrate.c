@@ -25,6 +25,7 @@
 #include "proto/frame.h"
 #include "proto/json.h"
 #include "store/data_dir.h"
+#include "tools/file.h"
 
 #define PIECE_MAX DJ_STORE_PAGE_MAX
 #define STATE_BYTES_MAX 4096u
@@ -106,23 +107,11 @@ static enum deja_status save_state(struct migration *migration,
                                    const struct dj_transfer_tenants *tenants)
 {
     struct dj_buf text = {0};
-    struct dj_buf part = {0};
     put_state(migration, tenants, &text);
-    dj_buf_append_format(&part, "%s.part", migration->state_path);
-    char *path = dj_buf_take_text(&part);
-    enum deja_status status = path ? text.status : DEJA_ERR_NOMEM;
-    if (status == DEJA_OK) {
-        int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        bool is_ok = fd >= 0 && write_all(fd, text.data, text.len) == DEJA_OK && fsync(fd) == 0 &&
-                     rename(path, migration->state_path) == 0;
-        if (!is_ok)
-            status = fail(migration, path);
-        if (fd >= 0)
-            close(fd);
-    } else {
-        deja_error_set(migration->error, status, "out of memory");
-    }
-    dj_free(path);
+    enum deja_status status =
+        text.status == DEJA_OK
+            ? dj_tool_replace_file(migration->state_path, dj_buf_slice(&text), migration->error)
+            : deja_error_set(migration->error, text.status, "out of memory");
     dj_buf_fini(&text);
     return status;
 }

@@ -155,21 +155,33 @@ static void add(struct dj_ledger *ledger, struct ring *ring, int64_t now_ms,
                                       memory_order_relaxed);
 }
 
-void dj_ledger_add(struct dj_ledger *ledger, const uint8_t tenant[DJ_ID_BYTES], const char *kind,
-                   int64_t now_ms, const uint64_t sums[DJ_LEDGER_SUM_COUNT])
+/* NULL: no room, or no memory. */
+static struct account *account_of(struct dj_ledger *ledger, const uint8_t tenant[DJ_ID_BYTES],
+                                  const char *kind)
 {
     size_t slot = 0;
     if (strlen(kind) >= DJ_LEDGER_KIND_BYTES)
         kind = "other";
-    if (now_ms <= 0)
-        return;
     struct account *account = find(ledger, tenant, kind, &slot);
-    if (!account)
-        account = insert(ledger, tenant, kind);
+    return account ? account : insert(ledger, tenant, kind);
+}
+
+void dj_ledger_add(struct dj_ledger *ledger, const uint8_t tenant[DJ_ID_BYTES], const char *kind,
+                   int64_t now_ms, const uint64_t sums[DJ_LEDGER_SUM_COUNT])
+{
+    struct account *account = now_ms > 0 ? account_of(ledger, tenant, kind) : NULL;
     if (!account)
         return;
     add(ledger, &account->hours, now_ms, sums);
     add(ledger, &account->days, now_ms, sums);
+}
+
+void dj_ledger_restore(struct dj_ledger *ledger, const struct dj_ledger_bucket *bucket)
+{
+    struct account *account =
+        bucket->at_ms > 0 ? account_of(ledger, bucket->tenant, bucket->kind) : NULL;
+    if (account)
+        add(ledger, bucket->is_day ? &account->days : &account->hours, bucket->at_ms, bucket->sums);
 }
 
 /* ---- reading ---- */
@@ -191,6 +203,33 @@ static bool read_ring(const struct ring *ring, int64_t first, int64_t last,
         }
     }
     return has_any;
+}
+
+static void walk_ring(const struct account *account, bool is_day, void *ctx,
+                      dj_ledger_each_fn *each)
+{
+    const struct ring *ring = is_day ? &account->days : &account->hours;
+    int64_t newest = atomic_load_explicit(&ring->newest, memory_order_acquire);
+    for (int64_t n = newest - ring->count + 1; n <= newest; n++) {
+        struct dj_ledger_bucket bucket = {.is_day = is_day, .at_ms = n * ring->bucket_ms};
+        if (!read_ring(ring, n, n, bucket.sums))
+            continue;
+        memcpy(bucket.tenant, account->tenant, sizeof bucket.tenant);
+        memcpy(bucket.kind, account->kind, sizeof bucket.kind);
+        each(ctx, &bucket);
+    }
+}
+
+void dj_ledger_walk(struct dj_ledger *ledger, void *ctx, dj_ledger_each_fn *each)
+{
+    for (size_t i = 0; i < SLOTS; i++) {
+        const struct account *account =
+            atomic_load_explicit(&ledger->accounts[i], memory_order_acquire);
+        if (!account)
+            continue;
+        walk_ring(account, false, ctx, each);
+        walk_ring(account, true, ctx, each);
+    }
 }
 
 static int compare_lines(const void *a, const void *b)

@@ -1,10 +1,11 @@
 /* proxy/ledger.h - what hits spared and what calls cost, by tenant and kind, over the last hours
  * and days.
  *
- * Kept in memory since the start: buckets of an hour for a day, of a day for a month. A period is
- * looked up in whole buckets, so it begins up to one bucket earlier than asked. Threads: any; an
- * addition takes no lock but where an hour begins or a kind is met for the first time. Bounds:
- * DJ_LEDGER_ACCOUNTS_MAX pairs of tenant and kind; what comes later is not kept.
+ * Kept in memory: buckets of an hour for a day, of a day for a month; who wants them to outlive the
+ * process walks them and adds them again. A period is looked up in whole buckets, so it begins up
+ * to one bucket earlier than asked. Threads: any; an addition takes no lock but where an hour
+ * begins or a kind is met for the first time. Bounds: DJ_LEDGER_ACCOUNTS_MAX pairs of tenant and
+ * kind; what comes later is not kept.
  */
 #ifndef DJ_PROXY_LEDGER_H
 #define DJ_PROXY_LEDGER_H
@@ -39,6 +40,20 @@ void dj_ledger_destroy(struct dj_ledger *ledger); /* accepts NULL */
 /* kind: terminated, not empty: "response", "embedding", … */
 void dj_ledger_add(struct dj_ledger *ledger, const uint8_t tenant[DJ_ID_BYTES], const char *kind,
                    int64_t now_ms, const uint64_t sums[DJ_LEDGER_SUM_COUNT]);
+
+/* One bucket of an account. */
+struct dj_ledger_bucket {
+    uint8_t tenant[DJ_ID_BYTES];
+    char kind[DJ_LEDGER_KIND_BYTES];
+    bool is_day;
+    int64_t at_ms; /* within its hour or day, since 1970 */
+    uint64_t sums[DJ_LEDGER_SUM_COUNT];
+};
+typedef void dj_ledger_each_fn(void *ctx, const struct dj_ledger_bucket *bucket);
+/* Those that hold anything, in no order; additions go on meanwhile. */
+void dj_ledger_walk(struct dj_ledger *ledger, void *ctx, dj_ledger_each_fn *each);
+/* Adds to that bucket alone; one that has left its ring is dropped. */
+void dj_ledger_restore(struct dj_ledger *ledger, const struct dj_ledger_bucket *bucket);
 
 struct dj_ledger_line {
     char kind[DJ_LEDGER_KIND_BYTES];

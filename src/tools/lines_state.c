@@ -54,7 +54,6 @@ enum deja_status lines_state_write(const char *path, const struct lines_state *s
                                    struct deja_error *error)
 {
     struct dj_buf text = {0};
-    struct dj_buf part = {0};
     struct dj_json_writer w = dj_json_writer(&text);
     dj_json_begin_object(&w);
     dj_json_member_u64(&w, "deja_state", 1);
@@ -66,17 +65,11 @@ enum deja_status lines_state_write(const char *path, const struct lines_state *s
     dj_json_member_text(&w, "digest", state->digest);
     dj_json_member_bool(&w, "done", state->is_done);
     dj_json_end_object(&w);
-    dj_buf_append_format(&part, "%s.part", path);
-    char *name = dj_buf_take_text(&part);
-    FILE *file = name && text.status == DEJA_OK ? fopen(name, "w") : NULL;
-    bool is_ok = file && fwrite(text.data, 1, text.len, file) == text.len && fflush(file) == 0 &&
-                 fsync(fileno(file)) == 0;
-    if (file && fclose(file) != 0)
-        is_ok = false;
-    is_ok = is_ok && rename(name, path) == 0;
-    enum deja_status status =
-        is_ok ? DEJA_OK : deja_error_set(error, DEJA_ERR_IO, "%s: %s", path, strerror(errno));
-    dj_free(name);
+    enum deja_status status = text.status;
+    if (status == DEJA_OK)
+        status = dj_tool_replace_file(path, dj_buf_slice(&text), error);
+    else
+        deja_error_set(error, status, "%s: no memory", path);
     dj_buf_fini(&text);
     return status;
 }

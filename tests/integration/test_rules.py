@@ -96,6 +96,23 @@ def test_hit_saves_what_the_answer_had_cost_at_the_price_of_its_model(priced, ke
         assert f'kind="response"}} {tokens}' in client.get("/metrics").text
 
 
+def test_sums_of_a_period_outlive_a_restart(priced, key, word):
+    daemon = priced()
+    with make_http(daemon, key) as client:
+        for _ in range(3):
+            ask(client, word)
+        before = stats_of(client)
+        assert before["period"]["kinds"]["response"]["hits"] == 2
+    daemon.restart()
+    with make_http(daemon, key) as client:
+        after = stats_of(client)
+        assert after["hits"]["total"] == 0  # since the start
+        assert after["period"]["total"] == before["period"]["total"]
+        ask(client, word)
+        assert stats_of(client, "30d")["period"]["kinds"]["response"]["hits"] == 3
+    assert (daemon.data / "savings").stat().st_mode & 0o777 == 0o600
+
+
 def test_model_without_a_price_is_guessed_and_says_so(priced, key, word):
     daemon = priced()
     with make_http(daemon, key) as client:

@@ -1,5 +1,7 @@
 """PostgreSQL with pgvector for a test: unpacked under build/tools, on a free port, in a folder of its
 own, without a socket in the file system. It refuses to run as root, so then it runs as nobody."""
+import atexit
+import functools
 import os
 import shutil
 import signal
@@ -51,18 +53,23 @@ class Postgres:
         secret = f":{password.replace(' ', '%20')}" if password is not None else ""
         return f"postgresql://{user}{secret}@127.0.0.1:{self.port}/{database}" + (f"?{query}" if query else "")
 
-    def run(self, *command, **more):
-        return subprocess.run([str(self.bin / command[0]), *map(str, command[1:])], env=environment(),
-                              cwd=self.folder, check=True, capture_output=True, text=True, timeout=120,
-                              **unprivileged(), **more)
+    def run_as_server(self, *command):
+        return subprocess.run([str(word) for word in command], env=environment(), cwd=self.folder,
+                              check=True, capture_output=True, text=True, timeout=120, **unprivileged())
 
-    def init(self):
+    def run(self, name, *words):
+        return self.run_as_server(self.bin / name, *words)
+
+    def make_data(self):
         secret = self.folder / "secret"
         secret.write_text(PASSWORD)
         if os.geteuid() == 0:
             os.chown(secret, NOBODY, NOBODY)
         self.run("initdb", "-D", self.data, "-U", "deja", "--pwfile", secret, "-A", "scram-sha-256",
                  "-E", "UTF8", "--locale=C", "--no-sync")
+
+    def init(self):
+        self.run_as_server("cp", "-a", template(), self.data)
         return self
 
     def start(self):
@@ -128,3 +135,12 @@ class Postgres:
     def remove(self):
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@functools.cache
+def template():
+    """A data folder made once: initdb takes seconds, a copy of what it made a tenth of one."""
+    made = Postgres()
+    atexit.register(made.remove)
+    made.make_data()
+    return made.data
