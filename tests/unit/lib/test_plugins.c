@@ -372,6 +372,13 @@ static struct deja_kv password_of(const char *key)
     return kv;
 }
 
+static enum deja_status compute_password(void *ctx, struct deja_made *made)
+{
+    (void)ctx;
+    deja_made_append(made, deja_slice_text("my password is hunter2-Tr0ub4dor"));
+    return DEJA_OK;
+}
+
 /* It knows nothing of sealing, so it gets nothing that must be sealed; nor a copy of that. */
 static void callers_store_gets_no_secrets(void **state)
 {
@@ -393,6 +400,14 @@ static void callers_store_gets_no_secrets(void **state)
     assert_int_equal(deja_kv_increment(deja, &counter, 2, &number), DEJA_OK);
     assert_int_equal(deja_kv_increment(deja, &counter, 2, &number), DEJA_OK);
     assert_int_equal(number, 4);
+    struct deja_kv made = password_of("made");
+    assert_int_equal(deja_kv_get_or_compute(deja, &made, NULL, compute_password, &answer), DEJA_OK);
+    deja_answer_release(answer);
+    assert_int_equal(deja_kv_expire(deja, &made, NULL), DEJA_OK);
+    struct deja_query query = query_of("what is the other");
+    assert_int_equal(deja_get_or_compute(deja, &query, NULL, compute_password, &answer), DEJA_OK);
+    deja_answer_release(answer);
+    assert_int_equal(lookup(deja, &query), DEJA_HIT_EXACT);
     assert_int_equal(count_slots(&array), 0);
     assert_int_equal(deja_kv_get(deja, &kv, &answer), DEJA_OK);
     assert_slice(deja_answer_body(answer), "{\"password\":\"letmein\",\"more\":1}");
