@@ -106,6 +106,13 @@ struct deja_options {
         operation_bytes_max; /* 256 MB: what calls under way hold of texts and bodies; likewise */
     uint64_t nothing_ttl_ms; /* how long it is remembered that a function made nothing
                               * (deja_made_set_nothing); 0: it is not */
+    /* Life of an entry that names none by the length of its text, in the place of ttl_ms; 0: that
+     * makes no difference. */
+    uint64_t ttl_small_ms;                  /* of a text of at most text_small_max code points */
+    uint64_t ttl_medium_ms;                 /* of a longer one of at most text_medium_max */
+    uint64_t ttl_large_ms;                  /* of all others */
+    uint32_t text_small_max;                /* 1,000 */
+    uint32_t text_medium_max;               /* 10,000; query_chars_max bounds all texts */
     enum deja_sensitive sensitive_secret;   /* keys, passwords, tokens: DEJA_SENSITIVE_ENCRYPT */
     enum deja_sensitive sensitive_card;     /* payment cards: DEJA_SENSITIVE_ENCRYPT */
     enum deja_sensitive sensitive_identity; /* numbers of persons: DEJA_SENSITIVE_ENCRYPT */

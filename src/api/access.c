@@ -6,6 +6,7 @@
 #include "api/query.h"
 #include "api/user.h"
 #include "base/num.h"
+#include "base/slice.h"
 
 #define TOP_DEFAULT 10u
 
@@ -103,7 +104,7 @@ static void read_order(struct dj_request *request, size_t *out_index)
     if (!dj_query_url_member(request, "order", &text) || !text.data)
         return;
     for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
-        if (!deja_slice_is_equal(text, deja_slice_text(orders[i])))
+        if (!dj_slice_is(text, orders[i]))
             continue;
         *out_index = i;
         return;
@@ -201,8 +202,8 @@ static bool read_feedback(struct dj_request *request, struct feedback *feedback)
         !dj_query_label(request, request->body, "entry", "", DJ_LABEL_BYTES_MAX, &entry) ||
         !dj_query_label(request, request->body, "verdict", "", DJ_LABEL_BYTES_MAX, &verdict))
         return false;
-    feedback->is_wrong = deja_slice_is_equal(verdict, deja_slice_text("wrong"));
-    if (!feedback->is_wrong && !deja_slice_is_equal(verdict, deja_slice_text("right")))
+    feedback->is_wrong = dj_slice_is(verdict, "wrong");
+    if (!feedback->is_wrong && !dj_slice_is(verdict, "right"))
         dj_request_complain(request, "invalid_request", "verdict", "value",
                             "must be \"wrong\" or \"right\"");
     else if (!dj_query_id(request, entry, &feedback->key))

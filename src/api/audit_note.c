@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "api/handlers.h"
+#include "base/slice.h"
 #include "loop/pool.h"
 
 #define RESOURCE_BYTES_MAX 128u
@@ -77,7 +78,7 @@ static const struct operation *find_operation(const struct dj_request *request)
 {
     for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
         if (strcmp(operations[i].path, request->route) == 0 &&
-            deja_slice_is_equal(request->http->method, deja_slice_text(operations[i].method)))
+            dj_slice_is(request->http->method, operations[i].method))
             return &operations[i];
     return NULL;
 }

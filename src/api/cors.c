@@ -1,6 +1,8 @@
 /* api/cors.c - see cors.h. */
 #include "api/cors.h"
 
+#include "base/slice.h"
+
 #define HEADERS 3u
 
 /* What is ours; an upstream's own headers are its business. */
@@ -42,7 +44,7 @@ bool dj_cors_answer(struct dj_http_exchange *exchange, struct deja_slice request
         headers[2] = (struct dj_http_header){deja_slice_text("Vary"), deja_slice_text("Origin")};
         dj_http_exchange_add_headers(exchange, headers, HEADERS);
     }
-    if (!deja_slice_is_equal(http->method, deja_slice_text("OPTIONS")) ||
+    if (!dj_slice_is(http->method, "OPTIONS") ||
         !dj_http_find_header(http, "access-control-request-method").len)
         return false;
     answer_preflight(exchange, request_id);

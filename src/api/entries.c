@@ -16,6 +16,7 @@
 #include "api/handlers.h"
 #include "api/user.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "policy/admit.h"
 #include "policy/ttl.h"
 #include "cache/depends.h"
@@ -192,11 +193,9 @@ static uint64_t life_of(const struct put_item *item)
     bool is_typed = input->type.len > 0 || !isnan(input->confidence) || input->cost_usd > 0;
     if (input->ttl_ms || !is_typed || !policy->is_ttl_dynamic)
         return input->ttl_ms;
-    const struct dj_rules *rules = item->put->request->who.rules;
-    uint64_t said_ms = rules ? dj_rules_of(rules)->api_ttl_ms : 0;
-    return dj_ttl_dynamic(said_ms ? said_ms : policy->ttl_base_ms, input->confidence,
-                          item->draft.entry.cost_usd,
-                          deja_slice_is_equal(input->type, deja_slice_text("analysis")));
+    return dj_ttl_dynamic(
+        dj_request_ttl(item->put->request, item->fingerprint.text, policy->ttl_base_ms),
+        input->confidence, item->draft.entry.cost_usd, dj_slice_is(input->type, "analysis"));
 }
 
 /* Hands one entry to the engine. vector NULL: the engine embeds the text. */
@@ -210,7 +209,7 @@ static enum deja_status store(struct put_item *item, const struct dj_query_vecto
                                      .vector = vector,
                                      .is_through = item->input.is_shared_required};
     entry->created_ms = dj_loop_now_ms(request->loop);
-    entry->expires_ms = dj_request_expiry(request, life_of(item));
+    entry->expires_ms = dj_request_expiry(request, item->fingerprint.text, life_of(item));
     dj_sensitive_apply(&item->draft.verdict, context->sealed_levels, entry, &options);
     dj_engine_begin_fill(context->engine, entry, &fill);
     item->version = entry->version;

@@ -5,6 +5,7 @@
 
 #include <math.h>
 
+#include "base/slice.h"
 #include "cache/sensitive.h"
 #include "text/question.h"
 #include "text/utf8.h"
@@ -31,8 +32,7 @@ static bool read_require(struct dj_request *request, const struct dj_json *objec
     const struct dj_json *value = dj_json_get(object, "require");
     if (!value || dj_json_is(value, DJ_JSON_NULL))
         return true;
-    input->is_shared_required =
-        deja_slice_is_equal(dj_json_string(value), deja_slice_text("shared"));
+    input->is_shared_required = dj_slice_is(dj_json_string(value), "shared");
     if (!input->is_shared_required)
         complain(request, where, "require", "value",
                  "must be \"shared\": kept by every shared tier, or refused");
@@ -289,8 +289,7 @@ static void write_metadata(struct dj_json_writer *w, const struct dj_entry *entr
 {
     struct dj_json_doc *doc = NULL;
     const struct dj_json *kept = NULL;
-    if (entry->kind == DJ_ENTRY_API && entry->metadata.len &&
-        dj_json_parse(entry->metadata, &doc, NULL) == DEJA_OK)
+    if (dj_filter_has_words(entry) && dj_json_parse(entry->metadata, &doc, NULL) == DEJA_OK)
         kept = dj_json_root(doc);
     const struct dj_json *asked = dj_json_get(kept, "query");
     put_label(w, "query", asked ? dj_json_string(asked) : entry->query);

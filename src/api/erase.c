@@ -38,7 +38,7 @@ static void on_told(void *ctx, enum deja_status status, struct deja_slice docume
     static const char open[] = "\"state\":\"open\"";
     dj_buf_append_slice(&body, document);
     bool is_open = dj_slice_contains(document, open);
-    bool is_get = deja_slice_is_equal(request->http->method, deja_slice_text("GET"));
+    bool is_get = dj_slice_is(request->http->method, "GET");
     dj_request_answer(request, is_open && !is_get ? 202 : 200, NULL, &body);
     dj_buf_fini(&body);
 }

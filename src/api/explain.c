@@ -14,6 +14,7 @@
 #include "api/query.h"
 #include "api/user.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "policy/guards.h"
 #include "proxy/call.h"
 #include "proxy/family.h"
@@ -415,7 +416,7 @@ void dj_explain(struct dj_request *request)
     struct deja_slice name_space = {0};
     struct deja_slice number = {0};
     double threshold = NAN;
-    if (deja_slice_is_equal(request->http->method, deja_slice_text("POST"))) {
+    if (dj_slice_is(request->http->method, "POST")) {
         dj_request_read(request, on_body);
         return;
     }

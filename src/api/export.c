@@ -7,6 +7,7 @@
 #include "api/query.h"
 #include "api/user.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "cache/listing.h"
 #include "cache/transfer.h"
 #include "proto/entry_json.h"
@@ -97,8 +98,8 @@ void dj_export(struct dj_request *request)
         dj_request_complain(request, "invalid_request", "cursor", "format",
                             "must be an X-Deja-Cursor of an answer before");
     if (dj_query_url_member(request, "vectors", &vectors) && vectors.data) {
-        export->options.has_vectors = deja_slice_is_equal(vectors, deja_slice_text("true"));
-        if (!export->options.has_vectors && !deja_slice_is_equal(vectors, deja_slice_text("false")))
+        export->options.has_vectors = dj_slice_is(vectors, "true");
+        if (!export->options.has_vectors && !dj_slice_is(vectors, "false"))
             dj_request_complain(request, "invalid_request", "vectors", "value",
                                 "must be true or false");
     }

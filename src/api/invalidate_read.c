@@ -11,6 +11,7 @@
 
 #include "api/query.h"
 #include "base/date.h"
+#include "base/slice.h"
 #include "policy/cron.h"
 #include "policy/glob.h"
 
@@ -126,7 +127,7 @@ static bool read_fields(struct dj_request *request, const struct dj_json *event,
     *out_count = 0;
     for (struct dj_json_walk w = dj_json_walk(event); dj_json_walk_next(&w);) {
         struct deja_slice value = dj_json_string(w.value);
-        if (deja_slice_is_equal(w.key, deja_slice_text("name")))
+        if (dj_slice_is(w.key, "name"))
             continue;
         if (!value.data)
             value = dj_json_number_text(w.value);

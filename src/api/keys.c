@@ -234,7 +234,7 @@ static bool read_roles(struct dj_request *request, struct dj_key *key)
     }
     if (!is_good || !key->roles)
         dj_request_complain(request, "invalid_request", "roles", "value",
-                            "must be an array of read, write, admin, audit, at least one");
+                            "expects one or more of read, write, admin, audit");
     return is_good && key->roles;
 }
 

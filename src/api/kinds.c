@@ -128,7 +128,7 @@ void dj_kinds_list(struct dj_request *request)
         put_kind(&w, request, dj_kinds_at(kinds, i));
     dj_json_end_array(&w);
     /* Of everybody: for who operates it. */
-    if (book && (request->http->is_loopback_peer || request->who.roles & DJ_ROLE_ADMIN))
+    if (book && dj_request_is_operators(request))
         put_keys(&w, book);
     dj_json_end_object(&w);
     dj_request_answer(request, 200, NULL, &body);

@@ -13,6 +13,7 @@
 
 #include "api/handlers.h"
 #include "base/list.h"
+#include "base/slice.h"
 #include "cache/kinds.h"
 #include "base/num.h"
 #include "proto/form.h"
@@ -71,7 +72,7 @@ static bool read_version(struct dj_request *request, const char *name, uint64_t 
                          bool *out_is_any)
 {
     struct deja_slice text = dj_http_find_header(request->http, name);
-    *out_is_any = deja_slice_is_equal(text, deja_slice_text("*"));
+    *out_is_any = dj_slice_is(text, "*");
     if (*out_is_any)
         return true;
     if (text.len > 2 && text.data[0] == '"' && text.data[text.len - 1] == '"' &&

@@ -11,6 +11,7 @@
 #include "api/query.h"
 #include "base/list.h"
 #include "base/base64.h"
+#include "base/slice.h"
 #include "proxy/identity.h"
 
 #define TTL_S_MAX 3e9
@@ -115,9 +116,9 @@ static bool read_condition(struct step *step, const struct dj_json *object, cons
     int64_t version = dj_json_i64(wanted, -1);
     if (!wanted)
         return true;
-    if (deja_slice_is_equal(text, deja_slice_text("absent"))) {
+    if (dj_slice_is(text, "absent")) {
         step->op.condition = DJ_PLAIN_IF_ABSENT;
-    } else if (deja_slice_is_equal(text, deja_slice_text("present"))) {
+    } else if (dj_slice_is(text, "present")) {
         step->op.condition = DJ_PLAIN_IF_PRESENT;
     } else if (version > 0) {
         step->op.condition = DJ_PLAIN_IF_VERSION;
@@ -224,7 +225,7 @@ static bool read_kind(struct step *step, const struct dj_json *object, const cha
     struct dj_request *request = step->batch->request;
     struct deja_slice name = dj_json_string(dj_json_get(object, "op"));
     for (size_t i = 0; i < STEP_KINDS; i++) {
-        if (!deja_slice_is_equal(name, deja_slice_text(step_names[i])))
+        if (!dj_slice_is(name, step_names[i]))
             continue;
         step->kind = (enum step_kind)i;
         step->op.kind = kinds[i];

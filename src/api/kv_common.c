@@ -67,11 +67,15 @@ void dj_kv_space(const struct dj_request *request, const struct dj_kv_names *nam
 
 bool dj_kv_check_key(struct dj_request *request, struct deja_slice key, const char *where)
 {
-    if (key.len > 0 && key.len <= DJ_PLAIN_KEY_BYTES_MAX)
+    bool is_length = key.len > 0 && key.len <= DJ_PLAIN_KEY_BYTES_MAX;
+    if (is_length && !dj_plain_is_previous(key))
         return true;
     dj_request_complain(
-        request, "invalid_request", dj_request_text(request, "%skey", where), "length",
-        dj_request_text(request, "a key has 1 to %u bytes", DJ_PLAIN_KEY_BYTES_MAX));
+        request, "invalid_request", dj_request_text(request, "%skey", where),
+        is_length ? "reserved" : "length",
+        is_length ? "names that end in " DJ_PLAIN_PREVIOUS
+                    " are those of versions: ask for ?version=…"
+                  : dj_request_text(request, "a key has 1 to %u bytes", DJ_PLAIN_KEY_BYTES_MAX));
     return false;
 }
 

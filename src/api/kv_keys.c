@@ -5,6 +5,7 @@
 #include "api/query.h"
 #include "api/user.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "cache/plain.h"
 #include "policy/glob.h"
 #include "proxy/telemetry.h"
@@ -157,9 +158,9 @@ static bool read_flag(struct dj_request *request, const char *name)
     struct deja_slice text = {0};
     if (!dj_query_url_member(request, name, &text) || !text.data)
         return false;
-    if (deja_slice_is_equal(text, deja_slice_text("true")))
+    if (dj_slice_is(text, "true"))
         return true;
-    if (!deja_slice_is_equal(text, deja_slice_text("false")))
+    if (!dj_slice_is(text, "false"))
         dj_request_complain(request, "invalid_request", name, "type", "must be true or false");
     return false;
 }

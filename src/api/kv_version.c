@@ -12,8 +12,6 @@
 #include "api/query.h"
 #include "text/question.h"
 
-#define SUFFIX ":@previous"
-
 bool dj_kv_read_version(struct dj_request *request, struct deja_slice *out_version)
 {
     struct deja_slice version = dj_kv_said(request, "x-deja-version", "version");
@@ -57,12 +55,12 @@ bool dj_kv_is_version(const struct dj_entry *entry, struct deja_slice version)
 
 struct deja_slice dj_kv_previous_key(struct dj_request *request, struct deja_slice key)
 {
-    size_t len = key.len + sizeof SUFFIX - 1;
+    size_t len = key.len + sizeof DJ_PLAIN_PREVIOUS - 1;
     char *text = len <= DJ_PLAIN_KEY_BYTES_MAX ? dj_arena_alloc(request->arena, len) : NULL;
     if (!text)
         return deja_slice(NULL, 0);
     memcpy(text, key.data, key.len);
-    memcpy(text + key.len, SUFFIX, sizeof SUFFIX - 1);
+    memcpy(text + key.len, DJ_PLAIN_PREVIOUS, sizeof DJ_PLAIN_PREVIOUS - 1);
     return deja_slice(text, len);
 }
 

@@ -5,6 +5,7 @@
 
 #include "api/draft.h"
 #include "api/entry.h"
+#include "base/slice.h"
 #include "proxy/identity.h"
 #include "text/question.h"
 
@@ -94,7 +95,7 @@ static void write_rest(struct dj_json_writer *w, const struct dj_json *object, c
 {
     dj_json_begin_object(w);
     for (struct dj_json_walk walk = dj_json_walk(object); dj_json_walk_next(&walk);) {
-        if (deja_slice_is_equal(walk.key, deja_slice_text(left_out)))
+        if (dj_slice_is(walk.key, left_out))
             continue;
         dj_json_key_slice(w, walk.key);
         dj_json_put_value(w, walk.value);
@@ -109,7 +110,7 @@ static void write_turn(struct dj_json_writer *w, const struct dj_json *message)
     const struct dj_json *id = dj_json_get(message, "id");
     const struct dj_json *kwargs = dj_json_get(message, "kwargs");
     struct deja_slice class = dj_json_string(dj_json_at(id, dj_json_count(id) - 1));
-    bool is_human = deja_slice_is_equal(class, deja_slice_text("HumanMessage"));
+    bool is_human = dj_slice_is(class, "HumanMessage");
     dj_json_begin_object(w);
     dj_json_member_text(w, "role", is_human ? "user" : "other");
     dj_json_key(w, "content");
@@ -217,7 +218,7 @@ static void put_judged(void *ctx)
     enum deja_status status = DEJA_OK;
     if (problem.status == 0) {
         entry->created_ms = dj_loop_now_ms(request->loop);
-        entry->expires_ms = dj_request_expiry(request, put->ttl_ms);
+        entry->expires_ms = dj_request_expiry(request, entry->query, put->ttl_ms);
         dj_sensitive_apply(&put->draft.verdict, context->sealed_levels, entry, &put->options);
         dj_engine_begin_fill(context->engine, entry, &fill);
         status = dj_engine_put(context->engine, request->loop, entry, &put->options, put->ctx,

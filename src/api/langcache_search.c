@@ -23,6 +23,7 @@
 
 #include "api/langcache.h"
 #include "api/langcache_entry.h"
+#include "base/slice.h"
 #include "cache/filter.h"
 #include "policy/guards.h"
 
@@ -109,8 +110,7 @@ static void read_strategies(struct search *search)
     }
     for (struct dj_json_walk w = dj_json_walk(list); dj_json_walk_next(&w);) {
         int found = 0;
-        while (found < STRATEGIES &&
-               !deja_slice_is_equal(dj_json_string(w.value), deja_slice_text(names[found])))
+        while (found < STRATEGIES && !dj_slice_is(dj_json_string(w.value), names[found]))
             found++;
         if (found == STRATEGIES) {
             complain(request, name, "enum", "knows \"exact\" and \"semantic\"");

@@ -3,7 +3,7 @@
  *   GET  /cache/ping         is it there
  *   POST /cache/delete       {"keys": […]}: ids as in X-Cache-Id
  *   POST /cache/flushall     every entry of the tenant
- *   GET  /cache/redis/info   there is no Redis: 404 that says where the figures are
+ *   GET  /cache/redis/info   figures of the Redis tier, for who operates it; 404 without one
  *
  * Keys of other tenants are as unknown as keys that never were: nothing is removed and nothing
  * told.
@@ -12,6 +12,7 @@
 #include "api/langcache_entry.h"
 #include "api/user.h"
 #include "base/num.h"
+#include "base/slice.h"
 
 static void answer_status(struct dj_request *request, const char *json)
 {
@@ -30,8 +31,23 @@ void dj_litellm_ping(struct dj_request *request)
 
 void dj_litellm_redis_info(struct dj_request *request)
 {
-    dj_request_problem(request, 404, "not_found",
-                       "there is no Redis behind this cache; see /health/detailed and /metrics");
+    const struct dj_api *api = request->api;
+    struct dj_buf body = {0};
+    struct dj_json_writer w = dj_json_writer(&body);
+    dj_json_begin_object(&w);
+    if (api->describe)
+        api->describe(api->describe_ctx, "redis/info", &w);
+    dj_json_end_object(&w);
+    if (dj_slice_is(dj_buf_slice(&body), "{}"))
+        dj_request_problem(request, 404, "not_found",
+                           "there is no Redis behind this cache (l2.redis.addresses); see "
+                           "/health/detailed and /metrics");
+    else if (!dj_request_is_operators(request))
+        dj_request_problem(request, 403, "forbidden",
+                           "the server's figures are of all tenants: a key with the role admin");
+    else
+        dj_request_answer(request, 200, NULL, &body);
+    dj_buf_fini(&body);
 }
 
 /* ---- removing ---- */

@@ -15,14 +15,14 @@
 #include "api/query.h"
 #include "api/user.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "cache/notices.h"
 #include "proxy/gate.h"
 #include "proxy/identity.h"
 #include "proxy/tenant_rules.h"
 
 #define PURPOSE "invalidations"
-#define FOLLOWERS_MAX 256u /* over all loops and tenants */
-#define TICK_MS 200u       /* how soon a drain ends a stream */
+#define TICK_MS 200u /* how soon a drain ends a stream */
 #define HEARTBEAT_MS 15000u
 #define RECHECK_US UINT64_C(1000000)
 #define WAIT_MAX_MS UINT64_C(86400000)
@@ -32,10 +32,11 @@ struct follower {
     struct dj_request *request;
     struct dj_notices_reader *reader;
     struct dj_timer *timer;
-    uint64_t end_us;   /* monotonic; UINT64_MAX: as long as the client stays */
-    uint64_t beat_us;  /* of the next heartbeat */
-    uint64_t check_us; /* when it is next asked who the client is */
-    bool is_paused;    /* the client reads too slowly: until what is queued has left */
+    uint64_t end_us;     /* monotonic; UINT64_MAX: as long as the client stays */
+    uint64_t beat_us;    /* of the next heartbeat */
+    uint64_t check_us;   /* when it is next asked who the client is */
+    bool is_from_oldest; /* what came before that is not missed */
+    bool is_paused;      /* the client reads too slowly: until what is queued has left */
 };
 
 /* Once; afterwards the exchange may be ended. */
@@ -46,7 +47,6 @@ static void stop(struct follower *follower)
     dj_notices_close(follower->reader);
     follower->timer = NULL;
     follower->reader = NULL;
-    atomic_fetch_sub(&request->api->followers, 1);
     request->handled_us = dj_clock_monotonic_us(); /* a long stream was wished for */
 }
 
@@ -96,8 +96,9 @@ static void on_news(void *ctx)
     while (!follower->is_paused) {
         uint64_t lost = 0;
         const struct dj_notice *notice = dj_notices_next(follower->reader, &lost);
-        if (lost)
+        if (lost && !follower->is_from_oldest)
             write_event(follower, "lost", deja_slice_text("{}"));
+        follower->is_from_oldest = false;
         if (!notice)
             return;
         write_notice(follower, notice);
@@ -155,6 +156,11 @@ static void on_event(void *ctx, struct dj_http_exchange *exchange, enum dj_http_
 
 /* ---- beginning ---- */
 
+static bool is_oldest(struct deja_slice after)
+{
+    return deja_slice_is_equal(after, deja_slice_text("kept"));
+}
+
 /* Where to begin; false: what came after it is not known any more. */
 static bool find_place(struct dj_request *request, struct deja_slice after, uint64_t *out_number)
 {
@@ -163,6 +169,10 @@ static bool find_place(struct dj_request *request, struct deja_slice after, uint
     *out_number = last;
     if (!after.len)
         return true;
+    if (is_oldest(after)) {
+        *out_number = 0;
+        return true;
+    }
     if (dj_num_parse_u64(after, &place) != DEJA_OK || place >> DJ_PLACE_BITS)
         return false;
     uint64_t number = dj_place_unscramble(request, PURPOSE, place);
@@ -194,12 +204,18 @@ static void begin(struct follower *follower, struct deja_slice after)
     struct dj_request *request = follower->request;
     uint64_t number = 0;
     bool is_known = find_place(request, after, &number);
-    if (atomic_fetch_add(&request->api->followers, 1) >= FOLLOWERS_MAX ||
-        open_follower(follower, number) != DEJA_OK) {
-        atomic_fetch_sub(&request->api->followers, 1);
-        dj_request_problem(request, 429, "overloaded", "too many clients follow: ask again later");
+    follower->is_from_oldest = is_oldest(after);
+    enum deja_status status = open_follower(follower, number);
+    if (status == DEJA_ERR_LIMIT)
+        dj_request_problem(request, 429, "overloaded",
+                           dj_request_text(request,
+                                           "too many clients follow (%u of a tenant, %u of all): "
+                                           "close one, or ask again later",
+                                           DJ_NOTICES_TENANT_READERS_MAX, DJ_NOTICES_READERS_MAX));
+    else if (status != DEJA_OK)
+        dj_request_refuse(request, status);
+    if (status != DEJA_OK)
         return;
-    }
     dj_gate_leave(&request->pass, 0); /* it does not count as a request under way */
     request->pass = (struct dj_limit_pass){0};
     dj_http_exchange_watch(request->exchange, follower, on_event);
@@ -243,7 +259,7 @@ void dj_follow_invalidations(struct dj_request *request)
         after = dj_http_find_header(request->http, "last-event-id");
     if (wait_ms)
         follower->end_us = dj_loop_monotonic_us(request->loop) + wait_ms * 1000;
-    if (deja_slice_is_equal(request->http->method, deja_slice_text("HEAD")))
+    if (dj_slice_is(request->http->method, "HEAD"))
         dj_request_answer(request, 200, "text/event-stream", &nothing);
     else
         begin(follower, after);

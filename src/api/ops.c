@@ -23,7 +23,7 @@ static void write_metrics(void *ctx, const struct dj_probe *probe)
             .flights = atomic_load(&context->calls),
             .upstream_queued = dj_admission_waiting(context->admission),
             .volatile_met = context->volatiles ? dj_volatile_count(context->volatiles) : 0,
-            .started_ms = request->api->started_ms,
+            .started_ms = context->started_ms,
             .is_lmdb_up = probe->levels[DJ_LEVEL_LMDB].health != DJ_HEALTH_UNHEALTHY,
             .dependencies = context->dependencies,
             .kinds = context->kinds,
@@ -95,8 +95,7 @@ static void read_parameters(struct healthz *healthz)
         if (is_exclude && healthz->excluded_count < EXCLUDED_MAX)
             healthz->excluded[healthz->excluded_count++] =
                 deja_slice(one.data + sizeof exclude - 1, len - (sizeof exclude - 1));
-        else if (deja_slice_is_equal(one, deja_slice_text("verbose")) ||
-                 (len > 8 && memcmp(one.data, "verbose=", 8) == 0))
+        else if (dj_slice_is(one, "verbose") || (len > 8 && memcmp(one.data, "verbose=", 8) == 0))
             healthz->is_verbose = true;
     }
 }
@@ -104,7 +103,7 @@ static void read_parameters(struct healthz *healthz)
 static bool is_excluded(const struct healthz *healthz, const char *name)
 {
     for (size_t i = 0; i < healthz->excluded_count; i++)
-        if (deja_slice_is_equal(healthz->excluded[i], deja_slice_text(name)))
+        if (dj_slice_is(healthz->excluded[i], name))
             return true;
     return false;
 }

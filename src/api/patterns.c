@@ -174,7 +174,7 @@ static void finish(struct walk *walk, enum deja_status status)
     dj_json_member_u64(&w, "keys", walk->keys);
     dj_json_member_bool(&w, "complete", !walk->is_incomplete);
     dj_json_key(&w, "shared"); /* of everybody: for who operates it */
-    if (api->describe && (request->http->is_loopback_peer || request->who.roles & DJ_ROLE_ADMIN)) {
+    if (api->describe && dj_request_is_operators(request)) {
         dj_json_begin_object(&w);
         api->describe(api->describe_ctx, "redis", &w);
         dj_json_end_object(&w);

@@ -14,7 +14,7 @@ static uint32_t round_of(const struct dj_request *request, const char *purpose, 
         uint64_t start;
         uint32_t half;
         uint32_t round;
-    } parts = {(uint64_t)request->api->started_ms, half, round};
+    } parts = {(uint64_t)request->api->proxy->started_ms, half, round};
     const struct deja_slice slices[] = {deja_slice(purpose, strlen(purpose) + 1),
                                         deja_slice(&parts, sizeof parts)};
     dj_hmac(request->fingerprint_key.bytes, slices, 2, digest);

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/num.h"
+#include "base/slice.h"
 #include "proto/form.h"
 #include "text/question.h"
 #include "text/utf8.h"
@@ -14,7 +15,7 @@ bool dj_query_check_members(struct dj_request *request, const struct dj_json *ob
     for (struct dj_json_walk w = dj_json_walk(object); dj_json_walk_next(&w);) {
         bool is_known = false;
         for (size_t i = 0; known[i] && !is_known; i++)
-            is_known = deja_slice_is_equal(w.key, deja_slice_text(known[i]));
+            is_known = dj_slice_is(w.key, known[i]);
         if (!is_known) {
             int shown = w.key.len < 64 ? (int)w.key.len : 64;
             dj_request_complain(request, "unsupported_field",
@@ -164,7 +165,7 @@ bool dj_query_vector(struct dj_request *request, const struct dj_json *object, c
         return complain(request, "invalid_request", where, name, "dimension",
                         dj_request_text(request, "has %zu dimensions; 1 to %u are taken", dim,
                                         DJ_VECTOR_DIM_MAX));
-    if (own && dim != own->dim && deja_slice_is_equal(embedder, deja_slice_text(own->id)))
+    if (own && dim != own->dim && dj_slice_is(embedder, own->id))
         return complain(request, "invalid_request", where, name, "dimension",
                         dj_request_text(request, "has %zu dimensions; the embedder %s has %u", dim,
                                         own->id, own->dim));

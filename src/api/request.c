@@ -141,14 +141,19 @@ uint32_t dj_request_guards_off(const struct dj_request *request)
     return rules ? rules->guards_off : 0;
 }
 
-int64_t dj_request_expiry(const struct dj_request *request, uint64_t ttl_ms)
+uint64_t dj_request_ttl(const struct dj_request *request, struct deja_slice text, uint64_t base_ms)
+{
+    const struct dj_rules_values *rules = rules_of(request);
+    return dj_tenant_ttl(request->who.rules, &atomic_load(&request->api->proxy->policy)->ttl_sizes,
+                         text, rules ? rules->api_ttl_ms : 0, base_ms);
+}
+
+int64_t dj_request_expiry(const struct dj_request *request, struct deja_slice text, uint64_t ttl_ms)
 {
     const struct dj_proxy_context *context = request->api->proxy;
-    const struct dj_rules_values *rules = rules_of(request);
-    return dj_engine_expiry(context->engine, request->loop,
-                            dj_tenant_cut_ttl(request->who.rules, ttl_ms),
-                            dj_tenant_ttl(request->who.rules, rules ? rules->api_ttl_ms : 0,
-                                          atomic_load(&context->policy)->api_ttl_ms));
+    return dj_engine_expiry(
+        context->engine, request->loop, dj_tenant_cut_ttl(request->who.rules, ttl_ms),
+        dj_request_ttl(request, text, atomic_load(&context->policy)->api_ttl_ms));
 }
 
 bool dj_request_keeps(const struct dj_request *request, uint64_t bytes)
@@ -472,13 +477,18 @@ void dj_request_complain(struct dj_request *request, const char *type, const cha
             (struct dj_problem_field){.field = field, .rule = rule, .message = message};
 }
 
+static int complaint_status(const struct dj_request *request)
+{
+    return strcmp(request->complaint, "forbidden") == 0 ? 403 : 400;
+}
+
 bool dj_request_has_complaints(struct dj_request *request)
 {
     if (!request->complaint)
         return false;
     request->header_count = 0;
     end_with(
-        request, 400, request->complaint,
+        request, complaint_status(request), request->complaint,
         dj_request_text(request, "%s: %s", request->fields[0].field, request->fields[0].message));
     return true;
 }
@@ -489,7 +499,7 @@ bool dj_request_take_fault(struct dj_request *request, struct dj_fault *out_faul
         return false;
     out_fault->field = request->fields[0];
     out_fault->problem =
-        (struct dj_problem){.status = 400,
+        (struct dj_problem){.status = complaint_status(request),
                             .type = request->complaint,
                             .detail = dj_request_text(request, "%s: %s", request->fields[0].field,
                                                       request->fields[0].message),

@@ -67,9 +67,18 @@ bool dj_request_take_roles(struct dj_request *request, unsigned roles);
 /* By the rules of who asks. Thresholds of the cache API: asked NAN: the tenant's, or the engine's;
  * a tenant's own is a floor for what its clients ask. */
 double dj_request_threshold(const struct dj_request *request, double asked);
+/* It comes from who operates the daemon, who may see what is of all tenants together. */
+static inline bool dj_request_is_operators(const struct dj_request *request)
+{
+    return request->http->is_loopback_peer || request->who.roles & DJ_ROLE_ADMIN;
+}
 bool dj_request_may_search(const struct dj_request *request); /* by meaning */
 uint32_t dj_request_guards_off(const struct dj_request *request);
-int64_t dj_request_expiry(const struct dj_request *request, uint64_t ttl_ms); /* 0: not said */
+/* The end of an entry that answers text and is put now. ttl_ms 0: none was said. */
+int64_t dj_request_expiry(const struct dj_request *request, struct deja_slice text,
+                          uint64_t ttl_ms);
+/* The life it has then: of the text's size, else the tenant's, else base_ms. */
+uint64_t dj_request_ttl(const struct dj_request *request, struct deja_slice text, uint64_t base_ms);
 bool dj_request_keeps(const struct dj_request *request, uint64_t bytes);
 
 /* Reads the body as a JSON object into request->body, on a worker when it is large or compressed,

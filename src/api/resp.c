@@ -47,6 +47,10 @@ bool dj_resp_take_integer(struct deja_slice word, int64_t *out_value, struct dj_
 
 bool dj_resp_check_key(struct deja_slice key, struct dj_buf *out)
 {
+    if (dj_plain_is_previous(key)) {
+        dj_resp_put_error(out, "ERR names that end in %s are those of versions", DJ_PLAIN_PREVIOUS);
+        return false;
+    }
     if (key.len > 0 && key.len <= DJ_PLAIN_KEY_BYTES_MAX)
         return true;
     dj_resp_put_error(out, "ERR a key must have 1 to %u bytes, not %zu", DJ_PLAIN_KEY_BYTES_MAX,

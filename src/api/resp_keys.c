@@ -117,18 +117,43 @@ enum dj_resp_flow dj_resp_scan(struct dj_resp_client *client, const struct dj_re
 
 /* ---- KEYS ---- */
 
+#define NAME_COST_BYTES 64u  /* of a name in the map, beside its bytes */
+#define REPLY_FRAME_BYTES 9u /* "$4096", and two line ends */
+
 /* What a walk gives twice is told once. */
 struct listing {
     struct dj_map *names;
-    struct dj_buf text; /* the names as bulk strings */
+    uint64_t bytes; /* of all names */
     struct dj_plain_selector selector;
     uint8_t seed[16];
     enum deja_status status;
+    const char *trouble; /* constant; NULL: as status says */
 };
 
 static uint64_t hash_name(void *ctx, struct deja_slice name)
 {
     return dj_siphash(((struct listing *)ctx)->seed, name);
+}
+
+static void refuse(struct listing *listing, const char *trouble)
+{
+    listing->status = DEJA_ERR_LIMIT;
+    listing->trouble = trouble;
+}
+
+/* The names that are kept, and the reply that will be made of them, have to fit. */
+static void charge(struct dj_resp_client *client, struct listing *listing)
+{
+    uint64_t count = dj_map_count(listing->names);
+    uint64_t reply_bytes = listing->bytes + (count + 1) * REPLY_FRAME_BYTES;
+    if (listing->status != DEJA_OK)
+        return;
+    if (reply_bytes > dj_resp_session_reply_bytes_max(client->session))
+        refuse(listing, "ERR the names are larger than resp.max_reply_bytes: walk them with SCAN");
+    else if (!dj_resp_session_hold(client->session,
+                                   listing->bytes + count * NAME_COST_BYTES + reply_bytes))
+        refuse(listing, "ERR too many bytes wait for their clients: try again, or walk the keys "
+                        "with SCAN");
 }
 
 static void add_names(struct listing *listing, struct dj_value *const *values, size_t count)
@@ -138,21 +163,27 @@ static void add_names(struct listing *listing, struct dj_value *const *values, s
         if (dj_map_find(listing->names, name))
             continue;
         listing->status = dj_map_put(listing->names, name, listing, NULL);
-        dj_resp_put_bulk(&listing->text, name);
+        if (listing->status == DEJA_OK)
+            listing->bytes += name.len;
+        else if (listing->status == DEJA_ERR_LIMIT)
+            refuse(listing, "ERR more than 100000 keys fit: walk them with SCAN");
     }
-    if (listing->status == DEJA_OK)
-        listing->status = listing->text.status;
 }
+static_assert(DJ_RESP_KEYS_MAX == 100000, "the message names it");
 
 static void put_names(struct listing *listing, struct dj_buf *out)
 {
-    if (listing->status == DEJA_ERR_LIMIT) {
-        dj_resp_put_error(out, "ERR more than %d keys fit: walk them with SCAN", DJ_RESP_KEYS_MAX);
+    struct deja_slice name;
+    void *value = NULL;
+    size_t cursor = 0;
+    if (listing->trouble) {
+        dj_resp_put_error(out, "%s", listing->trouble);
     } else if (listing->status != DEJA_OK) {
         dj_resp_put_failure(out, listing->status);
     } else {
         dj_resp_put_array(out, dj_map_count(listing->names));
-        dj_buf_append_slice(out, dj_buf_slice(&listing->text));
+        while (dj_map_next(listing->names, &cursor, &name, &value))
+            dj_resp_put_bulk(out, name);
     }
 }
 
@@ -163,6 +194,7 @@ static void on_listed(void *ctx, enum deja_status status, uint64_t cursor,
     struct listing *listing = client->work;
     listing->status = status;
     add_names(listing, values, count);
+    charge(client, listing);
     if (listing->status == DEJA_OK && cursor != 0) {
         listing->status = dj_plain_scan(client->api->plain, client->loop, &client->space,
                                         &listing->selector, cursor, PAGE, client, on_listed);
@@ -172,7 +204,7 @@ static void on_listed(void *ctx, enum deja_status status, uint64_t cursor,
     struct dj_buf *out = dj_resp_reply_begin(client);
     put_names(listing, out);
     dj_map_destroy(listing->names);
-    dj_buf_fini(&listing->text);
+    dj_resp_session_let_go(client->session);
     dj_resp_reply_end(client);
 }
 
@@ -185,7 +217,6 @@ enum dj_resp_flow dj_resp_keys(struct dj_resp_client *client, const struct dj_re
     struct listing *listing = args ? dj_resp_hold_alloc(client, sizeof *listing, out) : NULL;
     if (!listing)
         return DJ_RESP_ANSWERED;
-    dj_buf_init(&listing->text, (size_t)DJ_RESP_KEYS_MAX * 1024);
     dj_random_bytes(listing->seed, sizeof listing->seed);
     listing->selector = selector_of(args->items[1]);
     client->work = listing;

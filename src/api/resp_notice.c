@@ -8,6 +8,7 @@
 
 #include "api/resp_internal.h"
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "cache/invalidation.h"
 #include "cache/notices.h"
 #include "policy/glob.h"
@@ -149,7 +150,13 @@ static bool open_reader(struct dj_resp_client *client, struct dj_buf *out)
     }
     if (status != DEJA_OK) {
         dj_free(subscription);
-        dj_resp_put_failure(out, status == DEJA_ERR_LIMIT ? DEJA_ERR_BUSY : status);
+        if (status == DEJA_ERR_LIMIT)
+            dj_resp_put_error(out,
+                              "ERR too many clients follow (%u of a tenant, %u of all): close one, "
+                              "or try again later",
+                              DJ_NOTICES_TENANT_READERS_MAX, DJ_NOTICES_READERS_MAX);
+        else
+            dj_resp_put_failure(out, status);
         return false;
     }
     client->subscription = subscription;
@@ -159,7 +166,7 @@ static bool open_reader(struct dj_resp_client *client, struct dj_buf *out)
 
 static bool is_channel(struct deja_slice name)
 {
-    return deja_slice_is_equal(name, deja_slice_text(CHANNEL));
+    return dj_slice_is(name, CHANNEL);
 }
 
 static enum dj_resp_flow refuse_channel(struct dj_buf *out)

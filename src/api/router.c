@@ -13,6 +13,7 @@
 #include "api/handlers.h"
 #include "api/langcache.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "proxy/identity.h"
 #include "proxy/proxy.h"
 #include "security/local_guard.h"
@@ -424,7 +425,7 @@ static void serve(struct dj_api *api, const struct route *route, struct dj_http_
     if (!has_access(request, route))
         return;
     /* Who reads the log is no event; an erasure writes down more itself. */
-    bool is_read = deja_slice_is_equal(http->method, deja_slice_text("GET"));
+    bool is_read = dj_slice_is(http->method, "GET");
     if (route->access == ACCESS_ADMIN && !is_read && route->handle != dj_erase)
         dj_request_audit(request, route->handle);
     else
@@ -436,13 +437,12 @@ static void handle_own(struct dj_api *api, struct dj_http_exchange *exchange, st
     const struct dj_http_request *http = dj_http_exchange_request(exchange);
     const char *path = find_path(http);
     /* HEAD is GET whose body the server leaves out. */
-    bool is_head = deja_slice_is_equal(http->method, deja_slice_text("HEAD"));
+    bool is_head = dj_slice_is(http->method, "HEAD");
     struct deja_slice method = is_head ? deja_slice_text("GET") : http->method;
     for (size_t i = 0; path && i < ROUTES; i++) {
         struct deja_slice rest = {0};
         if (strcmp(routes[i].path, path) != 0 || !is_served(&routes[i], http) ||
-            !is_match(&routes[i], http->path, &rest) ||
-            !deja_slice_is_equal(method, deja_slice_text(routes[i].method)))
+            !is_match(&routes[i], http->path, &rest) || !dj_slice_is(method, routes[i].method))
             continue;
         serve(api, &routes[i], exchange, rest, id);
         return;
@@ -458,9 +458,8 @@ static void handle_proxy(struct dj_api *api, struct dj_http_exchange *exchange,
 {
     const struct dj_http_request *http = dj_http_exchange_request(exchange);
     size_t at = 0;
-    while (at < PROXIED - 1 &&
-           (!deja_slice_is_equal(http->method, deja_slice_text(proxied[at].method)) ||
-            !deja_slice_is_equal(http->path, deja_slice_text(proxied[at].path))))
+    while (at < PROXIED - 1 && (!dj_slice_is(http->method, proxied[at].method) ||
+                                !dj_slice_is(http->path, proxied[at].path)))
         at++;
     proxied[at].handle(api->proxy, exchange, id);
 }

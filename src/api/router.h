@@ -40,8 +40,9 @@ enum dj_listener_kind {
     DJ_LISTENER_ADMIN,   /* nothing that goes to the upstream */
 };
 
-/* Adds members to a component of /health/detailed ("redis"), of what only the composition knows.
- * Any loop; it must not block. */
+/* Adds members to a component of /health/detailed ("redis"), or to what operators of LiteLLM are
+ * told ("redis/info"), of what only the composition knows; none: it is not there. Any loop; it must
+ * not block. */
 struct dj_json_writer;
 typedef void dj_api_describe_fn(void *ctx, const char *component, struct dj_json_writer *w);
 
@@ -77,10 +78,8 @@ struct dj_api {
     _Atomic bool is_draining;         /* /readyz answers 503 */
     struct dj_notices *notices;       /* what is made void; NULL: nobody can follow it */
     _Atomic uint32_t tail_waiters;    /* clients that wait at /api/v1/tail */
-    _Atomic uint32_t followers;       /* clients at /api/v1/invalidations */
     _Atomic uint64_t embedder_due_ms; /* monotonic; this and the next are api/probe.c's */
     _Atomic int embedder_health;
-    int64_t started_ms;
     _Atomic uint64_t request_seed; /* of made-up request ids; drawn at the first one */
     _Atomic uint64_t request_count;
 };

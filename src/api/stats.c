@@ -173,8 +173,8 @@ static void write_period(struct dj_json_writer *w, const struct dj_request *requ
     int64_t from_ms = 0;
     size_t count = dj_ledger_read(ledger, request->tenant, dj_loop_now_ms(request->loop), period_ms,
                                   lines, &from_ms);
-    if (from_ms < request->api->started_ms)
-        from_ms = request->api->started_ms; /* it is kept in memory */
+    if (from_ms < request->api->proxy->started_ms)
+        from_ms = request->api->proxy->started_ms; /* it is kept in memory */
     struct dj_ledger_line total = {.kind = ""};
     for (size_t i = 0; i < count; i++)
         for (size_t k = 0; k < DJ_LEDGER_SUM_COUNT; k++)
@@ -244,7 +244,7 @@ void dj_stats(struct dj_request *request)
     dj_json_member_double(&w, "api_threshold", dj_engine_threshold(context->engine, true));
     dj_json_member_text(&w, "version", DEJA_VERSION);
     dj_json_key(&w, "uptime_s");
-    dj_json_put_i64(&w, (dj_loop_now_ms(request->loop) - request->api->started_ms) / 1000);
+    dj_json_put_i64(&w, (dj_loop_now_ms(request->loop) - request->api->proxy->started_ms) / 1000);
     dj_json_end_object(&w);
     dj_request_answer(request, 200, NULL, &body);
     dj_buf_fini(&body);

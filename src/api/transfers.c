@@ -3,6 +3,7 @@
 #include "api/handlers.h"
 #include "api/query.h"
 #include "base/num.h"
+#include "base/slice.h"
 
 #define FILE_BYTES_MAX 255u
 
@@ -85,8 +86,8 @@ static void read_into(struct dj_request *request, struct dj_transfer_order *orde
     if (!dj_query_label(request, request->body, "into", "", DJ_LABEL_BYTES_MAX, &text) ||
         !text.data)
         return;
-    order->is_merge = deja_slice_is_equal(text, deja_slice_text("merge"));
-    if (!order->is_merge && !deja_slice_is_equal(text, deja_slice_text("empty")))
+    order->is_merge = dj_slice_is(text, "merge");
+    if (!order->is_merge && !dj_slice_is(text, "empty"))
         dj_request_complain(request, "invalid_request", "into", "value",
                             "must be empty (the default) or merge");
 }
@@ -153,11 +154,11 @@ static void read_action(struct dj_request *request, struct dj_transfer_order *or
     struct deja_slice text = {0};
     if (!dj_query_label(request, request->body, "action", "", DJ_LABEL_BYTES_MAX, &text))
         return;
-    if (!text.data || deja_slice_is_equal(text, deja_slice_text("start")))
+    if (!text.data || dj_slice_is(text, "start"))
         order->kind = DJ_TRANSFER_MIGRATE;
-    else if (deja_slice_is_equal(text, deja_slice_text("confirm")))
+    else if (dj_slice_is(text, "confirm"))
         order->kind = DJ_TRANSFER_CONFIRM;
-    else if (deja_slice_is_equal(text, deja_slice_text("rollback")))
+    else if (dj_slice_is(text, "rollback"))
         order->kind = DJ_TRANSFER_ROLLBACK;
     else
         dj_request_complain(request, "invalid_request", "action", "value",

@@ -9,6 +9,7 @@
 #include "api/query.h"
 #include "api/user.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "security/tenant.h"
 
 #define DJ_EVICT_BYTES_MAX ((int64_t)1 << 53) /* what every JSON reader can hold */
@@ -143,8 +144,8 @@ void dj_index_get(struct dj_request *request)
     struct dj_index_stats stats = {0};
     bool is_all = false;
     if (dj_query_url_member(request, "all", &text) && text.data) {
-        is_all = deja_slice_is_equal(text, deja_slice_text("true"));
-        if (!is_all && !deja_slice_is_equal(text, deja_slice_text("false")))
+        is_all = dj_slice_is(text, "true");
+        if (!is_all && !dj_slice_is(text, "false"))
             dj_request_complain(request, "invalid_request", "all", "value",
                                 "must be true or false");
     }
@@ -180,7 +181,7 @@ static void on_index_body(struct dj_request *request)
     if (dj_query_check_members(request, request->body, "", members) &&
         dj_query_flag(request, request->body, "all", "", &is_all) &&
         dj_query_label(request, request->body, "action", "", DJ_LABEL_BYTES_MAX, &action) &&
-        !deja_slice_is_equal(action, deja_slice_text("optimise")))
+        !dj_slice_is(action, "optimise"))
         dj_request_complain(request, "invalid_request", "action", "value", "must be \"optimise\"");
     if (dj_request_has_complaints(request) || (is_all && !may_have_all(request)))
         return;

@@ -9,6 +9,7 @@
 #include "api/query.h"
 #include "api/user.h"
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "net/http_headers.h"
 #include "policy/glob.h"
 #include "proto/http_text.h"
@@ -45,7 +46,7 @@ static void read_sources(struct dj_request *request, struct dj_warm_order *order
         struct deja_slice name = dj_json_string(walk.value);
         unsigned bit = 0;
         for (size_t i = 0; dj_warm_source_names[i]; i++)
-            if (deja_slice_is_equal(name, deja_slice_text(dj_warm_source_names[i])))
+            if (dj_slice_is(name, dj_warm_source_names[i]))
                 bit = 1u << i;
         if (!bit || bit == DJ_WARM_GIVEN)
             dj_request_complain(request, "invalid_request", "sources", "value",

@@ -1,12 +1,17 @@
 /* cache/cascade.c - see cache/cascade.h.
  *
- *   list ──> walk ──(dry run)──────────────────────────────────────────────> done
+ *   list: a piece ──> worker: its entries into the graph ──┐
+ *     ^──────────────────── the next piece ────────────────┤
+ *                                            worker: walk <┘──(dry run)──────> done
+ *              ┌─────────────────────────────────┘
  *              └──> roots: key, selector ──> raise names ──> remove dependants ──> done
  *
  * (1) Nothing is changed before the whole of what will go is known and within bounds.
  * (2) Roots go first: what is made from them after the raise is made from what came after.
  * (3) Names are raised before their dependants are removed, so a fill that began before is void.
  * (4) An entry that lies in several tiers is one node; what a newer copy depends on is added.
+ * (5) The graph is made, walked and freed on workers, one job at a time, so no loop waits for it
+ *     (I3): a cascade is either its job's or its loop's, never both's.
  */
 #include "cache/cascade.h"
 
@@ -65,6 +70,9 @@ struct cascade {
     size_t under_way; /* raises or removals, and one for the start */
     size_t removing;  /* the next of `reached` */
     struct dj_task task;
+    struct dj_job job;
+    enum deja_status status; /* of the job */
+    int64_t now_ms;          /* when the job was handed over */
     struct dj_cascade_result result;
     void *ctx;
     dj_cascaded_fn *done;
@@ -78,9 +86,10 @@ static uint64_t hash(void *ctx, struct deja_slice key)
     return dj_siphash(ctx, key);
 }
 
-static void destroy(struct cascade *cascade)
+static void destroy(void *ctx)
 {
-    dj_engine_leave(cascade->engine);
+    struct cascade *cascade = ctx;
+    struct dj_engine *engine = cascade->engine;
     dj_map_destroy(cascade->ids);
     dj_map_destroy(cascade->names);
     dj_arena_fini(&cascade->arena);
@@ -88,6 +97,21 @@ static void destroy(struct cascade *cascade)
     dj_free(cascade->edges);
     dj_free(cascade->reached);
     dj_free(cascade);
+    dj_engine_leave(engine);
+}
+
+/* done NULL: work may free the cascade. */
+static enum deja_status hand_over(struct cascade *cascade, dj_work_fn *work, dj_task_fn *done)
+{
+    cascade->now_ms = dj_loop_now_ms(cascade->loop);
+    cascade->job = (struct dj_job){
+        .work = work, .done = done, .ctx = cascade, .loop = done ? cascade->loop : NULL};
+    return dj_pool_submit(cascade->engine->options.pool, &cascade->job);
+}
+
+static bool is_stopping(const struct cascade *cascade)
+{
+    return atomic_load(&cascade->engine->is_stopping);
 }
 
 static void finish(struct cascade *cascade, enum deja_status status)
@@ -109,7 +133,8 @@ static void finish(struct cascade *cascade, enum deja_status status)
     cascade->result.nodes = cascade->reached;
     cascade->result.count = cascade->reached_count;
     cascade->done(cascade->ctx, &cascade->result);
-    destroy(cascade);
+    if (hand_over(cascade, destroy, NULL) != DEJA_OK)
+        destroy(cascade); /* too much is waiting: late is better than never */
 }
 
 static enum deja_status too_large(struct cascade *cascade, const char *trouble)
@@ -199,9 +224,8 @@ static bool is_within(const struct cascade *cascade, const struct dj_entry *entr
     bool is_own = cascade->user_tag.len == 0;
     for (size_t i = 0; i < entry->tag_count && !is_own; i++)
         is_own = deja_slice_is_equal(entry->tags[i].name, cascade->user_tag);
-    int64_t now_ms = dj_loop_now_ms(cascade->loop);
     return is_own && entry->version <= cascade->version_max &&
-           dj_engine_is_valid(cascade->engine, cascade->tenant, entry, now_ms, 0);
+           dj_engine_is_valid(cascade->engine, cascade->tenant, entry, cascade->now_ms, 0);
 }
 
 static enum deja_status take_entry(struct cascade *cascade, const struct dj_entry *entry)
@@ -284,13 +308,17 @@ static enum deja_status follow_node(struct cascade *cascade, uint32_t at)
     return status;
 }
 
-static enum deja_status walk(struct cascade *cascade)
+/* Worker. */
+static void walk(void *ctx)
 {
+    struct cascade *cascade = ctx;
     enum deja_status status = DEJA_OK;
     cascade->reached =
         dj_alloc_zeroed(cascade->node_count ? cascade->node_count : 1, sizeof *cascade->reached);
-    if (!cascade->reached)
-        return DEJA_ERR_NOMEM;
+    if (!cascade->reached) {
+        cascade->status = DEJA_ERR_NOMEM;
+        return;
+    }
     for (uint32_t i = 0; i < cascade->node_count; i++)
         if (cascade->nodes[i].is_root)
             reach(cascade, i, NONE, deja_slice(NULL, 0));
@@ -304,7 +332,7 @@ static enum deja_status walk(struct cascade *cascade)
     for (uint32_t at = 0; at < cascade->reached_count && status == DEJA_OK; at++)
         status = follow_node(cascade, at);
     cascade->result.removed = cascade->reached_count;
-    return status;
+    cascade->status = status;
 }
 
 /* ---- dependants ---- */
@@ -323,6 +351,11 @@ static void remove_more(struct cascade *cascade)
 {
     const struct dj_removal_options options = {
         .version_max = cascade->version_max, .is_tombstone = true, .is_vector = true};
+    if (is_stopping(cascade) && cascade->removing < cascade->reached_count) {
+        cascade->removing = cascade->reached_count;
+        if (cascade->result.status == DEJA_OK)
+            cascade->result.status = DEJA_ERR_CANCELLED;
+    }
     while (cascade->removing < cascade->reached_count && cascade->under_way < REMOVALS_MAX) {
         const struct dj_cascade_node *node = &cascade->reached[cascade->removing++];
         struct dj_store_key key;
@@ -429,35 +462,59 @@ static void remove_roots(struct cascade *cascade)
 
 /* ---- reading ---- */
 
-static void end_list(struct cascade *cascade, enum deja_status status)
+static void on_walked(void *ctx)
 {
-    if (status == DEJA_OK)
-        status = walk(cascade);
-    if (status != DEJA_OK || cascade->options.is_dry_run)
-        finish(cascade, status);
+    struct cascade *cascade = ctx;
+    if (cascade->status == DEJA_OK && is_stopping(cascade))
+        cascade->status = DEJA_ERR_CANCELLED;
+    if (cascade->status != DEJA_OK || cascade->options.is_dry_run)
+        finish(cascade, cascade->status);
     else
         remove_roots(cascade);
+}
+
+/* Worker. */
+static void take_page(void *ctx)
+{
+    struct cascade *cascade = ctx;
+    struct dj_store_page *page = &cascade->page;
+    for (uint32_t i = 0; i < page->count; i++) {
+        if (cascade->status == DEJA_OK)
+            cascade->status = take_entry(cascade, dj_value_entry(page->values[i]));
+        dj_value_unref(page->values[i]);
+    }
+    page->count = 0;
+}
+
+static void on_taken(void *ctx)
+{
+    struct cascade *cascade = ctx;
+    enum deja_status status = cascade->status;
+    if (status == DEJA_OK && is_stopping(cascade))
+        status = DEJA_ERR_CANCELLED;
+    if (status == DEJA_OK && cascade->page.is_last) {
+        cascade->place++;
+        cascade->page = (struct dj_store_page){0};
+    }
+    if (status == DEJA_OK && cascade->place <= cascade->engine->tier_count)
+        list_next(cascade);
+    else if (status == DEJA_OK)
+        status = hand_over(cascade, walk, on_walked);
+    if (status != DEJA_OK)
+        finish(cascade, status);
 }
 
 static void on_page(void *ctx, enum deja_status status, uint64_t count)
 {
     struct cascade *cascade = ctx;
-    struct dj_store_page *page = &cascade->page;
     (void)count;
-    for (uint32_t i = 0; i < page->count; i++) {
-        if (status == DEJA_OK)
-            status = take_entry(cascade, dj_value_entry(page->values[i]));
-        dj_value_unref(page->values[i]);
-    }
-    page->count = 0;
-    if (status == DEJA_OK && page->is_last) {
-        cascade->place++;
-        cascade->page = (struct dj_store_page){0};
-    }
-    if (status != DEJA_OK || cascade->place > cascade->engine->tier_count)
-        end_list(cascade, status);
-    else
-        list_next(cascade);
+    cascade->status = status;
+    status = hand_over(cascade, take_page, on_taken);
+    if (status == DEJA_OK)
+        return;
+    cascade->status = status; /* the references are given back all the same */
+    take_page(cascade);
+    finish(cascade, status);
 }
 
 static void list_next(struct cascade *cascade)
@@ -470,7 +527,7 @@ static void list_next(struct cascade *cascade)
         status = store->ops->list(store, cascade->loop, cascade->tenant, &cascade->page, cascade,
                                   on_page);
     if (status != DEJA_OK)
-        end_list(cascade, status);
+        finish(cascade, status);
 }
 
 static void start(void *ctx)

@@ -13,7 +13,8 @@
  * What depends on the first DJ_CASCADE_RAISES_MAX names, nearest first, is void everywhere at once,
  * in the memory of other programs too; what is left goes entry by entry.
  *
- * Threads and tenants: as cache/engine.h.
+ * Threads and tenants: as cache/engine.h. What the graph costs is the workers' time: a loop does no
+ * more of it in a turn than asking for the next piece, or for the next removals.
  */
 #ifndef DJ_CACHE_CASCADE_H
 #define DJ_CACHE_CASCADE_H
@@ -33,7 +34,8 @@ struct dj_cascade_options {
     struct deja_slice name;             /* of what has changed; empty: none */
     const struct dj_store_key *key;     /* an entry that goes with its dependants; NULL: none */
     const struct dj_selector *selector; /* entries that go with their dependants; NULL: none. Its
-                                         * user_tag bounds the whole to that user's entries */
+                                         * user_tag bounds the whole to that user's entries; its
+                                         * matches, if any, is called on a worker */
     bool is_selector_a_bound;           /* it names no entries: only its user_tag is looked at */
     const struct dj_cause *cause;       /* NULL: none */
     bool is_dry_run;                    /* looks, changes nothing */
@@ -51,6 +53,8 @@ struct dj_cascade_node {
 
 /* Borrowed until done returns. */
 struct dj_cascade_result {
+    /* DEJA_ERR_BUSY: too many jobs wait; DEJA_ERR_CANCELLED: dj_engine_stop, before anything has
+     * changed or in the middle of the removals. */
     enum deja_status status;
     const char *trouble; /* DEJA_ERR_LIMIT: what was too large, and that nothing has changed */
     uint64_t removed;    /* or would be; each entry once */

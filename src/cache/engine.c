@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "policy/reuse.h"
 #include "policy/ttl.h"
 #include "store/lmdb.h"
@@ -160,8 +161,7 @@ static bool on_vector(void *ctx, const struct dj_store_vector *vector)
         name.label = embedder_id;
     /* A vector of another embedder is not comparable (A4): it is made anew when its entry is put
      * again, and never mixed in. */
-    else if (!embedder || vector->dim != embedder->dim ||
-             !deja_slice_is_equal(embedder_id, deja_slice_text(embedder->id)))
+    else if (!embedder || vector->dim != embedder->dim || !dj_slice_is(embedder_id, embedder->id))
         return true;
     /* Version 0: what was put since the start is newer. */
     return dj_indexes_put(dj_semantic_indexes(engine->semantic), vector->key.tenant, &name,
@@ -367,6 +367,11 @@ void dj_engine_sweep(struct dj_engine *engine, struct dj_loop *loop)
 {
     dj_upkeep_tend(engine->upkeep, loop);
     dj_engine_keep_access(engine, loop);
+}
+
+void dj_engine_stop(struct dj_engine *engine)
+{
+    atomic_store(&engine->is_stopping, true);
 }
 
 uint32_t dj_engine_pending(const struct dj_engine *engine)

@@ -407,6 +407,9 @@ void dj_engine_sweep(struct dj_engine *engine, struct dj_loop *loop);
 /* The loop is about to end: what tiers have open on it is closed. On that loop, once. */
 void dj_engine_leave_loop(struct dj_engine *engine, struct dj_loop *loop);
 
+/* The process ends: an optimisation stops after the step it is at, a cascade with
+ * DEJA_ERR_CANCELLED. Any thread. */
+void dj_engine_stop(struct dj_engine *engine);
 /* Lookups, writes and promotions that have begun and not ended. Before loops may be stopped this
  * must have come to 0: what is under way holds the engine. Any thread. */
 uint32_t dj_engine_pending(const struct dj_engine *engine);

@@ -62,6 +62,7 @@ struct dj_engine {
     bool is_keeping;
     _Atomic uint64_t version; /* last one given */
     _Atomic bool is_index_ready;
+    _Atomic bool is_stopping;
     _Atomic uint32_t pending; /* operations under way */
 };
 

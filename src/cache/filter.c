@@ -5,6 +5,7 @@
  * of the operand's type and on the right side.
  */
 #include "cache/filter.h"
+#include "base/slice.h"
 #include "security/user.h"
 
 #include <math.h>
@@ -205,7 +206,7 @@ static enum deja_status read_member(struct reading *reading, struct deja_slice k
         return fault(reading, name, "give an operator: eq, ne, in, gt, gte, lt, lte, exists");
     for (struct dj_json_walk w = dj_json_walk(value); dj_json_walk_next(&w);) {
         size_t op = 0;
-        while (op < OP_COUNT && !deja_slice_is_equal(w.key, deja_slice_text(op_names[op])))
+        while (op < OP_COUNT && !dj_slice_is(w.key, op_names[op]))
             op++;
         if (op == OP_COUNT)
             return fault(reading, name, "operators are eq, ne, in, gt, gte, lt, lte, exists");
@@ -400,14 +401,22 @@ static bool holds(const struct condition *condition, const struct values *values
     }
 }
 
+bool dj_filter_has_words(const struct dj_entry *entry)
+{
+    static const char tape[] = "{\"tape\":";
+    bool is_tape = entry->metadata.len >= sizeof tape - 1 &&
+                   memcmp(entry->metadata.data, tape, sizeof tape - 1) == 0;
+    bool is_answer = entry->kind == DJ_ENTRY_CHAT || entry->kind == DJ_ENTRY_EMBEDDING;
+    return entry->metadata.len && (entry->kind == DJ_ENTRY_API || (is_answer && !is_tape));
+}
+
 bool dj_filter_is_match(const struct dj_filter *filter, const struct dj_entry *entry)
 {
     struct dj_json_doc *doc = NULL;
     struct values values;
     if (!filter)
         return true;
-    /* Only what came through the cache API has a column of this form. */
-    if (filter->needs_metadata && entry->kind == DJ_ENTRY_API && entry->metadata.len &&
+    if (filter->needs_metadata && dj_filter_has_words(entry) &&
         dj_json_parse(entry->metadata, &doc, NULL) != DEJA_OK)
         return false;
     const struct dj_json *column = doc ? dj_json_root(doc) : NULL;

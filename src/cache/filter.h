@@ -2,7 +2,8 @@
  *
  *   {"lang": "en", "score": {"gte": 0.5, "lt": 1}, "$model": {"in": ["a", "b"]}}
  *
- * Members are ANDed. A name is a member of the entry's metadata object; names that begin with `$`
+ * Members are ANDed. A name is a member of the entry's metadata object (that of a question answered
+ * by the upstream is what its client's headers said of it); names that begin with `$`
  * are the entry's own columns: $provider, $model, $type, $kind, $namespace, $tag (any of its tags),
  * $confidence, $cost, $version. A scalar means equality; an object of operators: eq, ne, in, gt,
  * gte, lt, lte, exists, ANDed too. Texts compare by bytes, numbers by value, types never with each
@@ -31,6 +32,10 @@ struct dj_filter;
 enum deja_status dj_filter_read(const struct dj_json *object, struct dj_arena *arena,
                                 const struct dj_filter **out_filter,
                                 const char **out_fault) DEJA_NODISCARD;
+/* Worth parsing: people's words are in the entry's column of metadata, {"metadata":{…},…}. That of
+ * an answer of the upstream may be a long tape and no more (proxy/tape.h). */
+bool dj_filter_has_words(const struct dj_entry *entry);
+
 /* filter NULL: matches. No memory to read the entry's metadata: does not match. */
 bool dj_filter_is_match(const struct dj_filter *filter, const struct dj_entry *entry);
 

@@ -5,6 +5,7 @@
  * by the token's kind, so two prompts that differ only there become equal.
  */
 #include "base/buf.h"
+#include "base/slice.h"
 #include "cache/key.h"
 
 struct scan {
@@ -166,8 +167,7 @@ static unsigned fold_text(struct deja_slice text, unsigned fold, struct dj_buf *
 static bool is_system(const struct dj_json *message)
 {
     struct deja_slice role = dj_json_string(dj_json_get(message, "role"));
-    return deja_slice_is_equal(role, deja_slice_text("system")) ||
-           deja_slice_is_equal(role, deja_slice_text("developer"));
+    return dj_slice_is(role, "system") || dj_slice_is(role, "developer");
 }
 
 /* A part of a content: its text member is folded. */
@@ -178,8 +178,7 @@ static unsigned fold_part(struct dj_json_writer *w, const struct dj_json *part, 
     dj_json_begin_object(w);
     for (struct dj_json_walk m = dj_json_walk(part); dj_json_walk_next(&m);) {
         dj_json_key_slice(w, m.key);
-        if (deja_slice_is_equal(m.key, deja_slice_text("text")) &&
-            dj_json_is(m.value, DJ_JSON_STRING)) {
+        if (dj_slice_is(m.key, "text") && dj_json_is(m.value, DJ_JSON_STRING)) {
             dj_buf_clear(scratch);
             met |= fold_text(dj_json_string(m.value), fold, scratch);
             dj_json_put_string(w, dj_buf_slice(scratch));
@@ -209,8 +208,7 @@ static unsigned fold_content(struct dj_json_writer *w, const struct dj_json *con
     dj_json_begin_array(w);
     for (struct dj_json_walk part = dj_json_walk(content); dj_json_walk_next(&part);) {
         struct deja_slice type = dj_json_string(dj_json_get(part.value, "type"));
-        if (deja_slice_is_equal(type, deja_slice_text("text")) ||
-            deja_slice_is_equal(type, deja_slice_text("input_text")))
+        if (dj_slice_is(type, "text") || dj_slice_is(type, "input_text"))
             met |= fold_part(w, part.value, fold, scratch);
         else
             dj_json_put_value(w, part.value);
@@ -226,7 +224,7 @@ static unsigned fold_message(struct dj_json_writer *w, const struct dj_json *mes
     dj_json_begin_object(w);
     for (struct dj_json_walk m = dj_json_walk(message); dj_json_walk_next(&m);) {
         dj_json_key_slice(w, m.key);
-        if (deja_slice_is_equal(m.key, deja_slice_text("content")))
+        if (dj_slice_is(m.key, "content"))
             met |= fold_content(w, m.value, fold, scratch);
         else
             dj_json_put_value(w, m.value);
@@ -252,8 +250,7 @@ static unsigned fold_turns(struct dj_json_writer *w, const struct dj_json *turns
 
 static bool is_name(struct deja_slice name, const char *one, const char *other)
 {
-    return deja_slice_is_equal(name, deja_slice_text(one)) ||
-           deja_slice_is_equal(name, deja_slice_text(other));
+    return dj_slice_is(name, one) || dj_slice_is(name, other);
 }
 
 enum deja_status dj_key_fold(const struct dj_json *root, unsigned fold, struct dj_arena *arena,

@@ -1,5 +1,8 @@
 /* cache/generations.c - see generations.h. Values are stored in the maps' pointers: no allocation
- * per counter but its key. A counter is what `held` says, else what `map` says. */
+ * per counter but its key. A counter is what `held` says, else what `map` says.
+ *
+ * Lock order: raising, lock. No callback runs under `lock` but that of a walk, so whoever reads
+ * waits for no disk. */
 #include "cache/generations.h"
 
 #include <pthread.h>
@@ -15,9 +18,11 @@
 #define HELD_BIT (UINT64_C(1) << 62)
 
 struct dj_generations {
-    pthread_rwlock_t lock;
-    struct dj_map *map;  /* tenant ‖ tag -> value */
-    struct dj_map *held; /* the same, of those that are held */
+    pthread_mutex_t raising; /* one raise at a time: from the old value until the new one is in
+                              * force */
+    pthread_rwlock_t lock;   /* of the maps */
+    struct dj_map *map;      /* tenant ‖ tag -> value */
+    struct dj_map *held;     /* the same, of those that are held */
     uint8_t hash_key[16];
     _Atomic size_t count;
     void *ctx;
@@ -36,11 +41,14 @@ enum deja_status dj_generations_create(size_t entries_max, void *ctx, dj_generat
     if (!g)
         return DEJA_ERR_NOMEM;
     dj_random_bytes(g->hash_key, sizeof g->hash_key);
-    if (dj_map_create(entries_max, hash, g->hash_key, &g->map) != DEJA_OK ||
+    bool has_mutex = pthread_mutex_init(&g->raising, NULL) == 0;
+    if (!has_mutex || dj_map_create(entries_max, hash, g->hash_key, &g->map) != DEJA_OK ||
         dj_map_create(entries_max, hash, g->hash_key, &g->held) != DEJA_OK ||
         pthread_rwlock_init(&g->lock, NULL) != 0) {
         dj_map_destroy(g->map);
         dj_map_destroy(g->held);
+        if (has_mutex)
+            pthread_mutex_destroy(&g->raising);
         dj_free(g);
         return DEJA_ERR_NOMEM;
     }
@@ -54,6 +62,7 @@ void dj_generations_destroy(struct dj_generations *generations)
 {
     if (!generations)
         return;
+    pthread_mutex_destroy(&generations->raising);
     pthread_rwlock_destroy(&generations->lock);
     dj_map_destroy(generations->map);
     dj_map_destroy(generations->held);
@@ -128,15 +137,16 @@ enum deja_status dj_generations_raise(struct dj_generations *generations,
 {
     char bytes[KEY_BYTES_MAX];
     struct deja_slice key = make_key(bytes, tenant, tag);
-    pthread_rwlock_wrlock(&generations->lock);
-    uint64_t value = (uint64_t)(uintptr_t)dj_map_find(generations->map, key) + 1;
     enum deja_status status = DEJA_OK;
+    pthread_mutex_lock(&generations->raising);
+    pthread_rwlock_rdlock(&generations->lock);
+    uint64_t value = (uint64_t)(uintptr_t)dj_map_find(generations->map, key) + 1;
+    pthread_rwlock_unlock(&generations->lock);
     if (generations->keep)
         status = generations->keep(generations->ctx, key, value);
     if (status == DEJA_OK)
-        status = dj_map_put(generations->map, key, (void *)(uintptr_t)value, NULL);
-    count_all(generations);
-    pthread_rwlock_unlock(&generations->lock);
+        status = dj_generations_load(generations, key, value);
+    pthread_mutex_unlock(&generations->raising);
     if (status == DEJA_OK && out_value)
         *out_value = value;
     return status;

@@ -5,7 +5,8 @@
  * tier with raise and pull), this table is what was last pulled from it, and counters that are
  * *held*: raised here, not yet seen in a pull. A held counter has a random value of this program
  * alone, so that nothing anybody noted equals it. Bound: entries_max counters. Threads: any;
- * raise() blocks (it syncs), so: worker only.
+ * raise() blocks (it syncs), so: worker only; nobody else waits for that. What is noted while it
+ * syncs is the old value, and void when it has returned.
  */
 #ifndef DJ_CACHE_GENERATIONS_H
 #define DJ_CACHE_GENERATIONS_H
@@ -30,7 +31,7 @@ enum deja_status dj_generations_load(struct dj_generations *generations, struct 
 /* tag empty: the tenant's own counter; one byte 0 and a name: that namespace's. */
 uint64_t dj_generations_get(struct dj_generations *generations, const uint8_t tenant[DJ_ID_BYTES],
                             struct deja_slice tag);
-/* out_value (may be NULL): the counter after it. */
+/* out_value (may be NULL): the counter after it. Not where there is an authority elsewhere. */
 enum deja_status dj_generations_raise(struct dj_generations *generations,
                                       const uint8_t tenant[DJ_ID_BYTES], struct deja_slice tag,
                                       uint64_t *out_value) DEJA_NODISCARD;

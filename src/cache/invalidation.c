@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "policy/glob.h"
 
 static const char *const words[] = {"entry", "key",     "query",    "tag",   "namespace",
@@ -12,7 +13,7 @@ static const char *const words[] = {"entry", "key",     "query",    "tag",   "na
 const char *dj_invalidation_kind(struct deja_slice text)
 {
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (deja_slice_is_equal(text, deja_slice_text(words[i])))
+        if (dj_slice_is(text, words[i]))
             return words[i];
     return "selection";
 }

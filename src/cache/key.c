@@ -10,6 +10,7 @@
 #include "cache/key_internal.h"
 
 #include "base/buf.h"
+#include "base/slice.h"
 #include "text/normalise.h"
 
 #define KEY_FORMAT "deja-key-1"
@@ -141,7 +142,7 @@ static bool is_text_only(const struct dj_json *message)
         return true;
     for (struct dj_json_walk part = dj_json_walk(content); dj_json_walk_next(&part);) {
         struct deja_slice type = dj_json_string(dj_json_get(part.value, "type"));
-        if (!deja_slice_is_equal(type, deja_slice_text("text")))
+        if (!dj_slice_is(type, "text"))
             return false;
     }
     return true;

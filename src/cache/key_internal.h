@@ -4,6 +4,7 @@
 #ifndef DJ_CACHE_KEY_INTERNAL_H
 #define DJ_CACHE_KEY_INTERNAL_H
 
+#include "base/slice.h"
 #include "cache/key.h"
 
 /* What is to be known of a body. */
@@ -26,7 +27,7 @@ static inline bool dj_key_has_members(const struct dj_json *root, const char *na
 }
 static inline bool dj_key_is_text(const struct dj_json *value, const char *text)
 {
-    return deja_slice_is_equal(dj_json_string(value), deja_slice_text(text));
+    return dj_slice_is(dj_json_string(value), text);
 }
 
 #endif

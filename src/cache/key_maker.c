@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/arena.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "cache/key_sql.h"
 #include "crypto/digest.h"
 #include "text/utf8.h"
@@ -164,9 +165,9 @@ static void give(struct dj_key_maker *maker, enum input input, struct deja_slice
 
 void dj_key_maker_input(struct dj_key_maker *maker, struct deja_slice name, struct deja_slice value)
 {
-    if (deja_slice_is_equal(name, deja_slice_text(inputs[INPUT_OPERATION])))
+    if (dj_slice_is(name, inputs[INPUT_OPERATION]))
         give(maker, INPUT_OPERATION, value);
-    else if (deja_slice_is_equal(name, deja_slice_text(inputs[INPUT_QUESTION])))
+    else if (dj_slice_is(name, inputs[INPUT_QUESTION]))
         give(maker, INPUT_QUESTION, value);
     else
         fail(maker, DEJA_ERR_INVALID, "is no input; there are operation and question", name);
@@ -291,7 +292,7 @@ static const struct dj_kind_field *find_field(const struct dj_key_maker *maker,
     for (size_t i = 0; i < maker->field_count; i++) {
         if (deja_slice_is_equal(maker->fields[i].name, name))
             return &maker->fields[i];
-        if (deja_slice_is_equal(maker->fields[i].name, deja_slice_text("id")))
+        if (dj_slice_is(maker->fields[i].name, "id"))
             id = &maker->fields[i];
     }
     if (!*is_id_free)
@@ -349,7 +350,7 @@ static void put_pattern(struct dj_key_maker *maker, const struct dj_kind *kind)
     }
     if (!is_known)
         fail(maker, DEJA_ERR_INVALID, "is no pattern of that kind", maker->pattern);
-    else if (deja_slice_is_equal(missing, deja_slice_text("hash")))
+    else if (dj_slice_is(missing, "hash"))
         fail(maker, DEJA_ERR_INVALID, "is missing: give the hash, or a text to be hashed", missing);
     else
         fail(maker, DEJA_ERR_INVALID, "is missing: the kind's pattern needs it", missing);

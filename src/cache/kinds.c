@@ -1,6 +1,6 @@
 /* cache/kinds.c - see kinds.h.
  *
- *   slots[hash(tenant)] … ──> the tenant's figures: one row per kind
+ *   slots[hash(tenant)] … ──> the tenant's figures: one row per kind, one for keys of none
  *
  * (1) A slot is filled once, by compare and swap, and never emptied: readers need no lock.
  * (2) Figures are relaxed counters; a tenant that finds no place counts with the others'.
@@ -37,7 +37,7 @@ struct row {
 
 struct tenant {
     uint8_t id[DJ_ID_BYTES];
-    struct row rows[]; /* one per kind */
+    struct row rows[]; /* one per kind, and one for plain keys of none */
 };
 
 struct level {
@@ -56,7 +56,7 @@ struct dj_kind_book {
 
 static struct tenant *tenant_create(const struct dj_kind_book *book, const uint8_t *id)
 {
-    size_t rows = dj_kinds_count(book->kinds) * sizeof(struct row);
+    size_t rows = (dj_kinds_count(book->kinds) + 1) * sizeof(struct row);
     struct tenant *tenant = dj_alloc_zeroed(1, sizeof *tenant + rows);
     if (tenant && id)
         memcpy(tenant->id, id, DJ_ID_BYTES);
@@ -189,6 +189,11 @@ static struct tenant *take(struct dj_kind_book *book, const uint8_t id[DJ_ID_BYT
     }
 }
 
+static size_t row_of(const struct dj_kind_book *book, const struct dj_kind *kind)
+{
+    return kind ? kind->index : dj_kinds_count(book->kinds);
+}
+
 static void add(_Atomic uint64_t *counter, uint64_t amount)
 {
     atomic_fetch_add_explicit(counter, amount, memory_order_relaxed);
@@ -198,9 +203,9 @@ void dj_kind_book_note(struct dj_kind_book *book, const uint8_t tenant[DJ_ID_BYT
                        const struct dj_kind *kind, enum dj_kind_note note, enum dj_level level,
                        uint64_t amount)
 {
-    if (!book || !kind)
+    if (!book)
         return;
-    struct row *row = &take(book, tenant)->rows[kind->index];
+    struct row *row = &take(book, tenant)->rows[row_of(book, kind)];
     switch (note) {
     case DJ_KIND_NOTE_HIT:
         add(&row->hits[level < DJ_LEVEL_COUNT ? level : DJ_LEVEL_MEMORY], 1);
@@ -226,10 +231,8 @@ static uint64_t read_counter(const _Atomic uint64_t *counter)
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-static void sum(const struct tenant *tenant, const struct dj_kind *kind,
-                struct dj_kind_figures *figures)
+static void sum(const struct row *row, struct dj_kind_figures *figures)
 {
-    const struct row *row = &tenant->rows[kind->index];
     for (size_t i = 0; i < DJ_LEVEL_COUNT; i++)
         figures->hits[i] += read_counter(&row->hits[i]);
     figures->misses += read_counter(&row->misses);
@@ -247,11 +250,11 @@ void dj_kind_book_figures(const struct dj_kind_book *book, const uint8_t *tenant
     for (size_t i = 0; !tenant && i < SLOTS; i++) {
         const struct tenant *each = atomic_load_explicit(&book->slots[i], memory_order_acquire);
         if (each)
-            sum(each, kind, &figures);
+            sum(&each->rows[row_of(book, kind)], &figures);
     }
     const struct tenant *one = tenant ? find(book, tenant, &slot) : book->others;
     if (one)
-        sum(one, kind, &figures);
+        sum(&one->rows[row_of(book, kind)], &figures);
     *out_figures = figures;
 }
 
@@ -259,7 +262,7 @@ void dj_kind_book_others(const struct dj_kind_book *book, const struct dj_kind *
                          struct dj_kind_figures *out_figures)
 {
     *out_figures = (struct dj_kind_figures){.misses = 0};
-    sum(book->others, kind, out_figures);
+    sum(&book->others->rows[row_of(book, kind)], out_figures);
 }
 
 void dj_kind_book_tell(struct dj_kind_book *book, const uint8_t *tenant, const struct dj_kind *kind,
@@ -271,8 +274,9 @@ void dj_kind_book_tell(struct dj_kind_book *book, const uint8_t *tenant, const s
     *out_more = now;
     if (!one)
         return;
-    struct dj_kind_figures *told = &one->rows[kind->index].told;
-    sum(one, kind, &now);
+    struct row *row = &one->rows[row_of(book, kind)];
+    struct dj_kind_figures *told = &row->told;
+    sum(row, &now);
     for (size_t i = 0; i < DJ_LEVEL_COUNT; i++)
         out_more->hits[i] = now.hits[i] - told->hits[i];
     out_more->misses = now.misses - told->misses;

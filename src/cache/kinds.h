@@ -46,7 +46,8 @@ enum dj_kind_note {
     DJ_KIND_NOTE_REMOVE,
     DJ_KIND_NOTE_SLIDE, /* a life began anew */
 };
-/* book or kind NULL: does nothing. level: of a hit; amount: bytes of a put, else 1. */
+/* kind NULL, here and below: plain keys that are of none. book NULL: does nothing. level: of a hit;
+ * amount: bytes of a put, else 1. */
 void dj_kind_book_note(struct dj_kind_book *book, const uint8_t tenant[DJ_ID_BYTES],
                        const struct dj_kind *kind, enum dj_kind_note note, enum dj_level level,
                        uint64_t amount);

@@ -29,7 +29,6 @@ struct dj_notices {
     uint64_t first;                      /* of the oldest that is kept; last + 1: none */
     size_t bytes;
     struct dj_list readers;
-    uint32_t reader_count;
 };
 
 struct dj_notices_reader {
@@ -235,6 +234,20 @@ uint64_t dj_notices_last(struct dj_notices *notices)
 
 /* ---- reading ---- */
 
+/* Under the lock: may one of that tenant begin? NULL: of all, of which there are few. */
+static bool has_room(const struct dj_notices *notices, const uint8_t *tenant)
+{
+    uint32_t count = 0;
+    uint32_t own = 0;
+    for (struct dj_list *node = notices->readers.next; tenant && node != &notices->readers;
+         node = node->next) {
+        const struct dj_notices_reader *reader = DJ_CONTAINER(node, struct dj_notices_reader, node);
+        count += !reader->is_of_all;
+        own += !reader->is_of_all && memcmp(reader->tenant, tenant, DJ_ID_BYTES) == 0;
+    }
+    return count < DJ_NOTICES_READERS_MAX && own < DJ_NOTICES_TENANT_READERS_MAX;
+}
+
 enum deja_status dj_notices_open(struct dj_notices *notices, struct dj_loop *loop,
                                  const uint8_t *tenant, uint64_t after, void *ctx,
                                  dj_notices_news_fn *news, struct dj_notices_reader **out_reader)
@@ -247,16 +260,15 @@ enum deja_status dj_notices_open(struct dj_notices *notices, struct dj_loop *loo
     if (tenant)
         memcpy(reader->tenant, tenant, DJ_ID_BYTES);
     pthread_mutex_lock(&notices->lock);
-    bool has_room = notices->reader_count < DJ_NOTICES_READERS_MAX;
-    if (has_room) {
-        notices->reader_count++;
+    bool is_taken = has_room(notices, tenant);
+    if (is_taken) {
         dj_list_push_back(&notices->readers, &reader->node);
         reader->place = after < notices->last ? after : notices->last;
         if (reader->place < notices->last)
             wake(reader);
     }
     pthread_mutex_unlock(&notices->lock);
-    if (!has_room) {
+    if (!is_taken) {
         dj_free(reader);
         return DEJA_ERR_LIMIT;
     }
@@ -271,7 +283,6 @@ void dj_notices_close(struct dj_notices_reader *reader)
     struct dj_notices *notices = reader->notices;
     pthread_mutex_lock(&notices->lock);
     dj_list_remove(&reader->node);
-    notices->reader_count--;
     reader->is_closed = true;
     bool is_posted = reader->is_posted;
     pthread_mutex_unlock(&notices->lock);

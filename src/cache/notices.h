@@ -25,7 +25,8 @@
 
 #define DJ_NOTICES_KEPT 4096u
 #define DJ_NOTICES_BYTES_MAX (4u << 20)
-#define DJ_NOTICES_READERS_MAX 1024u
+#define DJ_NOTICES_READERS_MAX 1024u /* of all tenants; the composition's own beside them */
+#define DJ_NOTICES_TENANT_READERS_MAX 256u
 #define DJ_NOTICE_NAME_BYTES_MAX 4096u /* longer names are cut off */
 #define DJ_NOTICE_REASON_BYTES_MAX 256u
 
@@ -73,8 +74,8 @@ uint64_t dj_notices_last(struct dj_notices *notices); /* number of the newest; 0
 /* Something can be read, or was lost. On the reader's loop. */
 typedef void dj_notices_news_fn(void *ctx);
 /* Begins behind `after` (a number that was told before; UINT64_MAX: behind the newest). tenant
- * NULL: all. DEJA_ERR_LIMIT: too many readers; DEJA_ERR_NOMEM. news is posted at once where
- * something is there already. */
+ * NULL: all. DEJA_ERR_LIMIT: too many readers, or too many of the tenant; DEJA_ERR_NOMEM. news is
+ * posted at once where something is there already. */
 enum deja_status dj_notices_open(struct dj_notices *notices, struct dj_loop *loop,
                                  const uint8_t *tenant, uint64_t after, void *ctx,
                                  dj_notices_news_fn *news,

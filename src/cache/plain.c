@@ -198,6 +198,9 @@ static void note_read(const struct dj_plain *plain, struct dj_loop *loop, const 
                       const struct dj_value *value, const char *level)
 {
     struct dj_plain_loop *here = dj_plain_here(plain, loop);
+    if (plain->options.looked)
+        plain->options.looked(plain->options.looked_ctx, asked->tenant, asked->kind,
+                              value ? dj_value_entry(value) : NULL);
     enum dj_level place = value ? level_of(level) : DJ_LEVEL_MEMORY;
     dj_kind_book_note(plain->options.kinds, asked->tenant, asked->kind,
                       value ? DJ_KIND_NOTE_HIT : DJ_KIND_NOTE_MISS, place, 1);

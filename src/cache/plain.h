@@ -25,9 +25,13 @@
 #include "cache/engine.h"
 #include "cache/tiers.h"
 #include "crypto/digest.h"
+#include "policy/kinds.h"
 #include "store/store.h"
 
 #define DJ_PLAIN_KEY_BYTES_MAX 4096u
+/* The end of the name under which the version before a key's value is kept. Callers let nobody else
+ * say such a name; scans do not tell it, counts leave it out, removals by pattern take it along. */
+#define DJ_PLAIN_PREVIOUS ":@previous"
 #define DJ_PLAIN_VALUE_BYTES_MAX (UINT64_C(32) * 1024 * 1024)
 #define DJ_PLAIN_MANY_MAX 1000u /* keys of one get_many */
 #define DJ_PLAIN_PAGE_MAX 1000u /* names of one scan */
@@ -44,15 +48,22 @@ struct dj_plain;
  * quotes would be escaped, so nobody else can write it. */
 #define DJ_PLAIN_SEALED_ONLY "\"sealed_only\":true"
 
+/* A key was looked up, on that look-up's loop: entry NULL: it was not there. kind NULL: of none. It
+ * must be quick. */
+typedef void dj_plain_looked_fn(void *ctx, const uint8_t tenant[DJ_ID_BYTES],
+                                const struct dj_kind *kind, const struct dj_entry *entry);
+
 struct dj_plain_options {
     struct dj_engine *engine;   /* borrowed */
     struct dj_kind_book *kinds; /* borrowed; NULL: keys are of no kind */
     struct dj_loop *const *loops;
     uint32_t loop_count;
-    uint32_t unsealed;    /* bits of levels: nothing with DJ_PLAIN_SEALED_ONLY is put there */
-    uint32_t changes_max; /* of one loop, under way; 0: 65,536 */
-    uint32_t lease_ms;    /* of a lock among programs; 0: 5,000 */
-    uint32_t wait_ms;     /* for that lock; then DEJA_ERR_BUSY; 0: 3,000 */
+    uint32_t unsealed;          /* bits of levels: nothing with DJ_PLAIN_SEALED_ONLY is put there */
+    uint32_t changes_max;       /* of one loop, under way; 0: 65,536 */
+    uint32_t lease_ms;          /* of a lock among programs; 0: 5,000 */
+    uint32_t wait_ms;           /* for that lock; then DEJA_ERR_BUSY; 0: 3,000 */
+    dj_plain_looked_fn *looked; /* NULL: nobody is told */
+    void *looked_ctx;
 };
 
 enum deja_status dj_plain_create(const struct dj_plain_options *options,
@@ -75,6 +86,8 @@ void dj_plain_space_init(struct dj_plain_space *space, const uint8_t tenant[DJ_I
                          const uint8_t fingerprint_key[DJ_SHA256_BYTES],
                          struct deja_slice name_space, struct deja_slice user_tag);
 void dj_plain_space_fini(struct dj_plain_space *space);
+
+bool dj_plain_is_previous(struct deja_slice key);
 
 /* The entry's key: HMAC over "plain", namespace and key. key: 1 … DJ_PLAIN_KEY_BYTES_MAX bytes,
  * which the caller has checked. */
@@ -192,10 +205,10 @@ struct dj_plain_selector {
  * next piece; 0: that was the last. A piece may be empty and not the last. */
 typedef void dj_plain_scanned_fn(void *ctx, enum deja_status status, uint64_t cursor,
                                  struct dj_value *const *values, size_t count);
-/* cursor 0: from the beginning. limit: 1 … DJ_PLAIN_PAGE_MAX names, more or less. What is there
- * from the first piece to the last is told at least once. A cursor belongs to this program and its
- * space; an unknown one (too old: 1,024 are remembered) ends the walk. DEJA_ERR_INVALID: the
- * pattern is not a glob. */
+/* cursor 0: from the beginning. limit: 1 … DJ_PLAIN_PAGE_MAX names, more or less (less where
+ * values are large: a piece holds them). What is there from the first piece to the last is told at
+ * least once. A cursor belongs to this program and its space; an unknown one (too old: 1,024 are
+ * remembered) ends the walk. DEJA_ERR_INVALID: the pattern is not a glob. */
 enum deja_status dj_plain_scan(struct dj_plain *plain, struct dj_loop *loop,
                                const struct dj_plain_space *space,
                                const struct dj_plain_selector *selector, uint64_t cursor,

@@ -17,7 +17,8 @@
 #define WALKS_MAX 1024u
 #define TENANT_WALKS_MAX 64u
 #define SEEN_MAX 2097152u
-#define LOOKED_MAX 4096u /* entries looked at for one piece */
+#define LOOKED_MAX 4096u                   /* entries looked at for one piece */
+#define VALUES_BYTES_MAX ((size_t)8 << 20) /* a piece that holds more is told as it is */
 
 struct walk {
     struct dj_list member; /* of walks->list: longest not used first */
@@ -225,6 +226,7 @@ struct scan {
     dj_plain_scanned_fn *scanned;
     struct dj_value *values[DJ_PLAIN_PAGE_MAX + DJ_STORE_PAGE_MAX]; /* owned */
     uint32_t count;
+    size_t values_bytes; /* of all of them */
     char bytes[];
 };
 
@@ -264,13 +266,15 @@ static void take(struct scan *scan, struct dj_value *value)
 {
     const struct dj_entry *entry = dj_value_entry(value);
     scan->looked++;
-    if (is_wanted(&scan->wanted, entry) &&
+    if (is_wanted(&scan->wanted, entry) && !dj_plain_is_previous(entry->query) &&
         dj_engine_is_valid(scan->plain->options.engine, scan->tenant, entry,
                            dj_loop_now_ms(scan->loop), 0) &&
-        is_news(scan, entry))
+        is_news(scan, entry)) {
         scan->values[scan->count++] = value;
-    else
+        scan->values_bytes += dj_value_bytes(value);
+    } else {
         dj_value_unref(value);
+    }
 }
 
 static void list_next(struct scan *scan);
@@ -290,7 +294,7 @@ static void on_page(void *ctx, enum deja_status status, uint64_t count)
         scan->is_over = walk->place++ == scan->plain->options.engine->tier_count;
     }
     if (scan->is_over || scan->status != DEJA_OK || scan->count >= scan->limit ||
-        scan->looked >= LOOKED_MAX)
+        scan->values_bytes >= VALUES_BYTES_MAX || scan->looked >= LOOKED_MAX)
         end_scan(scan);
     else
         list_next(scan);
@@ -316,6 +320,12 @@ static void list_next(struct scan *scan)
     scan->is_over = true;
     scan->task = (struct dj_task){.run = end_scan, .ctx = scan};
     dj_loop_post(scan->loop, &scan->task);
+}
+
+bool dj_plain_is_previous(struct deja_slice key)
+{
+    const size_t len = sizeof DJ_PLAIN_PREVIOUS - 1;
+    return key.len > len && memcmp(key.data + key.len - len, DJ_PLAIN_PREVIOUS, len) == 0;
 }
 
 static enum deja_status begin_walk(struct dj_plain *plain, const uint8_t tenant[DJ_ID_BYTES],
@@ -394,6 +404,8 @@ static bool sum_matches(void *ctx, const struct dj_entry *entry)
 static void sum_add(void *ctx, const struct dj_entry *entry)
 {
     struct sum *sum = ctx;
+    if (dj_plain_is_previous(entry->query))
+        return;
     sum->total.keys++;
     sum->total.bytes += entry->query.len + entry->body.len + entry->metadata.len;
 }

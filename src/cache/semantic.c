@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/slice.h"
 #include "embed/memo.h"
 
 #define BATCH_MAX 32u
@@ -97,7 +98,7 @@ enum deja_status dj_semantic_name(const struct dj_semantic *semantic, uint32_t d
                                   struct dj_index_name *out_name)
 {
     const struct dj_embedder *own = semantic->embedder;
-    bool is_named = own && embedder.len && deja_slice_is_equal(embedder, deja_slice_text(own->id));
+    bool is_named = own && embedder.len && dj_slice_is(embedder, own->id);
     if (is_named && dim != own->dim)
         return DEJA_ERR_MISMATCH;
     if (is_named || (own && !embedder.len && dim == own->dim)) {

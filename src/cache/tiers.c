@@ -10,10 +10,15 @@
  * (3) A tier that may still hold what was removed (it is never written, or a removal failed) is
  *     believed only after the key's home loop has been asked for a tombstone.
  * (4) What is put behind the answer is counted; beyond BEHIND_MAX under way it is dropped.
+ * (5) Beside a tier that programs share, memory answers by itself for the time of a lease only.
+ * Then the tiers are asked, and what memory has is dropped if a shared tier that should have it,
+ * too, says that it has not or has a newer one: another program removed it. If none of them
+ * answers, it is given all the same.
  */
 #include "cache/tiers.h"
 
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "cache/engine_internal.h"
 #include "store/memory.h"
 
@@ -33,8 +38,7 @@ static const struct {
 uint32_t dj_level_bit(struct deja_slice name)
 {
     for (uint32_t i = 0; i < DJ_LEVEL_COUNT; i++)
-        if (deja_slice_is_equal(name, deja_slice_text(levels[i].name)) ||
-            deja_slice_is_equal(name, deja_slice_text(levels[i].other)))
+        if (dj_slice_is(name, levels[i].name) || dj_slice_is(name, levels[i].other))
             return DJ_LEVEL_BIT(i);
     return 0;
 }
@@ -218,6 +222,8 @@ struct walk {
     bool is_over;             /* the caller has been told (1) */
     struct dj_timer *timer;   /* NULL: no tier so far had a soft timeout */
     struct dj_value *doubted; /* (3); owned */
+    struct dj_value *lapsed;  /* (5); owned; NULL: memory has none */
+    bool is_disowned;         /* (5) */
     bool is_refused;
     struct dj_task task;
     void *ctx;
@@ -234,16 +240,51 @@ static void release(struct walk *walk)
         return;
     dj_engine_leave(walk->engine);
     dj_timer_destroy(walk->timer);
+    dj_value_unref(walk->lapsed);
     dj_free(walk);
 }
 
-/* value NULL: none of them had it. */
+static bool is_for_caller(const struct walk *walk, struct dj_value *value, const char *level)
+{
+    const struct dj_entry *entry = dj_value_entry(value);
+    if (walk->is_usable)
+        return dj_engine_is_current(walk->engine, entry) &&
+               walk->is_usable(walk->ctx, value, level);
+    return dj_engine_is_valid(walk->engine, walk->options.key.tenant, entry,
+                              dj_loop_now_ms(walk->loop), 0);
+}
+
 static void finish(struct walk *walk, struct dj_value *value, uint32_t index)
 {
     walk->is_over = true;
     if (walk->timer)
         dj_timer_stop(walk->timer);
     walk->got(walk->ctx, value, value ? walk->engine->tiers[index].tier.store->ops->level : NULL);
+}
+
+static void drop_from_memory(const struct walk *walk, const struct dj_value *value)
+{
+    struct dj_store *memory = walk->engine->options.memory;
+    enum deja_status status = memory->ops->remove(memory, walk->loop, &walk->options.key,
+                                                  dj_value_entry(value)->version, NULL, NULL);
+    (void)status; /* DEJA_ERR_NOMEM: the next walk tries again */
+}
+
+/* None of them had it. (5) */
+static void finish_empty(struct walk *walk)
+{
+    static const char level[] = "memory";
+    struct dj_value *lapsed = walk->lapsed;
+    walk->lapsed = NULL;
+    if (lapsed && walk->is_disowned)
+        drop_from_memory(walk, lapsed);
+    if (!lapsed || walk->is_disowned || !is_for_caller(walk, lapsed, level)) {
+        dj_value_unref(lapsed);
+        finish(walk, NULL, 0);
+        return;
+    }
+    walk->is_over = true;
+    walk->got(walk->ctx, lapsed, level);
 }
 
 static void watch(struct walk *walk, uint32_t timeout_ms)
@@ -285,7 +326,7 @@ static void on_late(void *ctx)
     struct walk *walk = ctx;
     atomic_fetch_add(&walk->engine->tiers[walk->current].late, 1);
     if (!step(walk))
-        finish(walk, NULL, 0); /* what is under way keeps the walk until it has come */
+        finish_empty(walk); /* what is under way keeps the walk until it has come */
 }
 
 /* Back on the walk's loop, with the home loop's word. */
@@ -300,7 +341,7 @@ static void on_asked_home(void *ctx)
     if (!walk->is_over && !walk->is_refused)
         finish(walk, value, walk->current);
     else if (!walk->is_over && !step(walk))
-        finish(walk, NULL, 0);
+        finish_empty(walk);
     release(walk);
 }
 
@@ -335,9 +376,8 @@ static bool is_taken(const struct walk *walk, struct dj_value *value, uint32_t i
     if (memcmp(entry->tenant, walk->options.key.tenant, DJ_ID_BYTES) != 0 ||
         memcmp(entry->id, walk->options.key.id, DJ_ID_BYTES) != 0)
         return false;
-    if (!walk->is_over && walk->is_usable)
-        return dj_engine_is_current(walk->engine, entry) &&
-               walk->is_usable(walk->ctx, value, level);
+    if (!walk->is_over)
+        return is_for_caller(walk, value, level);
     return dj_engine_is_valid(walk->engine, walk->options.key.tenant, entry,
                               dj_loop_now_ms(walk->loop), 0);
 }
@@ -365,6 +405,23 @@ static void take(struct walk *walk, struct dj_value *value, uint32_t index)
     dj_loop_post(walk->engine->options.loops[home], &walk->task);
 }
 
+/* (5) */
+static void compare(struct walk *walk, const struct dj_value *value, uint32_t index)
+{
+    const struct dj_tier_slot *slot = &walk->engine->tiers[index];
+    const struct dj_entry *lapsed = walk->lapsed ? dj_value_entry(walk->lapsed) : NULL;
+    if (lapsed && slot->tier.store->ops->raise && dj_tier_is_written(slot, lapsed, 0))
+        walk->is_disowned |= !value || dj_value_entry(value)->version > lapsed->version;
+}
+
+static void on_unasked(void *ctx)
+{
+    struct walk *walk = ctx;
+    walk->asked--;
+    finish_empty(walk);
+    release(walk);
+}
+
 static void on_visited(void *ctx, enum deja_status status, struct dj_value *value)
 {
     struct visit *visit = ctx;
@@ -374,9 +431,11 @@ static void on_visited(void *ctx, enum deja_status status, struct dj_value *valu
     if (status == DEJA_OK && value && is_taken(walk, value, index)) {
         take(walk, value, index);
     } else {
+        if (status == DEJA_OK)
+            compare(walk, value, index);
         dj_value_unref(value);
         if (!walk->is_over && !walk->doubted && walk->current == index && !step(walk))
-            finish(walk, NULL, 0);
+            finish_empty(walk);
     }
     release(walk);
 }
@@ -396,9 +455,18 @@ enum deja_status dj_engine_walk(struct dj_engine *engine, struct dj_loop *loop,
                           .ctx = ctx,
                           .is_usable = is_usable,
                           .got = got};
+    if (!(options->skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)))
+        walk->lapsed = dj_memory_find_lapsed(engine->options.memory, dj_loop_index(loop),
+                                             &options->key, dj_loop_now_ms(loop));
     dj_engine_enter(engine);
     if (step(walk))
         return DEJA_OK;
+    if (walk->lapsed) {
+        walk->asked++;
+        walk->task = (struct dj_task){.run = on_unasked, .ctx = walk};
+        dj_loop_post(loop, &walk->task);
+        return DEJA_OK;
+    }
     walk->is_over = true;
     release(walk);
     return DEJA_ERR_NOT_FOUND;

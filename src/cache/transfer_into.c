@@ -8,6 +8,7 @@
  *     another configuration is left behind, and the text is embedded anew.
  */
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "cache/engine_internal.h"
 #include "cache/listing.h"
 #include "cache/transfer.h"
@@ -65,7 +66,7 @@ static bool find_index(const struct dj_engine *engine, const struct dj_entry *en
         return true;
     }
     *out_embedder = id;
-    return own && own->dim == dim && deja_slice_is_equal(id, deja_slice_text(own->id));
+    return own && own->dim == dim && dj_slice_is(id, own->id);
 }
 
 /* What is brought in is not what is asked for most: memory fills with what is, but for what no tier

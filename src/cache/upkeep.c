@@ -35,7 +35,6 @@ struct dj_upkeep {
     pthread_mutex_t lock;   /* a leaf */
     struct dj_optimise_progress progress;
     struct dj_job job;
-    atomic_bool is_stopping;
     struct dj_flat **flats; /* of the run; owned */
     size_t flat_count;
 };
@@ -186,7 +185,7 @@ static bool on_step(void *ctx, uint32_t step, uint32_t step_count, const char *w
     upkeep->progress.total = upkeep->flat_count + step_count;
     snprintf(upkeep->progress.what, sizeof upkeep->progress.what, "%s", what);
     pthread_mutex_unlock(&upkeep->lock);
-    return !atomic_load(&upkeep->is_stopping);
+    return !atomic_load(&upkeep->engine->is_stopping);
 }
 
 static void optimise_tier(struct dj_upkeep *upkeep)
@@ -206,20 +205,16 @@ static void optimise(void *ctx)
 {
     struct dj_upkeep *upkeep = ctx;
     bool is_all = !upkeep->progress.has_tenant; /* written before this ran */
-    for (size_t i = 0; i < upkeep->flat_count && !atomic_load(&upkeep->is_stopping); i++) {
+    for (size_t i = 0; i < upkeep->flat_count && !atomic_load(&upkeep->engine->is_stopping); i++) {
         struct dj_flat_compacted compacted = {0};
         enum deja_status status = dj_flat_compact(upkeep->flats[i], dj_clock_now_ms(), &compacted);
         note_one(upkeep, status, &compacted);
     }
-    if (is_all && upkeep->engine->options.optimise_tier && !atomic_load(&upkeep->is_stopping))
+    if (is_all && upkeep->engine->options.optimise_tier &&
+        !atomic_load(&upkeep->engine->is_stopping))
         optimise_tier(upkeep);
-    if (atomic_load(&upkeep->is_stopping))
+    if (atomic_load(&upkeep->engine->is_stopping))
         note_status(upkeep, DEJA_ERR_CANCELLED);
-}
-
-void dj_engine_stop_upkeep(struct dj_engine *engine)
-{
-    atomic_store(&engine->upkeep->is_stopping, true);
 }
 
 static void end_run(struct dj_upkeep *upkeep, int64_t now_ms)

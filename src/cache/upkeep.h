@@ -87,9 +87,6 @@ void dj_engine_optimise_progress(struct dj_engine *engine,
 enum deja_status dj_engine_optimise(struct dj_engine *engine, struct dj_loop *loop,
                                     const uint8_t *tenant) DEJA_NODISCARD;
 
-/* The process ends: an optimisation stops after the step it is at. Any thread. */
-void dj_engine_stop_upkeep(struct dj_engine *engine);
-
 /* ---- access statistics ---- */
 
 #define DJ_KEEP_MS 10000 /* at least so often the tiers are handed what changed */

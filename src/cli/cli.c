@@ -60,6 +60,7 @@ int dj_cli_run(int argc, char *const *argv, const char *const *environment)
     session.has_color = dj_terminal_has_color(
         stdout, session.is_plain || session.has_no_color || session.wants_json, environment);
     int code = find_server(&session, environment);
+    session.client.user = session.user;
     dj_session_take_token(&session);
     if (code == DJ_EXIT_OK)
         code = find_tenant(&session);

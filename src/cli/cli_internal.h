@@ -18,9 +18,11 @@ struct dj_session {
     struct dj_words words;
     bool has_color; /* stdout takes colours */
     bool wants_json, is_plain, has_no_color;
-    const char *flag_server, *flag_key;
+    const char *flag_server, *flag_key, *user;
     const char *ttl, *threshold, *name_space, *query, *request, *api;
-    struct dj_arg_values tags;
+    struct dj_arg_values tags, depends;
+    const char *kind, *version; /* of a plain key */
+    bool is_if_absent;
     const char *key, *tag, *older_than, *reason; /* selectors */
     const char *pattern, *event, *cascade, *at, *after, *cron;
     struct dj_arg_values fields; /* of the event: NAME=VALUE */
@@ -43,7 +45,18 @@ struct dj_session {
  * told on stderr. With --json the body goes to stdout as it came unless is_quiet. */
 int dj_session_call(const struct dj_session *session, const char *method, const char *path,
                     struct deja_slice body, bool is_quiet, struct dj_json_doc **out_doc);
+/* The same for an answer of any bytes and any HTTP status; the code tells only whether one came.
+ * *out_answer: the caller's, ended with dj_client_answer_fini whatever the code. */
+int dj_session_fetch(const struct dj_session *session, const char *method, const char *path,
+                     struct deja_slice body, struct dj_client_answer *out_answer);
+/* A status that is not 2xx and its problem document (NULL: there is none), told on stderr in the
+ * words of the command line: the one table of exit codes for all commands. A field that was a flag
+ * of the command is wrong use. */
+int dj_session_report(const struct dj_session *session, int http_status,
+                      const struct dj_json *problem);
 int dj_session_misused(const struct dj_session *session, const char *message);
+/* " Go on? [y/N] " behind what the caller wrote on stderr; false: told that nothing was removed. */
+bool dj_session_is_agreed(void);
 
 /* "name": "text", unless text is NULL. */
 void dj_session_put_member(struct dj_json_writer *w, const char *name, const char *text);

@@ -21,6 +21,8 @@ static const struct dj_command_option common[] = {
      AT(token)},
     {"--tenant", DJ_COMMAND_TEXT, "TENANT",
      "Act for that tenant, by its name or id; needs the admin token", AT(tenant)},
+    {"--user", DJ_COMMAND_TEXT, "USER",
+     "As that user of the tenant: what is the user's, and no more", AT(user)},
     {"--json", DJ_COMMAND_SWITCH, NULL, "Print the server's answer as it came", AT(wants_json)},
     {"--plain", DJ_COMMAND_SWITCH, NULL, "No colours, nothing meant for a terminal", AT(is_plain)},
     {"--no-color", DJ_COMMAND_SWITCH, NULL, "No colours; as do NO_COLOR and TERM=dumb",
@@ -37,12 +39,24 @@ static const struct dj_command_option get[] = {
     {"--namespace", DJ_COMMAND_TEXT, "NAME", "Within this namespace of the tenant", AT(name_space)},
 };
 static const struct dj_command_option kv[] = {
-    {"--ttl", DJ_COMMAND_TEXT, "DURATION", "set: how long it lives: 30s, 5m, 1h; 0: for ever; 1h",
+    {"--ttl", DJ_COMMAND_TEXT, "DURATION",
+     "set, mset, incr: how long it lives: 30s, 5m, 1h; 0: for ever; else as its kind, or 1h",
      AT(ttl)},
-    {"--tag", DJ_COMMAND_TEXTS, "TAG", "set: a name to invalidate it by; may be given again",
-     AT(tags)},
+    {"--tag", DJ_COMMAND_TEXTS, "TAG",
+     "set, mset, incr: a name to invalidate it by; may be given again", AT(tags)},
+    {"--depends-on", DJ_COMMAND_TEXTS, "NAME",
+     "likewise: what it was made from, for a cascade; may be given again", AT(depends)},
+    {"--if-absent", DJ_COMMAND_SWITCH, NULL, "set, mset: only where nothing is; else exit 1",
+     AT(is_if_absent)},
+    {"--kind", DJ_COMMAND_TEXT, "KIND", "set: of a key whose name does not tell; see deja kinds",
+     AT(kind)},
+    {"--version", DJ_COMMAND_TEXT, "NAME",
+     "set: what this value is called, the one before is kept; get: the one that is called so",
+     AT(version)},
     {"--namespace", DJ_COMMAND_TEXT, "NAME", "Within this namespace of the tenant", AT(name_space)},
     {"--limit", DJ_COMMAND_TEXT, "N", "keys: so many; else all", AT(limit)},
+    {"--dry-run", DJ_COMMAND_SWITCH, NULL, "clear: only count what would go", AT(is_dry_run)},
+    {"--yes", DJ_COMMAND_SWITCH, NULL, "clear: do not ask", AT(is_agreed)},
 };
 static const struct dj_command_option del[] = {
     {"--query", DJ_COMMAND_TEXT, "PROMPT", "The entry that was stored under this very prompt",
@@ -175,8 +189,7 @@ static const struct dj_command_option key_name[] = {
     {"--namespace", DJ_COMMAND_TEXT, "NAME", "Stands before the key, with v1", AT(name_space)},
 };
 static const struct dj_command_option tail[] = {
-    {"--limit", DJ_COMMAND_TEXT, "N", "So many of the last requests first, 0 to 1000; 10",
-     AT(limit)},
+    {"--limit", DJ_COMMAND_TEXT, "N", "So many of the last first, 0 to 1000; 10", AT(limit)},
     {"--once", DJ_COMMAND_SWITCH, NULL, "Print those and end", AT(is_once)},
     {"--invalidations", DJ_COMMAND_SWITCH, NULL,
      "What is made void, as it is: when, kind, name, source, reason, how many", AT(is_void)},
@@ -211,15 +224,23 @@ const struct dj_cli_command dj_cli_table[] = {
      dj_cli_del},
     {{.name = "kv",
       .summary = "plain keys: any bytes under a name",
-      .synopsis = "get KEY | set KEY VALUE | del KEY... | ttl KEY\n"
-                  "incr KEY [BY] | keys [PATTERN] | stats",
+      .synopsis = "get KEY | set KEY VALUE | del KEY... | exists KEY... | ttl KEY\n"
+                  "mget KEY... | mset KEY VALUE [KEY VALUE]... | incr KEY [BY]\n"
+                  "keys [PATTERN] | clear [PATTERN] [--dry-run] [--yes] | stats",
       .examples = "deja kv set session:7 '{\"seen\": 1}' --ttl 30m\n"
                   "deja kv get session:7 || echo gone\texit 3: not there\n"
                   "tar c . | deja kv set backup -\tVALUE - is stdin\n"
-                  "deja kv keys 'session:*'",
-      .description = "get writes the bytes as they are. A key that is not there ends get, ttl and "
-                     "del with 3.",
-      .options = {ROWS(kv), ROWS(common)}},
+                  "deja kv set job:7 mine --if-absent --ttl 1m || echo taken\n"
+                  "deja kv keys 'session:*'\n"
+                  "deja kv clear 'session:*' --dry-run",
+      .description = "get writes the bytes as they are; mget a line for each key that is there, a "
+                     "tab behind its name. A key that is not there ends get, ttl, exists, mget and "
+                     "del with 3; of several keys: none of them. A word that "
+                     "begins with - stands behind --, but for numbers.\n"
+                     "clear removes what the pattern names, without one every key. On a terminal "
+                     "it counts first and asks; elsewhere every key needs --yes.",
+      .options = {ROWS(kv), ROWS(common)},
+      .first_words = "get|set|del|exists|ttl|mget|mset|incr|keys|clear|stats"},
      dj_cli_kv},
     {{.name = "explain",
       .summary = "why a prompt is a hit or a miss",
@@ -365,6 +386,7 @@ const struct dj_cli_command dj_cli_table[] = {
       .examples = "deja tail\thit or miss, similarity, time; until Ctrl-C\n"
                   "deja tail --json | grep hit_semantic\tone JSON object a line\n"
                   "deja tail --invalidations\twhat is made void, until Ctrl-C\n"
+                  "deja tail --invalidations --once\twhat was\n"
                   "deja tail --once --limit 100",
       .description = "Shows the tenant's own requests, without their text.",
       .options = {ROWS(tail), ROWS(common)}},
@@ -378,6 +400,7 @@ const struct dj_cli_command dj_cli_table[] = {
                   "link TENANT [--credential FILE | --id ID] [--name NAME]\nunlink TENANT LINK",
       .examples = "deja tenant add acme limits.requests_per_s=50 ttl.response=1h\n"
                   "deja tenant set acme features.semantic=false audit=writes\n"
+                  "deja tenant set acme prices='{\"gpt-4.1\": {\"input\": 2, \"output\": 8}}'\n"
                   "deja tenant link acme --name ci < key.txt\tthe credential is kept as an HMAC\n"
                   "deja tenant suspend acme\t403 until resume",
       .description = "For the admin token. A tenant is named by its name or its id; KEY are those "

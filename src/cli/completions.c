@@ -1,7 +1,7 @@
 /* cli/completions.c - completions of bash, zsh and fish: see manual.h.
  *
  * What an option takes is told by its value's name: "a|b" is one of these, FILE and DIR are paths,
- * KEY=VALUE is a key of the configuration. The rest is the person's own text.
+ * "a|FILE" is either, KEY=VALUE is a key of the configuration. The rest is the person's own text.
  */
 #include "cli/manual.h"
 
@@ -46,11 +46,34 @@ static void each_flag(const struct dj_manual *manual, const struct dj_command *c
     visit(ctx, &(struct flag){"--help", NULL, "Help"});
 }
 
-/* "a|b" as "a b" */
+static bool is_path(const char *value, size_t len)
+{
+    return deja_slice_is_equal(deja_slice(value, len), deja_slice_text("FILE")) ||
+           deja_slice_is_equal(deja_slice(value, len), deja_slice_text("DIR"));
+}
+
+/* It, or one of its choices. */
+static bool has_path(const char *value)
+{
+    for (size_t len = 0; *value; value += len + (value[len] == '|')) {
+        len = strcspn(value, "|");
+        if (is_path(value, len))
+            return true;
+    }
+    return false;
+}
+
+/* "a|b" as "a b"; FILE and DIR are no words. */
 static void append_choices(struct dj_buf *out, const char *choices)
 {
-    for (; *choices; choices++)
-        dj_buf_append_byte(out, *choices == '|' ? ' ' : *choices);
+    for (bool is_first = true; *choices; is_first = false) {
+        size_t len = strcspn(choices, "|");
+        if (!is_path(choices, len)) {
+            dj_buf_append_text(out, is_first ? "" : " ");
+            dj_buf_append(out, choices, len);
+        }
+        choices += len + (choices[len] == '|');
+    }
 }
 
 static void append_commands(const struct dj_manual *manual, struct dj_buf *out)
@@ -65,11 +88,6 @@ static void append_keys(const struct dj_manual *manual, struct dj_buf *out)
     for (size_t i = 0; i < manual->setting_count; i++)
         if (manual->settings[i].type != DJ_OPTION_SECRET) /* those are never flags */
             dj_buf_append_format(out, "%s%s=", i ? " " : "", manual->settings[i].name);
-}
-
-static bool is_path(const char *value)
-{
-    return strcmp(value, "FILE") == 0 || strcmp(value, "DIR") == 0;
 }
 
 static bool is_first_command(const struct dj_command *command)
@@ -100,11 +118,11 @@ static void bash_value(void *ctx, const struct flag *flag)
     if (strchr(flag->value, '|')) {
         dj_buf_append_text(writing->out, "words='");
         append_choices(writing->out, flag->value);
-        dj_buf_append_text(writing->out, "' ;;\n");
+        dj_buf_append_text(writing->out, has_path(flag->value) ? "' files=1 ;;\n" : "' ;;\n");
     } else if (strcmp(flag->value, "KEY=VALUE") == 0) {
         dj_buf_append_text(writing->out, "words=$keys; compopt -o nospace 2>/dev/null ;;\n");
     } else {
-        dj_buf_append_format(writing->out, "%s ;;\n", is_path(flag->value) ? "files=1" : "return");
+        dj_buf_append_format(writing->out, "%s ;;\n", has_path(flag->value) ? "files=1" : "return");
     }
 }
 
@@ -186,14 +204,15 @@ static void zsh_flag(void *ctx, const struct flag *flag)
     if (!flag->value) {
         dj_buf_append_byte(writing->out, '\'');
     } else if (strchr(flag->value, '|')) {
-        dj_buf_append_text(writing->out, ":value:(");
+        bool is_either = has_path(flag->value);
+        dj_buf_append_text(writing->out, is_either ? ":value:{compadd " : ":value:(");
         append_choices(writing->out, flag->value);
-        dj_buf_append_text(writing->out, ")'");
+        dj_buf_append_text(writing->out, is_either ? "; _files}'" : ")'");
     } else if (strcmp(flag->value, "KEY=VALUE") == 0) {
         dj_buf_append_text(writing->out, ":key:($keys)'");
     } else {
         dj_buf_append_format(writing->out, ":%s:%s'", flag->value,
-                             is_path(flag->value) ? "_files" : "");
+                             has_path(flag->value) ? "_files" : "");
     }
 }
 
@@ -257,13 +276,13 @@ static void fish_flag(void *ctx, const struct flag *flag)
     dj_buf_append_format(writing->out, "complete -c deja -n '__fish_seen_subcommand_from %s' -l %s",
                          writing->command->name, flag->name + 2);
     if (flag->value && strchr(flag->value, '|')) {
-        dj_buf_append_text(writing->out, " -x -a '");
+        dj_buf_append_text(writing->out, has_path(flag->value) ? " -r -F -a '" : " -x -a '");
         append_choices(writing->out, flag->value);
         dj_buf_append_byte(writing->out, '\'');
     } else if (flag->value && strcmp(flag->value, "KEY=VALUE") == 0) {
         dj_buf_append_text(writing->out, " -x -a \"$__deja_keys\"");
     } else if (flag->value) {
-        dj_buf_append_text(writing->out, is_path(flag->value) ? " -r -F" : " -x");
+        dj_buf_append_text(writing->out, has_path(flag->value) ? " -r -F" : " -x");
     }
     dj_buf_append_text(writing->out, " -d '");
     for (const char *at = flag->help; *at; at++) {

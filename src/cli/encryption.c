@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "base/slice.h"
 #include "cli/cli_internal.h"
 #include "cli/output.h"
 
@@ -20,8 +21,7 @@ static long long count_of(const struct dj_json *object, const char *name)
 
 static bool is_running(const struct dj_json *rotation)
 {
-    return deja_slice_is_equal(dj_json_string(dj_json_get(rotation, "status")),
-                               deja_slice_text("running"));
+    return dj_slice_is(dj_json_string(dj_json_get(rotation, "status")), "running");
 }
 
 static void write_rotation(FILE *file, const struct dj_json *rotation)

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "base/num.h"
+#include "base/slice.h"
 #include "cli/cli_internal.h"
 #include "cli/output.h"
 
@@ -18,7 +19,7 @@ int dj_cli_put(struct dj_session *session)
     if (session->ttl && !dj_session_duration(session, "--ttl", session->ttl, &ttl_ms))
         return DJ_EXIT_USAGE;
     struct deja_slice response = deja_slice_text(session->words.items[1]);
-    if (deja_slice_is_equal(response, deja_slice_text("-"))) {
+    if (dj_slice_is(response, "-")) {
         if (dj_read_input("-", &input) != DEJA_OK)
             goto done;
         response = dj_buf_slice(&input);
@@ -71,19 +72,6 @@ static int lookup(const struct dj_session *session, const char *query, const cha
     return code;
 }
 
-static void write_response(const struct dj_json *response)
-{
-    struct dj_buf text = {0};
-    if (dj_json_is(response, DJ_JSON_STRING)) {
-        dj_output_text(stdout, dj_json_string(response));
-        return;
-    }
-    struct dj_json_writer w = dj_json_writer(&text);
-    dj_json_put_value(&w, response);
-    dj_output_text(stdout, dj_buf_slice(&text));
-    dj_buf_fini(&text);
-}
-
 int dj_cli_get(struct dj_session *session)
 {
     struct dj_json_doc *doc = NULL;
@@ -105,7 +93,7 @@ int dj_cli_get(struct dj_session *session)
             fputs("miss\n", stderr);
         code = DJ_EXIT_MISS;
     } else if (code == DJ_EXIT_OK && !session->wants_json) {
-        write_response(dj_json_get(root, "response"));
+        dj_output_value(stdout, dj_json_get(root, "response"));
     }
     dj_json_doc_destroy(doc);
     return code;
@@ -137,8 +125,7 @@ static int delete_query(const struct dj_session *session)
     const struct dj_json *root = dj_json_root(doc);
     struct deja_slice kind = dj_json_string(dj_json_get(root, "kind"));
     struct deja_slice found = dj_json_string(dj_json_get(root, "id"));
-    bool is_that = dj_json_bool(dj_json_get(root, "hit"), false) &&
-                   !deja_slice_is_equal(kind, deja_slice_text("semantic"));
+    bool is_that = dj_json_bool(dj_json_get(root, "hit"), false) && !dj_slice_is(kind, "semantic");
     if (code == DJ_EXIT_OK && is_that && found.len && found.len < sizeof id) {
         memcpy(id, found.data, found.len);
         code = delete_id(session, id);

@@ -1,6 +1,7 @@
 /* cli/explain.c - explain and feedback. */
 #include <stdio.h>
 
+#include "base/slice.h"
 #include "cli/cli_internal.h"
 #include "cli/output.h"
 #include "config/terminal.h"
@@ -16,7 +17,7 @@ static void write_candidate(const struct dj_session *session, const struct dj_js
     struct deja_slice verdict = text_of(candidate, "verdict");
     struct deja_slice id = text_of(candidate, "id");
     long long age_s = (long long)dj_json_i64(dj_json_get(candidate, "age_s"), 0);
-    bool is_good = deja_slice_is_equal(verdict, deja_slice_text("ok"));
+    bool is_good = dj_slice_is(verdict, "ok");
     printf("%10.3f  %s%-24.*s%s  ", dj_json_double(dj_json_get(candidate, "similarity"), 0),
            dj_terminal_color(session->has_color, is_good ? DJ_COLOR_GREEN : DJ_COLOR_YELLOW),
            (int)verdict.len, verdict.len ? verdict.data : "",

@@ -1,8 +1,10 @@
 /* cli/invalidate.c - invalidate and flush: counted, asked, removed. */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/date.h"
 #include "cli/cli_internal.h"
 #include "cli/output.h"
 
@@ -94,6 +96,14 @@ static void write_tree(const struct dj_json *root)
     }
 }
 
+/* Such an order is done as soon as the server looks. */
+static bool is_past(const char *at)
+{
+    int64_t at_ms = 0;
+    return at && dj_date_parse(deja_slice_text(at), &at_ms) == DEJA_OK &&
+           at_ms / 1000 < (int64_t)time(NULL);
+}
+
 /* *out_count is set when the code is DJ_EXIT_OK. */
 static int ask_server(const struct dj_session *session, uint64_t age_ms, bool is_dry_run,
                       bool is_quiet, uint64_t *out_count)
@@ -109,6 +119,8 @@ static int ask_server(const struct dj_session *session, uint64_t age_ms, bool is
             dj_json_get(dj_json_root(doc), is_dry_run ? "would_remove" : "removed"), 0);
     struct deja_slice schedule = dj_json_string(dj_json_get(dj_json_root(doc), "schedule"));
     struct deja_slice next = dj_json_string(dj_json_get(dj_json_root(doc), "next_at"));
+    if (code == DJ_EXIT_OK && schedule.len && is_past(session->at))
+        fputs("deja invalidate: --at has passed: it is done at once\n", stderr);
     if (code == DJ_EXIT_OK && !session->wants_json && schedule.len)
         printf("%.*s  %.*s\n", (int)schedule.len, schedule.data, (int)next.len, next.data);
     if (code == DJ_EXIT_OK && !session->wants_json && is_dry_run && !is_quiet)
@@ -121,7 +133,6 @@ static int ask_server(const struct dj_session *session, uint64_t age_ms, bool is
 /* Counts, then asks on the terminal; DJ_EXIT_OK: go on. */
 static int agree(const struct dj_session *session, uint64_t age_ms)
 {
-    char line[16] = "";
     uint64_t count = 0;
     if (session->is_agreed || is_later(session))
         return DJ_EXIT_OK;
@@ -132,13 +143,9 @@ static int agree(const struct dj_session *session, uint64_t age_ms)
     int code = ask_server(session, age_ms, true, true, &count);
     if (code != DJ_EXIT_OK)
         return code;
-    fprintf(stderr, "%llu %s would be removed from %s. Go on? [y/N] ", (unsigned long long)count,
+    fprintf(stderr, "%llu %s would be removed from %s.", (unsigned long long)count,
             count == 1 ? "entry" : "entries", session->server);
-    if (!fgets(line, sizeof line, stdin) || (line[0] != 'y' && line[0] != 'Y')) {
-        fputs("nothing was removed\n", stderr);
-        return DJ_EXIT_FAILED;
-    }
-    return DJ_EXIT_OK;
+    return dj_session_is_agreed() ? DJ_EXIT_OK : DJ_EXIT_FAILED;
 }
 
 int dj_cli_invalidate(struct dj_session *session)

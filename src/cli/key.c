@@ -13,6 +13,8 @@
 
 #define PATH "/api/v1/keys"
 #define UPSTREAM_PATH "/api/v1/upstream-credentials/"
+#define TENANTS_PATH "/api/v1/tenants?limit=1000"
+#define TIME_LEN 16
 #define PAGE 100u
 #define PAGE_MAX 1000u
 
@@ -118,15 +120,51 @@ static void write_roles(const struct dj_json *key)
     printf("%-22s  ", roles);
 }
 
-static void write_row(const struct dj_json *key)
+/* The name of a tenant, else its id. */
+static struct deja_slice tenant_of(const struct dj_json *tenants, struct deja_slice id)
+{
+    for (struct dj_json_walk w = dj_json_walk(tenants); dj_json_walk_next(&w);)
+        if (deja_slice_is_equal(text_of(w.value, "id"), id))
+            return text_of(w.value, "name");
+    return id;
+}
+
+/* "until 2026-02-03T04:05" */
+static void write_time(const char *label, struct deja_slice time, const char *never)
+{
+    char text[40];
+    if (time.len > TIME_LEN)
+        snprintf(text, sizeof text, "%s %.*s", label, TIME_LEN, time.data);
+    else
+        snprintf(text, sizeof text, "%s", never);
+    printf("%-22s  ", text);
+}
+
+static void write_row(const struct dj_json *key, const struct dj_json *tenants)
 {
     struct deja_slice id = text_of(key, "id");
     struct deja_slice state = text_of(key, "state");
-    struct deja_slice tenant = text_of(key, "tenant");
+    struct deja_slice tenant = tenant_of(tenants, text_of(key, "tenant"));
     printf("%.*s  %-7.*s  %-36.*s  ", (int)id.len, id.data, (int)state.len, state.data,
            tenant.len ? (int)tenant.len : 1, tenant.len ? tenant.data : "-");
     write_roles(key);
+    write_time("until", text_of(key, "expires"), "for ever");
+    write_time("used", text_of(key, "last_used"), "not used here");
     dj_output_line(stdout, text_of(key, "name"));
+}
+
+/* For the names of the list; who may not see them gets ids. NULL: none. */
+static struct dj_json_doc *read_tenants(const struct dj_session *session)
+{
+    struct dj_client_answer answer;
+    struct dj_json_doc *doc = NULL;
+    if (dj_client_call(&session->client, "GET", TENANTS_PATH, deja_slice_text(""), &answer) !=
+            DEJA_OK ||
+        answer.http_status != 200 ||
+        dj_json_parse(dj_buf_slice(&answer.body), &doc, NULL) != DEJA_OK)
+        doc = NULL;
+    dj_client_answer_fini(&answer);
+    return doc;
 }
 
 static int list(struct dj_session *session, const char *const *words, size_t count)
@@ -146,9 +184,11 @@ static int list(struct dj_session *session, const char *const *words, size_t cou
              tenant[0] ? "&tenant=" : "", tenant);
     code = dj_session_call(session, "GET", path, deja_slice_text(""), false, &doc);
     if (code == DJ_EXIT_OK && !session->wants_json) {
+        struct dj_json_doc *tenants = read_tenants(session);
         struct dj_json_walk walk = dj_json_walk(dj_json_get(dj_json_root(doc), "keys"));
         while (dj_json_walk_next(&walk))
-            write_row(walk.value);
+            write_row(walk.value, dj_json_get(dj_json_root(tenants), "tenants"));
+        dj_json_doc_destroy(tenants);
         if (dj_json_is(dj_json_get(dj_json_root(doc), "next"), DJ_JSON_STRING))
             fputs("there are more: see --limit\n", stderr);
     }

@@ -29,6 +29,25 @@ void dj_output_line(FILE *out, struct deja_slice text)
     dj_output_text(out, deja_slice(line, len));
 }
 
+void dj_output_json(FILE *out, const struct dj_json *value)
+{
+    struct dj_buf text = {0};
+    struct dj_json_writer w = dj_json_writer(&text);
+    dj_json_put_value(&w, value);
+    fwrite(text.data ? text.data : "", 1, text.len, out);
+    dj_buf_fini(&text);
+}
+
+void dj_output_value(FILE *out, const struct dj_json *value)
+{
+    if (dj_json_is(value, DJ_JSON_STRING)) {
+        dj_output_text(out, dj_json_string(value));
+        return;
+    }
+    dj_output_json(out, value);
+    putc('\n', out);
+}
+
 static void write_leaf(FILE *out, const char *name, const struct dj_json *value)
 {
     fprintf(out, "%-36s ", name);

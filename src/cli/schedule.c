@@ -2,11 +2,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/slice.h"
 #include "cli/cli_internal.h"
 #include "cli/output.h"
 #include "proto/sse.h"
 
 #define EVENT_BYTES_MAX 65536u
+#define LIMIT 10u
+#define LIMIT_MAX 1000u
 
 /* ---- schedule ---- */
 
@@ -71,20 +74,54 @@ static void write_notice(const struct dj_json *root)
     printf("  %lld\n", (long long)dj_json_i64(dj_json_get(root, "removed"), 0));
 }
 
+struct telling {
+    const struct dj_session *session;
+    uint64_t count; /* notices met */
+    uint64_t first; /* of them, to be told */
+};
+
+static bool on_count(void *ctx, const struct dj_sse_event *event)
+{
+    struct telling *telling = ctx;
+    telling->count += dj_slice_is(event->name, "invalidation");
+    return true;
+}
+
 static bool on_event(void *ctx, const struct dj_sse_event *event)
 {
-    const struct dj_session *session = ctx;
+    struct telling *telling = ctx;
     struct dj_json_doc *doc = NULL;
-    if (deja_slice_is_equal(event->name, deja_slice_text("lost"))) {
+    if (dj_slice_is(event->name, "lost")) {
         fputs("some were lost\n", stderr);
-    } else if (deja_slice_is_equal(event->name, deja_slice_text("invalidation"))) {
-        if (session->wants_json)
+    } else if (dj_slice_is(event->name, "invalidation")) {
+        if (telling->count++ < telling->first)
+            return true;
+        if (telling->session->wants_json)
             printf("%.*s\n", (int)event->data.len, event->data.data);
         else if (dj_json_parse(event->data, &doc, NULL) == DEJA_OK)
             write_notice(dj_json_root(doc));
         dj_json_doc_destroy(doc);
     }
     return true;
+}
+
+static int read_events(struct deja_slice text, struct telling *telling, dj_sse_event_fn *on_one)
+{
+    struct dj_sse_parser parser;
+    dj_sse_init(&parser, EVENT_BYTES_MAX);
+    enum deja_status status = dj_sse_feed(&parser, text, telling, on_one);
+    dj_sse_fini(&parser);
+    return status == DEJA_OK ? DJ_EXIT_OK : DJ_EXIT_FAILED;
+}
+
+/* At most the last so many of the notices in text. */
+static int tell_events(const struct dj_session *session, struct deja_slice text, uint64_t limit)
+{
+    struct telling telling = {.session = session};
+    int code = read_events(text, &telling, on_count);
+    telling.first = telling.count > limit ? telling.count - limit : 0;
+    telling.count = 0;
+    return code == DJ_EXIT_OK ? read_events(text, &telling, on_event) : code;
 }
 
 /* The last "id: " of the stream: where the next call goes on. */
@@ -101,27 +138,22 @@ static void find_place(struct deja_slice text, char out_place[32])
     }
 }
 
-static int follow_once(struct dj_session *session, char place[32])
+/* place "": from the oldest that is kept. */
+static int follow_once(struct dj_session *session, char place[32], uint64_t limit)
 {
     struct dj_client_answer answer;
-    struct dj_sse_parser parser;
     char path[96];
-    snprintf(path, sizeof path, "/api/v1/invalidations?wait=1s%s%s", *place ? "&after=" : "",
-             place);
-    enum deja_status status =
-        dj_client_call(&session->client, "GET", path, deja_slice_text(""), &answer);
-    int code = status == DEJA_OK && answer.http_status == 200 ? DJ_EXIT_OK : DJ_EXIT_FAILED;
-    if (code == DJ_EXIT_OK) {
-        dj_sse_init(&parser, EVENT_BYTES_MAX);
-        if (dj_sse_feed(&parser, dj_buf_slice(&answer.body), session, on_event) != DEJA_OK)
-            code = DJ_EXIT_FAILED;
-        dj_sse_fini(&parser);
+    snprintf(path, sizeof path, "/api/v1/invalidations?wait=1s&after=%s", *place ? place : "kept");
+    int code = dj_session_fetch(session, "GET", path, deja_slice_text(""), &answer);
+    if (code == DJ_EXIT_OK && answer.http_status != 200) {
+        struct dj_json_doc *doc = NULL;
+        if (dj_json_parse(dj_buf_slice(&answer.body), &doc, NULL) != DEJA_OK)
+            doc = NULL; /* the number says enough */
+        code = dj_session_report(session, answer.http_status, dj_json_root(doc));
+        dj_json_doc_destroy(doc);
+    } else if (code == DJ_EXIT_OK) {
+        code = tell_events(session, dj_buf_slice(&answer.body), limit);
         find_place(dj_buf_slice(&answer.body), place);
-    } else {
-        fprintf(stderr, "deja: %s cannot be followed: %s\n", session->server,
-                status == DEJA_OK ? "it refuses" : answer.detail);
-        if (status == DEJA_ERR_IO)
-            code = DJ_EXIT_UNREACHABLE;
     }
     dj_client_answer_fini(&answer);
     fflush(stdout);
@@ -131,11 +163,13 @@ static int follow_once(struct dj_session *session, char place[32])
 int dj_cli_invalidations(struct dj_session *session)
 {
     char place[32] = "";
+    uint64_t limit = 0;
     int code = DJ_EXIT_OK;
-    if (session->words.count)
-        return dj_session_misused(session, "takes no words");
+    if (!dj_session_limit(session, LIMIT, LIMIT_MAX, &limit))
+        return DJ_EXIT_USAGE;
     do {
-        code = follow_once(session, place);
+        code = follow_once(session, place, limit);
+        limit = UINT64_MAX; /* of those before the command began */
     } while (code == DJ_EXIT_OK && !session->is_once);
     return code;
 }

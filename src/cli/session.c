@@ -8,6 +8,7 @@
 #include "config/expand.h"
 
 #define INPUT_BYTES_MAX (32u << 20)
+#define PIECE_BYTES 65536u
 
 int dj_session_misused(const struct dj_session *session, const char *message)
 {
@@ -48,14 +49,110 @@ static int exit_code_of(int http_status)
     return DJ_EXIT_FAILED;
 }
 
-/* What a problem document (RFC 9457) says, or just the number. */
-static void report_problem(int http_status, const struct dj_json *problem)
+/* Members and headers of requests that are flags here. */
+static const struct {
+    const char *field;
+    const char *flag;
+} flags[] = {
+    {"after", "--after"},
+    {"at", "--at"},
+    {"burst", "--burst"},
+    {"cascade", "--depends-on"},
+    {"certificate", "--certificate"},
+    {"cron", "--cron"},
+    {"depends_on", "--depends-on"},
+    {"event", "--event"},
+    {"expires_in", "--expires"},
+    {"key", "--id"},
+    {"namespace", "--namespace"},
+    {"older_than", "--older-than"},
+    {"overlap", "--overlap"},
+    {"pattern", "--pattern"},
+    {"reason", "--reason"},
+    {"requests_per_s", "--rate"},
+    {"roles", "--role"},
+    {"scheme", "--scheme"},
+    {"tag", "--tag"},
+    {"tags", "--tag"},
+    {"tenant", "--tenant"},
+    {"threshold", "--threshold"},
+    {"ttl", "--ttl"},
+    {"X-Deja-Kind", "--kind"},
+    {"X-Deja-Namespace", "--namespace"},
+    {"X-Deja-TTL", "--ttl"},
+    {"X-Deja-User", "--user"},
+    {"X-Deja-Version", "--version"},
+};
+
+static bool has_flag(const struct dj_command *command, const char *flag)
 {
+    for (size_t set = 0; set < DJ_COMMAND_SETS_MAX; set++)
+        for (size_t i = 0; i < command->options[set].count; i++)
+            if (strcmp(command->options[set].rows[i].name, flag) == 0)
+                return true;
+    return false;
+}
+
+/* The flag of the command that became this field, "operations[0].ttl" like "ttl"; NULL: none. */
+static const char *flag_of(const struct dj_command *command, struct deja_slice field)
+{
+    for (size_t at = field.len; at > 0; at--) {
+        if (field.data[at - 1] != '.')
+            continue;
+        field = deja_slice(field.data + at, field.len - at);
+        break;
+    }
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+        if (deja_slice_is_equal(field, deja_slice_text(flags[i].field)))
+            return has_flag(command, flags[i].flag) ? flags[i].flag : NULL;
+    return NULL;
+}
+
+/* Nobody was named, or an administrator's credential where a tenant's is needed. */
+static void advise(const struct dj_session *session)
+{
+    const struct dj_client *client = &session->client;
+    if (!client->key && !client->token)
+        fputs("name the credential with --key or DEJA_KEY\n", stderr);
+    else if (!client->tenant)
+        fputs("an administrator names a tenant with --tenant NAME; others show a tenant's key with "
+              "--key or DEJA_KEY\n",
+              stderr);
+}
+
+int dj_session_report(const struct dj_session *session, int http_status,
+                      const struct dj_json *problem)
+{
+    static const char batch[] = "operations[";
+    const struct dj_json *field = dj_json_at(dj_json_get(problem, "fields"), 0);
+    struct deja_slice message = dj_json_string(dj_json_get(field, "message"));
     struct deja_slice detail = dj_json_string(dj_json_get(problem, "detail"));
+    struct deja_slice type = dj_json_string(dj_json_get(problem, "type"));
+    struct deja_slice name = dj_json_string(dj_json_get(field, "field"));
+    bool is_item = name.len > sizeof batch && memcmp(name.data, batch, sizeof batch - 1) == 0;
+    const char *flag = http_status == 400 ? flag_of(session->command, name) : NULL;
+    if (flag) {
+        fprintf(stderr, "deja %s: %s: ", session->command->name, flag);
+        dj_output_text(stderr, message);
+        fprintf(stderr, "see deja %s --help\n", session->command->name);
+        return DJ_EXIT_USAGE;
+    }
+    if (is_item) /* its place in the batch is nothing that a person named */
+        detail = message;
     if (!detail.len)
         detail = dj_json_string(dj_json_get(problem, "title"));
     fprintf(stderr, "deja: the server answered %d%s", http_status, detail.len ? ": " : "");
     dj_output_text(stderr, detail);
+    if (deja_slice_is_equal(type, deja_slice_text("tenant_missing")))
+        advise(session);
+    return exit_code_of(http_status);
+}
+
+int dj_session_fetch(const struct dj_session *session, const char *method, const char *path,
+                     struct deja_slice body, struct dj_client_answer *out_answer)
+{
+    enum deja_status status = dj_client_call(&session->client, method, path, body, out_answer);
+    return status == DEJA_OK ? DJ_EXIT_OK : unreachable(session, status, out_answer->detail);
 }
 
 int dj_session_call(const struct dj_session *session, const char *method, const char *path,
@@ -63,15 +160,12 @@ int dj_session_call(const struct dj_session *session, const char *method, const 
 {
     struct dj_client_answer answer;
     struct dj_json_doc *doc = NULL;
-    enum deja_status status = dj_client_call(&session->client, method, path, body, &answer);
-    int code;
-    if (status != DEJA_OK) {
-        code = unreachable(session, status, answer.detail);
+    int code = dj_session_fetch(session, method, path, body, &answer);
+    if (code != DJ_EXIT_OK)
         goto done;
-    }
-    code = exit_code_of(answer.http_status);
+    bool is_fine = exit_code_of(answer.http_status) == DJ_EXIT_OK;
     if (answer.body.len && dj_json_parse(dj_buf_slice(&answer.body), &doc, NULL) != DEJA_OK &&
-        code == DJ_EXIT_OK) {
+        is_fine) {
         fprintf(stderr, "deja: %s gave an answer that is not JSON: is it Deja?\n", session->server);
         code = DJ_EXIT_FAILED;
     }
@@ -80,12 +174,22 @@ int dj_session_call(const struct dj_session *session, const char *method, const 
         if (answer.body.data[answer.body.len - 1] != '\n')
             putchar('\n');
     }
-    if (answer.http_status < 200 || answer.http_status >= 300)
-        report_problem(answer.http_status, dj_json_root(doc));
+    if (!is_fine)
+        code = dj_session_report(session, answer.http_status, dj_json_root(doc));
 done:
     dj_client_answer_fini(&answer);
     *out_doc = doc;
     return code;
+}
+
+bool dj_session_is_agreed(void)
+{
+    char line[16] = "";
+    fputs(" Go on? [y/N] ", stderr);
+    if (fgets(line, sizeof line, stdin) && (line[0] == 'y' || line[0] == 'Y'))
+        return true;
+    fputs("nothing was removed\n", stderr);
+    return false;
 }
 
 void dj_session_write_bytes(double bytes)
@@ -127,20 +231,26 @@ enum deja_status dj_read_input(const char *path, struct dj_buf *out)
     bool is_stdin = strcmp(path, "-") == 0;
     FILE *file = is_stdin ? stdin : fopen(path, "r");
     enum deja_status status = DEJA_ERR_IO;
-    dj_buf_init(out, INPUT_BYTES_MAX);
+    dj_buf_init(out, INPUT_BYTES_MAX + PIECE_BYTES);
     if (!file) {
         fprintf(stderr, "deja: %s: %s\n", path, strerror(errno));
         return status;
     }
     for (;;) {
-        char *room = dj_buf_reserve(out, 65536);
+        char *room = dj_buf_reserve(out, PIECE_BYTES);
         if (!room) {
             fprintf(stderr, "deja: %s: %s\n", path, deja_status_text(out->status));
             status = out->status;
             break;
         }
-        size_t got = fread(room, 1, 65536, file);
+        size_t got = fread(room, 1, PIECE_BYTES, file);
         out->len += got;
+        if (out->len > INPUT_BYTES_MAX) {
+            fprintf(stderr, "deja: %s is longer than the 32 MiB that a value or a file may have\n",
+                    is_stdin ? "stdin" : path);
+            status = DEJA_ERR_LIMIT;
+            break;
+        }
         if (!got) {
             status = ferror(file) ? DEJA_ERR_IO : DEJA_OK;
             break;

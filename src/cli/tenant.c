@@ -278,19 +278,14 @@ static int resume(struct dj_session *session, const char *const *words, size_t c
 
 static int delete_one(struct dj_session *session, const char *const *words, size_t count)
 {
-    char line[16] = "";
     (void)count;
     if (!session->is_agreed && isatty(STDIN_FILENO) != 1)
         return dj_session_misused(session, "the tenant and its links would go: say --yes");
     if (!session->is_agreed) {
-        fprintf(stderr,
-                "%s and its links would be removed, its entries not served any more. "
-                "Go on? [y/N] ",
+        fprintf(stderr, "%s and its links would be removed, its entries not served any more.",
                 words[0]);
-        if (!fgets(line, sizeof line, stdin) || (line[0] != 'y' && line[0] != 'Y')) {
-            fputs("nothing was removed\n", stderr);
+        if (!dj_session_is_agreed())
             return DJ_EXIT_FAILED;
-        }
     }
     return call_tenant(session, "DELETE", words[0], "", deja_slice_text(""), NULL);
 }

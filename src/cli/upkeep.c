@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "base/num.h"
+#include "base/slice.h"
 #include "cli/cli_internal.h"
 #include "cli/output.h"
 
@@ -101,8 +102,7 @@ static int follow(struct dj_session *session)
         struct dj_json_doc *doc = NULL;
         int code = get_index(session, true, &doc);
         const struct dj_json *optimise = dj_json_get(dj_json_root(doc), "optimise");
-        bool is_running = deja_slice_is_equal(dj_json_string(dj_json_get(optimise, "status")),
-                                              deja_slice_text("running"));
+        bool is_running = dj_slice_is(dj_json_string(dj_json_get(optimise, "status")), "running");
         if (code == DJ_EXIT_OK && is_running) {
             fprintf(stderr, "%lld of %lld ", count_of(optimise, "indexes_done"),
                     count_of(optimise, "indexes_total"));

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/num.h"
+#include "base/slice.h"
 #include "cli/cli_internal.h"
 #include "cli/output.h"
 
@@ -25,7 +26,7 @@ static double number_of(const struct dj_json *object, const char *name)
 
 static bool is_text(const struct dj_json *object, const char *name, const char *text)
 {
-    return deja_slice_is_equal(dj_json_string(dj_json_get(object, name)), deja_slice_text(text));
+    return dj_slice_is(dj_json_string(dj_json_get(object, name)), text);
 }
 
 /* ---- the order ---- */
@@ -187,17 +188,18 @@ static void write_bar(const struct dj_json *run)
             count_of(run, "warmed"), number_of(run, "cost_usd"));
 }
 
-static void write_run(const struct dj_json *run)
+/* margin: before each line but the first. */
+static void write_run(const struct dj_json *run, const char *margin)
 {
     struct deja_slice status = dj_json_string(dj_json_get(run, "status"));
     struct deja_slice reason = dj_json_string(dj_json_get(run, "reason"));
     printf("%.*s: %lld of %lld\n", (int)status.len, status.len ? status.data : "",
            count_of(run, "done"), count_of(run, "total"));
-    printf("warmed      %lld, %lld requests upstream, $%.4f\n", count_of(run, "warmed"),
+    printf("%swarmed      %lld, %lld requests upstream, $%.4f\n", margin, count_of(run, "warmed"),
            count_of(run, "requests"), number_of(run, "cost_usd"));
-    printf("promoted    %lld\nthere       %lld\nmissing     %lld\nfailed      %lld\n",
-           count_of(run, "promoted"), count_of(run, "present"), count_of(run, "missing"),
-           count_of(run, "failed"));
+    printf("%spromoted    %lld\n%sthere       %lld\n%smissing     %lld\n%sfailed      %lld\n",
+           margin, count_of(run, "promoted"), margin, count_of(run, "present"), margin,
+           count_of(run, "missing"), margin, count_of(run, "failed"));
     if (reason.len) {
         fputs("deja warm: stopped: ", stderr);
         dj_output_text(stderr, reason);
@@ -213,7 +215,7 @@ static void write_status(const struct dj_json *root)
         printf("schedule    next at %.*s\n", (int)next.len, next.data);
     else
         puts("schedule    idle: it has no source, or no budget");
-    printf("warmed      %lld entries, %.1f %% used, $%.4f, of it $%.4f not used\n",
+    printf("all runs    %lld entries warmed, %.1f %% used, $%.4f, of it $%.4f not used\n",
            count_of(warmed, "entries"), 100 * number_of(warmed, "used_share"),
            number_of(warmed, "cost_usd"), number_of(warmed, "unused_usd"));
     if (dj_json_bool(dj_json_get(predict, "enabled"), false))
@@ -221,7 +223,7 @@ static void write_status(const struct dj_json *root)
                count_of(predict, "keys"), count_of(predict, "covered"), count_of(predict, "asked"));
     if (dj_json_is(dj_json_get(root, "run"), DJ_JSON_OBJECT)) {
         fputs("last run    ", stdout);
-        write_run(dj_json_get(root, "run"));
+        write_run(dj_json_get(root, "run"), "  ");
     }
 }
 
@@ -250,14 +252,10 @@ static int follow(struct dj_session *session)
             if (!is_text(run, "status", "done"))
                 code = DJ_EXIT_FAILED;
             if (session->wants_json) {
-                struct dj_buf line = {0};
-                struct dj_json_writer w = dj_json_writer(&line);
-                dj_json_put_value(&w, run);
-                dj_buf_append_byte(&line, '\n');
-                fwrite(line.data ? line.data : "", 1, line.len, stdout);
-                dj_buf_fini(&line);
+                dj_output_json(stdout, run);
+                putchar('\n');
             } else {
-                write_run(run);
+                write_run(run, "");
             }
         }
         dj_json_doc_destroy(doc);

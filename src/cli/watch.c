@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/slice.h"
 #include "cli/cli_internal.h"
 #include "cli/output.h"
 #include "config/terminal.h"
@@ -174,7 +175,7 @@ static enum dj_color color_of(struct deja_slice result)
 {
     if (result.len >= 3 && memcmp(result.data, "hit", 3) == 0)
         return DJ_COLOR_GREEN;
-    return deja_slice_is_equal(result, deja_slice_text("error")) ? DJ_COLOR_RED : DJ_COLOR_NONE;
+    return dj_slice_is(result, "error") ? DJ_COLOR_RED : DJ_COLOR_NONE;
 }
 
 static void write_field(int width, struct deja_slice text)
@@ -206,7 +207,6 @@ static void write_request(const struct dj_session *session, const struct dj_json
 
 static void write_requests(const struct dj_session *session, const struct dj_json *root)
 {
-    struct dj_buf line = {0};
     int64_t lost = dj_json_i64(dj_json_get(root, "lost"), 0);
     if (lost > 0)
         fprintf(stderr, "deja tail: %lld requests went by faster than they could be shown\n",
@@ -217,13 +217,9 @@ static void write_requests(const struct dj_session *session, const struct dj_jso
             write_request(session, walk.value);
             continue;
         }
-        struct dj_json_writer w = dj_json_writer(&line);
-        dj_json_put_value(&w, walk.value);
-        dj_buf_append_byte(&line, '\n');
-        fwrite(line.data ? line.data : "", 1, line.len, stdout);
-        dj_buf_clear(&line);
+        dj_output_json(stdout, walk.value);
+        putchar('\n');
     }
-    dj_buf_fini(&line);
 }
 
 int dj_cli_tail(struct dj_session *session)

@@ -1,13 +1,14 @@
 /* config/args.c - see args.h. */
 #include "config/args.h"
 
+#include "base/slice.h"
 #include "base/suggest.h"
 
 static const struct dj_arg *find_arg(const struct dj_arg *args, size_t count,
                                      struct deja_slice name)
 {
     for (size_t i = 0; i < count; i++)
-        if (deja_slice_is_equal(deja_slice_text(args[i].name), name))
+        if (dj_slice_is(name, args[i].name))
             return &args[i];
     return NULL;
 }
@@ -21,7 +22,14 @@ static enum deja_status unknown(const char *text, const struct dj_arg *args, siz
     if (suggest.best)
         return deja_error_set(error, DEJA_ERR_INVALID, "unknown flag %s: did you mean %s?", text,
                               suggest.best);
-    return deja_error_set(error, DEJA_ERR_INVALID, "unknown flag %s", text);
+    return deja_error_set(error, DEJA_ERR_INVALID,
+                          "unknown flag %s (a word that begins with - stands behind --)", text);
+}
+
+/* No flag begins with a digit, so -7 is a word. */
+static bool is_flag(const char *text)
+{
+    return text[0] == '-' && text[1] && !(text[1] >= '0' && text[1] <= '9');
 }
 
 static enum deja_status add_value(const struct dj_arg *arg, const char *value,
@@ -71,7 +79,7 @@ enum deja_status dj_args_parse(int argc, char *const *argv, const struct dj_arg 
             is_over = true;
             continue;
         }
-        if (!is_over && argv[i][0] == '-' && argv[i][1]) {
+        if (!is_over && is_flag(argv[i])) {
             enum deja_status status = parse_flag(argc, argv, &i, args, count, error);
             if (status != DEJA_OK)
                 return status;

@@ -1,7 +1,8 @@
 /* config/args.h - flags and words of a command line.
  *
- * `--name value`, `--name=value`, `--switch`, `--` ends the flags; "-" is a word. Flags may stand
- * anywhere. Trust: the operator's. Threads: none of its own; every text is borrowed from argv.
+ * `--name value`, `--name=value`, `--switch`, `--` ends the flags; "-" and negative numbers are
+ * words. Flags may stand anywhere. Trust: the operator's. Threads: none of its own; every text is
+ * borrowed from argv.
  */
 #ifndef DJ_CONFIG_ARGS_H
 #define DJ_CONFIG_ARGS_H

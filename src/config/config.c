@@ -20,6 +20,7 @@
 #include "base/alloc.h"
 #include "base/arena.h"
 #include "base/map.h"
+#include "base/slice.h"
 
 #define PATH_MAX_LEN 256u
 #define NAME_MAX_LEN 1024u
@@ -199,8 +200,7 @@ static enum dj_config_kind scalar_kind(struct fy_token *token, struct deja_slice
 {
     if (fy_token_scalar_style(token) != FYSS_PLAIN)
         return DJ_CONFIG_TEXT;
-    bool is_null = !text.len || deja_slice_is_equal(text, deja_slice_text("~")) ||
-                   deja_slice_is_equal(text, deja_slice_text("null"));
+    bool is_null = !text.len || dj_slice_is(text, "~") || dj_slice_is(text, "null");
     return is_null ? DJ_CONFIG_NULL : DJ_CONFIG_SCALAR;
 }
 

@@ -6,6 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/slice.h"
+
 #define PATH_LEN_MAX 1024u
 
 const char *dj_environment_find(const char *const *environment, struct deja_slice name)
@@ -58,9 +60,9 @@ static enum deja_status append_reference(struct deja_slice kind, struct deja_sli
     if (!is_name(name))
         return deja_error_set(error, DEJA_ERR_INVALID, "${%.*s:…} names nothing", (int)kind.len,
                               kind.data);
-    if (deja_slice_is_equal(kind, deja_slice_text("CRED")))
+    if (dj_slice_is(kind, "CRED"))
         return append_credential(name, environment, out, error);
-    if (!deja_slice_is_equal(kind, deja_slice_text("ENV")))
+    if (!dj_slice_is(kind, "ENV"))
         return deja_error_set(error, DEJA_ERR_INVALID, "${…} knows ENV: and CRED: only");
     const char *value = dj_environment_find(environment, name);
     if (!value)

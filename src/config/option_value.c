@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/num.h"
+#include "base/slice.h"
 
 struct unit {
     const char *name;
@@ -116,8 +117,8 @@ static enum deja_status check_range(const struct dj_option *option, double numbe
 static enum deja_status parse_bool(const struct dj_option *option, struct deja_slice text,
                                    struct dj_option_value *value, struct deja_error *error)
 {
-    value->boolean = deja_slice_is_equal(text, deja_slice_text("true"));
-    if (!value->boolean && !deja_slice_is_equal(text, deja_slice_text("false")))
+    value->boolean = dj_slice_is(text, "true");
+    if (!value->boolean && !dj_slice_is(text, "false"))
         return fail(option, text, error, "true or false");
     return DEJA_OK;
 }

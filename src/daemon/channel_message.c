@@ -2,6 +2,7 @@
 #include "daemon/channel_message.h"
 
 #include "base/num.h"
+#include "base/slice.h"
 #include "cache/plain.h"
 #include "policy/glob.h"
 #include "text/question.h"
@@ -15,7 +16,7 @@ static const char *const members[] = {"key",     "pattern", "tag",     "namespac
 static bool is_known(struct deja_slice name)
 {
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
-        if (deja_slice_is_equal(name, deja_slice_text(members[i])))
+        if (dj_slice_is(name, members[i]))
             return true;
     return false;
 }
@@ -57,7 +58,7 @@ static const char *read_event(const struct dj_json *event, const struct dj_chann
     struct deja_slice name = dj_json_string(is_object ? dj_json_get(event, "name") : event);
     for (struct dj_json_walk w = dj_json_walk(is_object ? event : NULL); dj_json_walk_next(&w);) {
         struct deja_slice value = dj_json_string(w.value);
-        if (deja_slice_is_equal(w.key, deja_slice_text("name")))
+        if (dj_slice_is(w.key, "name"))
             continue;
         if (!value.len || value.len > DJ_KIND_TEXT_MAX || count == DJ_KIND_FIELDS_MAX)
             return "event carries at most 8 texts";
@@ -151,8 +152,7 @@ const char *dj_channel_message_read(struct deja_slice text, const struct dj_chan
     if (!trouble)
         trouble = read_tenant(root, rules, message->tenant);
     if (!trouble && message->from.len) /* of Deja: which entry, if it is one */
-        message->order.has_key = deja_slice_is_equal(dj_json_string(dj_json_get(root, "kind")),
-                                                     deja_slice_text("entry")) &&
+        message->order.has_key = dj_slice_is(dj_json_string(dj_json_get(root, "kind")), "entry") &&
                                  dj_hex_decode(dj_json_string(dj_json_get(root, "key")),
                                                message->order.key.id, DJ_ID_BYTES) == DEJA_OK;
     else if (!trouble)

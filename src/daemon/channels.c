@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/list.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "cache/notices.h"
 #include "cache/plain.h"
 #include "daemon/channel_message.h"
@@ -157,7 +158,7 @@ static void take(struct dj_channels *channels, enum dj_notice_source source, str
     }
     order->message.order.source = source;
     if (order->message.from.len) {
-        if (!deja_slice_is_equal(order->message.from, deja_slice_text(channels->node)))
+        if (!dj_slice_is(order->message.from, channels->node))
             drop(channels, &order->message);
     } else {
         find_key(channels, &order->message);

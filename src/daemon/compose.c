@@ -137,6 +137,10 @@ enum deja_status dj_daemon_set_policy(struct dj_daemon *daemon, const struct dj_
     }
     *policy = (struct dj_proxy_policy){
         .response_ttl_ms = settings->ttl.response_ms,
+        .ttl_sizes = {.life_ms = {settings->ttl.small_ms, settings->ttl.medium_ms,
+                                  settings->ttl.large_ms},
+                      .small_max = settings->ttl.small_max,
+                      .medium_max = settings->ttl.medium_max},
         .embedding_ttl_ms = settings->ttl.embedding_ms,
         .api_ttl_ms = settings->ttl.api_ms,
         .plain_ttl_ms = settings->kv.default_ttl_ms,
@@ -250,6 +254,12 @@ static uint32_t sealed_levels(const struct dj_daemon *daemon)
                                                   : levels;
 }
 
+static void on_looked(void *ctx, const uint8_t tenant[DJ_ID_BYTES], const struct dj_kind *kind,
+                      const struct dj_entry *entry)
+{
+    dj_telemetry_plain(ctx, tenant, kind, entry);
+}
+
 static enum deja_status make_plain(struct dj_daemon *daemon)
 {
     const struct dj_plain_options options = {
@@ -257,7 +267,9 @@ static enum deja_status make_plain(struct dj_daemon *daemon)
         .kinds = daemon->kinds,
         .loops = daemon->loops,
         .loop_count = daemon->loop_count,
-        .unsealed = ~(DJ_LEVEL_BIT(DJ_LEVEL_MEMORY) | sealed_levels(daemon))};
+        .unsealed = ~(DJ_LEVEL_BIT(DJ_LEVEL_MEMORY) | sealed_levels(daemon)),
+        .looked = on_looked,
+        .looked_ctx = daemon->telemetry};
     return dj_plain_create(&options, &daemon->plain);
 }
 
@@ -326,6 +338,7 @@ static void fill_proxy(struct dj_daemon *daemon)
         .upstream_guard = &daemon->settings->upstream_guard,
         .model_name = daemon->settings->semantic.model,
         .call_bytes_max = daemon->settings->server.bytes_in_flight_max,
+        .started_ms = dj_clock_now_ms(),
     };
 }
 
@@ -373,7 +386,6 @@ static enum deja_status make_proxy(struct dj_daemon *daemon)
                                                         .write = dj_encryption_write,
                                                         .trouble = dj_encryption_trouble,
                                                         .is_on = dj_encryption_is_on};
-    daemon->api.started_ms = dj_clock_now_ms();
     set_guess(daemon);
     status = dj_daemon_set_policy(daemon, daemon->settings);
     if (status == DEJA_OK)

@@ -169,6 +169,7 @@ enum deja_status dj_daemon_make_engine(struct dj_daemon *daemon, struct deja_err
     bool is_shared = dj_daemon_is_shared(&assembly.engine);
     if (is_shared) {
         assembly.memory.ttl_ms = settings->l1.default_ttl_ms;
+        assembly.memory.lease_ms = settings->l1.lease_ms;
         assembly.memory.plain_ttl_ms = settings->kv.memory_ttl_ms;
     }
     if (status == DEJA_OK)

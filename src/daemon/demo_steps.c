@@ -106,7 +106,7 @@ static void read_result(struct dj_demo_step *step, const struct dj_client_answer
     double value = -1;
     const char *result = "miss";
     read_detail(step, status);
-    if (deja_slice_is_equal(hit, deja_slice_text("true")))
+    if (dj_slice_is(hit, "true"))
         result = strcmp(step->detail, "exact") == 0        ? "hit_exact"
                  : strcmp(step->detail, "semantic") == 0   ? "hit_semantic"
                  : strcmp(step->detail, "normalised") == 0 ? "hit_normalised"
@@ -145,7 +145,7 @@ static void read_stream(struct dj_demo_step *step, struct deja_slice body)
         if (line.len < 6 || memcmp(line.data, "data: ", 6) != 0)
             continue;
         line = deja_slice(line.data + 6, line.len - 6);
-        is_whole = deja_slice_is_equal(line, deja_slice_text("[DONE]"));
+        is_whole = dj_slice_is(line, "[DONE]");
         step->events++;
         if (is_whole || dj_json_parse(line, &doc, NULL) != DEJA_OK)
             continue;

@@ -14,6 +14,7 @@
 #include "base/alloc.h"
 #include "base/date.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "cache/erase.h"
 #include "proto/json.h"
 
@@ -453,8 +454,7 @@ static bool read_kept(struct deja_slice key, struct deja_slice value, struct era
     const struct dj_json *root = dj_json_root(doc);
     struct deja_slice user = dj_json_string(dj_json_get(root, "user_id"));
     kept.order.has_user = user.len > 0;
-    *out_is_open =
-        deja_slice_is_equal(dj_json_string(dj_json_get(root, "state")), deja_slice_text("open"));
+    *out_is_open = dj_slice_is(dj_json_string(dj_json_get(root, "state")), "open");
     bool is_right =
         dj_hex_decode(key, kept.id, sizeof kept.id) == DEJA_OK &&
         dj_tenant_parse(dj_json_string(dj_json_get(root, "tenant")), kept.order.tenant) ==

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "daemon/daemon_internal.h"
 #include "daemon/master_key.h"
 #include "daemon/serve.h"
@@ -110,7 +111,7 @@ static enum deja_status take_secret(struct dj_archive_reader *reader, const char
     enum deja_status status;
     while ((status = dj_archive_next(reader, &item, NULL, error)) == DEJA_OK && item.is_document) {
         struct dj_secret secret;
-        if (!deja_slice_is_equal(item.document.table, deja_slice_text(DJ_ARCHIVE_SECRET_TABLE)) ||
+        if (!dj_slice_is(item.document.table, DJ_ARCHIVE_SECRET_TABLE) ||
             item.document.value.len != sizeof secret.bytes)
             continue;
         memcpy(secret.bytes, item.document.value.data, sizeof secret.bytes);

@@ -13,6 +13,19 @@
 
 #define DOCUMENT_BYTES_MAX (48u << 10)
 
+/* An addition or a removal under way. */
+struct change {
+    struct dj_list member; /* of adds, until it is on the list */
+    struct dj_schedules *schedules;
+    struct dj_job job;
+    uint8_t id[DJ_SCHEDULE_ID_BYTES];
+    uint8_t tenant[DJ_TENANT_BYTES]; /* of an add */
+    struct dj_buf document;
+    enum deja_status status;
+    void *told_ctx;
+    dj_schedule_told_fn *told;
+};
+
 /* ---- the list; under the lock ---- */
 
 static struct dj_schedule *find(struct dj_schedules *schedules,
@@ -55,6 +68,18 @@ void dj_schedules_insert(struct dj_schedules *schedules, struct dj_schedule *mad
     schedules->count++;
 }
 
+/* One that was added has its place on the list now. */
+static void release_place(struct dj_schedules *schedules, const uint8_t id[DJ_SCHEDULE_ID_BYTES])
+{
+    for (struct dj_list *at = schedules->adds.next; at != &schedules->adds; at = at->next) {
+        struct change *change = DJ_CONTAINER(at, struct change, member);
+        if (memcmp(change->id, id, sizeof change->id) == 0) {
+            dj_list_remove(at);
+            return;
+        }
+    }
+}
+
 void dj_schedules_on_change(void *ctx, const char *table, struct deja_slice key,
                             struct deja_slice value)
 {
@@ -67,31 +92,48 @@ void dj_schedules_on_change(void *ctx, const char *table, struct deja_slice key,
         return; /* of a later version, or no memory: the program that has it runs it */
     pthread_mutex_lock(&schedules->lock);
     struct dj_schedule *old = find(schedules, id);
-    if (made)
+    if (made) {
+        release_place(schedules, id);
         dj_schedules_insert(schedules, made);
-    else if (old && old->is_running)
+    } else if (old && old->is_running) {
         old->is_gone = true;
-    else if (old)
+    } else if (old) {
         dj_schedules_drop(schedules, old);
+    }
     pthread_mutex_unlock(&schedules->lock);
 }
 
 /* ---- service ---- */
 
-struct change {
-    struct dj_schedules *schedules;
-    struct dj_job job;
-    uint8_t id[DJ_SCHEDULE_ID_BYTES];
-    struct dj_buf document;
-    enum deja_status status;
-    void *told_ctx;
-    dj_schedule_told_fn *told;
-};
+static struct change *change_create(struct dj_schedules *schedules, void *told_ctx,
+                                    dj_schedule_told_fn *told)
+{
+    struct change *change = dj_alloc_zeroed(1, sizeof *change);
+    if (!change)
+        return NULL;
+    *change = (struct change){.schedules = schedules, .told_ctx = told_ctx, .told = told};
+    dj_list_init(&change->member);
+    return change;
+}
 
+/* The place of an add that came to nothing is free. */
 static void change_destroy(struct change *change)
 {
+    pthread_mutex_lock(&change->schedules->lock);
+    dj_list_remove(&change->member);
+    pthread_mutex_unlock(&change->schedules->lock);
     dj_buf_fini(&change->document);
     dj_free(change);
+}
+
+/* Its removal came to nothing. */
+static void keep_on(struct dj_schedules *schedules, const uint8_t id[DJ_SCHEDULE_ID_BYTES])
+{
+    pthread_mutex_lock(&schedules->lock);
+    struct dj_schedule *kept = find(schedules, id);
+    if (kept)
+        kept->is_removing = false;
+    pthread_mutex_unlock(&schedules->lock);
 }
 
 static void on_changed(void *ctx)
@@ -104,13 +146,12 @@ static void on_changed(void *ctx)
                                change->document.len ? dj_buf_slice(&change->document)
                                                     : deja_slice(NULL, 0));
     change->told(change->told_ctx, change->status, change->id);
+    if (change->status != DEJA_OK)
+        keep_on(schedules, change->id);
+    change_destroy(change);
     pthread_mutex_lock(&schedules->lock);
-    struct dj_schedule *kept = find(schedules, change->id);
-    if (kept && change->status != DEJA_OK)
-        kept->is_removing = false;
     schedules->running--;
     pthread_mutex_unlock(&schedules->lock);
-    change_destroy(change);
 }
 
 static void put_change(void *ctx)
@@ -151,30 +192,37 @@ static enum deja_status submit(struct change *change, struct dj_loop *loop, void
     return status;
 }
 
-static size_t count_of(struct dj_schedules *schedules, const uint8_t tenant[DJ_TENANT_BYTES])
+/* Takes a place before anything is written, so that adds at the same time cannot share one. */
+static bool take_place(struct dj_schedules *schedules, struct change *change)
 {
-    size_t count = 0;
-    for (struct dj_list *at = schedules->list.next; at != &schedules->list; at = at->next)
-        count += memcmp(DJ_CONTAINER(at, struct dj_schedule, node)->tenant, tenant,
-                        DJ_TENANT_BYTES) == 0;
-    return count;
+    size_t own = 0;
+    size_t all = 0;
+    pthread_mutex_lock(&schedules->lock);
+    for (struct dj_list *at = schedules->list.next; at != &schedules->list; at = at->next, all++)
+        own += memcmp(DJ_CONTAINER(at, struct dj_schedule, node)->tenant, change->tenant,
+                      DJ_TENANT_BYTES) == 0;
+    for (struct dj_list *at = schedules->adds.next; at != &schedules->adds; at = at->next, all++)
+        own += memcmp(DJ_CONTAINER(at, struct change, member)->tenant, change->tenant,
+                      DJ_TENANT_BYTES) == 0;
+    bool has_room = all < DJ_SCHEDULES_MAX && own < DJ_SCHEDULES_TENANT_MAX;
+    if (has_room)
+        dj_list_push_back(&schedules->adds, &change->member);
+    pthread_mutex_unlock(&schedules->lock);
+    return has_room;
 }
 
 static enum deja_status add(void *ctx, struct dj_loop *loop, const struct dj_schedule_order *order,
                             void *told_ctx, dj_schedule_told_fn *told)
 {
-    struct dj_schedules *schedules = ctx;
-    pthread_mutex_lock(&schedules->lock);
-    bool has_room = schedules->count < DJ_SCHEDULES_MAX &&
-                    count_of(schedules, order->tenant) < DJ_SCHEDULES_TENANT_MAX;
-    pthread_mutex_unlock(&schedules->lock);
-    if (!has_room)
-        return DEJA_ERR_LIMIT;
-    struct change *change = dj_alloc_zeroed(1, sizeof *change);
+    struct change *change = change_create(ctx, told_ctx, told);
     if (!change)
         return DEJA_ERR_NOMEM;
-    *change = (struct change){.schedules = schedules, .told_ctx = told_ctx, .told = told};
     dj_random_bytes(change->id, sizeof change->id);
+    memcpy(change->tenant, order->tenant, sizeof change->tenant);
+    if (!take_place(ctx, change)) {
+        change_destroy(change);
+        return DEJA_ERR_LIMIT;
+    }
     struct dj_schedule_facts facts = {.cron = order->cron,
                                       .by = deja_slice_text(order->by),
                                       .created_ms = dj_loop_now_ms(loop),
@@ -206,7 +254,7 @@ static enum deja_status remove_one(void *ctx, struct dj_loop *loop,
     pthread_mutex_lock(&schedules->lock);
     struct dj_schedule *known = find(schedules, id);
     bool is_own = known && memcmp(known->tenant, tenant, DJ_TENANT_BYTES) == 0;
-    struct change *change = is_own ? dj_alloc_zeroed(1, sizeof *change) : NULL;
+    struct change *change = is_own ? change_create(schedules, told_ctx, told) : NULL;
     if (change)
         known->is_removing = true; /* before its document goes: a run would put it again */
     pthread_mutex_unlock(&schedules->lock);
@@ -214,11 +262,12 @@ static enum deja_status remove_one(void *ctx, struct dj_loop *loop,
         return DEJA_ERR_NOT_FOUND;
     if (!change)
         return DEJA_ERR_NOMEM;
-    *change = (struct change){.schedules = schedules, .told_ctx = told_ctx, .told = told};
     memcpy(change->id, id, sizeof change->id);
     enum deja_status status = submit(change, loop, remove_change);
-    if (status != DEJA_OK)
+    if (status != DEJA_OK) {
+        keep_on(schedules, id);
         change_destroy(change);
+    }
     return status;
 }
 
@@ -328,6 +377,7 @@ enum deja_status dj_schedules_create(const struct dj_schedules_options *options,
     }
     schedules->options = *options;
     dj_list_init(&schedules->list);
+    dj_list_init(&schedules->adds);
     schedules->service = (struct dj_schedule_service){
         .ctx = schedules, .add = add, .remove = remove_one, .list = list};
     /* Where the authority is away the start is not: all of it is told when it is back. */

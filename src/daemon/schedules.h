@@ -9,6 +9,9 @@
  * each: whoever puts the claim of that time first. A claim whose program died is taken over after
  * CLAIM_MS, so a schedule runs at least once, and what it does may be done twice without harm.
  *
+ * DJ_SCHEDULES_TENANT_MAX and DJ_SCHEDULES_MAX hold in each program; where several share an
+ * authority, each counts what it knows, which is what the others had a second ago.
+ *
  * Threads: service on any loop, tick on loop 0. Time: the loops' clock.
  */
 #ifndef DJ_DAEMON_SCHEDULES_H

@@ -33,6 +33,7 @@ struct dj_schedules {
     struct dj_schedule_service service;
     pthread_mutex_t lock; /* of what follows */
     struct dj_list list;
+    struct dj_list adds; /* under way: their places are taken */
     uint32_t count;
     uint32_t running; /* runs, adds and removals under way */
     uint32_t runs;

@@ -203,8 +203,8 @@ static void keep_outcome(void *ctx)
     char key[DJ_SCHEDULE_KEY_BYTES + 1];
     int64_t now_ms = dj_clock_now_ms();
     bool is_again = facts.cron.len && dj_cron_read(facts.cron, &cron, NULL) == DEJA_OK;
-    if (!is_again && run->status != DEJA_OK)
-        return; /* tried again in a while, under another claim */
+    if (run->status == DEJA_ERR_CANCELLED || (!is_again && run->status != DEJA_OK))
+        return; /* tried again in a while, or by the next process, under another claim */
     if (is_again) {
         struct dj_buf invalidate = {0};
         struct dj_json_writer inner = dj_json_writer(&invalidate);

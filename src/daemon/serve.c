@@ -104,7 +104,7 @@ static void on_node_drained(void *ctx)
     /* Only when all are drained: a flight's home may be another loop than its riders'. */
     atomic_store(&daemon->proxy.is_stopping, true);
     dj_admission_stop(daemon->admission);
-    dj_engine_stop_upkeep(daemon->engine);
+    dj_engine_stop(daemon->engine);
     dj_erasures_stop(daemon->erasures);
     dj_transfers_stop(daemon->transfers);
     dj_schedules_stop(daemon->schedules);

@@ -106,8 +106,12 @@ static const struct dj_option table[] = {
     {"l1.default_ttl", DJ_OPTION_DURATION, "5m", 1000, 365 * DAY_MS, AT(l1.default_ttl_ms),
      .env_names = "CACHE_L1_DEFAULT_TTL",
      .help =
-         "Longest stay in memory beside a shared tier: so long a change made by another program "
-         "may go unseen. Without one, entries stay until they end."},
+         "Longest stay in memory beside a shared tier: so long memory answers while that tier does "
+         "not. Without one, entries stay until they end."},
+    {"l1.lease", DJ_OPTION_DURATION, "5s", 1, DAY_MS, AT(l1.lease_ms),
+     .help =
+         "So long memory answers without asking again, beside a shared tier that answers: how late "
+         "what another program removed or put anew may be seen here."},
     {"tenant.max_entries", DJ_OPTION_INT, "1000", 1, 100000000, AT(tenant.entries_max),
      .help = "A tenant's fair share of the memory tier once it is full."},
     {"tenant.max_derived", DJ_OPTION_INT, "10000", 1, 1000000, AT(tenant.derived_max),
@@ -184,6 +188,18 @@ static const struct dj_option table[] = {
     {"ttl.negative", DJ_OPTION_DURATION, "0s", 0, DAY_MS, AT(ttl.negative_ms), RELOADS,
      .help = "Life of a refusal that speaks of the request itself (400, 404, 405, 410, 413, 414, "
              "415, 422); 0: not stored."},
+    {"ttl.small_text", DJ_OPTION_DURATION, "0s", 0, 3650 * DAY_MS, AT(ttl.small_ms), RELOADS,
+     .help = "Life of what answers a small text (the question, the query), in the place of "
+             "ttl.response and ttl.api; 0: no difference."},
+    {"ttl.medium_text", DJ_OPTION_DURATION, "0s", 0, 3650 * DAY_MS, AT(ttl.medium_ms), RELOADS,
+     .help = "The same of a medium text."},
+    {"ttl.large_text", DJ_OPTION_DURATION, "0s", 0, 3650 * DAY_MS, AT(ttl.large_ms), RELOADS,
+     .help = "The same of a large one: all that are longer."},
+    {"ttl.small_text_max", DJ_OPTION_INT, "1000", 1, 100000000, AT(ttl.small_max), RELOADS,
+     .help = "Characters of the longest small text."},
+    {"ttl.medium_text_max", DJ_OPTION_INT, "10000", 1, 100000000, AT(ttl.medium_max), RELOADS,
+     .help = "Characters of the longest medium text. The cache API takes longer texts than 1000 "
+             "where validation.query_max_chars says so."},
 #include "daemon/settings_rules.def"
     {"proxy.usage_on_hit", DJ_OPTION_ENUM, "original", .choices = "original|zero",
      AT(proxy.usage_on_hit), RELOADS, .help = "Token usage shown in an answer from the cache."},

@@ -89,6 +89,7 @@ struct dj_settings {
         uint32_t entries_max;
         uint64_t bytes_max;
         uint64_t default_ttl_ms; /* longest stay in memory beside a shared tier */
+        uint64_t lease_ms;       /* so long memory answers there without asking again */
     } l1;
     struct {
         uint32_t entries_max; /* fair share in memory under pressure */
@@ -139,6 +140,11 @@ struct dj_settings {
         uint64_t stale_revalidate_ms; /* windows after an answer's end */
         uint64_t stale_error_ms;
         uint64_t negative_ms; /* 0: not stored */
+        uint64_t small_ms;    /* by the length of what is asked; 0: no difference */
+        uint64_t medium_ms;
+        uint64_t large_ms;
+        uint32_t small_max; /* characters */
+        uint32_t medium_max;
     } ttl;
     struct {
         bool is_ttl_dynamic;

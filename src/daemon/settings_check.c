@@ -252,6 +252,10 @@ static void check_rest(struct dj_settings_checker *checker)
     if (!settings->l1.is_enabled && !settings->lmdb.is_enabled)
         dj_diagnostics_warning(checker->diagnostics, NULL,
                                "l1.enabled and lmdb.enabled are both false: nothing is stored");
+    if (settings->ttl.small_max >= settings->ttl.medium_max)
+        dj_diagnostics_error(checker->diagnostics,
+                             place_of(checker->options, "ttl.medium_text_max"),
+                             "ttl.medium_text_max must be larger than ttl.small_text_max");
     if (settings->server.body_bytes_max > settings->server.bytes_in_flight_max)
         dj_diagnostics_error(checker->diagnostics,
                              place_of(checker->options, "server.max_body_bytes"),

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "crypto/tls_server.h"
 #include "daemon/daemon_internal.h"
 #include "daemon/settings_internal.h"
@@ -75,7 +76,7 @@ static enum deja_status parse_address(const char *text, bool is_tls,
         host = deja_slice(host.data + 1, host.len - 2);
     else if (memchr(host.data, ':', host.len))
         return DEJA_OK; /* a bare v6 address: where would its port begin? */
-    if (deja_slice_is_equal(host, deja_slice_text("localhost")))
+    if (dj_slice_is(host, "localhost"))
         host = deja_slice_text("127.0.0.1");
     char *copy = dj_strdup(host);
     if (!copy)

@@ -7,6 +7,8 @@
  */
 #include "daemon/tier_redis.h"
 
+#include <stdio.h>
+
 #include "daemon/daemon_internal.h"
 #include "proto/json.h"
 #include "security/secret.h"
@@ -110,14 +112,48 @@ static void write_security(struct dj_json_writer *w, const struct dj_redis_secur
     dj_json_end_object(w);
 }
 
+/* As LiteLLM tells it, and in it what Redis' INFO does by its names; of all masters together. Who
+ * is connected is not asked for. */
+static void write_info(struct dj_json_writer *w, const struct dj_redis_figures *figures)
+{
+    const char *version = strchr(figures->software, ' ');
+    dj_json_key(w, "num_clients");
+    dj_json_put_i64(w, figures->servers ? (int64_t)figures->clients : -1);
+    dj_json_key(w, "clients");
+    dj_json_put_raw(w, deja_slice_text("[]"));
+    dj_json_key(w, "info");
+    dj_json_begin_object(w);
+    if (version) {
+        char name[sizeof figures->software + sizeof "_version"];
+        int len = (int)(version - figures->software);
+        (void)snprintf(name, sizeof name, "%.*s_version", len, figures->software);
+        dj_json_member_text(w, name, version + 1);
+    }
+    dj_json_member_u64(w, "servers", figures->servers);
+    if (figures->servers) {
+        dj_json_member_u64(w, "keys", figures->keys);
+        dj_json_member_u64(w, "connected_clients", figures->clients);
+        dj_json_member_u64(w, "used_memory", figures->memory_bytes);
+        dj_json_member_u64(w, "maxmemory", figures->memory_bytes_max);
+        dj_json_member_u64(w, "evicted_keys", figures->evictions);
+        dj_json_member_u64(w, "expired_keys", figures->expired);
+    }
+    dj_json_end_object(w);
+}
+
 void dj_tier_describe_redis(void *ctx, const char *component, struct dj_json_writer *w)
 {
     const struct dj_daemon *daemon = ctx;
     struct dj_redis_figures figures;
     struct deja_error trouble;
-    if (!daemon->redis || strcmp(component, "redis") != 0)
+    bool is_info = strcmp(component, "redis/info") == 0;
+    if (!daemon->redis || (!is_info && strcmp(component, "redis") != 0))
         return;
     dj_redis_figures(daemon->redis, &figures);
+    if (is_info) {
+        write_info(w, &figures);
+        return;
+    }
     dj_redis_trouble(daemon->redis, &trouble);
     dj_json_member_text(w, "server", figures.software);
     dj_json_member_u64(w, "servers", figures.servers);

@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "cache/lines.h"
 #include "cache/listing.h"
 #include "daemon/transfers_internal.h"
@@ -310,7 +311,7 @@ bool transfer_erasures_allow(void *ctx, const struct dj_entry *entry)
         if (!erased->has_user)
             return false;
         for (size_t tag = 0; tag < entry->tag_count; tag++)
-            if (deja_slice_is_equal(entry->tags[tag].name, deja_slice_text(erased->tag)))
+            if (dj_slice_is(entry->tags[tag].name, erased->tag))
                 return false;
     }
     return true;
@@ -526,7 +527,7 @@ static bool is_allowed(const struct transfer_erasures *erasures,
 {
     struct dj_json_doc *doc = NULL;
     uint8_t tenant[DJ_TENANT_BYTES];
-    if (!deja_slice_is_equal(document->table, deja_slice_text("schedules")))
+    if (!dj_slice_is(document->table, "schedules"))
         return true;
     bool is_read = dj_json_parse(document->value, &doc, NULL) == DEJA_OK &&
                    dj_tenant_parse(dj_json_string(dj_json_get(dj_json_root(doc), "tenant")),
@@ -554,7 +555,7 @@ static enum deja_status restore_document(struct transfer *transfer,
         return DEJA_OK;
     }
     for (size_t i = 0; i < CONFIG_TABLES && transfer->order.has_config; i++) {
-        if (!deja_slice_is_equal(document->table, deja_slice_text(config_tables[i])))
+        if (!dj_slice_is(document->table, config_tables[i]))
             continue;
         enum deja_status status =
             authority->put(authority->ctx, config_tables[i], document->key, document->value, true);

@@ -10,6 +10,7 @@
 #include "cache/depends.h"
 #include "lib/lib_internal.h"
 #include "policy/glob.h"
+#include "policy/ttl.h"
 #include "security/user.h"
 #include "text/question.h"
 
@@ -211,7 +212,14 @@ void dj_entry_date(struct deja *deja, struct dj_entry *entry, uint64_t ttl_ms)
         entry->expires_ms = dj_kv_end(deja, ttl_ms);
         return;
     }
-    entry->expires_ms = dj_engine_expiry(deja->engine, deja->loop, ttl_ms, deja->options.ttl_ms);
+    const struct deja_options *options = &deja->options;
+    const struct dj_ttl_sizes sizes = {
+        .life_ms = {options->ttl_small_ms, options->ttl_medium_ms, options->ttl_large_ms},
+        .small_max = options->text_small_max,
+        .medium_max = options->text_medium_max};
+    uint64_t size_ms = entry->query.len ? sizes.life_ms[dj_ttl_size_of(&sizes, entry->query)] : 0;
+    entry->expires_ms =
+        dj_engine_expiry(deja->engine, deja->loop, ttl_ms, size_ms ? size_ms : options->ttl_ms);
 }
 
 /* Submits what was read, or drops it. */

@@ -54,6 +54,8 @@ static void set_defaults(struct deja_options *options)
     set_default(&options->ttl_max_ms, 30ull * 24 * 3600 * 1000);
     set_default_u32(&options->vectors_max, 100000);
     set_default_u32(&options->query_chars_max, 1000);
+    set_default_u32(&options->text_small_max, 1000);
+    set_default_u32(&options->text_medium_max, 10000);
     set_default_u32(&options->worker_threads, 2);
     set_default_u32(&options->compute_threads, 4);
     set_default_u32(&options->operations_max, 65536);
@@ -69,6 +71,9 @@ static enum deja_status check_options(const struct deja_options *options, struct
     if (options->worker_threads > 64 || options->compute_threads > 256)
         return deja_error_set(error, DEJA_ERR_CONFIG,
                               "worker_threads must be at most 64, compute_threads at most 256");
+    if (options->text_small_max >= options->text_medium_max)
+        return deja_error_set(error, DEJA_ERR_CONFIG,
+                              "text_medium_max must be larger than text_small_max");
     if (options->embed > DEJA_EMBED_NONE)
         return deja_error_set(error, DEJA_ERR_CONFIG, "embed must be one of enum deja_embedding");
     if (options->store && options->data_dir)

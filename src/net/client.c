@@ -65,7 +65,7 @@ static enum deja_status start(struct call *call, const struct dj_client *client,
 {
     static const struct dj_outbound_events events = {on_head, on_data, on_done};
     char authorization[AUTHORIZATION_MAX];
-    struct dj_http_header headers[5] = {
+    struct dj_http_header headers[6 + DJ_CLIENT_HEADERS_MAX] = {
         {deja_slice_text("Accept"), deja_slice_text("application/json")}};
     size_t count = 1;
     struct dj_outbound_call *running = NULL;
@@ -86,6 +86,12 @@ static enum deja_status start(struct call *call, const struct dj_client *client,
     if (client->tenant)
         headers[count++] = (struct dj_http_header){deja_slice_text("X-Deja-Tenant"),
                                                    deja_slice_text(client->tenant)};
+    if (client->user)
+        headers[count++] =
+            (struct dj_http_header){deja_slice_text("X-Deja-User"), deja_slice_text(client->user)};
+    for (size_t i = 0; client->headers && i < DJ_CLIENT_HEADERS_MAX && client->headers[2 * i]; i++)
+        headers[count++] = (struct dj_http_header){deja_slice_text(client->headers[2 * i]),
+                                                   deja_slice_text(client->headers[2 * i + 1])};
     struct dj_outbound_request request = {
         .method = method,
         .url = url,

@@ -11,15 +11,20 @@
 #include "base/buf.h"
 
 #define DJ_CLIENT_BODY_MAX (64u << 20)
+#define DJ_CLIENT_HEADERS_MAX 4u
 
 struct dj_client {
     const char *server;  /* "http://127.0.0.1:7070", without trailing "/"; borrowed */
     const char *key;     /* bearer credential or NULL; borrowed */
     const char *token;   /* admin token or NULL; borrowed */
     const char *tenant;  /* whom an administrator acts for, or NULL; borrowed */
+    const char *user;    /* of the tenant, or NULL; borrowed */
     uint32_t timeout_ms; /* of the whole call; 0: a minute */
     const char *ca_file; /* of https; NULL: the system's; borrowed */
     const char *media;   /* of bodies; NULL: application/json; borrowed */
+    /* More headers: names and values by turns, DJ_CLIENT_HEADERS_MAX pairs at most, then NULL;
+     * NULL: none; borrowed. */
+    const char *const *headers;
 };
 
 struct dj_client_answer {

@@ -379,10 +379,16 @@ struct dj_buf *dj_resp_session_out(struct dj_resp_session *session)
     return out;
 }
 
+uint64_t dj_resp_session_reply_bytes_max(const struct dj_resp_session *session)
+{
+    return session->server->limits.reply_bytes_max;
+}
+
 void dj_resp_session_answered(struct dj_resp_session *session, enum dj_resp_flow flow)
 {
     struct dj_resp_server *server = session->server;
     assert(session->is_command_pending && !server->running && flow != DJ_RESP_WAITING);
+    assert(!session->held_bytes);
     session->is_command_pending = false;
     server->out.bytes_max = 0;
     if (session->state != DJ_RESP_AWAITED) {

@@ -63,6 +63,7 @@ struct dj_resp_session {
     struct dj_resp_parser parser;
     struct dj_buf input; /* received, not run yet */
     uint32_t pending_writes;
+    uint64_t held_bytes;    /* by the handler of the command that waits */
     uint64_t charged_bytes; /* our part of the bytes in flight */
     uint64_t opened_us;
     uint64_t active_us;   /* the last command or byte */

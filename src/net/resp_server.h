@@ -116,6 +116,12 @@ void dj_resp_session_trust(struct dj_resp_session *session);
 
 /* While a command waits: where its reply goes, whole, in one turn of the loop, before answered. */
 struct dj_buf *dj_resp_session_out(struct dj_resp_session *session);
+uint64_t dj_resp_session_reply_bytes_max(const struct dj_resp_session *session);
+/* While a command waits: what its handler keeps for the reply, in the place of what it said before,
+ * counts as bytes in flight. False: there is no room for that beside what
+ * others keep, and what was said before stays. */
+bool dj_resp_session_hold(struct dj_resp_session *session, uint64_t bytes) DEJA_NODISCARD;
+void dj_resp_session_let_go(struct dj_resp_session *session); /* of it; before answered */
 /* The command that waited has been answered. Not inside the handler. flow: not DJ_RESP_WAITING. */
 void dj_resp_session_answered(struct dj_resp_session *session, enum dj_resp_flow flow);
 /* The replies of the next `count` commands that were left behind. That they come before those of

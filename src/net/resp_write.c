@@ -3,7 +3,7 @@
  * (1) server->tls_records is empty whenever another function of the room is called, as in
  *     http_tls.c.
  * (2) Every byte that is kept for a client is charged: commands that are not whole, what was sent
- *     ahead, queued replies.
+ *     ahead, what a handler gathers, queued replies.
  */
 #include "net/resp_internal.h"
 
@@ -17,9 +17,9 @@ static _Atomic uint64_t *in_flight(struct dj_resp_server *server)
 
 void dj_resp_session_recharge(struct dj_resp_session *session)
 {
-    uint64_t bytes = 0;
+    uint64_t bytes = session->held_bytes;
     if (session->stream && !session->is_broken) /* else its memory goes with the next task */
-        bytes = session->input.len + dj_stream_queued_bytes(session->stream);
+        bytes += session->input.len + dj_stream_queued_bytes(session->stream);
     if (bytes == session->charged_bytes)
         return;
     atomic_fetch_add_explicit(in_flight(session->server), bytes - session->charged_bytes,
@@ -32,6 +32,22 @@ bool dj_resp_server_has_room(struct dj_resp_server *server, uint64_t bytes)
     uint64_t max = server->limits.bytes_in_flight_max;
     return bytes <= max &&
            atomic_load_explicit(in_flight(server), memory_order_relaxed) <= max - bytes;
+}
+
+bool dj_resp_session_hold(struct dj_resp_session *session, uint64_t bytes)
+{
+    if (bytes > session->held_bytes &&
+        !dj_resp_server_has_room(session->server, bytes - session->held_bytes))
+        return false;
+    session->held_bytes = bytes;
+    dj_resp_session_recharge(session);
+    return true;
+}
+
+void dj_resp_session_let_go(struct dj_resp_session *session)
+{
+    session->held_bytes = 0;
+    dj_resp_session_recharge(session);
 }
 
 /* ---- the socket ---- */

@@ -8,6 +8,7 @@
 
 #include "base/date.h"
 #include "base/num.h"
+#include "base/slice.h"
 
 #define MS_PER_MINUTE INT64_C(60000)
 #define MS_PER_DAY INT64_C(86400000)
@@ -97,7 +98,7 @@ static enum deja_status read_item(const struct field *field, struct deja_slice i
     struct deja_slice range = cut(&rest, '/', &has_step);
     if (has_step && (dj_num_parse_u64(rest, &step) != DEJA_OK || !step || step > field->most))
         return refuse(err, field, item, "has a step that is not a number within its range");
-    if (!deja_slice_is_equal(range, deja_slice_text("*"))) {
+    if (!dj_slice_is(range, "*")) {
         struct deja_slice end = range;
         struct deja_slice begin = cut(&end, '-', &has_range);
         if (!read_value(field, begin, &first) || (has_range && !read_value(field, end, &last)))
@@ -157,8 +158,7 @@ static enum deja_status expand(struct deja_slice text, struct deja_slice *out_li
     if (!word.len || word.data[0] != '@')
         return DEJA_OK;
     for (size_t i = 0; i < sizeof shorthands / sizeof shorthands[0]; i++) {
-        if (deja_slice_is_equal(word, deja_slice_text(shorthands[i].name)) &&
-            !next_word(&rest).len) {
+        if (dj_slice_is(word, shorthands[i].name) && !next_word(&rest).len) {
             *out_line = deja_slice_text(shorthands[i].line);
             return DEJA_OK;
         }

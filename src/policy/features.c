@@ -10,6 +10,7 @@
 #include "policy/features_internal.h"
 
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "text/utf8.h"
 
 #define TITLE_CASE_SHARE 0.6 /* of the words of four letters and more, but for the first */
@@ -21,8 +22,7 @@
 
 bool dj_feature_is(const struct dj_guard_parts *parts, uint32_t index, const char *word)
 {
-    return index < parts->words.count &&
-           deja_slice_is_equal(parts->words.items[index].lower, deja_slice_text(word));
+    return index < parts->words.count && dj_slice_is(parts->words.items[index].lower, word);
 }
 
 struct deja_slice dj_feature_base(struct deja_slice word)
@@ -298,7 +298,7 @@ static enum dj_question question_at(const struct dj_guard_parts *parts, uint32_t
     }
     struct deja_slice word = dj_feature_base(parts->words.items[index].lower);
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
-        if (deja_slice_is_equal(word, deja_slice_text(heads[i].word)))
+        if (dj_slice_is(word, heads[i].word))
             return heads[i].question;
     }
     return DJ_QUESTION_OTHER;

@@ -7,6 +7,7 @@
 #include "policy/features_internal.h"
 
 #include "base/num.h"
+#include "base/slice.h"
 
 enum {
     KEY_TIME = 1,   /* minutes of the day */
@@ -113,8 +114,8 @@ static bool read_figure_date(struct dj_guard_parts *parts, struct deja_slice tex
 /* am, pm or nothing: minutes of the day, or -1 when hours and half do not make a time. */
 static int32_t minutes_of(uint32_t hours, uint32_t minutes, const struct dj_word *half)
 {
-    bool is_am = half && deja_slice_is_equal(half->lower, deja_slice_text("am"));
-    bool is_pm = half && deja_slice_is_equal(half->lower, deja_slice_text("pm"));
+    bool is_am = half && dj_slice_is(half->lower, "am");
+    bool is_pm = half && dj_slice_is(half->lower, "pm");
     if (hours > 24 || minutes > 59 || ((is_am || is_pm) && hours > 12))
         return -1;
     if (is_am || is_pm)
@@ -125,8 +126,7 @@ static int32_t minutes_of(uint32_t hours, uint32_t minutes, const struct dj_word
 static bool is_half_day(const struct dj_word *word)
 {
     return word && word->kind == DJ_WORD_PLAIN &&
-           (deja_slice_is_equal(word->lower, deja_slice_text("am")) ||
-            deja_slice_is_equal(word->lower, deja_slice_text("pm")));
+           (dj_slice_is(word->lower, "am") || dj_slice_is(word->lower, "pm"));
 }
 
 /* "15:00", "7:00 am", "3 pm": words taken, 0 when it is no time. */

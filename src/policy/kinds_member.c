@@ -5,6 +5,7 @@
 #include "policy/kinds_internal.h"
 
 #include "base/num.h"
+#include "base/slice.h"
 #include "base/suggest.h"
 
 #define LIFE_MS_MAX (UINT64_C(3650) * 86400000)
@@ -48,7 +49,7 @@ static const struct member members[] = {
 static const struct member *find_member(struct deja_slice name)
 {
     for (size_t i = 0; i < MEMBERS; i++)
-        if (deja_slice_is_equal(name, deja_slice_text(members[i].name)))
+        if (dj_slice_is(name, members[i].name))
             return &members[i];
     return NULL;
 }
@@ -85,8 +86,7 @@ static enum deja_status set_level(struct dj_kind *kind, uint32_t levels, struct 
                                   struct deja_error *error)
 {
     uint64_t ms = 0;
-    bool is_off = deja_slice_is_equal(text, deja_slice_text("off")) ||
-                  deja_slice_is_equal(text, deja_slice_text("false"));
+    bool is_off = dj_slice_is(text, "off") || dj_slice_is(text, "false");
     enum deja_status status = is_off ? DEJA_OK : parse_life(text, &ms, error);
     if (status != DEJA_OK)
         return status;
@@ -100,8 +100,8 @@ static enum deja_status set_level(struct dj_kind *kind, uint32_t levels, struct 
 static enum deja_status set_switch(bool *out_is_on, struct deja_slice text,
                                    struct deja_error *error)
 {
-    bool is_on = deja_slice_is_equal(text, deja_slice_text("true"));
-    if (!is_on && !deja_slice_is_equal(text, deja_slice_text("false")))
+    bool is_on = dj_slice_is(text, "true");
+    if (!is_on && !dj_slice_is(text, "false"))
         return deja_error_set(error, DEJA_ERR_CONFIG, "expects true or false");
     *out_is_on = is_on;
     return DEJA_OK;

@@ -6,6 +6,7 @@
  */
 #include "policy/kinds_internal.h"
 
+#include "base/slice.h"
 #include "text/utf8.h"
 
 /* What entries outside the kinds know of their making: proxied ones, and those put with a model. */
@@ -240,7 +241,7 @@ enum deja_status dj_kinds_event(const struct dj_kinds *kinds, struct deja_slice 
     }
     for (size_t i = 0; i < voided.tag_count; i++)
         voided.tags[i].data = voided.bytes.data + found.starts[i];
-    if (deja_slice_is_equal(event, deja_slice_text(MODEL_EVENT)))
+    if (dj_slice_is(event, MODEL_EVENT))
         void_models(fields, count, &voided);
     *out_voided = voided;
     return DEJA_OK;

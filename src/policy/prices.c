@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/alloc.h"
+#include "base/slice.h"
 
 #define NONE (-1.0)
 
@@ -113,7 +114,7 @@ static bool begins(struct deja_slice text, struct deja_slice with)
 static bool is_snapshot(struct deja_slice rest)
 {
     size_t digits = 0;
-    if (deja_slice_is_equal(rest, deja_slice_text("-latest")))
+    if (dj_slice_is(rest, "-latest"))
         return true;
     if (rest.len < 5 || (rest.data[0] != '-' && rest.data[0] != '@'))
         return false;

@@ -4,6 +4,10 @@
 
 #include <math.h>
 
+#include "text/utf8.h"
+
+#define UTF8_BYTES_MAX 4u /* of a character */
+
 /* -ln of the least draw, 2^-53. */
 #define EARLY_MAX 36.74
 
@@ -36,6 +40,20 @@ int64_t dj_ttl_expiry(const struct dj_ttl_input *input)
 {
     int64_t life = (int64_t)dj_ttl_life(input);
     return input->now_ms > INT64_MAX - life ? INT64_MAX : input->now_ms + life;
+}
+
+static bool is_within(struct deja_slice text, uint32_t chars_max)
+{
+    if (text.len <= chars_max)
+        return true;
+    return text.len <= (size_t)chars_max * UTF8_BYTES_MAX && dj_utf8_count(text) <= chars_max;
+}
+
+enum dj_ttl_size dj_ttl_size_of(const struct dj_ttl_sizes *sizes, struct deja_slice text)
+{
+    if (is_within(text, sizes->small_max))
+        return DJ_TTL_SMALL;
+    return is_within(text, sizes->medium_max) ? DJ_TTL_MEDIUM : DJ_TTL_LARGE;
 }
 
 uint64_t dj_ttl_dynamic(uint64_t base_ms, double confidence, double cost_usd, bool is_analysis)

@@ -29,6 +29,16 @@ uint64_t dj_ttl_life(const struct dj_ttl_input *input);
 /* now + life; INT64_MAX when that does not fit. */
 int64_t dj_ttl_expiry(const struct dj_ttl_input *input);
 
+/* Classes of what is asked, by its length. */
+enum dj_ttl_size { DJ_TTL_SMALL, DJ_TTL_MEDIUM, DJ_TTL_LARGE, DJ_TTL_SIZE_COUNT };
+struct dj_ttl_sizes {
+    uint64_t life_ms[DJ_TTL_SIZE_COUNT]; /* 0: that class has none of its own */
+    uint32_t small_max;                  /* characters of the longest small text */
+    uint32_t medium_max;                 /* of the longest medium one */
+};
+/* text: valid UTF-8, whose code points are counted where its bytes do not tell already. */
+enum dj_ttl_size dj_ttl_size_of(const struct dj_ttl_sizes *sizes, struct deja_slice text);
+
 /* Multipliers of the dynamic TTL: confidence > 0.9 doubles, cost > 0.10 (USD) adds half, an
  * analysis doubles. Not finite: as if not given. Saturates at DJ_TTL_MAX_MS. */
 uint64_t dj_ttl_dynamic(uint64_t base_ms, double confidence, double cost_usd, bool is_analysis);

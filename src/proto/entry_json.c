@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/base64.h"
 #include "base/num.h"
+#include "base/slice.h"
 
 #define FORM 1
 #define UUID_BYTES 37u
@@ -22,7 +23,7 @@ const char *dj_entry_kind_text(uint8_t kind)
 uint8_t dj_entry_kind_of(struct deja_slice text)
 {
     for (uint8_t i = 0; i < KINDS; i++)
-        if (deja_slice_is_equal(text, deja_slice_text(kinds[i])))
+        if (dj_slice_is(text, kinds[i]))
             return (uint8_t)(i + 1);
     return 0;
 }

@@ -22,6 +22,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "base/slice.h"
 #include "proto/http_text.h"
 
 #define FIELDS_CAP_FIRST 16u
@@ -280,8 +281,7 @@ static int check_target(struct dj_http_parser *parser)
             return fail(parser, 400, "a character that may not stand in a target");
     if (target.len && target.data[0] == '/')
         return 0;
-    if (target.len == 1 && target.data[0] == '*' &&
-        deja_slice_is_equal(parser->head.method, deja_slice_text("OPTIONS")))
+    if (target.len == 1 && target.data[0] == '*' && dj_slice_is(parser->head.method, "OPTIONS"))
         return 0;
     return check_absolute_target(parser);
 }

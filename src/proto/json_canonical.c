@@ -19,6 +19,7 @@
 #include <assert.h>
 
 #include "base/alloc.h"
+#include "base/slice.h"
 
 #define PLAIN_DIGITS_MAX 32u
 #define EXPONENT_DIGITS_MAX 18u
@@ -168,7 +169,7 @@ static bool is_skipped(const char *const *skip, struct deja_slice name)
 {
     for (; skip && *skip; skip++)
         if (name.len && name.data[0] == **skip && /* spares nearly all the lengths */
-            deja_slice_is_equal(deja_slice_text(*skip), name))
+            dj_slice_is(name, *skip))
             return true;
     return false;
 }

@@ -144,9 +144,24 @@ bool dj_sse_is_at_boundary(const struct dj_sse_parser *parser)
     return !parser->line.len && !parser->has_data && !parser->name.len;
 }
 
-void dj_sse_append(struct dj_buf *buf, struct deja_slice json)
+void dj_sse_begin(struct dj_buf *buf, struct deja_slice name)
 {
-    dj_buf_append(buf, "data: ", 6);
-    dj_buf_append_slice(buf, json);
-    dj_buf_append(buf, "\n\n", 2);
+    if (name.len) {
+        dj_buf_append_text(buf, "event: ");
+        dj_buf_append_slice(buf, name);
+        dj_buf_append_byte(buf, '\n');
+    }
+    dj_buf_append_text(buf, "data: ");
+}
+
+void dj_sse_end(struct dj_buf *buf)
+{
+    dj_buf_append_text(buf, "\n\n");
+}
+
+void dj_sse_append(struct dj_buf *buf, struct deja_slice data)
+{
+    dj_sse_begin(buf, deja_slice(NULL, 0));
+    dj_buf_append_slice(buf, data);
+    dj_sse_end(buf);
 }

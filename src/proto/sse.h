@@ -35,7 +35,11 @@ enum deja_status dj_sse_feed(struct dj_sse_parser *parser, struct deja_slice byt
 /* True when nothing half-read is left. */
 bool dj_sse_is_at_boundary(const struct dj_sse_parser *parser);
 
-/* Writes "data: <json>\n\n" (json without line breaks). */
-void dj_sse_append(struct dj_buf *buf, struct deja_slice json);
+/* Appends an event around what the caller appends between the two, which is without line breaks:
+ * "event: <name>\ndata: " (name empty: no such line), "\n\n". */
+void dj_sse_begin(struct dj_buf *buf, struct deja_slice name);
+void dj_sse_end(struct dj_buf *buf);
+/* Both, with data between; without a name. */
+void dj_sse_append(struct dj_buf *buf, struct deja_slice data);
 
 #endif

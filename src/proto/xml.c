@@ -10,6 +10,8 @@
  */
 #include "proto/xml.h"
 
+#include "base/slice.h"
+
 struct frame {
     struct deja_slice name; /* as written, prefix included; in the document */
     size_t start;           /* of its text in scratch */
@@ -165,7 +167,7 @@ static enum deja_status read_entity(struct reader *reader)
     struct deja_slice name = deja_slice(reader->left.data + 1, len - 1);
     skip(reader, len + 1);
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (deja_slice_is_equal(name, deja_slice_text(known[i].name)))
+        if (dj_slice_is(name, known[i].name))
             return append(reader, &known[i].byte, 1);
     char bytes[4];
     size_t count = name.len && name.data[0] == '#' ? encode_utf8(parse_code(name), bytes) : 0;

@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "policy/ttl.h"
 #include "proxy/cache_debug.h"
 #include "proxy/cached_internal.h"
@@ -169,8 +170,7 @@ static enum deja_status write_body(const struct dj_json *root, bool has_usage_op
     const struct dj_json *options = dj_json_get(root, "stream_options");
     dj_json_begin_object(&w);
     for (struct dj_json_walk m = dj_json_walk(root); dj_json_walk_next(&m);) {
-        if (deja_slice_is_equal(m.key, deja_slice_text("cache")) ||
-            deja_slice_is_equal(m.key, deja_slice_text("cache_skip")) ||
+        if (dj_slice_is(m.key, "cache") || dj_slice_is(m.key, "cache_skip") ||
             (has_usage_option && m.value == options))
             continue;
         dj_json_key_slice(&w, m.key);
@@ -180,7 +180,7 @@ static enum deja_status write_body(const struct dj_json *root, bool has_usage_op
         dj_json_key(&w, "stream_options");
         dj_json_begin_object(&w);
         for (struct dj_json_walk m = dj_json_walk(options); dj_json_walk_next(&m);) {
-            if (deja_slice_is_equal(m.key, deja_slice_text("include_usage")))
+            if (dj_slice_is(m.key, "include_usage"))
                 continue;
             dj_json_key_slice(&w, m.key);
             dj_json_put_value(&w, m.value);
@@ -222,15 +222,11 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
     struct dj_entry *entry = &call->entry;
     call->fingerprint = ride->fingerprint;
     call->fingerprint.canonical = deja_slice(NULL, 0);
-    call->knobs = ride->knobs;
-    call->knobs.name_space = dj_arena_copy(&call->arena, ride->knobs.name_space);
-    call->knobs.tags = call->knobs.ignored = call->knobs.trace_id = deja_slice(NULL, 0);
     if (ride->fingerprint.text.data) {
         call->fingerprint.text = dj_arena_copy(&call->arena, ride->fingerprint.text);
         if (!call->fingerprint.text.data)
             return DEJA_ERR_NOMEM;
     }
-    call->rules = dj_rules_ref(ride->who.rules);
     call->answers = ride->ops->family;
     call->answer_count = ride->ops->family->count_answers
                              ? ride->ops->family->count_answers(dj_json_root(ride->doc))
@@ -242,14 +238,12 @@ static enum deja_status fill_call(struct ride *ride, struct dj_call *call)
     call->is_semantic = ride->policy->is_semantic && ride->fingerprint.is_semantic;
     call->is_storable = !ride->knobs.is_no_store && !ride->knobs.is_bypass && ride->is_cacheable;
     call->fresh = ride->fresh;
-    memcpy(entry->tenant, ride->tenant, sizeof entry->tenant);
     memcpy(entry->id, ride->fingerprint.key.id, sizeof entry->id);
     memcpy(entry->exact, ride->fingerprint.exact, sizeof entry->exact);
     memcpy(entry->scope, ride->fingerprint.scope, sizeof entry->scope);
     entry->kind = DJ_ENTRY_CHAT;
     entry->query = call->fingerprint.text;
-    entry->name_space = call->knobs.name_space;
-    if (!ride_take_tags(ride, &call->arena, entry))
+    if (!ride_introduce(ride, call))
         return DEJA_ERR_NOMEM;
     enum deja_status status = dj_call_take_request(call, request, &ride->who, &ride->trace, true);
     if (status != DEJA_OK)
@@ -443,10 +437,7 @@ static void prepare(void *ctx)
         ride->prepare_status = deja_error_set(&ride->error, DEJA_ERR_DENIED, DJ_MODEL_REFUSED);
         return;
     }
-    dj_knobs_read(
-        request, root,
-        dj_tenant_ttl(rules, dj_rules_of(rules)->response_ttl_ms, ride->policy->response_ttl_ms),
-        &ride->knobs);
+    dj_knobs_read(request, root, &ride->knobs);
     ride->knobs.is_exact_only |= !dj_tenant_has(&ride->who, DJ_FEATURE_SEMANTIC);
     ride_set_rules(ride);
     ride->is_unknown |= !dj_identity_narrow(request, &ride->knobs, &ride->prefix, &ride->variant);
@@ -457,6 +448,10 @@ static void prepare(void *ctx)
         ride->prepare_status = make_keys(ride);
     else
         memcpy(ride->fingerprint.key.tenant, ride->tenant, sizeof ride->tenant);
+    dj_knobs_cut_ttl(&ride->knobs,
+                     dj_tenant_ttl(rules, &ride->policy->ttl_sizes, ride->fingerprint.text,
+                                   dj_rules_of(rules)->response_ttl_ms,
+                                   ride->policy->response_ttl_ms));
     uint64_t ended = dj_clock_monotonic_us();
     ride->canon_us = (uint32_t)(ended - started);
     ride->key_us = (uint32_t)(ended - keys_started);

@@ -31,9 +31,9 @@ static void judge(struct dj_call *call, const struct dj_json *body, bool is_sign
         return;
     dj_sensitive_judge(call->context->detector, dj_rules_of(call->rules), &call->entry, body,
                        &call->sensitive);
-    if (call->sensitive.is_redacted && call->entry.metadata.len) {
+    if (call->sensitive.is_redacted && call->entry.metadata.len > call->labels.len) {
         /* A tape may hold in pieces what is found in the whole: a redacted copy has none. */
-        call->entry.metadata = deja_slice(NULL, 0);
+        call->entry.metadata = call->labels;
         dj_sensitive_fini(&call->sensitive);
         dj_sensitive_judge(call->context->detector, dj_rules_of(call->rules), &call->entry, body,
                            &call->sensitive);
@@ -42,6 +42,23 @@ static void judge(struct dj_call *call, const struct dj_json *body, bool is_sign
         call->is_admitted = false;
         call->refused = call->sensitive.reason;
     }
+}
+
+/* Beside the labels: {"metadata":{…},"tape":[…]}. */
+static enum deja_status keep_tape(struct dj_call *call, struct deja_slice tape)
+{
+    struct deja_slice labels = call->labels;
+    struct dj_buf text = {0};
+    if (labels.len) {
+        dj_buf_append(&text, labels.data, labels.len - 1);
+        dj_buf_append_byte(&text, ',');
+        tape = deja_slice(tape.data + 1, tape.len - 1);
+    }
+    dj_buf_append_slice(&text, tape);
+    call->entry.metadata = text.status == DEJA_OK ? dj_arena_copy(&call->arena, dj_buf_slice(&text))
+                                                  : deja_slice(NULL, 0);
+    dj_buf_fini(&text);
+    return call->entry.metadata.data ? DEJA_OK : DEJA_ERR_NOMEM;
 }
 
 /* The whole of it as one object, in call->made, and what else is to be kept of a stream. */
@@ -59,10 +76,8 @@ static enum deja_status make_object(struct dj_call *call, struct deja_slice whol
         call->made = assembly.object;
         assembly.object = (struct dj_buf){0};
     }
-    if (status == DEJA_OK && assembly.tape.len) {
-        call->entry.metadata = dj_arena_copy(&call->arena, dj_buf_slice(&assembly.tape));
-        status = call->entry.metadata.data ? DEJA_OK : DEJA_ERR_NOMEM;
-    }
+    if (status == DEJA_OK && assembly.tape.len)
+        status = keep_tape(call, dj_buf_slice(&assembly.tape));
     dj_assembly_fini(&assembly);
     return status;
 }
@@ -211,7 +226,8 @@ void dj_cached_store(struct dj_call *call, struct dj_flight_end *end)
     uint64_t said_ms = dj_rules_of(call->rules)->response_ttl_ms;
     uint64_t ttl_ms = call->is_short_lived
                           ? dj_tenant_cut_ttl(call->rules, policy->refusal_ttl_ms)
-                          : dj_tenant_ttl(call->rules, said_ms, policy->response_ttl_ms);
+                          : dj_tenant_ttl(call->rules, &policy->ttl_sizes, call->fingerprint.text,
+                                          said_ms, policy->response_ttl_ms);
     if (!call->made.len)
         return;
     if (policy->is_ttl_dynamic && !call->is_short_lived)

@@ -117,8 +117,9 @@ struct dj_call {
     float nearest;
 
     /* made by `make` */
-    struct dj_entry entry; /* prefilled when the fill began; slices in the arena or in `made` */
-    struct dj_buf made;    /* the canonical object */
+    struct dj_entry entry;    /* prefilled when the fill began; slices in the arena or in `made` */
+    struct deja_slice labels; /* what its metadata is without a tape; in the arena */
+    struct dj_buf made;       /* the canonical object */
     bool is_admitted;
     bool is_short_lived;
     double confidence; /* NAN: not said */

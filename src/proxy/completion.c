@@ -8,6 +8,7 @@
 #include "proxy/completion.h"
 
 #include "base/arena.h"
+#include "base/slice.h"
 #include "proto/sse.h"
 
 #define EVENT_BYTES_MAX (16u << 20)
@@ -46,7 +47,7 @@ struct fold {
 static bool is_one_of(struct deja_slice name, const char *const *names)
 {
     for (; *names; names++)
-        if (deja_slice_is_equal(name, deja_slice_text(*names)))
+        if (dj_slice_is(name, *names))
             return true;
     return false;
 }
@@ -219,11 +220,11 @@ static void fold_choice(struct fold *fold, const struct dj_json *choice)
         return;
     node->kind = NODE_OBJECT;
     for (struct dj_json_walk walk = dj_json_walk(choice); dj_json_walk_next(&walk);) {
-        if (deja_slice_is_equal(walk.key, deja_slice_text("index")))
+        if (dj_slice_is(walk.key, "index"))
             continue;
-        if (fold->is_text && deja_slice_is_equal(walk.key, deja_slice_text("text")))
+        if (fold->is_text && dj_slice_is(walk.key, "text"))
             merge(fold, member(fold, node, walk.key), walk.value);
-        else if (deja_slice_is_equal(walk.key, deja_slice_text("delta")))
+        else if (dj_slice_is(walk.key, "delta"))
             merge(fold, member(fold, node, deja_slice_text("message")), walk.value);
         else if (dj_json_is(walk.value, DJ_JSON_STRING)) /* finish_reason and its like */
             replace(fold, member(fold, node, walk.key), walk.value);
@@ -300,7 +301,7 @@ static void write_tool_call(struct dj_json_writer *w, const struct node *node)
     }
     dj_json_begin_object(w);
     for (const struct node *child = node->children; child; child = child->next) {
-        if (deja_slice_is_equal(child->name, deja_slice_text("index")))
+        if (dj_slice_is(child->name, "index"))
             continue;
         dj_json_key_slice(w, child->name);
         write_node(w, child);
@@ -328,7 +329,7 @@ static void write_node(struct dj_json_writer *w, const struct node *node)
     case NODE_ARRAY:
         dj_json_begin_array(w);
         for (const struct node *child = node->children; child; child = child->next) {
-            if (deja_slice_is_equal(node->name, deja_slice_text("tool_calls")))
+            if (dj_slice_is(node->name, "tool_calls"))
                 write_tool_call(w, child);
             else
                 write_node(w, child);
@@ -341,7 +342,7 @@ static void write_node(struct dj_json_writer *w, const struct node *node)
 static const struct node *find_member(const struct node *node, const char *name)
 {
     for (const struct node *child = node->children; child; child = child->next)
-        if (deja_slice_is_equal(child->name, deja_slice_text(name)))
+        if (dj_slice_is(child->name, name))
             return child;
     return NULL;
 }
@@ -353,8 +354,7 @@ static void write_choice(struct dj_json_writer *w, const struct node *choice)
     dj_json_put_i64(w, choice->index);
     for (const struct node *child = choice->children; child; child = child->next) {
         dj_json_key_slice(w, child->name);
-        bool is_message = deja_slice_is_equal(child->name, deja_slice_text("message")) &&
-                          child->kind == NODE_OBJECT;
+        bool is_message = dj_slice_is(child->name, "message") && child->kind == NODE_OBJECT;
         if (!is_message) {
             write_node(w, child);
             continue;
@@ -380,7 +380,7 @@ static void write_object(struct dj_json_writer *w, const struct fold *fold)
     }
     dj_json_member_text(w, "object", fold->is_text ? "text_completion" : "chat.completion");
     for (const struct node *child = fold->root.children; child; child = child->next) {
-        if (child == id || deja_slice_is_equal(child->name, deja_slice_text("usage")))
+        if (child == id || dj_slice_is(child->name, "usage"))
             continue;
         dj_json_key_slice(w, child->name);
         write_node(w, child);

@@ -18,6 +18,7 @@
 #include "obs/log.h"
 #include "obs/metrics.h"
 #include "policy/prices.h"
+#include "policy/ttl.h"
 #include "proxy/admission.h"
 #include "proxy/limiter.h"
 #include "proxy/refreshes.h"
@@ -38,6 +39,7 @@
 /* Policy values a SIGHUP may change: one immutable struct, swapped whole. */
 struct dj_proxy_policy {
     uint64_t response_ttl_ms;
+    struct dj_ttl_sizes ttl_sizes; /* of answers and of entries put without a life */
     uint64_t embedding_ttl_ms;
     uint64_t api_ttl_ms;   /* entries put without one */
     uint64_t plain_ttl_ms; /* plain keys put over HTTP without one */
@@ -120,6 +122,7 @@ struct dj_proxy_context {
     struct dj_proxy_target targets[DJ_TARGET_COUNT];
     bool has_two_targets;      /* they are not the same */
     const char *model_name;    /* of the embedder in the process; NULL: its kind says it */
+    int64_t started_ms;        /* when the daemon began */
     const char *forced_tenant; /* --tenant: everybody is this one; NULL: derived */
     _Atomic(const struct dj_proxy_policy *) policy;
     _Atomic bool is_usage_refused; /* this upstream knows no stream_options */

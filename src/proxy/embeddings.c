@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/base64.h"
+#include "base/slice.h"
 #include "proxy/embeddings_internal.h"
 #include "proxy/gate.h"
 #include "proxy/identity.h"
@@ -297,8 +298,7 @@ static enum deja_status write_body(const struct inputs *inputs, const struct dj_
     const struct dj_json *input = dj_json_get(root, "input");
     dj_json_begin_object(&w);
     for (struct dj_json_walk m = dj_json_walk(root); dj_json_walk_next(&m);) {
-        if (deja_slice_is_equal(m.key, deja_slice_text("cache")) ||
-            deja_slice_is_equal(m.key, deja_slice_text("cache_skip")))
+        if (dj_slice_is(m.key, "cache") || dj_slice_is(m.key, "cache_skip"))
             continue;
         dj_json_key_slice(&w, m.key);
         if (m.value != input) {
@@ -349,15 +349,9 @@ static enum deja_status fill_call(struct inputs *inputs, struct dj_call *call)
         status = write_body(inputs, root, &body);
     call->body = dj_arena_copy(&call->arena, body.len ? dj_buf_slice(&body) : ride->body);
     dj_buf_fini(&body);
-    call->knobs = ride->knobs;
-    call->knobs.name_space = dj_arena_copy(&call->arena, ride->knobs.name_space);
-    call->knobs.tags = call->knobs.ignored = call->knobs.trace_id = deja_slice(NULL, 0);
     call->is_storable = !ride->knobs.is_no_store && !ride->knobs.is_bypass;
-    call->rules = dj_rules_ref(ride->who.rules);
-    memcpy(call->entry.tenant, ride->tenant, sizeof call->entry.tenant);
-    call->entry.name_space = call->knobs.name_space;
     call->entry.provider = deja_slice_text(call->context->targets[DJ_TARGET_OPENAI].id);
-    if (!ride_take_tags(ride, &call->arena, &call->entry))
+    if (!ride_introduce(ride, call))
         status = DEJA_ERR_NOMEM;
     if (ride->is_cacheable) {
         const struct wanted *wanted = call->extra;
@@ -548,12 +542,12 @@ static void prepare(void *ctx)
         ride->prepare_status = deja_error_set(&ride->error, DEJA_ERR_DENIED, DJ_MODEL_REFUSED);
         return;
     }
-    dj_knobs_read(request, root, dj_tenant_cut_ttl(ride->who.rules, ride->policy->embedding_ttl_ms),
-                  &ride->knobs);
+    dj_knobs_read(request, root, &ride->knobs);
+    dj_knobs_cut_ttl(&ride->knobs,
+                     dj_tenant_cut_ttl(ride->who.rules, ride->policy->embedding_ttl_ms));
     ride_set_rules(ride);
     ride->is_unknown |= !dj_identity_narrow(request, &ride->knobs, &ride->prefix, &ride->variant);
-    inputs->is_base64 = deja_slice_is_equal(dj_json_string(dj_json_get(root, "encoding_format")),
-                                            deja_slice_text("base64"));
+    inputs->is_base64 = dj_slice_is(dj_json_string(dj_json_get(root, "encoding_format")), "base64");
     if (!list_items(inputs, dj_json_get(root, "input")))
         ride->detail = "no-input";
     if (embeddings_is_local(root)) {

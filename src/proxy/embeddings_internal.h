@@ -1,5 +1,5 @@
-/* proxy/embeddings_internal.h - between embeddings.c, which asks cache and upstream, and
- * embeddings_local.c, which asks the embedder in the process.
+/* proxy/embeddings_internal.h - between embeddings.c, which asks cache and upstream,
+ * embeddings_local.c, which asks the embedder in the process, and models.c, which tells of it.
  */
 #ifndef DJ_PROXY_EMBEDDINGS_INTERNAL_H
 #define DJ_PROXY_EMBEDDINGS_INTERNAL_H
@@ -28,6 +28,14 @@ struct inputs {
     const char *fault;      /* the member that cannot be used: constant; NULL: none */
     uint64_t tokens;
 };
+
+#define EMBEDDINGS_MODEL_BYTES 128u
+
+/* What the daemon's own model is called, "local/NAME"; false: it has none. */
+bool embeddings_own_model(const struct dj_proxy_context *context,
+                          char out_name[EMBEDDINGS_MODEL_BYTES]);
+/* A client means it by that name. */
+bool embeddings_is_own_model(struct deja_slice name, const char *own);
 
 /* bytes: float32, as kept. */
 void embeddings_put_vector(struct dj_json_writer *w, struct deja_slice bytes, bool is_base64);

@@ -9,9 +9,11 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "proxy/embeddings_internal.h"
 
 static const char prefix[] = "local/";
+static const char whatever[] = "local/default"; /* it is called, the daemon's own model */
 
 struct local {
     struct inputs *inputs;
@@ -35,14 +37,21 @@ bool embeddings_is_local(const struct dj_json *root)
     return model.len > len && memcmp(model.data, prefix, len) == 0;
 }
 
-/* What the embedder is called behind "local/"; NULL: it is none of the daemon's own. */
-static const char *own_name(const struct dj_proxy_context *context)
+bool embeddings_own_model(const struct dj_proxy_context *context,
+                          char out_name[EMBEDDINGS_MODEL_BYTES])
 {
     const struct dj_embedder *embedder = dj_engine_embedder(context->engine);
     if (!embedder || !embedder->ops->count)
-        return NULL;
+        return false;
     bool is_named = strcmp(embedder->kind, "transformer") == 0 && context->model_name;
-    return is_named ? context->model_name : embedder->kind;
+    (void)snprintf(out_name, EMBEDDINGS_MODEL_BYTES, "%s%s", prefix,
+                   is_named ? context->model_name : embedder->kind);
+    return true;
+}
+
+bool embeddings_is_own_model(struct deja_slice name, const char *own)
+{
+    return dj_slice_is(name, own) || dj_slice_is(name, whatever);
 }
 
 static void refuse(struct inputs *inputs, const char *member, enum deja_status status,
@@ -56,21 +65,18 @@ static void refuse(struct inputs *inputs, const char *member, enum deja_status s
 static bool check_model(struct inputs *inputs, const struct dj_json *root)
 {
     const struct dj_proxy_context *context = inputs->ride->context;
-    const char *own = own_name(context);
-    char message[256];
-    struct deja_slice name = model_of(root);
-    name = deja_slice(name.data + sizeof prefix - 1, name.len - (sizeof prefix - 1));
-    if (!own) {
+    char own[EMBEDDINGS_MODEL_BYTES];
+    char message[EMBEDDINGS_MODEL_BYTES + 192];
+    if (!embeddings_own_model(context, own)) {
         refuse(inputs, "model", DEJA_ERR_NOT_FOUND,
                "There is no embedder in this daemon: semantic.enabled is off, or semantic.embedder "
                "is an endpoint elsewhere.");
         return false;
     }
-    if (deja_slice_is_equal(name, deja_slice_text(own)) ||
-        deja_slice_is_equal(name, deja_slice_text("default")))
+    if (embeddings_is_own_model(model_of(root), own))
         return true;
     snprintf(message, sizeof message,
-             "The daemon's own model is local/%s (local/default is always it). Another one: deja "
+             "The daemon's own model is %s (local/default is always it). Another one: deja "
              "model pull NAME, semantic.model: NAME, and a restart.",
              own);
     refuse(inputs, "model", DEJA_ERR_NOT_FOUND, message);
@@ -90,7 +96,7 @@ static bool check_form(struct inputs *inputs, const struct dj_json *root)
         return false;
     }
     if (dj_json_type(format) != DJ_JSON_NULL && !inputs->is_base64 &&
-        !deja_slice_is_equal(dj_json_string(format), deja_slice_text("float"))) {
+        !dj_slice_is(dj_json_string(format), "float")) {
         refuse(inputs, "encoding_format", DEJA_ERR_INVALID,
                "encoding_format is \"float\" or \"base64\".");
         return false;
@@ -147,8 +153,8 @@ static void finish(struct local *local)
     struct inputs *inputs = local->inputs;
     struct ride *ride = inputs->ride;
     struct dj_json_writer *w = &local->w;
-    char model[128];
-    (void)snprintf(model, sizeof model, "%s%s", prefix, own_name(ride->context));
+    char model[EMBEDDINGS_MODEL_BYTES] = "";
+    (void)embeddings_own_model(ride->context, model); /* there is one: it was checked */
     dj_json_end_array(w);
     dj_json_member_text(w, "model", model);
     dj_json_key(w, "usage");

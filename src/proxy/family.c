@@ -1,13 +1,15 @@
 /* proxy/family.c - see family.h. */
 #include "proxy/family.h"
 
+#include "base/slice.h"
+
 static const struct dj_family *const families[] = {&dj_family_chat, &dj_family_completions,
                                                    &dj_family_messages, &dj_family_responses};
 
 const struct dj_family *dj_family_find(struct deja_slice name)
 {
     for (size_t i = 0; i < sizeof families / sizeof *families; i++)
-        if (deja_slice_is_equal(name, deja_slice_text(families[i]->name)))
+        if (dj_slice_is(name, families[i]->name))
             return families[i];
     return NULL;
 }
@@ -34,11 +36,6 @@ void dj_family_set_headers(const struct dj_family *family, const struct dj_http_
                                  : deja_slice(NULL, 0);
 }
 
-static bool is_name(struct deja_slice name, const char *text)
-{
-    return text && deja_slice_is_equal(name, deja_slice_text(text));
-}
-
 static void put_zeroed(struct dj_json_writer *w, const struct dj_json *value)
 {
     if (dj_json_is(value, DJ_JSON_NUMBER)) {
@@ -62,11 +59,11 @@ void dj_family_rewrite(const struct dj_family *family, const struct dj_json *obj
     dj_json_begin_object(&w);
     for (struct dj_json_walk m = dj_json_walk(object); dj_json_walk_next(&m);) {
         dj_json_key_slice(&w, m.key);
-        if (rewrite->is_usage_zero && is_name(m.key, "usage"))
+        if (rewrite->is_usage_zero && dj_slice_is(m.key, "usage"))
             put_zeroed(&w, m.value);
-        else if (rewrite->id && is_name(m.key, "id"))
+        else if (rewrite->id && dj_slice_is(m.key, "id"))
             dj_json_put_text(&w, rewrite->id);
-        else if (rewrite->id && is_name(m.key, family->created_member))
+        else if (rewrite->id && dj_slice_is(m.key, family->created_member))
             dj_json_put_i64(&w, rewrite->created_s);
         else
             dj_json_put_value(&w, m.value);

@@ -1,4 +1,5 @@
 /* proxy/family_responses.c - OpenAI's POST /v1/responses, as far as a request says all it means. */
+#include "base/slice.h"
 #include "proxy/context.h"
 #include "proxy/family.h"
 #include "proxy/responses.h"
@@ -15,7 +16,7 @@ static bool is_hosted(const struct dj_json *tool)
     static const char *const own[] = {"function", "custom", "local_shell", "apply_patch"};
     struct deja_slice type = dj_json_string(dj_json_get(tool, "type"));
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        if (deja_slice_is_equal(type, deja_slice_text(own[i])))
+        if (dj_slice_is(type, own[i]))
             return false;
     return true;
 }
@@ -26,8 +27,7 @@ static bool has_reference(const struct dj_json *input)
     if (!dj_json_is(input, DJ_JSON_ARRAY))
         return false;
     for (struct dj_json_walk item = dj_json_walk(input); dj_json_walk_next(&item);)
-        if (deja_slice_is_equal(dj_json_string(dj_json_get(item.value, "type")),
-                                deja_slice_text("item_reference")))
+        if (dj_slice_is(dj_json_string(dj_json_get(item.value, "type")), "item_reference"))
             return true;
     return false;
 }

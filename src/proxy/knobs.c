@@ -3,13 +3,16 @@
 #include "proxy/knobs.h"
 
 #include "base/num.h"
+#include "base/slice.h"
 #include "cache/tiers.h"
 #include "proto/http_text.h"
 #include "text/question.h"
 
 #define NAME_SPACE_LEN_MAX 256u
 #define TAGS_LEN_MAX 2048u
-#define TRACE_LEN_MAX 128u
+#define LABELS_LEN_MAX 4096u
+#define LABELS_MAX 32u
+#define LABEL_NAME_LEN_MAX 128u
 #define MS_PER_S 1000u
 
 enum knob {
@@ -34,7 +37,7 @@ enum knob {
     KNOB_IGNORED, /* members out of the key: only where the policy permits it */
     KNOB_ASKED,   /* true: the cache is wanted; false: bypass */
     KNOB_TRACE,   /* told again in the answer */
-    KNOB_FAMILY,  /* nothing but that answers speak as that family does */
+    KNOB_LABELS,  /* kept with the answer */
 };
 
 const char *const dj_compat_names[] = {"portkey", "cloudflare", "helicone", "litellm", "bifrost",
@@ -51,13 +54,13 @@ static const struct row {
     {"x-portkey-debug", KNOB_BYPASS_IF_FALSE, DJ_COMPAT_PORTKEY},
     {"x-portkey-config", KNOB_PORTKEY, DJ_COMPAT_PORTKEY},
     {"x-portkey-trace-id", KNOB_TRACE, DJ_COMPAT_PORTKEY},
-    {"x-portkey-metadata", KNOB_FAMILY, DJ_COMPAT_PORTKEY},
+    {"x-portkey-metadata", KNOB_LABELS, DJ_COMPAT_PORTKEY},
     {"cf-skip-cache", KNOB_BYPASS_IF_TRUE, DJ_COMPAT_CLOUDFLARE},
     {"cf-cache-ttl", KNOB_TTL, DJ_COMPAT_CLOUDFLARE},
     {"cf-aig-skip-cache", KNOB_BYPASS_IF_TRUE, DJ_COMPAT_CLOUDFLARE},
     {"cf-aig-cache-ttl", KNOB_TTL, DJ_COMPAT_CLOUDFLARE},
     {"cf-aig-cache-key", KNOB_NAME_SPACE, DJ_COMPAT_CLOUDFLARE},
-    {"cf-aig-metadata", KNOB_FAMILY, DJ_COMPAT_CLOUDFLARE},
+    {"cf-aig-metadata", KNOB_LABELS, DJ_COMPAT_CLOUDFLARE},
     {"helicone-cache-enabled", KNOB_ASKED, DJ_COMPAT_HELICONE},
     {"helicone-cache-seed", KNOB_NAME_SPACE, DJ_COMPAT_HELICONE},
     {"helicone-cache-bucket-max-size", KNOB_VARIANTS, DJ_COMPAT_HELICONE},
@@ -289,7 +292,7 @@ static void read_portkey(struct deja_slice value, struct dj_knobs *knobs)
     const struct dj_json *mode =
         dj_json_is(cache, DJ_JSON_STRING) ? cache : dj_json_get(cache, "mode");
     if (dj_json_is(mode, DJ_JSON_STRING)) {
-        if (deja_slice_is_equal(dj_json_string(mode), deja_slice_text("simple")))
+        if (dj_slice_is(dj_json_string(mode), "simple"))
             knobs->is_exact_only = true;
         else
             read_mode(dj_json_string(mode), knobs);
@@ -306,30 +309,68 @@ static void read_portkey(struct deja_slice value, struct dj_knobs *knobs)
     dj_json_doc_destroy(doc);
 }
 
-static void read_row(const struct row *row, struct deja_slice value, struct dj_knobs *knobs)
+static bool is_label(struct deja_slice name, const struct dj_json *value)
+{
+    return name.len && name.len <= LABEL_NAME_LEN_MAX && dj_question_is_name(name) &&
+           !dj_json_is(value, DJ_JSON_ARRAY) && !dj_json_is(value, DJ_JSON_OBJECT);
+}
+
+/* All of them or none: half of what somebody filters by would mislead. */
+static void read_labels(struct deja_slice value, struct dj_knobs *knobs)
+{
+    struct dj_json_doc *doc = NULL;
+    bool is_read = value.len <= LABELS_LEN_MAX && dj_json_parse(value, &doc, NULL) == DEJA_OK;
+    const struct dj_json *root = is_read ? dj_json_root(doc) : NULL;
+    size_t count = dj_json_count(root);
+    is_read = dj_json_is(root, DJ_JSON_OBJECT) && count <= LABELS_MAX;
+    for (struct dj_json_walk w = dj_json_walk(root); is_read && dj_json_walk_next(&w);)
+        is_read = is_label(w.key, w.value);
+    dj_json_doc_destroy(doc);
+    if (!is_read)
+        knobs->detail = "metadata-ignored";
+    else if (count)
+        knobs->labels = value;
+}
+
+/* The switches; false: it is none. */
+static bool read_switch(enum knob knob, struct deja_slice value, struct dj_knobs *knobs)
 {
     bool is_true = is_text(value, "true") || is_text(value, "1");
     bool is_false = is_text(value, "false") || is_text(value, "0");
-    knobs->compat |= row->compat;
-    switch (row->knob) {
+    switch (knob) {
     case KNOB_BYPASS_IF_TRUE:
-        knobs->is_bypass = knobs->is_bypass || is_true;
-        break;
+        knobs->is_bypass |= is_true;
+        return true;
     case KNOB_BYPASS_IF_FALSE:
-        knobs->is_bypass = knobs->is_bypass || is_false;
-        break;
+        knobs->is_bypass |= is_false;
+        return true;
     case KNOB_BYPASS_IF_ON:
-        knobs->is_bypass = knobs->is_bypass || is_text(value, "on");
-        break;
+        knobs->is_bypass |= is_text(value, "on");
+        return true;
     case KNOB_BYPASS_IF_SET:
-        knobs->is_bypass = knobs->is_bypass || !is_false;
-        break;
+        knobs->is_bypass |= !is_false;
+        return true;
     case KNOB_REFRESH_IF_TRUE:
-        knobs->is_no_read = knobs->is_no_read || is_true;
-        break;
+        knobs->is_no_read |= is_true;
+        return true;
     case KNOB_NO_STORE_IF_TRUE:
-        knobs->is_no_store = knobs->is_no_store || is_true;
-        break;
+        knobs->is_no_store |= is_true;
+        return true;
+    case KNOB_ASKED:
+        knobs->is_bypass |= is_false;
+        knobs->is_wanted |= is_true;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void read_row(const struct row *row, struct deja_slice value, struct dj_knobs *knobs)
+{
+    knobs->compat |= row->compat;
+    if (read_switch(row->knob, value, knobs))
+        return;
+    switch (row->knob) {
     case KNOB_TTL:
         read_ttl(value, knobs);
         break;
@@ -369,14 +410,13 @@ static void read_row(const struct row *row, struct deja_slice value, struct dj_k
     case KNOB_IGNORED:
         knobs->ignored = value;
         break;
-    case KNOB_ASKED:
-        knobs->is_bypass |= is_false;
-        knobs->is_wanted |= is_true;
-        break;
     case KNOB_TRACE:
-        knobs->trace_id = value.len <= TRACE_LEN_MAX ? value : knobs->trace_id;
+        knobs->trace_id = value.len <= DJ_KNOBS_TRACE_BYTES_MAX ? value : knobs->trace_id;
         break;
-    case KNOB_FAMILY:
+    case KNOB_LABELS:
+        read_labels(value, knobs);
+        break;
+    default: /* a switch */
         break;
     }
 }
@@ -462,7 +502,7 @@ static const struct row *find_row(struct deja_slice name)
 }
 
 void dj_knobs_read(const struct dj_http_request *request, const struct dj_json *body,
-                   uint64_t ttl_max_ms, struct dj_knobs *out_knobs)
+                   struct dj_knobs *out_knobs)
 {
     struct dj_knobs knobs = {0};
     const struct row *met[64];
@@ -482,11 +522,15 @@ void dj_knobs_read(const struct dj_http_request *request, const struct dj_json *
         for (size_t i = 0; i < count; i++)
             if (met[i] == row)
                 read_header(row, values[i], &knobs);
-    if (ttl_max_ms && knobs.ttl_ms > ttl_max_ms) {
-        knobs.ttl_ms = ttl_max_ms;
-        knobs.detail = "ttl-clamped";
-    }
     *out_knobs = knobs;
+}
+
+void dj_knobs_cut_ttl(struct dj_knobs *knobs, uint64_t ttl_max_ms)
+{
+    if (!ttl_max_ms || knobs->ttl_ms <= ttl_max_ms)
+        return;
+    knobs->ttl_ms = ttl_max_ms;
+    knobs->detail = "ttl-clamped";
 }
 
 /* Names as an array of JSON or with commas; no name of a member has a quote or bracket in it. */
@@ -511,7 +555,7 @@ bool dj_knobs_is_cache_header(struct deja_slice name)
     /* Cache-Control is every hop's own; Portkey's configuration also routes, and labels and traces
      * are for whoever comes next, too. */
     if (row)
-        return row->knob != KNOB_PORTKEY && row->knob != KNOB_TRACE && row->knob != KNOB_FAMILY &&
+        return row->knob != KNOB_PORTKEY && row->knob != KNOB_TRACE && row->knob != KNOB_LABELS &&
                row != &rows[0];
     return name.len >= 7 && is_text(deja_slice(name.data, 7), "x-deja-");
 }

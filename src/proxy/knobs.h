@@ -46,17 +46,23 @@ struct dj_knobs {
     struct deja_slice ignored;
     unsigned compat;            /* enum dj_compat */
     struct deja_slice trace_id; /* x-portkey-trace-id, told again in the answer */
-    const char *detail;         /* an override that was cut or ignored: constant; NULL: none */
-    const char *rule;           /* the header or member that asked for bypass, refresh or no-store:
-                                 * constant; NULL: nothing did */
+    /* x-portkey-metadata, cf-aig-metadata: an object of JSON with scalars, kept with the answer as
+     * its metadata and no part of its key; empty: none. */
+    struct deja_slice labels;
+    const char *detail; /* an override that was cut or ignored: constant; NULL: none */
+    const char *rule;   /* the header or member that asked for bypass, refresh or no-store:
+                         * constant; NULL: nothing did */
 };
 
 /* body: the parsed root or NULL (its "cache" and "cache_skip"). Values that cannot be read are
  * ignored and named in detail. */
 void dj_knobs_read(const struct dj_http_request *request, const struct dj_json *body,
-                   uint64_t ttl_max_ms, struct dj_knobs *out_knobs);
+                   struct dj_knobs *out_knobs);
+/* A longer life than may be asked for is cut, and that named in detail. 0: there is no bound. */
+void dj_knobs_cut_ttl(struct dj_knobs *knobs, uint64_t ttl_max_ms);
 
 #define DJ_VARIANTS_MAX 20u
+#define DJ_KNOBS_TRACE_BYTES_MAX 128u
 
 /* The families named in a configuration, as they are spelled there, NULL-terminated; the i-th is
  * the bit 1 << i of enum dj_compat. */

@@ -11,6 +11,7 @@
 #include "proxy/messages.h"
 
 #include "base/arena.h"
+#include "base/slice.h"
 #include "proto/sse.h"
 
 #define EVENT_BYTES_MAX (16u << 20)
@@ -44,11 +45,6 @@ struct making {
     bool is_stopped; /* message_stop */
     enum deja_status status;
 };
-
-static bool is_name(struct deja_slice name, const char *text)
-{
-    return deja_slice_is_equal(name, deja_slice_text(text));
-}
 
 static void fail(struct making *making, enum deja_status status)
 {
@@ -149,11 +145,11 @@ static void add_delta(struct making *making, const struct dj_json *event)
         return;
     }
     for (struct dj_json_walk m = dj_json_walk(delta); dj_json_walk_next(&m);) {
-        if (is_name(m.key, "type"))
+        if (dj_slice_is(m.key, "type"))
             continue;
-        if (is_name(type, "input_json_delta") && is_name(m.key, "partial_json"))
+        if (dj_slice_is(type, "input_json_delta") && dj_slice_is(m.key, "partial_json"))
             dj_buf_append_slice(&block->input, dj_json_string(m.value));
-        else if (is_name(type, "citations_delta") && is_name(m.key, "citation"))
+        else if (dj_slice_is(type, "citations_delta") && dj_slice_is(m.key, "citation"))
             add_citation(making, block, m.value);
         else
             add_member(making, block, m.key, m.value);
@@ -208,26 +204,26 @@ static void take_event(struct making *making, struct dj_json_doc *doc)
 {
     const struct dj_json *event = dj_json_root(doc);
     struct deja_slice type = dj_json_string(dj_json_get(event, "type"));
-    if (is_name(type, "message_start") && !making->start &&
+    if (dj_slice_is(type, "message_start") && !making->start &&
         dj_json_is(dj_json_get(event, "message"), DJ_JSON_OBJECT)) {
         making->start = doc;
         return;
     }
-    if (is_name(type, "error") || is_name(type, "message_start") || !type.len) {
+    if (dj_slice_is(type, "error") || dj_slice_is(type, "message_start") || !type.len) {
         fail(making, DEJA_ERR_INVALID);
-    } else if (is_name(type, "content_block_start") && making->start && !making->delta) {
+    } else if (dj_slice_is(type, "content_block_start") && making->start && !making->delta) {
         open_block(making, doc);
         return;
-    } else if (is_name(type, "message_delta") && making->start) {
+    } else if (dj_slice_is(type, "message_delta") && making->start) {
         take_end(making, doc);
         return;
-    } else if (is_name(type, "content_block_delta")) {
+    } else if (dj_slice_is(type, "content_block_delta")) {
         add_delta(making, event);
-    } else if (is_name(type, "content_block_stop")) {
+    } else if (dj_slice_is(type, "content_block_stop")) {
         close_block(making, event);
-    } else if (is_name(type, "message_stop")) {
+    } else if (dj_slice_is(type, "message_stop")) {
         stop(making);
-    } else if (is_name(type, "content_block_start") || is_name(type, "message_delta")) {
+    } else if (dj_slice_is(type, "content_block_start") || dj_slice_is(type, "message_delta")) {
         fail(making, DEJA_ERR_INVALID);
     } /* ping, and what is not known: on the tape */
     dj_json_doc_destroy(doc);
@@ -300,9 +296,9 @@ static void write_block(struct making *making, struct dj_json_writer *w, const s
     for (struct dj_json_walk m = dj_json_walk(object); dj_json_walk_next(&m);) {
         const struct field *field = find_field(block, m.key);
         dj_json_key_slice(w, m.key);
-        if (input && is_name(m.key, "input"))
+        if (input && dj_slice_is(m.key, "input"))
             dj_json_put_value(w, dj_json_root(input));
-        else if (block->citations.len && is_name(m.key, "citations"))
+        else if (block->citations.len && dj_slice_is(m.key, "citations"))
             write_citations(w, block, m.value);
         else if (field)
             write_field(w, field, m.value);
@@ -365,9 +361,9 @@ static void write_message(struct making *making, struct dj_json_writer *w)
     for (struct dj_json_walk m = dj_json_walk(message); dj_json_walk_next(&m);) {
         const struct dj_json *later = dj_json_get_slice(delta, m.key);
         dj_json_key_slice(w, m.key);
-        if (is_name(m.key, "content"))
+        if (dj_slice_is(m.key, "content"))
             write_content(making, w);
-        else if (is_name(m.key, "usage") && dj_json_is(m.value, DJ_JSON_OBJECT) && usage)
+        else if (dj_slice_is(m.key, "usage") && dj_json_is(m.value, DJ_JSON_OBJECT) && usage)
             write_merged(w, m.value, usage);
         else
             dj_json_put_value(w, later ? later : m.value);

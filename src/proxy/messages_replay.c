@@ -4,20 +4,14 @@
  * A message that came whole is told as the API would: each block opened without what is told in
  * deltas, one delta for each thing it says, closed; then why it stopped and the counters.
  */
+#include "base/slice.h"
 #include "proto/sse.h"
 #include "proxy/messages.h"
 
 struct telling {
     struct dj_buf *out;
-    struct dj_buf event;
     struct dj_json_writer w;
-    const char *type;
 };
-
-static bool is_name(struct deja_slice name, const char *text)
-{
-    return deja_slice_is_equal(name, deja_slice_text(text));
-}
 
 static bool has_end(struct deja_slice text, const char *end)
 {
@@ -27,9 +21,8 @@ static bool has_end(struct deja_slice text, const char *end)
 
 static struct dj_json_writer *begin(struct telling *telling, const char *type)
 {
-    dj_buf_clear(&telling->event);
-    telling->type = type;
-    telling->w = dj_json_writer(&telling->event);
+    dj_sse_begin(telling->out, deja_slice_text(type));
+    telling->w = dj_json_writer(telling->out);
     dj_json_begin_object(&telling->w);
     dj_json_member_text(&telling->w, "type", type);
     return &telling->w;
@@ -38,10 +31,7 @@ static struct dj_json_writer *begin(struct telling *telling, const char *type)
 static void end(struct telling *telling)
 {
     dj_json_end_object(&telling->w);
-    if (telling->event.status != DEJA_OK)
-        telling->out->status = telling->event.status;
-    dj_tape_append_event(telling->out, deja_slice_text(telling->type),
-                         dj_buf_slice(&telling->event));
+    dj_sse_end(telling->out);
 }
 
 /* ---- blocks ---- */
@@ -63,19 +53,20 @@ static const struct {
 /* Which of them this member is; IN_DELTAS: none, it is told when the block is opened. */
 static size_t delta_of(struct deja_slice type, struct deja_slice name, const struct dj_json *value)
 {
-    bool is_text = is_name(type, "text");
-    bool is_thinking = is_name(type, "thinking");
+    bool is_text = dj_slice_is(type, "text");
+    bool is_thinking = dj_slice_is(type, "thinking");
     if (dj_json_is(value, DJ_JSON_STRING)) {
-        if (is_text && is_name(name, "text"))
+        if (is_text && dj_slice_is(name, "text"))
             return 0;
-        if (is_thinking && is_name(name, "thinking"))
+        if (is_thinking && dj_slice_is(name, "thinking"))
             return 1;
-        if (is_thinking && is_name(name, "signature"))
+        if (is_thinking && dj_slice_is(name, "signature"))
             return 2;
     }
-    if (is_name(name, "input") && has_end(type, "tool_use") && dj_json_is(value, DJ_JSON_OBJECT))
+    if (dj_slice_is(name, "input") && has_end(type, "tool_use") &&
+        dj_json_is(value, DJ_JSON_OBJECT))
         return 3;
-    if (is_text && is_name(name, "citations") && dj_json_count(value) > 0)
+    if (is_text && dj_slice_is(name, "citations") && dj_json_count(value) > 0)
         return 4;
     return IN_DELTAS;
 }
@@ -161,8 +152,8 @@ static void tell_block(struct telling *telling, int64_t index, const struct dj_j
 /* Said at the end, as it is known only then. */
 static bool is_of_end(struct deja_slice name)
 {
-    return is_name(name, "stop_reason") || is_name(name, "stop_sequence") ||
-           is_name(name, "stop_details") || is_name(name, "container");
+    return dj_slice_is(name, "stop_reason") || dj_slice_is(name, "stop_sequence") ||
+           dj_slice_is(name, "stop_details") || dj_slice_is(name, "container");
 }
 
 /* At the start hardly anything has been written yet. */
@@ -171,7 +162,7 @@ static void tell_usage_at_start(struct dj_json_writer *w, const struct dj_json *
     dj_json_begin_object(w);
     for (struct dj_json_walk m = dj_json_walk(usage); dj_json_walk_next(&m);) {
         dj_json_key_slice(w, m.key);
-        if (is_name(m.key, "output_tokens") && dj_json_i64(m.value, 0) > 1)
+        if (dj_slice_is(m.key, "output_tokens") && dj_json_i64(m.value, 0) > 1)
             dj_json_put_i64(w, 1);
         else
             dj_json_put_value(w, m.value);
@@ -186,11 +177,11 @@ static void tell_start(struct telling *telling, const struct dj_json *message)
     dj_json_begin_object(w);
     for (struct dj_json_walk m = dj_json_walk(message); dj_json_walk_next(&m);) {
         dj_json_key_slice(w, m.key);
-        if (is_name(m.key, "content"))
+        if (dj_slice_is(m.key, "content"))
             dj_json_put_raw(w, deja_slice_text("[]"));
         else if (is_of_end(m.key))
             dj_json_put_null(w);
-        else if (is_name(m.key, "usage") && dj_json_is(m.value, DJ_JSON_OBJECT))
+        else if (dj_slice_is(m.key, "usage") && dj_json_is(m.value, DJ_JSON_OBJECT))
             tell_usage_at_start(w, m.value);
         else
             dj_json_put_value(w, m.value);
@@ -235,7 +226,6 @@ enum deja_status dj_messages_replay(const struct dj_json *object,
          dj_json_walk_next(&block); index++)
         tell_block(&telling, index, block.value);
     tell_end(&telling, object);
-    dj_buf_fini(&telling.event);
     return out_sse->status;
 }
 
@@ -248,22 +238,23 @@ struct dj_tape_reference dj_messages_resolve(const struct dj_json *object,
     const struct dj_json *content = dj_json_get(object, "content");
     const struct dj_json *block =
         place->index >= 0 ? dj_json_at(content, (size_t)place->index) : NULL;
-    bool is_of_block =
-        is_name(place->type, "content_block_start") || is_name(place->type, "content_block_delta");
+    bool is_of_block = dj_slice_is(place->type, "content_block_start") ||
+                       dj_slice_is(place->type, "content_block_delta");
     const struct dj_json *source = is_of_block ? block : object;
     if (!parent.len)
         return (struct dj_tape_reference){
-            .value = is_name(name, "usage") ? dj_json_get(object, "usage")
-                     : is_name(name, "message") || is_name(name, "content_block") ||
-                             is_name(name, "delta")
+            .value = dj_slice_is(name, "usage") ? dj_json_get(object, "usage")
+                     : dj_slice_is(name, "message") || dj_slice_is(name, "content_block") ||
+                             dj_slice_is(name, "delta")
                          ? source
                          : NULL};
-    if (is_name(parent, "usage"))
+    if (dj_slice_is(parent, "usage"))
         source = dj_json_get(object, "usage");
     return (struct dj_tape_reference){
         .value = dj_json_get_slice(source, name),
-        .is_in_pieces = is_of_block && (is_name(name, "text") || is_name(name, "thinking") ||
-                                        is_name(name, "signature")),
+        .is_in_pieces =
+            is_of_block && (dj_slice_is(name, "text") || dj_slice_is(name, "thinking") ||
+                            dj_slice_is(name, "signature")),
     };
 }
 
@@ -272,11 +263,11 @@ struct dj_tape_reference dj_messages_resolve(const struct dj_json *object,
 static void inspect_block(const struct dj_json *block, struct dj_answer_facts *facts)
 {
     struct deja_slice type = dj_json_string(dj_json_get(block, "type"));
-    if (is_name(type, "text"))
+    if (dj_slice_is(type, "text"))
         facts->has_content |= dj_json_string(dj_json_get(block, "text")).len > 0;
-    else if (is_name(type, "thinking") || is_name(type, "redacted_thinking"))
+    else if (dj_slice_is(type, "thinking") || dj_slice_is(type, "redacted_thinking"))
         facts->is_signed = true;
-    else if (is_name(type, "tool_use"))
+    else if (dj_slice_is(type, "tool_use"))
         facts->has_tool_calls = true;
     else if (has_end(type, "tool_use") || has_end(type, "tool_result"))
         facts->has_hosted_tools = true;
@@ -288,18 +279,18 @@ void dj_messages_inspect(const struct dj_json *object, struct dj_answer_facts *o
     const struct dj_json *content = dj_json_get(object, "content");
     const struct dj_json *usage = dj_json_get(object, "usage");
     struct deja_slice reason = dj_json_string(dj_json_get(object, "stop_reason"));
-    if (!is_name(dj_json_string(dj_json_get(object, "type")), "message") ||
+    if (!dj_slice_is(dj_json_string(dj_json_get(object, "type")), "message") ||
         !dj_json_is(content, DJ_JSON_ARRAY))
         facts.choice_count = 0; /* an error, or something else */
     for (struct dj_json_walk block = dj_json_walk(content); dj_json_walk_next(&block);)
         inspect_block(block.value, &facts);
-    facts.has_tool_calls |= is_name(reason, "tool_use");
-    facts.has_refusal = is_name(reason, "refusal");
+    facts.has_tool_calls |= dj_slice_is(reason, "tool_use");
+    facts.has_refusal = dj_slice_is(reason, "refusal");
     facts.has_length =
-        is_name(reason, "max_tokens") || is_name(reason, "model_context_window_exceeded");
-    facts.is_every_choice_stopped = is_name(reason, "end_turn") ||
-                                    is_name(reason, "stop_sequence") ||
-                                    is_name(reason, "tool_use") || facts.has_refusal;
+        dj_slice_is(reason, "max_tokens") || dj_slice_is(reason, "model_context_window_exceeded");
+    facts.is_every_choice_stopped = dj_slice_is(reason, "end_turn") ||
+                                    dj_slice_is(reason, "stop_sequence") ||
+                                    dj_slice_is(reason, "tool_use") || facts.has_refusal;
     facts.has_content |= facts.has_tool_calls;
     facts.model = dj_json_string(dj_json_get(object, "model"));
     /* What was read from or written to the provider's own cache was sent all the same. */

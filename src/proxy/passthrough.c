@@ -2,13 +2,17 @@
  *
  * One exchange, one call, no flight, nothing stored. Back-pressure both ways; a client that leaves
  * cancels the call.
+ *
+ * What is touched is OpenAI's list of models, where the daemon has one of its own: an answer to
+ * that is held until it is whole, up to a bound, and the own model put in if it is such a list.
+ * Where the upstream does not answer, the own model is all there is.
  */
 #include "base/alloc.h"
 #include "net/http_headers.h"
 #include "proto/http_text.h"
 #include "proxy/gate.h"
+#include "proxy/models_internal.h"
 #include "proxy/proxy.h"
-#include "proxy/ride_internal.h"
 #include "proxy/tenant_rules.h"
 #include "proxy/usage.h"
 
@@ -21,7 +25,12 @@ struct passthrough {
     struct dj_usage_tail *tail; /* in the call's arena; NULL: nobody asks what it cost */
     struct dj_admission_place place;
     struct dj_upstream_leave leave;
+    struct models_own own; /* to be put into the list of models */
+    struct dj_buf held;    /* of such a list; what is longer than its bound is let go */
+    struct dj_buf list;    /* with the own model */
     int status;
+    bool is_list; /* of models is asked for */
+    bool is_held;
     bool is_gone;
 };
 
@@ -32,8 +41,29 @@ static void end(struct passthrough *p, enum dj_result result)
     struct ride *ride = p->ride;
     dj_admission_leave(ride->context->admission, &p->place);
     dj_call_destroy(p->call);
+    dj_buf_fini(&p->held);
+    dj_buf_fini(&p->list);
     dj_free(p);
     ride_end(ride, result, "none");
+}
+
+/* The own model, or a list of it alone. */
+static void answer_own(struct ride *ride, const struct models_own *own, bool is_list)
+{
+    struct dj_buf body = {0};
+    if (!is_list)
+        models_put(own, &body);
+    else if (!models_merge(own, deja_slice(NULL, 0), &body))
+        body.status = DEJA_ERR_NOMEM;
+    if (body.status == DEJA_OK) {
+        ride->detail = "local-model";
+        const struct dj_outcome outcome = ride_outcome(ride);
+        ride_answer(ride, &outcome, dj_buf_slice(&body), false);
+        ride_end(ride, DJ_RESULT_BYPASS, "none");
+    } else {
+        ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");
+    }
+    dj_buf_fini(&body);
 }
 
 static struct dj_upstream *upstream_of(const struct passthrough *p)
@@ -67,6 +97,8 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
     dj_telemetry_upstream(ride->context->telemetry, p->call->target->id, status);
     if (p->is_gone)
         return;
+    p->is_held =
+        p->is_list && status == 200 && !dj_http_find(headers, count, "content-encoding").len;
     struct dj_answer_headers out = {.arena = dj_http_exchange_request(ride->exchange)->arena};
     struct dj_outcome outcome = ride_outcome(ride);
     struct deja_slice upstream_id = dj_http_find(headers, count, ride_id_header(ride));
@@ -77,13 +109,13 @@ static void on_head(void *ctx, int status, const struct dj_http_header *headers,
         struct deja_slice name = headers[i].name;
         if (!dj_http_is_hop_by_hop(headers, count, name) &&
             !dj_http_is_same(name, "content-length") && !dj_http_is_same(name, "date") &&
-            !ride_is_id_header(name))
+            !ride_is_id_header(name) && !(p->is_held && dj_http_is_same(name, "etag")))
             out.items[out.count++] = headers[i];
     }
     dj_answer_add_outcome(&out, &outcome);
     ride->is_begun = true;
     dj_http_respond_begin(ride->exchange, status, out.items, out.count,
-                          content_length(headers, count));
+                          p->is_held ? -1 : content_length(headers, count));
 }
 
 static void on_data(void *ctx, struct deja_slice bytes)
@@ -92,6 +124,14 @@ static void on_data(void *ctx, struct deja_slice bytes)
     p->ride->answer_bytes += bytes.len;
     if (p->tail)
         dj_usage_feed(p->tail, bytes);
+    if (p->is_held) {
+        dj_buf_append_slice(&p->held, bytes);
+        if (p->held.status == DEJA_OK)
+            return;
+        p->is_held = false; /* longer than a list of models is */
+        if (!p->is_gone)
+            dj_http_respond_write(p->ride->exchange, dj_buf_slice(&p->held));
+    }
     if (!p->is_gone && !dj_http_respond_write(p->ride->exchange, bytes) && p->outbound)
         dj_outbound_pause(p->outbound);
 }
@@ -111,6 +151,48 @@ static void spend(struct passthrough *p)
     dj_json_doc_destroy(doc);
 }
 
+/* The upstream does not answer. */
+static void answer_without(struct passthrough *p)
+{
+    struct ride *ride = p->ride;
+    const struct models_own own = p->own;
+    ride->retry_after_ms = 0;
+    dj_admission_leave(ride->context->admission, &p->place);
+    dj_call_destroy(p->call);
+    dj_free(p);
+    answer_own(ride, &own, true);
+}
+
+/* On a worker. */
+static void merge(void *ctx)
+{
+    struct passthrough *p = ctx;
+    p->is_held = models_merge(&p->own, dj_buf_slice(&p->held), &p->list);
+}
+
+static void on_merged(void *ctx)
+{
+    struct passthrough *p = ctx;
+    struct ride *ride = p->ride;
+    if (!p->is_gone) {
+        dj_http_exchange_watch(ride->exchange, NULL, NULL);
+        dj_http_respond_write(ride->exchange, dj_buf_slice(p->is_held ? &p->list : &p->held));
+        dj_http_respond_end(ride->exchange);
+    }
+    end(p, p->is_gone ? DJ_RESULT_ERROR : DJ_RESULT_BYPASS);
+}
+
+static void finish_held(struct passthrough *p)
+{
+    p->outbound = NULL;
+    p->ride->job =
+        (struct dj_job){.work = merge, .done = on_merged, .ctx = p, .loop = p->ride->loop};
+    if (dj_pool_submit(p->ride->context->pool, &p->ride->job) == DEJA_OK)
+        return;
+    p->is_held = false; /* without ours, then */
+    on_merged(p);
+}
+
 static void on_done(void *ctx, enum deja_status status, const char *detail)
 {
     (void)detail;
@@ -120,6 +202,14 @@ static void on_done(void *ctx, enum deja_status status, const char *detail)
     dj_upstream_tell(upstream_of(p), &p->leave, ride->tenant, 0, status);
     if (p->is_gone) {
         end(p, DJ_RESULT_ERROR);
+        return;
+    }
+    if (p->is_held && p->held.len && status == DEJA_OK) {
+        finish_held(p);
+        return;
+    }
+    if (p->is_list && !ride->is_begun) {
+        answer_without(p);
         return;
     }
     const struct dj_outcome outcome = {
@@ -172,6 +262,8 @@ static bool is_let_through(struct passthrough *p)
         upstream_of(p), DJ_UPSTREAM_OTHER, ride->tenant, true, &p->leave, &ride->retry_after_ms);
     if (verdict == DJ_UPSTREAM_ASK)
         ride->retry_after_ms = 0;
+    else if (verdict == DJ_UPSTREAM_OPEN && p->is_list)
+        answer_without(p);
     else if (verdict == DJ_UPSTREAM_OPEN)
         refuse(p, 503, "The circuit breaker of the upstream is open: it failed too often.",
                "circuit_open");
@@ -269,7 +361,8 @@ static bool has_budget(struct ride *ride)
     return false;
 }
 
-static void pass(struct ride *ride)
+/* own: to be put into the list of models; NULL: nothing is. */
+static void pass(struct ride *ride, const struct models_own *own)
 {
     struct dj_http_exchange *exchange = ride->exchange;
     const struct dj_http_request *request = dj_http_exchange_request(exchange);
@@ -278,7 +371,7 @@ static void pass(struct ride *ride)
     struct passthrough *p = dj_alloc_zeroed(1, sizeof *p);
     struct dj_call *call = p ? dj_call_create(ride->context) : NULL;
     enum deja_status status =
-        call ? dj_call_take_request(call, request, &ride->who, &ride->trace, false)
+        call ? dj_call_take_request(call, request, &ride->who, &ride->trace, own != NULL)
              : DEJA_ERR_NOMEM;
     /* The body lies in the exchange, which goes with its client, perhaps before the call does: the
      * call gets a copy. */
@@ -290,7 +383,10 @@ static void pass(struct ride *ride)
         ride_fail(ride, 503, "Deja is out of memory.", NULL, "cache_unavailable");
         return;
     }
-    *p = (struct passthrough){.ride = ride, .call = call};
+    *p = (struct passthrough){.ride = ride, .call = call, .is_list = own != NULL};
+    if (own)
+        p->own = *own;
+    dj_buf_init(&p->held, MODELS_LIST_BYTES_MAX);
     if (dj_rules_of(ride->who.rules)->limits.spend_usd_per_day > 0)
         p->tail = dj_arena_alloc(&call->arena, sizeof *p->tail);
     if (p->tail)
@@ -314,7 +410,7 @@ static void on_model(void *ctx)
 {
     struct ride *ride = ctx;
     if (ride->prepare_status == DEJA_OK)
-        pass(ride);
+        pass(ride, NULL);
     else
         ride_fail(ride, 403, DJ_MODEL_REFUSED, "model", "model_not_allowed");
 }
@@ -339,8 +435,12 @@ void dj_proxy_passthrough(struct dj_proxy_context *context, struct dj_http_excha
     ride->detail = "pass-through";
     if (!ride_identify(ride, "passthrough"))
         return;
-    if (request->body.len && dj_rules_of(ride->who.rules)->model_count)
+    struct models_own own;
+    enum models_asked asked = models_ask(ride, &own);
+    if (asked == MODELS_OWN)
+        answer_own(ride, &own, false);
+    else if (request->body.len && dj_rules_of(ride->who.rules)->model_count)
         check_model(ride);
     else
-        pass(ride);
+        pass(ride, asked == MODELS_LIST ? &own : NULL);
 }

@@ -1,36 +1,33 @@
 /* proxy/replay.c - see completion.h; object to stream, and what the write gate asks.
  *
- * Per choice: one event with the role, one per further field of the message (log probabilities ride
- * with the content), one with the finish reason. Then usage if asked for, then the end.
+ * Per choice of chat: one event with the role, one per further field of the message (log
+ * probabilities ride with the content), one with the finish reason. Of legacy completions: one with
+ * all it says, one with the finish reason. Then usage if asked for, then the end.
  */
+#include "base/slice.h"
 #include "proto/sse.h"
 #include "proxy/completion.h"
 
 struct replay {
     const struct dj_json *object;
+    const char *chunk; /* what an event calls itself; NULL: as the object does */
     struct dj_buf *out;
-    struct dj_buf event;
     struct dj_json_writer w;
 };
-
-static bool is_name(struct deja_slice name, const char *text)
-{
-    return deja_slice_is_equal(name, deja_slice_text(text));
-}
 
 /* Opens an event with the members every chunk carries; the caller fills "choices" and ends it. */
 static void begin_event(struct replay *replay)
 {
-    dj_buf_clear(&replay->event);
-    replay->w = dj_json_writer(&replay->event);
+    dj_sse_begin(replay->out, deja_slice(NULL, 0));
+    replay->w = dj_json_writer(replay->out);
     struct dj_json_writer *w = &replay->w;
     dj_json_begin_object(w);
     for (struct dj_json_walk m = dj_json_walk(replay->object); dj_json_walk_next(&m);) {
-        if (is_name(m.key, "choices") || is_name(m.key, "usage"))
+        if (dj_slice_is(m.key, "choices") || dj_slice_is(m.key, "usage"))
             continue;
         dj_json_key_slice(w, m.key);
-        if (is_name(m.key, "object"))
-            dj_json_put_text(w, "chat.completion.chunk");
+        if (replay->chunk && dj_slice_is(m.key, "object"))
+            dj_json_put_text(w, replay->chunk);
         else
             dj_json_put_value(w, m.value);
     }
@@ -41,10 +38,24 @@ static void begin_event(struct replay *replay)
 static void end_event(struct replay *replay)
 {
     dj_json_end_object(&replay->w);
-    if (replay->event.status != DEJA_OK)
-        replay->out->status = replay->event.status;
-    dj_sse_append(replay->out, dj_buf_slice(&replay->event));
+    dj_sse_end(replay->out);
 }
+
+static enum deja_status finish(struct replay *replay, bool has_usage)
+{
+    const struct dj_json *usage = dj_json_get(replay->object, "usage");
+    if (has_usage && usage) {
+        begin_event(replay);
+        dj_json_end_array(&replay->w);
+        dj_json_key(&replay->w, "usage");
+        dj_json_put_value(&replay->w, usage);
+        end_event(replay);
+    }
+    dj_sse_append(replay->out, deja_slice_text("[DONE]"));
+    return replay->out->status;
+}
+
+/* ---- chat ---- */
 
 static void begin_choice(struct replay *replay, const struct dj_json *choice)
 {
@@ -68,8 +79,8 @@ static void end_choice(struct replay *replay, const struct dj_json *logprobs,
         dj_json_put_value(w, logprobs);
     }
     for (struct dj_json_walk m = dj_json_walk(rest); dj_json_walk_next(&m);) {
-        if (is_name(m.key, "index") || is_name(m.key, "message") || is_name(m.key, "logprobs") ||
-            is_name(m.key, "finish_reason"))
+        if (dj_slice_is(m.key, "index") || dj_slice_is(m.key, "message") ||
+            dj_slice_is(m.key, "logprobs") || dj_slice_is(m.key, "finish_reason"))
             continue;
         dj_json_key_slice(w, m.key);
         dj_json_put_value(w, m.value);
@@ -98,7 +109,7 @@ static void put_tool_calls(struct dj_json_writer *w, const struct dj_json *calls
         dj_json_key(w, "index");
         dj_json_put_i64(w, index);
         for (struct dj_json_walk m = dj_json_walk(call.value); dj_json_walk_next(&m);) {
-            if (is_name(m.key, "index"))
+            if (dj_slice_is(m.key, "index"))
                 continue;
             dj_json_key_slice(w, m.key);
             dj_json_put_value(w, m.value);
@@ -120,15 +131,15 @@ static void replay_choice(struct replay *replay, const struct dj_json *choice)
         end_choice(replay, NULL, NULL, NULL);
     }
     for (struct dj_json_walk m = dj_json_walk(message); dj_json_walk_next(&m);) {
-        if (is_name(m.key, "role"))
+        if (dj_slice_is(m.key, "role"))
             continue;
         begin_choice(replay, choice);
         dj_json_key_slice(&replay->w, m.key);
-        if (is_name(m.key, "tool_calls") && dj_json_is(m.value, DJ_JSON_ARRAY))
+        if (dj_slice_is(m.key, "tool_calls") && dj_json_is(m.value, DJ_JSON_ARRAY))
             put_tool_calls(&replay->w, m.value);
         else
             dj_json_put_value(&replay->w, m.value);
-        end_choice(replay, is_name(m.key, "content") ? logprobs : NULL, NULL, NULL);
+        end_choice(replay, dj_slice_is(m.key, "content") ? logprobs : NULL, NULL, NULL);
     }
     begin_choice(replay, choice);
     end_choice(replay, dj_json_get(message, "content") ? NULL : logprobs,
@@ -138,23 +149,61 @@ static void replay_choice(struct replay *replay, const struct dj_json *choice)
 enum deja_status dj_completion_replay(const struct dj_json *object, bool has_usage,
                                       struct dj_buf *out_sse)
 {
-    struct replay replay = {.object = object, .out = out_sse};
+    struct replay replay = {.object = object, .chunk = "chat.completion.chunk", .out = out_sse};
     for (struct dj_json_walk c = dj_json_walk(dj_json_get(object, "choices"));
          dj_json_walk_next(&c);)
         replay_choice(&replay, c.value);
-    if (has_usage && dj_json_get(object, "usage")) {
-        begin_event(&replay);
-        dj_json_end_array(&replay.w);
-        dj_json_key(&replay.w, "usage");
-        dj_json_put_value(&replay.w, dj_json_get(object, "usage"));
-        end_event(&replay);
+    return finish(&replay, has_usage);
+}
+
+/* ---- legacy completions ---- */
+
+/* The choice's members; the last event of it says only why it stopped. */
+static void replay_text_choice(struct replay *replay, const struct dj_json *choice, bool is_last)
+{
+    struct dj_json_writer *w = &replay->w;
+    begin_event(replay);
+    dj_json_begin_object(w);
+    for (struct dj_json_walk m = dj_json_walk(choice); dj_json_walk_next(&m);) {
+        bool is_reason = dj_slice_is(m.key, "finish_reason");
+        dj_json_key_slice(w, m.key);
+        if (is_last && dj_slice_is(m.key, "text"))
+            dj_json_put_text(w, "");
+        else if (dj_slice_is(m.key, "index") || is_reason == is_last)
+            dj_json_put_value(w, m.value);
+        else
+            dj_json_put_null(w);
     }
-    dj_sse_append(out_sse, deja_slice_text("[DONE]"));
-    dj_buf_fini(&replay.event);
-    return out_sse->status;
+    dj_json_end_object(w);
+    dj_json_end_array(w);
+    end_event(replay);
+}
+
+enum deja_status dj_text_completion_replay(const struct dj_json *object, bool has_usage,
+                                           struct dj_buf *out_sse)
+{
+    struct replay replay = {.object = object, .out = out_sse};
+    for (struct dj_json_walk c = dj_json_walk(dj_json_get(object, "choices"));
+         dj_json_walk_next(&c);) {
+        if (!dj_json_is(c.value, DJ_JSON_OBJECT))
+            continue;
+        replay_text_choice(&replay, c.value, false);
+        replay_text_choice(&replay, c.value, true);
+    }
+    return finish(&replay, has_usage);
 }
 
 /* ---- what the write gate asks ---- */
+
+static void inspect_rest(const struct dj_json *object, struct dj_answer_facts *facts)
+{
+    const struct dj_json *usage = dj_json_get(object, "usage");
+    facts->model = dj_json_string(dj_json_get(object, "model"));
+    facts->input_tokens = dj_answer_tokens(usage, "prompt_tokens");
+    facts->output_tokens = dj_answer_tokens(usage, "completion_tokens");
+    facts->cached_tokens =
+        dj_answer_tokens(dj_json_get(usage, "prompt_tokens_details"), "cached_tokens");
+}
 
 static bool has_text(const struct dj_json *value)
 {
@@ -166,10 +215,10 @@ static void inspect_choice(const struct dj_json *choice, struct dj_answer_facts 
     const struct dj_json *message = dj_json_get(choice, "message");
     struct deja_slice reason = dj_json_string(dj_json_get(choice, "finish_reason"));
     facts->choice_count++;
-    facts->has_length = facts->has_length || is_name(reason, "length");
-    facts->has_content_filter = facts->has_content_filter || is_name(reason, "content_filter");
-    if (!is_name(reason, "stop") && !is_name(reason, "tool_calls") &&
-        !is_name(reason, "function_call"))
+    facts->has_length = facts->has_length || dj_slice_is(reason, "length");
+    facts->has_content_filter = facts->has_content_filter || dj_slice_is(reason, "content_filter");
+    if (!dj_slice_is(reason, "stop") && !dj_slice_is(reason, "tool_calls") &&
+        !dj_slice_is(reason, "function_call"))
         facts->is_every_choice_stopped = false;
     if (dj_json_count(dj_json_get(message, "tool_calls")) > 0 ||
         dj_json_is(dj_json_get(message, "function_call"), DJ_JSON_OBJECT))
@@ -188,14 +237,25 @@ void dj_completion_inspect(const struct dj_json *object, struct dj_answer_facts 
     for (struct dj_json_walk c = dj_json_walk(dj_json_get(object, "choices"));
          dj_json_walk_next(&c);)
         inspect_choice(c.value, &facts);
-    const struct dj_json *usage = dj_json_get(object, "usage");
     facts.has_content = facts.has_content || facts.has_tool_calls;
     facts.is_moderated = dj_json_is(dj_json_get(object, "moderation"), DJ_JSON_OBJECT);
-    facts.model = dj_json_string(dj_json_get(object, "model"));
-    facts.input_tokens = dj_answer_tokens(usage, "prompt_tokens");
-    facts.output_tokens = dj_answer_tokens(usage, "completion_tokens");
-    facts.cached_tokens =
-        dj_answer_tokens(dj_json_get(usage, "prompt_tokens_details"), "cached_tokens");
+    inspect_rest(object, &facts);
+    *out_facts = facts;
+}
+
+void dj_text_completion_inspect(const struct dj_json *object, struct dj_answer_facts *out_facts)
+{
+    struct dj_answer_facts facts = {.is_every_choice_stopped = true};
+    for (struct dj_json_walk c = dj_json_walk(dj_json_get(object, "choices"));
+         dj_json_walk_next(&c);) {
+        struct deja_slice reason = dj_json_string(dj_json_get(c.value, "finish_reason"));
+        facts.choice_count++;
+        facts.has_length |= dj_slice_is(reason, "length");
+        facts.has_content_filter |= dj_slice_is(reason, "content_filter");
+        facts.is_every_choice_stopped &= dj_slice_is(reason, "stop");
+        facts.has_content |= dj_json_string(dj_json_get(c.value, "text")).len > 0;
+    }
+    inspect_rest(object, &facts);
     *out_facts = facts;
 }
 

@@ -2,6 +2,7 @@
  * write gate asks. */
 #include "proxy/responses.h"
 
+#include "base/slice.h"
 #include "proto/sse.h"
 
 #define EVENT_BYTES_MAX (16u << 20)
@@ -12,15 +13,10 @@ struct making {
     enum deja_status status;
 };
 
-static bool is_name(struct deja_slice name, const char *text)
-{
-    return deja_slice_is_equal(name, deja_slice_text(text));
-}
-
 static bool is_end(struct deja_slice type)
 {
-    return is_name(type, "response.completed") || is_name(type, "response.incomplete") ||
-           is_name(type, "response.failed");
+    return dj_slice_is(type, "response.completed") || dj_slice_is(type, "response.incomplete") ||
+           dj_slice_is(type, "response.failed");
 }
 
 /* Some gateways end every stream as chat streams do. */
@@ -37,7 +33,7 @@ static bool on_event(void *ctx, const struct dj_sse_event *event)
         return true;
     enum deja_status status = dj_json_parse(event->data, &doc, NULL);
     struct deja_slice type = dj_json_string(dj_json_get(dj_json_root(doc), "type"));
-    bool is_sane = status == DEJA_OK && type.len > 0 && !making->end && !is_name(type, "error");
+    bool is_sane = status == DEJA_OK && type.len > 0 && !making->end && !dj_slice_is(type, "error");
     if (is_sane && is_end(type)) {
         is_sane = making->is_started &&
                   dj_json_is(dj_json_get(dj_json_root(doc), "response"), DJ_JSON_OBJECT);
@@ -127,21 +123,21 @@ static struct dj_tape_reference resolve_root(const struct dj_json *object,
     const struct dj_json *part = place->summary_index >= 0
                                      ? item_of(dj_json_get(item, "summary"), place->summary_index)
                                      : item_of(dj_json_get(item, "content"), place->content_index);
-    if (is_name(name, "response"))
+    if (dj_slice_is(name, "response"))
         return (struct dj_tape_reference){.value = object};
-    if (is_name(name, "item"))
+    if (dj_slice_is(name, "item"))
         return (struct dj_tape_reference){.value = item};
-    if (is_name(name, "part"))
+    if (dj_slice_is(name, "part"))
         return (struct dj_tape_reference){.value = part};
-    if (is_name(name, "item_id"))
+    if (dj_slice_is(name, "item_id"))
         return (struct dj_tape_reference){.value = dj_json_get(item, "id")};
-    if (is_name(name, "text") || is_name(name, "refusal"))
+    if (dj_slice_is(name, "text") || dj_slice_is(name, "refusal"))
         return (struct dj_tape_reference){.value = dj_json_get_slice(part, name)};
     for (const char *const *of = of_item; *of; of++)
-        if (is_name(name, *of))
+        if (dj_slice_is(name, *of))
             return (struct dj_tape_reference){.value = dj_json_get(item, *of)};
-    for (size_t i = 0; is_name(name, "delta") && i < sizeof pieces / sizeof *pieces; i++)
-        if (is_name(place->type, pieces[i].type))
+    for (size_t i = 0; dj_slice_is(name, "delta") && i < sizeof pieces / sizeof *pieces; i++)
+        if (dj_slice_is(place->type, pieces[i].type))
             return (struct dj_tape_reference){
                 .value = dj_json_get(pieces[i].is_of_item ? item : part, pieces[i].member),
                 .is_in_pieces = true};
@@ -163,28 +159,28 @@ struct dj_tape_reference dj_responses_resolve(const struct dj_json *object,
 static void inspect_part(const struct dj_json *part, struct dj_answer_facts *facts)
 {
     facts->has_content |= dj_json_string(dj_json_get(part, "text")).len > 0;
-    facts->has_refusal |= is_name(dj_json_string(dj_json_get(part, "type")), "refusal");
+    facts->has_refusal |= dj_slice_is(dj_json_string(dj_json_get(part, "type")), "refusal");
 }
 
 static void inspect_item(const struct dj_json *item, struct dj_answer_facts *facts)
 {
     struct deja_slice type = dj_json_string(dj_json_get(item, "type"));
     const struct dj_json *status = dj_json_get(item, "status");
-    if (is_name(type, "message")) {
+    if (dj_slice_is(type, "message")) {
         for (struct dj_json_walk part = dj_json_walk(dj_json_get(item, "content"));
              dj_json_walk_next(&part);)
             inspect_part(part.value, facts);
-    } else if (is_name(type, "function_call") || is_name(type, "custom_tool_call") ||
-               is_name(type, "local_shell_call") || is_name(type, "shell_call") ||
-               is_name(type, "apply_patch_call") || is_name(type, "computer_call")) {
+    } else if (dj_slice_is(type, "function_call") || dj_slice_is(type, "custom_tool_call") ||
+               dj_slice_is(type, "local_shell_call") || dj_slice_is(type, "shell_call") ||
+               dj_slice_is(type, "apply_patch_call") || dj_slice_is(type, "computer_call")) {
         facts->has_tool_calls = true;
-    } else if (is_name(type, "reasoning")) {
+    } else if (dj_slice_is(type, "reasoning")) {
         facts->is_signed |= dj_json_string(dj_json_get(item, "encrypted_content")).len > 0;
     } else {
         facts->has_hosted_tools = true; /* searches and their like, and what is not known */
     }
     if (status && dj_json_type(status) != DJ_JSON_NULL &&
-        !is_name(dj_json_string(status), "completed"))
+        !dj_slice_is(dj_json_string(status), "completed"))
         facts->is_every_choice_stopped = false;
 }
 
@@ -197,10 +193,10 @@ void dj_responses_inspect(const struct dj_json *object, struct dj_answer_facts *
         dj_json_string(dj_json_get(dj_json_get(object, "incomplete_details"), "reason"));
     struct dj_answer_facts facts = {
         .choice_count = dj_json_is(output, DJ_JSON_ARRAY) ? 1 : 0,
-        .is_every_choice_stopped = is_name(status, "completed") &&
+        .is_every_choice_stopped = dj_slice_is(status, "completed") &&
                                    dj_json_type(dj_json_get(object, "error")) == DJ_JSON_NULL,
-        .has_length = is_name(cut_by, "max_output_tokens"),
-        .has_content_filter = is_name(cut_by, "content_filter"),
+        .has_length = dj_slice_is(cut_by, "max_output_tokens"),
+        .has_content_filter = dj_slice_is(cut_by, "content_filter"),
         .is_moderated = dj_json_is(dj_json_get(object, "moderation"), DJ_JSON_OBJECT),
         .model = dj_json_string(dj_json_get(object, "model")),
         .input_tokens = dj_answer_tokens(usage, "input_tokens"),

@@ -3,35 +3,28 @@
  *   created, in_progress, then each item: added, its parts (added, delta, done, done), done;
  *   completed. Events count from 0. Of an item whose kind tells nothing in between, added and done.
  */
+#include "base/slice.h"
 #include "proto/sse.h"
 #include "proxy/responses.h"
 
 struct telling {
     struct dj_buf *out;
-    struct dj_buf event;
     struct dj_json_writer w;
-    const char *type;
     uint64_t sequence;
     /* of the item that is told */
     const struct dj_json *item;
     int64_t output_index;
 };
 
-static bool is_name(struct deja_slice name, const char *text)
-{
-    return deja_slice_is_equal(name, deja_slice_text(text));
-}
-
 static bool has_type(const struct dj_json *value, const char *type)
 {
-    return is_name(dj_json_string(dj_json_get(value, "type")), type);
+    return dj_slice_is(dj_json_string(dj_json_get(value, "type")), type);
 }
 
 static struct dj_json_writer *begin(struct telling *telling, const char *type)
 {
-    dj_buf_clear(&telling->event);
-    telling->type = type;
-    telling->w = dj_json_writer(&telling->event);
+    dj_sse_begin(telling->out, deja_slice_text(type));
+    telling->w = dj_json_writer(telling->out);
     dj_json_begin_object(&telling->w);
     dj_json_member_text(&telling->w, "type", type);
     dj_json_member_u64(&telling->w, "sequence_number", telling->sequence++);
@@ -41,10 +34,7 @@ static struct dj_json_writer *begin(struct telling *telling, const char *type)
 static void end(struct telling *telling)
 {
     dj_json_end_object(&telling->w);
-    if (telling->event.status != DEJA_OK)
-        telling->out->status = telling->event.status;
-    dj_tape_append_event(telling->out, deja_slice_text(telling->type),
-                         dj_buf_slice(&telling->event));
+    dj_sse_end(telling->out);
 }
 
 /* ---- the response around its items ---- */
@@ -55,13 +45,13 @@ static void put_unfinished(struct dj_json_writer *w, const struct dj_json *respo
     dj_json_begin_object(w);
     for (struct dj_json_walk m = dj_json_walk(response); dj_json_walk_next(&m);) {
         dj_json_key_slice(w, m.key);
-        if (is_name(m.key, "status"))
+        if (dj_slice_is(m.key, "status"))
             dj_json_put_text(w, "in_progress");
-        else if (is_name(m.key, "output"))
+        else if (dj_slice_is(m.key, "output"))
             dj_json_put_raw(w, deja_slice_text("[]"));
-        else if (is_name(m.key, "output_text"))
+        else if (dj_slice_is(m.key, "output_text"))
             dj_json_put_text(w, "");
-        else if (is_name(m.key, "usage") || is_name(m.key, "completed_at"))
+        else if (dj_slice_is(m.key, "usage") || dj_slice_is(m.key, "completed_at"))
             dj_json_put_null(w);
         else
             dj_json_put_value(w, m.value);
@@ -88,10 +78,10 @@ static void put_empty_item(struct dj_json_writer *w, const struct dj_json *item)
 {
     dj_json_begin_object(w);
     for (struct dj_json_walk m = dj_json_walk(item); dj_json_walk_next(&m);) {
-        bool is_list = is_name(m.key, "content") || is_name(m.key, "summary");
-        bool is_text = is_name(m.key, "arguments") || is_name(m.key, "input");
+        bool is_list = dj_slice_is(m.key, "content") || dj_slice_is(m.key, "summary");
+        bool is_text = dj_slice_is(m.key, "arguments") || dj_slice_is(m.key, "input");
         dj_json_key_slice(w, m.key);
-        if (is_name(m.key, "status"))
+        if (dj_slice_is(m.key, "status"))
             dj_json_put_text(w, "in_progress");
         else if (is_list && dj_json_is(m.value, DJ_JSON_ARRAY))
             dj_json_put_raw(w, deja_slice_text("[]"));
@@ -163,9 +153,9 @@ static void put_empty_part(struct dj_json_writer *w, const struct dj_json *part,
     dj_json_begin_object(w);
     for (struct dj_json_walk m = dj_json_walk(part); dj_json_walk_next(&m);) {
         dj_json_key_slice(w, m.key);
-        if (is_name(m.key, kind->member))
+        if (dj_slice_is(m.key, kind->member))
             dj_json_put_text(w, "");
-        else if (is_name(m.key, "annotations") || is_name(m.key, "logprobs"))
+        else if (dj_slice_is(m.key, "annotations") || dj_slice_is(m.key, "logprobs"))
             dj_json_put_raw(w, deja_slice_text("[]"));
         else
             dj_json_put_value(w, m.value);
@@ -177,7 +167,7 @@ static void put_logprobs(struct dj_json_writer *w, const struct dj_json *part,
                          const struct part_kind *kind)
 {
     const struct dj_json *logprobs = dj_json_get(part, "logprobs");
-    if (!is_name(deja_slice_text(kind->type), "output_text"))
+    if (strcmp(kind->type, "output_text") != 0)
         return;
     dj_json_key(w, "logprobs");
     if (dj_json_is(logprobs, DJ_JSON_ARRAY))
@@ -300,6 +290,5 @@ enum deja_status dj_responses_replay(const struct dj_json *object,
         tell_item(&telling);
     }
     tell_response(&telling, "response.completed", object, true);
-    dj_buf_fini(&telling.event);
     return out_sse->status;
 }

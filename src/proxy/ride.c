@@ -9,6 +9,7 @@
 #include "proxy/ride_internal.h"
 
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "net/http_headers.h"
 #include "proto/compress.h"
 #include "proto/http_text.h"
@@ -16,6 +17,7 @@
 #include "proxy/gate.h"
 #include "proxy/identity.h"
 #include "proxy/tenant_rules.h"
+#include "text/question.h"
 
 #define BODY_DECODED_MAX (32u << 20)
 
@@ -150,7 +152,7 @@ static void take_permissions(struct ride *ride)
 bool ride_may_ignore(const struct ride *ride, struct deja_slice member)
 {
     for (size_t i = 0; i < ride->policy->ignorable_count; i++)
-        if (deja_slice_is_equal(member, deja_slice_text(ride->policy->ignorable[i])))
+        if (dj_slice_is(member, ride->policy->ignorable[i]))
             return true;
     return false;
 }
@@ -158,6 +160,9 @@ bool ride_may_ignore(const struct ride *ride, struct deja_slice member)
 void ride_set_rules(struct ride *ride)
 {
     take_permissions(ride);
+    struct deja_slice trace = ride->knobs.trace_id;
+    if (trace.len && dj_question_is_name(trace)) /* visible, and UTF-8 */
+        memcpy(ride->trace_text, trace.data, trace.len);
     struct dj_fresh_wish wish = ride->knobs.wish;
     wish.max_age_ms = ride->knobs.max_age_ms;
     dj_fresh_narrow(ride->policy->stale_revalidate_ms, ride->policy->stale_error_ms, &wish,
@@ -523,50 +528,4 @@ void ride_join(struct ride *ride, struct dj_call *call)
     ride->join.ctx = ride;
     ride->join.joined = on_joined;
     dj_call_join(&ride->join);
-}
-
-void ride_flight_key(const struct ride *ride, const struct dj_fingerprint *fingerprint,
-                     uint8_t out_key[DJ_SHA256_BYTES])
-{
-    struct {
-        uint8_t id[DJ_ID_BYTES];
-        uint8_t tenant[DJ_ID_BYTES];
-        uint64_t max_age_ms;
-        uint64_t ttl_ms;
-        uint64_t skip;
-        uint64_t min_fresh_ms;
-        uint64_t serve_stale_ms;
-        uint64_t error_stale_ms;
-        double threshold;
-        uint64_t flags;
-    } parts;
-    memset(&parts, 0, sizeof parts);
-    memcpy(parts.id, fingerprint->key.id, sizeof parts.id);
-    memcpy(parts.tenant, fingerprint->key.tenant, sizeof parts.tenant);
-    parts.max_age_ms = ride->knobs.max_age_ms;
-    parts.ttl_ms = ride->knobs.ttl_ms;
-    parts.skip = ride->knobs.skip;
-    parts.min_fresh_ms = ride->fresh.min_fresh_ms;
-    parts.serve_stale_ms = ride->fresh.serve_stale_ms;
-    parts.error_stale_ms = ride->fresh.error_stale_ms;
-    parts.threshold = ride->knobs.threshold;
-    parts.flags = (ride->knobs.is_exact_only ? 1u : 0u) | (ride->knobs.is_only_if_cached ? 2u : 0u);
-    const struct deja_slice slices[] = {deja_slice(&parts, sizeof parts), ride->knobs.tags};
-    dj_hmac(ride->prefix.fingerprint_key, slices, 2, out_key);
-}
-
-bool ride_take_tags(const struct ride *ride, struct dj_arena *arena, struct dj_entry *entry)
-{
-    struct deja_slice list = ride->knobs.tags;
-    struct deja_slice tag;
-    if (!dj_identity_tag(&ride->who, arena, entry))
-        return false;
-    if (ride->is_inner && entry->tag_count == 0) /* provenance, which no client can name */
-        entry->tags[entry->tag_count++].name = deja_slice_text(RIDE_WARMED_TAG);
-    while (entry->tag_count < DJ_TAGS_MAX && dj_http_list_next(&list, &tag)) {
-        struct deja_slice copy = dj_arena_copy(arena, tag);
-        if (copy.data)
-            entry->tags[entry->tag_count++].name = copy;
-    }
-    return true;
 }

@@ -44,6 +44,13 @@ static double nearest_of(const struct ride *ride, bool is_hit)
                                           : NAN;
 }
 
+/* For people: the trace of W3C, else what Portkey's header calls it. */
+static const char *trace_of(const struct ride *ride)
+{
+    const char *id = dj_trace_id(&ride->trace);
+    return id || !ride->trace_text[0] ? id : ride->trace_text;
+}
+
 /* Hits at debug, what went upstream at info, failures as warnings; of the content only what the
  * tenant's log.content lets. */
 static void log_end(const struct ride *ride, enum dj_result result, const char *level,
@@ -62,7 +69,7 @@ static void log_end(const struct ride *ride, enum dj_result result, const char *
     struct dj_log_field fields[] = {
         DJ_LOG_TEXT("tenant", tenant),
         DJ_LOG_TEXT("req_id", ride->request_id_text),
-        DJ_LOG_TEXT("trace_id", dj_trace_id(&ride->trace)),
+        DJ_LOG_TEXT("trace_id", trace_of(ride)),
         DJ_LOG_TEXT("api", api_of(ride)),
         DJ_LOG_TEXT("result", dj_result_text(result)),
         DJ_LOG_TEXT("reason", reason || is_hit ? reason : ride->knobs.rule),
@@ -92,7 +99,7 @@ static void count_slow(const struct ride *ride, enum dj_result result, const cha
                           .level = level,
                           .tenant = ride->tenant,
                           .request_id = deja_slice_text(ride->request_id_text),
-                          .trace_id = dj_trace_id(&ride->trace),
+                          .trace_id = trace_of(ride),
                           .seconds = (double)us / 1e6,
                       });
 }

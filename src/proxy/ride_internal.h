@@ -42,6 +42,7 @@ struct ride {
     struct deja_slice request_id; /* dead once the exchange ended: the log's is a copy */
     char request_id_text[RIDE_REQUEST_ID_BYTES];
     struct dj_trace trace;
+    char trace_text[DJ_KNOBS_TRACE_BYTES_MAX + 1]; /* knobs.trace_id, for the log; empty: none */
     uint64_t started_us;
 
     struct dj_principal who;
@@ -130,7 +131,8 @@ void ride_answer_whole(struct ride *ride);
 /* Fills the flight key from the fingerprint and those knobs that may change the outcome. */
 void ride_flight_key(const struct ride *ride, const struct dj_fingerprint *fingerprint,
                      uint8_t out_key[DJ_SHA256_BYTES]);
-/* The user's tag and those of the knobs into entry; slices in arena. False: out of memory. */
-bool ride_take_tags(const struct ride *ride, struct dj_arena *arena, struct dj_entry *entry);
+/* Tells a new call of who asks: his rules and knobs, and of its entry tenant, namespace, tags (the
+ * user's and the knobs') and labels; slices in the call's arena. False: out of memory. */
+bool ride_introduce(const struct ride *ride, struct dj_call *call);
 
 #endif

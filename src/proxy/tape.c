@@ -6,6 +6,7 @@
  *
  * (1) At most one piece an event: the first text that can be one.
  */
+#include "base/slice.h"
 #include "proto/sse.h"
 #include "proxy/tape_internal.h"
 #include "text/utf8.h"
@@ -91,7 +92,7 @@ static void write_member(struct recorder *recorder, struct dj_json_writer *w,
 {
     const struct dj_tape_reference reference =
         recorder->resolve(recorder->object, &recorder->place, parent, name);
-    bool is_next = !parent.len && tape_is_name(name, "sequence_number") &&
+    bool is_next = !parent.len && dj_slice_is(name, "sequence_number") &&
                    dj_json_is(value, DJ_JSON_NUMBER) &&
                    dj_json_i64(value, -1) == recorder->sequence + 1;
     if (is_next)
@@ -122,7 +123,7 @@ static void write_members(struct recorder *recorder, struct dj_json_writer *w,
 {
     dj_json_begin_array(w);
     for (struct dj_json_walk m = dj_json_walk(container); dj_json_walk_next(&m);)
-        if (parent.len || !tape_is_name(m.key, "obfuscation"))
+        if (parent.len || !dj_slice_is(m.key, "obfuscation"))
             write_member(recorder, w, parent, m.key, m.value);
     dj_json_end_array(w);
 }

@@ -61,7 +61,4 @@ enum deja_status dj_tape_record(struct deja_slice sse, const struct dj_json *obj
 enum deja_status dj_tape_play(const struct dj_json *object, struct deja_slice tape,
                               dj_tape_resolve_fn *resolve, struct dj_buf *out_sse) DEJA_NODISCARD;
 
-/* Appends one event whose name is its type. json: without line breaks. */
-void dj_tape_append_event(struct dj_buf *out_sse, struct deja_slice name, struct deja_slice json);
-
 #endif

@@ -4,6 +4,7 @@
 #ifndef DJ_PROXY_TAPE_INTERNAL_H
 #define DJ_PROXY_TAPE_INTERNAL_H
 
+#include "base/slice.h"
 #include "proxy/tape.h"
 
 #define TAPE_CURSORS_MAX 512u
@@ -22,10 +23,5 @@ struct tape_cursors {
 
 /* Of that text, from its start if it is new; NULL: too many. */
 struct tape_cursor *tape_cursor_of(struct tape_cursors *cursors, const struct dj_json *text);
-
-static inline bool tape_is_name(struct deja_slice name, const char *text)
-{
-    return deja_slice_is_equal(name, deja_slice_text(text));
-}
 
 #endif

@@ -1,4 +1,5 @@
 /* proxy/tape_play.c - see tape.h; playing. */
+#include "base/slice.h"
 #include "proto/sse.h"
 #include "proxy/tape_internal.h"
 
@@ -10,19 +11,8 @@ struct player {
     int64_t sequence;
     int64_t piece_len; /* of the event that is told once more; -1: as the item has it */
     bool has_piece;    /* the event that is told has one */
-    struct dj_buf event;
     enum deja_status status;
 };
-
-void dj_tape_append_event(struct dj_buf *out_sse, struct deja_slice name, struct deja_slice json)
-{
-    if (name.len) {
-        dj_buf_append_text(out_sse, "event: ");
-        dj_buf_append_slice(out_sse, name);
-        dj_buf_append_byte(out_sse, '\n');
-    }
-    dj_sse_append(out_sse, json);
-}
 
 static void damage(struct player *player)
 {
@@ -42,7 +32,7 @@ static int64_t raw_number(const struct dj_json *members, const char *name)
 {
     for (struct dj_json_walk m = dj_json_walk(members); dj_json_walk_next(&m);)
         if (dj_json_count(m.value) == 2 &&
-            tape_is_name(dj_json_string(dj_json_at(m.value, 0)), name))
+            dj_slice_is(dj_json_string(dj_json_at(m.value, 0)), name))
             return dj_json_i64(dj_json_at(m.value, 1), -1);
     return -1;
 }
@@ -51,7 +41,7 @@ static struct deja_slice raw_text(const struct dj_json *members, const char *nam
 {
     for (struct dj_json_walk m = dj_json_walk(members); dj_json_walk_next(&m);)
         if (dj_json_count(m.value) == 2 &&
-            tape_is_name(dj_json_string(dj_json_at(m.value, 0)), name))
+            dj_slice_is(dj_json_string(dj_json_at(m.value, 0)), name))
             return dj_json_string(dj_json_at(m.value, 1));
     return deja_slice(NULL, 0);
 }
@@ -104,13 +94,13 @@ static void play_member(struct player *player, struct dj_json_writer *w, struct 
     dj_json_key_slice(w, name);
     if (count == 2)
         dj_json_put_value(w, value);
-    else if (count == 1 && !parent.len && tape_is_name(name, "sequence_number"))
+    else if (count == 1 && !parent.len && dj_slice_is(name, "sequence_number"))
         dj_json_put_i64(w, ++player->sequence);
     else if (count == 1 && reference.value)
         dj_json_put_value(w, reference.value);
-    else if (tape_is_name(dj_json_string(kind), "p"))
+    else if (dj_slice_is(dj_json_string(kind), "p"))
         play_piece(player, w, reference.value, dj_json_i64(value, -1));
-    else if (tape_is_name(dj_json_string(kind), "o") && !parent.len)
+    else if (dj_slice_is(dj_json_string(kind), "o") && !parent.len)
         play_members(player, w, name, value);
     else
         damage_value(player, w);
@@ -135,27 +125,29 @@ static struct deja_slice name_of(const struct dj_json *name, struct deja_slice t
     return dj_json_is(name, DJ_JSON_STRING) && !text.len ? type : text;
 }
 
+static bool has_line_break(struct deja_slice text)
+{
+    return text.len && memchr(text.data, '\n', text.len);
+}
+
 static void play_event(struct player *player, const struct dj_json *item, struct dj_buf *out_sse)
 {
     const struct dj_json *data = dj_json_at(item, 1);
     struct deja_slice text = dj_json_string(data);
+    bool is_text = dj_json_is(data, DJ_JSON_STRING);
     player->place = (struct dj_tape_place){.index = -1};
-    if (dj_json_is(data, DJ_JSON_STRING)) {
-        if (memchr(text.data, '\n', text.len))
-            damage(player);
-        dj_tape_append_event(out_sse, name_of(dj_json_at(item, 0), player->place.type), text);
-        return;
-    }
-    dj_buf_clear(&player->event);
-    read_place(data, &player->place);
-    struct dj_json_writer w = dj_json_writer(&player->event);
-    play_members(player, &w, deja_slice(NULL, 0), data);
-    if (player->event.status != DEJA_OK)
-        player->status = player->event.status;
+    if (!is_text)
+        read_place(data, &player->place);
     struct deja_slice name = name_of(dj_json_at(item, 0), player->place.type);
-    if (name.len && memchr(name.data, '\n', name.len))
+    if (has_line_break(name) || has_line_break(text))
         damage(player);
-    dj_tape_append_event(out_sse, name, dj_buf_slice(&player->event));
+    dj_sse_begin(out_sse, name);
+    struct dj_json_writer w = dj_json_writer(out_sse);
+    if (is_text)
+        dj_buf_append_slice(out_sse, text);
+    else
+        play_members(player, &w, deja_slice(NULL, 0), data);
+    dj_sse_end(out_sse);
 }
 
 enum deja_status dj_tape_play(const struct dj_json *object, struct deja_slice tape,
@@ -188,6 +180,5 @@ enum deja_status dj_tape_play(const struct dj_json *object, struct deja_slice ta
             damage(&player);
     }
     dj_json_doc_destroy(doc);
-    dj_buf_fini(&player.event);
     return player.status == DEJA_OK ? out_sse->status : player.status;
 }

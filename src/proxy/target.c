@@ -1,6 +1,8 @@
 /* proxy/target.c - see target.h. */
 #include "proxy/target.h"
 
+#include "base/slice.h"
+
 bool dj_target_is_messages(struct deja_slice path)
 {
     static const char messages[] = "/v1/messages";
@@ -14,7 +16,7 @@ static bool is_of_openai(struct deja_slice path)
     static const char *const paths[] = {"/v1/chat/completions", "/v1/completions", "/v1/responses",
                                         "/v1/embeddings"};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
-        if (deja_slice_is_equal(path, deja_slice_text(paths[i])))
+        if (dj_slice_is(path, paths[i]))
             return true;
     return false;
 }

@@ -13,6 +13,7 @@
 #include "cache/tiers.h"
 #include "obs/log.h"
 #include "obs/metrics.h"
+#include "policy/kinds.h"
 #include "policy/prices.h"
 #include "proto/record.h"
 #include "security/tenant.h"
@@ -81,6 +82,9 @@ void dj_telemetry_saved(struct dj_telemetry *telemetry, const struct dj_entry *e
  */
 void dj_telemetry_saved_kind(struct dj_telemetry *telemetry, const struct dj_entry *entry,
                              const char *kind);
+/* A plain key of that kind (NULL: of none) was looked up; entry NULL: it was not there. */
+void dj_telemetry_plain(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
+                        const struct dj_kind *kind, const struct dj_entry *entry);
 /* A call upstream was paid for. kind: "response", "embedding", "passthrough", "verification". */
 void dj_telemetry_spent(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
                         const char *kind, double cost_usd);

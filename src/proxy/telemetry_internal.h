@@ -201,6 +201,9 @@ struct dj_series *dj_telemetry_slot_series(struct dj_telemetry *telemetry, serie
 struct tenant *dj_telemetry_tenant_of(struct dj_telemetry *telemetry, const uint8_t id[DJ_ID_BYTES],
                                       bool is_made);
 /* A look-up for that kind of thing found nothing. */
+/* Of that kind, and of that class where nothing better is known of what it cost. */
+void dj_telemetry_saved_class(struct dj_telemetry *telemetry, const struct dj_entry *entry,
+                              const char *kind, enum dj_saving_class class);
 void dj_telemetry_missed(struct dj_telemetry *telemetry, const uint8_t tenant[DJ_ID_BYTES],
                          const char *kind);
 

@@ -105,9 +105,15 @@ static void count_tokens(struct dj_telemetry *telemetry, struct tenant *tenant, 
 void dj_telemetry_saved_kind(struct dj_telemetry *telemetry, const struct dj_entry *entry,
                              const char *kind)
 {
+    dj_telemetry_saved_class(telemetry, entry, kind, dj_saving_class_of(deja_slice_text(kind)));
+}
+
+void dj_telemetry_saved_class(struct dj_telemetry *telemetry, const struct dj_entry *entry,
+                              const char *kind, enum dj_saving_class class)
+{
     struct tenant *tenant = dj_telemetry_tenant_of(telemetry, entry->tenant, true);
     struct labels *labels = tenant->labels;
-    const struct dj_saving_facts facts = {.class = dj_saving_class_of(deja_slice_text(kind)),
+    const struct dj_saving_facts facts = {.class = class,
                                           .cost_usd = entry->cost_usd,
                                           .input_tokens = entry->input_tokens,
                                           .output_tokens = entry->output_tokens,

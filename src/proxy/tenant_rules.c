@@ -1,6 +1,8 @@
 /* proxy/tenant_rules.c - see tenant_rules.h. */
 #include "proxy/tenant_rules.h"
 
+#include <assert.h>
+
 static uint64_t cut(const struct dj_rules *rules, uint64_t ttl_ms)
 {
     uint64_t max_ms = rules ? dj_rules_of(rules)->ttl_max_ms : 0;
@@ -28,9 +30,29 @@ const char *dj_tenant_lacks_text(enum dj_feature feature)
     }
 }
 
-uint64_t dj_tenant_ttl(const struct dj_rules *rules, uint64_t said_ms, uint64_t deployment_ms)
+static_assert(sizeof(((struct dj_rules_values *)0)->size_ttl_ms) ==
+                  sizeof(((struct dj_ttl_sizes *)0)->life_ms),
+              "a life of each size");
+
+/* 0: none of its own. Characters are not counted where no size has one. */
+static uint64_t ttl_of_size(const struct dj_rules *rules, const struct dj_ttl_sizes *sizes,
+                            struct deja_slice text)
 {
-    return cut(rules, said_ms ? said_ms : deployment_ms);
+    uint64_t lives[DJ_TTL_SIZE_COUNT];
+    uint64_t any = 0;
+    for (int i = 0; i < DJ_TTL_SIZE_COUNT; i++) {
+        uint64_t own = rules ? dj_rules_of(rules)->size_ttl_ms[i] : 0;
+        lives[i] = own ? own : sizes->life_ms[i];
+        any |= lives[i];
+    }
+    return any && text.len ? lives[dj_ttl_size_of(sizes, text)] : 0;
+}
+
+uint64_t dj_tenant_ttl(const struct dj_rules *rules, const struct dj_ttl_sizes *sizes,
+                       struct deja_slice text, uint64_t said_ms, uint64_t deployment_ms)
+{
+    uint64_t size_ms = ttl_of_size(rules, sizes, text);
+    return cut(rules, size_ms ? size_ms : said_ms ? said_ms : deployment_ms);
 }
 
 uint64_t dj_tenant_cut_ttl(const struct dj_rules *rules, uint64_t asked_ms)
@@ -44,9 +66,13 @@ bool dj_tenant_keeps(const struct dj_rules *rules, uint64_t bytes)
     return !bytes_max || bytes <= bytes_max;
 }
 
-bool dj_tenant_allows(const struct dj_rules *rules, const struct dj_json *root)
+bool dj_tenant_allows_model(const struct dj_rules *rules, struct deja_slice model)
 {
     const struct dj_rules_values *values = rules ? dj_rules_of(rules) : NULL;
-    return !values || !values->model_count ||
-           dj_rules_allow_model(values, dj_json_string(dj_json_get(root, "model")));
+    return !values || !values->model_count || dj_rules_allow_model(values, model);
+}
+
+bool dj_tenant_allows(const struct dj_rules *rules, const struct dj_json *root)
+{
+    return dj_tenant_allows_model(rules, dj_json_string(dj_json_get(root, "model")));
 }

@@ -2,6 +2,7 @@
 #include "proxy/trace.h"
 
 #include "base/num.h"
+#include "base/slice.h"
 #include "crypto/digest.h"
 
 /* Lower case only: the recommendation calls upper case invalid. */
@@ -38,8 +39,7 @@ static bool is_traceparent(struct deja_slice value)
     bool is_first_version = is_zero(version);
     return is_hex(version) && is_hex(trace) && is_hex(span) &&
            is_hex(deja_slice(value.data + 53, 2)) && !is_zero(trace) && !is_zero(span) &&
-           !deja_slice_is_equal(version, deja_slice_text("ff")) &&
-           (!is_first_version || value.len == len);
+           !dj_slice_is(version, "ff") && (!is_first_version || value.len == len);
 }
 
 static void make_hex(size_t byte_count, char *out_text)

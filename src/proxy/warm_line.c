@@ -1,6 +1,7 @@
 /* proxy/warm_line.c - one line of a file of requests, or member of "requests" (warm.h). */
 #include <string.h>
 
+#include "base/slice.h"
 #include "net/http_headers.h"
 #include "proto/http_text.h"
 #include "proxy/warm_internal.h"
@@ -25,8 +26,7 @@ static void put_text(struct dj_buf *out, struct deja_slice text)
 /* What is left out of a body: answers are made whole, and a hit can be streamed all the same. */
 static bool is_left_out(struct deja_slice name)
 {
-    return deja_slice_is_equal(name, deja_slice_text("stream")) ||
-           deja_slice_is_equal(name, deja_slice_text("stream_options"));
+    return dj_slice_is(name, "stream") || dj_slice_is(name, "stream_options");
 }
 
 static void write_body(const struct dj_json *body, struct dj_buf *out)
@@ -118,7 +118,7 @@ static enum deja_status check_path(struct deja_slice path, struct deja_error *er
     struct deja_slice bare = deja_slice(path.data, query ? (size_t)(query - path.data) : path.len);
     bool is_good = false;
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
-        is_good = is_good || deja_slice_is_equal(bare, deja_slice_text(paths[i]));
+        is_good = is_good || dj_slice_is(bare, paths[i]);
     is_good = is_good && path.len <= 1024;
     for (size_t i = 0; i < path.len && is_good; i++)
         is_good = path.data[i] > ' ' && path.data[i] <= '~';

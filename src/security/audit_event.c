@@ -4,6 +4,7 @@
 
 #include "base/date.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "proto/json.h"
 #include "text/utf8.h"
 
@@ -68,7 +69,7 @@ static void put_metadata(struct dj_json_writer *w, const struct dj_audit_event *
         if (is_object)
             for (struct dj_json_walk member = dj_json_walk(dj_json_root(doc));
                  dj_json_walk_next(&member);) {
-                if (event->error && deja_slice_is_equal(member.key, deja_slice_text("error")))
+                if (event->error && dj_slice_is(member.key, "error"))
                     continue;
                 dj_json_key_slice(w, member.key);
                 dj_json_put_value(w, member.value);

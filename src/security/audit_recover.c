@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/num.h"
+#include "base/slice.h"
 #include "proto/json.h"
 #include "security/audit_internal.h"
 
@@ -59,11 +60,11 @@ static bool on_each_head(void *ctx, struct deja_slice key, struct deja_slice val
     struct dj_json_doc *doc = NULL;
     struct reading other = {.is_found = false};
     on_head(&other, value);
-    if (!other.is_found || deja_slice_is_equal(key, deja_slice_text(search->folder->node)) ||
+    if (!other.is_found || dj_slice_is(key, search->folder->node) ||
         dj_json_parse(value, &doc, NULL) != DEJA_OK)
         return true;
-    bool was_here = deja_slice_is_equal(dj_json_string(dj_json_get(dj_json_root(doc), "place")),
-                                        deja_slice_text(search->place));
+    bool was_here =
+        dj_slice_is(dj_json_string(dj_json_get(dj_json_root(doc), "place")), search->place);
     dj_json_doc_destroy(doc);
     if (was_here && key.len < DJ_AUDIT_NODE_TEXT_BYTES) {
         char metadata[96];

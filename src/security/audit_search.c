@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "proto/json.h"
 #include "security/audit_internal.h"
 
@@ -40,8 +41,8 @@ static bool matches(const struct dj_audit_query *query, const struct dj_json *ev
         return false;
     if (to_len && (time.len < to_len || memcmp(time.data, query->to, to_len) > 0))
         return false;
-    if (query->tenant[0] && !deja_slice_is_equal(dj_json_string(dj_json_get(event, "tenant_id")),
-                                                 deja_slice_text(query->tenant)))
+    if (query->tenant[0] &&
+        !dj_slice_is(dj_json_string(dj_json_get(event, "tenant_id")), query->tenant))
         return false;
     if (query->type.len &&
         !deja_slice_is_equal(dj_json_string(dj_json_get(event, "event_type")), query->type))

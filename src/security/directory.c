@@ -9,6 +9,7 @@
 #include "security/directory_internal.h"
 
 #include "base/alloc.h"
+#include "base/slice.h"
 
 #define RELOAD_TRIES 3
 
@@ -42,8 +43,8 @@ static enum deja_status fill_entry(struct dj_directory_entry *entry, const struc
     struct deja_slice state = dj_json_string(dj_json_get(root, "state"));
     struct deja_slice parent = dj_json_string(dj_json_get(root, "inherits"));
     const struct dj_json *config = dj_json_get(root, "config");
-    bool is_active = deja_slice_is_equal(state, deja_slice_text("active"));
-    bool is_suspended = deja_slice_is_equal(state, deja_slice_text("suspended"));
+    bool is_active = dj_slice_is(state, "active");
+    bool is_suspended = dj_slice_is(state, "suspended");
     entry->is_suspended = is_suspended;
     entry->has_parent = parent.data && dj_tenant_parse(parent, entry->parent) == DEJA_OK;
     entry->created_ms = dj_json_i64(dj_json_get(root, "created"), 0);

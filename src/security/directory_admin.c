@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/date.h"
+#include "base/slice.h"
 #include "base/suggest.h"
 #include "security/directory_internal.h"
 #include "text/utf8.h"
@@ -55,7 +56,7 @@ static void check_members(const struct dj_json *wanted, bool is_new, struct faul
             memcpy(word, walk.key.data, walk.key.len);
         struct dj_suggest suggest = dj_suggest(word);
         for (size_t i = 0; i < count; i++) {
-            is_known = is_known || deja_slice_is_equal(walk.key, deja_slice_text(known[i]));
+            is_known = is_known || dj_slice_is(walk.key, known[i]);
             dj_suggest_offer(&suggest, known[i]);
         }
         if (suggest.best)
@@ -87,10 +88,10 @@ static void read_state(const struct dj_json *wanted, struct draft *draft, struct
 {
     const struct dj_json *state = dj_json_get(wanted, "state");
     struct deja_slice text = dj_json_string(state);
-    bool is_suspended = deja_slice_is_equal(text, deja_slice_text("suspended"));
+    bool is_suspended = dj_slice_is(text, "suspended");
     if (!state)
         return;
-    if (is_suspended || deja_slice_is_equal(text, deja_slice_text("active")))
+    if (is_suspended || dj_slice_is(text, "active"))
         draft->is_suspended = is_suspended;
     else
         complain(faults, "state", "value", "must be active or suspended");
@@ -245,7 +246,7 @@ static bool is_name_taken(struct dj_directory *directory, const struct draft *dr
     pthread_rwlock_rdlock(&directory->table);
     while (!is_taken && dj_map_next(directory->tenants, &cursor, &key, &value)) {
         const struct dj_directory_entry *entry = value;
-        is_taken = deja_slice_is_equal(deja_slice_text(entry->name), draft->name) &&
+        is_taken = dj_slice_is(draft->name, entry->name) &&
                    memcmp(entry->id, draft->id, sizeof entry->id) != 0;
     }
     pthread_rwlock_unlock(&directory->table);
@@ -551,7 +552,7 @@ static size_t collect(const struct dj_directory *directory, const uint8_t *after
     while (dj_map_next(directory->tenants, &cursor, &key, &value)) {
         const struct dj_directory_entry *entry = value;
         if ((after && memcmp(entry->id, after, DJ_TENANT_BYTES) <= 0) ||
-            (name.len && !deja_slice_is_equal(name, deja_slice_text(entry->name))))
+            (name.len && !dj_slice_is(name, entry->name)))
             continue;
         memcpy(out_ids[found++], entry->id, DJ_TENANT_BYTES);
     }

@@ -6,6 +6,7 @@
 #include "security/local_guard.h"
 
 #include "base/num.h"
+#include "base/slice.h"
 
 static char to_lower(char c)
 {
@@ -175,10 +176,9 @@ static bool must_be_json(const struct dj_local_request *request)
 {
     static const char *const reading[] = {"GET", "HEAD", "OPTIONS"};
     for (size_t i = 0; i < sizeof reading / sizeof *reading; i++)
-        if (deja_slice_is_equal(request->method, deja_slice_text(reading[i])))
+        if (dj_slice_is(request->method, reading[i]))
             return false;
-    return request->needs_json &&
-           (request->has_body || deja_slice_is_equal(request->method, deja_slice_text("POST")));
+    return request->needs_json && (request->has_body || dj_slice_is(request->method, "POST"));
 }
 
 enum dj_local_verdict dj_local_check(const struct dj_local_config *config,

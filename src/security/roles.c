@@ -1,6 +1,8 @@
 /* security/roles.c - see roles.h. */
 #include "security/roles.h"
 
+#include "base/slice.h"
+
 static const struct {
     unsigned role;
     const char *text;
@@ -23,7 +25,7 @@ const char *dj_role_text(unsigned role)
 unsigned dj_role_of(struct deja_slice text)
 {
     for (size_t i = 0; i < ROLES; i++)
-        if (deja_slice_is_equal(text, deja_slice_text(roles[i].text)))
+        if (dj_slice_is(text, roles[i].text))
             return roles[i].role;
     return 0;
 }

@@ -64,8 +64,9 @@ struct dj_rules_values {
     bool is_configured; /* made by an administrator, not derived from a credential */
     bool is_suspended;
     unsigned features;        /* bits of enum dj_feature */
-    uint64_t response_ttl_ms; /* 0: the deployment's, as are the next four */
+    uint64_t response_ttl_ms; /* 0: the deployment's, as are the next five */
     uint64_t api_ttl_ms;
+    uint64_t size_ttl_ms[3]; /* of what answers a small, a medium, a large text */
     uint64_t ttl_max_ms;
     double threshold;
     double api_threshold;

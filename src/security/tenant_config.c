@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "base/suggest.h"
 #include "text/utf8.h"
 
@@ -46,6 +47,9 @@ static const char *const contents[] = {"off", "hash", "full", NULL};
 static const struct field fields[] = {
     {"ttl", "response", KIND_DURATION, AT(response_ttl_ms), 1000, TTL_MS_MAX, NULL},
     {"ttl", "api", KIND_DURATION, AT(api_ttl_ms), 1000, TTL_MS_MAX, NULL},
+    {"ttl", "small_text", KIND_DURATION, AT(size_ttl_ms[0]), 1000, TTL_MS_MAX, NULL},
+    {"ttl", "medium_text", KIND_DURATION, AT(size_ttl_ms[1]), 1000, TTL_MS_MAX, NULL},
+    {"ttl", "large_text", KIND_DURATION, AT(size_ttl_ms[2]), 1000, TTL_MS_MAX, NULL},
     {"ttl", "max", KIND_DURATION, AT(ttl_max_ms), 1000, TTL_MS_MAX, NULL},
     {"semantic", "threshold", KIND_NUMBER, AT(threshold), 0.01, 1, NULL},
     {"semantic", "api_threshold", KIND_NUMBER, AT(api_threshold), 0.01, 1, NULL},
@@ -248,7 +252,7 @@ static bool store_choice(struct dj_rules_values *values, const struct field *fie
 {
     char *at = (char *)values + field->offset;
     for (int i = 0; text.data && field->choices[i]; i++) {
-        if (!deja_slice_is_equal(text, deja_slice_text(field->choices[i])))
+        if (!dj_slice_is(text, field->choices[i]))
             continue;
         memcpy(at, &i, sizeof i);
         return true;
@@ -280,7 +284,7 @@ static bool find_field(const char *section, struct deja_slice name, size_t *out_
     for (size_t i = 0; i < FIELDS; i++) {
         bool is_here = section ? fields[i].section && strcmp(fields[i].section, section) == 0
                                : !fields[i].section;
-        if (!is_here || !deja_slice_is_equal(name, deja_slice_text(fields[i].name)))
+        if (!is_here || !dj_slice_is(name, fields[i].name))
             continue;
         *out_index = i;
         return true;
@@ -291,7 +295,7 @@ static bool find_field(const char *section, struct deja_slice name, size_t *out_
 static bool has_section(struct deja_slice name, const char **out_section)
 {
     for (size_t i = 0; i < FIELDS; i++)
-        if (fields[i].section && deja_slice_is_equal(name, deja_slice_text(fields[i].section))) {
+        if (fields[i].section && dj_slice_is(name, fields[i].section)) {
             *out_section = fields[i].section;
             return true;
         }
@@ -323,7 +327,7 @@ static void read_switches(struct reader *reader, const char *section, const stru
     struct dj_json_walk walk = dj_json_walk(object);
     while (dj_json_walk_next(&walk)) {
         size_t i = 0;
-        while (i < count && !deja_slice_is_equal(walk.key, deja_slice_text(names[i])))
+        while (i < count && !dj_slice_is(walk.key, names[i]))
             i++;
         if (i == count) {
             complain_unknown(reader, section, walk.key);
@@ -404,11 +408,11 @@ static void read_upstream(struct reader *reader, const struct dj_json *object)
     while (dj_json_walk_next(&walk) && reader->status == DEJA_OK) {
         struct deja_slice text = dj_json_string(walk.value);
         const char *why = "must be an https:// address of up to 2048 plain characters";
-        if (deja_slice_is_equal(walk.key, deja_slice_text("respect_cache_control"))) {
+        if (dj_slice_is(walk.key, "respect_cache_control")) {
             read_obeyed(reader, walk.key, walk.value);
             continue;
         }
-        if (!deja_slice_is_equal(walk.key, deja_slice_text("url"))) {
+        if (!dj_slice_is(walk.key, "url")) {
             complain_unknown(reader, "upstream", walk.key);
             continue;
         }
@@ -433,9 +437,8 @@ static bool is_price(const struct dj_json *price)
     if (!dj_json_is(price, DJ_JSON_OBJECT))
         return false;
     while (dj_json_walk_next(&walk)) {
-        bool is_known = deja_slice_is_equal(walk.key, deja_slice_text("input")) ||
-                        deja_slice_is_equal(walk.key, deja_slice_text("cached")) ||
-                        deja_slice_is_equal(walk.key, deja_slice_text("output"));
+        bool is_known = dj_slice_is(walk.key, "input") || dj_slice_is(walk.key, "cached") ||
+                        dj_slice_is(walk.key, "output");
         double number = dj_json_double(walk.value, -1);
         if (!is_known || !(number >= 0 && number <= 1e6))
             return false;
@@ -482,16 +485,16 @@ static void read_member(struct reader *reader, struct deja_slice name, const str
         read_section(reader, section, value);
     } else if (find_field(NULL, name, &index)) {
         read_value(reader, index, value);
-    } else if (deja_slice_is_equal(name, deja_slice_text("features"))) {
+    } else if (dj_slice_is(name, "features")) {
         read_switches(reader, "features", value, features, FEATURES,
                       &reader->config->features_named, &reader->config->values.features);
-    } else if (deja_slice_is_equal(name, deja_slice_text("guards"))) {
+    } else if (dj_slice_is(name, "guards")) {
         read_guards(reader, value);
-    } else if (deja_slice_is_equal(name, deja_slice_text("models"))) {
+    } else if (dj_slice_is(name, "models")) {
         read_models(reader, value);
-    } else if (deja_slice_is_equal(name, deja_slice_text("upstream"))) {
+    } else if (dj_slice_is(name, "upstream")) {
         read_upstream(reader, value);
-    } else if (deja_slice_is_equal(name, deja_slice_text("prices"))) {
+    } else if (dj_slice_is(name, "prices")) {
         read_prices(reader, value);
     } else {
         complain_unknown(reader, NULL, name);

@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/map.h"
+#include "base/slice.h"
 #include "crypto/digest.h"
 #include "proto/json.h"
 
@@ -48,7 +49,7 @@ const char *dj_vault_scheme_text(enum dj_vault_scheme scheme)
 enum deja_status dj_vault_scheme_of(struct deja_slice text, enum dj_vault_scheme *out_scheme)
 {
     for (size_t i = 0; i < DJ_VAULT_SCHEMES; i++)
-        if (deja_slice_is_equal(text, deja_slice_text(schemes[i].name))) {
+        if (dj_slice_is(text, schemes[i].name)) {
             *out_scheme = (enum dj_vault_scheme)i;
             return DEJA_OK;
         }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/slice.h"
 
 #define META_MAP_BYTES ((size_t)256 << 20) /* 10,000 tenants of 16 KiB, and their keys */
 #define META_MAP_BYTES_MIN ((size_t)16 << 20)
@@ -107,7 +108,7 @@ static enum deja_status check_format(MDB_txn *txn, MDB_dbi table, const char *fo
     MDB_val found;
     int code = mdb_get(txn, table, &key, &found);
     if (code == MDB_SUCCESS) {
-        bool is_ours = deja_slice_is_equal(dj_lmdb_slice(found), deja_slice_text(format));
+        bool is_ours = dj_slice_is(dj_lmdb_slice(found), format);
         return is_ours ? DEJA_OK : DEJA_ERR_CORRUPT;
     }
     if (code != MDB_NOTFOUND)

@@ -28,6 +28,7 @@
 
 #include "base/alloc.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "store/lmdb_internal.h"
 
 #define FIRST_PAGE 2u                     /* after the two that describe the file */
@@ -84,8 +85,7 @@ static int on_reader(const char *text, void *ctx)
         start--;
     struct deja_slice last = deja_slice(line.data + start, line.len - start);
     uint64_t number = 0;
-    if (last.len == 0 || last.data[0] == '-' || text[0] == '(' ||
-        deja_slice_is_equal(last, deja_slice_text("txnid")))
+    if (last.len == 0 || last.data[0] == '-' || text[0] == '(' || dj_slice_is(last, "txnid"))
         return 0;
     if (dj_num_parse_u64(last, &number) != DEJA_OK)
         scrub->is_list_odd = true;

@@ -53,8 +53,14 @@ struct dj_value *dj_memory_find(struct dj_store *store, uint32_t loop_index,
                                 const struct dj_store_key *key, int64_t now_ms)
 {
     assert(loop_index < memory_of(store)->options.loop_count);
-    return dj_memory_shard_find(shard_of(store, key), loop_index, key, dj_store_key_hash(key),
-                                now_ms);
+    return dj_memory_shard_find(shard_of(store, key), loop_index, key, false, now_ms);
+}
+
+struct dj_value *dj_memory_find_lapsed(struct dj_store *store, uint32_t loop_index,
+                                       const struct dj_store_key *key, int64_t now_ms)
+{
+    assert(loop_index < memory_of(store)->options.loop_count);
+    return dj_memory_shard_find(shard_of(store, key), loop_index, key, true, now_ms);
 }
 
 bool dj_memory_put(struct dj_store *store, struct dj_value *value, int64_t now_ms)

@@ -25,7 +25,9 @@ struct dj_memory_options {
     uint64_t ttl_ms;             /* longest stay, whatever the entry's own life; 0: that */
     struct dj_stay stay;         /* asked first, on the home loop; must not call the store */
     uint64_t plain_ttl_ms;       /* likewise, of plain keys; 0: as ttl_ms */
-    uint32_t loop_count;         /* shards */
+    uint64_t lease_ms;   /* find knows a value so long, and again so long each time it is put; 0: it
+                            does while the value stays */
+    uint32_t loop_count; /* shards */
     enum dj_evict_strategy strategy;
     uint32_t low_water_percent; /* dj_memory_trim goes down to it; 0: 90 */
     uint32_t batch;             /* entries of one turn of a loop; 0: 100 */
@@ -47,8 +49,11 @@ uint32_t dj_memory_home(const struct dj_store *store, const struct dj_store_key 
  * calling loop's. put/remove: on the home loop only. */
 struct dj_value *dj_memory_find(struct dj_store *store, uint32_t loop_index,
                                 const struct dj_store_key *key, int64_t now_ms);
+/* Likewise, but only one that stays and whose lease is over. */
+struct dj_value *dj_memory_find_lapsed(struct dj_store *store, uint32_t loop_index,
+                                       const struct dj_store_key *key, int64_t now_ms);
 /* Takes its own reference. Overwrites only an older version; false: not stored (older, expired, or
- * does not fit). */
+ * does not fit). The same version anew: its lease begins again. */
 bool dj_memory_put(struct dj_store *store, struct dj_value *value, int64_t now_ms);
 /* Only what has a version <= version_max. */
 bool dj_memory_remove(struct dj_store *store, const struct dj_store_key *key, uint64_t version_max);

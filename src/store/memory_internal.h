@@ -23,8 +23,9 @@ struct dj_memory_node {
     struct dj_value *value;                /* one reference */
     uint64_t hash;
     struct dj_store_key key;
-    int64_t gone_ms;   /* 0: never */
-    atomic_uchar freq; /* 0 … 3, hits since it last came by the hand; any thread */
+    int64_t gone_ms;           /* 0: never */
+    _Atomic(int64_t) lease_ms; /* the end of it; any thread reads */
+    atomic_uchar freq;         /* 0 … 3, hits since it last came by the hand; any thread */
     /* Kept for the strategies that ask for them; any thread. */
     _Atomic(uint32_t) hits;
     _Atomic(int64_t) last_ms;
@@ -120,7 +121,7 @@ enum deja_status dj_memory_shard_init(struct dj_memory_shard *shard, struct dj_m
                                       struct dj_loop *loop) DEJA_NODISCARD;
 void dj_memory_shard_fini(struct dj_memory_shard *shard); /* accepts half-built */
 struct dj_value *dj_memory_shard_find(struct dj_memory_shard *shard, uint32_t loop_index,
-                                      const struct dj_store_key *key, uint64_t hash,
+                                      const struct dj_store_key *key, bool is_lapsed,
                                       int64_t now_ms); /* any loop */
 bool dj_memory_shard_put(struct dj_memory_shard *shard, struct dj_value *value, int64_t now_ms);
 bool dj_memory_shard_remove(struct dj_memory_shard *shard, const struct dj_store_key *key,

@@ -96,16 +96,26 @@ static _Atomic(struct dj_memory_node *) *link_of(const struct dj_memory_shard *s
     return link;
 }
 
+static bool has_lapsed(const struct dj_memory_shard *shard, struct dj_memory_node *node,
+                       int64_t now_ms)
+{
+    return shard->memory->options.lease_ms &&
+           now_ms >= atomic_load_explicit(&node->lease_ms, memory_order_relaxed);
+}
+
 struct dj_value *dj_memory_shard_find(struct dj_memory_shard *shard, uint32_t loop_index,
-                                      const struct dj_store_key *key, uint64_t hash, int64_t now_ms)
+                                      const struct dj_store_key *key, bool is_lapsed,
+                                      int64_t now_ms)
 {
     struct dj_value *found = NULL;
+    uint64_t hash = dj_store_key_hash(key);
     dj_memory_enter(shard, loop_index);
     /* Sequentially consistent loads: memory_epoch.c (1). */
     struct dj_memory_node *node = atomic_load(bucket_of(shard, hash));
     while (node && !(node->hash == hash && dj_store_key_is_equal(&node->key, key)))
         node = atomic_load(&node->next);
-    if (node && !dj_store_is_gone(node->gone_ms, now_ms)) {
+    if (node && !dj_store_is_gone(node->gone_ms, now_ms) &&
+        has_lapsed(shard, node, now_ms) == is_lapsed) {
         found = dj_value_ref(node->value);
         /* Readers may lose a count to each other; it is a hint. Written only while it grows, so a
          * hot entry's cache line stays shared. */
@@ -211,6 +221,9 @@ static bool put(struct dj_memory_shard *shard, struct dj_value *value, int64_t n
         dj_memory_note_gone(shard, old, DJ_GONE_TTL);
         dj_memory_shard_unlink(shard, old);
     } else if (old && dj_value_entry(old->value)->version >= entry->version) {
+        if (dj_value_entry(old->value)->version == entry->version)
+            atomic_store_explicit(&old->lease_ms, now_ms + (int64_t)shard->memory->options.lease_ms,
+                                  memory_order_relaxed);
         return false;
     }
     if (dj_store_is_gone(until_ms, now_ms)) {
@@ -236,6 +249,7 @@ static bool put(struct dj_memory_shard *shard, struct dj_value *value, int64_t n
     node->hash = hash;
     node->key = key;
     node->gone_ms = until_ms;
+    atomic_init(&node->lease_ms, now_ms + (int64_t)shard->memory->options.lease_ms);
     node->bytes = bytes;
     atomic_init(&node->last_ms, now_ms);
     link_node(shard, node);

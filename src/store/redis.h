@@ -81,7 +81,8 @@ struct dj_redis_figures {
     uint64_t memory_bytes_max; /* 0: no bound */
     uint64_t evictions;
     uint64_t expired;
-    uint32_t servers;  /* masters known */
+    uint64_t clients;  /* connected, ours among them */
+    uint32_t servers;  /* masters known; 0: no figures were heard yet */
     char software[32]; /* "valkey 8.1.1"; empty: nothing was heard yet */
 };
 void dj_redis_figures(struct dj_store *store, struct dj_redis_figures *out_figures);

@@ -9,6 +9,7 @@
 #include <hiredis/hiredis.h>
 
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "store/redis_internal.h"
 
 #define PING_US 10000000u
@@ -59,16 +60,14 @@ void dj_redis_channel_take(struct dj_redis_channel *channel, const struct dj_red
         return;
     }
     if (!dj_redis_text(dj_redis_at(reply, 0), &word) ||
-        !dj_redis_text(dj_redis_at(reply, 1), &name) ||
-        !deja_slice_is_equal(name, deja_slice_text(channel->options.name)))
+        !dj_redis_text(dj_redis_at(reply, 1), &name) || !dj_slice_is(name, channel->options.name))
         return; /* to a ping */
-    if (deja_slice_is_equal(word, deja_slice_text("subscribe"))) {
+    if (dj_slice_is(word, "subscribe")) {
         bool is_again = channel->was_subscribed;
         channel->is_subscribed = channel->was_subscribed = true;
         if (channel->options.subscribed)
             channel->options.subscribed(channel->options.ctx, is_again);
-    } else if (deja_slice_is_equal(word, deja_slice_text("message")) &&
-               dj_redis_text(dj_redis_at(reply, 2), &message)) {
+    } else if (dj_slice_is(word, "message") && dj_redis_text(dj_redis_at(reply, 2), &message)) {
         channel->options.message(channel->options.ctx, message);
     }
 }

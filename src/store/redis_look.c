@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "crypto/digest.h"
 #include "store/redis_visit.h"
 
@@ -137,11 +138,11 @@ static bool is_wish_met(size_t index, struct deja_slice value)
 {
     const char *wanted = wishes[index].value;
     if (!wanted)
-        return !deja_slice_is_equal(value, deja_slice_text("0"));
+        return !dj_slice_is(value, "0");
     if (wanted[0] == 'x') /* flags, in whatever order */
         return value.len > 0 && memchr(value.data, 'E', value.len) &&
                (memchr(value.data, 'x', value.len) || memchr(value.data, 'A', value.len));
-    return deja_slice_is_equal(value, deja_slice_text(wanted));
+    return dj_slice_is(value, wanted);
 }
 
 static enum deja_status take_security(struct dj_redis_visit *visit,

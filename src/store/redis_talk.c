@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/slice.h"
 #include "store/redis_internal.h"
 
 enum { STEP_HELLO, STEP_AUTH, STEP_SELECT };
@@ -129,8 +130,7 @@ static const struct dj_redis_reply *member(const struct dj_redis_reply *map, con
 {
     struct deja_slice text;
     for (size_t i = 0; map->type == DJ_REDIS_ARRAY && i + 1 < map->count; i += 2)
-        if (dj_redis_text(&map->elements[i], &text) &&
-            deja_slice_is_equal(text, deja_slice_text(name)))
+        if (dj_redis_text(&map->elements[i], &text) && dj_slice_is(text, name))
             return &map->elements[i + 1];
     return NULL;
 }
@@ -170,7 +170,7 @@ static void on_hello(struct dj_redis_connection *connection, const struct dj_red
         note_software(connection->link->redis, reply);
     if (connection->link->redis->options.mode != DJ_REDIS_CLUSTER &&
         !connection->node->is_sentinel && dj_redis_text(member(reply, "role"), &role) &&
-        !deja_slice_is_equal(role, deja_slice_text("master"))) {
+        !dj_slice_is(role, "master")) {
         dj_redis_connection_fail(connection, DEJA_ERR_IO,
                                  "it is a replica: name the master, or its sentinels");
         return;

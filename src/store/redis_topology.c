@@ -286,6 +286,7 @@ static void on_measured(void *ctx, enum deja_status status, const struct dj_redi
     link->figures.memory_bytes_max += info_number(info, "maxmemory");
     link->figures.evictions += info_number(info, "evicted_keys");
     link->figures.expired += info_number(info, "expired_keys");
+    link->figures.clients += info_number(info, "connected_clients");
     link->figures.servers++;
     link->measure_node = link->measure.node + 1;
     if (link->redis->options.mode != DJ_REDIS_CLUSTER)

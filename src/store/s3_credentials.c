@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "crypto/digest.h"
 #include "proto/http_text.h"
 
@@ -114,7 +115,7 @@ static bool is_section(struct deja_slice line, const char *profile)
     struct deja_slice name = dj_http_trim(deja_slice(line.data + 1, line.len - 2));
     if (name.len > 8 && memcmp(name.data, "profile ", 8) == 0)
         name = dj_http_trim(deja_slice(name.data + 8, name.len - 8));
-    return deja_slice_is_equal(name, deja_slice_text(profile));
+    return dj_slice_is(name, profile);
 }
 
 static void take_pair(struct deja_slice line, struct dj_s3_identity *identity)

@@ -2,6 +2,7 @@
 #include "store/s3_reply.h"
 
 #include "base/num.h"
+#include "base/slice.h"
 #include "proto/xml.h"
 
 enum { TEXT_BYTES_MAX = 4096 };
@@ -23,11 +24,6 @@ static void copy_text(char *out, size_t size, struct deja_slice text)
     out[len] = '\0';
 }
 
-static bool is_named(struct deja_slice name, const char *text)
-{
-    return deja_slice_is_equal(name, deja_slice_text(text));
-}
-
 struct fault_reading {
     struct dj_s3_fault fault;
     bool is_error;
@@ -39,14 +35,14 @@ static bool on_fault(void *ctx, enum dj_xml_event event, uint32_t depth, struct 
     struct fault_reading *reading = ctx;
     struct dj_s3_fault *fault = &reading->fault;
     if (depth == 1 && event == DJ_XML_BEGIN)
-        reading->is_error = is_named(name, "Error");
+        reading->is_error = dj_slice_is(name, "Error");
     if (depth != 2 || event != DJ_XML_END)
         return true;
-    if (is_named(name, "Code"))
+    if (dj_slice_is(name, "Code"))
         copy_text(fault->code, sizeof fault->code, text);
-    else if (is_named(name, "Message"))
+    else if (dj_slice_is(name, "Message"))
         copy_text(fault->message, sizeof fault->message, text);
-    else if (is_named(name, "Region"))
+    else if (dj_slice_is(name, "Region"))
         copy_text(fault->region, sizeof fault->region, text);
     return true;
 }
@@ -197,21 +193,21 @@ static bool on_listed(void *ctx, enum dj_xml_event event, uint32_t depth, struct
     struct dj_s3_listing *listing = reading->listing;
     if (event == DJ_XML_BEGIN) {
         if (depth == 1)
-            reading->is_listing = is_named(name, "ListBucketResult");
+            reading->is_listing = dj_slice_is(name, "ListBucketResult");
         if (depth == 2) {
             reading->is_ours = false;
             reading->bytes = 0;
         }
         return reading->is_listing;
     }
-    if (depth == 3 && is_named(name, "Key")) {
+    if (depth == 3 && dj_slice_is(name, "Key")) {
         take_name(reading, text);
-    } else if (depth == 3 && is_named(name, "Size")) {
+    } else if (depth == 3 && dj_slice_is(name, "Size")) {
         reading->is_broken |= dj_num_parse_u64(text, &reading->bytes) != DEJA_OK;
-    } else if (depth == 2 && is_named(name, "IsTruncated")) {
-        reading->has_end = is_named(text, "true") || is_named(text, "false");
-        listing->is_truncated = is_named(text, "true");
-    } else if (depth == 2 && is_named(name, "Contents") && reading->is_ours) {
+    } else if (depth == 2 && dj_slice_is(name, "IsTruncated")) {
+        reading->has_end = dj_slice_is(text, "true") || dj_slice_is(text, "false");
+        listing->is_truncated = dj_slice_is(text, "true");
+    } else if (depth == 2 && dj_slice_is(name, "Contents") && reading->is_ours) {
         if (listing->count == DJ_S3_LISTED_MAX)
             return false;
         struct dj_s3_listed *item = &listing->items[listing->count++];
@@ -247,8 +243,8 @@ static bool on_upload(void *ctx, enum dj_xml_event event, uint32_t depth, struct
 {
     struct upload_reading *reading = ctx;
     if (event == DJ_XML_BEGIN && depth == 1)
-        reading->is_upload = is_named(name, "InitiateMultipartUploadResult");
-    if (event == DJ_XML_END && depth == 2 && is_named(name, "UploadId") && reading->is_upload) {
+        reading->is_upload = dj_slice_is(name, "InitiateMultipartUploadResult");
+    if (event == DJ_XML_END && depth == 2 && dj_slice_is(name, "UploadId") && reading->is_upload) {
         reading->is_broken =
             reading->id->len > 0 || !text.len || text.len > DJ_S3_UPLOAD_ID_BYTES_MAX;
         if (!reading->is_broken)

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/slice.h"
 #include "proto/json.h"
 #include "tools/bench_load_internal.h"
 
@@ -138,9 +139,9 @@ static void fail_with_status(struct dj_load_client *client, int status)
 static enum dj_load_header read_header(const struct dj_http_reply *reply)
 {
     struct deja_slice value = dj_http_reply_find(reply, "X-Cache-Hit");
-    return deja_slice_is_equal(value, deja_slice_text("true"))    ? DJ_LOAD_HIT
-           : deja_slice_is_equal(value, deja_slice_text("false")) ? DJ_LOAD_MISS
-                                                                  : DJ_LOAD_NOTHING;
+    return dj_slice_is(value, "true")    ? DJ_LOAD_HIT
+           : dj_slice_is(value, "false") ? DJ_LOAD_MISS
+                                         : DJ_LOAD_NOTHING;
 }
 
 /* The answer is whole. What the cache API misses is put, and only then is the call over. */

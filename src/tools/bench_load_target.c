@@ -111,8 +111,7 @@ static uint32_t read_tenant(const struct dj_load_target *target,
     if (value.len < sizeof scheme)
         return target->tenant_count;
     value = deja_slice(value.data + sizeof scheme - 1, value.len - (sizeof scheme - 1));
-    while (i < target->tenant_count &&
-           !deja_slice_is_equal(value, deja_slice_text(target->names[i])))
+    while (i < target->tenant_count && !dj_slice_is(value, target->names[i]))
         i++;
     return i;
 }

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/slice.h"
+
 #define FORMAT 1 /* of the file; a reader of another one says so */
 
 bool dj_bench_result_is_time(const struct dj_bench_result *result)
@@ -232,8 +234,7 @@ static struct dj_bench_spread get_spread(const struct dj_json *object, const cha
 static void get_result(const struct dj_json *object, struct dj_bench_result *out)
 {
     *out = (struct dj_bench_result){
-        .is_higher_better = deja_slice_is_equal(dj_json_string(dj_json_get(object, "better")),
-                                                deja_slice_text("higher")),
+        .is_higher_better = dj_slice_is(dj_json_string(dj_json_get(object, "better")), "higher"),
         .memory_bytes = get_double(object, "memory_bytes"),
         .entries = get_u64(object, "entries"),
         .clients = get_u64(object, "clients"),

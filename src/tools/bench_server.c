@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "loop/loop.h"
 #include "net/outbound.h"
 #include "proto/json.h"
@@ -366,7 +367,7 @@ static bool is_success(uint64_t index, int http_status, const struct dj_json *an
 static bool has_kind(int http_status, const struct dj_json *answer, const char *kind)
 {
     return http_status == 200 && dj_json_bool(dj_json_get(answer, "hit"), false) &&
-           deja_slice_is_equal(dj_json_string(dj_json_get(answer, "kind")), deja_slice_text(kind));
+           dj_slice_is(dj_json_string(dj_json_get(answer, "kind")), kind);
 }
 
 static bool is_exact_hit(uint64_t index, int http_status, const struct dj_json *answer)

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "base/num.h"
+#include "base/slice.h"
 #include "loop/loop.h"
 #include "net/client.h"
 #include "proto/json.h"
@@ -30,11 +31,10 @@ static void tell_component(struct dj_findings *findings, struct deja_slice name,
     struct deja_slice status = dj_json_string(dj_json_get(component, "status"));
     struct deja_slice message = dj_json_string(dj_json_get(component, "message"));
     char title[32];
-    enum dj_finding_level level =
-        deja_slice_is_equal(status, deja_slice_text("healthy"))    ? DJ_FINDING_OK
-        : deja_slice_is_equal(status, deja_slice_text("degraded")) ? DJ_FINDING_WARN
-                                                                   : DJ_FINDING_FAIL;
-    if (deja_slice_is_equal(status, deja_slice_text("disabled")))
+    enum dj_finding_level level = dj_slice_is(status, "healthy")    ? DJ_FINDING_OK
+                                  : dj_slice_is(status, "degraded") ? DJ_FINDING_WARN
+                                                                    : DJ_FINDING_FAIL;
+    if (dj_slice_is(status, "disabled"))
         return;
     snprintf(title, sizeof title, "  %.*s", (int)name.len, name.data);
     dj_findings_add(findings, level, title, "%.*s: %.*s", (int)status.len, status.data,
@@ -60,7 +60,7 @@ static void look_at_components(const struct dj_client *client, struct dj_finding
     }
     const struct dj_json *root = dj_json_root(doc);
     struct deja_slice version = dj_json_string(dj_json_get(root, "version"));
-    if (version.len && !deja_slice_is_equal(version, deja_slice_text(DEJA_VERSION))) {
+    if (version.len && !dj_slice_is(version, DEJA_VERSION)) {
         dj_findings_add(findings, DJ_FINDING_WARN, "version", "the daemon is %.*s, this is %s",
                         (int)version.len, version.data, DEJA_VERSION);
         dj_findings_advise(findings, "start the daemon again after an update");

@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/slice.h"
 #include "loop/loop.h"
 #include "net/client.h"
 #include "proto/json.h"
@@ -98,7 +99,7 @@ static bool get(struct smoke *smoke)
 {
     struct dj_json_doc *doc = look_up(smoke, "get", QUESTION);
     struct deja_slice response = dj_json_string(dj_json_get(dj_json_root(doc), "response"));
-    bool is_right = is_hit(doc) && deja_slice_is_equal(response, deja_slice_text(ANSWER));
+    bool is_right = is_hit(doc) && dj_slice_is(response, ANSWER);
     if (doc)
         dj_findings_add(smoke->findings, is_right ? DJ_FINDING_OK : DJ_FINDING_FAIL, "get",
                         is_right ? "the same words find it" : "what was just stored is not found");
@@ -109,8 +110,7 @@ static bool get(struct smoke *smoke)
 /* Without an embedder there is nothing to find by meaning. */
 static bool is_exact_only(const struct dj_json_doc *doc)
 {
-    return deja_slice_is_equal(dj_json_string(dj_json_get(dj_json_root(doc), "reason")),
-                               deja_slice_text("no-embedder"));
+    return dj_slice_is(dj_json_string(dj_json_get(dj_json_root(doc), "reason")), "no-embedder");
 }
 
 static bool get_reworded(struct smoke *smoke)

@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/slice.h"
 #include "net/client.h"
 #include "proto/json.h"
 #include "tools/erase_scan.h"
@@ -138,8 +139,7 @@ static void tell(const struct dj_json *root)
 
 static bool is_done(const struct dj_json_doc *doc)
 {
-    return deja_slice_is_equal(dj_json_string(dj_json_get(dj_json_root(doc), "state")),
-                               deja_slice_text("done"));
+    return dj_slice_is(dj_json_string(dj_json_get(dj_json_root(doc), "state")), "done");
 }
 
 /* Until it is done, or as long as somebody may be expected to wait. */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "proto/json.h"
 
 #define DRAIN_MS 1000u
@@ -105,7 +106,7 @@ static void on_request(void *ctx, struct dj_http_exchange *exchange)
 {
     struct dj_fake_model *model = ctx;
     const struct dj_http_request *request = dj_http_exchange_request(exchange);
-    if (!deja_slice_is_equal(request->path, deja_slice_text("/v1/chat/completions"))) {
+    if (!dj_slice_is(request->path, "/v1/chat/completions")) {
         dj_http_respond(exchange, 404, NULL, 0, deja_slice_text("only chat completions here\n"));
         return;
     }

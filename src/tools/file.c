@@ -44,8 +44,8 @@ static bool write_part(const char *part, struct deja_slice bytes)
             close(fd);
         return false;
     }
-    bool is_written =
-        fwrite(bytes.data, 1, bytes.len, file) == bytes.len && fflush(file) == 0 && fsync(fd) == 0;
+    bool is_written = !bytes.len || fwrite(bytes.data, 1, bytes.len, file) == bytes.len;
+    is_written = is_written && fflush(file) == 0 && fsync(fd) == 0;
     return fclose(file) == 0 && is_written;
 }
 

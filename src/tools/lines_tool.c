@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <unistd.h>
 
+#include "base/slice.h"
 #include "tools/import_source.h"
 #include "tools/lines_internal.h"
 
@@ -292,9 +293,8 @@ static bool is_bad(const struct dj_json *result, struct deja_slice *out_what)
 {
     const struct dj_json *error = dj_json_get(result, "error");
     struct deja_slice outcome = dj_json_string(dj_json_get(result, "outcome"));
-    if (!error && (!outcome.len || deja_slice_is_equal(outcome, deja_slice_text("stored")) ||
-                   deja_slice_is_equal(outcome, deja_slice_text("expired")) ||
-                   deja_slice_is_equal(outcome, deja_slice_text("refused"))))
+    if (!error && (!outcome.len || dj_slice_is(outcome, "stored") ||
+                   dj_slice_is(outcome, "expired") || dj_slice_is(outcome, "refused")))
         return false;
     const struct dj_json *field = dj_json_at(dj_json_get(error, "fields"), 0);
     *out_what = dj_json_string(error);
@@ -310,7 +310,7 @@ static bool is_bad(const struct dj_json *result, struct deja_slice *out_what)
 static bool is_stored(const struct dj_json *result)
 {
     struct deja_slice outcome = dj_json_string(dj_json_get(result, "outcome"));
-    return !outcome.len || deja_slice_is_equal(outcome, deja_slice_text("stored"));
+    return !outcome.len || dj_slice_is(outcome, "stored");
 }
 
 static int send_batch(struct importing *importing)

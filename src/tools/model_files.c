@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/num.h"
+#include "base/slice.h"
 #include "crypto/digest.h"
 #include "tools/model_internal.h"
 
@@ -95,8 +96,7 @@ static bool parse_marker_line(struct deja_slice line, const char *name, struct d
         return false;
     struct deja_slice found = deja_slice(end + 1, line.len - (size_t)(end + 1 - line.data));
     struct deja_slice bytes = deja_slice(line.data + 65, (size_t)(end - line.data) - 65);
-    if (!deja_slice_is_equal(found, deja_slice_text(name)) ||
-        dj_num_parse_u64(bytes, &file->bytes) != DEJA_OK)
+    if (!dj_slice_is(found, name) || dj_num_parse_u64(bytes, &file->bytes) != DEJA_OK)
         return false;
     memcpy(file->sha256, line.data, 64);
     file->sha256[64] = '\0';

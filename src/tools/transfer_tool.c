@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "net/client.h"
 #include "proto/json.h"
 
@@ -35,7 +36,7 @@ static const struct dj_command_option common[] = {
 static const struct dj_command_option backup[] = {
     {"--with-config", DJ_COMMAND_SWITCH, NULL,
      "Tenants, links, API keys and upstream credentials, too", AT(has_config)},
-    {"--from", DJ_COMMAND_TEXT, "TIER", "Only of that tier: lmdb, redis, postgres, s3", AT(from)},
+    {"--from", DJ_COMMAND_TEXT, "lmdb|redis|postgres|s3", "Only of that tier", AT(from)},
 };
 static const struct dj_command_option restore[] = {
     {"--merge", DJ_COMMAND_SWITCH, NULL, "Into a cache that is not empty: newer versions win",
@@ -43,15 +44,15 @@ static const struct dj_command_option restore[] = {
     {"--with-config", DJ_COMMAND_SWITCH, NULL,
      "Tenants, links, API keys and upstream credentials, where there are none", AT(has_config)},
     {"--check", DJ_COMMAND_SWITCH, NULL, "Only read the backup to its end", AT(is_check)},
-    {"--to", DJ_COMMAND_TEXT, "TIER", "Only into that tier: lmdb, redis, postgres, s3", AT(to)},
+    {"--to", DJ_COMMAND_TEXT, "lmdb|redis|postgres|s3", "Only into that tier", AT(to)},
 };
 static const struct dj_command_option verify[] = {
-    {"--from", DJ_COMMAND_TEXT, "TIER", "Only that tier: lmdb, redis, postgres, s3", AT(from)},
-    {"--to", DJ_COMMAND_TEXT, "TIER", "Compared with that one", AT(to)},
+    {"--from", DJ_COMMAND_TEXT, "lmdb|redis|postgres|s3", "Only that tier", AT(from)},
+    {"--to", DJ_COMMAND_TEXT, "lmdb|redis|postgres|s3", "Compared with that one", AT(to)},
 };
 static const struct dj_command_option migrate[] = {
-    {"--from", DJ_COMMAND_TEXT, "TIER|FILE", "lmdb, redis, postgres, s3, or a backup", AT(from)},
-    {"--to", DJ_COMMAND_TEXT, "TIER|FILE", "likewise", AT(to)},
+    {"--from", DJ_COMMAND_TEXT, "lmdb|redis|postgres|s3|FILE", "A tier, or a backup", AT(from)},
+    {"--to", DJ_COMMAND_TEXT, "lmdb|redis|postgres|s3|FILE", "Into that tier, or file", AT(to)},
     {"--name", DJ_COMMAND_TEXT, "NAME", "What the migration is called; else FROM-to-TO", AT(name)},
     {"--confirm", DJ_COMMAND_TEXT, "NAME", "It stays: what it replaced is forgotten", AT(confirm)},
     {"--rollback", DJ_COMMAND_TEXT, "NAME", "What it brought goes, what it replaced comes back",
@@ -311,7 +312,7 @@ static long long count_of(const struct dj_json *object, const char *name)
 
 static bool is_text(const struct dj_json *object, const char *name, const char *text)
 {
-    return deja_slice_is_equal(dj_json_string(dj_json_get(object, name)), deja_slice_text(text));
+    return dj_slice_is(dj_json_string(dj_json_get(object, name)), text);
 }
 
 static void show_progress(const struct dj_json *root)

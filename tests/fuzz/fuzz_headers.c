@@ -63,7 +63,8 @@ static void check_knobs(struct lines *lines, const struct dj_json *body)
     struct dj_http_request request = {.headers = lines->headers, .header_count = lines->count};
     struct dj_knobs knobs;
     struct dj_knobs other;
-    dj_knobs_read(&request, body, TTL_MAX_MS, &knobs);
+    dj_knobs_read(&request, body, &knobs);
+    dj_knobs_cut_ttl(&knobs, TTL_MAX_MS);
     FUZZ_CHECK(knobs.ttl_ms <= TTL_MAX_MS);
     FUZZ_CHECK(knobs.threshold >= 0 && knobs.threshold <= 1);
     FUZZ_CHECK(knobs.variants <= DJ_VARIANTS_MAX);
@@ -73,7 +74,8 @@ static void check_knobs(struct lines *lines, const struct dj_json *body)
     lines->headers[lines->count] =
         (struct dj_http_header){deja_slice_text("accept-language"), deja_slice_text("no-store")};
     request.header_count++;
-    dj_knobs_read(&request, body, TTL_MAX_MS, &other);
+    dj_knobs_read(&request, body, &other);
+    dj_knobs_cut_ttl(&other, TTL_MAX_MS);
     FUZZ_CHECK(knobs.is_bypass == other.is_bypass && knobs.is_no_read == other.is_no_read &&
                knobs.is_no_store == other.is_no_store &&
                knobs.is_only_if_cached == other.is_only_if_cached &&

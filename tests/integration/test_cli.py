@@ -61,6 +61,9 @@ def test_bash_completes_commands_words_and_flags(tmp_path):
     assert complete(script, "put", "--tt") == ["--ttl"]
     assert complete(script, "model", "ver") == ["verify"]
     assert complete(script, "serve", "--lis") == ["--listen"]
+    assert complete(script, "migrate-data", "--from", "l") == ["lmdb"]
+    assert complete(script, "verify", "--to", "") == ["lmdb", "redis", "postgres", "s3"]
+    assert complete(script, "migrate-data", "--to", str(script)[:-3]) == [str(script)]
     assert "l1.max_size=" in complete(script, "serve", "--set", "l1.max_s")
     offered = complete(script, "serve", "--set", "security")
     assert "security.sensitive.secret=" in offered
@@ -69,7 +72,8 @@ def test_bash_completes_commands_words_and_flags(tmp_path):
 
 def test_completions_exist_for_each_shell_and_no_other():
     for shell in ("bash", "zsh", "fish"):
-        assert "explain" in run_cli("completions", shell).stdout
+        told = run_cli("completions", shell).stdout
+        assert "explain" in told and "TIER" not in told
     assert run_cli("completions", "tcsh").returncode == 2
 
 

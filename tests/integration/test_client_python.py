@@ -71,6 +71,8 @@ def test_batches_answer_in_order(cache):
     results = cache.put_many([{"query": f"q{i}", "response": i} for i in range(5)])
     assert [bool(result["id"]) for result in results] == [True] * 5
     assert [found.response for found in cache.lookup_many(["q3", {"query": "q1"}, "nothing of the kind"])] == [3, 1, None]
+    poll(lambda: len(cache.top()["entries"]) == 2, "two hits to be counted")
+    assert len(cache.top(1)["entries"]) == 1
 
 
 def test_invalidation_explanation_feedback_and_figures(cache):
@@ -264,6 +266,16 @@ def test_arguments_make_the_key_where_none_is_given(cache):
 def test_no_argument_reaches_the_syntax_of_patterns(cache):
     load = cache.cacheable("user:{user}")(lambda user: user)
     assert load.key("*") == "user:%2A" and load.key("1:admin") == "user:1%3Aadmin"
+
+
+def test_a_tag_of_any_argument_is_one_tag(cache):
+    compute = Counted(lambda user: user)
+    load = cache.cacheable("named:{user}", tags=["named:{user}"])(lambda user: compute(user))
+    forget = cache.cache_evict(tags=["named:{user}"])(lambda user: None)
+    for user in ("a,b", "Zoë, 7"):
+        load(user), load(user), forget(user), load(user)
+        assert compute.calls == [(user,), (user,)], "what the tag names is gone"
+        compute.calls.clear()
 
 
 def test_none_is_kept_only_where_that_is_wanted(cache):

@@ -298,6 +298,8 @@ def test_command_line_says_all_of_it(daemon, key, http, word):
     assert schedule in listed and "@yearly" in listed and "new year" in listed
     assert run_cli("schedule", "remove", schedule, env=env).returncode == 0
     assert run_cli("schedule", "remove", schedule, env=env).returncode == 1
+    past = run_cli("invalidate", "--tag", word, "--at", "2020-01-01T00:00:00Z", env=env)
+    assert past.returncode == 0 and "--at has passed: it is done at once" in past.stderr
     for wrong in (["--tag", "t", "--at", "x", "--cron", "@daily"], ["--field", "a=b", "--tag", "t"], []):
         assert run_cli("invalidate", *wrong, env=env).returncode == 2
 

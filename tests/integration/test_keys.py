@@ -479,6 +479,7 @@ def test_command_makes_lists_rotates_and_revokes(deployment, word):
     key = made.stdout.strip()
     assert key.startswith("deja_") and key not in made.stderr
     listed = cli("key", "list", "--tenant", f"acme-{word}", env=env).stdout
+    assert f"  acme-{word} " in listed and "  until 20" in listed and "  not used here " in listed
     ident = key.split("_")[1]
     assert ident in listed and "active" in listed and "read" in listed and key not in listed
     assert cli("stats", env={"DEJA_KEY": key}).returncode == 0
@@ -518,3 +519,41 @@ def test_command_acts_for_a_tenant(deployment, word):
     assert cli("get", word, "--tenant", tenant).returncode == 77
 
 
+def test_command_line_tells_every_refusal_alike(deployment, word):
+    def cli(*words, key=None, token=None):
+        env = {**({"DEJA_KEY": key} if key else {}), **({"DEJA_TOKEN": token} if token else {})}
+        return deployment.daemon.cli(*words, env=env)
+
+    tenant = deployment.tenant(word)
+    reader = deployment.key(tenant, roles=["read"])
+    for words in (("kv", "set", "n", "1"), ("kv", "incr", "n"), ("kv", "del", "n", "m"), ("put", "q", "a")):
+        done = cli(*words, key=reader)
+        assert done.returncode == 77 and "the role write" in done.stderr and "operations" not in done.stderr, words
+    slow = deployment.key(tenant, requests_per_s=0.001, burst=1)
+    assert cli("kv", "get", "n", key=slow).returncode == 3
+    for words in (("kv", "get", "n"), ("kv", "ttl", "n"), ("stats",)):
+        assert cli(*words, key=slow).returncode == 75, words
+    unknown = cli("kv", "get", "n", key=reader[:-1] + ("0" if reader[-1] != "0" else "1"))
+    assert unknown.returncode == 77 and "API key" in unknown.stderr
+    for words in (("kv", "get", "n"), ("kv", "ttl", "n"), ("stats",), ("tail", "--invalidations", "--once")):
+        for token in (None, TOKEN):
+            done = cli(*words, token=token)
+            assert done.returncode == 77 and "--key or DEJA_KEY" in done.stderr, words
+            assert ("--tenant NAME" in done.stderr) is (token is not None)
+    assert cli("kv", "get", "n", "--tenant", word, token=TOKEN).returncode == 3
+    deployment.admin.post(f"/api/v1/tenants/{tenant}/suspend")
+    suspended = cli("kv", "get", "n", key=reader)
+    assert suspended.returncode == 77 and "suspended" in suspended.stderr
+
+
+@pytest.mark.parametrize("words, flag", [
+    (("kv", "set", "k", "1", "--ttl", "bogus"), "--ttl"), (("kv", "set", "k", "1", "--ttl", "-5"), "--ttl"),
+    (("kv", "incr", "n", "--ttl", "bogus"), "--ttl"), (("kv", "set", "k", "1", "--kind", "none"), "--kind"),
+    (("invalidate", "--tag", "t", "--at", "soon"), "--at"), (("invalidate", "--tag", "t", "--cron", "bogus"), "--cron"),
+    (("invalidate", "--event", "none"), "--event"), (("key", "create", "k", "--expires", "soon"), "--expires"),
+    (("key", "create", "k", "--role", "king"), "--role"), (("key", "create", "k"), "--tenant")])
+def test_command_line_names_the_flag_that_the_server_refuses(deployment, words, flag):
+    env = {"DEJA_TOKEN": TOKEN} if words[0] == "key" else {"DEJA_KEY": deployment.key(deployment.tenant())}
+    done = deployment.daemon.cli(*words, env=env)
+    assert done.returncode == 2 and f"{flag}: " in done.stderr, done.stderr
+    assert f"see deja {words[0]} --help" in done.stderr

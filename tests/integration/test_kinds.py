@@ -298,8 +298,25 @@ def test_a_session_begins_anew_when_it_is_read(serve, owner, name):
         assert elsewhere.get(path_of(key)).status_code == 200, "on the level others read, too"
         poll(lambda: table(http)[name]["slides"] >= 3 or not tier_of(http, key), "it to live on")
         assert tier_of(http, key)
-    with make_http(daemon, owner) as http:
-        poll(lambda: http.head(path_of(key + "-other")).status_code == 404, "another to be away")
+
+
+@pytest.mark.parametrize("levels", [("disk",), ("l2",), ("postgres",), ("s3",)], ids=lambda levels: levels[0])
+def test_an_idle_session_ends(serve, owner, levels):
+    """A listing reads nothing, so it keeps nothing alive."""
+    kinds = "".join(f"  {name}: {{ttl: 5s, l1: 1s, l2: 5s}}\n" for name in NAMES)
+    with make_http(serve(*levels, kinds=kinds), owner) as http:
+        keys = {key_of(http, kind, f"idle-{levels[0]}") for kind in table(http).values() if kind["sliding"]}
+        for key in keys:
+            put(http, key)
+
+        def listed():
+            answer = http.get("/api/v1/kv", params={"pattern": f"*idle-{levels[0]}*"}).json()
+            return {item["key"] if isinstance(item, dict) else item for item in answer["keys"]} & keys
+
+        assert len(keys) == 3 and listed()
+        poll(lambda: not listed(), "the sessions to end")
+        for key in keys:
+            assert http.get(path_of(key)).status_code == 404
 
 
 # ---- voided ----
@@ -400,6 +417,23 @@ def test_the_last_two_versions_of_a_value_are_kept(serve, owner):
         invalidate(http, {"name": "template:updated", "template_id": "template_id-versions"})
         assert (get(None), get("v3"), get("v2")) == (404, 404, 404)
         assert http.put(path_of(key), params={"version": ""}, content="x").status_code == 400
+
+
+def test_the_version_before_is_nobodys_key(serve, owner):
+    """It is neither listed nor counted nor named; what goes by pattern takes it along."""
+    with make_http(serve("disk"), owner) as http:
+        for version in ("v1", "v2"):
+            assert http.put(path_of("hidden:7"), params={"version": version}, content=version).status_code == 201
+        listed = http.get("/api/v1/kv", params={"pattern": "hidden:*"}).json()["keys"]
+        assert [item["key"] if isinstance(item, dict) else item for item in listed] == ["hidden:7"]
+        assert http.delete("/api/v1/kv", params={"pattern": "hidden:*", "dry_run": "true"}).json()["would_remove"] == 1
+        inner = "hidden:7:@previous"
+        for refused in (http.get(path_of(inner)), http.put(path_of(inner), content=b"x"), http.delete(path_of(inner))):
+            assert refused.status_code == 400 and "?version=" in refused.json()["detail"], refused.text
+        batch = http.post("/api/v1/kv:batch", json={"operations": [{"op": "get", "key": inner}]}).json()["results"]
+        assert "?version=" in str(batch)
+        assert http.delete("/api/v1/kv", params={"pattern": "hidden:*"}).json()["removed"] == 1
+        assert http.get(path_of("hidden:7"), params={"version": "v1"}).status_code == 404
 
 
 def test_versions_of_what_was_deleted_do_not_come_back(serve, owner):

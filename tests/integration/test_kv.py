@@ -250,6 +250,88 @@ def test_command_line_gets_sets_and_counts(daemon, key):
     assert cli("frobnicate").returncode == 2
 
 
+def kv(daemon, key, *words, **more):
+    return daemon.cli("kv", *words, env={"DEJA_KEY": key}, **more)
+
+
+def test_command_line_lists_names_as_one_document(daemon, key, http):
+    batch(http, *({"op": "set", "key": f"k{i}", "value": str(i)} for i in range(1000)))
+    batch(http, *({"op": "set", "key": f"k{i}", "value": str(i)} for i in range(1000, 1200)))
+    told = json.loads(kv(daemon, key, "keys", "--json").stdout)
+    assert {row["key"] for row in told["keys"]} == {f"k{i}" for i in range(1200)} and told["cursor"] is None
+    assert len(json.loads(kv(daemon, key, "keys", "--json", "--limit", "1001").stdout)["keys"]) == 1001
+    told = json.loads(kv(daemon, key, "keys", "k*", "--json", "--limit", "2").stdout)
+    assert len(told["keys"]) == 2 and told["cursor"]
+    assert json.loads(kv(daemon, key, "keys", "none*", "--json").stdout) == {"keys": [], "cursor": None}
+
+
+def test_command_line_tells_one_key_or_many_as_json(daemon, key):
+    assert kv(daemon, key, "mset", "a", "1", "b", "two\nlines", "--ttl", "2m").stderr == "2 stored\n"
+    assert json.loads(kv(daemon, key, "get", "a", "--json").stdout)["results"][0]["value"] == "1"
+    missed = kv(daemon, key, "get", "nothing", "--json")
+    assert missed.returncode == 3 and json.loads(missed.stdout) == {"results": [{"found": False}]}
+    got = kv(daemon, key, "mget", "a", "nothing")
+    assert (got.returncode, got.stdout, got.stderr) == (0, "a\t1\n", "nothing: miss\n")
+    assert [row["found"] for row in json.loads(kv(daemon, key, "mget", "a", "x", "--json").stdout)["results"]] \
+        == [True, False]
+    assert kv(daemon, key, "exists", "a", "x").stdout == "a\tyes\nx\tno\n"
+    assert kv(daemon, key, "exists", "x").returncode == 3
+    gone = json.loads(kv(daemon, key, "del", "a", "x", "--json").stdout)
+    assert gone == {"results": [{"removed": 1}, {"removed": 0}]}
+
+
+def test_command_line_clears_what_it_is_told_to(daemon, key):
+    assert kv(daemon, key, "mset", "a:1", "1", "a:2", "2", "b:1", "3").returncode == 0
+    assert kv(daemon, key, "clear", stdin="").returncode == 2
+    assert kv(daemon, key, "clear", "", "--yes").returncode == 2
+    assert kv(daemon, key, "clear", "a:*", "--dry-run").stdout == "2 would be removed\n"
+    assert kv(daemon, key, "clear", "a:*", stdin="").stdout == "2 removed\n"
+    assert kv(daemon, key, "keys").stdout == "b:1\n"
+    assert json.loads(kv(daemon, key, "clear", "--yes", "--json").stdout)["removed"] == 1
+
+
+def test_command_line_sets_with_all_that_the_api_has(daemon, key):
+    assert kv(daemon, key, "set", "once", "1", "--if-absent").returncode == 0
+    taken = kv(daemon, key, "set", "once", "2", "--if-absent")
+    assert taken.returncode == 1 and "there already" in taken.stderr
+    taken = kv(daemon, key, "mset", "once", "3", "twice", "1", "--if-absent")
+    assert taken.returncode == 1 and "1 stored" in taken.stderr and "once is there already" in taken.stderr
+    assert kv(daemon, key, "get", "once").stdout == "1"
+    assert kv(daemon, key, "set", "mine", "1", "--kind", "template_score").returncode == 0
+    assert 3600 < int(kv(daemon, key, "ttl", "mine").stdout) <= 6 * 3600
+    assert kv(daemon, key, "mset", "x", "1", "--kind", "template_score").returncode == 2
+    assert kv(daemon, key, "set", "made", "1", "--depends-on", "doc:7").returncode == 0
+    assert daemon.cli("invalidate", "--depends-on", "doc:7", "--yes", env={"DEJA_KEY": key}).stdout == "1 removed\n"
+    for version in ("v1", "v2"):
+        assert kv(daemon, key, "set", "named", version, "--version", version).returncode == 0
+    assert kv(daemon, key, "get", "named", "--version", "v1").stdout == "v1"
+    assert kv(daemon, key, "get", "named").stdout == "v2"
+
+
+def test_command_line_takes_any_name_but_none(daemon, key):
+    for words in (("get", ""), ("set", "", "1"), ("del", ""), ("incr", ""), ("mset", "a", "1", "", "2"), ("get", ".")):
+        done = kv(daemon, key, *words)
+        assert done.returncode == 2 and "a key " in done.stderr, words
+    assert kv(daemon, key, "mset", ".", "dot").returncode == 0
+    assert kv(daemon, key, "mget", ".").stdout == ".\tdot\n"
+    assert kv(daemon, key, "incr", "n", "-7").stdout == "-7\n"
+    assert kv(daemon, key, "set", "n", "-5").returncode == 0
+    assert kv(daemon, key, "get", "n").stdout == "-5"
+    assert "stands behind --" in kv(daemon, key, "set", "n", "-x").stderr
+    assert kv(daemon, key, "set", "n", "--", "-x").returncode == 0
+
+
+def test_command_line_acts_for_a_user(daemon, key):
+    assert kv(daemon, key, "set", "mine", "1", "--user", "anna").returncode == 0
+    assert kv(daemon, key, "get", "mine", "--user", "anna").stdout == "1"
+    assert kv(daemon, key, "get", "mine", "--user", "bert").returncode == 3
+
+
+def test_command_line_says_how_long_a_value_may_be(daemon, key):
+    done = kv(daemon, key, "set", "huge", "-", stdin="x" * ((32 << 20) + 1))
+    assert done.returncode == 1 and "32 MiB" in done.stderr
+
+
 # ---- every tier ----
 
 @pytest.mark.parametrize("is_sealed", [True, False])

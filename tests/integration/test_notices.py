@@ -151,8 +151,27 @@ def test_a_reader_goes_on_where_it_was_and_is_told_what_is_lost(daemon, http, ke
     with make_http(daemon, key) as reader, Follower(reader, after=last) as follower:
         poll(lambda: any(name == "lost" for _, name, _ in follower.events), "what is lost to be told")
         follower.wait_for("tag", 4000)
+    with make_http(daemon, key) as reader, Follower(reader, after="kept") as follower:
+        follower.wait_for("tag", 4000)
+        assert not [name for _, name, _ in follower.events if name == "lost"]
     with make_http(daemon, key) as reader, Follower(reader, after="4503599627370495") as follower:
         assert follower.events[0][1] in ("lost", "following")
+
+
+def test_what_was_told_before_is_told_from_the_oldest_on(daemon, http, key, word):
+    for number in range(3):
+        invalidate(http, tag=f"{word}:{number}")
+    with make_http(daemon, key) as client, Follower(client, after="kept") as follower:
+        names = [notice["name"] for notice in follower.wait_for("tag", 3)]
+    assert names == [f"{word}:{number}" for number in range(3)]
+    assert not [event for event in follower.events if event[1] == "lost"]
+
+    def tail(*words):
+        done = daemon.cli("tail", "--invalidations", "--once", *words, env={"DEJA_KEY": key})
+        assert done.returncode == 0, done.stderr
+        return [line.split("  ")[2] for line in done.stdout.splitlines()]
+
+    assert tail() == names and tail("--limit", "2") == names[1:] and tail("--limit", "0") == []
 
 
 def test_a_stream_ends_when_it_was_to_and_when_the_daemon_drains(spawn, word):

@@ -44,6 +44,24 @@ def test_two_daemons_serve_each_others_entries(spawn, server):
     assert (first.data / "secret").read_bytes() == (second.data / "secret").read_bytes()
 
 
+def test_litellms_operators_see_the_servers_figures(spawn, server):
+    daemon = spawn(env={"REDIS_URL": f"redis://127.0.0.1:{server.port}"})
+    put(daemon, "q", "a")
+
+    def measured():
+        with make_http(daemon) as http:
+            answer = http.get("/cache/redis/info")
+            assert answer.status_code == 200, answer.text
+            return answer.json() if answer.json()["info"].get("servers") else None
+
+    told = poll(measured, "figures of the server")
+    info = told["info"]
+    assert told["clients"] == [] and told["num_clients"] == info["connected_clients"] > 0
+    assert info.keys() & {"valkey_version", "redis_version"}
+    assert info["used_memory"] > 100_000 and info["servers"] == 1
+    assert {"keys", "maxmemory", "evicted_keys", "expired_keys"} <= info.keys()
+
+
 def test_a_secret_is_kept_for_a_start_without_the_tier(spawn, server):
     url = {"REDIS_URL": f"redis://127.0.0.1:{server.port}"}
     first, second = spawn(env=url), spawn(env=url)

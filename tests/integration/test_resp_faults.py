@@ -1,4 +1,5 @@
 """What strangers, slow and broken clients of Redis may not do to Deja, and who may see what."""
+import contextlib
 import http.client
 import socket
 
@@ -193,6 +194,27 @@ def test_reply_beyond_the_limit_is_an_error_and_the_client_goes_on(tmp_path):
         server.stop()
 
 
+def test_keys_beyond_a_bound_names_scan_and_the_client_goes_on(tmp_path):
+    limits = {"DEJA_SERVER__MAX_IN_FLIGHT_BYTES": "1200kb", "DEJA_SERVER__MAX_BODY_BYTES": "256kb"}
+    long = {b"long:%0200d" % i for i in range(3000)}
+    short = {b"short:%06d" % i for i in range(14000)}
+    server = RespDaemon(tmp_path / "deja", env=limits, more="  max_reply_bytes: 512kb\n").start()
+    try:
+        with redis.Redis(port=server.resp_port) as r:
+            with r.pipeline(transaction=False) as all_of_them:
+                for name in long | short:
+                    all_of_them.set(name, b"v")
+                all_of_them.execute()
+            with pytest.raises(redis.ResponseError, match="max_reply_bytes: walk them with SCAN"):
+                r.keys("long:*")
+            with pytest.raises(redis.ResponseError, match="walk the keys with SCAN"):
+                r.keys("short:*")  # room for the reply, but not for what is gathered for it
+            assert set(r.scan_iter("short:*", count=1000)) == short
+            assert len(r.keys("*00???")) == 1000 + 1000
+    finally:
+        server.stop()
+
+
 def test_drain_answers_what_was_asked(tmp_path):
     server = RespDaemon(tmp_path / "deja").start()
     with Wire(server.resp_port) as idle, Wire(server.resp_port) as wire:
@@ -263,6 +285,23 @@ def test_key_of_http_is_the_password_of_resp(keyed):
     with redis.Redis(port=server.resp_port, username="admin", password=key) as other:
         with pytest.raises(redis.AuthenticationError, match="user:NAME"):
             other.ping()
+
+
+def test_one_tenant_does_not_take_all_places_of_those_who_follow(keyed):
+    server = keyed.daemon
+    own, other = (keyed.key(keyed.tenant()) for _ in range(2))
+    with contextlib.ExitStack() as stack:
+        for i in range(257):
+            wire = stack.enter_context(Wire(server.resp_port))
+            assert wire.ask(b"AUTH", own.encode()) == (b"+", b"OK")
+            kind, told = wire.ask(b"SUBSCRIBE", b"cache:invalidate")
+            assert kind == (b"*" if i < 256 else b"-"), told
+        assert b"256 of a tenant" in told
+        with make_http(server, own) as web:
+            refused = web.get("/api/v1/invalidations")
+            assert refused.status_code == 429 and "256 of a tenant" in refused.json()["detail"]
+        with make_http(server, other) as web:
+            assert web.get("/api/v1/invalidations", params={"wait": "50ms"}).status_code == 200
 
 
 def test_one_user_is_not_told_what_all_users_make_void(keyed):

@@ -1,25 +1,22 @@
-"""go-redis, unchanged, against Deja; where Go and its module can be had."""
+"""go-redis, unchanged, against Deja."""
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from daemon import clean_environment
+from golang import NO_GO, run_go
 from resp import RespDaemon
 
 SOURCE = Path(__file__).parent / "go"
 
+pytestmark = NO_GO
+
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
-    if not shutil.which("go"):
-        pytest.skip("no Go on this machine")
     made = tmp_path_factory.mktemp("go") / "resp"
-    built = subprocess.run(["go", "build", "-o", str(made), "."], cwd=SOURCE, capture_output=True, text=True,
-                           timeout=300, check=False)
-    if built.returncode != 0 and ("dial tcp" in built.stderr or "lookup" in built.stderr or "proxy" in built.stderr):
-        pytest.skip("go-redis cannot be fetched")
+    built = run_go("build", "-o", made, ".", cwd=SOURCE)
     assert built.returncode == 0, built.stderr
     return made
 

@@ -1,7 +1,7 @@
 """What is admitted, how long it lives, what it cost and what hits saved."""
 import json
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 from conftest import ask, chat_body, make_http, status_of
@@ -94,6 +94,26 @@ def test_hit_saves_what_the_answer_had_cost_at_the_price_of_its_model(priced, ke
         assert stats["period"]["spent"]["upstream_usd"] == pytest.approx(tokens)
         assert stats["period"]["spent"]["verification_usd"] == 0
         assert f'kind="response"}} {tokens}' in client.get("/metrics").text
+
+
+def test_plain_keys_save_by_their_kind(priced, key):
+    daemon = priced()
+    with make_http(daemon, key) as client:
+        for name in ("doc:analysis:7:summary", "session:user:7", "anything"):
+            assert client.get(f"/api/v1/kv/{name}").status_code == 404
+            assert client.put(f"/api/v1/kv/{name}", content=b"x").status_code == 201
+            assert client.get(f"/api/v1/kv/{name}").content == b"x"
+        batch = client.post("/api/v1/kv:batch", json={"operations": [{"op": "get", "key": "anything"}] * 2})
+        assert [result["value"] for result in batch.json()["results"]] == ["x", "x"]
+        kinds = stats_of(client)["period"]["kinds"]
+        counts = {name: (kind["hits"], kind["misses"]) for name, kind in kinds.items()}
+        assert counts == {"doc_analysis": (1, 1), "session_user": (1, 1), "plain": (3, 1)}
+        assert kinds["doc_analysis"]["saved"]["cost_usd"] == pytest.approx(0.05)
+        assert kinds["doc_analysis"]["saved"]["guessed_usd"] == pytest.approx(0.05)
+        assert kinds["session_user"]["saved"]["cost_usd"] == kinds["plain"]["saved"]["cost_usd"] == 0
+        text = client.get("/metrics").text
+        assert re.search(r'semantic_cache_hits_total\{[^}]*cache_type="plain",level="memory"\} 3', text)
+        assert re.search(r'semantic_cache_misses_total\{[^}]*cache_type="plain",level="none"\} 1', text)
 
 
 def test_sums_of_a_period_outlive_a_restart(priced, key, word):
@@ -209,6 +229,39 @@ def test_life_of_an_entry_is_by_what_it_says_of_itself(priced, key, word, said, 
         created, expires = (datetime.fromisoformat(found[name].replace("Z", "+00:00"))
                             for name in ("created_at", "expires_at"))
         assert (expires - created).total_seconds() == pytest.approx(hours * 3600, abs=1)
+
+
+SIZES = {"DEJA_TTL__SMALL_TEXT": "2h", "DEJA_TTL__LARGE_TEXT": "3h", "DEJA_TTL__SMALL_TEXT_MAX": "100",
+         "DEJA_TTL__MEDIUM_TEXT_MAX": "300", "DEJA_TTL__JITTER": "0"}
+
+
+@pytest.mark.parametrize("chars,said,hours", [
+    (100, {}, 2),
+    (101, {}, 24),  # medium: no life of its own, so that of ttl.api
+    (301, {}, 3),
+    (301, {"ttl": 60}, 1 / 60),
+    (301, {"type": "analysis"}, 6),
+    (301, {"kind": "template_score"}, 6),  # the kind's comes first
+])
+def test_life_of_an_entry_is_by_the_length_of_its_query(spawn, key, chars, said, hours):
+    with make_http(spawn(env=SIZES), key) as client:
+        query = ("\u00e9" * chars)  # characters count, not bytes
+        stored = client.put("/api/v1/entries", json={"query": query, "response": "x", **said})
+        assert stored.status_code == 201, stored.text
+        lived = datetime.fromisoformat(stored.json()["expires_at"].replace("Z", "+00:00")) - datetime.now(UTC)
+        assert lived.total_seconds() == pytest.approx(hours * 3600, abs=60)
+
+
+def test_life_of_an_answer_is_by_the_length_of_the_question_and_so_is_what_may_be_asked_for(spawn, key, word):
+    daemon = spawn(env={**SIZES, "DEJA_TTL__RESPONSE": "1h", "DEJA_TTL__DYNAMIC": "false"})
+    with make_http(daemon, key) as client:
+        for text, least, most in ((word, 7000, 7200), (word + " x" * 90, 3400, 3600), (word + " x" * 200, 10600, 10800)):
+            ask(client, text)
+            assert least <= ttl_of(ask(client, text)) <= most
+        longer = ask(client, word + " y" * 200, headers={"X-Deja-TTL": "2h"})
+        assert "ttl-clamped" not in longer.headers["cache-status"]
+        assert 7000 <= ttl_of(ask(client, word + " y" * 200)) <= 7200
+        assert "ttl-clamped" in ask(client, word + " z" * 90, headers={"X-Deja-TTL": "2h"}).headers["cache-status"]
 
 
 def test_dear_answer_lives_half_as_long_again_within_the_tenants_cap(priced, key, word):

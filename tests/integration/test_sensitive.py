@@ -369,7 +369,7 @@ def test_plain_value_that_nobody_seals_never_leaves_memory(guarded, word):
     daemon.stop()
     daemon.start()
     assert client.get("/api/v1/kv/k").text == "harmless"
-    assert client.get("/api/v1/kv/k:@previous").status_code == 404
+    assert client.get("/api/v1/kv/k", params={"version": "1"}).status_code == 404
 
 
 # ---- over RESP ----

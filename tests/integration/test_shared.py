@@ -25,10 +25,16 @@ def tier(request):
 
 
 @pytest.fixture
-def pair(spawn, tier, key):
+def lease():
+    """How long memory answers without asking the tier again."""
+    return "5s"
+
+
+@pytest.fixture
+def pair(spawn, tier, key, lease):
     """Two daemons and a client of each, of the same tenant."""
     level, _, env = tier
-    daemons = [spawn(env=env, with_model=True) for _ in range(2)]
+    daemons = [spawn(env={**env, "DEJA_L1__LEASE": lease}, with_model=True) for _ in range(2)]
     clients = [make_http(daemon, key) for daemon in daemons]
     for daemon in daemons:
         wait_for_first_pull(daemon, level)
@@ -80,6 +86,48 @@ def test_delete_on_one_is_a_miss_on_the_other(pair, word):
     assert pair[0].delete(f"{ENTRIES}/{entry}").status_code == 200
     assert not lookup(pair[1], word)["hit"]
     assert pair[1].get(f"{ENTRIES}/{entry}").status_code == 404
+
+
+REMOVALS = {
+    "id": lambda client, entry, word: client.delete(f"{ENTRIES}/{entry}"),
+    "query": lambda client, entry, word: client.post("/api/v1/invalidate", json={"query": word}),
+    "filter": lambda client, entry, word: client.post("/api/v1/invalidate", json={"filter": {"team": word}}),
+    "wrong": lambda client, entry, word: client.post("/api/v1/feedback", json={"entry": entry, "verdict": "wrong"}),
+}
+
+
+@pytest.mark.parametrize("lease", ["20ms"])
+@pytest.mark.parametrize("removal", REMOVALS)
+def test_what_one_removes_leaves_the_others_memory(pair, word, removal):
+    entry = put(pair[0], word, metadata={"team": word})["id"]
+    assert lookup(pair[1], word)["hit"]  # in its memory from now on, for five minutes
+    answer = REMOVALS[removal](pair[0], entry, word)
+    assert answer.status_code == 200, answer.text
+    poll(lambda: not lookup(pair[1], word)["hit"], "the removal on the other")
+    poll(lambda: pair[1].get(f"{ENTRIES}/{entry}").status_code == 404, "the entry to be gone there")
+
+
+@pytest.mark.parametrize("lease", ["20ms"])
+def test_what_one_puts_anew_replaces_the_others_copy(pair, word):
+    put(pair[0], word, "old")
+    assert lookup(pair[1], word)["response"] == "old"
+    put(pair[0], word, "new")
+    poll(lambda: lookup(pair[1], word)["response"] == "new", "the newer answer on the other")
+    put(pair[1], word, "newest")
+    poll(lambda: lookup(pair[0], word)["response"] == "newest", "the newest answer on the first")
+
+
+@pytest.mark.parametrize("lease", ["1ms"])
+def test_memory_answers_past_its_lease_while_the_tier_is_away(pair, tier, word):
+    _, server, _ = tier
+    put(pair[0], word, "kept")
+    assert lookup(pair[1], word)["response"] == "kept"
+    server.stop()
+    try:
+        for client in (pair[0], pair[1]) * 5:
+            assert lookup(client, word)["response"] == "kept"
+    finally:
+        server.start()
 
 
 @pytest.mark.parametrize("selector", [{"tag": "news"}, {"namespace": "paper"}, {"all": True}])

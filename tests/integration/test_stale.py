@@ -55,8 +55,10 @@ def metric(client, name, **labels):
 def test_expired_answer_is_served_at_once_and_made_anew_behind(revalidating, upstream, key, word):
     model = f"plain:{word}"
     with make_http(revalidating, key) as client:
-        first = content_of(ask(client, word, model, LIFE))
-        stale = until(client, word, model, is_stale)
+        fresh = [ask(client, word, model, LIFE)]
+        # The newest that was not stale: a machine that stands still may let a second pass unseen.
+        stale = until(client, word, model, lambda answer: is_stale(answer) or fresh.append(answer))
+        first = content_of(fresh[-1])
         assert content_of(stale) == first
         assert stale.headers["x-cache-hit"] == "true"
         assert stale.headers["cache-status"].startswith("deja; hit; ttl=-")

@@ -152,6 +152,16 @@ def test_lives_are_the_tenants_and_cut_at_its_longest(place, tenant, word):
     assert 200 <= lives[2] <= 300
 
 
+def test_lives_by_the_length_of_the_query_are_the_tenants(place, tenant, word):
+    made, client = tenant
+    configure(place, made, ttl={"api": "1h", "max": "2h", "small_text": "30m", "large_text": "9h"})
+    stored = put(client, word)
+    assert 1500 <= client.get(f"/api/v1/entries/{stored['id']}").json()["ttl_s"] <= 1800
+    configure(place, made, ttl={"small_text": "9h"})
+    stored = put(client, word + " again")
+    assert 6000 <= client.get(f"/api/v1/entries/{stored['id']}").json()["ttl_s"] <= 7200
+
+
 def test_what_is_longer_than_a_tenant_may_keep_is_not_kept(place, tenant, word):
     made, client = tenant
     configure(place, made, limits={"max_entry_bytes": 64})

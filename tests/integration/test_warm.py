@@ -97,6 +97,9 @@ def test_file_of_prompts_is_warmed_and_then_hit(learning, upstream, key, word, t
     warmed = status_of(learning, key)["warmed"]
     assert warmed["entries"] == 3 and warmed["used"] == 3 and warmed["used_share"] == 1
     assert warmed["cost_usd"] > 0 and warmed["unused_usd"] == pytest.approx(0)
+    status = run_cli("warm", "status", "--server", learning.url, "--key", key).stdout
+    assert "\nall runs    3 entries warmed, 100.0 % used" in status
+    assert "\nlast run    done: 3 of 3\n  warmed      0, 0 requests" in status and "\nwarmed" not in status
 
 
 def test_line_that_is_no_request_is_told_by_its_number(learning, key, word, tmp_path):
@@ -220,7 +223,8 @@ def test_credential_that_the_upstream_refuses_stops_the_run(learning, upstream, 
 
 
 def test_users_go_first_where_the_upstream_is_full(spawn, upstream, word):
-    daemon = spawn(env={"DEJA_RATE_LIMIT__UPSTREAM_CALLS": "1", "DEJA_SEMANTIC__ENABLED": "false"})
+    daemon = spawn(env={"DEJA_RATE_LIMIT__UPSTREAM_CALLS": "1", "DEJA_RATE_LIMIT__UPSTREAM_DELAY": "60s",
+                        "DEJA_SEMANTIC__ENABLED": "false"})
     flow = upstream.flow(word)
     model = f"plain:{word}"
     warmed = f"plain:{word}w"

@@ -399,8 +399,10 @@ class FakeUpstream:
         elif request.path == "/v1/embeddings":
             await self._embeddings(request, writer)
         elif request.path == "/v1/models":
-            await self._send_json(writer, 200, {"object": "list", "data": [
-                {"id": "plain", "object": "model", "created": 1, "owned_by": "fake"}]})
+            pad = "x" * int(request.header("x-models-pad") or 0)
+            body = request.header("x-models") or json.dumps({"object": "list", "data": [
+                {"id": "plain", "object": "model", "created": 1, "owned_by": "fake" + pad}]})
+            await self._send(writer, 200, [("Content-Type", "application/json"), ("ETag", '"1"')], body.encode())
         elif request.path.startswith("/v1/status/"):
             status = int(request.path.rsplit("/", 1)[1])
             note = request.header("x-canary")

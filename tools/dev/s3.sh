@@ -6,37 +6,19 @@
 # which Debian 13 has; newer ones would bring another 60 MB of toolchain.
 VERSITYGW=v1.2.0
 
-# Prints the path of a Go >= 1.24: the machine's own, or Debian 13's, unpacked and not installed.
-find_go() {
-    local version
-    if command -v go >/dev/null; then
-        version=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
-        if [ "${version:-0}" -ge 24 ]; then
-            command -v go
-            return 0
-        fi
-    fi
-    if add_trixie_source; then
-        apt_update
-    fi
-    unpack_packages golang-1.24-go golang-1.24-src
-    echo "$TOOLS/debian/usr/lib/go-1.24/bin/go"
-}
-
 need_s3_server() {
-    local into=$TOOLS/versitygw go try
+    local into=$TOOLS/versitygw try
     if [ -e "$into/.stamp" ] && [ "$(cat "$into/.stamp")" = "$VERSITYGW" ]; then
         return 0
     fi
-    need_packages "${PACKAGES_TEST[@]}"
-    go=$(find_go)
+    need_go
     say "compiling versitygw $VERSITYGW into build/tools (once, one to two minutes)"
     rm -rf "$into"
     mkdir -p "$into"
     for try in 1 2 3; do
         if env -u GOROOT GOTOOLCHAIN=local CGO_ENABLED=0 GOFLAGS="-modcacherw -trimpath -buildvcs=false" \
             GOPATH="$into/work" GOCACHE="$into/work/cache" GOBIN="$into" GOENV=off \
-            "$go" install -ldflags "-s -w" "github.com/versity/versitygw/cmd/versitygw@$VERSITYGW" \
+            "$TOOLS/go/go" install -ldflags "-s -w" "github.com/versity/versitygw/cmd/versitygw@$VERSITYGW" \
             >"$TOOLS/versitygw.log" 2>&1; then
             rm -rf "$into/work"
             echo "$VERSITYGW" >"$into/.stamp"

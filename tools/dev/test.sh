@@ -87,6 +87,7 @@ need_test_tools() {
     need_node
     need_postgres
     need_redis_servers
+    need_go
     need_s3_server
     unpack_packages nginx libpcre2-8-0 # tests/integration/test_smuggling.py compares with it
 }

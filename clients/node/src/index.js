@@ -17,6 +17,12 @@ function duration(seconds) {
   return `${Math.round(seconds * 1000)}ms`;
 }
 
+/** Tags and names may be any text: their UTF-8, in the form of bytes that fetch takes. */
+function asBytes(headers) {
+  const encoded = (value) => Buffer.from(String(value)).toString("latin1");
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, encoded(value)]));
+}
+
 function encode(value) {
   if (value instanceof Uint8Array) return ["application/octet-stream", value];
   if (typeof value === "string") return ["text/plain; charset=utf-8", value];
@@ -178,7 +184,7 @@ export class Deja extends Decorators {
     try {
       answer = await this.fetch(url, {
         method,
-        headers: { ...this.#headers, ...own, ...typed, ...headers },
+        headers: asBytes({ ...this.#headers, ...own, ...typed, ...headers }),
         body: json === undefined ? body : JSON.stringify(json),
         signal: timeout ? AbortSignal.timeout(timeout) : undefined,
       });

@@ -21,9 +21,9 @@ export function canonical(value) {
   return `{${members.join(",")}}`;
 }
 
-/** So that no argument can reach the syntax of keys and patterns. */
+/** So that no argument can reach the syntax of keys, patterns and lists of tags. */
 export function escape(text) {
-  return String(text).replace(/[%*?[\]\\:{}\x00-\x1f]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`);
+  return String(text).replace(/[%*?[\]\\:{},\x00-\x1f]/g, (c) => `%${c.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`);
 }
 
 /** A text for a call: of a template ("user:{0}", "user:{0.id}": the place of an argument and a path in

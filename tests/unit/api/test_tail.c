@@ -84,7 +84,7 @@ static void a_place_of_an_earlier_daemon_starts_over(void **state)
     put_and_look_up(fixture, "sk-anna");
     assert_int_equal(ask(fixture, "GET", "/api/v1/tail", ANNA, ""), 200);
     follow(fixture, "", path, sizeof path);
-    fixture->api.started_ms = 12345; /* between two requests: nobody reads it */
+    fixture->context.started_ms = 12345; /* between two requests: nobody reads it */
     assert_int_equal(ask(fixture, "GET", path, ANNA, ""), 200);
     assert_reply(fixture, "\"result\":\"hit_exact\"");
 }

@@ -249,6 +249,128 @@ static void another_tenants_dependants_stay(void **state)
     fixture_close(&fixture);
 }
 
+/* ---- who waits for whom ---- */
+
+enum { QUEUE_MAX = 1000, WORKERS = 2 };
+
+struct hold {
+    struct event begun;
+    struct event over;
+    struct dj_job job;
+};
+
+static void hold_worker(void *ctx)
+{
+    struct hold *hold = ctx;
+    event_set(&hold->begun);
+    event_wait(&hold->over);
+}
+
+/* Every worker of the fixture has something else to do. */
+static void hold_workers(struct fixture *fixture, struct hold holds[WORKERS])
+{
+    for (int i = 0; i < WORKERS; i++) {
+        event_init(&holds[i].begun);
+        event_init(&holds[i].over);
+        holds[i].job = (struct dj_job){.work = hold_worker, .ctx = &holds[i]};
+        assert_int_equal(dj_pool_submit(fixture->pool, &holds[i].job), DEJA_OK);
+        event_wait(&holds[i].begun);
+    }
+}
+
+static void release_workers(struct hold holds[WORKERS])
+{
+    for (int i = 0; i < WORKERS; i++)
+        event_set(&holds[i].over);
+}
+
+static void begin_cascade(struct cascade_call *call)
+{
+    event_init(&call->ended);
+    on_loop(call->fixture->loops.loop[1], start_cascade, call);
+}
+
+static bool has_ended(struct cascade_call *call)
+{
+    pthread_mutex_lock(&call->ended.mutex);
+    bool has = call->ended.has_happened;
+    pthread_mutex_unlock(&call->ended.mutex);
+    return has;
+}
+
+/* Until the first piece waits for a worker: the loops need turns for that, and have them. */
+static void wait_for_piece(struct cascade_call *call)
+{
+    while (!dj_pool_queued(call->fixture->pool))
+        for (int i = 0; i < LOOPS; i++)
+            drain_loop(call->fixture->loops.loop[i]);
+}
+
+/* The loop turns while the whole of the graph waits for somebody else's thread. */
+static void a_loop_does_other_work_while_a_cascade_is_at_its_graph(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct hold holds[WORKERS];
+    fixture_open(&fixture);
+    for (uint8_t i = 1; i < 80; i++)
+        depends(&fixture, i, (const char *const[]){"doc:7", NULL});
+    struct cascade_call call = {.fixture = &fixture, .options = {.name = deja_slice_text("doc:7")}};
+    hold_workers(&fixture, holds);
+    begin_cascade(&call);
+    wait_for_piece(&call);
+    for (int turn = 0; turn < 100; turn++)
+        assert_true(is_there(&fixture, 79)); /* a turn of the cascade's own loop */
+    assert_int_equal(dj_pool_queued(fixture.pool), 1);
+    assert_false(has_ended(&call));
+    release_workers(holds);
+    event_wait(&call.ended);
+    assert_int_equal(call.status, DEJA_OK);
+    assert_int_equal(call.removed, 79);
+    assert_false(is_there(&fixture, 1) || is_there(&fixture, 79));
+    fixture_close(&fixture);
+}
+
+static void a_cascade_that_is_under_way_when_the_engine_stops_changes_nothing(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    struct hold holds[WORKERS];
+    fixture_open(&fixture);
+    depends(&fixture, 1, (const char *const[]){"doc:7", NULL});
+    struct cascade_call call = {.fixture = &fixture, .options = {.name = deja_slice_text("doc:7")}};
+    hold_workers(&fixture, holds);
+    begin_cascade(&call);
+    wait_for_piece(&call);
+    dj_engine_stop(fixture.engine);
+    release_workers(holds);
+    event_wait(&call.ended);
+    assert_int_equal(call.status, DEJA_ERR_CANCELLED);
+    assert_true(is_there(&fixture, 1));
+    fixture_close(&fixture);
+}
+
+static void where_too_many_jobs_wait_a_cascade_is_refused_and_nothing_has_changed(void **state)
+{
+    (void)state;
+    static struct dj_job jobs[QUEUE_MAX];
+    struct fixture fixture;
+    struct hold holds[WORKERS];
+    fixture_open(&fixture);
+    depends(&fixture, 1, (const char *const[]){"doc:7", NULL});
+    struct cascade_call call = {.fixture = &fixture, .options = {.name = deja_slice_text("doc:7")}};
+    hold_workers(&fixture, holds);
+    for (int i = 0; i < QUEUE_MAX; i++) {
+        jobs[i] = (struct dj_job){.work = nothing};
+        assert_int_equal(dj_pool_submit(fixture.pool, &jobs[i]), DEJA_OK);
+    }
+    cascade(&call);
+    assert_int_equal(call.status, DEJA_ERR_BUSY);
+    assert_true(is_there(&fixture, 1));
+    release_workers(holds);
+    fixture_close(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -259,6 +381,9 @@ int main(void)
         cmocka_unit_test(a_fill_that_began_before_a_cascade_is_not_stored),
         cmocka_unit_test(what_is_too_deep_is_refused_and_nothing_has_changed),
         cmocka_unit_test(another_tenants_dependants_stay),
+        cmocka_unit_test(a_loop_does_other_work_while_a_cascade_is_at_its_graph),
+        cmocka_unit_test(a_cascade_that_is_under_way_when_the_engine_stops_changes_nothing),
+        cmocka_unit_test(where_too_many_jobs_wait_a_cascade_is_refused_and_nothing_has_changed),
     };
     return RUN_TESTS(tests);
 }

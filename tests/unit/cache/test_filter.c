@@ -136,22 +136,33 @@ static void columns_have_names_of_their_own(void **state)
     assert_false(matches("{\"type\":\"analysis\"}")); /* that would be metadata */
 }
 
-static void what_a_proxy_stored_has_columns_but_no_metadata(void **state)
+static void what_a_proxy_stored_has_columns_and_the_words_of_its_client(void **state)
 {
     (void)state;
     struct dj_arena arena;
-    const struct dj_filter *filter = NULL;
-    struct dj_entry entry = entry_with(COLUMN);
+    const struct dj_filter *columns = NULL;
+    const struct dj_filter *words = NULL;
+    struct dj_entry entry = entry_with("{\"metadata\":{\"lang\":\"en\"},\"tape\":[[\"ping\",[]]]}");
     entry.kind = DJ_ENTRY_CHAT;
     dj_arena_init(&arena, 0);
-    assert_int_equal(read(&arena, "{\"$model\":\"gpt-4o\",\"$kind\":\"chat\"}", &filter, NULL),
+    assert_int_equal(read(&arena, "{\"$model\":\"gpt-4o\",\"$kind\":\"chat\"}", &columns, NULL),
                      DEJA_OK);
-    assert_true(dj_filter_is_match(filter, &entry));
-    assert_int_equal(read(&arena, "{\"lang\":\"en\"}", &filter, NULL), DEJA_OK);
-    assert_false(dj_filter_is_match(filter, &entry));
+    assert_int_equal(read(&arena, "{\"lang\":\"en\"}", &words, NULL), DEJA_OK);
+    assert_true(dj_filter_is_match(columns, &entry));
+    assert_true(dj_filter_is_match(words, &entry));
     assert_true(dj_filter_is_match(NULL, &entry));
+    entry.metadata = deja_slice_text("{\"tape\":[[\"ping\",[]]]}");
+    assert_false(dj_filter_has_words(&entry));
+    assert_true(dj_filter_is_match(columns, &entry));
+    assert_false(dj_filter_is_match(words, &entry));
+    entry.metadata = deja_slice(NULL, 0);
+    assert_false(dj_filter_has_words(&entry));
+    assert_false(dj_filter_is_match(words, &entry));
     entry = entry_with("{not json");
-    assert_false(dj_filter_is_match(filter, &entry));
+    assert_false(dj_filter_is_match(words, &entry));
+    entry = entry_with(COLUMN);
+    entry.kind = DJ_ENTRY_PLAIN; /* of another form */
+    assert_false(dj_filter_is_match(words, &entry));
     dj_arena_fini(&arena);
 }
 
@@ -275,7 +286,7 @@ int main(void)
         cmocka_unit_test(missing_field_matches_only_ne_and_exists_false),
         cmocka_unit_test(in_and_lists),
         cmocka_unit_test(columns_have_names_of_their_own),
-        cmocka_unit_test(what_a_proxy_stored_has_columns_but_no_metadata),
+        cmocka_unit_test(what_a_proxy_stored_has_columns_and_the_words_of_its_client),
         cmocka_unit_test(faults_are_told_with_their_field),
         cmocka_unit_test(sizes_are_bounded),
         cmocka_unit_test(operators_agree_with_each_other),

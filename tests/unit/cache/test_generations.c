@@ -1,6 +1,7 @@
 #include "check.h"
 
 #include "cache/generations.h"
+#include "loops.h"
 
 enum { KEPT_MAX = 8, KEY_MAX = 64 };
 
@@ -99,6 +100,57 @@ static void raise_that_cannot_be_kept_does_not_count(void **state)
     dj_generations_destroy(generations);
 }
 
+/* A disk that takes its time. */
+struct slow {
+    struct event begun;
+    struct event over;
+    struct dj_generations *generations;
+    uint64_t calls;
+};
+
+static enum deja_status keep_slowly(void *ctx, struct deja_slice key, uint64_t value)
+{
+    struct slow *slow = ctx;
+    (void)key;
+    assert_int_equal(value, ++slow->calls); /* under the table's own lock of raises */
+    if (value == 1) {
+        event_set(&slow->begun);
+        event_wait(&slow->over);
+    }
+    return DEJA_OK;
+}
+
+static void *raise_news(void *ctx)
+{
+    struct slow *slow = ctx;
+    enum deja_status status = raise_tag(slow->generations, tenant_a, "news");
+    assert_int_equal(status, DEJA_OK);
+    return NULL;
+}
+
+static void who_reads_does_not_wait_until_a_raise_is_kept(void **state)
+{
+    (void)state;
+    struct slow slow = {.calls = 0};
+    pthread_t threads[2];
+    event_init(&slow.begun);
+    event_init(&slow.over);
+    assert_int_equal(dj_generations_create(10, &slow, keep_slowly, &slow.generations), DEJA_OK);
+    assert_int_equal(dj_generations_load(slow.generations, deja_slice(tenant_b, DJ_ID_BYTES), 7),
+                     DEJA_OK);
+    assert_int_equal(pthread_create(&threads[0], NULL, raise_news, &slow), 0);
+    event_wait(&slow.begun);
+    assert_int_equal(pthread_create(&threads[1], NULL, raise_news, &slow), 0);
+    /* Would never end if they waited: only this thread ends the first raise. */
+    assert_int_equal(get(slow.generations, tenant_a, "news"), 0);
+    assert_int_equal(dj_generations_sum(slow.generations, tenant_b, deja_slice_text("news")), 7);
+    event_set(&slow.over);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(get(slow.generations, tenant_a, "news"), 2);
+    dj_generations_destroy(slow.generations);
+}
+
 static void what_was_kept_is_there_after_a_load(void **state)
 {
     (void)state;
@@ -176,6 +228,7 @@ int main(void)
         cmocka_unit_test(raise_counts_one_tag_of_one_tenant),
         cmocka_unit_test(tenants_own_counter_is_apart_from_its_tags),
         cmocka_unit_test(raise_that_cannot_be_kept_does_not_count),
+        cmocka_unit_test(who_reads_does_not_wait_until_a_raise_is_kept),
         cmocka_unit_test(what_was_kept_is_there_after_a_load),
         cmocka_unit_test(counters_are_bounded),
         cmocka_unit_test(create_survives_each_failed_allocation),

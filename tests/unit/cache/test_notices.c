@@ -150,6 +150,57 @@ static void what_is_kept_is_bounded_in_bytes(void **state)
     assert_true(reading.count > DJ_NOTICES_BYTES_MAX / DJ_NOTICE_NAME_BYTES_MAX / 2);
 }
 
+struct crowd {
+    struct reading *reading;
+    struct dj_notices_reader *readers[DJ_NOTICES_READERS_MAX + 1];
+    uint32_t count;
+};
+
+static void on_nothing(void *ctx)
+{
+    (void)ctx;
+}
+
+static enum deja_status join(struct crowd *crowd, const uint8_t *tenant)
+{
+    enum deja_status status =
+        dj_notices_open(crowd->reading->notices, crowd->reading->loops.loop[1], tenant, UINT64_MAX,
+                        NULL, on_nothing, &crowd->readers[crowd->count]);
+    crowd->count += status == DEJA_OK;
+    return status;
+}
+
+static void fill_places(void *ctx)
+{
+    struct crowd *crowd = ctx;
+    uint8_t tenant[DJ_ID_BYTES] = "tenant c";
+    for (uint32_t i = 0; i < DJ_NOTICES_TENANT_READERS_MAX; i++)
+        assert_int_equal(join(crowd, tenant_a), DEJA_OK);
+    assert_int_equal(join(crowd, tenant_a), DEJA_ERR_LIMIT);
+    assert_int_equal(join(crowd, tenant_b), DEJA_OK); /* others are not kept out by one */
+    dj_notices_close(crowd->readers[0]);
+    crowd->readers[0] = crowd->readers[--crowd->count];
+    assert_int_equal(join(crowd, tenant_a), DEJA_OK);
+    while (crowd->count < DJ_NOTICES_READERS_MAX) {
+        tenant[DJ_ID_BYTES - 1] = (uint8_t)(crowd->count % 100);
+        assert_int_equal(join(crowd, tenant), DEJA_OK);
+    }
+    assert_int_equal(join(crowd, tenant_b), DEJA_ERR_LIMIT);
+    assert_int_equal(join(crowd, NULL), DEJA_OK); /* the composition's own */
+    for (uint32_t i = 0; i < crowd->count; i++)
+        dj_notices_close(crowd->readers[i]);
+}
+
+static void a_tenant_has_a_share_of_the_places_and_all_together_are_bounded(void **state)
+{
+    (void)state;
+    struct reading reading = {.tenant = tenant_a};
+    struct crowd crowd = {.reading = &reading};
+    begin(&reading);
+    on_loop(reading.loops.loop[1], fill_places, &crowd);
+    end(&reading);
+}
+
 static void notices_survive_each_failed_allocation(void **state)
 {
     (void)state;
@@ -176,6 +227,7 @@ int main(void)
         cmocka_unit_test(a_reader_goes_on_where_it_was),
         cmocka_unit_test(who_is_too_slow_is_told_what_is_lost),
         cmocka_unit_test(what_is_kept_is_bounded_in_bytes),
+        cmocka_unit_test(a_tenant_has_a_share_of_the_places_and_all_together_are_bounded),
         cmocka_unit_test(notices_survive_each_failed_allocation),
     };
     return RUN_TESTS(tests);

@@ -42,6 +42,19 @@ static void double_dash_ends_the_flags(void **state)
     assert_string_equal(p.words.items[0], "--ttl");
 }
 
+static void negative_number_is_a_word(void **state)
+{
+    (void)state;
+    struct parsed p = parse(4, (char *[]){"incr", "-7", "--ttl", "-5"});
+    assert_int_equal(p.status, DEJA_OK);
+    assert_int_equal(p.words.count, 2);
+    assert_string_equal(p.words.items[1], "-7");
+    assert_string_equal(p.ttl, "-5");
+    p = parse(1, (char *[]){"-v"});
+    assert_int_equal(p.status, DEJA_ERR_INVALID);
+    assert_non_null(strstr(p.error.message, "stands behind --"));
+}
+
 static void faults_say_what_was_meant(void **state)
 {
     (void)state;
@@ -59,6 +72,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(flags_and_words_stand_in_any_order),
         cmocka_unit_test(double_dash_ends_the_flags),
+        cmocka_unit_test(negative_number_is_a_word),
         cmocka_unit_test(faults_say_what_was_meant),
     };
     return RUN_TESTS(tests);

@@ -159,6 +159,95 @@ static void a_schedule_that_is_removed_while_it_runs_does_not_come_back(void **s
     dj_schedules_destroy(running);
 }
 
+/* ---- places ---- */
+
+enum { ADDS = 2 };
+
+struct adding {
+    struct dj_schedules *schedules;
+    struct dj_loop *loop;
+    enum deja_status begun[ADDS];
+    struct event told[ADDS];
+    enum deja_status status[ADDS];
+};
+
+static struct adding *adding_now;
+
+static void on_told(void *ctx, enum deja_status status, const uint8_t *id)
+{
+    int at = (int)(intptr_t)ctx;
+    (void)id;
+    adding_now->status[at] = status;
+    event_set(&adding_now->told[at]);
+}
+
+static void add_some(void *ctx)
+{
+    struct adding *adding = ctx;
+    const struct dj_schedule_service *service = dj_schedules_service(adding->schedules);
+    struct dj_invalidation invalidation = {.kind = "tag",
+                                           .selector = {.tag = deja_slice_text("t")}};
+    struct dj_schedule_order order = {.invalidation = &invalidation, .at_ms = INT64_MAX / 2};
+    assert_int_equal(dj_tenant_parse(deja_slice_text(TENANT), order.tenant), DEJA_OK);
+    for (int i = 0; i < ADDS; i++) {
+        event_init(&adding->told[i]);
+        adding->begun[i] =
+            service->add(service->ctx, adding->loop, &order, (void *)(intptr_t)i, on_told);
+    }
+}
+
+static size_t count_list(struct dj_schedules *schedules)
+{
+    struct dj_buf text = {0};
+    size_t count = 0;
+    list(schedules, &text);
+    for (const char *at = text.data; (at = strstr(at, "\"next_at\"")); at++)
+        count++;
+    dj_buf_fini(&text);
+    return count;
+}
+
+/* The second of two that come at once finds the last place taken, though nothing is kept yet; it
+ * is free again when the first came to nothing. */
+static void the_last_place_is_taken_once(void **state)
+{
+    (void)state;
+    static struct memory_authority memory;
+    struct fixture fixture;
+    struct adding adding = {0};
+    fixture_open(&fixture);
+    memory_authority_init(&memory);
+    adding_now = &adding;
+    const struct dj_schedules_options options = {.engine = fixture.engine,
+                                                 .loop = fixture.loops.loop[0],
+                                                 .pool = fixture.pool,
+                                                 .authority = &memory.authority};
+    assert_int_equal(dj_schedules_create(&options, &adding.schedules), DEJA_OK);
+    adding.loop = options.loop;
+    for (unsigned i = 1; i < DJ_SCHEDULES_TENANT_MAX; i++) {
+        char id[33];
+        snprintf(id, sizeof id, "%032x", i);
+        tell(adding.schedules, id, 1000);
+    }
+    memory.trouble = DEJA_ERR_IO;
+    on_loop(adding.loop, add_some, &adding);
+    assert_int_equal(adding.begun[0], DEJA_OK);
+    assert_int_equal(adding.begun[1], DEJA_ERR_LIMIT);
+    event_wait(&adding.told[0]);
+    drain_loop(adding.loop);
+    assert_int_equal(adding.status[0], DEJA_ERR_IO);
+    memory.trouble = DEJA_OK;
+    on_loop(adding.loop, add_some, &adding);
+    assert_int_equal(adding.begun[0], DEJA_OK);
+    assert_int_equal(adding.begun[1], DEJA_ERR_LIMIT);
+    event_wait(&adding.told[0]);
+    drain_loop(adding.loop);
+    assert_int_equal(adding.status[0], DEJA_OK);
+    assert_int_equal(count_list(adding.schedules), DJ_SCHEDULES_TENANT_MAX);
+    fixture_close(&fixture);
+    dj_schedules_destroy(adding.schedules);
+}
+
 static void schedules_survive_each_failed_allocation(void **state)
 {
     (void)state;
@@ -188,6 +277,7 @@ int main(void)
         cmocka_unit_test(the_list_follows_the_authority_soonest_first),
         cmocka_unit_test(an_erased_tenant_leaves_no_schedule_and_others_keep_theirs),
         cmocka_unit_test(a_schedule_that_is_removed_while_it_runs_does_not_come_back),
+        cmocka_unit_test(the_last_place_is_taken_once),
         cmocka_unit_test(schedules_survive_each_failed_allocation),
     };
     return RUN_TESTS(tests);

@@ -267,6 +267,43 @@ static void without_an_embedder_there_are_exact_hits(void **state)
     deja_close(deja);
 }
 
+static int64_t life_of(struct deja *deja, const char *text, uint64_t ttl_ms)
+{
+    struct deja_answer *answer = NULL;
+    struct deja_query query = query_of(text);
+    struct deja_entry entry = entry_of(text, "body");
+    uint64_t count = 0;
+    entry.ttl_ms = ttl_ms;
+    assert_int_equal(deja_put(deja, &entry, &count), DEJA_OK);
+    assert_int_equal(deja_lookup(deja, &query, &answer), DEJA_OK);
+    int64_t life_ms = deja_answer_expires_ms(answer) - deja_answer_created_ms(answer);
+    deja_answer_release(answer);
+    return life_ms;
+}
+
+static void a_life_is_the_entrys_else_that_of_its_texts_length(void **state)
+{
+    (void)state;
+    struct deja *deja = NULL;
+    struct deja_options options;
+    struct deja_error error = {0};
+    deja_options_init(&options);
+    options.ttl_ms = 1000000;
+    options.ttl_small_ms = 2000000;
+    options.ttl_large_ms = 3000000;
+    options.text_small_max = 5;
+    options.text_medium_max = 5;
+    assert_int_equal(deja_open(&options, &deja, &error), DEJA_ERR_CONFIG);
+    assert_non_null(strstr(error.message, "text_medium_max"));
+    options.text_medium_max = 10;
+    assert_int_equal(deja_open(&options, &deja, NULL), DEJA_OK);
+    assert_in_range(life_of(deja, "short", 0), 1800000, 2000000);
+    assert_in_range(life_of(deja, "no longer", 0), 900000, 1000000);
+    assert_in_range(life_of(deja, "longer than ten", 0), 2700000, 3000000);
+    assert_in_range(life_of(deja, "short", 50000), 45000, 50000);
+    deja_close(deja);
+}
+
 static void too_large_is_refused(void **state)
 {
     (void)state;
@@ -459,6 +496,7 @@ int main(void)
         cmocka_unit_test(statistics_count_what_happened),
         cmocka_unit_test(callers_vector_stands_for_the_text),
         cmocka_unit_test(without_an_embedder_there_are_exact_hits),
+        cmocka_unit_test(a_life_is_the_entrys_else_that_of_its_texts_length),
         cmocka_unit_test(too_large_is_refused),
         cmocka_unit_test(blocking_inside_a_callback_is_refused),
         cmocka_unit_test(close_drains),

@@ -17,6 +17,7 @@ enum { BIG_BYTES = 1 << 20 };
  *
  *   ECHO x   x at once                 LATER x   x, by a task
  *   BEHIND x x, by a task, and the next ones are run meanwhile
+ *   HOLD n   +HELD or +NO ROOM, by a task, meanwhile n bytes are held
  *   BIG      BIG_BYTES                 BYE       +BYE, and the end       TRUST   +OK
  */
 struct fixture {
@@ -30,6 +31,8 @@ struct fixture {
     int opened; /* the loop's, as is the next; read when it has ended */
     int closed;
     int drained;
+    uint64_t held; /* bytes in flight while the last HOLD held */
+    _Atomic uint64_t bytes_in_flight;
 };
 
 struct client {
@@ -70,7 +73,21 @@ static void on_later(void *ctx)
     free(later);
 }
 
-static enum dj_resp_flow reply_later(struct client *client, struct deja_slice text, bool is_behind)
+static void on_held(void *ctx)
+{
+    struct later *later = ctx;
+    struct dj_resp_session *session = later->client->session;
+    bool is_held = dj_resp_session_hold(session, strtoull(later->text, NULL, 10));
+    dj_resp_put_status(dj_resp_session_out(session), is_held ? "HELD" : "NO ROOM");
+    if (is_held)
+        later->client->fixture->held = atomic_load(later->client->fixture->limits.bytes_in_flight);
+    dj_resp_session_let_go(session);
+    dj_resp_session_answered(session, DJ_RESP_ANSWERED);
+    free(later);
+}
+
+static enum dj_resp_flow reply_later(struct client *client, struct deja_slice text, bool is_behind,
+                                     dj_task_fn *run)
 {
     struct later *later = calloc(1, sizeof *later);
     if (!later)
@@ -79,7 +96,7 @@ static enum dj_resp_flow reply_later(struct client *client, struct deja_slice te
     later->is_behind = is_behind;
     later->len = text.len < sizeof later->text ? text.len : sizeof later->text;
     memcpy(later->text, text.data, later->len);
-    later->task = (struct dj_task){.run = on_later, .ctx = later};
+    later->task = (struct dj_task){.run = run, .ctx = later};
     dj_loop_post(client->fixture->loop, &later->task);
     return is_behind ? DJ_RESP_BEHIND : DJ_RESP_WAITING;
 }
@@ -96,7 +113,9 @@ static enum dj_resp_flow on_command(void *ctx, const struct deja_slice *args, si
     if (is(args[0], "ECHO") && count == 2) {
         dj_resp_put_bulk(out, args[1]);
     } else if (is(args[0], "LATER") || is(args[0], "BEHIND")) {
-        return reply_later(client, args[1], is(args[0], "BEHIND"));
+        return reply_later(client, args[1], is(args[0], "BEHIND"), on_later);
+    } else if (is(args[0], "HOLD") && count == 2) {
+        return reply_later(client, args[1], false, on_held);
     } else if (is(args[0], "BIG")) {
         put_big(out);
     } else if (is(args[0], "TRUST")) {
@@ -322,6 +341,20 @@ static void connections_and_bytes_in_flight_are_bounded(void **state)
     fixture_close(fixture);
 }
 
+static void what_a_command_gathers_counts_as_bytes_in_flight(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_create();
+    fixture->limits.bytes_in_flight_max = 20000;
+    fixture->limits.bytes_in_flight = &fixture->bytes_in_flight;
+    fixture_open(fixture);
+    assert_talk(fixture, "HOLD 20001\r\nHOLD 15000\r\nECHO a\r\n",
+                "+NO ROOM\r\n+HELD\r\n$1\r\na\r\n");
+    assert_in_range(fixture->held, 15000, 20000);
+    assert_int_equal(atomic_load(&fixture->bytes_in_flight), 0);
+    fixture_close(fixture);
+}
+
 static void who_says_nothing_or_half_a_command_is_cut(void **state)
 {
     (void)state;
@@ -424,6 +457,7 @@ int main(void)
         cmocka_unit_test(faults_end_the_connection_with_a_word),
         cmocka_unit_test(large_replies_are_bounded_and_wait_for_their_reader),
         cmocka_unit_test(connections_and_bytes_in_flight_are_bounded),
+        cmocka_unit_test(what_a_command_gathers_counts_as_bytes_in_flight),
         cmocka_unit_test(who_says_nothing_or_half_a_command_is_cut),
         cmocka_unit_test(drain_answers_what_waits),
         cmocka_unit_test(server_survives_each_failed_allocation),

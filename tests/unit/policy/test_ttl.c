@@ -50,6 +50,28 @@ static void expiry_is_absolute_and_does_not_overflow(void **state)
     assert_true(dj_ttl_expiry(&input) == INT64_MAX);
 }
 
+static void a_text_is_small_medium_or_large_by_its_characters(void **state)
+{
+    (void)state;
+    const struct dj_ttl_sizes sizes = {.small_max = 3, .medium_max = 5};
+    static const struct {
+        const char *text;
+        enum dj_ttl_size size;
+    } cases[] = {
+        {"", DJ_TTL_SMALL},
+        {"abc", DJ_TTL_SMALL},
+        {"abcd", DJ_TTL_MEDIUM},
+        {"\xc3\xa9\xc3\xa9\xc3\xa9", DJ_TTL_SMALL},
+        {"abcde", DJ_TTL_MEDIUM},
+        {"\xf0\x9f\x98\x80\xf0\x9f\x98\x80\xf0\x9f\x98\x80", DJ_TTL_SMALL},
+        {"abcdef", DJ_TTL_LARGE},
+        {"abc\xc3\xa9\xc3\xa9", DJ_TTL_MEDIUM},
+        {"abcdefghijklmnopqrstuvwxyz", DJ_TTL_LARGE},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(dj_ttl_size_of(&sizes, deja_slice_text(cases[i].text)), cases[i].size);
+}
+
 static void confidence_cost_and_analysis_lengthen_a_life(void **state)
 {
     (void)state;
@@ -95,6 +117,7 @@ int main(void)
         cmocka_unit_test(expiry_is_absolute_and_does_not_overflow),
         cmocka_unit_test(early_refresh_is_the_published_formula),
         cmocka_unit_test(refresh_is_early_when_no_more_than_the_drawn_time_is_left),
+        cmocka_unit_test(a_text_is_small_medium_or_large_by_its_characters),
         cmocka_unit_test(confidence_cost_and_analysis_lengthen_a_life),
     };
     return RUN_TESTS(tests);

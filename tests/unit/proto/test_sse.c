@@ -145,8 +145,12 @@ static void appended_event_reads_back(void **state)
     struct dj_buf stream = {0};
     dj_sse_append(&stream, deja_slice_text("{\"a\":1}"));
     dj_sse_append(&stream, deja_slice_text("[DONE]"));
+    dj_sse_begin(&stream, deja_slice_text("ping"));
+    dj_buf_append_text(&stream, "{}");
+    dj_sse_end(&stream);
     dj_buf_append_byte(&stream, '\0');
-    assert_string_equal(stream.data, "data: {\"a\":1}\n\ndata: [DONE]\n\n");
+    assert_string_equal(stream.data,
+                        "data: {\"a\":1}\n\ndata: [DONE]\n\nevent: ping\ndata: {}\n\n");
     dj_buf_fini(&stream);
 }
 

@@ -41,7 +41,9 @@ static inline void kit_stream(const char *const *events, size_t count, size_t sk
             continue;
         if (dj_json_parse(deja_slice_text(event), &doc, NULL) == DEJA_OK)
             type = dj_json_string(dj_json_get(dj_json_root(doc), "type"));
-        dj_tape_append_event(out, type, deja_slice_text(event));
+        dj_sse_begin(out, type);
+        dj_buf_append_text(out, event);
+        dj_sse_end(out);
         dj_json_doc_destroy(doc);
     }
     assert_int_equal(out->status, DEJA_OK);

@@ -23,7 +23,8 @@ static struct dj_knobs read_all(const char *const *pairs, const char *body)
     }
     if (body)
         assert_int_equal(dj_json_parse(deja_slice_text(body), &doc, NULL), DEJA_OK);
-    dj_knobs_read(&request, dj_json_root(doc), TTL_MAX_MS, &knobs);
+    dj_knobs_read(&request, dj_json_root(doc), &knobs);
+    dj_knobs_cut_ttl(&knobs, TTL_MAX_MS);
     if (knobs.name_space.len && body)
         knobs.name_space = deja_slice(NULL, knobs.name_space.len); /* the document goes */
     dj_json_doc_destroy(doc);
@@ -67,6 +68,7 @@ static void assert_knobs(const char *what, const struct dj_knobs *got,
     assert_same_slice(got->tags, wanted->tags);
     assert_same_slice(got->ignored, wanted->ignored);
     assert_same_slice(got->trace_id, wanted->trace_id);
+    assert_same_slice(got->labels, wanted->labels);
     assert_int_equal(got->is_wanted, wanted->is_wanted);
     if (!got->detail != !wanted->detail)
         fail_msg("%s: detail %s", what, got->detail ? got->detail : "missing");
@@ -138,8 +140,28 @@ static const struct row rows[] = {
      {.detail = "portkey-config-ignored", .compat = DJ_COMPAT_PORTKEY}},
     {"x-portkey-config", "[1,2]", {.compat = DJ_COMPAT_PORTKEY}},
     {"x-portkey-trace-id", "t-1", {.trace_id = {"t-1", 3}, .compat = DJ_COMPAT_PORTKEY}},
-    {"x-portkey-metadata", "{\"_user\":\"a\"}", {.compat = DJ_COMPAT_PORTKEY}},
-    {"cf-aig-metadata", "{\"team\":1}", {.compat = DJ_COMPAT_CLOUDFLARE}},
+    {"x-portkey-metadata",
+     "{\"_user\":\"a\"}",
+     {.labels = {"{\"_user\":\"a\"}", 13}, .compat = DJ_COMPAT_PORTKEY}},
+    {"cf-aig-metadata",
+     "{ \"team\": 1, \"b\": true, \"n\": null }",
+     {.labels = {"{ \"team\": 1, \"b\": true, \"n\": null }", 35}, .compat = DJ_COMPAT_CLOUDFLARE}},
+    {"cf-aig-metadata", "{}", {.compat = DJ_COMPAT_CLOUDFLARE}},
+#define IGNORED                                                      \
+    {                                                                \
+        .detail = "metadata-ignored", .compat = DJ_COMPAT_CLOUDFLARE \
+    }
+    {"cf-aig-metadata", "team=1", IGNORED},
+    {"cf-aig-metadata", "", IGNORED},
+    {"cf-aig-metadata", "[1]", IGNORED},
+    {"cf-aig-metadata", "7", IGNORED},
+    {"cf-aig-metadata", "{\"a\":1,\"b\":{}}", IGNORED},
+    {"cf-aig-metadata", "{\"a\":[1]}", IGNORED},
+    {"cf-aig-metadata", "{\"\":1}", IGNORED},
+    {"cf-aig-metadata", "{\"a\\u0001\":1}", IGNORED},
+    {"cf-aig-metadata", "{\"a\":1,\"a\":2}", IGNORED},
+    {"cf-aig-metadata", "{\"a\":1}}", IGNORED},
+#undef IGNORED
     /* Cloudflare */
     {"cf-aig-skip-cache", "true", {.is_bypass = true, .compat = DJ_COMPAT_CLOUDFLARE}},
     {"cf-skip-cache", "true", {.is_bypass = true, .compat = DJ_COMPAT_CLOUDFLARE}},

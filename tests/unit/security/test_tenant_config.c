@@ -42,7 +42,8 @@ static void each_value_lands_where_it_belongs(void **state)
     struct dj_rules_values values = {.features = DJ_FEATURES_ALL, .delta = 0.5};
     assert_int_equal(
         read_strictly(
-            "{\"features\":{\"semantic\":false},\"ttl\":{\"response\":\"5m\",\"max\":60},"
+            "{\"features\":{\"semantic\":false},\"ttl\":{\"response\":\"5m\",\"max\":60,"
+            "\"large_text\":\"2h\"},"
             "\"semantic\":{\"threshold\":0.93},\"guards\":{\"units\":false},"
             "\"limits\":{\"requests_per_s\":2.5,\"burst\":7,\"bytes_per_s\":\"64kb\"},"
             "\"sensitive\":{\"card\":\"refuse\"},\"audit\":\"writes\","
@@ -55,6 +56,8 @@ static void each_value_lands_where_it_belongs(void **state)
     assert_int_equal(values.features, DJ_FEATURES_ALL - DJ_FEATURE_SEMANTIC);
     assert_int_equal(values.response_ttl_ms, 300000);
     assert_int_equal(values.ttl_max_ms, 60000);
+    assert_int_equal(values.size_ttl_ms[1], 0);
+    assert_int_equal(values.size_ttl_ms[2], 7200000);
     assert_int_equal(values.api_ttl_ms, 0);
     assert_float_equal(values.threshold, 0.93, 1e-9);
     assert_float_equal(values.delta, 0.5, 1e-9);

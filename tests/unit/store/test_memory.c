@@ -138,6 +138,41 @@ static void stay_is_bounded_and_never_lengthens_a_life(void **state)
     close_all(&fixture);
 }
 
+static bool has_lapsed(struct fixture *fixture, int64_t now_ms)
+{
+    struct dj_store_key key = key_of(1, 1);
+    struct dj_value *value = dj_memory_find_lapsed(fixture->store, 0, &key, now_ms);
+    dj_value_unref(value);
+    return value != NULL;
+}
+
+static void lease_ends_and_begins_again_with_the_same_version(void **state)
+{
+    (void)state;
+    struct fixture fixture;
+    open_with(&fixture, 1,
+              (struct dj_memory_options){.bytes_max = 100 << 20,
+                                         .entries_max = 10,
+                                         .tenant_entries_max = 10,
+                                         .ttl_ms = 1000,
+                                         .lease_ms = 100});
+    struct dj_value *value = value_of(1, 1, 5, "kept");
+    struct dj_value *older = value_of(1, 1, 4, "older");
+    assert_true(dj_memory_put(fixture.store, value, NOW));
+    assert_true(has(&fixture, 1, 1, NOW + 99) && !has_lapsed(&fixture, NOW + 99));
+    assert_true(!has(&fixture, 1, 1, NOW + 100) && has_lapsed(&fixture, NOW + 100));
+    assert_false(dj_memory_put(fixture.store, older, NOW + 100));
+    assert_true(has_lapsed(&fixture, NOW + 100));
+    assert_false(dj_memory_put(fixture.store, value, NOW + 150));
+    assert_true(has(&fixture, 1, 1, NOW + 249) && !has_lapsed(&fixture, NOW + 249));
+    assert_false(dj_memory_put(fixture.store, value, NOW + 950));
+    assert_true(has(&fixture, 1, 1, NOW + 999)); /* but never longer than it may stay */
+    assert_true(!has(&fixture, 1, 1, NOW + 1000) && !has_lapsed(&fixture, NOW + 1000));
+    dj_value_unref(value);
+    dj_value_unref(older);
+    close_all(&fixture);
+}
+
 static void sweep_drops_what_expired_and_nothing_else(void **state)
 {
     (void)state;
@@ -574,6 +609,7 @@ int main(void)
         cmocka_unit_test(only_a_newer_version_overwrites),
         cmocka_unit_test(expired_entry_is_a_miss_and_stale_one_is_not),
         cmocka_unit_test(stay_is_bounded_and_never_lengthens_a_life),
+        cmocka_unit_test(lease_ends_and_begins_again_with_the_same_version),
         cmocka_unit_test(sweep_drops_what_expired_and_nothing_else),
         cmocka_unit_test(tier_stays_within_its_entries_and_bytes),
         cmocka_unit_test(entries_asked_again_outlive_a_scan),

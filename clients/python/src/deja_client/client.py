@@ -28,7 +28,7 @@ class _Client:
         headers = {"user-agent": "deja-client-python/0.1.0",
                    **({"authorization": f"Bearer {key}"} if key else {}),
                    **({"x-deja-user": user} if user else {})}
-        self._http = self._transport(base_url=self.server, headers=headers, timeout=timeout, transport=transport)
+        self._http = self._transport(base_url=self.server, headers=_as_bytes(headers), timeout=timeout, transport=transport)
         self.kv = KeyValue(self)
 
     def _prepare(self, request):
@@ -43,7 +43,8 @@ class _Client:
             known = {"content": request.content}
         if request.timeout is not None:
             known["timeout"] = request.timeout
-        return self._http.build_request(request.method, request.path, params=request.params, headers=headers, **known)
+        return self._http.build_request(request.method, request.path, params=request.params, headers=_as_bytes(headers),
+                                        **known)
 
     @staticmethod
     def _read(request, read, answer):
@@ -59,6 +60,11 @@ class _Client:
     @staticmethod
     def _unreached(error):
         return errors.DejaUnavailable(f"Deja was not reached: {error or type(error).__name__}", type="unreachable")
+
+
+def _as_bytes(headers):
+    """Tags and names may be any text: UTF-8, where httpx by itself takes ASCII only."""
+    return {name: value.encode() for name, value in headers.items()}
 
 
 def _with_namespace(json, namespace):

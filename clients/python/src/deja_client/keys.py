@@ -27,8 +27,8 @@ def digest(text):
 
 
 def escape(text):
-    """So that no argument can reach the syntax of keys and patterns."""
-    return "".join(f"%{ord(c):02X}" if c in "%*?[]\\:{}" or ord(c) < 0x20 else c for c in text)
+    """So that no argument can reach the syntax of keys, patterns and lists of tags."""
+    return "".join(f"%{ord(c):02X}" if c in "%*?[]\\:{}," or ord(c) < 0x20 else c for c in text)
 
 
 class Namer:

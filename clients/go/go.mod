@@ -1,0 +1,3 @@
+module deja
+
+go 1.21
