@@ -94,8 +94,8 @@ struct deja_options {
     uint64_t disk_bytes_max;     /* 10 GiB or 20 % of the disk, whichever is less */
     uint32_t vectors_max;        /* 100,000: entries found by meaning, per tenant */
     double threshold;            /* 0.95: similarity, 0 to 1, from which another wording serves */
-    uint64_t ttl_ms;          /* 24 hours: life of an entry that names none; +- 10 % by chance, so
-                               * that entries do not end together */
+    uint64_t ttl_ms;          /* 24 hours: life of an entry that names none; up to 10 % are taken
+                               * off by chance, so that entries do not end together */
     uint64_t ttl_max_ms;      /* 30 days */
     uint32_t query_chars_max; /* 1,000 code points */
     uint32_t worker_threads;  /* 2, at most 64: embedding, search */

@@ -84,7 +84,7 @@ struct deja_kv {
     struct deja_slice metadata;    /* at most 64 KB */
     const struct deja_slice *tags; /* as in deja_entry */
     size_t tag_count;
-    uint64_t ttl_ms;  /* 0: an hour; DEJA_TTL_NEVER */
+    uint64_t ttl_ms;  /* 0: its kind's, else an hour; DEJA_TTL_NEVER */
     bool is_ttl_kept; /* what is there keeps its end */
     enum deja_kv_if condition;
     uint64_t version;        /* of the condition */

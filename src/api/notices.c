@@ -158,7 +158,7 @@ static void on_event(void *ctx, struct dj_http_exchange *exchange, enum dj_http_
 
 static bool is_oldest(struct deja_slice after)
 {
-    return deja_slice_is_equal(after, deja_slice_text("kept"));
+    return dj_slice_is(after, "kept");
 }
 
 /* Where to begin; false: what came after it is not known any more. */

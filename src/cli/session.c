@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "base/num.h"
+#include "base/slice.h"
 #include "cli/cli_internal.h"
 #include "cli/output.h"
 #include "config/expand.h"
@@ -143,7 +144,7 @@ int dj_session_report(const struct dj_session *session, int http_status,
         detail = dj_json_string(dj_json_get(problem, "title"));
     fprintf(stderr, "deja: the server answered %d%s", http_status, detail.len ? ": " : "");
     dj_output_text(stderr, detail);
-    if (deja_slice_is_equal(type, deja_slice_text("tenant_missing")))
+    if (dj_slice_is(type, "tenant_missing"))
         advise(session);
     return exit_code_of(http_status);
 }
