@@ -94,14 +94,14 @@ struct deja_options {
     uint64_t disk_bytes_max;     /* 10 GiB or 20 % of the disk, whichever is less */
     uint32_t vectors_max;        /* 100,000: entries found by meaning, per tenant */
     double threshold;            /* 0.95: similarity, 0 to 1, from which another wording serves */
-    uint64_t ttl_ms;          /* 24 hours: life of an entry that names none; up to 10 % are taken
-                               * off by chance, so that entries do not end together */
-    uint64_t ttl_max_ms;      /* 30 days */
-    uint32_t query_chars_max; /* 1,000 code points */
-    uint32_t worker_threads;  /* 2, at most 64: embedding, search */
-    uint32_t compute_threads; /* 4, at most 256: functions of deja_get_or_compute_async */
-    uint32_t operations_max;  /* 65,536 under way at once; more: DEJA_ERR_RATE_LIMITED */
-    uint32_t waiters_max;     /* 1,000 that wait for one computation; more likewise */
+    uint64_t ttl_ms;             /* 24 hours: life of an entry that names none; up to 10 % are taken
+                                  * off by chance, so that entries do not end together */
+    uint64_t ttl_max_ms;         /* 30 days */
+    uint32_t query_chars_max;    /* 1,000 code points */
+    uint32_t worker_threads;     /* 2, at most 64: embedding, search */
+    uint32_t compute_threads;    /* 4, at most 256: functions of deja_get_or_compute_async */
+    uint32_t operations_max;     /* 65,536 under way at once; more: DEJA_ERR_RATE_LIMITED */
+    uint32_t waiters_max;        /* 1,000 that wait for one computation; more likewise */
     uint64_t
         operation_bytes_max; /* 256 MB: what calls under way hold of texts and bodies; likewise */
     uint64_t nothing_ttl_ms; /* how long it is remembered that a function made nothing

@@ -50,7 +50,9 @@ static bool read_key(struct dj_request *request, struct dj_invalidation *order)
     order->has_key = key.data != NULL;
     if (!key.data || dj_query_id(request, key, &order->key))
         return true;
-    return complain(request, "key", "format", "must be an entry's id: 32 hex digits");
+    return complain(
+        request, "key", "format",
+        "must be an entry's id: 32 hex digits; a plain key goes with DELETE /api/v1/kv/{key}");
 }
 
 /* The filter's own text, for a schedule; and "version" as the filter it is short for. */

@@ -36,6 +36,7 @@ struct dj_transfer_order {
     bool has_config; /* tenants, links, API keys, upstream credentials, too */
     bool is_check;   /* restore: the backup is only read to its end */
     bool is_merge;   /* restore: what is there stays, newer versions win; else it must be empty */
+    bool is_forced;  /* confirm: also where the comparison at the end has failed */
 };
 
 struct dj_transfer_service {

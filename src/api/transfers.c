@@ -167,10 +167,11 @@ static void read_action(struct dj_request *request, struct dj_transfer_order *or
 
 static void on_migrate(struct dj_request *request)
 {
-    static const char *const members[] = {"action", "name", "from", "to", "tenant", NULL};
+    static const char *const members[] = {"action", "name", "from", "to", "tenant", "force", NULL};
     struct dj_transfer_order order = {.kind = DJ_TRANSFER_MIGRATE};
     if (dj_query_check_members(request, request->body, "", members) &&
-        dj_query_label(request, request->body, "name", "", FILE_BYTES_MAX, &order.file)) {
+        dj_query_label(request, request->body, "name", "", FILE_BYTES_MAX, &order.file) &&
+        dj_query_flag(request, request->body, "force", "", &order.is_forced)) {
         read_action(request, &order);
         read_tenant(request, &order);
         read_level(request, "from", &order.from);
@@ -183,6 +184,9 @@ static void on_migrate(struct dj_request *request)
     else if (is_start && order.from == order.to)
         dj_request_complain(request, "invalid_request", "to", "value",
                             "from and to must be two different tiers");
+    if (order.is_forced && order.kind != DJ_TRANSFER_CONFIRM)
+        dj_request_complain(request, "invalid_request", "force", "exclusive",
+                            "goes with action confirm");
     if (!is_start && !order.file.len)
         dj_request_complain(request, "invalid_request", "name", "required",
                             "is missing: of the migration, as its start told it");

@@ -4,6 +4,7 @@
 
 #include "config/command.h"
 #include "net/client.h"
+#include "net/tenant_name.h"
 #include "proto/json.h"
 
 #define DJ_CLI_PATH_MAX 8000u
@@ -70,7 +71,6 @@ bool dj_session_limit(const struct dj_session *session, uint64_t fallback, uint6
 void dj_session_write_bytes(double bytes);
 /* --token, else $DEJA_TOKEN, goes with the session's calls. */
 void dj_session_take_token(struct dj_session *session);
-void dj_percent_encode(struct dj_buf *out, const char *text);
 /* The whole of a file, or of stdin for "-"; failures are told on stderr. */
 enum deja_status dj_read_input(const char *path, struct dj_buf *out) DEJA_NODISCARD;
 
@@ -100,9 +100,8 @@ int dj_cli_warm(struct dj_session *session); /* warm.c */
 int dj_cli_kv(struct dj_session *session);   /* kv.c */
 
 /* tenant.c: the id of a tenant that is named by it or by its name; an exit code. */
-#define DJ_CLI_TENANT_BYTES 37u
 int dj_cli_find_tenant(struct dj_session *session, const char *text,
-                       char out_id[DJ_CLI_TENANT_BYTES]);
+                       char out_id[DJ_TENANT_NAME_ID_BYTES]);
 
 struct dj_cli_command {
     struct dj_command about;

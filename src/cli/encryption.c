@@ -91,7 +91,7 @@ int dj_cli_rotate_data_keys(struct dj_session *session)
 {
     struct dj_json_doc *doc = NULL;
     struct dj_buf body = {0};
-    char tenant[DJ_CLI_TENANT_BYTES];
+    char tenant[DJ_TENANT_NAME_ID_BYTES];
     int found = session->tenant ? dj_cli_find_tenant(session, session->tenant, tenant) : DJ_EXIT_OK;
     if (found != DJ_EXIT_OK)
         return found;

@@ -31,7 +31,7 @@ static struct deja_slice text_of(const struct dj_json *object, const char *name)
 }
 
 /* What --tenant says, for the body: the call itself is the administrator's. *out_id "": nothing. */
-static int take_tenant(struct dj_session *session, char out_id[DJ_CLI_TENANT_BYTES])
+static int take_tenant(struct dj_session *session, char out_id[DJ_TENANT_NAME_ID_BYTES])
 {
     out_id[0] = '\0';
     if (!session->tenant)
@@ -61,7 +61,7 @@ static bool put_number(struct dj_session *session, struct dj_json_writer *w, con
 static int write_wish(struct dj_session *session, const char *name, struct dj_buf *body)
 {
     struct dj_json_writer w = dj_json_writer(body);
-    char tenant[DJ_CLI_TENANT_BYTES];
+    char tenant[DJ_TENANT_NAME_ID_BYTES];
     int code = take_tenant(session, tenant);
     if (code != DJ_EXIT_OK)
         return code;
@@ -170,7 +170,7 @@ static struct dj_json_doc *read_tenants(const struct dj_session *session)
 static int list(struct dj_session *session, const char *const *words, size_t count)
 {
     uint64_t limit = PAGE;
-    char tenant[DJ_CLI_TENANT_BYTES];
+    char tenant[DJ_TENANT_NAME_ID_BYTES];
     char path[256];
     struct dj_json_doc *doc = NULL;
     (void)words;
@@ -288,8 +288,8 @@ static int write_credential(struct dj_session *session, struct dj_buf *body)
 
 static int upstream(struct dj_session *session, const char *const *words, size_t count)
 {
-    char path[sizeof UPSTREAM_PATH + DJ_CLI_TENANT_BYTES];
-    char tenant[DJ_CLI_TENANT_BYTES];
+    char path[sizeof UPSTREAM_PATH + DJ_TENANT_NAME_ID_BYTES];
+    char tenant[DJ_TENANT_NAME_ID_BYTES];
     struct dj_buf body = {0};
     struct dj_json_doc *doc = NULL;
     bool is_set = strcmp(words[0], "set") == 0;

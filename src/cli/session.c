@@ -210,23 +210,6 @@ void dj_session_take_token(struct dj_session *session)
     session->client.token = token && *token ? token : NULL;
 }
 
-void dj_percent_encode(struct dj_buf *out, const char *text)
-{
-    static const char hex[] = "0123456789ABCDEF";
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                        (c >= '0' && c <= '9') || (c && strchr("-._~", c));
-        if (is_plain) {
-            dj_buf_append_byte(out, (char)c);
-        } else {
-            dj_buf_append_byte(out, '%');
-            dj_buf_append_byte(out, hex[c >> 4]);
-            dj_buf_append_byte(out, hex[c & 15]);
-        }
-    }
-}
-
 enum deja_status dj_read_input(const char *path, struct dj_buf *out)
 {
     bool is_stdin = strcmp(path, "-") == 0;

@@ -10,7 +10,7 @@
 #include "cli/output.h"
 
 #define PATH "/api/v1/tenants"
-#define ID_LEN 36u
+#define ID_LEN (DJ_TENANT_NAME_ID_BYTES - 1u)
 #define PAGE 100u
 #define PAGE_MAX 1000u
 
@@ -23,37 +23,19 @@ struct word {
 
 /* ---- which tenant ---- */
 
-static bool is_id(const char *text)
-{
-    return strlen(text) == ID_LEN && text[8] == '-' && text[13] == '-' && text[18] == '-' &&
-           text[23] == '-';
-}
-
-/* *out_id: of a tenant named by its id or its name. */
 int dj_cli_find_tenant(struct dj_session *session, const char *text,
-                       char out_id[DJ_CLI_TENANT_BYTES])
+                       char out_id[DJ_TENANT_NAME_ID_BYTES])
 {
     struct dj_buf path = {0};
     struct dj_json_doc *doc = NULL;
-    if (is_id(text)) {
-        memcpy(out_id, text, ID_LEN + 1);
+    if (dj_tenant_name_read(text, out_id, &path))
         return DJ_EXIT_OK;
-    }
-    dj_buf_append_text(&path, PATH "?limit=1&name=");
-    dj_percent_encode(&path, text);
-    dj_buf_append_byte(&path, '\0');
     int code = path.status != DEJA_OK
                    ? DJ_EXIT_FAILED
                    : dj_session_call(session, "GET", path.data, deja_slice_text(""), true, &doc);
-    const struct dj_json *first = dj_json_at(dj_json_get(dj_json_root(doc), "tenants"), 0);
-    struct deja_slice id = dj_json_string(dj_json_get(first, "id"));
-    if (code == DJ_EXIT_OK && (!*text || id.len != ID_LEN)) {
+    if (code == DJ_EXIT_OK && !dj_tenant_name_found(dj_json_root(doc), text, out_id)) {
         fprintf(stderr, "deja tenant: there is no tenant \"%s\": see deja tenant list\n", text);
         code = DJ_EXIT_FAILED;
-    }
-    if (code == DJ_EXIT_OK) {
-        memcpy(out_id, id.data, ID_LEN);
-        out_id[ID_LEN] = '\0';
     }
     dj_json_doc_destroy(doc);
     dj_buf_fini(&path);
@@ -341,7 +323,7 @@ static int unlink_one(struct dj_session *session, const char *const *words, size
 {
     char tail[ID_LEN + 16];
     (void)count;
-    if (!is_id(words[1]))
+    if (!dj_tenant_name_is_id(words[1]))
         return dj_session_misused(session, "a link is named by its id: see deja tenant show");
     snprintf(tail, sizeof tail, "/links/%s", words[1]);
     return call_tenant(session, "DELETE", words[0], tail, deja_slice_text(""), NULL);

@@ -6,7 +6,9 @@
 #include "api/idempotency.h"
 #include "daemon/audit.h"
 #include "daemon/daemon_internal.h"
+#include "proto/json.h"
 #include "security/audit_chain.h"
+#include "security/directory.h"
 #include "store/lmdb.h"
 
 #define PATH_BYTES 4096u
@@ -148,4 +150,37 @@ enum deja_status dj_daemon_read_head(void *settings, const char *node,
     enum deja_status status = dj_authority_peek(of->data_dir, DJ_AUDIT_HEADS_TABLE,
                                                 deja_slice_text(node), &head, on_head);
     return status == DEJA_OK ? head.status : status;
+}
+
+struct looking {
+    struct deja_slice name;
+    bool is_found;
+    char *id; /* DJ_TENANT_TEXT_BYTES */
+};
+
+static bool on_tenant(void *ctx, struct deja_slice key, struct deja_slice value)
+{
+    struct looking *looking = ctx;
+    struct dj_json_doc *doc = NULL;
+    uint8_t id[DJ_TENANT_BYTES];
+    if (looking->is_found)
+        return false;
+    if (dj_json_parse(value, &doc, NULL) != DEJA_OK)
+        return true; /* not of ours */
+    struct deja_slice name = dj_json_string(dj_json_get(dj_json_root(doc), "name"));
+    looking->is_found = looking->name.len && deja_slice_is_equal(name, looking->name) &&
+                        dj_tenant_parse(key, id) == DEJA_OK;
+    if (looking->is_found)
+        dj_tenant_text(id, looking->id);
+    dj_json_doc_destroy(doc);
+    return !looking->is_found;
+}
+
+bool dj_daemon_find_tenant(void *settings, const char *name, char out_id[DJ_TENANT_TEXT_BYTES])
+{
+    const struct dj_settings *of = settings;
+    struct looking looking = {.name = deja_slice_text(name), .id = out_id};
+    return dj_authority_peek_all(of->data_dir, DJ_DIRECTORY_TENANTS, &looking, on_tenant) ==
+               DEJA_OK &&
+           looking.is_found;
 }

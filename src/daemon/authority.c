@@ -488,3 +488,12 @@ enum deja_status dj_authority_peek(const char *directory, const char *table, str
                ? dj_lmdb_meta_peek(directory, copy_name(table).text, key, found_ctx, found)
                : status;
 }
+
+enum deja_status dj_authority_peek_all(const char *directory, const char *table, void *ctx,
+                                       bool (*each)(void *ctx, struct deja_slice key,
+                                                    struct deja_slice value))
+{
+    enum deja_status status = dj_lmdb_meta_peek_all(directory, own_name(table).text, ctx, each);
+    return status == DEJA_OK ? dj_lmdb_meta_peek_all(directory, copy_name(table).text, ctx, each)
+                             : status;
+}

@@ -53,6 +53,10 @@ void dj_authorities_watch(struct dj_authorities *authorities,
  * of it. */
 enum deja_status dj_authority_peek(const char *directory, const char *table, struct deja_slice key,
                                    void *found_ctx, dj_authority_found_fn *found) DEJA_NODISCARD;
+/* Every document of a table likewise: first those that are kept here, then the copies. */
+enum deja_status dj_authority_peek_all(const char *directory, const char *table, void *ctx,
+                                       bool (*each)(void *ctx, struct deja_slice key,
+                                                    struct deja_slice value)) DEJA_NODISCARD;
 /* What other programs changed goes to copy and watchers. Blocking; one at a time. DEJA_OK where
  * nobody else writes. */
 enum deja_status dj_authorities_pull(struct dj_authorities *authorities) DEJA_NODISCARD;

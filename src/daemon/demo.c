@@ -147,7 +147,7 @@ static enum deja_status serve(struct demo *demo, const struct dj_settings *chose
                                               .flags = flags,
                                               .flag_count = sizeof flags / sizeof *flags,
                                               .environment = environment};
-    const struct dj_serve_hooks hooks = {demo, on_ready, on_stopping};
+    const struct dj_serve_hooks hooks = {"demo", demo, on_ready, on_stopping};
     struct dj_diagnostics diagnostics = {.error_count = 0};
     struct dj_settings settings = {.data_dir = NULL};
     struct dj_options *options = NULL;

@@ -211,8 +211,10 @@ static int run_audit(struct invocation *invocation)
     struct dj_settings settings;
     int code = DJ_EXIT_CONFIG;
     if (invocation_load(invocation, &settings)) {
-        const struct dj_audit_facts facts = {
-            .data_dir = settings.data_dir, .head = dj_daemon_read_head, .head_ctx = &settings};
+        const struct dj_audit_facts facts = {.data_dir = settings.data_dir,
+                                             .head = dj_daemon_read_head,
+                                             .tenant = dj_daemon_find_tenant,
+                                             .ctx = &settings};
         code = dj_audit_run(&facts, invocation->argc - 1, invocation->argv + 1);
     }
     dj_settings_fini(&settings);
@@ -298,10 +300,14 @@ static int run_lines_offline(struct invocation *invocation, bool is_export,
                              const struct dj_lines_flags *flags, const char *file)
 {
     struct dj_settings_source source = invocation_source(invocation);
-    const struct dj_transfer_request request = {
-        .command = is_export ? &dj_backup_command : &dj_restore_command,
-        .flags = {.tenant = flags->tenant, .is_merge = true, .wants_json = flags->wants_json},
-        .file = file};
+    const struct dj_transfer_request request = {.command = is_export ? &dj_backup_command
+                                                                     : &dj_restore_command,
+                                                .name = is_export ? "export" : "import",
+                                                .flags = {.tenant = flags->tenant,
+                                                          .is_offline = true,
+                                                          .is_merge = true,
+                                                          .wants_json = flags->wants_json},
+                                                .file = file};
     return dj_offline_transfer(&source, &request);
 }
 

@@ -5,9 +5,12 @@
  */
 #include "daemon/offline.h"
 
+#include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -18,6 +21,7 @@
 #include "security/secret.h"
 #include "store/archive.h"
 #include "store/data_dir.h"
+#include "tools/lock.h"
 
 #define FLAGS_MAX 160u
 
@@ -172,13 +176,24 @@ static enum deja_status prepare(const struct dj_settings *settings,
         return DEJA_OK;
     enum deja_status status = adopt_secret(settings, request->file, &error);
     if (status != DEJA_OK)
-        fprintf(stderr, "deja %s: %s: %s\n", request->command->name, request->file, error.message);
+        fprintf(stderr, "deja %s: %s: %s\n", request->name, request->file, error.message);
     return status;
+}
+
+static void say_who_has_it(const char *data_dir)
+{
+    uint64_t pid = 0;
+    if (!dj_tool_lock_look(data_dir, &pid) || !pid)
+        return;
+    fprintf(stderr,
+            "process %" PRIu64 " has it: leave out --offline, and the daemon does it; or "
+            "stop it first\n",
+            pid);
 }
 
 static int serve(struct offline *offline, const struct dj_settings_source *source)
 {
-    const struct dj_serve_hooks hooks = {offline, on_ready, on_stopping};
+    const struct dj_serve_hooks hooks = {offline->request->name, offline, on_ready, on_stopping};
     struct dj_diagnostics diagnostics = {.error_count = 0};
     struct dj_settings settings = {.data_dir = NULL};
     struct dj_options *options = NULL;
@@ -191,6 +206,8 @@ static int serve(struct offline *offline, const struct dj_settings_source *sourc
         code = DJ_EXIT_FAILED;
         if (prepare(&settings, offline->request) == DEJA_OK)
             code = dj_daemon_serve(&settings, options, source, &hooks);
+        if (code == DJ_EXIT_TRY_AGAIN && !offline->is_thread_started)
+            say_who_has_it(settings.data_dir);
     }
     if (offline->is_thread_started) {
         pthread_join(offline->thread, NULL);
@@ -221,9 +238,14 @@ int dj_offline_transfer(const struct dj_settings_source *source,
     struct dj_settings_source with = *source;
     with.flags = flags;
     with.flag_count = count + own_count;
-    pthread_mutex_init(&offline.lock, NULL);
-    int code = serve(&offline, &with);
-    pthread_mutex_destroy(&offline.lock);
+    int code = DJ_EXIT_FAILED;
+    if (folder && access(folder, F_OK) != 0) {
+        fprintf(stderr, "deja %s: %s: %s\n", request->name, folder, strerror(errno));
+    } else {
+        pthread_mutex_init(&offline.lock, NULL);
+        code = serve(&offline, &with);
+        pthread_mutex_destroy(&offline.lock);
+    }
     dj_free(folder);
     return code;
 }

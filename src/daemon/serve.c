@@ -437,9 +437,10 @@ int dj_daemon_serve(const struct dj_settings *settings, const struct dj_options 
     struct deja_error error = {""};
     struct dj_telemetry_totals totals = {0};
     struct dj_admin_token token;
+    const char *command = hooks ? hooks->command : "serve";
     struct dj_daemon *daemon = dj_alloc_zeroed(1, sizeof *daemon);
     if (!daemon) {
-        fputs("deja serve: out of memory\n", stderr);
+        fprintf(stderr, "deja %s: out of memory\n", command);
         return 1;
     }
     daemon->source = source;
@@ -452,20 +453,20 @@ int dj_daemon_serve(const struct dj_settings *settings, const struct dj_options 
     daemon->api.reload_ctx = daemon;
     int code = dj_daemon_init(daemon, settings, &error);
     if (code) {
-        fprintf(stderr, "deja serve: %s\n", error.message);
+        fprintf(stderr, "deja %s: %s\n", command, error.message);
         abandon(daemon);
         return code;
     }
     enum deja_status status = run(daemon);
     if (status != DEJA_OK) {
-        fprintf(stderr, "deja serve: %s\n", deja_status_text(status));
+        fprintf(stderr, "deja %s: %s\n", command, deja_status_text(status));
         return 1;
     }
     dj_telemetry_totals(daemon->telemetry, NULL, &totals);
     if (!hooks)
         print_summary(&totals);
     if (!daemon->is_settled) {
-        fputs("deja serve: some work did not end in time; its results are lost\n", stderr);
+        fprintf(stderr, "deja %s: some work did not end in time; its results are lost\n", command);
         _exit(1); /* it still uses what would be freed now */
     }
     close_all(daemon);

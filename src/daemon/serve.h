@@ -9,6 +9,7 @@ struct dj_daemon; /* valid from on_ready until on_stopping */
 /* For a command that runs a daemon inside itself, which then prints neither welcome nor summary.
  * Both run on the thread that serves, once each, on_stopping only after on_ready. */
 struct dj_serve_hooks {
+    const char *command; /* its name: a start that fails is told in it */
     void *ctx;
     /* The listeners are open; requests are answered when this has returned. port: the first's. */
     void (*on_ready)(void *ctx, struct dj_daemon *daemon, uint16_t port);

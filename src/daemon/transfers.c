@@ -40,7 +40,7 @@ uint64_t dj_transfers_secret_name(const struct dj_tenant_root *root)
 
 /* ---- what people are told ---- */
 
-static void put_time(struct dj_json_writer *w, const char *name, int64_t ms)
+void transfer_put_time(struct dj_json_writer *w, const char *name, int64_t ms)
 {
     char text[DJ_DATE_RFC3339_BYTES];
     if (ms)
@@ -69,13 +69,13 @@ static void put_counts(struct dj_json_writer *w, const struct transfer *transfer
     dj_json_member_u64(w, "voided", atomic_load(&counts->voided));
     dj_json_member_u64(w, "refused", atomic_load(&counts->refused));
     dj_json_member_u64(w, "failed", atomic_load(&counts->failed));
+    dj_json_member_u64(w, "unreadable", atomic_load(&transfer->unreadable));
     if (!is_check && transfer->order.kind != DJ_TRANSFER_MIGRATE)
         return;
     dj_json_member_u64(w, "matched", atomic_load(&transfer->matched));
     dj_json_member_u64(w, "missing", atomic_load(&transfer->missing));
     dj_json_member_u64(w, "extra", atomic_load(&transfer->extra));
     dj_json_member_u64(w, "differing", atomic_load(&transfer->differing));
-    dj_json_member_u64(w, "unreadable", atomic_load(&transfer->unreadable));
     dj_json_key(w, "mismatches");
     dj_json_begin_array(w);
     if (transfer->report.len)
@@ -94,40 +94,17 @@ static void put_transfer(struct dj_json_writer *w, const struct transfer *transf
     dj_json_member_text(w, "state", states[transfer->state]);
     dj_json_member_text(w, "phase", atomic_load(&transfer->phase));
     dj_json_member_text(w, "file", transfer->file[0] ? transfer->file : NULL);
+    if (transfer->file[0] && transfer->order.kind <= DJ_TRANSFER_VERIFY)
+        transfer_put_path(w, transfer);
     put_level(w, "from", transfer->order.from);
     put_level(w, "to", transfer->order.to);
-    put_time(w, "started_at", transfer->started_ms);
-    put_time(w, "ended_at", transfer->ended_ms);
+    transfer_put_time(w, "started_at", transfer->started_ms);
+    transfer_put_time(w, "ended_at", transfer->ended_ms);
+    if (atomic_load(&transfer->made_ms))
+        transfer_put_time(w, "made_at", atomic_load(&transfer->made_ms));
     put_counts(w, transfer);
     dj_json_member_text(w, "error", transfer->error.message[0] ? transfer->error.message : NULL);
     dj_json_end_object(w);
-}
-
-void transfer_report(struct transfer *transfer, const char *what, const struct dj_entry *entry,
-                     const char *fields)
-{
-    struct dj_buf item = {0};
-    struct dj_json_writer w = dj_json_writer(&item);
-    char id[2 * DJ_ID_BYTES + 1];
-    char tenant[DJ_TENANT_TEXT_BYTES];
-    dj_hex_encode(entry->id, sizeof entry->id, id);
-    dj_tenant_text(entry->tenant, tenant);
-    dj_json_begin_object(&w);
-    dj_json_member_text(&w, "what", what);
-    dj_json_member_text(&w, "tenant", tenant);
-    dj_json_member_text(&w, "id", id);
-    dj_json_member_u64(&w, "kind", entry->kind);
-    if (fields)
-        dj_json_member_text(&w, "fields", fields);
-    dj_json_end_object(&w);
-    pthread_mutex_lock(&transfer->transfers->mutex);
-    if (transfer->report_count < TRANSFER_REPORT_MAX && item.status == DEJA_OK) {
-        if (transfer->report_count++)
-            dj_buf_append_byte(&transfer->report, ',');
-        dj_buf_append_slice(&transfer->report, dj_buf_slice(&item));
-    }
-    pthread_mutex_unlock(&transfer->transfers->mutex);
-    dj_buf_fini(&item);
 }
 
 /* ---- the thread ---- */
@@ -191,31 +168,48 @@ static enum deja_status start_thread(struct transfer *transfer)
 
 /* ---- the service ---- */
 
-/* In a folder of ours: a plain name; or of the bucket. */
-static bool is_name(struct deja_slice file)
+/* A tier that is ordered is there, and, if it is to be written to, written to. */
+static enum deja_status check_tier(const struct dj_transfers *transfers, uint32_t bit,
+                                   bool is_written, struct deja_error *error)
 {
-    static const char s3[] = "s3://";
-    if (file.len > sizeof s3 - 1 && memcmp(file.data, s3, sizeof s3 - 1) == 0)
-        file = deja_slice(file.data + sizeof s3 - 1, file.len - sizeof s3 + 1);
-    if (file.len == 0 || file.len > TRANSFER_FILE_BYTES - 16 || file.data[0] == '.')
-        return false;
-    for (size_t i = 0; i < file.len; i++) {
-        char c = file.data[i];
-        bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                        (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
-        if (!is_plain)
-            return false;
-    }
-    return true;
+    static const char *const cures[DJ_LEVEL_COUNT] = {
+        [DJ_LEVEL_LMDB] = "lmdb.enabled",
+        [DJ_LEVEL_REDIS] = "l2.redis.addresses",
+        [DJ_LEVEL_POSTGRES] = "l3.postgres.url",
+        [DJ_LEVEL_S3] = "l3.s3.enabled and l3.s3.bucket",
+    };
+    struct dj_engine_stats stats;
+    const struct dj_tier_stats *tier = NULL;
+    uint32_t level = 0;
+    while (level < DJ_LEVEL_COUNT && bit != DJ_LEVEL_BIT(level))
+        level++;
+    if (level == DJ_LEVEL_COUNT || level == DJ_LEVEL_MEMORY)
+        return DEJA_OK; /* none, or the one that is always there */
+    dj_engine_stats(transfers->daemon->engine, NULL, &stats);
+    for (uint32_t i = 0; i < stats.tier_count; i++)
+        if (stats.tiers[i].place == (enum dj_level)level)
+            tier = &stats.tiers[i];
+    if (!tier)
+        return deja_error_set(error, DEJA_ERR_INVALID, "%s is not configured: set %s",
+                              dj_level_text((enum dj_level)level), cures[level]);
+    return tier->is_read_only && is_written
+               ? deja_error_set(error, DEJA_ERR_INVALID, "%s is configured to be only read",
+                                tier->level)
+               : DEJA_OK;
 }
 
-static enum deja_status check(const struct dj_transfer_order *order, struct deja_error *error)
+/* What cannot be is refused before anything is begun. */
+static enum deja_status check(const struct dj_transfers *transfers, struct dj_transfer_order *order,
+                              struct deja_error *error)
 {
-    if (order->file.len && !is_name(order->file))
-        return deja_error_set(error, DEJA_ERR_INVALID,
-                              "file must be a plain name (letters, digits, . _ -) of a file in "
-                              "backup.dir, or s3://NAME");
-    return DEJA_OK;
+    enum deja_status status = DEJA_OK;
+    if (order->file.len)
+        status = transfer_read_name(transfers, &order->file, error);
+    if (status == DEJA_OK)
+        status = check_tier(transfers, order->from, false, error);
+    if (status == DEJA_OK)
+        status = check_tier(transfers, order->to, order->kind != DJ_TRANSFER_VERIFY, error);
+    return status;
 }
 
 /* Under mutex: the oldest makes room. */
@@ -251,10 +245,11 @@ static enum deja_status start(void *ctx, const struct dj_transfer_order *order,
                               uint8_t out_id[DJ_TRANSFER_ID_BYTES], struct deja_error *error)
 {
     struct dj_transfers *transfers = ctx;
-    enum deja_status status = check(order, error);
+    struct dj_transfer_order checked = *order;
+    enum deja_status status = check(transfers, &checked, error);
     if (status != DEJA_OK)
         return status;
-    struct transfer *transfer = make(transfers, order);
+    struct transfer *transfer = make(transfers, &checked);
     if (!transfer)
         return DEJA_ERR_NOMEM;
     pthread_mutex_lock(&transfers->mutex);
@@ -325,6 +320,11 @@ enum deja_status dj_transfers_create(struct dj_daemon *daemon, struct dj_transfe
     transfers->daemon = daemon;
     transfers->service = (struct dj_transfer_service){
         .ctx = transfers, .start = start, .write = write_one, .list = write_all, .cancel = cancel};
+    transfers->folder = transfer_folder(daemon->settings);
+    if (!transfers->folder) {
+        dj_free(transfers);
+        return DEJA_ERR_NOMEM;
+    }
     int code = pthread_mutex_init(&transfers->mutex, NULL);
     assert(code == 0);
     *out_transfers = transfers;
@@ -359,6 +359,7 @@ void dj_transfers_destroy(struct dj_transfers *transfers)
     for (size_t i = 0; i < transfers->count; i++)
         transfer_destroy(transfers->list[i]);
     pthread_mutex_destroy(&transfers->mutex);
+    dj_free(transfers->folder);
     dj_free(transfers);
 }
 

@@ -5,10 +5,7 @@
  *
  * What was erased since stays erased; what was invalidated since stays void (cache/listing.h).
  */
-#include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "base/num.h"
@@ -19,149 +16,10 @@
 #include "proto/json.h"
 #include "security/keyring.h"
 #include "security/secret.h"
-#include "store/archive_s3.h"
-#include "store/data_dir.h"
 
 static const char *const config_tables[] = {"tenants_configured", "links", "api_keys", "schedules",
                                             "upstream_credentials"};
 #define CONFIG_TABLES (sizeof config_tables / sizeof *config_tables)
-#define S3_SCHEME "s3://"
-
-/* ---- places ---- */
-
-char *transfer_path(struct transfer *transfer, const char *folder, const char *name,
-                    struct deja_error *error)
-{
-    const struct dj_settings *settings = transfer->transfers->daemon->settings;
-    struct dj_buf path = {0};
-    if (folder)
-        dj_buf_append_format(&path, "%s", folder);
-    else
-        dj_buf_append_format(&path, "%s/backups", settings->data_dir);
-    char *text = dj_buf_take_text(&path);
-    if (!text || dj_data_dir_make(text, error) != DEJA_OK) {
-        if (!text)
-            deja_error_set(error, DEJA_ERR_NOMEM, "out of memory");
-        dj_free(text);
-        return NULL;
-    }
-    dj_buf_append_format(&path, "%s/%s", text, name);
-    dj_free(text);
-    text = dj_buf_take_text(&path);
-    if (!text)
-        deja_error_set(error, DEJA_ERR_NOMEM, "out of memory");
-    return text;
-}
-
-/* NULL: it is a file. */
-static const char *s3_name(const struct transfer *transfer)
-{
-    bool is_s3 = strncmp(transfer->file, S3_SCHEME, sizeof S3_SCHEME - 1) == 0;
-    return is_s3 ? transfer->file + sizeof S3_SCHEME - 1 : NULL;
-}
-
-static enum deja_status find_bucket(struct transfer *transfer, struct dj_archive_s3 *out_s3,
-                                    struct deja_error *error)
-{
-    const struct dj_daemon *daemon = transfer->transfers->daemon;
-    if (!daemon->s3)
-        return deja_error_set(error, DEJA_ERR_CONFIG,
-                              "%s: no bucket is configured: set l3.s3.bucket and its keys",
-                              transfer->file);
-    *out_s3 = (struct dj_archive_s3){.store = daemon->s3,
-                                     .loop = transfer->lane.loop,
-                                     .prefix = daemon->settings->backup.s3_prefix,
-                                     .name = s3_name(transfer),
-                                     .is_cancelled = &transfer->is_cancelled};
-    return DEJA_OK;
-}
-
-enum deja_status transfer_open_out(struct transfer *transfer, struct dj_archive_out *out_out,
-                                   struct deja_error *error)
-{
-    struct dj_archive_s3 s3;
-    if (s3_name(transfer)) {
-        enum deja_status status = find_bucket(transfer, &s3, error);
-        return status == DEJA_OK ? dj_archive_s3_create(&s3, out_out, error) : status;
-    }
-    char *path = transfer_path(transfer, transfer->transfers->daemon->settings->backup.dir,
-                               transfer->file, error);
-    if (!path)
-        return DEJA_ERR_IO;
-    enum deja_status status = dj_archive_file_create(path, out_out, error);
-    dj_free(path);
-    return status;
-}
-
-bool transfer_is_lines(const struct transfer *transfer)
-{
-    static const char end[] = ".jsonl";
-    size_t len = strlen(transfer->file);
-    return len > sizeof end - 1 && strcmp(transfer->file + len - (sizeof end - 1), end) == 0;
-}
-
-enum deja_status transfer_open_in(struct transfer *transfer, struct dj_archive_in *out_in,
-                                  struct deja_error *error)
-{
-    struct dj_archive_s3 s3;
-    if (s3_name(transfer)) {
-        enum deja_status status = find_bucket(transfer, &s3, error);
-        return status == DEJA_OK ? dj_archive_s3_open(&s3, out_in, error) : status;
-    }
-    char *path = transfer_path(transfer, transfer->transfers->daemon->settings->backup.dir,
-                               transfer->file, error);
-    if (!path)
-        return DEJA_ERR_IO;
-    enum deja_status status = dj_archive_file_open(path, out_in, error);
-    dj_free(path);
-    return status;
-}
-
-enum deja_status transfer_open_reader(struct transfer *transfer,
-                                      struct dj_archive_reader **out_reader,
-                                      struct deja_error *error)
-{
-    struct dj_keyring *keyring = dj_encryption_keyring(transfer->transfers->daemon->encryption);
-    struct dj_archive_in in;
-    enum deja_status status = transfer_open_in(transfer, &in, error);
-    if (status != DEJA_OK)
-        return status;
-    status = dj_archive_open(&in, keyring, out_reader, error);
-    if (status != DEJA_OK)
-        in.close(in.ctx);
-    return status;
-}
-
-static void on_bad_line(void *ctx, uint64_t line, const char *what)
-{
-    struct transfer *transfer = ctx;
-    (void)line;
-    (void)what;
-    atomic_fetch_add(&transfer->unreadable, 1);
-}
-
-enum deja_status transfer_open_source(struct transfer *transfer,
-                                      struct dj_transfer_source *out_source,
-                                      struct deja_error *error)
-{
-    const struct dj_lines_options lines = {.ctx = transfer, .bad = on_bad_line};
-    struct dj_archive_reader *reader = NULL;
-    struct dj_archive_in in;
-    enum deja_status status = DEJA_OK;
-    if (!transfer_is_lines(transfer)) {
-        status = transfer_open_reader(transfer, &reader, error);
-        return status == DEJA_OK ? dj_transfer_from_archive(reader, out_source) : status;
-    }
-    status = transfer_open_in(transfer, &in, error);
-    if (status != DEJA_OK)
-        return status;
-    status = dj_transfer_from_lines(&in, &transfer->lane, &lines, out_source);
-    if (status != DEJA_OK) {
-        in.close(in.ctx);
-        deja_error_set(error, status, "out of memory");
-    }
-    return status;
-}
 
 /* ---- tenants ---- */
 
@@ -452,6 +310,16 @@ enum deja_status transfer_backup(struct transfer *transfer, struct deja_error *e
 
 /* ---- restore ---- */
 
+static void count_item(struct transfer *transfer, const struct dj_archive_item *item)
+{
+    if (item->is_document) {
+        atomic_fetch_add(&transfer->documents, 1);
+        return;
+    }
+    atomic_fetch_add(&transfer->counts.items, 1);
+    atomic_fetch_add(&transfer->counts.bytes, item->entry->body.len);
+}
+
 static enum deja_status verify_lines(struct transfer *transfer, struct deja_error *error)
 {
     struct dj_transfer_source source;
@@ -461,8 +329,11 @@ static enum deja_status verify_lines(struct transfer *transfer, struct deja_erro
     if (status != DEJA_OK)
         return status;
     while ((status = source.next(source.ctx, &item, error)) == DEJA_OK &&
-           !atomic_load(&transfer->is_cancelled))
+           !atomic_load(&transfer->is_cancelled)) {
         count++;
+        if (transfer->order.is_check)
+            count_item(transfer, &item);
+    }
     source.close(source.ctx);
     atomic_store(&transfer->expected, count);
     return status == DEJA_ERR_NOT_FOUND ? DEJA_OK
@@ -480,6 +351,8 @@ static enum deja_status verify_whole(struct transfer *transfer, struct deja_erro
         return verify_lines(transfer, error);
     enum deja_status status = transfer_open_reader(transfer, &reader, error);
     uint64_t own = dj_transfers_secret_name(&transfer->transfers->daemon->root);
+    if (status == DEJA_OK)
+        atomic_store(&transfer->made_ms, dj_archive_header_of(reader)->created_ms);
     if (status == DEJA_OK && !transfer->order.is_check &&
         dj_archive_header_of(reader)->secret_name != own)
         status = deja_error_set(
@@ -492,6 +365,8 @@ static enum deja_status verify_whole(struct transfer *transfer, struct deja_erro
             status = deja_error_set(error, DEJA_ERR_CANCELLED, "it was stopped");
         else
             status = dj_archive_next(reader, &item, &end, error);
+        if (status == DEJA_OK && transfer->order.is_check)
+            count_item(transfer, &item);
     }
     dj_archive_close(reader);
     if (status != DEJA_ERR_NOT_FOUND)
@@ -589,8 +464,7 @@ static enum deja_status put_all(struct transfer *transfer, const struct transfer
         if (status == DEJA_OK && item.is_document)
             status = restore_document(transfer, erasures, &item.document, error);
         else if (status == DEJA_OK && is_ordered(transfer, item.entry)) {
-            atomic_fetch_add(&transfer->counts.items, 1);
-            atomic_fetch_add(&transfer->counts.bytes, item.entry->body.len);
+            count_item(transfer, &item);
             status = sink->put(sink->ctx, &item, error);
         }
     }
@@ -615,6 +489,7 @@ static enum deja_status restore_entries(struct transfer *transfer, struct deja_e
         if (status != DEJA_OK)
             deja_error_set(error, status, "out of memory");
     }
+    atomic_store(&transfer->unreadable, 0); /* lines are read a second time */
     if (status == DEJA_OK)
         status = put_all(transfer, erasures, &source, &sink, error);
     if (sink.close)

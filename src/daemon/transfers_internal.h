@@ -30,7 +30,8 @@ struct transfer {
     const char *_Atomic phase; /* constant */
     _Atomic uint64_t expected; /* entries there are in all; 0: not known */
     _Atomic uint64_t documents;
-    _Atomic uint64_t unreadable; /* of a check: records that did not verify */
+    _Atomic int64_t made_ms;     /* of a restore: when the backup was begun; 0: not known */
+    _Atomic uint64_t unreadable; /* records that did not verify, lines that are none */
     _Atomic uint64_t matched;    /* of a check, as are the next */
     _Atomic uint64_t missing;
     _Atomic uint64_t extra;
@@ -46,6 +47,7 @@ struct transfer {
 struct dj_transfers {
     struct dj_daemon *daemon;
     struct dj_transfer_service service;
+    char *folder; /* of backups, absolute; owned */
     pthread_mutex_t mutex;
     struct transfer *list[DJ_TRANSFERS_MAX]; /* the newest first; under mutex, as is the next */
     size_t count;
@@ -80,15 +82,25 @@ enum deja_status transfer_open_source(struct transfer *transfer,
 enum deja_status transfer_open_reader(struct transfer *transfer,
                                       struct dj_archive_reader **out_reader,
                                       struct deja_error *error) DEJA_NODISCARD;
-/* FOLDER/NAME, the caller's; folder below the data directory is made if that is wanted. NULL: told
- * in error. */
-char *transfer_path(struct transfer *transfer, const char *folder, const char *name,
-                    struct deja_error *error);
+/* Where the files of backups lie: absolute, the caller's; it need not be there. NULL: no memory. */
+char *transfer_folder(const struct dj_settings *settings);
+/* *file: a name, or a path in that folder, which is taken off. DEJA_ERR_INVALID: told in error. */
+enum deja_status transfer_read_name(const struct dj_transfers *transfers, struct deja_slice *file,
+                                    struct deja_error *error) DEJA_NODISCARD;
+/* The member "path": where the transfer's file is, whole. */
+void transfer_put_path(struct dj_json_writer *w, const struct transfer *transfer);
 
-/* Puts one item into the report; what: "missing", "extra", "differs". fields: NULL, or "value, ttl"
- */
-void transfer_report(struct transfer *transfer, const char *what, const struct dj_entry *entry,
-                     const char *fields);
+/* One difference of a check into the report, which has room for TRANSFER_REPORT_MAX of them. What
+ * an entry is named by is told unless it holds something sensitive. */
+struct transfer_difference {
+    const char *what;              /* "missing", "extra", "differs" */
+    const char *fields;            /* "value, ttl"; NULL: not of both */
+    const struct dj_entry *source; /* NULL: not there, as is the next */
+    const struct dj_entry *target;
+};
+void transfer_report(struct transfer *transfer, const struct transfer_difference *difference);
+/* A member; 0: null. */
+void transfer_put_time(struct dj_json_writer *w, const char *name, int64_t ms);
 
 /* Who was erased, and when: what was kept before stays away. */
 struct transfer_erasures;

@@ -55,6 +55,7 @@ struct migration {
     uint32_t from;
     uint32_t to;
     bool is_ended;
+    bool is_alike; /* both sides were compared after the end, and nothing was missing */
     uint8_t tenant[DJ_TENANT_BYTES]; /* the one `at` is in; zeros: none yet */
     struct dj_transfer_at at;
     struct piece_item piece[PIECE_MAX];
@@ -96,6 +97,7 @@ static void put_state(struct migration *migration, const struct dj_transfer_tena
     dj_json_member_u64(&w, "from", migration->from);
     dj_json_member_u64(&w, "to", migration->to);
     dj_json_member_bool(&w, "ended", migration->is_ended);
+    dj_json_member_bool(&w, "alike", migration->is_alike);
     dj_json_member_text(&w, "tenant", has_tenant ? tenant : NULL);
     dj_json_member_text(&w, "at", migration->at.listing);
     dj_json_member_u64(&w, "entries", atomic_load(&transfer->counts.items));
@@ -136,6 +138,7 @@ static enum deja_status read_state(struct migration *migration)
         migration->from = (uint32_t)dj_json_i64(dj_json_get(root, "from"), 0);
         migration->to = (uint32_t)dj_json_i64(dj_json_get(root, "to"), 0);
         migration->is_ended = dj_json_bool(dj_json_get(root, "ended"), false);
+        migration->is_alike = dj_json_bool(dj_json_get(root, "alike"), false);
         if (at.len)
             memcpy(migration->at.listing, at.data, at.len);
         if (tenant.len && dj_tenant_parse(tenant, migration->tenant) != DEJA_OK)
@@ -378,7 +381,7 @@ static enum deja_status begin(struct migration *migration)
     if (status != DEJA_OK)
         return status;
     status = read_state(migration);
-    if (status == DEJA_OK && migration->is_ended)
+    if (status == DEJA_OK && migration->is_ended && migration->is_alike)
         return deja_error_set(migration->error, DEJA_ERR_BUSY,
                               "the migration %s has ended: confirm it or roll it back first",
                               migration->transfer->file);
@@ -388,6 +391,10 @@ static enum deja_status begin(struct migration *migration)
                               migration->transfer->file);
     if (status != DEJA_OK && status != DEJA_ERR_NOT_FOUND)
         return status;
+    if (migration->is_ended) { /* something was missing: what is there already is passed over */
+        migration->is_ended = false;
+        migration->at = (struct dj_transfer_at){.tenant = 0};
+    }
     migration->from = order->from;
     migration->to = order->to;
     migration->journal =
@@ -427,14 +434,18 @@ enum deja_status transfer_migrate(struct transfer *transfer, struct deja_error *
         status = transfer_find_tenants(transfer, &tenants, error);
     if (status == DEJA_OK)
         status = move_all(migration, &tenants);
-    dj_transfer_tenants_fini(&tenants);
     if (status == DEJA_OK) {
         char name[TRANSFER_FILE_BYTES];
         memcpy(name, transfer->file, sizeof name);
         transfer->file[0] = '\0'; /* tier against tier */
         status = check(migration);
         memcpy(transfer->file, name, sizeof name);
+        if (status == DEJA_OK) {
+            migration->is_alike = true;
+            status = save_state(migration, &tenants);
+        }
     }
+    dj_transfer_tenants_fini(&tenants);
     migration_fini(migration);
     dj_free(migration);
     return status;
@@ -472,6 +483,12 @@ enum deja_status transfer_confirm(struct transfer *transfer, struct deja_error *
         status = deja_error_set(error, DEJA_ERR_INVALID,
                                 "the migration %s has not ended: go on with it first, or roll it "
                                 "back",
+                                transfer->file);
+    else if (status == DEJA_OK && !migration->is_alike && !transfer->order.is_forced)
+        status = deja_error_set(error, DEJA_ERR_INVALID,
+                                "something was missing or different when the migration %s had "
+                                "ended: start it again, roll it back, or confirm it as it is by "
+                                "\"force\": true (--force)",
                                 transfer->file);
     if (status == DEJA_OK)
         status = forget(migration);

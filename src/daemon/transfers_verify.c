@@ -88,7 +88,9 @@ static void tell_difference(struct transfer *transfer, const struct dj_entry *en
         return;
     }
     atomic_fetch_add(&transfer->differing, 1);
-    transfer_report(transfer, "differs", entry, fields);
+    const struct transfer_difference difference = {
+        .what = "differs", .fields = fields, .source = entry, .target = other};
+    transfer_report(transfer, &difference);
 }
 
 /* ---- one side against the other ---- */
@@ -126,7 +128,8 @@ static enum deja_status look_up(struct sides *sides, const struct dj_entry *entr
         tell_difference(transfer, entry, dj_value_entry(value));
     } else if (!is_over(entry)) { /* not meanwhile */
         atomic_fetch_add(&transfer->missing, 1);
-        transfer_report(transfer, "missing", entry, NULL);
+        const struct transfer_difference difference = {.what = "missing", .source = entry};
+        transfer_report(transfer, &difference);
     }
     dj_value_unref(value);
     return DEJA_OK;
@@ -182,7 +185,8 @@ static enum deja_status look_for_more(struct sides *sides,
         if (dj_map_find(sides->seen, deja_slice(key, sizeof key)))
             continue;
         atomic_fetch_add(&transfer->extra, 1);
-        transfer_report(transfer, "extra", item.entry, NULL);
+        const struct transfer_difference difference = {.what = "extra", .target = item.entry};
+        transfer_report(transfer, &difference);
     }
     source.close(source.ctx);
     return status == DEJA_ERR_NOT_FOUND ? DEJA_OK : status;

@@ -164,3 +164,20 @@ void dj_client_answer_fini(struct dj_client_answer *answer)
     dj_buf_fini(&answer->head);
     *answer = (struct dj_client_answer){.http_status = 0};
 }
+
+void dj_percent_encode(struct dj_buf *out, const char *text)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                        (c >= '0' && c <= '9') || (c && strchr("-._~", c));
+        if (is_plain) {
+            dj_buf_append_byte(out, (char)c);
+        } else {
+            dj_buf_append_byte(out, '%');
+            dj_buf_append_byte(out, hex[c >> 4]);
+            dj_buf_append_byte(out, hex[c & 15]);
+        }
+    }
+}

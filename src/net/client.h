@@ -44,4 +44,7 @@ enum deja_status dj_client_call(const struct dj_client *client, const char *meth
 struct deja_slice dj_client_answer_header(const struct dj_client_answer *answer, const char *name);
 void dj_client_answer_fini(struct dj_client_answer *answer);
 
+/* Appends a value of a path or a query: all but letters, digits and -._~ as %XX. */
+void dj_percent_encode(struct dj_buf *out, const char *text);
+
 #endif

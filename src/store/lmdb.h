@@ -49,12 +49,15 @@ enum deja_status dj_lmdb_meta_get(struct dj_lmdb_meta *meta, const char *table,
                                   void (*found)(void *ctx, struct deja_slice value)) DEJA_NODISCARD;
 enum deja_status dj_lmdb_meta_put(struct dj_lmdb_meta *meta, const char *table,
                                   struct deja_slice key, struct deja_slice value) DEJA_NODISCARD;
-/* The same from outside, whether a program has the directory open or not. DEJA_ERR_NOT_FOUND: no
- * such value, or no meta environment. */
+/* get, and below it walk, from outside, whether a program has the directory open or not.
+ * DEJA_ERR_NOT_FOUND: no such value, or no meta environment. */
 enum deja_status dj_lmdb_meta_peek(const char *directory, const char *table, struct deja_slice key,
                                    void *ctx,
                                    void (*found)(void *ctx,
                                                  struct deja_slice value)) DEJA_NODISCARD;
+enum deja_status dj_lmdb_meta_peek_all(const char *directory, const char *table, void *ctx,
+                                       bool (*each)(void *ctx, struct deja_slice key,
+                                                    struct deja_slice value)) DEJA_NODISCARD;
 /* DEJA_ERR_BUSY: there is one already. */
 enum deja_status dj_lmdb_meta_add(struct dj_lmdb_meta *meta, const char *table,
                                   struct deja_slice key, struct deja_slice value) DEJA_NODISCARD;

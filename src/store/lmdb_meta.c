@@ -221,16 +221,39 @@ enum deja_status dj_lmdb_meta_walk(struct dj_lmdb_meta *meta, const char *table,
     return status;
 }
 
+static enum deja_status peek_open(const char *directory, struct dj_lmdb_meta *meta)
+{
+    *meta = (struct dj_lmdb_meta){.lock_fd = -1};
+    dj_lmdb_gate_init(&meta->gate, true);
+    return dj_lmdb_env_peek_meta(directory, meta);
+}
+
+static void peek_close(struct dj_lmdb_meta *meta)
+{
+    if (meta->env)
+        mdb_env_close(meta->env);
+    pthread_rwlock_destroy(&meta->gate);
+}
+
 enum deja_status dj_lmdb_meta_peek(const char *directory, const char *table, struct deja_slice key,
                                    void *ctx, void (*found)(void *ctx, struct deja_slice value))
 {
-    struct dj_lmdb_meta meta = {.lock_fd = -1};
-    dj_lmdb_gate_init(&meta.gate, true);
-    enum deja_status status = dj_lmdb_env_peek_meta(directory, &meta);
+    struct dj_lmdb_meta meta;
+    enum deja_status status = peek_open(directory, &meta);
     if (status == DEJA_OK)
         status = dj_lmdb_meta_get(&meta, table, key, ctx, found);
-    if (meta.env)
-        mdb_env_close(meta.env);
-    pthread_rwlock_destroy(&meta.gate);
+    peek_close(&meta);
+    return status;
+}
+
+enum deja_status dj_lmdb_meta_peek_all(const char *directory, const char *table, void *ctx,
+                                       bool (*each)(void *ctx, struct deja_slice key,
+                                                    struct deja_slice value))
+{
+    struct dj_lmdb_meta meta;
+    enum deja_status status = peek_open(directory, &meta);
+    if (status == DEJA_OK)
+        status = dj_lmdb_meta_walk(&meta, table, ctx, each);
+    peek_close(&meta);
     return status;
 }

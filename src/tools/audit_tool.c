@@ -29,7 +29,7 @@ static const struct dj_command_option rows[] = {
      "export, tail: not before; UTC: 2026-02-03, 2026-02-03T04:05", offsetof(struct request, from)},
     {"--to", DJ_COMMAND_TEXT, "TIME", "Likewise: not after; a day or an hour is meant whole",
      offsetof(struct request, to)},
-    {"--tenant", DJ_COMMAND_TEXT, "ID", "Likewise: of that tenant",
+    {"--tenant", DJ_COMMAND_TEXT, "TENANT", "Likewise: of that tenant, by its name or id",
      offsetof(struct request, tenant)},
     {"--type", DJ_COMMAND_TEXT, "TYPE",
      "Likewise: admin, key, erasure, access, cache_operation, audit",
@@ -46,9 +46,9 @@ const struct dj_command dj_audit_command = {
     .name = "audit",
     .summary = "check, export and read the audit log",
     .synopsis =
-        "verify [FILE...]\nexport [--from TIME] [--to TIME] [--tenant ID]\ntail [--limit N]",
+        "verify [FILE...]\nexport [--from TIME] [--to TIME] [--tenant TENANT]\ntail [--limit N]",
     .examples = "deja audit verify\texit 1: something was changed; which line, and how\n"
-                "deja audit export --from 2026-02 --tenant ID > feb.jsonl\n"
+                "deja audit export --from 2026-02 --tenant TENANT > feb.jsonl\n"
                 "deja audit verify --public-key audit.pub feb.jsonl\tanywhere\n"
                 "deja audit tail --limit 100 --type erasure",
     .description = "Works on the data directory, whether a daemon runs there or not. An export "
@@ -89,7 +89,7 @@ static void find_head(struct check *check, struct deja_slice text)
     const char *end = text.len ? memchr(text.data, '\n', text.len) : NULL;
     if (!end || !check->facts->head ||
         dj_audit_line_read(deja_slice(text.data, (size_t)(end - text.data)), &line) != DEJA_OK ||
-        check->facts->head(check->facts->head_ctx, line.node, &check->head, known) != DEJA_OK)
+        check->facts->head(check->facts->ctx, line.node, &check->head, known) != DEJA_OK)
         return;
     check->chain.head = &check->head;
     /* Who changed the log could have changed the key beside it. */
@@ -329,17 +329,17 @@ static bool take_time(const char *text, char out_time[DJ_DATE_RFC3339_BYTES])
     return true;
 }
 
-static const char *read_query(const struct request *request, struct dj_audit_query *out_query,
-                              uint64_t *out_limit)
+static const char *read_query(const struct dj_audit_facts *facts, const struct request *request,
+                              struct dj_audit_query *out_query, uint64_t *out_limit)
 {
     uint8_t tenant[DJ_TENANT_BYTES];
     *out_limit = TAIL_DEFAULT;
     if (!take_time(request->from, out_query->from) || !take_time(request->to, out_query->to))
         return "a time is 2026-02-03, 2026-02-03T04:05 or 2026-02-03T04:05:06.789Z, in UTC";
-    if (request->tenant && dj_tenant_parse(deja_slice_text(request->tenant), tenant) != DEJA_OK)
-        return "--tenant expects a tenant's id";
-    if (request->tenant)
+    if (request->tenant && dj_tenant_parse(deja_slice_text(request->tenant), tenant) == DEJA_OK)
         dj_tenant_text(tenant, out_query->tenant);
+    else if (request->tenant && !facts->tenant(facts->ctx, request->tenant, out_query->tenant))
+        return "--tenant expects a tenant's id, or a name that this machine knows";
     if (request->limit &&
         (dj_num_parse_u64(deja_slice_text(request->limit), out_limit) != DEJA_OK ||
          *out_limit < 1 || *out_limit > TAIL_MAX))
@@ -363,7 +363,7 @@ int dj_audit_run(const struct dj_audit_facts *facts, int argc, char *const *argv
     bool is_export = strcmp(word, "export") == 0;
     if ((!is_verify && !is_export && strcmp(word, "tail") != 0) || (!is_verify && words.count > 1))
         return dj_command_misplaced(&dj_audit_command, word);
-    const char *complaint = read_query(&request, &query, &limit);
+    const char *complaint = read_query(facts, &request, &query, &limit);
     if (complaint)
         return dj_command_misused(&dj_audit_command, complaint);
     snprintf(directory, sizeof directory, "%s/audit", facts->data_dir);

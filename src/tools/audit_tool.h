@@ -7,6 +7,7 @@
 
 #include "config/command.h"
 #include "security/audit_chain.h"
+#include "security/tenant.h"
 
 extern const struct dj_command dj_audit_command;
 
@@ -15,10 +16,14 @@ typedef enum deja_status dj_audit_head_fn(void *ctx, const char *node,
                                           struct dj_audit_head *out_head,
                                           uint8_t out_public[DJ_SIGN_PUBLIC_BYTES]);
 
+/* The id of the tenant of that name; false: this machine knows none, *out_id is untouched. */
+typedef bool dj_audit_tenant_fn(void *ctx, const char *name, char out_id[DJ_TENANT_TEXT_BYTES]);
+
 struct dj_audit_facts {
     const char *data_dir;
     dj_audit_head_fn *head;
-    void *head_ctx;
+    dj_audit_tenant_fn *tenant;
+    void *ctx; /* of both */
 };
 
 /* argv: after "audit". Results on stdout. Returns the exit code; verify: 1 where something is not

@@ -1,17 +1,16 @@
 /* tools/doctor_local.c - what this machine can tell without asking anybody. */
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "base/num.h"
 #include "config/diagnostics.h"
 #include "simd/simd.h"
 #include "tools/doctor_internal.h"
+#include "tools/lock.h"
 #include "tools/model_internal.h"
 
 #define LINES_SHOWN 20u
@@ -158,40 +157,11 @@ static void look_at_master_key(const struct dj_doctor_facts *facts, struct dj_fi
                         "%s, beside what it protects: whoever copies the directory has both", path);
 }
 
-/* The kernel's list, because to try the lock would make a daemon that starts right now give up.
- * "1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF"; 0: nobody. */
-static uint64_t holder_of(uint64_t inode)
-{
-    char line[256], wanted[32];
-    uint64_t pid = 0;
-    FILE *locks = fopen("/proc/locks", "re");
-    snprintf(wanted, sizeof wanted, ":%" PRIu64 " ", inode);
-    while (locks && !pid && fgets(line, sizeof line, locks)) {
-        const char *place = strstr(line, wanted);
-        if (!place || !strstr(line, " FLOCK "))
-            continue;
-        while (place > line && place[-1] != ' ')
-            place--;
-        const char *end = place - 1;
-        const char *from = end;
-        while (from > line && from[-1] != ' ')
-            from--;
-        if (end <= from ||
-            dj_num_parse_u64(deja_slice(from, (size_t)(end - from)), &pid) != DEJA_OK)
-            pid = 0;
-    }
-    if (locks)
-        fclose(locks);
-    return pid;
-}
-
 static bool look_at_lock(const struct dj_doctor_facts *facts, struct dj_findings *findings)
 {
-    char path[DJ_MODEL_PATH_MAX];
-    struct stat info;
-    if (dj_model_path(path, facts->data_dir, "lock", "") != DEJA_OK || stat(path, &info) != 0)
+    uint64_t pid = 0;
+    if (!dj_tool_lock_look(facts->data_dir, &pid))
         return false;
-    uint64_t pid = holder_of((uint64_t)info.st_ino);
     if (pid)
         dj_findings_add(findings, DJ_FINDING_OK, "lock", "process %llu uses the data directory",
                         (unsigned long long)pid);

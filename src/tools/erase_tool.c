@@ -6,8 +6,7 @@
 #include <unistd.h>
 
 #include "base/slice.h"
-#include "net/client.h"
-#include "proto/json.h"
+#include "tools/call.h"
 #include "tools/erase_scan.h"
 #include "tools/file.h"
 
@@ -16,7 +15,8 @@
 
 /* clang-format off: a table is read by its columns */
 static const struct dj_command_option rows[] = {
-    {"--tenant", DJ_COMMAND_TEXT, "ID", "Whose data goes", offsetof(struct dj_erase_flags, tenant)},
+    {"--tenant", DJ_COMMAND_TEXT, "TENANT", "Whose data goes: its name or id",
+     offsetof(struct dj_erase_flags, tenant)},
     {"--user", DJ_COMMAND_TEXT, "USER", "Only that user's of the tenant, as X-Deja-User names it",
      offsetof(struct dj_erase_flags, user)},
     {"--dry-run", DJ_COMMAND_SWITCH, NULL, "Only count what would go",
@@ -40,10 +40,10 @@ static const struct dj_command_option rows[] = {
 const struct dj_command dj_erase_command = {
     .name = "erase",
     .summary = "everything of a tenant, or of one of its users, for good",
-    .synopsis = "--tenant ID [--user USER] [--yes | --dry-run]\n"
-                "--verify [--canary-file FILE] [--tenant ID [--user USER]]",
-    .examples = "deja erase --tenant ID --dry-run\thow many entries would go\n"
-                "deja erase --tenant ID --user alice --yes\n"
+    .synopsis = "--tenant TENANT [--user USER] [--yes | --dry-run]\n"
+                "--verify [--canary-file FILE] [--tenant TENANT [--user USER]]",
+    .examples = "deja erase --tenant TENANT --dry-run\thow many entries would go\n"
+                "deja erase --tenant TENANT --user alice --yes\n"
                 "deja erase --verify --canary-file canaries.txt\texit 1: something is left",
     .description = "Its data cannot be served any more, on no node, seconds later; it goes out of "
                    "every tier, its keys are destroyed, the files are wiped, and the audit log "
@@ -56,63 +56,39 @@ const struct dj_command dj_erase_command = {
 
 /* ---- the daemon ---- */
 
-/* *out_doc: the caller's; the body goes to stdout where JSON is wanted. */
-static int call(const struct dj_erase_facts *facts, const char *method, const char *path,
-                struct deja_slice body, struct dj_client_answer *answer,
-                struct dj_json_doc **out_doc)
-{
-    const struct dj_client client = {.server = facts->server,
-                                     .key = facts->key,
-                                     .token = facts->token,
-                                     .ca_file = facts->ca_file,
-                                     .timeout_ms = 600000};
-    enum deja_status status = dj_client_call(&client, method, path, body, answer);
-    if (status != DEJA_OK) {
-        fprintf(stderr, "deja erase: cannot reach %s: %s\n", facts->server,
-                answer->detail[0] ? answer->detail : deja_status_text(status));
-        return DJ_EXIT_UNREACHABLE;
-    }
-    if (dj_json_parse(dj_buf_slice(&answer->body), out_doc, NULL) != DEJA_OK) {
-        fprintf(stderr, "deja erase: %s gave an answer that is not JSON: is it Deja?\n",
-                facts->server);
-        return DJ_EXIT_FAILED;
-    }
-    if (answer->http_status >= 200 && answer->http_status < 300)
-        return DJ_EXIT_OK;
-    struct deja_slice detail = dj_json_string(dj_json_get(dj_json_root(*out_doc), "detail"));
-    fprintf(stderr, "deja erase: the server answered %d: %.*s\n", answer->http_status,
-            (int)detail.len, detail.len ? detail.data : "");
-    return answer->http_status == 401 || answer->http_status == 403 ? DJ_EXIT_DENIED
-           : answer->http_status == 503                             ? DJ_EXIT_TRY_AGAIN
-                                                                    : DJ_EXIT_FAILED;
-}
+struct erasing {
+    struct dj_tool_caller caller;
+    const struct dj_erase_flags *flags;
+    char tenant[DJ_TENANT_NAME_ID_BYTES]; /* "": none */
+};
 
-static int order(const struct dj_erase_facts *facts, const struct dj_erase_flags *flags,
-                 bool is_dry_run, struct dj_client_answer *answer, struct dj_json_doc **out_doc)
+/* *out_doc: the caller's; the body goes to stdout where JSON is wanted. */
+static int order(const struct erasing *erasing, bool is_dry_run, struct dj_client_answer *answer,
+                 struct dj_json_doc **out_doc)
 {
+    const struct dj_erase_flags *flags = erasing->flags;
     struct dj_buf body = {0};
     struct dj_json_writer w = dj_json_writer(&body);
     dj_json_begin_object(&w);
-    dj_json_member_text(&w, "tenant", flags->tenant);
+    dj_json_member_text(&w, "tenant", erasing->tenant);
     if (flags->user)
         dj_json_member_text(&w, "user", flags->user);
     if (is_dry_run)
         dj_json_member_bool(&w, "dry_run", true);
     dj_json_end_object(&w);
-    int code = body.status == DEJA_OK
-                   ? call(facts, "POST", "/api/v1/erase", dj_buf_slice(&body), answer, out_doc)
-                   : DJ_EXIT_FAILED;
+    int code = body.status == DEJA_OK ? dj_tool_call(&erasing->caller, "POST", "/api/v1/erase",
+                                                     dj_buf_slice(&body), answer, out_doc)
+                                      : DJ_EXIT_FAILED;
     dj_buf_fini(&body);
     return code;
 }
 
 /* *out_count: entries that a listing of the tiers shows. */
-static int count_entries(const struct dj_erase_facts *facts, const struct dj_erase_flags *flags,
-                         uint64_t *out_count)
+static int count_entries(const struct erasing *erasing, uint64_t *out_count)
 {
     struct dj_client_answer answer = {0};
     struct dj_json_doc *doc = NULL;
-    int code = order(facts, flags, true, &answer, &doc);
+    int code = order(erasing, true, &answer, &doc);
     if (code == DJ_EXIT_OK)
         *out_count = (uint64_t)dj_json_i64(dj_json_get(dj_json_root(doc), "would_remove"), 0);
     dj_json_doc_destroy(doc);
@@ -143,7 +119,7 @@ static bool is_done(const struct dj_json_doc *doc)
 }
 
 /* Until it is done, or as long as somebody may be expected to wait. */
-static int await(const struct dj_erase_facts *facts, struct dj_client_answer *answer,
+static int await(const struct erasing *erasing, struct dj_client_answer *answer,
                  struct dj_json_doc **doc)
 {
     char path[96];
@@ -155,24 +131,23 @@ static int await(const struct dj_erase_facts *facts, struct dj_client_answer *an
             fputs("deja erase: not everything could be reached; it is tried again\n", stderr);
         nanosleep(&second, NULL);
         dj_json_doc_destroy(*doc);
-        *doc = NULL;
-        dj_client_answer_fini(answer);
-        int code = call(facts, "GET", path, deja_slice("", 0), answer, doc);
+        int code = dj_tool_call(&erasing->caller, "GET", path, deja_slice("", 0), answer, doc);
         if (code != DJ_EXIT_OK)
             return code;
     }
     return is_done(*doc) ? DJ_EXIT_OK : DJ_EXIT_TRY_AGAIN;
 }
 
-static int agree(const struct dj_erase_facts *facts, const struct dj_erase_flags *flags)
+static int agree(const struct erasing *erasing)
 {
+    const struct dj_erase_flags *flags = erasing->flags;
     char line[16] = "";
     uint64_t count = 0;
     if (flags->is_agreed)
         return DJ_EXIT_OK;
     if (isatty(STDIN_FILENO) != 1)
         return dj_command_misused(&dj_erase_command, "this cannot be undone: say --yes");
-    int code = count_entries(facts, flags, &count);
+    int code = count_entries(erasing, &count);
     if (code != DJ_EXIT_OK)
         return code;
     fprintf(stderr, "%llu entries and all keys of %s%s%s are erased for good. Go on? [y/N] ",
@@ -184,16 +159,17 @@ static int agree(const struct dj_erase_facts *facts, const struct dj_erase_flags
     return DJ_EXIT_FAILED;
 }
 
-static int erase(const struct dj_erase_facts *facts, const struct dj_erase_flags *flags)
+static int erase(const struct erasing *erasing)
 {
+    const struct dj_erase_flags *flags = erasing->flags;
     struct dj_client_answer answer = {0};
     struct dj_json_doc *doc = NULL;
-    int code = agree(facts, flags);
+    int code = agree(erasing);
     if (code != DJ_EXIT_OK)
         return code;
-    code = order(facts, flags, false, &answer, &doc);
+    code = order(erasing, false, &answer, &doc);
     if (code == DJ_EXIT_OK)
-        code = await(facts, &answer, &doc);
+        code = await(erasing, &answer, &doc);
     if (doc && (code == DJ_EXIT_OK || code == DJ_EXIT_TRY_AGAIN) && flags->wants_json)
         printf("%.*s\n", (int)answer.body.len, answer.body.data);
     else if (doc && (code == DJ_EXIT_OK || code == DJ_EXIT_TRY_AGAIN))
@@ -240,8 +216,9 @@ static enum deja_status read_canaries(const char *path, struct dj_canaries **out
     return status;
 }
 
-static int verify(const struct dj_erase_facts *facts, const struct dj_erase_flags *flags)
+static int verify(const struct erasing *erasing, const char *data_dir)
 {
+    const struct dj_erase_flags *flags = erasing->flags;
     struct dj_buf text = {0};
     struct dj_json_writer w = dj_json_writer(&text);
     struct verifying verifying = {.w = flags->wants_json ? &w : NULL};
@@ -253,15 +230,14 @@ static int verify(const struct dj_erase_facts *facts, const struct dj_erase_flag
     int code = DJ_EXIT_OK;
     enum deja_status status = DEJA_OK;
     if (flags->tenant)
-        code = count_entries(facts, flags, &listed);
+        code = count_entries(erasing, &listed);
     if (flags->canary_file)
         status = read_canaries(flags->canary_file, &canaries, &error);
     dj_json_begin_object(&w);
     dj_json_key(&w, "found");
     dj_json_begin_array(&w);
     if (canaries)
-        status = dj_canaries_scan(canaries, facts->data_dir, &files, &bytes, &verifying, on_found,
-                                  &error);
+        status = dj_canaries_scan(canaries, data_dir, &files, &bytes, &verifying, on_found, &error);
     dj_json_end_array(&w);
     dj_json_member_u64(&w, "files", files);
     dj_json_member_u64(&w, "bytes", bytes);
@@ -282,23 +258,39 @@ static int verify(const struct dj_erase_facts *facts, const struct dj_erase_flag
     return code != DJ_EXIT_OK ? code : verifying.found || listed ? DJ_EXIT_FAILED : DJ_EXIT_OK;
 }
 
+/* NULL: the flags go together. */
+static const char *complaint(const struct dj_erase_flags *flags)
+{
+    if (flags->user && !flags->tenant)
+        return "--user goes with --tenant";
+    if (flags->is_verify && !flags->canary_file && !flags->tenant)
+        return "--verify wants --canary-file, --tenant, or both";
+    if (flags->canary_file && !flags->is_verify)
+        return "--canary-file goes with --verify";
+    return flags->is_verify || flags->tenant ? NULL : "whose? --tenant TENANT";
+}
+
 int dj_erase_run(const struct dj_erase_facts *facts, const struct dj_erase_flags *flags)
 {
+    struct erasing erasing = {.caller = {.client = {.server = facts->server,
+                                                    .key = facts->key,
+                                                    .token = facts->token,
+                                                    .ca_file = facts->ca_file,
+                                                    .timeout_ms = 600000},
+                                         .command = dj_erase_command.name},
+                              .flags = flags};
     uint64_t count = 0;
-    if (flags->user && !flags->tenant)
-        return dj_command_misused(&dj_erase_command, "--user goes with --tenant");
-    if (flags->is_verify && !flags->canary_file && !flags->tenant)
-        return dj_command_misused(&dj_erase_command,
-                                  "--verify wants --canary-file, --tenant, or both");
+    const char *wrong = complaint(flags);
+    if (wrong)
+        return dj_command_misused(&dj_erase_command, wrong);
+    int code = dj_tool_find_tenant(&erasing.caller, flags->tenant, erasing.tenant);
+    if (code != DJ_EXIT_OK)
+        return code;
     if (flags->is_verify)
-        return verify(facts, flags);
-    if (flags->canary_file)
-        return dj_command_misused(&dj_erase_command, "--canary-file goes with --verify");
-    if (!flags->tenant)
-        return dj_command_misused(&dj_erase_command, "whose? --tenant ID");
+        return verify(&erasing, facts->data_dir);
     if (!flags->is_dry_run)
-        return erase(facts, flags);
-    int code = count_entries(facts, flags, &count);
+        return erase(&erasing);
+    code = count_entries(&erasing, &count);
     if (code == DJ_EXIT_OK)
         printf(flags->wants_json ? "{\"dry_run\":true,\"would_remove\":%llu}\n"
                                  : "%llu entries would be removed\n",

@@ -5,8 +5,7 @@
 #include <stdio.h>
 
 #include "crypto/digest.h"
-#include "net/client.h"
-#include "proto/json.h"
+#include "tools/call.h"
 #include "tools/lines_tool.h"
 
 /* Kept as JSON in the file of --resume, written whole after each step. */
@@ -32,8 +31,12 @@ struct lines_call {
     const struct dj_lines_facts *facts;
     const struct dj_lines_flags *flags;
     const char *command;
+    struct dj_tool_caller caller; /* filled by lines_begin, as is the next */
+    char tenant[DJ_TENANT_NAME_ID_BYTES];
     struct dj_client_answer answer;
 };
+/* Finds out who is meant; the call stays where it is. An exit code. */
+int lines_begin(struct lines_call *call);
 /* DJ_EXIT_OK: answered with 2xx; else told on stderr. */
 int lines_ask(struct lines_call *call, const char *method, const char *path,
               struct deja_slice body);

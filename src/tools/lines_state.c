@@ -107,39 +107,24 @@ enum deja_status lines_digest(const char *path, uint64_t len, char out_hex[2 * D
 
 /* ---- calls ---- */
 
-int lines_ask(struct lines_call *call, const char *method, const char *path, struct deja_slice body)
+int lines_begin(struct lines_call *call)
 {
     const struct dj_lines_facts *facts = call->facts;
-    const struct dj_client client = {.server = facts->server,
-                                     .key = facts->key,
-                                     .token = facts->token,
-                                     .tenant = call->flags->tenant,
-                                     .timeout_ms = 600000,
-                                     .ca_file = facts->ca_file};
-    struct dj_json_doc *doc = NULL;
-    dj_client_answer_fini(&call->answer);
-    enum deja_status status = dj_client_call(&client, method, path, body, &call->answer);
-    if (status != DEJA_OK) {
-        lines_show_end();
-        fprintf(stderr, "deja %s: cannot reach %s: %s%s\n", call->command, facts->server,
-                call->answer.detail[0] ? call->answer.detail : deja_status_text(status),
-                facts->is_named ? "" : "; without a daemon: --offline");
-        return DJ_EXIT_UNREACHABLE;
-    }
-    int http = call->answer.http_status;
-    if (http >= 200 && http < 300)
-        return DJ_EXIT_OK;
-    lines_show_end();
-    if (dj_json_parse(dj_buf_slice(&call->answer.body), &doc, NULL) != DEJA_OK)
-        doc = NULL;
-    struct deja_slice detail =
-        dj_json_string(dj_json_get(doc ? dj_json_root(doc) : NULL, "detail"));
-    fprintf(stderr, "deja %s: the server answered %d: %.*s\n", call->command, http, (int)detail.len,
-            detail.len ? detail.data : "");
-    dj_json_doc_destroy(doc);
-    return http == 401 || http == 403   ? DJ_EXIT_DENIED
-           : http == 429 || http == 503 ? DJ_EXIT_TRY_AGAIN
-                                        : DJ_EXIT_FAILED;
+    call->caller = (struct dj_tool_caller){.client = {.server = facts->server,
+                                                      .key = facts->key,
+                                                      .token = facts->token,
+                                                      .timeout_ms = 600000,
+                                                      .ca_file = facts->ca_file},
+                                           .command = call->command,
+                                           .without = facts->is_named ? NULL : "--offline"};
+    int code = dj_tool_find_tenant(&call->caller, call->flags->tenant, call->tenant);
+    call->caller.client.tenant = call->tenant[0] ? call->tenant : NULL;
+    return code;
+}
+
+int lines_ask(struct lines_call *call, const char *method, const char *path, struct deja_slice body)
+{
+    return dj_tool_call(&call->caller, method, path, body, &call->answer, NULL);
 }
 
 void lines_show(const char *what, uint64_t units)

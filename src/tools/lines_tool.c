@@ -25,7 +25,8 @@
 static const struct dj_command_option common[] = {
     {"--resume", DJ_COMMAND_TEXT, "STATE", "How far it is is kept there; started again it goes on",
      AT(resume)},
-    {"--tenant", DJ_COMMAND_TEXT, "ID", "Act for that tenant; needs the admin token", AT(tenant)},
+    {"--tenant", DJ_COMMAND_TEXT, "TENANT",
+     "Act for that tenant (its name or id); needs the admin token", AT(tenant)},
     {"--offline", DJ_COMMAND_SWITCH, NULL,
      "On the data directory of this machine, while no daemon has it: all tenants", AT(is_offline)},
     {"--server", DJ_COMMAND_TEXT, "URL", "The daemon; else $DEJA_SERVER", AT(server)},
@@ -50,7 +51,7 @@ static const struct dj_command_option import[] = {
 const struct dj_command dj_export_command = {
     .name = "export",
     .summary = "a tenant's entries as lines of JSON",
-    .synopsis = "FILE|- [--vectors] [--resume STATE] [--tenant ID]\n--offline FILE.jsonl",
+    .synopsis = "FILE|- [--vectors] [--resume STATE] [--tenant TENANT]\n--offline FILE.jsonl",
     .examples = "deja export all.jsonl --resume all.state\tstopped? the same again\n"
                 "deja export - | jq -r .query\n"
                 "deja export --offline everything.jsonl\tall tenants, without a daemon",
@@ -138,47 +139,94 @@ static uint64_t count_lines(struct deja_slice text)
     return count;
 }
 
-/* What the state says is there is there, and nothing behind it. */
-static enum deja_status open_output(const char *path, const struct dj_lines_flags *flags,
-                                    struct lines_state *state, FILE **out_file,
-                                    struct deja_error *error)
+struct output {
+    const char *path;
+    const struct dj_lines_flags *flags;
+    FILE *file;  /* NULL: not open yet */
+    bool is_new; /* made by this run */
+};
+
+static enum deja_status fail(const struct output *output, struct deja_error *error)
 {
-    char digest[2 * DJ_SHA256_BYTES + 1];
-    if (strcmp(path, "-") == 0) {
-        *out_file = stdout;
-        return DEJA_OK;
-    }
-    enum deja_status status =
-        flags->resume ? lines_state_read(flags->resume, state, error) : DEJA_ERR_NOT_FOUND;
-    bool is_new = status == DEJA_ERR_NOT_FOUND;
-    if (!is_new && status != DEJA_OK)
-        return status;
-    if (!is_new) {
-        status = lines_digest(path, state->position, digest, error);
-        if (status == DEJA_OK && strcmp(digest, state->digest) != 0)
-            status = deja_error_set(error, DEJA_ERR_INVALID,
-                                    "%s is not what %s was kept for: begin anew without it", path,
-                                    flags->resume);
-        if (status == DEJA_OK && truncate(path, (off_t)state->position) != 0)
-            status = deja_error_set(error, DEJA_ERR_IO, "%s: %s", path, strerror(errno));
-        if (status != DEJA_OK)
-            return status;
-    }
-    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | (is_new ? O_CREAT | O_EXCL : 0), 0600);
-    if (fd < 0)
-        return deja_error_set(error, DEJA_ERR_IO, "%s: %s", path, strerror(errno));
-    *out_file = fdopen(fd, "a");
-    return *out_file ? DEJA_OK : deja_error_set(error, DEJA_ERR_NOMEM, "out of memory");
+    return deja_error_set(error, DEJA_ERR_IO, "%s: %s", output->path, strerror(errno));
 }
 
-static enum deja_status keep_piece(FILE *file, const char *path, const struct dj_lines_flags *flags,
-                                   const struct lines_call *call, struct lines_state *state,
-                                   struct deja_error *error)
+static enum deja_status is_there(const struct output *output, struct deja_error *error)
 {
+    return deja_error_set(error, DEJA_ERR_BUSY,
+                          "%s is there already and is not written over: choose another name, or "
+                          "--resume STATE with the state it was begun with",
+                          output->path);
+}
+
+/* What the state says is there is there, and nothing behind it. A new file is made only when there
+ * is something for it. */
+static enum deja_status look_at_output(struct output *output, struct lines_state *state,
+                                       struct deja_error *error)
+{
+    char digest[2 * DJ_SHA256_BYTES + 1];
+    const char *resume = output->flags->resume;
+    if (strcmp(output->path, "-") == 0) {
+        output->file = stdout;
+        return DEJA_OK;
+    }
+    enum deja_status status = resume ? lines_state_read(resume, state, error) : DEJA_ERR_NOT_FOUND;
+    output->is_new = status == DEJA_ERR_NOT_FOUND;
+    if (output->is_new)
+        return access(output->path, F_OK) == 0 ? is_there(output, error) : DEJA_OK;
+    if (status == DEJA_OK)
+        status = lines_digest(output->path, state->position, digest, error);
+    if (status == DEJA_OK && strcmp(digest, state->digest) != 0)
+        status = deja_error_set(error, DEJA_ERR_INVALID,
+                                "%s is not what %s was kept for: begin anew without it",
+                                output->path, resume);
+    if (status == DEJA_OK && truncate(output->path, (off_t)state->position) != 0)
+        status = fail(output, error);
+    return status;
+}
+
+static enum deja_status open_output(struct output *output, struct deja_error *error)
+{
+    int how = O_WRONLY | O_APPEND | O_CLOEXEC | (output->is_new ? O_CREAT | O_EXCL : 0);
+    int fd = output->file ? -1 : open(output->path, how, 0600);
+    if (output->file)
+        return DEJA_OK;
+    if (fd < 0) {
+        bool is_taken = errno == EEXIST;
+        output->is_new = false; /* it is not ours to remove */
+        return is_taken ? is_there(output, error) : fail(output, error);
+    }
+    output->file = fdopen(fd, "a");
+    if (!output->file)
+        close(fd);
+    return output->file ? DEJA_OK : deja_error_set(error, DEJA_ERR_NOMEM, "out of memory");
+}
+
+/* Half an export that nobody can go on with is taken for a whole one: it goes. */
+static enum deja_status close_output(const struct output *output, bool is_whole,
+                                     struct deja_error *error)
+{
+    const char *resume = output->flags->resume;
+    enum deja_status status = DEJA_OK;
+    if (output->file && (output->file == stdout ? fflush(stdout) : fclose(output->file)) != 0)
+        status = fail(output, error);
+    bool can_go_on = is_whole || (resume && access(resume, F_OK) == 0);
+    if (output->file && output->is_new && (status != DEJA_OK || !can_go_on))
+        unlink(output->path);
+    return status;
+}
+
+static enum deja_status keep_piece(struct output *output, const struct lines_call *call,
+                                   struct lines_state *state, struct deja_error *error)
+{
+    const char *resume = output->flags->resume;
+    enum deja_status status = open_output(output, error);
     struct deja_slice body = dj_buf_slice(&call->answer.body);
     struct deja_slice cursor = dj_client_answer_header(&call->answer, "x-deja-cursor");
-    if (body.len && fwrite(body.data, 1, body.len, file) != body.len)
-        return deja_error_set(error, DEJA_ERR_IO, "%s: %s", path, strerror(errno));
+    if (status != DEJA_OK)
+        return status;
+    if (body.len && fwrite(body.data, 1, body.len, output->file) != body.len)
+        return fail(output, error);
     state->units += count_lines(body);
     state->stored = state->units;
     state->position += body.len;
@@ -187,12 +235,12 @@ static enum deja_status keep_piece(FILE *file, const char *path, const struct dj
         return deja_error_set(error, DEJA_ERR_INVALID, "the server's cursor makes no sense");
     memcpy(state->cursor, cursor.len ? cursor.data : "", cursor.len);
     state->cursor[cursor.len] = '\0';
-    if (!flags->resume)
+    if (!resume)
         return DEJA_OK;
-    if (fflush(file) != 0 || fsync(fileno(file)) != 0)
-        return deja_error_set(error, DEJA_ERR_IO, "%s: %s", path, strerror(errno));
-    enum deja_status status = lines_digest(path, state->position, state->digest, error);
-    return status == DEJA_OK ? lines_state_write(flags->resume, state, error) : status;
+    if (fflush(output->file) != 0 || fsync(fileno(output->file)) != 0)
+        return fail(output, error);
+    status = lines_digest(output->path, state->position, state->digest, error);
+    return status == DEJA_OK ? lines_state_write(resume, state, error) : status;
 }
 
 int dj_export_run(const struct dj_lines_facts *facts, const struct dj_lines_flags *flags,
@@ -200,11 +248,11 @@ int dj_export_run(const struct dj_lines_facts *facts, const struct dj_lines_flag
 {
     assert(path);
     struct lines_call call = {.facts = facts, .flags = flags, .command = "export"};
+    struct output output = {.path = path, .flags = flags};
     struct lines_state state = {.units = 0};
     struct deja_error error = {.message = ""};
-    FILE *file = NULL;
-    int code = DJ_EXIT_OK;
-    enum deja_status status = open_output(path, flags, &state, &file, &error);
+    enum deja_status status = look_at_output(&output, &state, &error);
+    int code = status == DEJA_OK ? lines_begin(&call) : DJ_EXIT_OK;
     while (status == DEJA_OK && code == DJ_EXIT_OK && !state.is_done) {
         char target[256];
         snprintf(target, sizeof target, "/api/v1/export?vectors=%s%s%s",
@@ -212,13 +260,13 @@ int dj_export_run(const struct dj_lines_facts *facts, const struct dj_lines_flag
                  state.cursor);
         code = lines_ask(&call, "GET", target, deja_slice("", 0));
         if (code == DJ_EXIT_OK)
-            status = keep_piece(file, path, flags, &call, &state, &error);
+            status = keep_piece(&output, &call, &state, &error);
         lines_show("entries", state.units);
     }
-    if (file && (file == stdout ? fflush(file) : fclose(file)) != 0 && status == DEJA_OK)
-        status = deja_error_set(&error, DEJA_ERR_IO, "%s: %s", path, strerror(errno));
+    bool is_whole = status == DEJA_OK && code == DJ_EXIT_OK;
+    enum deja_status closed = close_output(&output, is_whole, is_whole ? &error : NULL);
     dj_client_answer_fini(&call.answer);
-    if (status != DEJA_OK)
+    if (status != DEJA_OK || (is_whole && closed != DEJA_OK))
         return complain("export", &error);
     if (code == DJ_EXIT_OK)
         tell(flags, &state, "entries", path);
@@ -387,7 +435,9 @@ int dj_import_run(const struct dj_lines_facts *facts, const struct dj_lines_flag
     struct importing importing = {.call = {.facts = facts, .flags = flags, .command = "import"},
                                   .flags = flags,
                                   .path = path};
-    int code = DJ_EXIT_OK;
+    int code = lines_begin(&importing.call);
+    if (code != DJ_EXIT_OK)
+        return code;
     enum deja_status status =
         dj_import_open(path, flags->format, &importing.source, &importing.error);
     if (status != DEJA_OK)

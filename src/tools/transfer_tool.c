@@ -9,11 +9,12 @@
 
 #include "base/alloc.h"
 #include "base/slice.h"
-#include "net/client.h"
-#include "proto/json.h"
+#include "config/terminal.h"
+#include "tools/call.h"
 
 #define POLL_MS 100
 #define TOLD_MAX 20u /* mismatches, to people */
+#define TOLD_NAME_BYTES 80u
 #define S3_SCHEME "s3://"
 
 #define AT(member) offsetof(struct dj_transfer_flags, member)
@@ -24,7 +25,8 @@
 
 /* clang-format off: tables are read by their columns */
 static const struct dj_command_option common[] = {
-    {"--tenant", DJ_COMMAND_TEXT, "ID", "Only that tenant's entries", AT(tenant)},
+    {"--tenant", DJ_COMMAND_TEXT, "TENANT", "Only that tenant's entries; its name or id",
+     AT(tenant)},
     {"--offline", DJ_COMMAND_SWITCH, NULL,
      "On the data directory of this machine, while no daemon has it", AT(is_offline)},
     {"--server", DJ_COMMAND_TEXT, "URL", "The daemon; else $DEJA_SERVER", AT(server)},
@@ -55,6 +57,8 @@ static const struct dj_command_option migrate[] = {
     {"--to", DJ_COMMAND_TEXT, "lmdb|redis|postgres|s3|FILE", "Into that tier, or file", AT(to)},
     {"--name", DJ_COMMAND_TEXT, "NAME", "What the migration is called; else FROM-to-TO", AT(name)},
     {"--confirm", DJ_COMMAND_TEXT, "NAME", "It stays: what it replaced is forgotten", AT(confirm)},
+    {"--force", DJ_COMMAND_SWITCH, NULL,
+     "With --confirm: although something was missing or different at its end", AT(is_forced)},
     {"--rollback", DJ_COMMAND_TEXT, "NAME", "What it brought goes, what it replaced comes back",
      AT(rollback)},
 };
@@ -63,7 +67,7 @@ static const struct dj_command_option migrate[] = {
 const struct dj_command dj_backup_command = {
     .name = "backup",
     .summary = "every entry into one sealed file, or a bucket",
-    .synopsis = "FILE|s3://NAME [--with-config] [--tenant ID] [--offline]",
+    .synopsis = "FILE|s3://NAME [--with-config] [--tenant TENANT] [--offline]",
     .examples = "deja backup nightly.djb\tby the daemon, into its backup.dir\n"
                 "deja backup s3://nightly --with-config\tinto the bucket of l3.s3\n"
                 "deja backup --offline /var/backups/deja.djb\twhile no daemon runs",
@@ -88,7 +92,7 @@ const struct dj_command dj_restore_command = {
 const struct dj_command dj_verify_command = {
     .name = "verify",
     .summary = "compare a cache with a backup, a tier with another",
-    .synopsis = "[FILE|s3://NAME] [--tenant ID] [--offline]\n--from TIER --to TIER",
+    .synopsis = "[FILE|s3://NAME] [--tenant TENANT] [--offline]\n--from TIER --to TIER",
     .examples = "deja verify --offline\tevery record of the data directory\n"
                 "deja verify nightly.djb\tis everything of the backup there, and as it was?\n"
                 "deja verify --from lmdb --to redis --json | jq .mismatches",
@@ -101,12 +105,13 @@ const struct dj_command dj_migrate_data_command = {
     .name = "migrate-data",
     .summary = "entries of one tier into another, and back",
     .synopsis = "--from TIER|FILE --to TIER|FILE [--name NAME] [--offline]\n"
-                "--confirm NAME\n--rollback NAME",
+                "--confirm NAME [--force]\n--rollback NAME",
     .examples = "deja migrate-data --from lmdb --to redis\tagain after a stop: it goes on\n"
                 "deja migrate-data --rollback lmdb-to-redis\tas if it had not been\n"
                 "deja migrate-data --confirm lmdb-to-redis\tit stays",
     .description = "The source is only read. Until it is confirmed a migration between tiers can "
-                   "be rolled back. At its end both sides are compared.",
+                   "be rolled back. At its end both sides are compared: if something is missing or "
+                   "different it can be started again, rolled back, or confirmed with --force.",
     .options = {ROWS(migrate), ROWS(common)},
     .takes_settings = true,
 };
@@ -134,6 +139,8 @@ static const char *read_migration(struct dj_transfer_request *request)
     struct dj_transfer_flags *flags = &request->flags;
     if (flags->confirm && flags->rollback)
         return "--confirm or --rollback";
+    if (flags->is_forced && !flags->confirm)
+        return "--force goes with --confirm";
     if (flags->confirm || flags->rollback)
         return flags->from || flags->to ? "--confirm and --rollback take only a name" : NULL;
     if (!flags->from || !flags->to)
@@ -159,7 +166,7 @@ bool dj_transfer_parse(const struct dj_command *command, int argc, char *const *
     struct dj_words words;
     struct deja_error error;
     const char *wrong = NULL;
-    *out_request = (struct dj_transfer_request){.command = command};
+    *out_request = (struct dj_transfer_request){.command = command, .name = command->name};
     struct dj_transfer_flags *flags = &out_request->flags;
     if (dj_command_parse(command, argc, argv, flags, &words, &error) != DEJA_OK) {
         *out_code = dj_command_misused(command, error.message);
@@ -184,10 +191,15 @@ bool dj_transfer_parse(const struct dj_command *command, int argc, char *const *
     return !wrong;
 }
 
+static bool has_folder(const struct dj_transfer_request *request)
+{
+    return request->file && !is_s3(request->file) && strchr(request->file, '/');
+}
+
 char *dj_transfer_folder(const struct dj_transfer_request *request)
 {
     char folder[PATH_MAX];
-    const char *slash = request->file ? strrchr(request->file, '/') : NULL;
+    const char *slash = has_folder(request) ? strrchr(request->file, '/') : NULL;
     if (!request->file || is_s3(request->file))
         return NULL;
     if (!slash)
@@ -199,66 +211,28 @@ char *dj_transfer_folder(const struct dj_transfer_request *request)
     return result;
 }
 
-/* As the daemon knows it: a name in its folder. */
+/* As the daemon knows it: offline its folder is the file's (dj_transfer_folder). One that runs is
+ * given all of it, and refuses a folder that is not its own. */
 static const char *name_of(const struct dj_transfer_request *request)
 {
-    const char *slash = strrchr(request->file, '/');
-    bool has_folder = slash && !is_s3(request->file);
-    return has_folder ? slash + 1 : request->file;
+    bool is_cut = request->flags.is_offline && has_folder(request);
+    return is_cut ? strrchr(request->file, '/') + 1 : request->file;
 }
 
 /* ---- the daemon ---- */
 
 struct order {
-    const struct dj_transfer_facts *facts;
+    struct dj_tool_caller caller;
     const struct dj_transfer_request *request;
-    const char *path;
+    char tenant[DJ_TENANT_NAME_ID_BYTES]; /* "": all */
     struct dj_client_answer answer;
     struct dj_json_doc *doc;
 };
 
-static void forget(struct order *order)
-{
-    dj_json_doc_destroy(order->doc);
-    dj_client_answer_fini(&order->answer);
-    order->doc = NULL;
-}
-
 static int call(struct order *order, const char *method, const char *path, struct deja_slice body)
 {
-    const struct dj_transfer_facts *facts = order->facts;
-    const char *name = order->request->command->name;
-    const struct dj_client client = {.server = facts->server,
-                                     .key = facts->key,
-                                     .token = facts->token,
-                                     .ca_file = facts->ca_file};
-    forget(order);
-    enum deja_status status = dj_client_call(&client, method, path, body, &order->answer);
-    if (status != DEJA_OK) {
-        fprintf(stderr, "deja %s: cannot reach %s: %s%s\n", name, facts->server,
-                order->answer.detail[0] ? order->answer.detail : deja_status_text(status),
-                facts->is_named ? "" : "; without a daemon: --offline");
-        return DJ_EXIT_UNREACHABLE;
-    }
-    if (dj_json_parse(dj_buf_slice(&order->answer.body), &order->doc, NULL) != DEJA_OK) {
-        fprintf(stderr, "deja %s: %s gave an answer that is not JSON: is it Deja?\n", name,
-                facts->server);
-        return DJ_EXIT_FAILED;
-    }
-    int http = order->answer.http_status;
-    if (http >= 200 && http < 300)
-        return DJ_EXIT_OK;
-    const struct dj_json *root = dj_json_root(order->doc);
-    struct deja_slice detail = dj_json_string(dj_json_get(root, "detail"));
-    const struct dj_json *field = dj_json_at(dj_json_get(root, "fields"), 0);
-    struct deja_slice member = dj_json_string(dj_json_get(field, "field"));
-    struct deja_slice message = dj_json_string(dj_json_get(field, "message"));
-    fprintf(stderr, "deja %s: the server answered %d: %.*s%s%.*s %.*s\n", name, http,
-            (int)detail.len, detail.len ? detail.data : "", member.len ? " " : "", (int)member.len,
-            member.len ? member.data : "", (int)message.len, message.len ? message.data : "");
-    return http == 401 || http == 403 ? DJ_EXIT_DENIED
-           : http == 409              ? DJ_EXIT_TRY_AGAIN
-                                      : DJ_EXIT_FAILED;
+    dj_json_doc_destroy(order->doc);
+    return dj_tool_call(&order->caller, method, path, body, &order->answer, &order->doc);
 }
 
 static void member(struct dj_json_writer *w, const char *name, const char *text)
@@ -282,11 +256,12 @@ static int start(struct order *order)
     struct dj_json_writer w = dj_json_writer(&body);
     dj_json_begin_object(&w);
     member(&w, "file", request->file ? name_of(request) : NULL);
-    member(&w, "tenant", flags->tenant);
+    member(&w, "tenant", order->tenant[0] ? order->tenant : NULL);
     member(&w, "from", flags->from);
     member(&w, "to", flags->to);
     flag(&w, "config", flags->has_config);
     flag(&w, "check", flags->is_check);
+    flag(&w, "force", flags->is_forced);
     if (flags->is_merge && request->command == &dj_restore_command)
         dj_json_member_text(&w, "into", "merge");
     if (is_migration) {
@@ -346,36 +321,114 @@ static int follow(struct order *order)
     return code;
 }
 
+/* One line of it, and nothing that drives a terminal. */
+static void put_name(struct deja_slice name)
+{
+    char line[TOLD_NAME_BYTES];
+    size_t len = name.len < sizeof line ? name.len : sizeof line;
+    for (size_t i = 0; i < len; i++)
+        line[i] = strchr("\n\r\t", name.data[i]) ? ' ' : name.data[i];
+    dj_terminal_write(stdout, deja_slice(line, len));
+}
+
+static void put_side(const struct dj_json *mismatch, const char *name)
+{
+    const struct dj_json *side = dj_json_get(mismatch, name);
+    struct deja_slice end = dj_json_string(dj_json_get(side, "expires_at"));
+    if (!side)
+        return;
+    printf("; %s %lld bytes, ", name, count_of(side, "bytes"));
+    if (end.len)
+        printf("until %.*s", (int)end.len, end.data);
+    else
+        fputs("for ever", stdout);
+}
+
+static void tell_mismatch(const struct dj_json *mismatch)
+{
+    static const char *const names[] = {"key", "query", "key_base64", "query_base64"};
+    struct deja_slice what = dj_json_string(dj_json_get(mismatch, "what"));
+    struct deja_slice kind = dj_json_string(dj_json_get(mismatch, "kind"));
+    struct deja_slice id = dj_json_string(dj_json_get(mismatch, "id"));
+    struct deja_slice tenant = dj_json_string(dj_json_get(mismatch, "tenant"));
+    struct deja_slice fields = dj_json_string(dj_json_get(mismatch, "fields"));
+    printf("  %-8.*s %-9.*s ", (int)what.len, what.data, (int)kind.len, kind.data);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        put_name(dj_json_string(dj_json_get(mismatch, names[i])));
+    if (dj_json_bool(dj_json_get(mismatch, "sensitive"), false))
+        fputs("(sensitive)", stdout);
+    printf("  %.*s of %.*s%s%.*s", (int)id.len, id.data, (int)tenant.len, tenant.data,
+           fields.len ? ": " : "", (int)fields.len, fields.len ? fields.data : "");
+    put_side(mismatch, "source");
+    put_side(mismatch, "target");
+    putchar('\n');
+}
+
 static void tell_mismatches(const struct dj_json *root)
 {
     struct dj_json_walk walk = dj_json_walk(dj_json_get(root, "mismatches"));
-    for (unsigned told = 0; dj_json_walk_next(&walk) && told < TOLD_MAX; told++) {
-        struct deja_slice what = dj_json_string(dj_json_get(walk.value, "what"));
-        struct deja_slice id = dj_json_string(dj_json_get(walk.value, "id"));
-        struct deja_slice tenant = dj_json_string(dj_json_get(walk.value, "tenant"));
-        struct deja_slice fields = dj_json_string(dj_json_get(walk.value, "fields"));
-        printf("  %-8.*s %.*s of %.*s%s%.*s\n", (int)what.len, what.data, (int)id.len, id.data,
-               (int)tenant.len, tenant.data, fields.len ? ": " : "", (int)fields.len,
-               fields.len ? fields.data : "");
-    }
+    for (unsigned told = 0; dj_json_walk_next(&walk) && told < TOLD_MAX; told++)
+        tell_mismatch(walk.value);
     long long all =
         count_of(root, "missing") + count_of(root, "extra") + count_of(root, "differing");
     if (all > (long long)TOLD_MAX)
         printf("  … %lld in all; --json has up to 1,000\n", all);
 }
 
-static void tell(const struct dj_json *root)
+static bool has_end(struct deja_slice text, const char *end)
+{
+    size_t len = strlen(end);
+    return text.len > len && memcmp(text.data + text.len - len, end, len) == 0;
+}
+
+/* Who restores after an accident looks for what that took away. */
+static void warn_of_voided(const struct dj_transfer_request *request, const struct dj_json *root)
+{
+    long long voided = count_of(root, "voided");
+    if (is_text(root, "kind", "restore") && voided)
+        fprintf(stderr,
+                "deja %s: %lld were made void (a flush, tags, namespaces) or erased since, and "
+                "stay so; in an empty data directory, restored with --offline, they come back\n",
+                request->name, voided);
+}
+
+/* Done, and nothing of it is lost. */
+static bool is_fine(const struct dj_json *root)
+{
+    bool is_in_vain =
+        is_text(root, "kind", "restore") && count_of(root, "voided") && !count_of(root, "stored");
+    return is_text(root, "state", "done") && !count_of(root, "failed") &&
+           !count_of(root, "unreadable") && !is_in_vain;
+}
+
+static void tell(const struct dj_transfer_request *request, const struct dj_json *root)
 {
     static const char *const counts[] = {"stored",    "matched",    "missing",  "extra",
                                          "differing", "expired",    "voided",   "refused",
                                          "failed",    "unreadable", "documents"};
-    struct deja_slice kind = dj_json_string(dj_json_get(root, "kind"));
-    struct deja_slice state = dj_json_string(dj_json_get(root, "state"));
-    printf("%.*s: %.*s, %lld entries of %lld bytes", (int)kind.len, kind.data, (int)state.len,
-           state.data, count_of(root, "entries"), count_of(root, "bytes"));
+    const struct dj_transfer_flags *flags = &request->flags;
+    bool is_done = is_text(root, "state", "done");
+    struct deja_slice made = dj_json_string(dj_json_get(root, "made_at"));
+    struct deja_slice state = is_fine(root) && flags->is_check
+                                  ? deja_slice_text("whole")
+                                  : dj_json_string(dj_json_get(root, "state"));
+    struct deja_slice path = dj_json_string(dj_json_get(root, "path"));
+    if (!is_done && !count_of(root, "entries") && !is_text(root, "kind", "verify"))
+        return; /* nothing was done: the error says why */
+    printf("%s: %.*s, %lld entries of %lld bytes",
+           flags->confirm    ? "confirm"
+           : flags->rollback ? "rollback"
+                             : request->name,
+           (int)state.len, state.data, count_of(root, "entries"), count_of(root, "bytes"));
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         if (count_of(root, counts[i]))
             printf(", %lld %s", count_of(root, counts[i]), counts[i]);
+    if (made.len)
+        printf(", backup of %.*s", (int)made.len, made.data);
+    if (is_text(root, "kind", "backup") && has_end(path, ".jsonl"))
+        fputs(", lines that are not sealed", stdout);
+    if (path.len)
+        printf(": %.*s", (int)path.len, path.data);
     putchar('\n');
     tell_mismatches(root);
 }
@@ -383,8 +436,16 @@ static void tell(const struct dj_json *root)
 int dj_transfer_tool_run(const struct dj_transfer_facts *facts,
                          const struct dj_transfer_request *request)
 {
-    struct order order = {.facts = facts, .request = request};
-    int code = start(&order);
+    struct order order = {.caller = {.client = {.server = facts->server,
+                                                .key = facts->key,
+                                                .token = facts->token,
+                                                .ca_file = facts->ca_file},
+                                     .command = request->name,
+                                     .without = facts->is_named ? NULL : "--offline"},
+                          .request = request};
+    int code = dj_tool_find_tenant(&order.caller, request->flags.tenant, order.tenant);
+    if (code == DJ_EXIT_OK)
+        code = start(&order);
     if (code == DJ_EXIT_OK)
         code = follow(&order);
     if (code == DJ_EXIT_OK) {
@@ -393,11 +454,13 @@ int dj_transfer_tool_run(const struct dj_transfer_facts *facts,
         if (request->flags.wants_json)
             printf("%.*s\n", (int)order.answer.body.len, order.answer.body.data);
         else
-            tell(root);
+            tell(request, root);
+        warn_of_voided(request, root);
         if (error.len)
-            fprintf(stderr, "deja %s: %.*s\n", request->command->name, (int)error.len, error.data);
-        code = is_text(root, "state", "done") ? DJ_EXIT_OK : DJ_EXIT_FAILED;
+            fprintf(stderr, "deja %s: %.*s\n", request->name, (int)error.len, error.data);
+        code = is_fine(root) ? DJ_EXIT_OK : DJ_EXIT_FAILED;
     }
-    forget(&order);
+    dj_json_doc_destroy(order.doc);
+    dj_client_answer_fini(&order.answer);
     return fflush(stdout) == 0 ? code : DJ_EXIT_FAILED;
 }

@@ -23,12 +23,14 @@ struct dj_transfer_flags {
     bool has_config;
     bool is_merge;
     bool is_check;
+    bool is_forced;
     bool wants_json;
 };
 
 /* What the words and flags ask for, or what is wrong with them. */
 struct dj_transfer_request {
-    const struct dj_command *command;
+    const struct dj_command *command; /* what is ordered */
+    const char *name;                 /* of the command that was called: "export" is a backup */
     struct dj_transfer_flags flags;
     const char *file; /* as it was given; NULL: none */
 };
@@ -49,7 +51,7 @@ struct dj_transfer_facts {
     bool is_named; /* somebody said which server */
 };
 /* Results on stdout, progress on a terminal's stderr. Returns the exit code: 1 where something is
- * missing, differs or is damaged. */
+ * missing, differs, is damaged or was not kept. */
 int dj_transfer_tool_run(const struct dj_transfer_facts *facts,
                          const struct dj_transfer_request *request);
 

@@ -1,6 +1,8 @@
 """Backup, wipe, restore, verify: every kind of entry, through the API and offline; damaged backups are
 refused and say where; what was erased or made void since stays so."""
+import base64
 import itertools
+import json
 import os
 import random
 import re
@@ -118,6 +120,146 @@ def test_backup_wipe_restore_verify_finds_no_difference(spawn, key):
         assert client.get(f"{API}/kv/plain%007").content == bytes([7, 0, 255]) * 7
 
 
+# ---- where the file is ----
+
+def order(daemon, *args):
+    return run_cli(*args, "--server", daemon.url, "--token", token_of(daemon), timeout=PATIENCE_S)
+
+
+def test_folder_in_a_name_is_never_cut_off(spawn, key, tmp_path):
+    daemon = spawn()
+    folder = daemon.data / "backups"
+    with make_http(daemon, key) as client:
+        put(client, [{"query": "kept", "response": "here"}])
+    settle(daemon)
+    made = order(daemon, "backup", "x.djb")
+    assert made.returncode == 0 and str(folder / "x.djb") in made.stdout, made.stdout + made.stderr
+    elsewhere = tmp_path / "x.djb"
+    for words in (("backup", elsewhere), ("restore", elsewhere, "--merge"), ("verify", elsewhere), ("backup", "./y.djb"),
+                  ("migrate-data", "--from", "lmdb", "--to", tmp_path / "z.djb")):
+        ran = order(daemon, *words)
+        assert ran.returncode == 1 and str(folder) in ran.stderr and "--offline" in ran.stderr, ran.stdout + ran.stderr
+    assert [path.name for path in folder.iterdir()] == ["x.djb"] and not elsewhere.exists()
+    # The daemon's own folder may be named, too; JSON has where it is.
+    told = json.loads(order(daemon, "verify", folder / "x.djb", "--json").stdout)
+    assert told["matched"] == 1 and told["path"] == str(folder / "x.djb")
+    daemon.stop()
+    away = cli(daemon, "backup", str(elsewhere))
+    assert elsewhere.exists() and f": {elsewhere}" in away.stdout
+
+
+def test_check_says_what_the_backup_has_and_a_failure_says_only_why(spawn, key):
+    daemon = spawn()
+    with make_http(daemon, key) as client:
+        put(client, [{"query": f"kept {i}", "response": "x" * 100} for i in range(6)])
+    settle(daemon)
+    made = order(daemon, "backup", "six.djb")
+    order(daemon, "backup", "six.jsonl")
+    size = re.search(r"6 entries of (\d+) bytes", made.stdout)[1]
+    for name in ("six.djb", "six.jsonl"):
+        ran = order(daemon, "restore", name, "--check")
+        assert ran.returncode == 0 and f"restore: whole, 6 entries of {size} bytes" in ran.stdout, ran.stdout
+        assert ("backup of 20" in ran.stdout) == name.endswith("djb") and "stored" not in ran.stdout, ran.stdout
+    told = json.loads(order(daemon, "restore", "six.djb", "--check", "--json").stdout)
+    assert told["made_at"] <= told["started_at"] and told["entries"] == 6
+    path = daemon.data / "backups" / "six.djb"
+    path.write_bytes(path.read_bytes()[:-1])
+    for words in (("restore", "six.djb", "--merge"), ("restore", "none.djb"), ("backup", "six.jsonl")):
+        ran = order(daemon, *words)
+        assert ran.returncode == 1 and ran.stdout == "" and ran.stderr, (words, ran.stdout)
+
+
+def test_differences_are_told_by_name_kind_and_what_differs(spawn, key):
+    daemon = spawn()
+    secret = "sk-proj-" + "aB3dE5gH7jK9mN1pQ3rS5tU7" * 2
+    with make_http(daemon, key) as client:
+        def keep(name, value, ttl):
+            answer = client.put(f"{API}/kv/{name}", content=value, headers={"X-Deja-TTL": str(ttl)})
+            assert answer.status_code < 300, answer.text
+        put(client, [{"query": "what is it", "response": "a"}, {"query": f"is {secret} mine", "response": "a"}])
+        for name in ("doc:1", "doc:2", "%00bin%FF"):
+            keep(name, "old", 3600)
+        settle(daemon)
+        done(daemon, "backup", file="before.djb")
+        keep("doc:1", "newer", 7200)
+        keep("doc:3", "more", 600)
+        assert client.delete(f"{API}/kv/doc:2").status_code < 300
+        assert client.delete(f"{API}/kv/%00bin%FF").status_code < 300
+        for query in ("what is it", f"is {secret} mine"):
+            assert client.request("DELETE", ENTRIES, params={"query": query}).status_code == 200
+        settle(daemon)
+    now = transfer(daemon, "verify", file="before.djb")
+    found = {item.get("key") or item.get("query") or item.get("key_base64"): item for item in now["mismatches"]}
+    assert {name: (item["what"], item["kind"]) for name, item in found.items()} == {
+        "doc:1": ("differs", "plain"), "doc:2": ("missing", "plain"), "doc:3": ("extra", "plain"),
+        "what is it": ("missing", "api"), base64.b64encode(b"\0bin\xff").decode(): ("missing", "plain"),
+        None: ("missing", "api")}
+    changed = found["doc:1"]
+    assert "value" in changed["fields"] and "ttl" in changed["fields"]
+    assert (changed["source"]["bytes"], changed["target"]["bytes"]) == (3, 5)
+    assert changed["source"]["expires_at"] < changed["target"]["expires_at"]
+    assert "target" not in found["doc:2"] and "source" not in found["doc:3"]
+    assert found[None]["sensitive"] is True
+    told = order(daemon, "verify", "before.djb")
+    assert told.returncode == 1 and secret not in told.stdout + told.stderr
+    line = next(line for line in told.stdout.splitlines() if "doc:1" in line)
+    assert line.split()[:2] == ["differs", "plain"] and "source 3 bytes, until 20" in line and "target 5" in line
+
+
+def test_restore_after_a_flush_says_that_it_stays_void_and_where_it_comes_back(spawn, key, tmp_path):
+    daemon = spawn()
+    with make_http(daemon, key) as client:
+        put(client, [{"query": f"kept {i}", "response": "x"} for i in range(6)])
+        settle(daemon)
+        assert order(daemon, "backup", "six.djb").returncode == 0
+        assert client.post(f"{API}/invalidate", json={"all": True}).status_code == 200
+    ran = order(daemon, "restore", "six.djb", "--merge")
+    assert ran.returncode == 1 and "6 were made void" in ran.stderr and "--offline" in ran.stderr, ran.stderr
+    daemon.stop()
+    shutil.copy(daemon.data / "backups" / "six.djb", tmp_path)
+    other = spawn(start=False)
+    shutil.copy(daemon.data / "master.key", other.data)
+    ran = cli(other, "restore", str(tmp_path / "six.djb"))
+    assert "6 stored" in ran.stdout and not ran.stderr, ran.stderr
+    assert "6 matched" in cli(other, "verify", str(tmp_path / "six.djb")).stdout
+
+
+# ---- whose ----
+
+def test_tenant_is_named_by_its_name_or_its_id(spawn, tmp_path):
+    daemon = spawn()
+    ids = {}
+    for name in ("acme & co", "another"):
+        ids[name] = admin(daemon, "POST", "/tenants", {"name": name}).json()["id"]
+        made = admin(daemon, "POST", "/keys", {"tenant": ids[name], "roles": ["read", "write"]}).json()
+        with make_http(daemon, made["secret"]) as client:
+            put(client, [{"query": f"of {name}", "response": "kept"}])
+    tenant = ids["acme & co"]
+    settle(daemon)
+    here = ("--data", daemon.data)
+    for i, name in enumerate((tenant, "acme & co")):
+        lines = tmp_path / f"{i}.jsonl"
+        assert order(daemon, "export", lines, "--tenant", name).returncode == 0
+        assert [json.loads(line)["query"] for line in lines.read_text().splitlines()] == ["of acme & co"]
+        for words, told in ((("import", lines), "1 stored"), (("backup", f"{i}.djb"), "1 entries"),
+                            (("restore", f"{i}.djb", "--merge"), "1 entries"), (("verify", f"{i}.djb"), "1 matched"),
+                            (("erase", "--dry-run"), "1 entries"), (("migrate-data", "--confirm", "none"), "no migration")):
+            ran = order(daemon, *words, "--tenant", name)
+            assert told in ran.stdout + ran.stderr, (words, ran.stdout, ran.stderr)
+        audit = run_cli("audit", "export", "--tenant", name, *here)
+        assert audit.returncode == 0 and tenant in audit.stdout and ids["another"] not in audit.stdout
+    for words in (("export", tmp_path / "no.jsonl"), ("import", tmp_path / "0.jsonl"), ("backup", "no.djb"),
+                  ("verify",), ("erase", "--yes"), ("migrate-data", "--from", "lmdb", "--to", "s3")):
+        for name in ("acme", ""):
+            ran = order(daemon, *words, "--tenant", name)
+            assert ran.returncode == 1 and f'no tenant "{name}"' in ran.stderr, (words, ran.stdout, ran.stderr)
+    assert not (tmp_path / "no.jsonl").exists()
+    assert run_cli("audit", "tail", "--tenant", "acme", *here).returncode == 2
+    daemon.stop()
+    ran = cli(daemon, "backup", str(tmp_path / "off.djb"), "--tenant", "acme & co")
+    assert "1 entries" in ran.stdout, ran.stdout + ran.stderr
+
+
 # ---- without a daemon ----
 
 def cli(daemon, *args, ok=True):
@@ -132,6 +274,10 @@ def test_offline_backup_is_restored_on_another_machine_that_has_the_master_key(s
     settle(first)
     busy = cli(first, "backup", str(tmp_path / "x.djb"), ok=False)
     assert busy.returncode == 75, busy.stderr  # the daemon has the directory
+    assert f"process {first.process.pid} has it" in busy.stderr and "leave out --offline" in busy.stderr
+    assert "deja backup:" in busy.stderr and "deja serve" not in busy.stderr, busy.stderr
+    for words in (("verify",), ("export", str(tmp_path / "x.jsonl"))):
+        assert f"deja {words[0]}: " in cli(first, *words, ok=False).stderr
     first.stop()
     file = tmp_path / "moved.djb"
     told = cli(first, "backup", str(file), "--json").stdout
@@ -212,6 +358,30 @@ def test_backup_of_another_deployment_is_refused_with_what_to_do(spawn, key):
         now = transfer(daemon, "restore", file="theirs.djb")
         assert now["state"] == "failed" and word in now["error"], now
         assert now["stored"] == 0
+
+
+def test_killed_restore_is_done_again_over_what_is_there(spawn, key):
+    daemon = spawn()
+    with make_http(daemon, key) as client:
+        for start in range(0, 6000, 100):
+            put(client, [{"query": f"row {i}", "response": "x" * 2000} for i in range(start, start + 100)])
+    settle(daemon)
+    done(daemon, "backup", file="rows.djb")
+    daemon.stop()
+    wipe(daemon)
+    daemon.start()
+    answer = admin(daemon, "POST", "/restore", {"file": "rows.djb"})
+    assert answer.status_code == 202, answer.text
+    told = f"/transfers/{answer.json()['id']}"
+    poll(lambda: admin(daemon, "GET", told).json()["stored"] > 100, "some to be stored", every=0.001)
+    daemon.kill()
+    daemon.start()
+    some = transfer(daemon, "verify", file="rows.djb")
+    assert 0 < some["matched"] < 6000 and not some["differing"] and not some["extra"], some
+    refused = transfer(daemon, "restore", file="rows.djb")
+    assert refused["state"] == "failed" and "--merge" in refused["error"]
+    assert not done(daemon, "restore", file="rows.djb", into="merge")["failed"]
+    assert done(daemon, "verify", file="rows.djb")["matched"] == 6000
 
 
 # ---- what happened since ----

@@ -1,10 +1,12 @@
 """Entries out as lines of JSON and in again, byte for byte; a GPTCache and a Redis brought over; what cannot
 be brought over is told by its number; a stopped run goes on where it was."""
 import base64
+import http.server
 import json
 import sqlite3
 import struct
 import subprocess
+import threading
 
 import httpx
 import pytest
@@ -77,6 +79,25 @@ def test_offline_export_and_import_hold_every_tenant(spawn, key, tmp_path):
     assert checked["matched"] == len(lines) and not checked["extra"], checked
 
 
+def test_offline_export_and_import_end_with_their_own_name(spawn, key, tmp_path):
+    daemon = spawn()
+    with make_http(daemon, key) as client:
+        put(client, [{"query": "kept", "response": "1"}])
+    settle(daemon)
+    daemon.stop()
+    path, here = tmp_path / "all.jsonl", ("--data", daemon.data)
+    made = run_cli("export", "--offline", path, *here)
+    assert made.returncode == 0 and made.stdout.startswith("export: done, 1 entries") and str(path) in made.stdout
+    ran = run_cli("import", "--offline", path, *here)
+    assert ran.returncode == 0 and ran.stdout.startswith("import: done, 1 entries"), ran.stdout
+    path.write_text(path.read_text() + "{broken\n")
+    for words in (("import",), ("restore", "--check")):
+        ran = run_cli(*words, "--offline", path, *here)
+        assert ran.returncode == 1 and "whole" not in ran.stdout and f"deja {words[0]}: line 2" in ran.stderr, ran.stderr
+    ran = run_cli("export", "--offline", tmp_path / "typo" / "x.jsonl", *here)
+    assert ran.returncode == 1 and "No such file or directory" in ran.stderr and not (tmp_path / "typo").exists()
+
+
 def test_export_shows_a_tenant_only_its_own(spawn, key, tmp_path):
     daemon = spawn()
     with make_http(daemon, key) as client, make_http(daemon, key + "2") as other:
@@ -117,6 +138,60 @@ def test_stopped_export_goes_on_and_a_changed_file_is_noticed(spawn, key, tmp_pa
     ran = export(daemon, path, "--resume", str(state), key=key, ok=False)
     assert ran.returncode == 1 and "begin anew" in ran.stderr
     assert export(daemon, path, key=key, ok=False).returncode == 1  # never written over
+
+
+def test_export_that_fails_leaves_no_file_behind(spawn, key, tmp_path):
+    daemon = spawn()
+    path, state = tmp_path / "all.jsonl", tmp_path / "all.state"
+    for words, code in ((("--key", "deja_" + "A" * 43), 77), (("--tenant", "nobody", "--token", token_of(daemon)), 1)):
+        ran = export(daemon, path, *words, ok=False)
+        assert ran.returncode == code and not path.exists(), ran.stderr
+        ran = export(daemon, path, *words, "--resume", state, ok=False)
+        assert ran.returncode == code and not path.exists() and not state.exists(), ran.stderr
+    export(daemon, path, key=key)  # an empty cache: an empty file
+    assert path.read_bytes() == b""
+    again = export(daemon, path, key=key, ok=False)
+    assert again.returncode == 1 and "there already" in again.stderr and "--resume" in again.stderr
+    assert path.exists()
+
+
+def test_export_that_breaks_off_in_the_middle_goes_unless_it_can_be_gone_on_with(tmp_path):
+    class Half(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            is_first = "cursor" not in self.path
+            body = b'{"deja":1}\n' if is_first else b'{"detail":"away"}'
+            self.send_response(200 if is_first else 503)
+            if is_first:
+                self.send_header("X-Deja-Cursor", "next")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Half)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    path, state = tmp_path / "all.jsonl", tmp_path / "all.state"
+    ran = run_cli("export", path, "--server", url)
+    assert ran.returncode == 75 and not path.exists(), ran.stderr
+    ran = run_cli("export", path, "--server", url, "--resume", state)
+    assert ran.returncode == 75 and path.read_text() == '{"deja":1}\n' and state.exists(), ran.stderr
+    server.shutdown()
+    server.server_close()
+
+
+def test_backup_as_lines_says_that_they_are_not_sealed(spawn, key):
+    daemon = spawn()
+    with make_http(daemon, key) as client:
+        put(client, [{"query": "plain to see", "response": "1"}])
+    settle(daemon)
+    words = ("--server", daemon.url, "--token", token_of(daemon))
+    for order in (("backup", "all.jsonl"), ("migrate-data", "--from", "lmdb", "--to", "more.jsonl")):
+        assert "not sealed" in run_cli(*order, *words).stdout
+    assert "not sealed" not in run_cli("backup", "all.djb", *words).stdout
+    assert b"plain to see" in (daemon.data / "backups" / "more.jsonl").read_bytes()
 
 
 def test_killed_import_goes_on_where_it_was(spawn, key, tmp_path):

@@ -1,5 +1,6 @@
 """Entries of one tier into another, with real servers: stopped by kill -9 and gone on with, compared at the
 end, rolled back until it is confirmed. Backups in a bucket."""
+import os
 import shutil
 import uuid
 
@@ -45,6 +46,35 @@ def test_backup_in_a_bucket_is_restored_and_compared(spawn, s3, key):
     assert done(daemon, "verify", file=name)["matched"] == made["entries"]
     missing = transfer(daemon, "restore", file="s3://nothing", into="merge")
     assert missing["state"] == "failed" and "no backup" in missing["error"]
+
+
+def test_backup_in_a_bucket_that_lost_a_part_is_refused_and_says_where(spawn, s3, key):
+    settings = settings_of(s3, kinds="bytes")
+    daemon = with_bucket(spawn, settings)
+    with make_http(daemon, key) as client:
+        for i in range(20):  # three parts of 8 MiB
+            put(client, [{"query": f"large {i}", "response": os.urandom(500_000).hex()}])
+    settle(daemon)
+    made = done(daemon, "backup", file="s3://parts")
+    parts = sorted(path for path in bucket.data.rglob("parts/*") if path.is_file())
+    assert len(parts) >= 2 and made["entries"] == 20, parts
+    whole = {path: path.read_bytes() for path in parts}
+
+    def check(*words):
+        ran = run_cli("restore", "s3://parts", *words, "--server", daemon.url, "--token", token_of(daemon), timeout=300)
+        return ran.returncode, ran.stdout, ran.stderr
+
+    assert check("--check")[0] == 0
+    assert done(daemon, "verify", file="s3://parts")["matched"] == 20
+    for path in parts:  # the first, one in the middle, the last: gone, or shorter than it was
+        path.unlink()
+        code, out, told = check("--merge")
+        assert code == 1 and "stored" not in out and ("byte" in told or "no backup" in told), (path, told)
+        path.write_bytes(whole[path][:-1])
+        code, out, told = check("--merge")
+        assert code == 1 and "stored" not in out, (path, told)
+        path.write_bytes(whole[path])
+    assert check("--check")[0] == 0
 
 
 def test_bucket_is_needed_for_a_backup_there(daemon):
@@ -127,6 +157,31 @@ def test_confirmed_migration_stays_and_what_the_target_had_comes_back_before(spa
         assert (after["matched"], after["differing"]) == (90, 10), after
 
 
+def test_migration_that_was_compared_in_vain_is_not_confirmed_without_saying_so(spawn, s3, key):
+    config = settings_of(s3, write="through")
+    daemon = with_bucket(spawn, config + "    kinds: bytes\n")  # the bucket takes nothing of ours
+    with make_http(daemon, key) as client:
+        rows(client, 0, 100)
+    settle(daemon)
+    for name in ("again", "forced"):
+        ran = migrate(daemon, "--from", "lmdb", "--to", "s3", "--name", name, ok=False)
+        assert ran.returncode == 1 and "100 missing" in ran.stdout + ran.stderr, ran.stdout + ran.stderr
+        ran = migrate(daemon, "--confirm", name, ok=False)
+        assert ran.returncode == 1 and "--force" in ran.stderr and "roll" in ran.stderr, ran.stderr
+    migrate(daemon, "--confirm", "forced", "--force")
+    assert "no migration" in migrate(daemon, "--rollback", "forced", ok=False).stderr
+    daemon.stop()
+    daemon.config.write_text(config)
+    daemon.start()
+    again = done(daemon, "migrate", **{"from": "lmdb", "to": "s3", "name": "again"})
+    assert (again["stored"], again["missing"]) == (100, 0), again
+    migrate(daemon, "--rollback", "again")  # a second way through left the journal whole
+    assert (count(daemon, "lmdb"), count(daemon, "s3")) == (100, 0)
+    for body in ({"action": "rollback", "name": "x", "force": True}, {"from": "lmdb", "to": "s3", "force": True}):
+        answer = admin(daemon, "POST", "/migrate", body)
+        assert answer.status_code == 400 and "confirm" in answer.text, answer.text
+
+
 @pytest.mark.parametrize("tier", ["redis", "postgres"])
 def test_one_machine_moves_to_a_shared_tier_by_a_backup(spawn, valkey, postgres, key, tmp_path, tier):
     daemon = spawn()
@@ -156,6 +211,26 @@ def test_one_machine_moves_to_a_shared_tier_by_a_backup(spawn, valkey, postgres,
         assert look("question number 7 of the backup")["hit"]
         assert client.get(f"{API}/kv/plain%007").status_code == 200
         assert not client.post(LOOKUP, json={"query": "void before"}).json().get("response") == "old"
+
+
+@pytest.mark.parametrize("tier, setting", [("s3", "l3.s3.bucket"), ("redis", "l2.redis.addresses"),
+                                           ("postgres", "l3.postgres.url"), ("l3", "l3.s3.bucket")])
+def test_tier_that_is_not_configured_is_refused_before_anything_is_written(daemon, tier, setting):
+    words = ("--server", daemon.url, "--token", token_of(daemon))
+    for order in (("migrate-data", "--from", "lmdb", "--to", tier), ("migrate-data", "--from", tier, "--to", "lmdb"),
+                  ("verify", "--from", "lmdb", "--to", tier), ("verify", "--from", tier),
+                  ("backup", "none.djb", "--from", tier), ("restore", "none.djb", "--to", tier, "--merge")):
+        ran = run_cli(*order, *words)
+        assert ran.returncode == 1 and not ran.stdout, ran.stdout + ran.stderr
+        assert "is not configured" in ran.stderr and setting in ran.stderr and ran.stderr.count("\n") == 1, ran.stderr
+    assert not (daemon.data / "migrations").exists() and not (daemon.data / "backups" / "none.djb").exists()
+
+
+def test_tier_that_is_only_read_is_no_target(spawn, s3):
+    daemon = with_bucket(spawn, settings_of(s3, read_only="true"))
+    ran = migrate(daemon, "--from", "lmdb", "--to", "s3", ok=False)
+    assert ran.returncode == 1 and "only read" in ran.stderr, ran.stderr
+    assert not (daemon.data / "migrations").exists()
 
 
 @pytest.mark.parametrize("args, word", [((), "from where"), (("--from", "lmdb", "--to", "lmdb"), "different tiers"),

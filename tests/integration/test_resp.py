@@ -11,6 +11,7 @@ import redis.asyncio
 from conftest import check_sanitizer
 from daemon import TOOLS, clean_environment, poll
 from resp import RespDaemon, run_tool, tool
+from valkey import Server
 
 NODE = TOOLS / "node" / "node"
 
@@ -218,6 +219,26 @@ def test_subscriber_is_told_what_is_made_void(server, r, protocol):
 
 
 # ---- the command line ----
+
+
+@pytest.mark.skipif(tool("redis-cli") is None, reason="no redis-cli: ./dev test fetches it")
+def test_append_only_file_of_another_server_is_brought_over(r, server, tmp_path):
+    other = Server(tmp_path / "other", options=("appendonly yes", "aof-use-rdb-preamble no")).start()
+    for i in range(300):
+        other.call("SET", f"aof:{i}", "v" * i)
+    other.call("SET", b"bin\x00\xff", b"\x00\r\n\xfe", "EX", "1000")
+    other.call("SET", "changed", "before")
+    other.call("APPEND", "changed", ", after")
+    other.call("DEL", "aof:7")
+    other.stop()
+    files = sorted((tmp_path / "other" / "appendonlydir").glob("*.aof"), key=lambda path: ".incr." in path.name)
+    assert len(files) == 2, files
+    for path in files:
+        done = subprocess.run([*tool("redis-cli"), "-p", str(server.resp_port), "--pipe"], input=path.read_bytes(),
+                              capture_output=True, check=False, timeout=120)
+        assert done.returncode == 0 and b"errors: 0" in done.stdout, done.stdout + done.stderr
+    assert r.get("aof:299") == b"v" * 299 and r.get("aof:7") is None and r.get("changed") == b"before, after"
+    assert r.get(b"bin\x00\xff") == b"\x00\r\n\xfe" and 900 < r.ttl(b"bin\x00\xff") <= 1000
 
 
 @pytest.mark.skipif(tool("redis-cli") is None, reason="no redis-cli: ./dev test fetches it")
