@@ -56,7 +56,7 @@ def test_backup_in_a_bucket_that_lost_a_part_is_refused_and_says_where(spawn, s3
             put(client, [{"query": f"large {i}", "response": os.urandom(500_000).hex()}])
     settle(daemon)
     made = done(daemon, "backup", file="s3://parts")
-    parts = sorted(path for path in bucket.data.rglob("parts/*") if path.is_file())
+    parts = sorted(path for path in s3.data.rglob("parts/*") if path.is_file())
     assert len(parts) >= 2 and made["entries"] == 20, parts
     whole = {path: path.read_bytes() for path in parts}
 
