@@ -48,15 +48,15 @@ def test_backup_in_a_bucket_is_restored_and_compared(spawn, s3, key):
     assert missing["state"] == "failed" and "no backup" in missing["error"]
 
 
-def test_backup_in_a_bucket_that_lost_a_part_is_refused_and_says_where(spawn, bucket, key):
-    settings = settings_of(bucket, kinds="bytes")
+def test_backup_in_a_bucket_that_lost_a_part_is_refused_and_says_where(spawn, s3, key):
+    settings = settings_of(s3, kinds="bytes")
     daemon = with_bucket(spawn, settings)
     with make_http(daemon, key) as client:
         for i in range(20):  # three parts of 8 MiB
             put(client, [{"query": f"large {i}", "response": os.urandom(500_000).hex()}])
     settle(daemon)
     made = done(daemon, "backup", file="s3://parts")
-    parts = sorted(path for path in bucket.data.rglob("parts/*") if path.is_file())
+    parts = sorted(path for path in s3.data.rglob("parts/*") if path.is_file())
     assert len(parts) >= 2 and made["entries"] == 20, parts
     whole = {path: path.read_bytes() for path in parts}
 
@@ -157,8 +157,8 @@ def test_confirmed_migration_stays_and_what_the_target_had_comes_back_before(spa
         assert (after["matched"], after["differing"]) == (90, 10), after
 
 
-def test_migration_that_was_compared_in_vain_is_not_confirmed_without_saying_so(spawn, bucket, key):
-    config = settings_of(bucket, write="through")
+def test_migration_that_was_compared_in_vain_is_not_confirmed_without_saying_so(spawn, s3, key):
+    config = settings_of(s3, write="through")
     daemon = with_bucket(spawn, config + "    kinds: bytes\n")  # the bucket takes nothing of ours
     with make_http(daemon, key) as client:
         rows(client, 0, 100)
@@ -226,8 +226,8 @@ def test_tier_that_is_not_configured_is_refused_before_anything_is_written(daemo
     assert not (daemon.data / "migrations").exists() and not (daemon.data / "backups" / "none.djb").exists()
 
 
-def test_tier_that_is_only_read_is_no_target(spawn, bucket):
-    daemon = with_bucket(spawn, settings_of(bucket, read_only="true"))
+def test_tier_that_is_only_read_is_no_target(spawn, s3):
+    daemon = with_bucket(spawn, settings_of(s3, read_only="true"))
     ran = migrate(daemon, "--from", "lmdb", "--to", "s3", ok=False)
     assert ran.returncode == 1 and "only read" in ran.stderr, ran.stderr
     assert not (daemon.data / "migrations").exists()
