@@ -59,6 +59,18 @@ enum deja_embedding {
     DEJA_EMBED_NONE       /* exact hits only */
 };
 
+/* What becomes of a write that holds sensitive data, in the order of strictness. Looked at are text
+ * or key, body, metadata, name space, tags, depends_on and model. Who computed it or waited for
+ * that has it as it came; what is found later is what was stored. */
+enum deja_sensitive {
+    DEJA_SENSITIVE_DEFAULT = 0,
+    DEJA_SENSITIVE_ALLOW,   /* stored like all else, and not looked for */
+    DEJA_SENSITIVE_ENCRYPT, /* in memory and, sealed, in data_dir; not in a store of your own */
+    DEJA_SENSITIVE_REDACT,  /* [REDACTED] in what is stored, which is then not found by meaning; in
+                             * names (key, name space, tags) as DEJA_SENSITIVE_REFUSE */
+    DEJA_SENSITIVE_REFUSE   /* DEJA_ERR_DENIED, and nothing is stored */
+};
+
 /* 0 and NULL mean the default said here. Pointers are borrowed until deja_open returns, but for the
  * plug-ins' ctx. */
 struct deja_options {
@@ -96,11 +108,15 @@ struct deja_options {
                               * (deja_made_set_nothing); 0: it is not */
     /* Life of an entry that names none by the length of its text, in the place of ttl_ms; 0: that
      * makes no difference. */
-    uint64_t ttl_small_ms;    /* of a text of at most text_small_max code points */
-    uint64_t ttl_medium_ms;   /* of a longer one of at most text_medium_max */
-    uint64_t ttl_large_ms;    /* of all others */
-    uint32_t text_small_max;  /* 1,000 */
-    uint32_t text_medium_max; /* 10,000; query_chars_max bounds all texts */
+    uint64_t ttl_small_ms;                  /* of a text of at most text_small_max code points */
+    uint64_t ttl_medium_ms;                 /* of a longer one of at most text_medium_max */
+    uint64_t ttl_large_ms;                  /* of all others */
+    uint32_t text_small_max;                /* 1,000 */
+    uint32_t text_medium_max;               /* 10,000; query_chars_max bounds all texts */
+    enum deja_sensitive sensitive_secret;   /* keys, passwords, tokens: DEJA_SENSITIVE_ENCRYPT */
+    enum deja_sensitive sensitive_card;     /* payment cards: DEJA_SENSITIVE_ENCRYPT */
+    enum deja_sensitive sensitive_identity; /* numbers of persons: DEJA_SENSITIVE_ENCRYPT */
+    enum deja_sensitive sensitive_contact;  /* e-mail, phone: DEJA_SENSITIVE_ALLOW */
 };
 
 static inline void deja_options_init(struct deja_options *options)
@@ -232,6 +248,7 @@ typedef void deja_done_fn(void *ctx, enum deja_status status, uint64_t count);
  * have it (disk: handed to the system, written out within a second). *out_count (may be NULL) is 1,
  * or 0 when a remove, clear or invalidate that began later won. After DEJA_ERR_TIMEOUT it may still
  * be stored. Errors as deja_lookup, and DEJA_ERR_LIMIT (too large, too many kinds of vectors),
+ * DEJA_ERR_DENIED (sensitive data that options refuse),
  * DEJA_ERR_CACHE_UNAVAILABLE (memory has it; the disk or your store failed). */
 DEJA_API DEJA_NODISCARD enum deja_status deja_put(struct deja *deja, const struct deja_entry *entry,
                                                   uint64_t *out_count);

@@ -109,7 +109,9 @@ DEJA_API DEJA_NODISCARD enum deja_status deja_kv_get_async(struct deja *deja,
 DEJA_API uint64_t deja_answer_version(const struct deja_answer *answer);
 
 /* body, metadata, tags, ttl_ms, is_ttl_kept, condition. *out_count (may be NULL): 1, or 0 when the
- * condition did not hold. Errors as deja_put. */
+ * condition did not hold. Errors as deja_put. Sensitive data for which a store of your own is no
+ * place wants metadata that is empty or a JSON object, where that is noted: else DEJA_ERR_DENIED.
+ */
 DEJA_API DEJA_NODISCARD enum deja_status deja_kv_set(struct deja *deja, const struct deja_kv *kv,
                                                      uint64_t *out_count);
 DEJA_API DEJA_NODISCARD enum deja_status deja_kv_set_async(struct deja *deja,

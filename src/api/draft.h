@@ -11,7 +11,7 @@
 
 #include "api/request.h"
 #include "base/arena.h"
-#include "proxy/sensitive.h"
+#include "cache/sensitive.h"
 
 struct dj_draft {
     struct dj_entry entry; /* id, texts; slices of the request and of the next two */
@@ -44,11 +44,5 @@ void dj_drafts_judge(struct dj_drafts *drafts);
 struct dj_problem dj_draft_problem(const struct dj_draft *draft);
 /* "sensitive": what was found, and "redacted": true; nothing found: no member. */
 void dj_draft_put_verdict(struct dj_json_writer *w, const struct dj_draft *draft);
-
-/* Metadata of a plain value (a JSON object or empty) that says so too: of a redacted copy, and of
- * one that is kept only where it is sealed (DJ_PLAIN_SEALED_ONLY): who changes or copies the value
- * later does not look at it again. *metadata is overwritten, in the arena; false: no memory. */
-bool dj_draft_mark(struct dj_arena *arena, bool is_redacted, bool is_sealed_only,
-                   struct deja_slice *metadata) DEJA_NODISCARD;
 
 #endif

@@ -8,7 +8,7 @@
 #include <math.h>
 
 #include "base/slice.h"
-#include "proxy/sensitive.h"
+#include "cache/sensitive.h"
 #include "text/question.h"
 #include "text/utf8.h"
 

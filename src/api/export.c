@@ -244,12 +244,13 @@ static bool apply(struct import_item *item, uint32_t *out_levels)
         item->line.vector = NULL;
     if (verdict->is_sealed_only)
         *out_levels = DJ_LEVEL_BIT(DJ_LEVEL_MEMORY) | request->api->proxy->sealed_levels;
-    if (entry->kind == DJ_ENTRY_PLAIN &&
-        !dj_draft_mark(request->arena, false, verdict->is_sealed_only, &entry->metadata)) {
-        refuse_item(item, "failed", deja_status_text(DEJA_ERR_NOMEM));
-        return false;
-    }
-    return true;
+    enum deja_status status = DEJA_OK;
+    if (entry->kind == DJ_ENTRY_PLAIN)
+        status =
+            dj_sensitive_mark(request->arena, false, verdict->is_sealed_only, &entry->metadata);
+    if (status != DEJA_OK)
+        refuse_item(item, "failed", deja_status_text(status));
+    return status == DEJA_OK;
 }
 
 /* ---- one entry ---- */

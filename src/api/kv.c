@@ -400,7 +400,7 @@ void dj_kv_put(struct dj_request *request)
         return;
     }
     dj_kv_draft(request, &kv->names, kv->key, body,
-                dj_http_find_header(request->http, "content-type"), &kv->draft);
+                dj_http_find_header(request->http, "content-type"), &kv->op, &kv->draft);
     dj_kv_draft_version(kv->version, &kv->draft);
     kv->op.is_before_wanted = kv->version.data != NULL;
     judge(kv);
@@ -420,7 +420,7 @@ static void on_patch(struct dj_request *request)
     struct dj_json_writer w = dj_json_writer(&patch);
     dj_json_put_value(&w, request->body);
     dj_kv_draft(request, &kv->names, kv->key, dj_buf_slice(&patch),
-                deja_slice_text("application/json"), &kv->draft);
+                deja_slice_text("application/json"), &kv->op, &kv->draft);
     if (patch.status != DEJA_OK)
         kv->draft.status = patch.status;
     dj_buf_fini(&patch);

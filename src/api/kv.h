@@ -41,10 +41,11 @@ bool dj_kv_add_depends(struct dj_request *request, const struct deja_slice *name
 bool dj_kv_read_tags(struct dj_request *request, struct deja_slice text,
                      const struct deja_slice **out_tags, size_t *out_count);
 
-/* The draft of a value, to be judged (api/draft.h); body and media are copied. */
+/* The draft of a value with the tags of op, to be judged (api/draft.h); body and media are copied.
+ */
 void dj_kv_draft(const struct dj_request *request, const struct dj_kv_names *names,
                  struct deja_slice key, struct deja_slice body, struct deja_slice media,
-                 struct dj_draft *draft);
+                 const struct dj_plain_op *op, struct dj_draft *draft);
 /* After a verdict that does not refuse: body, metadata and levels of what is put. They are the
  * draft's, which must outlive the change. */
 void dj_kv_apply(const struct dj_request *request, const struct dj_draft *draft,

@@ -196,7 +196,7 @@ static bool read_value(struct step *step, const struct dj_json *object, const ch
     }
     bool is_kept = bytes.len <= DJ_PLAIN_VALUE_BYTES_MAX && dj_request_keeps(request, bytes.len);
     if (is_kept)
-        dj_kv_draft(request, &step->batch->names, step->key, bytes, media, &step->draft);
+        dj_kv_draft(request, &step->batch->names, step->key, bytes, media, &step->op, &step->draft);
     if (json.status != DEJA_OK)
         step->draft.status = json.status;
     dj_buf_fini(&json);
@@ -257,6 +257,9 @@ static bool read_step(struct step *step, const struct dj_json *object, const cha
         (step->kind != STEP_DELETE && !read_end(step, object, where)) ||
         !read_tags(step, object, where) || !read_by(step, object, where))
         return false;
+    if (step->kind == STEP_INCR) /* for the key: a number is not looked at */
+        dj_kv_draft(request, &step->batch->names, step->key, deja_slice("", 0), deja_slice("", 0),
+                    &step->op, &step->draft);
     return step->kind != STEP_SET || (dj_as_of_member(request, object, where, &step->op.as_of) &&
                                       read_value(step, object, where));
 }
@@ -440,7 +443,7 @@ static void on_judged(void *ctx)
     struct batch *batch = ctx;
     for (size_t i = 0; i < batch->count; i++) {
         struct step *step = &batch->steps[i];
-        if (step->kind != STEP_SET || step->fault.problem.status)
+        if (!batch->drafts_of[i])
             continue;
         step->fault.problem = dj_draft_problem(&step->draft);
         if (!step->fault.problem.status)
@@ -457,8 +460,9 @@ static void begin(struct batch *batch, const struct dj_json *list)
         *step = (struct step){.batch = batch};
         if (!read_step(step, w.value, dj_request_text(request, "operations[%zu].", w.index)))
             dj_request_take_fault(request, &step->fault);
-        bool is_set = step->kind == STEP_SET && !step->fault.problem.status;
-        batch->drafts_of[w.index] = is_set ? &step->draft : NULL;
+        bool is_looked_at =
+            (step->kind == STEP_SET || step->kind == STEP_INCR) && !step->fault.problem.status;
+        batch->drafts_of[w.index] = is_looked_at ? &step->draft : NULL;
     }
     batch->drafts = (struct dj_drafts){.request = request,
                                        .items = batch->drafts_of,

@@ -195,12 +195,14 @@ static bool is_media(struct deja_slice media)
 
 void dj_kv_draft(const struct dj_request *request, const struct dj_kv_names *names,
                  struct deja_slice key, struct deja_slice body, struct deja_slice media,
-                 struct dj_draft *draft)
+                 const struct dj_plain_op *op, struct dj_draft *draft)
 {
     struct dj_json_writer w = dj_json_writer(&draft->metadata);
     draft->entry =
         (struct dj_entry){.kind = DJ_ENTRY_PLAIN, .query = key, .name_space = names->name_space};
     memcpy(draft->entry.tenant, request->tenant, sizeof draft->entry.tenant);
+    for (size_t i = 0; i < op->tag_count; i++)
+        draft->entry.tags[draft->entry.tag_count++].name = op->tags[i];
     dj_buf_append_slice(&draft->body, body);
     if (!is_media(media))
         return;
@@ -219,7 +221,8 @@ void dj_kv_apply(const struct dj_request *request, const struct dj_draft *draft,
     op->body = entry.body;
     op->metadata = entry.metadata;
     op->skip = options.skip;
-    if (!dj_draft_mark(request->arena, false, draft->verdict.is_sealed_only, &op->metadata))
+    if (dj_sensitive_mark(request->arena, false, draft->verdict.is_sealed_only, &op->metadata) !=
+        DEJA_OK)
         op->skip = ~DJ_LEVEL_BIT(DJ_LEVEL_MEMORY); /* no memory: from there it is not copied on */
 }
 

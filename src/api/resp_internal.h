@@ -16,7 +16,7 @@
 #include "base/arena.h"
 #include "base/list.h"
 #include "proto/resp.h"
-#include "proxy/sensitive.h"
+#include "cache/sensitive.h"
 #include "security/principal.h"
 #include "security/user.h"
 

@@ -77,8 +77,8 @@ static void judge_part(struct dj_resp_part *part, const struct dj_rules *rules)
     struct dj_sensitive_verdict *verdict = part->verdict = keep(part, &found);
     if (verdict && verdict->is_refused)
         write->fault = refusal(verdict);
-    else if (!verdict || !dj_draft_mark(&write->arena, verdict->is_redacted,
-                                        verdict->is_sealed_only, &part->metadata))
+    else if (!verdict || dj_sensitive_mark(&write->arena, verdict->is_redacted,
+                                           verdict->is_sealed_only, &part->metadata) != DEJA_OK)
         write->status = DEJA_ERR_NOMEM;
     else if (verdict->is_redacted)
         part->value = dj_buf_slice(&verdict->body);
@@ -216,7 +216,8 @@ bool dj_resp_judge_made(struct dj_resp_part *part, size_t head_len, struct dj_pl
         is_redacted |= verdict->is_redacted;
         is_sealed_only |= verdict->is_sealed_only;
     }
-    if (is_done && dj_draft_mark(&write->arena, is_redacted, is_sealed_only, &out_new->metadata))
+    if (is_done && dj_sensitive_mark(&write->arena, is_redacted, is_sealed_only,
+                                     &out_new->metadata) == DEJA_OK)
         return true;
     write->fault = "OOM out of memory";
     return false;

@@ -243,7 +243,7 @@ static enum dj_derive derive(const struct dj_settings *settings)
     return (enum dj_derive)settings->tenant.derived;
 }
 
-/* Where entries with sensitive data may be kept (proxy/sensitive.h). A tier that is searched has
+/* Where entries with sensitive data may be kept (cache/sensitive.h). A tier that is searched has
  * vectors that can be read, and a vector tells what was said. */
 static uint32_t sealed_levels(const struct dj_daemon *daemon)
 {

@@ -226,6 +226,12 @@ static void check_notices(struct dj_settings_checker *checker)
         if (dj_outbound_check_url(notices->urls.items[i], &error) != DEJA_OK)
             dj_diagnostics_error(checker->diagnostics, place_of(checker->options, "webhooks.urls"),
                                  "webhooks.urls: %s", error.message);
+    for (size_t i = 0; i < notices->urls.count; i++)
+        if (dj_address_is_url_refused(&notices->guard, deja_slice_text(notices->urls.items[i])))
+            dj_diagnostics_error(checker->diagnostics, place_of(checker->options, "webhooks.urls"),
+                                 "webhooks.urls: %s leads to an address that is not public, or is "
+                                 "to be called without TLS: name it in webhooks.allowed_addresses",
+                                 notices->urls.items[i]);
     if (notices->urls.count && !notices->secret)
         dj_diagnostics_error(checker->diagnostics, place_of(checker->options, "webhooks.urls"),
                              "webhooks.urls needs webhooks.secret, so that receivers can tell who "

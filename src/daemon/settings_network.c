@@ -188,18 +188,15 @@ static enum deja_status inherit(struct dj_settings *settings)
     return DEJA_OK;
 }
 
-static void check_allowed(struct dj_settings_checker *checker)
+static void check_allowed(struct dj_settings_checker *checker, const char *name,
+                          const struct dj_text_list *texts, struct dj_address_guard *guard)
 {
-    struct dj_settings *settings = checker->settings;
-    const struct dj_text_list *texts = &settings->upstream_allowed_texts;
     for (size_t i = 0; i < texts->count; i++)
-        if (dj_address_guard_add(&settings->upstream_guard, deja_slice_text(texts->items[i])) !=
-            DEJA_OK)
-            dj_diagnostics_error(checker->diagnostics,
-                                 place_of(checker->options, "upstream.allowed_addresses"),
-                                 "upstream.allowed_addresses expects ADDRESS, ADDRESS:PORT or "
+        if (dj_address_guard_add(guard, deja_slice_text(texts->items[i])) != DEJA_OK)
+            dj_diagnostics_error(checker->diagnostics, place_of(checker->options, name),
+                                 "%s expects ADDRESS, ADDRESS:PORT or "
                                  "ADDRESS/PREFIX like 10.0.0.5:8080 or [fd00::5]:8080, not \"%s\"",
-                                 texts->items[i]);
+                                 name, texts->items[i]);
 }
 
 enum deja_status dj_settings_work_out_network(struct dj_settings_checker *checker)
@@ -207,7 +204,10 @@ enum deja_status dj_settings_work_out_network(struct dj_settings_checker *checke
     struct dj_settings *settings = checker->settings;
     const struct dj_text_list *texts = &settings->server.listen_texts;
     const char *where = place_of(checker->options, "server.listen");
-    check_allowed(checker);
+    check_allowed(checker, "upstream.allowed_addresses", &settings->upstream_allowed_texts,
+                  &settings->upstream_guard);
+    check_allowed(checker, "webhooks.allowed_addresses", &settings->notices.allowed_texts,
+                  &settings->notices.guard);
     check_tls(checker, "tls", &settings->tls);
     check_tls(checker, "admin.tls", &settings->admin_tls);
     if (!texts->count)

@@ -6,6 +6,7 @@
 #include <deja/base.h>
 
 #include "config/options.h"
+#include "security/address_guard.h"
 
 #define DJ_WEBHOOKS_MAX 8u
 
@@ -21,6 +22,8 @@ struct dj_settings_notices {
     struct dj_text_list event_texts; /* as written */
     bool is_invalidation_told;
     unsigned happenings; /* bits 1 << enum dj_happening_kind that are told */
+    struct dj_text_list allowed_texts; /* as written */
+    struct dj_address_guard guard;     /* resolved */
     char *secret;
     uint64_t timeout_ms;
     uint32_t attempts_max;

@@ -177,6 +177,7 @@ static enum deja_status start(struct hook *hook, struct dj_outbound *outbound)
         .header_count = sizeof headers / sizeof *headers,
         .body = dj_buf_slice(&delivery->body),
         .total_timeout_ms = (uint32_t)settings->timeout_ms,
+        .guard = &settings->guard,
     };
     return dj_outbound_start(outbound, &request, &events, hook, &hook->call);
 }

@@ -10,7 +10,9 @@
  *
  * One delivery at a time and URL, in order; 2xx is taken, anything else is tried again with pauses
  * that double, then dropped. A URL that does not answer fills its own queue, whose oldest are
- * dropped; nobody waits. URLs are the operator's, of the settings, and trusted as written.
+ * dropped; nobody waits. URLs are the operator's, of the settings; what their names lead to is
+ * another's, so only public addresses are called, and those of webhooks.allowed_addresses. No
+ * redirect is followed.
  *
  * Threads: loop 0.
  */

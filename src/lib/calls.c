@@ -198,6 +198,8 @@ static enum deja_status read_entry(struct dj_operation *operation, const struct 
     }
     if (status == DEJA_OK)
         status = copy_dependencies(operation, given);
+    if (status == DEJA_OK)
+        status = dj_look(operation->deja, entry, &operation->verdict);
     operation->is_semantic = !given->is_exact_only;
     operation->ttl_ms = given->ttl_ms;
     return status;
@@ -374,14 +376,16 @@ static void on_put(void *ctx, enum deja_status status, const struct dj_put_outco
 static void start_put(struct dj_operation *operation)
 {
     struct deja *deja = operation->deja;
+    struct dj_put_options options = {.is_semantic = operation->is_semantic,
+                                     .vector = operation->vector};
     struct dj_fill fill;
     dj_entry_date(deja, &operation->entry, operation->ttl_ms);
     dj_engine_begin_fill(deja->engine, &operation->entry, &fill);
     enum deja_status status =
-        dj_engine_put(deja->engine, deja->loop, &operation->entry,
-                      &(struct dj_put_options){.is_semantic = operation->is_semantic,
-                                               .vector = operation->vector},
-                      operation, on_put);
+        dj_look_apply(deja, &operation->verdict, &operation->arena, &operation->entry, &options);
+    if (status == DEJA_OK)
+        status =
+            dj_engine_put(deja->engine, deja->loop, &operation->entry, &options, operation, on_put);
     if (status != DEJA_OK)
         end(operation, status, 0);
 }

@@ -27,6 +27,7 @@ struct deja_made {
     uint64_t ttl_ms;
     bool is_kept_out;
     bool is_nothing;
+    struct dj_sensitive_verdict verdict;
     enum deja_status status; /* what did not fit */
 };
 
@@ -100,6 +101,7 @@ static void destroy(struct dj_computation *computation)
 {
     unmap(computation);
     dj_value_unref(computation->value);
+    dj_sensitive_fini(&computation->made.verdict);
     dj_buf_fini(&computation->made.body);
     dj_arena_fini(&computation->made.arena);
     dj_free(computation);
@@ -167,23 +169,24 @@ static void make_nothing(struct deja_made *made)
 /* The answer as it will be served, and the store told of it; false: nothing will call back. */
 static bool keep(struct dj_computation *computation, struct dj_operation *first)
 {
+    struct deja *deja = computation->deja;
     struct deja_made *made = &computation->made;
-    made->entry.body = dj_buf_slice(&made->body);
     if (computation->status == DEJA_OK)
         computation->status = made->body.status != DEJA_OK ? made->body.status : made->status;
     if (computation->status != DEJA_OK)
         return false;
     if (made->is_nothing)
         make_nothing(made);
-    dj_entry_date(computation->deja, &made->entry, made->ttl_ms);
+    dj_entry_date(deja, &made->entry, made->ttl_ms);
     computation->status = dj_value_create(&made->entry, &computation->value);
     if (computation->status != DEJA_OK || made->is_kept_out)
         return false;
-    const struct dj_put_options options = {.is_semantic = first->is_semantic && !made->is_nothing,
-                                           .vector = first->vector,
-                                           .as_of = made->entry.version};
-    return dj_engine_put(computation->deja->engine, computation->deja->loop, &made->entry, &options,
-                         computation, on_stored) == DEJA_OK;
+    struct dj_put_options options = {.is_semantic = first->is_semantic && !made->is_nothing,
+                                     .vector = first->vector,
+                                     .as_of = made->entry.version};
+    return dj_look_apply(deja, &made->verdict, &made->arena, &made->entry, &options) == DEJA_OK &&
+           dj_engine_put(deja->engine, deja->loop, &made->entry, &options, computation,
+                         on_stored) == DEJA_OK;
 }
 
 static void on_computed(void *ctx)
@@ -213,6 +216,13 @@ static void on_computed(void *ctx)
 
 /* ---- computing ---- */
 
+static void look_at(struct deja_made *made)
+{
+    made->entry.body = dj_buf_slice(&made->body);
+    if (dj_look(made->deja, &made->entry, &made->verdict) != DEJA_OK)
+        made->is_kept_out = true;
+}
+
 void dj_computation_run(struct dj_computation *computation)
 {
     struct deja *deja = computation->deja;
@@ -226,6 +236,7 @@ void dj_computation_run(struct dj_computation *computation)
     dj_list_remove(&computation->running);
     pthread_mutex_unlock(&deja->mutex);
     computation->status = status > DEJA_OK ? DEJA_ERR_INVALID : status;
+    look_at(&computation->made);
     atomic_fetch_add(&deja->counters.computations, 1);
     computation->task = (struct dj_task){.run = on_computed, .ctx = computation};
     dj_loop_post(deja->loop, &computation->task);

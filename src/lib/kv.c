@@ -327,14 +327,25 @@ static void on_changed(void *ctx, enum deja_status status, const struct dj_plain
     dj_kv_done(operation, status, count);
 }
 
+/* What the verdict said of what is written is noted of what comes of it. */
+static enum dj_plain_verdict on_change(void *ctx, const struct dj_entry *now, int64_t now_ms,
+                                       struct dj_plain_new *out_new)
+{
+    struct dj_kv_call *kv = DJ_CONTAINER((struct dj_plain_op *)ctx, struct dj_kv_call, op);
+    const struct dj_sensitive_verdict *found = &kv->operation->verdict;
+    enum dj_plain_verdict verdict = dj_plain_op_change(ctx, now, now_ms, out_new);
+    if (verdict == DJ_PLAIN_PUT)
+        kv->op.status = dj_sensitive_mark(&kv->operation->arena, found->is_redacted,
+                                          found->is_sealed_only, &out_new->metadata);
+    return kv->op.status == DEJA_OK ? verdict : DJ_PLAIN_KEEP;
+}
+
 static void start_change(struct dj_operation *operation)
 {
     struct deja *deja = operation->deja;
     struct dj_kv_call *kv = operation->kv;
-    const struct dj_plain_change change = {.mode = dj_plain_op_mode(&kv->op),
-                                           .change = dj_plain_op_change,
-                                           .done = on_changed,
-                                           .ctx = &kv->op};
+    const struct dj_plain_change change = {
+        .mode = dj_plain_op_mode(&kv->op), .change = on_change, .done = on_changed, .ctx = &kv->op};
     uint64_t ttl_ms = operation->ttl_ms ? operation->ttl_ms : dj_plain_ttl_ms(deja->plain, kv->key);
     kv->op.expires_ms = dj_kv_end(deja, ttl_ms);
     dj_plain_key(&kv->space, kv->key, &operation->fingerprint.key);
@@ -344,6 +355,28 @@ static void start_change(struct dj_operation *operation)
         dj_plain_change(deja->plain, deja->loop, &kv->space, kv->key, &change);
     if (status != DEJA_OK)
         dj_kv_done(operation, status, 0);
+}
+
+/* A number is not a card, and what is there already was looked at. */
+static enum deja_status look_at(struct dj_operation *operation)
+{
+    struct dj_plain_op *op = &operation->kv->op;
+    struct dj_put_options unused = {.skip = 0}; /* what metadata says is obeyed */
+    struct dj_entry entry = {.kind = DJ_ENTRY_PLAIN,
+                             .query = operation->kv->key,
+                             .name_space = operation->entry.name_space,
+                             .body = op->body,
+                             .metadata = op->metadata};
+    if (op->kind == DJ_PLAIN_OP_REMOVE || op->kind == DJ_PLAIN_OP_EXPIRE)
+        return DEJA_OK;
+    for (size_t i = 0; i < op->tag_count; i++)
+        entry.tags[entry.tag_count++].name = op->tags[i];
+    enum deja_status status = dj_look(operation->deja, &entry, &operation->verdict);
+    if (status == DEJA_OK)
+        dj_sensitive_apply(&operation->verdict, 0, &entry, &unused);
+    op->body = entry.body;
+    op->metadata = entry.metadata;
+    return status;
 }
 
 static enum deja_status change(struct deja *deja, const struct deja_kv *kv,
@@ -365,7 +398,7 @@ static enum deja_status change(struct deja *deja, const struct deja_kv *kv,
     operation->kv->operation = operation;
     operation->ctx = ctx;
     operation->on_done = done;
-    return dj_operation_finish(operation, DEJA_OK);
+    return dj_operation_finish(operation, look_at(operation));
 }
 
 enum deja_status deja_kv_set_async(struct deja *deja, const struct deja_kv *kv, void *ctx,

@@ -13,6 +13,7 @@
 #include "cache/engine.h"
 #include "cache/kinds.h"
 #include "cache/plain_op.h"
+#include "cache/sensitive.h"
 #include "security/tenant.h"
 
 #define DJ_MODEL_BYTES_MAX 256u
@@ -50,7 +51,10 @@ struct deja {
     struct dj_events *events;
     struct dj_store *plugin_store; /* the engine's; NULL: none of the caller's */
     struct dj_embedder *plugin_embedder;
-    bool is_store_foreign; /* the caller's: nothing remembers generations */
+    bool is_store_foreign;        /* the caller's: nothing remembers generations */
+    struct dj_detector *detector; /* NULL: nothing is looked for */
+    struct dj_rules_values rules; /* of these only what becomes of sensitive data */
+    uint32_t sealed_levels;       /* bits of those below memory */
     struct dj_tenant_root root;
     uint8_t local_tenant[DJ_TENANT_BYTES];
     struct dj_secret local_key;
@@ -120,6 +124,7 @@ struct dj_operation {
     struct dj_entry entry;
     uint64_t ttl_ms;
     bool is_semantic;
+    struct dj_sensitive_verdict verdict; /* on what is written */
     struct dj_query_vector vector_given;
     const struct dj_query_vector *vector; /* NULL, or the one above */
     struct deja_slice tag;                /* or pattern, or name */
@@ -194,6 +199,19 @@ enum deja_status dj_operation_finish(struct dj_operation *operation,
 enum deja_status dj_tier_status(enum deja_status status);
 enum deja_status dj_waiter_count(struct dj_waiter *waiter, enum deja_status submitted,
                                  uint64_t *out_count) DEJA_NODISCARD;
+
+/* ---- sensitive data (sensitive.c) ---- */
+
+/* Reads options.sensitive_…; nothing to look for: no detector. */
+enum deja_status dj_look_create(struct deja *deja, struct deja_error *error) DEJA_NODISCARD;
+/* In the caller's thread, or the computing one. DEJA_ERR_DENIED: it must not be stored. */
+enum deja_status dj_look(const struct deja *deja, const struct dj_entry *entry,
+                         struct dj_sensitive_verdict *out_verdict) DEJA_NODISCARD;
+/* entry, which borrows from verdict then, and options as the verdict wants them; arena: for the
+ * metadata of a plain value. Loop-bound. DEJA_ERR_DENIED, DEJA_ERR_NOMEM: not to be stored. */
+enum deja_status dj_look_apply(const struct deja *deja, const struct dj_sensitive_verdict *verdict,
+                               struct dj_arena *arena, struct dj_entry *entry,
+                               struct dj_put_options *options) DEJA_NODISCARD;
 
 /* ---- plain keys (kv.c), events (events.c) ---- */
 

@@ -244,7 +244,11 @@ static enum deja_status make_kinds(struct deja *deja)
 static enum deja_status make_plain(struct deja *deja)
 {
     const struct dj_plain_options options = {
-        .engine = deja->engine, .kinds = deja->kinds, .loops = deja->loops, .loop_count = 1};
+        .engine = deja->engine,
+        .kinds = deja->kinds,
+        .loops = deja->loops,
+        .loop_count = 1,
+        .unsealed = ~(DJ_LEVEL_BIT(DJ_LEVEL_MEMORY) | deja->sealed_levels)};
     return dj_plain_create(&options, &deja->plain);
 }
 
@@ -316,6 +320,7 @@ static void destroy(struct deja *deja)
     dj_lmdb_meta_close(deja->meta);
     dj_map_destroy(deja->computations);
     dj_events_destroy(deja->events);
+    dj_detector_destroy(deja->detector);
     dj_metrics_destroy(deja->metrics);
     dj_tenant_root_fini(&deja->root);
     dj_secret_fini(&deja->local_key);
@@ -347,6 +352,8 @@ enum deja_status deja_open(const struct deja_options *options, struct deja **out
     }
     if (status == DEJA_OK)
         status = make_sealing(deja, error);
+    if (status == DEJA_OK)
+        status = dj_look_create(deja, error);
     if (status == DEJA_OK)
         status = dj_events_create(&deja->events);
     if (status == DEJA_OK)

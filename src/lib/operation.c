@@ -57,6 +57,7 @@ void dj_operation_destroy(struct dj_operation *operation)
     stop_counting(operation);
     pthread_mutex_unlock(&deja->mutex);
     dj_timer_destroy(operation->timer);
+    dj_sensitive_fini(&operation->verdict);
     if (operation->kv) {
         dj_plain_op_fini(&operation->kv->op);
         dj_plain_space_fini(&operation->kv->space);
@@ -146,7 +147,9 @@ static void run(void *ctx)
 enum deja_status dj_operation_submit(struct dj_operation *operation)
 {
     struct deja *deja = operation->deja;
-    uint64_t bytes = operation->arena.used_bytes;
+    const struct dj_sensitive_verdict *copy = &operation->verdict;
+    uint64_t bytes =
+        operation->arena.used_bytes + copy->query.len + copy->body.len + copy->metadata.len;
     pthread_mutex_lock(&deja->mutex);
     bool has_room = deja->bytes_counted == 0 ||
                     deja->bytes_counted + bytes <= deja->options.operation_bytes_max;

@@ -18,7 +18,7 @@
 #include "proto/sse.h"
 #include "proxy/context.h"
 #include "proxy/knobs.h"
-#include "proxy/sensitive.h"
+#include "cache/sensitive.h"
 #include "proxy/trace.h"
 #include "proxy/turn.h"
 #include "security/principal.h"

@@ -2,7 +2,7 @@
 #include "proxy/respond.h"
 
 #include "base/num.h"
-#include "proxy/sensitive.h"
+#include "cache/sensitive.h"
 
 #define VALUE_LEN_MAX 512u
 #define STATUS_OVERLOADED 529 /* of Anthropic's API */

@@ -16,7 +16,7 @@
 
 #include "base/alloc.h"
 #include "crypto/digest.h"
-#include "proxy/sensitive.h"
+#include "cache/sensitive.h"
 #include "proxy/telemetry_internal.h"
 
 /* So little below the threshold a miss counts as near. */

@@ -357,27 +357,37 @@ static const char *read_authority(struct deja_slice authority, struct url *url)
     return read_port(after(authority, colon), url);
 }
 
+/* The scheme; *out_rest: what is behind it. */
+static const char *read_scheme(struct deja_slice text, struct url *url, struct deja_slice *out_rest)
+{
+    size_t scheme = 8;
+    url->is_https = true;
+    if (text.len < 8 || strncasecmp(text.data, "https://", 8) != 0) {
+        if (text.len < 7 || strncasecmp(text.data, "http://", 7) != 0)
+            return "does not begin with https://";
+        url->is_https = false;
+        scheme = 7;
+    }
+    *out_rest = deja_slice(text.data + scheme, text.len - scheme);
+    return NULL;
+}
+
 static const char *find_fault(const struct dj_address_guard *guard, struct deja_slice text)
 {
-    struct url url = {.is_https = true};
+    struct url url = {.is_https = false};
     if (text.len > DJ_ADDRESS_URL_BYTES_MAX)
         return "is longer than 2048 characters";
     for (size_t i = 0; i < text.len; i++)
         if (text.data[i] <= ' ' || text.data[i] > '~' || strchr("\\\"<>^`{|}", text.data[i]))
             return "has characters that belong into no URL; names in other scripts are written "
                    "in their xn-- form";
-    size_t scheme = 8;
-    if (text.len < 8 || strncasecmp(text.data, "https://", 8) != 0) {
-        if (text.len < 7 || strncasecmp(text.data, "http://", 7) != 0)
-            return "does not begin with https://";
-        url.is_https = false;
-        scheme = 7;
-    }
-    text = deja_slice(text.data + scheme, text.len - scheme);
+    const char *fault = read_scheme(text, &url, &text);
+    if (fault)
+        return fault;
     if (find_byte(text, '?') || find_byte(text, '#'))
         return "has a query or a fragment";
     const char *slash = find_byte(text, '/');
-    const char *fault = read_authority(before(text, slash), &url);
+    fault = read_authority(before(text, slash), &url);
     if (!fault && !url.is_literal)
         fault = url.is_https ? find_name_fault(url.host) : "does not begin with https://";
     if (fault)
@@ -398,4 +408,18 @@ enum deja_status dj_address_check_url(const struct dj_address_guard *guard, stru
         return DEJA_OK;
     *out_reason = fault;
     return DEJA_ERR_INVALID;
+}
+
+bool dj_address_is_url_refused(const struct dj_address_guard *guard, struct deja_slice text)
+{
+    struct url url = {.is_https = false};
+    if (read_scheme(text, &url, &text) != NULL)
+        return false;
+    text = before(text, find_byte(text, '/'));
+    text = before(text, find_byte(text, '?'));
+    text = before(text, find_byte(text, '#'));
+    if (read_authority(text, &url) != NULL || !url.is_literal)
+        return false;
+    return url.is_https ? !dj_address_is_allowed(guard, &url.address, url.port)
+                        : !dj_address_is_excepted(guard, &url.address, url.port);
 }

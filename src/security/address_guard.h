@@ -4,8 +4,8 @@
  * Two checks, both needed: of the URL before it is kept, and of each address a connection is made
  * to (net/outbound.h), since a name may lead anywhere, and elsewhere each time it is asked. Public
  * unicast addresses pass; everything else, and everything that carries an IPv4 address inside an
- * IPv6 one, only if the operator has named it. An upstream in the operator's own file or flag does
- * not come here.
+ * IPv6 one, only if the operator has named it. Webhooks are held to the same. An upstream in the
+ * operator's own file or flag does not come here.
  *
  * Pure. Trust: untrusted URLs; exceptions are the operator's. Threads: any; immutable once filled.
  */
@@ -70,5 +70,9 @@ bool dj_address_is_excepted(const struct dj_address_guard *guard, const struct d
  * or DEJA_ERR_INVALID and *out_reason, constant text that continues "the URL …". */
 enum deja_status dj_address_check_url(const struct dj_address_guard *guard, struct deja_slice url,
                                       const char **out_reason) DEJA_NODISCARD;
+
+/* Will a call of an operator's url be refused, as far as can be seen now: is its host an address
+ * that does not pass, or, without TLS, that is no exception? Names show it when they are called. */
+bool dj_address_is_url_refused(const struct dj_address_guard *guard, struct deja_slice url);
 
 #endif

@@ -1,4 +1,4 @@
-"""Fixtures: a fake upstream, a real daemon, a key nobody else has."""
+"""Fixtures: a fake upstream, a real daemon, servers of tiers, a key nobody else has."""
 import itertools
 import os
 import uuid
@@ -10,6 +10,10 @@ import openai
 import pytest
 from daemon import BINARY, MODEL, TOOLS, Daemon, poll, run_cli
 from fake_upstream import FakeUpstream
+from litellm_proxy import MOCK_CONFIG, running
+from postgres import Postgres
+from s3_server import S3Server
+from valkey import Server
 
 # Generous, because a sanitized daemon on a busy machine is slow; it only bounds a hang.
 TIMEOUT_S = 120.0
@@ -49,6 +53,34 @@ def daemon(tmp_path_factory, upstream, models):
     yield made
     made.stop()
     check_sanitizer(made)
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory):
+    server = Server(tmp_path_factory.mktemp("valkey")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    server = Postgres().start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    server = S3Server(tmp_path_factory.mktemp("s3")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def litellm(tmp_path_factory):
+    """LiteLLM that answers by itself."""
+    with running(tmp_path_factory.mktemp("litellm"), MOCK_CONFIG) as url:
+        yield url
 
 
 def check_sanitizer(daemon):

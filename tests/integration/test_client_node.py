@@ -1,8 +1,10 @@
 """The Node client of this repository: packed, installed and used as a program would."""
 import json
 import os
+import re
 import subprocess
 
+import client_operations
 import pytest
 from daemon import ROOT, TOOLS, clean_environment, free_port
 
@@ -23,7 +25,7 @@ def run(daemon, key, word, client):
 
 
 def test_calls_and_decorators(daemon, key, word):
-    assert len(run(daemon, key, word, PACKAGE / "src" / "index.js")) == 12
+    assert len(run(daemon, key, word, PACKAGE / "src" / "index.js")) == 14
 
 
 def test_the_package_holds_what_it_needs(daemon, key, word, tmp_path):
@@ -56,8 +58,47 @@ def test_every_declared_name_is_there(tmp_path):
                 assert f"{name}(" in declared or f"{name}<" in declared or f"class {name} " in declared, name
 
 
-def test_example_of_the_readme_runs(daemon, key, tmp_path):
-    example = (PACKAGE / "README.md").read_text().split("```js\n")[1].split("```")[0]
+def camel(name):
+    return re.sub(r"_(\w)", lambda found: found[1].upper(), name)
+
+
+def test_every_operation_has_a_method_or_is_left_out(tmp_path):
+    methods = {operation: [[camel(name), *arguments] for name, *arguments in calls]
+               for operation, calls in client_operations.METHODS.items()}
+    methods[client_operations.INVALIDATE] = [["invalidate", {"tag": "t"}]]
+    program = tmp_path / "operations.mjs"
+    program.write_text(f"""
+import {{ Deja }} from "{PACKAGE}/src/index.js";
+const seen = {{}};
+let asked = [];
+const fetch = async (url, {{ method }}) => {{
+  asked.push([method, new URL(url).pathname]);
+  return new Response(method === "HEAD" ? null : {json.dumps(json.dumps(client_operations.ANSWER))},
+    {{ headers: {{ "content-type": "application/json" }} }});
+}};
+const cache = new Deja({{ server: "http://unreached", fetch }});
+for (const [operation, calls] of Object.entries({json.dumps(methods)})) {{
+  for (const [name, ...args] of calls) {{
+    const owner = name.startsWith("kv.") ? cache.kv : cache;
+    const made = owner[name.replace("kv.", "")](...args);
+    await (Symbol.asyncIterator in made ? made.next() : made);
+  }}
+  seen[operation] = asked;
+  asked = [];
+}}
+console.log(JSON.stringify(seen));
+""")
+    done = subprocess.run([NODE, program], capture_output=True, text=True, timeout=60, env=os.environ, check=False)
+    assert done.returncode == 0, done.stderr
+    client_operations.check(json.loads(done.stdout))
+
+
+README = (PACKAGE / "README.md").read_text()
+
+
+@pytest.mark.parametrize("number", range(README.count("```js")))
+def test_example_of_the_readme_runs(daemon, key, tmp_path, number):
+    example = README.split("```js\n")[number + 1].split("```")[0]
     program = tmp_path / "example.mjs"
     program.write_text(example.replace('"deja-client"', f'"{PACKAGE}/src/index.js"'))
     done = subprocess.run([NODE, program], env=clean_environment({"DEJA_SERVER": daemon.url, "DEJA_KEY": key}),

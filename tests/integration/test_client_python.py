@@ -2,17 +2,22 @@
 import asyncio
 import json
 import logging
+import operator
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import types
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
+import client_operations
+import httpx
 import pytest
 from daemon import ROOT, free_port, poll
 from deja_client import (AsyncDeja, Deja, DejaDenied, DejaError, DejaInvalid, DejaNotFound, DejaUnavailable)
+from deja_client.calls import Calls
 
 PACKAGE = ROOT / "clients" / "python"
 
@@ -96,6 +101,9 @@ def test_errors_say_what_a_program_would_do_about_them(cache, daemon, unreachabl
     with pytest.raises(DejaUnavailable) as lost:
         unreachable.lookup("q")
     assert lost.value.type == "unreachable"
+    for told in (unreachable.export(), unreachable.tail(), unreachable.follow_invalidations()):
+        with pytest.raises(DejaUnavailable):
+            next(told)
     assert unreachable.ping() is False and cache.ping() is True
 
 
@@ -136,6 +144,73 @@ def test_warming_is_ordered_and_looked_at(cache):
     would = cache.warm(requests=["what is a cache?"], model="m", dry_run=True)
     assert would and cache.warm_status() is not None
     assert cache.stats(period="24h")["period"]["seconds"] == 24 * 3600
+
+
+def test_entries_are_exported_page_by_page(cache):
+    cache.put_many([{"query": f"question {i}", "response": "x" * 20_000, "tags": ["t"]} for i in range(90)])
+    cache.kv.set("plain", "value")
+    lines = list(cache.export())
+    assert len({line["id"] for line in lines}) == len(lines) == 91
+    assert {line["query"] for line in lines} == {"plain", *(f"question {i}" for i in range(90))}
+    assert all("vector" not in line for line in lines) and any("vector" in line for line in cache.export(vectors=True))
+
+
+def test_requests_are_told_as_they_are_answered(cache):
+    cache.lookup("asked before")
+    assert [request["api"] for request in cache.tail(follow=False)] == ["api"]
+    told = cache.tail(last=0, wait=20)
+    found = []
+    reader = threading.Thread(target=lambda: found.extend(next(told) for _ in range(3)))
+    reader.start()
+    while reader.is_alive():  # whether its first question was there before or after these
+        cache.lookup("asked again")
+        reader.join(0.05)
+    assert [request["result"] for request in found] == ["miss"] * 3
+
+
+def test_what_is_made_void_is_told_as_it_is(cache):
+    told = cache.follow_invalidations(wait=60)
+    assert next(told)["event"] == "following"
+    cache.put("which way", "left", tags=["ways"])
+    cache.invalidate(tag="ways", reason="test")
+    event = next(told)
+    assert event["event"] == "invalidation" and event["id"]
+    assert event["data"]["name"] == "ways" and event["data"]["reason"] == "test"
+    told.close()
+    assert [event["event"] for event in cache.follow_invalidations(wait=0.1)] == ["following"]
+    with pytest.raises(DejaInvalid):
+        next(cache.follow_invalidations(wait=1e9))
+
+
+def test_room_is_made_and_indexes_are_looked_after(daemon, cache, key, word):
+    cache.put_many([{"query": f"{word} {i}", "response": "x" * 1000} for i in range(50)])
+    before = cache.stats()["levels"]["memory"]
+    told = cache.evict(before["bytes"] // 2)
+    assert 0 < told["removed"] < 50
+    assert cache.stats()["levels"]["memory"]["entries"] == before["entries"] - told["removed"]
+    assert cache.index_stats()["ready"] is True and cache.index_optimise() == {"status": "started"}
+    with pytest.raises(DejaDenied):
+        cache.evict(1, all=True)
+    token = next(line.split()[-1] for line in daemon.log_text().splitlines() if "admin      token" in line)
+    with Deja(daemon.url, key=key, token=token, timeout=20) as admin:
+        assert "removed" in admin.evict(1, all=True) and admin.index_stats(all=True)["vectors"] >= 0
+
+
+def test_entries_by_their_question_and_keys_with_another_life(cache):
+    cache.put("which way", "left")
+    assert cache.explain("which way", threshold=0.9)["threshold"] == 0.9
+    assert cache.explain_request({"model": "m", "messages": [{"role": "user", "content": "q"}]})["hit"] is False
+    assert cache.delete("which way") is True and cache.delete("which way") is False
+    assert cache.top(1, order="idle")
+    with pytest.raises(DejaInvalid, match="habits are not kept"):
+        cache.learn_history([])
+    cache.kv.set("k", 1)
+    assert cache.kv.expire("k", 50) is True and cache.kv.fetch("k").ttl_s <= 50 and cache.kv.expire("other", 1) is False
+    assert cache.kv.delete("k", if_match='"1"') is False and cache.kv.clear(dry_run=True)["would_remove"] == 1
+    assert cache.kv.clear()["removed"] == 1 and cache.kv.stats()["keys"] == 0
+    cache.invalidate(tag="t", after="1h")
+    id = cache.schedules()[0]["id"]
+    assert cache.schedule(id)["id"] == id and cache.cancel_schedule(id) and cache.schedule(id) is None
 
 
 def test_kinds_and_what_is_put_off(cache):
@@ -373,6 +448,12 @@ def test_the_same_for_coroutines(daemon, key, word):
             assert calls == [1], "who leaves ends nothing"
             assert await load(1) == {"x": 1} and calls == [1]
             assert await save() == "saved" and await load(1) == {"x": 1} and calls == [1, 1]
+            assert [line["query"] async for line in cache.export()] != []
+            assert [request async for request in cache.tail(follow=False)] != []
+            assert [event async for event in cache.follow_invalidations(wait=0.1)] != []
+            assert (await cache.index_stats())["ready"] is True
+            with pytest.raises(DejaInvalid):
+                await cache.follow_invalidations(wait=1e9).__anext__()
             assert await cache.get_or_compute("g", lambda: asyncio.sleep(0, "made")) == "made"
             with pytest.raises(TypeError):
                 cache.cacheable("x")(lambda: 1)
@@ -406,18 +487,26 @@ def test_the_package_can_be_built_and_installed(tmp_path, daemon):
     assert shown.stdout.split() == [f"{wheel}/deja_client/__init__.py", "True"], shown.stderr
 
 
-def test_every_route_that_programs_use_has_a_method():
-    """What a new route brings must be offered here, or be named as left to `call`."""
-    spec = json.loads((ROOT / "src" / "api" / "openapi.json").read_text())
-    left_to_call = {"deleteQuery", "explain", "evict", "getIndex", "optimiseIndex", "tailRequests",
-                    "followInvalidations", "exportEntries", "learnHistory"}
-    source = "".join(path.read_text() for path in (PACKAGE / "src").rglob("*.py"))
-    for path, methods in spec["paths"].items():
-        for method, operation in methods.items():
-            if not isinstance(operation, dict) or "cache" not in operation.get("tags", []) or operation["operationId"] in left_to_call:
-                continue
-            stem = path.split("{")[0].rstrip("/")
-            assert stem in source, f"{method.upper()} {path} ({operation['operationId']})"
+def test_every_operation_has_a_method_or_is_left_out():
+    """What a new route brings must be offered here, or be named as left out."""
+    asked = []
+
+    def answer(request):
+        asked.append((request.method, request.url.path))
+        return httpx.Response(200, json=client_operations.ANSWER)
+
+    client = Deja("http://unreached", transport=httpx.MockTransport(answer))
+    seen = {}
+    for operation, methods in client_operations.METHODS.items():
+        for name, *arguments in methods:
+            made = operator.attrgetter(name)(client)(*arguments)
+            if isinstance(made, types.GeneratorType):
+                next(made, None)
+        seen[operation], asked[:] = list(asked), []
+    client.invalidate(tag="t")
+    client_operations.check({**seen, client_operations.INVALIDATE: asked})
+    for name in vars(Calls).keys() - vars(object).keys() - {"__dict__", "__module__", "__weakref__"}:
+        assert getattr(AsyncDeja, name) is getattr(Calls, name), "both clients have one text"
 
 
 README = (PACKAGE / "README.md").read_text()

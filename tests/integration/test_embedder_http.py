@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from conftest import ask, make_http, status_of, wait_for_semantic
 from daemon import free_port, poll, run_cli
+from litellm_proxy import MOCK_KEY
 from test_cache_api import lookup, put
-from test_litellm import LITELLM, MASTER_KEY, litellm  # noqa: F401 (a fixture)
 
 DIM = 16
 
@@ -234,9 +234,8 @@ def test_incomplete_settings_are_told(tmp_path):
     assert "semantic.http.model" in done.stdout + done.stderr
 
 
-@pytest.mark.skipif(not LITELLM.exists(), reason="LiteLLM is not here: ./dev test installs it")
-def test_litellm_is_an_endpoint(spawn, litellm, word, key):  # noqa: F811
-    daemon = spawn(config=config_of(litellm, model="mock-embedding", key=MASTER_KEY, dimensions=0, timeout="30s"))
+def test_litellm_is_an_endpoint(spawn, litellm, word, key):
+    daemon = spawn(config=config_of(litellm, model="mock-embedding", key=MOCK_KEY, dimensions=0, timeout="30s"))
     with make_http(daemon, key) as client:
         assert client.get("/api/v1/stats").json()["embedder"]["dimension"] == 3
         put(client, f"what is {word}", "kept")

@@ -12,10 +12,8 @@ import httpx
 import pytest
 from conftest import make_http
 from daemon import poll, run_cli
-from postgres import Postgres
-from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
+from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY
 from test_shared import wait_for_first_pull
-from valkey import Server
 
 ENTRIES, LOOKUP = "/api/v1/entries", "/api/v1/lookup"
 SECRET = "5e" * 32
@@ -70,27 +68,6 @@ def assert_clean(data, where):
 def health(daemon):
     with make_http(daemon) as client:
         return client.get("/health/detailed").json()["components"]["encryption"]
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    server = Postgres().start()
-    yield server
-    server.remove()
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("valkey")).start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def bucket(tmp_path_factory):
-    server = S3Server(tmp_path_factory.mktemp("s3")).start()
-    yield server
-    server.stop()
 
 
 # ---- one machine ----
@@ -415,13 +392,13 @@ def test_postgresql_searches_if_vectors_may_be_read(spawn, postgres, key):
                 "a rotation leaves the readable vector where it is"
 
 
-def test_daemons_share_a_bucket_where_nothing_is_readable(spawn, bucket, key):
+def test_daemons_share_a_bucket_where_nothing_is_readable(spawn, s3, key):
     prefix = f"t{uuid.uuid4().hex[:12]}/"
-    rows = {"enabled": "true", "endpoint": bucket.url, "bucket": BUCKET, "prefix": prefix, "write": "through"}
+    rows = {"enabled": "true", "endpoint": s3.url, "bucket": BUCKET, "prefix": prefix, "write": "through"}
     config = f"security:\n  secret: {SECRET}\nl3:\n  s3:\n" + "".join(f"    {k}: {v}\n" for k, v in rows.items())
     env = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
            "DEJA_ENCRYPTION__REFRESH": "100ms"}
-    aws = boto3.client("s3", endpoint_url=bucket.url, region_name=bucket.region, aws_access_key_id=ACCESS_KEY,
+    aws = boto3.client("s3", endpoint_url=s3.url, region_name=s3.region, aws_access_key_id=ACCESS_KEY,
                        aws_secret_access_key=SECRET_KEY,
                        config=botocore.config.Config(s3={"addressing_style": "path"}))
     first = spawn(config=config, env=env)

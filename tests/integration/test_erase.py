@@ -9,8 +9,7 @@ import botocore.config
 import pytest
 from conftest import ask, make_http
 from daemon import poll, run_cli
-from postgres import Postgres
-from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
+from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY
 from test_audit import admin, events_of, tenant_of, token_of, verify
 from valkey import Server
 
@@ -18,23 +17,9 @@ SECRET = "5e" * 32
 UNSERVABLE_S = 5.0  # the promise: TRUST §7.3
 
 
-@pytest.fixture(scope="module")
-def postgres():
-    server = Postgres().start()
-    yield server
-    server.remove()
-
-
 @pytest.fixture
 def valkey(tmp_path):
     server = Server(tmp_path / "valkey").start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    server = S3Server(tmp_path_factory.mktemp("s3")).start()
     yield server
     server.stop()
 

@@ -13,7 +13,6 @@ import pytest
 from conftest import ask, make_http
 from daemon import BINARY, clean_environment, poll, run_cli
 from test_backup import API, ENTRIES, LOOKUP, admin, api_entry, done, fill, put, settle, token_of, wipe
-from valkey import Server
 
 
 def export(daemon, path, *more, key=None, ok=True):
@@ -309,13 +308,6 @@ def test_gptcache_is_brought_over(spawn, key, tmp_path):
     assert ran.returncode == 1 and "not of GPTCache" in ran.stderr
     ran = bring(daemon, path, "--format", "jsonl", key=key, ok=False)
     assert ran.returncode == 1 and "--format gptcache" in ran.stderr
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("valkey-import")).start()
-    yield server
-    server.stop()
 
 
 def test_keys_of_a_redis_become_plain_keys(spawn, key, valkey):

@@ -10,8 +10,9 @@ import httpx
 import pytest
 from conftest import make_http
 
+# ./dev soak takes 400 and 100,000.
 ROUNDS = int(os.environ.get("DEJA_KILL_ROUNDS", "50"))
-SECONDS = float(os.environ.get("DEJA_KILL_SECONDS", "90"))
+ENTRIES = int(os.environ.get("DEJA_KILL_ENTRIES", "20000"))
 
 
 def response_for(query):
@@ -58,20 +59,22 @@ def verify(client, queries):
             assert found["response"] == response_for(query)
 
 
+def moment(chooser):
+    """When to kill: mostly soon, while what was there is opened; each fifth time around the write of each second."""
+    return chooser.uniform(0.8, 1.6) if chooser.randrange(5) == 0 else chooser.uniform(0.1, 0.4)
+
+
 @pytest.mark.heavy
-@pytest.mark.parametrize("durability", ["everysec"])
-def test_kill_9_loses_no_acknowledged_entry_and_serves_no_torn_one(spawn, word, durability):
-    env = {"DEJA_STORE__DURABILITY": durability}
-    daemon = spawn(env=env)
+def test_kill_9_loses_no_acknowledged_entry_and_serves_no_torn_one(spawn, word):
+    daemon = spawn(env={"DEJA_STORE__DURABILITY": "everysec"})
     chooser = random.Random(7)
-    known, slowest, began = [], 0.0, time.monotonic()
+    known, slowest = [], 0.0
     key = f"sk-{word}"
     for round_number in range(ROUNDS):
         writers = [Writer(daemon, key, f"{word} r{round_number} w{n}") for n in range(3)]
         for writer in writers:
             writer.start()
-        share = SECONDS * (round_number + 1) / ROUNDS - (time.monotonic() - began)
-        threading.Event().wait(max(0.15, min(share, 3.0) * chooser.uniform(0.3, 0.9)))
+        threading.Event().wait(moment(chooser))
         daemon.kill()
         for writer in writers:
             writer.ended.set()
@@ -90,12 +93,12 @@ def test_kill_9_loses_no_acknowledged_entry_and_serves_no_torn_one(spawn, word, 
 
 
 @pytest.mark.heavy
-def test_daemon_with_100000_entries_starts_and_answers(spawn, word):
-    """The time is printed, not asserted; the goal is 2 s to readiness."""
+def test_daemon_with_many_entries_starts_and_answers(spawn, word):
+    """The time is printed, not asserted; the goal is 2 s to readiness with 100,000."""
     daemon = spawn()
     key = f"sk-{word}"
     with make_http(daemon, key) as client:
-        for start in range(0, 100000, 100):
+        for start in range(0, ENTRIES, 100):
             items = [{"query": f"{word} {n}", "response": "r" * 200, "ttl": 86400, "namespace": f"n{n % 50}"}
                      for n in range(start, start + 100)]
             answer = client.put("/api/v1/entries", content=json.dumps({"entries": items}),
@@ -106,10 +109,10 @@ def test_daemon_with_100000_entries_starts_and_answers(spawn, word):
     daemon.start()
     ready = time.monotonic() - before
     with make_http(daemon, key) as client:
-        for number in (0, 1, 777, 50000, 99999):
+        for number in (0, 1, 777, ENTRIES // 2, ENTRIES - 1):
             found = client.post("/api/v1/lookup", json={"query": f"{word} {number}", "namespace": f"n{number % 50}"})
             assert found.json()["hit"], number
-    print(f"\n100,000 entries: ready after {ready:.2f} s, first answers after {time.monotonic() - before:.2f} s")
+    print(f"\n{ENTRIES} entries: ready after {ready:.2f} s, first answers after {time.monotonic() - before:.2f} s")
 
 
 def test_clean_restart_keeps_entries_and_answers(spawn, upstream, word):

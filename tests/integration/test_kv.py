@@ -8,34 +8,11 @@ from urllib.parse import quote
 import pytest
 from conftest import in_parallel, make_http
 from daemon import poll
-from postgres import Postgres
-from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
-from valkey import Server
+from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY
 
 KV, BATCH, STATS = "/api/v1/kv", "/api/v1/kv:batch", "/api/v1/kv:stats"
 SECRET = "5e" * 32
 BINARY_KEY = bytes(range(1, 256)) + b"\x00/%"
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    server = Postgres().start()
-    yield server
-    server.remove()
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("valkey")).start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    server = S3Server(tmp_path_factory.mktemp("s3")).start()
-    yield server
-    server.stop()
 
 
 def environment_of(request, level):

@@ -7,31 +7,15 @@ import uuid
 import pytest
 from conftest import make_http
 from daemon import poll, run_cli
-from postgres import Postgres
-from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
+from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY
 from test_backup import API, ENTRIES, LOOKUP, admin, done, fill, put, settle, token_of, transfer, wipe
 from test_shared import wait_for_first_pull
-from valkey import Server
 
 SECRET = "5e" * 32
 
 
-@pytest.fixture(scope="module")
-def bucket(tmp_path_factory):
-    server = S3Server(tmp_path_factory.mktemp("s3")).start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("valkey")).start()
-    yield server
-    server.stop()
-
-
-def settings_of(bucket, **more):
-    rows = {"enabled": "true", "endpoint": bucket.url, "bucket": BUCKET, "prefix": f"t{uuid.uuid4().hex[:12]}/", **more}
+def settings_of(s3, **more):
+    rows = {"enabled": "true", "endpoint": s3.url, "bucket": BUCKET, "prefix": f"t{uuid.uuid4().hex[:12]}/", **more}
     return f"security:\n  secret: {SECRET}\nl3:\n  s3:\n" + "".join(f"    {k}: {v}\n" for k, v in rows.items())
 
 
@@ -45,8 +29,8 @@ def count(daemon, level):
     return done(daemon, "verify", **{"from": level})["entries"]
 
 
-def test_backup_in_a_bucket_is_restored_and_compared(spawn, bucket, key):
-    daemon = with_bucket(spawn, settings_of(bucket, kinds="bytes"))
+def test_backup_in_a_bucket_is_restored_and_compared(spawn, s3, key):
+    daemon = with_bucket(spawn, settings_of(s3, kinds="bytes"))
     fill(daemon, key, 400)
     settle(daemon)
     name = f"s3://b{uuid.uuid4().hex[:8]}"
@@ -64,15 +48,15 @@ def test_backup_in_a_bucket_is_restored_and_compared(spawn, bucket, key):
     assert missing["state"] == "failed" and "no backup" in missing["error"]
 
 
-def test_backup_in_a_bucket_that_lost_a_part_is_refused_and_says_where(spawn, bucket, key):
-    settings = settings_of(bucket, kinds="bytes")
+def test_backup_in_a_bucket_that_lost_a_part_is_refused_and_says_where(spawn, s3, key):
+    settings = settings_of(s3, kinds="bytes")
     daemon = with_bucket(spawn, settings)
     with make_http(daemon, key) as client:
         for i in range(20):  # three parts of 8 MiB
             put(client, [{"query": f"large {i}", "response": os.urandom(500_000).hex()}])
     settle(daemon)
     made = done(daemon, "backup", file="s3://parts")
-    parts = sorted(path for path in bucket.data.rglob("parts/*") if path.is_file())
+    parts = sorted(path for path in s3.data.rglob("parts/*") if path.is_file())
     assert len(parts) >= 2 and made["entries"] == 20, parts
     whole = {path: path.read_bytes() for path in parts}
 
@@ -109,8 +93,8 @@ def rows(client, first, last):
         put(client, [{"query": f"row {i}", "response": "x" * 300} for i in range(start, start + 100)])
 
 
-def test_killed_migration_goes_on_is_compared_and_taken_back(spawn, bucket, key):
-    config = settings_of(bucket, write="through")
+def test_killed_migration_goes_on_is_compared_and_taken_back(spawn, s3, key):
+    config = settings_of(s3, write="through")
     daemon = with_bucket(spawn, config + "    kinds: bytes\n")  # nothing of ours goes there yet
     with make_http(daemon, key) as client:
         rows(client, 0, 600)
@@ -142,8 +126,8 @@ def test_killed_migration_goes_on_is_compared_and_taken_back(spawn, bucket, key)
     assert missing.returncode == 1 and "no migration" in missing.stderr
 
 
-def test_confirmed_migration_stays_and_what_the_target_had_comes_back_before(spawn, bucket, key):
-    config = settings_of(bucket, write="through")
+def test_confirmed_migration_stays_and_what_the_target_had_comes_back_before(spawn, s3, key):
+    config = settings_of(s3, write="through")
     daemon = with_bucket(spawn, config)
     with make_http(daemon, key) as client:
         rows(client, 0, 100)
@@ -173,8 +157,8 @@ def test_confirmed_migration_stays_and_what_the_target_had_comes_back_before(spa
         assert (after["matched"], after["differing"]) == (90, 10), after
 
 
-def test_migration_that_was_compared_in_vain_is_not_confirmed_without_saying_so(spawn, bucket, key):
-    config = settings_of(bucket, write="through")
+def test_migration_that_was_compared_in_vain_is_not_confirmed_without_saying_so(spawn, s3, key):
+    config = settings_of(s3, write="through")
     daemon = with_bucket(spawn, config + "    kinds: bytes\n")  # the bucket takes nothing of ours
     with make_http(daemon, key) as client:
         rows(client, 0, 100)
@@ -196,13 +180,6 @@ def test_migration_that_was_compared_in_vain_is_not_confirmed_without_saying_so(
     for body in ({"action": "rollback", "name": "x", "force": True}, {"from": "lmdb", "to": "s3", "force": True}):
         answer = admin(daemon, "POST", "/migrate", body)
         assert answer.status_code == 400 and "confirm" in answer.text, answer.text
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    server = Postgres().start()
-    yield server
-    server.remove()
 
 
 @pytest.mark.parametrize("tier", ["redis", "postgres"])
@@ -249,8 +226,8 @@ def test_tier_that_is_not_configured_is_refused_before_anything_is_written(daemo
     assert not (daemon.data / "migrations").exists() and not (daemon.data / "backups" / "none.djb").exists()
 
 
-def test_tier_that_is_only_read_is_no_target(spawn, bucket):
-    daemon = with_bucket(spawn, settings_of(bucket, read_only="true"))
+def test_tier_that_is_only_read_is_no_target(spawn, s3):
+    daemon = with_bucket(spawn, settings_of(s3, read_only="true"))
     ran = migrate(daemon, "--from", "lmdb", "--to", "s3", ok=False)
     assert ran.returncode == 1 and "only read" in ran.stderr, ran.stderr
     assert not (daemon.data / "migrations").exists()

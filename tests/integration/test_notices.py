@@ -11,7 +11,6 @@ import uuid
 import pytest
 from conftest import TIMEOUT_S, make_http
 from daemon import poll
-from postgres import Postgres
 from test_keys import Deployment
 from valkey import Server
 
@@ -186,20 +185,6 @@ def test_a_stream_ends_when_it_was_to_and_when_the_daemon_drains(spawn, word):
 
 # -- channels of other programs --
 
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("valkey")).start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    server = Postgres().start()
-    yield server
-    server.remove()
-
-
 def redis_env(server, **more):
     return {"DEJA_L2__REDIS__ADDRESSES": f"127.0.0.1:{server.port}",
             "DEJA_L2__REDIS__PREFIX": f"t{uuid.uuid4().hex[:12]}", **more}
@@ -364,7 +349,7 @@ def webhooks_total(client, result):
 def test_webhooks_are_signed_in_order_and_tried_again(spawn, receiver, key, word):
     receiver.failures = 1
     daemon = spawn(env={"DEJA_WEBHOOKS__URLS": f"http://127.0.0.1:{receiver.server_port}/hook",
-                        "DEJA_WEBHOOKS__SECRET": "the secret"})
+                        "DEJA_WEBHOOKS__ALLOWED_ADDRESSES": "127.0.0.1", "DEJA_WEBHOOKS__SECRET": "the secret"})
     with make_http(daemon, key) as client:
         invalidate(client, tag="one", reason=word)
         invalidate(client, tag="two")
@@ -383,6 +368,7 @@ def test_webhooks_are_signed_in_order_and_tried_again(spawn, receiver, key, word
 
 def test_webhook_that_does_not_answer_holds_nobody_up(spawn, key):
     daemon = spawn(env={"DEJA_WEBHOOKS__URLS": "http://127.0.0.1:1/", "DEJA_WEBHOOKS__SECRET": "s",
+                        "DEJA_WEBHOOKS__ALLOWED_ADDRESSES": "127.0.0.1",
                         "DEJA_WEBHOOKS__ATTEMPTS": "1", "DEJA_WEBHOOKS__QUEUE": "2"})
     with make_http(daemon, key) as client:
         for i in range(20):

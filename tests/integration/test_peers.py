@@ -14,13 +14,6 @@ from valkey import Server
 CROWD = 500  # at each of the two
 
 
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("valkey")).start()
-    yield server
-    server.stop()
-
-
 def environment(valkey, **more):
     """Nobody loses patience with the tier on a busy machine: a read that is given up is a miss, and
     a lock that is given up a call upstream too many."""

@@ -1,15 +1,11 @@
 """LiteLLM with `cache_params: type: redis`, unchanged, and Deja in the place of Redis."""
-import os
-import signal
-import subprocess
-
 import httpx
 import pytest
 import redis
-from daemon import TOOLS, clean_environment, free_port, poll
+from daemon import poll
+from litellm_proxy import running
 from resp import RespDaemon
 
-LITELLM = TOOLS / "litellm" / "bin" / "litellm"
 MASTER_KEY = "sk-litellm-resp-0123456789abcdef"
 PASSWORD = "a-tenant-of-its-own"
 
@@ -45,36 +41,9 @@ def deja(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def litellm(tmp_path_factory, upstream, deja):
-    if not LITELLM.exists():
-        pytest.skip("LiteLLM is not here: ./dev test installs it")
-    folder = tmp_path_factory.mktemp("litellm")
-    (folder / "config.yaml").write_text(config(upstream, deja.resp_port))
-    port = free_port()
-    env = clean_environment({"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_TELEMETRY": "False",
-                             "PATH": f"{LITELLM.parent}:{os.environ['PATH']}"})
-    with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(
-            [str(LITELLM), "--config", str(folder / "config.yaml"), "--host", "127.0.0.1", "--port", str(port)],
-            env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-
-    def is_up():
-        assert process.poll() is None, (folder / "log").read_text()[-3000:]
-        try:
-            return httpx.get(url + "/health/liveliness", timeout=5, trust_env=False).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    poll(is_up, "LiteLLM to be up", timeout=180, every=0.3)
-    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {MASTER_KEY}"}, timeout=120,
-                      trust_env=False) as client:
+    with running(tmp_path_factory.mktemp("litellm"), config(upstream, deja.resp_port)) as url, httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {MASTER_KEY}"}, timeout=120, trust_env=False) as client:
         yield client
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(20)
 
 
 def ask(client, text, **more):

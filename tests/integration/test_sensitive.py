@@ -328,6 +328,24 @@ def test_log_tells_texts_redacted_where_asked_to(spawn, word):
         assert line["prompt"] == f"{word} my password is [REDACTED]"
 
 
+def test_every_part_of_a_plain_value_is_looked_at(guarded):
+    _, client = guarded(card="refuse", secret="redact")
+    for write in (lambda: client.put("/api/v1/kv/k", content=CARD),
+                  lambda: client.put(f"/api/v1/kv/{CARD}", content=b"a key, too"),
+                  lambda: client.put("/api/v1/kv/k", content=b"1", params={"tags": CARD}),
+                  lambda: client.put("/api/v1/kv/k", content=b"1", params={"namespace": CARD})):
+        answer = write()
+        assert answer.status_code == 422 and answer.json()["type"].endswith("sensitive_data"), answer.text
+    by = int(CARD.replace(" ", ""))
+    steps = [{"op": "incr", "key": CARD}, {"op": "incr", "key": f"password={PASSWORD}"},
+             {"op": "incr", "key": "n", "tags": [CARD]}, {"op": "incr", "key": "n", "by": by}]
+    results = client.post("/api/v1/kv:batch", json={"operations": steps}).json()["results"]
+    assert [result.get("error", {}).get("type", "").endswith("sensitive_data") for result in results] == [
+        True, True, True, False]
+    assert results[3]["value"] == by  # a counter is not a card
+    assert [key["key"] for key in client.get("/api/v1/kv").json()["keys"]] == ["n"]
+
+
 def test_value_stays_where_it_is_sealed_after_a_patch_that_was_redacted(guarded):
     """What is said of the patch must not take away what was said of the rest of the value."""
     daemon, client = guarded(env={"DEJA_ENCRYPTION__ENABLED": "false"}, card="redact")
@@ -351,7 +369,7 @@ def test_plain_value_that_nobody_seals_never_leaves_memory(guarded, word):
     daemon.stop()
     daemon.start()
     assert client.get("/api/v1/kv/k").text == "harmless"
-    assert client.get("/api/v1/kv/k:@previous").status_code == 404
+    assert client.get("/api/v1/kv/k", params={"version": "1"}).status_code == 404
 
 
 # ---- over RESP ----

@@ -5,25 +5,9 @@ import uuid
 import pytest
 from conftest import ask, content_of, in_parallel, make_http, status_of
 from daemon import poll
-from postgres import Postgres
-from valkey import Server
 
 ENTRIES, LOOKUP = "/api/v1/entries", "/api/v1/lookup"
 SECRET = "5e" * 32
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    server = Postgres().start()
-    yield server
-    server.remove()
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("valkey")).start()
-    yield server
-    server.stop()
 
 
 @pytest.fixture(params=["redis", "postgres"])

@@ -1,4 +1,4 @@
-"""An upstream named through the API leads nowhere but where anybody may go, or where the operator said."""
+"""An upstream named through the API, and a webhook, lead nowhere but where anybody may go, or where the operator said."""
 import http.server
 import json
 import socket
@@ -6,7 +6,7 @@ import threading
 
 import pytest
 from conftest import ask, make_http
-from daemon import Daemon, free_port
+from daemon import Daemon, free_port, poll
 
 URLS = [
     "http://example.com", "ftp://example.com", "https://127.0.0.1", "https://127.1", "https://2130706433",
@@ -136,6 +136,74 @@ def test_redirects_are_answers_and_not_followed(spawn, word, target):
         with make_http(daemon, f"sk-{word}") as client:
             assert ask(client, word).status_code == 307
         assert first.asked and not target.asked
+    finally:
+        first.close()
+
+
+# -- webhooks --
+
+WEBHOOK_LITERALS = [
+    "http://127.0.0.1/", "https://127.0.0.1/", "https://10.0.0.1:8443/a?b", "https://192.168.0.1", "https://172.16.0.1",
+    "https://169.254.169.254/latest", "https://[::1]/", "https://[fe80::1]", "https://[fd00::1]",
+    "https://[::ffff:127.0.0.1]", "https://[64:ff9b::7f00:1]", "https://100.64.0.1", "https://0.0.0.0", "http://8.8.8.8/",
+]
+# What only whoever resolves or reads them finds to be this machine: {} is its port.
+WEBHOOK_NAMES = [
+    "http://localhost:{}/", "https://localhost:{}/", "https://127.1:{}/", "https://2130706433:{}/",
+    "https://0x7f000001:{}/", "https://0177.0.0.1:{}/", "https://LOCALHOST:{}/", "https://%6cocalhost:{}/",
+]
+
+
+def webhooks(urls, allowed=""):
+    return {"DEJA_WEBHOOKS__URLS": ",".join(urls), "DEJA_WEBHOOKS__SECRET": "s", "DEJA_WEBHOOKS__ATTEMPTS": "1",
+            "DEJA_WEBHOOKS__ALLOWED_ADDRESSES": allowed}
+
+
+def deliver(daemon, word, result, count):
+    """Something is made void; until so many webhooks were told of it, or were not."""
+    line = f'semantic_cache_webhooks_total{{result="{result}"}} {count}'
+    with make_http(daemon, f"sk-{word}") as client:
+        assert client.post("/api/v1/invalidate", json={"tag": word}).status_code < 300
+        poll(lambda: line in client.get("/metrics").text, line)
+
+
+@pytest.mark.parametrize("url", WEBHOOK_LITERALS)
+def test_webhook_to_an_address_inside_is_refused_at_start(tmp_path, url):
+    daemon = Daemon(tmp_path / "deja", env=webhooks([url])).start(wait=False)
+    assert daemon.wait() == 78
+    assert "webhooks.allowed_addresses" in daemon.log_text() and url in daemon.log_text()
+
+
+def test_webhook_whose_name_leads_inside_is_not_called(spawn, word):
+    with socket.socket() as inner:
+        inner.bind(("127.0.0.1", 0))
+        inner.listen()
+        inner.setblocking(False)
+        urls = [url.format(inner.getsockname()[1]) for url in WEBHOOK_NAMES]
+        daemon = spawn(env=webhooks(urls))
+        deliver(daemon, word, "dropped", len(urls))
+        with pytest.raises(BlockingIOError):
+            inner.accept()
+        assert "which the operator has not allowed" in daemon.log_text()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_allowed_webhook_is_called(spawn, word, target, host):
+    deliver(spawn(env=webhooks([f"http://{host}:{target.port}/hook"], "127.0.0.1,::1")), word, "delivered", 1)
+    assert target.asked == ["/hook"]
+
+
+def test_webhook_on_another_port_than_the_allowed_is_not_called(spawn, word, target):
+    deliver(spawn(env=webhooks([f"http://localhost:{target.port}/"], "127.0.0.1:1")), word, "dropped", 1)
+    assert not target.asked
+
+
+def test_redirect_of_a_webhook_is_not_followed(spawn, word, target):
+    """Neither to where it might be called itself."""
+    first = Target(location=f"http://127.0.0.1:{target.port}/inner")
+    try:
+        deliver(spawn(env=webhooks([f"http://127.0.0.1:{first.port}/"], "127.0.0.1")), word, "dropped", 1)
+        assert first.asked == ["/"] and not target.asked
     finally:
         first.close()
 

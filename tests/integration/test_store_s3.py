@@ -71,18 +71,11 @@ class Store:
         assert self.process.returncode == 0 and not errors, errors
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    made = S3Server(tmp_path_factory.mktemp("s3")).start()
-    yield made
-    made.stop()
-
-
 @pytest.fixture
-def opened(server):
+def opened(s3):
     made = []
 
-    def make(url=server.url, **options):
+    def make(url=s3.url, **options):
         made.append(Store(url, **options))
         return made[-1]
 
@@ -92,15 +85,15 @@ def opened(server):
 
 
 @pytest.fixture
-def relay(server):
-    made = Relay(server.port)
+def relay(s3):
+    made = Relay(s3.port)
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
-def aws(server):
-    return boto3.client("s3", endpoint_url=server.url, region_name=server.region,
+def aws(s3):
+    return boto3.client("s3", endpoint_url=s3.url, region_name=s3.region,
                         aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY,
                         config=botocore.config.Config(s3={"addressing_style": "path"}))
 

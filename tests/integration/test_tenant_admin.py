@@ -13,13 +13,6 @@ from postgres import Postgres
 SECRET = "5e" * 32
 
 
-@pytest.fixture(scope="module")
-def postgres():
-    server = Postgres().start()
-    yield server
-    server.remove()
-
-
 def token_of(daemon):
     """The newest of its log: each start makes one."""
     return re.findall(r"admin\s+token ([0-9a-f]{64})", daemon.log_text())[-1]

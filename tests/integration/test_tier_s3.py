@@ -4,27 +4,20 @@ import botocore.config
 import pytest
 from conftest import ask, make_http, status_of
 from daemon import poll, run_cli
-from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, Relay, S3Server
+from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY, Relay
 
 SECRET = "5a" * 32  # tenants and keys are the same in every daemon of a deployment
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    made = S3Server(tmp_path_factory.mktemp("s3")).start()
-    yield made
-    made.stop()
-
-
-@pytest.fixture(scope="module")
-def aws(server):
-    return boto3.client("s3", endpoint_url=server.url, region_name=server.region,
+def aws(s3):
+    return boto3.client("s3", endpoint_url=s3.url, region_name=s3.region,
                         aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY,
                         config=botocore.config.Config(s3={"addressing_style": "path"}))
 
 
-def config_of(server, **more):
-    lines = {"enabled": "true", "endpoint": server.url, "bucket": BUCKET, **more}
+def config_of(s3, **more):
+    lines = {"enabled": "true", "endpoint": s3.url, "bucket": BUCKET, **more}
     rows = "".join(f"    {name}: {value}\n" for name, value in lines.items())
     return f"security:\n  secret: {SECRET}\nl3:\n  s3:\n{rows}"
 
@@ -36,20 +29,20 @@ def object_names(aws, prefix):
     return [item["Key"] for item in aws.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])]
 
 
-def test_another_daemon_finds_the_answer_in_the_bucket(spawn, server, aws, key, word):
-    first = spawn(config=config_of(server, prefix="two/"), env=ENVIRONMENT)
+def test_another_daemon_finds_the_answer_in_the_bucket(spawn, s3, aws, key, word):
+    first = spawn(config=config_of(s3, prefix="two/"), env=ENVIRONMENT)
     with make_http(first, key) as client:
         assert status_of(ask(client, word)).startswith("MISS")
     poll(lambda: object_names(aws, "two/"), "the answer to reach the bucket")
     first.stop()
-    second = spawn(config=config_of(server, prefix="two/"), env=ENVIRONMENT)
+    second = spawn(config=config_of(s3, prefix="two/"), env=ENVIRONMENT)
     with make_http(second, key) as client:
         answer = ask(client, word)
         assert status_of(answer).startswith("HIT"), answer.headers
         put = client.put("/api/v1/entries", json={"query": f"cold {word}", "response": "kept"}).json()
     poll(lambda: any(name.endswith(put["id"].replace("-", "")) for name in object_names(aws, "two/")),
          "the entry to reach the bucket")
-    third = spawn(config=config_of(server, prefix="two/"), env=ENVIRONMENT)
+    third = spawn(config=config_of(s3, prefix="two/"), env=ENVIRONMENT)
     with make_http(third, key) as client:
         found = client.post("/api/v1/lookup", json={"query": f"cold {word}"}).json()
         assert found["hit"] and found["tier"] == "s3" and found["response"] == "kept"
@@ -67,11 +60,11 @@ def s3_health(daemon):
         return client.get("/health/detailed").json()["components"]["s3"]
 
 
-def test_health_says_where_the_bucket_is_and_what_is_wrong_with_it(spawn, server, key, word):
-    well = s3_health(spawn(config=config_of(server), env=ENVIRONMENT))
+def test_health_says_where_the_bucket_is_and_what_is_wrong_with_it(spawn, s3, key, word):
+    well = s3_health(spawn(config=config_of(s3), env=ENVIRONMENT))
     assert well["status"] == "healthy" and well["details"]["bucket"] == BUCKET, well
-    assert well["details"]["endpoint"] == server.url and "trouble" not in well["details"]
-    ill = spawn(config=config_of(server, bucket="no-such-bucket"), env=ENVIRONMENT)
+    assert well["details"]["endpoint"] == s3.url and "trouble" not in well["details"]
+    ill = spawn(config=config_of(s3, bucket="no-such-bucket"), env=ENVIRONMENT)
     with make_http(ill, key) as client:
         assert status_of(ask(client, word)).startswith("MISS"), "a sick tier is a miss"
         assert status_of(ask(client, word)).startswith("HIT")
@@ -80,11 +73,11 @@ def test_health_says_where_the_bucket_is_and_what_is_wrong_with_it(spawn, server
     assert s3_health(ill)["status"] != "healthy"
 
 
-def test_bucket_that_hangs_holds_up_neither_answers_nor_the_end(spawn, server, key, word):
-    relay = Relay(server.port)
+def test_bucket_that_hangs_holds_up_neither_answers_nor_the_end(spawn, s3, key, word):
+    relay = Relay(s3.port)
     try:
         relay.hold()
-        daemon = spawn(config=config_of(server, endpoint=relay.url), env=ENVIRONMENT)
+        daemon = spawn(config=config_of(s3, endpoint=relay.url), env=ENVIRONMENT)
         with make_http(daemon, key) as client:
             for number in range(5):
                 assert status_of(ask(client, f"{word} {number}")).startswith("MISS")
@@ -94,14 +87,14 @@ def test_bucket_that_hangs_holds_up_neither_answers_nor_the_end(spawn, server, k
         relay.close()
 
 
-def test_doctor_asks_for_the_bucket(tmp_path, server):
+def test_doctor_asks_for_the_bucket(tmp_path, s3):
     def doctor(**options):
         sets = [part for name, value in options.items() for part in ("--set", f"l3.s3.{name}={value}")]
-        return run_cli("doctor", "--plain", "--data", tmp_path, "--upstream", server.url, "--set",
-                       "l3.s3.enabled=true", "--set", f"l3.s3.endpoint={server.url}", *sets,
+        return run_cli("doctor", "--plain", "--data", tmp_path, "--upstream", s3.url, "--set",
+                       "l3.s3.enabled=true", "--set", f"l3.s3.endpoint={s3.url}", *sets,
                        env=ENVIRONMENT).stdout
 
-    assert f"bucket {BUCKET} answers at {server.url}" in doctor(bucket=BUCKET)
+    assert f"bucket {BUCKET} answers at {s3.url}" in doctor(bucket=BUCKET)
     told = doctor(bucket="no-such-bucket")
     assert "create the bucket or correct l3.s3.bucket" in told and "fail  s3 bucket" in told
 
@@ -111,14 +104,14 @@ def test_doctor_asks_for_the_bucket(tmp_path, server):
     ({"prefix": '"a b"'}, "l3.s3.prefix expects"), ({"endpoint": "x"}, "l3.s3.endpoint expects"),
     ({"kms_key_id": "abc"}, "l3.s3.kms_key_id"), ({"encryption": "rot13"}, "l3.s3.encryption"),
 ])
-def test_settings_that_cannot_be_used_are_refused_with_words(tmp_path, server, options, words):
+def test_settings_that_cannot_be_used_are_refused_with_words(tmp_path, s3, options, words):
     path = tmp_path / "deja.yaml"
-    path.write_text(config_of(server, **options))
+    path.write_text(config_of(s3, **options))
     ended = run_cli("config", "check", "--config", path)
     assert ended.returncode == 78 and words in ended.stdout + ended.stderr
 
 
-def test_old_names_and_other_programs_names_are_understood(server):
+def test_old_names_and_other_programs_names_are_understood(s3):
     shown = run_cli("config", "print", env={
         "CACHE_L3_ENABLED": "true", "CACHE_L3_BUCKET": "shelf", "CACHE_L3_PREFIX": "p/",
         "CACHE_L3_DEFAULT_TTL": "36h", "AWS_REGION": "eu-west-3", **ENVIRONMENT}).stdout

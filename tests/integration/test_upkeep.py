@@ -6,7 +6,6 @@ import time
 import pytest
 from conftest import make_http
 from daemon import poll, run_cli
-from postgres import Postgres
 from test_cache_api import lookup, put
 
 STRATEGIES = ["s3fifo", "lru", "lfu", "ttl"]
@@ -222,13 +221,6 @@ def test_hits_are_counted_in_every_profile(spawn, word, key, profile):
     daemon.start()
     with make_http(daemon, key) as client:
         assert client.get("/api/v1/top").json()["entries"][0]["hits"] == 250
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    server = Postgres().start()
-    yield server
-    server.remove()
 
 
 def test_indexes_of_postgres_are_made_anew_with_progress(spawn, postgres, word, key):

@@ -9,7 +9,6 @@ import httpx
 import pytest
 from conftest import ask, check_sanitizer, content_of, make_http
 from daemon import Daemon, poll, run_cli
-from valkey import Server
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -297,21 +296,31 @@ def test_keys_are_brought_from_lower_tiers_into_memory(spawn, key, word):
         assert found["hit"] and found["tier"] == "memory"
 
 
-def test_schedule_warms_the_operators_file_and_is_idle_without_a_budget(spawn, upstream, word, tmp_path):
-    model = f"plain:{word}"
-    path = tmp_path / "faq.jsonl"
-    path.write_text("\n".join(json.dumps({"prompt": p, "model": model}) for p in prompts(word, 3)))
-    env = {"DEJA_WARMUP__SOURCES": "file", "DEJA_WARMUP__FILE": str(path),
-           "DEJA_WARMUP__SCHEDULE": "* * * * *"}
-    idle = spawn(env=env)
-    assert status_of(idle, None)["idle"] is True
-    daemon = spawn(env={**env, "DEJA_WARMUP__MAX_REQUESTS": "10"})
-    assert status_of(daemon, None)["next_at"]
-    # The next whole minute.
-    done = poll(lambda: (lambda r: r if r and r["status"] == "done" else None)(
-        status_of(daemon, None)["run"]), "the schedule's run", timeout=120, every=0.5)
-    assert done["scheduled"] and done["warmed"] == 3
-    assert status_of(idle, None)["run"] is None
+@pytest.mark.heavy
+def test_each_time_of_the_schedule_is_one_programs_and_nobodys_without_a_budget(spawn, valkey, upstream, word, tmp_path):
+    """Times are whole minutes, so that everything about them waits for the same one."""
+    def scheduled(model, **more):
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl"
+        path.write_text("\n".join(json.dumps({"prompt": p, "model": model}) for p in prompts(word, 3)))
+        return spawn(env={"DEJA_WARMUP__SOURCES": "file", "DEJA_WARMUP__FILE": str(path),
+                          "DEJA_WARMUP__SCHEDULE": "* * * * *", **more})
+
+    shared, own = f"plain:{word}", f"plain:own{word}"
+    tier = {"DEJA_L2__REDIS__ADDRESSES": f"127.0.0.1:{valkey.port}", "DEJA_WARMUP__MAX_REQUESTS": "10"}
+    both = [scheduled(shared, **tier), scheduled(shared, **tier)]
+    idle, alone = scheduled(own), scheduled(own, DEJA_WARMUP__MAX_REQUESTS="10")
+    assert status_of(idle, None)["idle"] is True and status_of(alone, None)["next_at"]
+
+    def check():
+        runs = [status_of(daemon, None)["run"] for daemon in (alone, *both)]
+        return runs if all(r and r["status"] in ("done", "stopped") for r in runs) else None
+
+    done, *runs = poll(check, "the schedule's runs", timeout=150, every=0.5)
+    assert done["scheduled"] and (done["status"], done["warmed"]) == ("done", 3)
+    assert status_of(idle, None)["run"] is None and asked_of(upstream, own) == 3
+    assert sorted(r["status"] for r in runs) == ["done", "stopped"], runs
+    assert next(r for r in runs if r["status"] == "stopped")["reason"].startswith("another program")
+    assert asked_of(upstream, shared) == 3
 
 
 def test_operators_file_is_not_told_to_another_tenant(spawn, key, word, tmp_path):
@@ -323,33 +332,6 @@ def test_operators_file_is_not_told_to_another_tenant(spawn, key, word, tmp_path
     for dry_run in (True, False):
         refused = order(daemon, key, sources=["file"], dry_run=dry_run)
         assert refused.status_code == 409 and "no_file" in refused.text and word not in refused.text
-
-
-@pytest.fixture
-def valkey(tmp_path):
-    server = Server(tmp_path / "valkey").start()
-    yield server
-    server.stop()
-
-
-@pytest.mark.heavy
-def test_each_time_of_the_schedule_is_one_programs(spawn, valkey, upstream, word, tmp_path):
-    model = f"plain:{word}"
-    path = tmp_path / "faq.jsonl"
-    path.write_text("\n".join(json.dumps({"prompt": p, "model": model}) for p in prompts(word, 3)))
-    env = {"DEJA_WARMUP__SOURCES": "file", "DEJA_WARMUP__FILE": str(path),
-           "DEJA_WARMUP__SCHEDULE": "* * * * *", "DEJA_WARMUP__MAX_REQUESTS": "10",
-           "DEJA_L2__REDIS__ADDRESSES": f"127.0.0.1:{valkey.port}"}
-    both = [spawn(env=env), spawn(env=env)]
-
-    def check():
-        runs = [status_of(daemon, None)["run"] for daemon in both]
-        return runs if all(r and r["status"] in ("done", "stopped") for r in runs) else None
-
-    runs = poll(check, "the runs of both", timeout=150, every=0.5)
-    assert sorted(r["status"] for r in runs) == ["done", "stopped"], runs
-    assert next(r for r in runs if r["status"] == "stopped")["reason"].startswith("another program")
-    assert asked_of(upstream, model) == 3
 
 
 def test_users_named_users_are_not_remembered(learning, key, word):

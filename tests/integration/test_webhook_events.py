@@ -37,7 +37,8 @@ class Receiver(http.server.ThreadingHTTPServer):
 
     def settings(self, events, **more):
         address = f"127.0.0.1:{self.server_port}"
-        return {"DEJA_WEBHOOKS__URLS": f"http://{address}/", "DEJA_WEBHOOKS__SECRET": "s", "DEJA_WEBHOOKS__EVENTS": events, **more}
+        return {"DEJA_WEBHOOKS__URLS": f"http://{address}/", "DEJA_WEBHOOKS__ALLOWED_ADDRESSES": address,
+                "DEJA_WEBHOOKS__SECRET": "s", "DEJA_WEBHOOKS__EVENTS": events, **more}
 
     def events(self, name=None):
         """What was told so far, in order."""
@@ -167,6 +168,7 @@ def test_receiver_that_does_not_answer_slows_nobody_and_what_is_lost_is_counted(
 
 def test_what_a_receiver_refuses_for_good_is_counted(spawn, key):
     daemon = spawn(env={"DEJA_WEBHOOKS__URLS": "http://127.0.0.1:1/", "DEJA_WEBHOOKS__SECRET": "s",
+                        "DEJA_WEBHOOKS__ALLOWED_ADDRESSES": "127.0.0.1:1",
                         "DEJA_WEBHOOKS__ATTEMPTS": "1", "DEJA_WEBHOOKS__EVENTS": "set_success"})
     with make_http(daemon, key) as client:
         put(client, "k")

@@ -237,7 +237,7 @@ word_soak() {
     build_kind tsan
     unit_stage tsan "all rooms under TSan"
     pytest_stage "integration under TSan" "$BUILD/tsan/deja" -m "not heavy" tests/integration
-    DEJA_KILL_ROUNDS=400 pytest_stage "long kill loop" "$BUILD/release/deja" tests/integration/test_kill.py
+    DEJA_KILL_ROUNDS=400 DEJA_KILL_ENTRIES=100000 pytest_stage "long kill loop" "$BUILD/release/deja" tests/integration/test_kill.py
     DEJA_CHAOS_LOAD_S=3 DEJA_CHAOS_REPORT=$RESULTS/chaos.txt pytest_stage "every dependency in every fault" \
         "$BUILD/release/deja" tests/integration/test_chaos.py
     [ ! -e "$RESULTS/chaos.txt" ] || cat "$RESULTS/chaos.txt"

@@ -23,6 +23,8 @@ export interface Options {
   namespace?: string;
   /** Milliseconds for a whole call; 2,000. */
   timeout?: number;
+  /** The admin token, else $DEJA_TOKEN; sent only with calls about other tenants. */
+  token?: string;
   fetch?: typeof fetch;
   /** What a decorated function went on without; by default a process warning. */
   onError?: (error: Error) => void;
@@ -102,15 +104,17 @@ export interface KeyValue {
   get<T = unknown>(key: string, options?: { namespace?: string }): Promise<T | undefined>;
   set(key: string, value: unknown, options?: SetOptions): Promise<boolean>;
   merge(key: string, changes: object, options?: { namespace?: string }): Promise<boolean>;
-  delete(key: string, options?: { namespace?: string }): Promise<boolean>;
+  expire(key: string, ttl: number, options?: { namespace?: string }): Promise<boolean>;
+  delete(key: string, options?: { ifMatch?: string; namespace?: string }): Promise<boolean>;
   exists(key: string, options?: { namespace?: string }): Promise<boolean>;
   keys(pattern?: string, options?: { cursor?: string; limit?: number; namespace?: string }): Promise<any>;
   deleteMatching(pattern: string, options?: { dryRun?: boolean; namespace?: string }): Promise<any>;
+  clear(options?: { dryRun?: boolean; namespace?: string }): Promise<any>;
   batch(operations: object[], options?: { namespace?: string }): Promise<any[]>;
   name(kind?: string, parts?: Record<string, unknown>): Promise<{ key: string; kind: string | null; hash: string | null; ttl_s: number | null; tags: string[] }>;
   lock(key: string, options?: { lease?: number; token?: string; namespace?: string }): Promise<{ locked: boolean; token?: string }>;
   unlock(key: string, token: string, options?: { namespace?: string }): Promise<boolean>;
-  stats(): Promise<any>;
+  stats(options?: { namespace?: string }): Promise<any>;
 }
 
 export class Deja {
@@ -126,20 +130,30 @@ export class Deja {
   put(query: string, response: unknown, options?: Record<string, unknown>): Promise<any>;
   putMany(entries: object[]): Promise<any[]>;
   getEntry(id: string): Promise<any | null>;
+  delete(query: string, options?: { namespace?: string }): Promise<boolean>;
   deleteEntry(id: string): Promise<boolean>;
   invalidate(selector: Record<string, unknown>): Promise<any>;
   schedules(): Promise<any[]>;
+  schedule(id: string): Promise<any | null>;
   cancelSchedule(id: string): Promise<boolean>;
   kinds(): Promise<any[]>;
-  patterns(): Promise<any>;
+  patterns(options?: { namespace?: string }): Promise<any>;
   warm(order?: Record<string, unknown>): Promise<any>;
   warmStatus(): Promise<any>;
   cancelWarm(): Promise<any>;
+  learnHistory(accesses: { request: object; at: number[] }[]): Promise<{ learned: number; unknown: number }>;
+  evict(bytes?: number, options?: { tenant?: string; all?: boolean }): Promise<{ removed: number; levels: Record<string, any> }>;
+  indexStats(options?: { all?: boolean }): Promise<any>;
+  indexOptimise(options?: { all?: boolean }): Promise<any>;
+  export(options?: { vectors?: boolean; timeout?: number }): AsyncGenerator<any, void, void>;
+  tail(options?: { last?: number; follow?: boolean; wait?: number }): AsyncGenerator<any, void, void>;
+  followInvalidations(options?: { after?: string; wait?: number }): AsyncGenerator<{ event: string; id: string | null; data: any }, void, void>;
   feedback(entry: string, verdict: "right" | "wrong"): Promise<any>;
   reportFalseHit(entry: string): Promise<any>;
-  explain(query: string, options?: { namespace?: string }): Promise<any>;
+  explain(query: string, options?: { namespace?: string; threshold?: number }): Promise<any>;
+  explainRequest(request: object, options?: { api?: string; headers?: Record<string, string>; threshold?: number }): Promise<any>;
   stats(period?: string): Promise<any>;
-  top(limit?: number): Promise<any>;
+  top(limit?: number, options?: { order?: "hits" | "idle" | "score" }): Promise<any>;
   limits(): Promise<any>;
   ping(): Promise<boolean>;
 }

@@ -1,6 +1,7 @@
 /** Client of Deja, the semantic cache of AI applications. See README.md. */
 import { Decorators } from "./decorators.js";
 import { DejaUnavailable, errorOf } from "./errors.js";
+import { eventsOf, objectsOf } from "./streams.js";
 
 export { DejaDenied, DejaError, DejaInvalid, DejaLimited, DejaNotFound, DejaUnavailable } from "./errors.js";
 
@@ -9,6 +10,11 @@ const VERSION = "0.1.0";
 /** Only members that were said. */
 function given(members) {
   return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined));
+}
+
+/** As the server reads it. */
+function duration(seconds) {
+  return `${Math.round(seconds * 1000)}ms`;
 }
 
 /** Tags and names may be any text: their UTF-8, in the form of bytes that fetch takes. */
@@ -95,9 +101,14 @@ class KeyValue {
     return (await this.#at("PATCH", key, { namespace, headers, body: JSON.stringify(changes) })).ok;
   }
 
-  /** True: it was there. */
-  async delete(key, options = {}) {
-    const answer = await this.#at("DELETE", key, options);
+  /** Another life, from now: seconds, 0: for ever. False: no such key. */
+  async expire(key, ttl, { namespace } = {}) {
+    return (await this.#at("PATCH", key, { namespace, headers: { "x-deja-ttl": String(ttl) } })).ok;
+  }
+
+  /** True: it was there, and as ifMatch (an etag) wants it. */
+  async delete(key, { ifMatch, namespace } = {}) {
+    const answer = await this.#at("DELETE", key, { namespace, headers: { "if-match": ifMatch } });
     return answer.ok && (await answer.json()).removed > 0;
   }
 
@@ -114,6 +125,12 @@ class KeyValue {
   async deleteMatching(pattern, { dryRun, namespace } = {}) {
     const headers = given({ "x-deja-namespace": namespace });
     return (await this.#call("DELETE", "/api/v1/kv", { params: given({ pattern, dry_run: dryRun }), headers })).json();
+  }
+
+  /** Every key of the namespace. */
+  async clear({ dryRun, namespace } = {}) {
+    const headers = given({ "x-deja-namespace": namespace });
+    return (await this.#call("DELETE", "/api/v1/kv", { params: given({ all: true, dry_run: dryRun }), headers })).json();
   }
 
   /** Operations as the API has them; the results, in order. */
@@ -141,19 +158,21 @@ class KeyValue {
     return (await this.#post("/api/v1/kv:unlock", { key, token }, namespace)).unlocked;
   }
 
-  async stats() {
-    return (await this.#call("GET", "/api/v1/kv:stats")).json();
+  async stats({ namespace } = {}) {
+    const headers = given({ "x-deja-namespace": namespace });
+    return (await this.#call("GET", "/api/v1/kv:stats", { headers })).json();
   }
 }
 
 export class Deja extends Decorators {
   #headers;
 
-  constructor({ server, key, user, namespace, timeout = 2000, fetch = globalThis.fetch, onError } = {}) {
+  constructor({ server, key, user, namespace, timeout = 2000, token, fetch = globalThis.fetch, onError } = {}) {
     super();
     this.server = (server ?? process.env.DEJA_SERVER ?? "http://127.0.0.1:7070").replace(/\/+$/, "");
     this.namespace = namespace;
     this.timeout = timeout;
+    this.token = token ?? process.env.DEJA_TOKEN;
     this.fetch = fetch;
     this.onError = onError ?? ((error) => process.emitWarning(`Deja: going on without the cache: ${error.message}`));
     const credential = key ?? process.env.DEJA_KEY;
@@ -165,7 +184,7 @@ export class Deja extends Decorators {
     this.kv = new KeyValue((method, path, request) => this.#request(method, path, request));
   }
 
-  async #request(method, path, { params, headers = {}, json, body, mayMiss = false } = {}) {
+  async #request(method, path, { params, headers = {}, json, body, mayMiss = false, timeout = this.timeout } = {}) {
     const url = new URL(this.server + path);
     for (const [name, value] of Object.entries(params ?? {})) url.searchParams.set(name, String(value));
     const own = path.startsWith("/api/v1/kv") && this.namespace ? { "x-deja-namespace": this.namespace } : {};
@@ -176,7 +195,7 @@ export class Deja extends Decorators {
         method,
         headers: asBytes({ ...this.#headers, ...own, ...typed, ...headers }),
         body: json === undefined ? body : JSON.stringify(json),
-        signal: AbortSignal.timeout(this.timeout),
+        signal: timeout ? AbortSignal.timeout(timeout) : undefined,
       });
     } catch (cause) {
       throw new DejaUnavailable(`Deja was not reached: ${cause.cause?.message ?? cause.message}`, { type: "unreachable", cause });
@@ -223,6 +242,12 @@ export class Deja extends Decorators {
     return answer.ok ? answer.json() : null;
   }
 
+  /** The entry of exactly this question goes. True: it was there. */
+  async delete(query, { namespace } = {}) {
+    const params = this.#spaced(given({ query, namespace }));
+    return (await this.call("DELETE", "/api/v1/entries", { params })).removed > 0;
+  }
+
   /** True: it was there. */
   async deleteEntry(id) {
     return (await this.#request("DELETE", `/api/v1/entries/${encodeURIComponent(id)}`, { mayMiss: true })).ok;
@@ -239,6 +264,12 @@ export class Deja extends Decorators {
     return (await this.call("GET", "/api/v1/schedules")).schedules;
   }
 
+  /** One of them, or null. */
+  async schedule(id) {
+    const answer = await this.#request("GET", `/api/v1/schedules/${encodeURIComponent(id)}`, { mayMiss: true });
+    return answer.ok ? answer.json() : null;
+  }
+
   /** True: it was there. */
   async cancelSchedule(id) {
     return (await this.#request("DELETE", `/api/v1/schedules/${encodeURIComponent(id)}`, { mayMiss: true })).ok;
@@ -250,8 +281,8 @@ export class Deja extends Decorators {
   }
 
   /** How many plain keys there are of each form, how large they are, how often they are found. */
-  patterns() {
-    return this.call("GET", "/api/v1/patterns");
+  patterns({ namespace } = {}) {
+    return this.call("GET", "/api/v1/patterns", { params: this.#spaced(given({ namespace })) });
   }
 
   /** Answers are made before they are asked for; order: as POST /api/v1/warm has it. */
@@ -267,6 +298,69 @@ export class Deja extends Decorators {
     return this.call("DELETE", "/api/v1/warm");
   }
 
+  /** Past accesses, so that habits need not be learned anew: [{request, at: [ms since 1970, …]}]. */
+  learnHistory(accesses) {
+    return this.call("POST", "/api/v1/warm/history", { json: { accesses } });
+  }
+
+  /** So many bytes of room in each tier that evicts, without it a tenth of what it has: what is worth least goes.
+   * Of this tenant; {tenant} and {all: true} need the admin token. */
+  evict(bytes, { tenant, all } = {}) {
+    return this.#admin("POST", "/api/v1/evict", tenant || all, { json: given({ bytes, tenant, all }) });
+  }
+
+  /** What the vector indexes hold, and how far their optimisation is. */
+  indexStats({ all } = {}) {
+    return this.#admin("GET", "/api/v1/index", all, { params: given({ all }) });
+  }
+
+  /** The indexes are made anew behind; (await indexStats()).optimise says how far that is. */
+  indexOptimise({ all } = {}) {
+    return this.#admin("POST", "/api/v1/index", all, { json: given({ action: "optimise", all }) });
+  }
+
+  async #admin(method, path, isWanted, request) {
+    const headers = isWanted && this.token ? { "x-deja-token": this.token } : {};
+    return (await this.#request(method, path, { ...request, headers })).json();
+  }
+
+  /** Every entry of the tenant, whole, as an object; what a later import takes as lines of JSON. */
+  async *export({ vectors, timeout = 60000 } = {}) {
+    let cursor;
+    do {
+      const params = given({ vectors, cursor });
+      const answer = await this.#request("GET", "/api/v1/export", { params, timeout });
+      yield* objectsOf(answer.body);
+      cursor = answer.headers.get("x-deja-cursor") ?? undefined;
+    } while (cursor);
+  }
+
+  /** Requests of the tenant as they are answered: the last ones, then, unless follow is false, each new one,
+   * without end. {lost: n}: so many at most were not kept long enough to be told here. wait: seconds. */
+  async *tail({ last = 10, follow = true, wait = 20 } = {}) {
+    let params = { last };
+    let timeout = this.timeout;
+    do {
+      const page = await (await this.#request("GET", "/api/v1/tail", { params, timeout })).json();
+      if (page.lost) yield { lost: page.lost };
+      yield* page.requests;
+      params = { after: page.next, wait: duration(wait) };
+      timeout = (wait + 10) * 1000;
+    } while (follow);
+  }
+
+  /** What is made void, as it is: {event: "invalidation", id, data}, after a "following" that says since when.
+   * "lost": whoever holds copies should drop them all. Ends when the daemon does, or after `wait` seconds; {after: id} goes on. */
+  async *followInvalidations({ after, wait } = {}) {
+    const params = given({ after, wait: wait === undefined ? undefined : duration(wait) });
+    const answer = await this.#request("GET", "/api/v1/invalidations", { params, timeout: 0 });
+    try {
+      yield* eventsOf(answer.body);
+    } catch (cause) {
+      throw cause instanceof SyntaxError ? cause : new DejaUnavailable(`Deja was lost: ${cause.message}`, { type: "unreachable", cause });
+    }
+  }
+
   /** verdict: "right", or "wrong", which withdraws the entry. */
   feedback(entry, verdict) {
     return this.call("POST", "/api/v1/feedback", { json: { entry, verdict } });
@@ -277,8 +371,14 @@ export class Deja extends Decorators {
     return this.feedback(entry, "wrong");
   }
 
-  explain(query, { namespace } = {}) {
-    return this.call("GET", "/api/v1/explain", { params: this.#spaced(given({ query, namespace })) });
+  /** Would it be a hit, and why (not). */
+  explain(query, { namespace, threshold } = {}) {
+    return this.call("GET", "/api/v1/explain", { params: this.#spaced(given({ query, namespace, threshold })) });
+  }
+
+  /** The same of a request to a model, as the proxy would see it; options: api ("chat", …), headers, threshold. */
+  explainRequest(request, options = {}) {
+    return this.call("POST", "/api/v1/explain", { json: given({ request, ...options }) });
   }
 
   /** period: "24h": what was saved and spent in it, by kind. */
@@ -286,8 +386,9 @@ export class Deja extends Decorators {
     return this.call("GET", "/api/v1/stats", { params: given({ period }) });
   }
 
-  top(limit) {
-    return this.call("GET", "/api/v1/top", { params: given({ k: limit }) });
+  /** The entries served most; order: "idle" or "score": who would go first. */
+  top(limit, { order } = {}) {
+    return this.call("GET", "/api/v1/top", { params: given({ k: limit, order }) });
   }
 
   limits() {

@@ -78,6 +78,47 @@ await test("kinds and what is put off", async () => {
   assert.deepEqual([await cache.cancelSchedule(schedule.id), await cache.cancelSchedule(schedule.id)], [true, false]);
 });
 
+await test("what is there and what happens", async () => {
+  await cache.putMany(Array.from({ length: 90 }, (_, i) => ({ query: `question ${i}`, response: "x".repeat(20000) })));
+  const queries = new Set();
+  for await (const entry of cache.export()) queries.add(entry.query);
+  assert.ok(queries.has("question 0") && queries.has("question 89"));
+  for await (const entry of cache.export({ vectors: true })) if (entry.query === "question 0") assert.ok(entry.vector);
+  const told = [];
+  for await (const request of cache.tail({ last: 3, wait: 20 })) {
+    told.push(request);
+    if (told.length === 3) cache.lookup("question 1");
+    if (told.length === 4) break;
+  }
+  assert.deepEqual([told[3].api, told[3].result], ["api", "hit_exact"]);
+  for await (const { event, data } of cache.followInvalidations({ wait: 60 })) {
+    if (event === "following") await cache.invalidate({ tag: "told", reason: "test" });
+    if (event === "invalidation" && data.name === "told") break;
+  }
+  for await (const { event } of cache.followInvalidations({ wait: 0.1 })) assert.equal(event, "following");
+  await assert.rejects(cache.followInvalidations({ wait: 1e9 }).next(), DejaInvalid);
+  await assert.rejects(new Deja({ server: lost }).export().next(), DejaUnavailable);
+});
+
+await test("room, indexes and single questions", async () => {
+  const before = (await cache.stats()).levels.memory;
+  const { removed } = await cache.evict(Math.floor(before.bytes / 2));
+  assert.ok(removed > 0 && (await cache.stats()).levels.memory.entries === before.entries - removed);
+  assert.equal((await cache.indexStats()).ready, true);
+  assert.deepEqual(await cache.indexOptimise(), { status: "started" });
+  await assert.rejects(cache.evict(1, { all: true }), DejaDenied);
+  await cache.put("which way", "left");
+  assert.deepEqual([await cache.delete("which way"), await cache.delete("which way")], [true, false]);
+  const request = { model: "m", messages: [{ role: "user", content: "q" }] };
+  assert.equal((await cache.explainRequest(request)).hit, false);
+  await cache.kv.set("k", 1);
+  assert.deepEqual([await cache.kv.expire("k", 50), await cache.kv.expire("other", 1)], [true, false]);
+  assert.equal(await cache.kv.delete("k", { ifMatch: '"1"' }), false);
+  const there = (await cache.kv.clear({ dryRun: true })).would_remove;
+  assert.deepEqual([there >= 1, (await cache.kv.clear()).removed, (await cache.kv.stats()).keys], [true, there, 0]);
+  await assert.rejects(cache.learnHistory([]), /habits are not kept/);
+});
+
 await test("cacheable", async () => {
   let calls = 0;
   const load = cache.cacheable({ key: "user:{0}:{1.id}", ttl: 60, tags: "user:{0}" })(async function load(user, { id }) {

@@ -100,6 +100,7 @@ static void what_does_not_go_together_is_told(void **state)
         {{"server.listen", "0.0.0.0:1", NULL}, "without TLS"},
         {{PAIR, "server.listen", "http://0.0.0.0:1", NULL}, "without TLS"},
         {{"upstream.allowed_addresses", "10.0.0.1,here", NULL}, "\"here\""},
+        {{"webhooks.allowed_addresses", "there", NULL}, "webhooks.allowed_addresses expects"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct result result = load(rows[i].pairs);

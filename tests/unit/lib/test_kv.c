@@ -419,6 +419,119 @@ static void what_cannot_be_a_key_is_refused(void **state)
     assert_int_equal(deja_close(deja), DEJA_OK);
 }
 
+/* ---- sensitive data ---- */
+
+#define CARD "4111 1111 1111 1111"
+
+static struct deja *open_strict(enum deja_sensitive secret, enum deja_sensitive card)
+{
+    struct deja_options options;
+    struct deja *deja = NULL;
+    deja_options_init(&options);
+    options.sensitive_secret = secret;
+    options.sensitive_card = card;
+    assert_int_equal(deja_open(&options, &deja, NULL), DEJA_OK);
+    return deja;
+}
+
+static enum deja_status compute_card(void *ctx, struct deja_made *made)
+{
+    (void)ctx;
+    deja_made_append(made, deja_slice_text("pay with " CARD));
+    return DEJA_OK;
+}
+
+static void what_options_refuse_is_not_stored(void **state)
+{
+    (void)state;
+    static const struct deja_slice card = {CARD, sizeof CARD - 1};
+    struct deja *deja = open_strict(DEJA_SENSITIVE_DEFAULT, DEJA_SENSITIVE_REFUSE);
+    struct deja_kv kv = kv_of("k", CARD);
+    struct deja_entry entry = entry_of("a question", CARD);
+    uint64_t count = 7;
+    assert_int_equal(deja_kv_set(deja, &kv, &count), DEJA_ERR_DENIED);
+    assert_int_equal(deja_kv_mset(deja, &kv, 1, &count), DEJA_ERR_DENIED);
+    assert_int_equal(deja_put(deja, &entry, &count), DEJA_ERR_DENIED);
+    assert_int_equal(count, 7);
+    kv = kv_of(CARD, "1");
+    assert_int_equal(deja_kv_set(deja, &kv, NULL), DEJA_ERR_DENIED);
+    assert_int_equal(deja_kv_increment(deja, &kv, 1, NULL), DEJA_ERR_DENIED);
+    kv = kv_of("k", "1");
+    kv.tags = &card;
+    kv.tag_count = 1;
+    assert_int_equal(deja_kv_set(deja, &kv, NULL), DEJA_ERR_DENIED);
+    kv = kv_of("k", "{\"a\":1}");
+    assert_int_equal(deja_kv_set(deja, &kv, NULL), DEJA_OK);
+    kv = kv_of("k", "{\"b\":\"" CARD "\"}");
+    assert_int_equal(deja_kv_merge(deja, &kv, NULL), DEJA_ERR_DENIED);
+    expect(deja, "k", "{\"a\":1}");
+    kv = kv_of("n", "");
+    assert_int_equal(deja_kv_increment(deja, &kv, 4111111111111111, NULL), DEJA_OK);
+    expect(deja, "n", "4111111111111111");
+    assert_int_equal(deja_close(deja), DEJA_OK);
+}
+
+static void computed_is_told_as_it_came_and_stored_as_options_want(void **state)
+{
+    (void)state;
+    static const struct {
+        enum deja_sensitive card;
+        const char *body; /* stored; NULL: not at all */
+    } cases[] = {
+        {DEJA_SENSITIVE_REFUSE, NULL},
+        {DEJA_SENSITIVE_REDACT, "pay with [REDACTED]"},
+        {DEJA_SENSITIVE_DEFAULT, "pay with " CARD},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct deja *deja = open_strict(DEJA_SENSITIVE_DEFAULT, cases[i].card);
+        struct deja_kv kv = kv_of("k", "");
+        struct deja_answer *answer = NULL;
+        assert_int_equal(deja_kv_get_or_compute(deja, &kv, NULL, compute_card, &answer), DEJA_OK);
+        assert_slice(deja_answer_body(answer), "pay with " CARD);
+        deja_answer_release(answer);
+        expect(deja, "k", cases[i].body);
+        assert_int_equal(deja_close(deja), DEJA_OK);
+    }
+}
+
+static void redacted_value_is_what_is_found(void **state)
+{
+    (void)state;
+    struct deja *deja = open_strict(DEJA_SENSITIVE_REDACT, DEJA_SENSITIVE_DEFAULT);
+    struct deja_kv kv = kv_of("k", "{\"a\":1}");
+    struct deja_answer *answer = NULL;
+    set(deja, "text", "my password is hunter2-Tr0ub4dor");
+    expect(deja, "text", "my password is [REDACTED]");
+    kv.metadata = deja_slice_text("{\"by\":\"me\"}");
+    assert_int_equal(deja_kv_set(deja, &kv, NULL), DEJA_OK);
+    kv = kv_of("k", "{\"password\":\"letmein\"}");
+    assert_int_equal(deja_kv_merge(deja, &kv, NULL), DEJA_OK);
+    assert_int_equal(deja_kv_get(deja, &kv, &answer), DEJA_OK);
+    assert_slice(deja_answer_body(answer), "{\"a\":1,\"password\":\"[REDACTED]\"}");
+    assert_slice(deja_answer_metadata(answer), "{\"redacted\":true,\"by\":\"me\"}");
+    deja_answer_release(answer);
+    struct deja_entry entry = entry_of("is hunter2 a good password=hunter2-Tr0ub4dor", "yes");
+    assert_int_equal(deja_put(deja, &entry, NULL), DEJA_OK);
+    struct deja_query query = query_of("is hunter2 a good password=hunter2-Tr0ub4dor");
+    assert_int_equal(deja_lookup(deja, &query, &answer), DEJA_OK);
+    assert_int_equal(deja_answer_outcome(answer), DEJA_HIT_EXACT);
+    assert_slice(deja_answer_text(answer), "is hunter2 a good password=[REDACTED]");
+    deja_answer_release(answer);
+    assert_int_equal(deja_close(deja), DEJA_OK);
+}
+
+static void rule_that_is_none_is_refused(void **state)
+{
+    (void)state;
+    struct deja_options options;
+    struct deja_error error;
+    struct deja *deja = NULL;
+    deja_options_init(&options);
+    options.sensitive_contact = (enum deja_sensitive)9;
+    assert_int_equal(deja_open(&options, &deja, &error), DEJA_ERR_CONFIG);
+    assert_non_null(strstr(error.message, "sensitive"));
+}
+
 static void calls_survive_each_failed_allocation(void **state)
 {
     (void)state;
@@ -461,6 +574,10 @@ int main(void)
         cmocka_unit_test(eviction_is_told),
         cmocka_unit_test(handlers_are_bounded_and_named),
         cmocka_unit_test(what_cannot_be_a_key_is_refused),
+        cmocka_unit_test(what_options_refuse_is_not_stored),
+        cmocka_unit_test(computed_is_told_as_it_came_and_stored_as_options_want),
+        cmocka_unit_test(redacted_value_is_what_is_found),
+        cmocka_unit_test(rule_that_is_none_is_refused),
         cmocka_unit_test(calls_survive_each_failed_allocation),
     };
     return RUN_TESTS(tests);

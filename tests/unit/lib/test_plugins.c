@@ -1,5 +1,7 @@
 #include "library.h"
 
+#include <deja/kv.h>
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -352,6 +354,73 @@ static void sick_embedder_is_a_miss(void **state)
     deja_close(deja);
 }
 
+static size_t count_slots(const struct array *array)
+{
+    size_t count = 0;
+    for (int i = 0; i < SLOTS; i++)
+        count += array->slots[i].is_used;
+    return count;
+}
+
+static struct deja_kv password_of(const char *key)
+{
+    struct deja_kv kv;
+    deja_kv_init(&kv);
+    kv.key = deja_slice_text(key);
+    kv.body = deja_slice_text("{\"password\":\"letmein\"}");
+    kv.timeout_ms = NO_LIMIT_MS;
+    return kv;
+}
+
+static enum deja_status compute_password(void *ctx, struct deja_made *made)
+{
+    (void)ctx;
+    deja_made_append(made, deja_slice_text("my password is hunter2-Tr0ub4dor"));
+    return DEJA_OK;
+}
+
+/* It knows nothing of sealing, so it gets nothing that must be sealed; nor a copy of that. */
+static void callers_store_gets_no_secrets(void **state)
+{
+    (void)state;
+    struct array array;
+    struct deja_kv kv = password_of("k");
+    struct deja_answer *answer = NULL;
+    int64_t number = 0;
+    array_init(&array);
+    struct deja *deja = open_on(&array);
+    put(deja, "what is it", "my password is hunter2-Tr0ub4dor");
+    assert_int_equal(lookup_text(deja, "what is it"), DEJA_HIT_EXACT);
+    assert_int_equal(deja_kv_set(deja, &kv, NULL), DEJA_OK);
+    assert_int_equal(deja_kv_expire(deja, &kv, NULL), DEJA_OK);
+    struct deja_kv patch = password_of("k");
+    patch.body = deja_slice_text("{\"more\":1}");
+    assert_int_equal(deja_kv_merge(deja, &patch, NULL), DEJA_OK);
+    struct deja_kv counter = password_of("password=hunter2-Tr0ub4dor");
+    assert_int_equal(deja_kv_increment(deja, &counter, 2, &number), DEJA_OK);
+    assert_int_equal(deja_kv_increment(deja, &counter, 2, &number), DEJA_OK);
+    assert_int_equal(number, 4);
+    struct deja_kv made = password_of("made");
+    assert_int_equal(deja_kv_get_or_compute(deja, &made, NULL, compute_password, &answer), DEJA_OK);
+    deja_answer_release(answer);
+    assert_int_equal(deja_kv_expire(deja, &made, NULL), DEJA_OK);
+    struct deja_query query = query_of("what is the other");
+    assert_int_equal(deja_get_or_compute(deja, &query, NULL, compute_password, &answer), DEJA_OK);
+    deja_answer_release(answer);
+    assert_int_equal(lookup(deja, &query), DEJA_HIT_EXACT);
+    assert_int_equal(count_slots(&array), 0);
+    assert_int_equal(deja_kv_get(deja, &kv, &answer), DEJA_OK);
+    assert_slice(deja_answer_body(answer), "{\"password\":\"letmein\",\"more\":1}");
+    deja_answer_release(answer);
+    kv.metadata = deja_slice_text("any bytes");
+    assert_int_equal(deja_kv_set(deja, &kv, NULL), DEJA_ERR_DENIED);
+    kv.body = deja_slice_text("nothing of that kind");
+    assert_int_equal(deja_kv_set(deja, &kv, NULL), DEJA_OK);
+    assert_int_equal(count_slots(&array), 1);
+    deja_close(deja);
+    array_fini(&array);
+}
+
 static void incomplete_tables_are_refused_and_not_closed(void **state)
 {
     (void)state;
@@ -422,6 +491,7 @@ int main(void)
         cmocka_unit_test(damaged_and_misplaced_records_are_misses),
         cmocka_unit_test(callers_embedder_decides_what_is_alike),
         cmocka_unit_test(sick_embedder_is_a_miss),
+        cmocka_unit_test(callers_store_gets_no_secrets),
         cmocka_unit_test(incomplete_tables_are_refused_and_not_closed),
         cmocka_unit_test(plugins_survive_each_failed_allocation),
     };

@@ -418,6 +418,37 @@ static void everything_else_is_refused_with_a_reason(void **state)
     }
 }
 
+static void address_in_a_url_is_refused_unless_it_is_named(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *url;
+        bool is_refused;
+        bool is_refused_still; /* with the exceptions below */
+    } rows[] = {
+        {"https://example.com/a", false, false},
+        {"http://example.com/a", false, false}, /* a name: the connection is looked at */
+        {"https://8.8.8.8/?a", false, false},
+        {"http://8.8.8.8", true, true},
+        {"HTTPS://127.0.0.1:8443#a", true, false},
+        {"http://127.0.0.1:8443/a", true, false},
+        {"https://127.0.0.1:8444", true, true},
+        {"https://[fd00::5]/hook", true, false},
+        {"https://[fd00::6]/hook", true, true},
+        {"https://169.254.169.254?a", true, true},
+        {"ftp://127.0.0.1", false, false}, /* somebody else tells that it is no URL */
+        {"https://", false, false},
+    };
+    struct dj_address_guard guard = {.count = 0};
+    assert_int_equal(dj_address_guard_add(&guard, deja_slice_text("127.0.0.1:8443")), DEJA_OK);
+    assert_int_equal(dj_address_guard_add(&guard, deja_slice_text("fd00::5")), DEJA_OK);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct deja_slice url = deja_slice_text(rows[i].url);
+        assert_int_equal(dj_address_is_url_refused(NULL, url), rows[i].is_refused);
+        assert_int_equal(dj_address_is_url_refused(&guard, url), rows[i].is_refused_still);
+    }
+}
+
 static void what_is_long_is_refused(void **state)
 {
     (void)state;
@@ -525,6 +556,7 @@ int main(void)
         cmocka_unit_test(public_hosts_are_taken),
         cmocka_unit_test(everything_else_is_refused_with_a_reason),
         cmocka_unit_test(what_is_long_is_refused),
+        cmocka_unit_test(address_in_a_url_is_refused_unless_it_is_named),
         cmocka_unit_test(exceptions_are_for_what_they_name),
         cmocka_unit_test(exceptions_that_cannot_be_read_are_refused),
     };

@@ -4,35 +4,12 @@ A method here returns what `self._call(request, read)` returns: the value itself
 to await for `AsyncDeja`. So both have one text.
 """
 import json as json_of
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Optional
 from urllib.parse import quote
 
-from . import errors
-
-MISSING = object()
-
-
-@dataclass(frozen=True)
-class Request:
-    method: str
-    path: str
-    params: dict = field(default_factory=dict)
-    headers: dict = field(default_factory=dict)
-    json: Any = MISSING
-    content: Optional[bytes] = None
-    may_miss: bool = False  # 404 (and 304, 412) is an answer, not an error
-
-
-@dataclass(frozen=True)
-class Response:
-    status: int
-    headers: Any
-    content: bytes
-
-    @property
-    def json(self):
-        return json_of.loads(self.content) if self.content else None
+from . import errors, streams
+from .message import MISSING, Request
 
 
 @dataclass(frozen=True)
@@ -163,6 +140,12 @@ class Calls:
         return self._call(Request("GET", f"/api/v1/entries/{quote(id, safe='')}", may_miss=True),
                           lambda response: response.json if response.status == 200 else None)
 
+    def delete(self, query, *, namespace=None):
+        """The entry of exactly this question goes. True: it was there."""
+        return self._call(Request("DELETE", "/api/v1/entries",
+                                  params=_given(query=query, namespace=namespace or self.namespace)),
+                          lambda response: response.json["removed"] > 0)
+
     def delete_entry(self, id):
         """True: it was there."""
         return self._call(Request("DELETE", f"/api/v1/entries/{quote(id, safe='')}", may_miss=True),
@@ -180,6 +163,11 @@ class Calls:
         """Invalidations that were put off with at, after or cron, soonest first."""
         return self._call(Request("GET", "/api/v1/schedules"), lambda response: response.json["schedules"])
 
+    def schedule(self, id):
+        """One of them, or None."""
+        return self._call(Request("GET", f"/api/v1/schedules/{quote(id, safe='')}", may_miss=True),
+                          lambda response: response.json if response.status == 200 else None)
+
     def cancel_schedule(self, id):
         """True: it was there."""
         return self._call(Request("DELETE", f"/api/v1/schedules/{quote(id, safe='')}", may_miss=True),
@@ -189,9 +177,10 @@ class Calls:
         """What kinds of plain keys there are, how long each lives where, and what they have saved."""
         return self._call(Request("GET", "/api/v1/kinds"), lambda response: response.json["kinds"])
 
-    def patterns(self):
+    def patterns(self, *, namespace=None):
         """How many plain keys there are of each form, how large they are, how often they are found."""
-        return self._call(Request("GET", "/api/v1/patterns"), _read_json)
+        return self._call(Request("GET", "/api/v1/patterns", params=_given(namespace=namespace or self.namespace)),
+                          _read_json)
 
     def warm(self, **order):
         """Answers are made before they are asked for; order: as POST /api/v1/warm has it (requests,
@@ -204,6 +193,50 @@ class Calls:
     def cancel_warm(self):
         return self._call(Request("DELETE", "/api/v1/warm"), _read_json)
 
+    def learn_history(self, accesses):
+        """Past accesses, so that habits need not be learned anew: [{"request": …, "at": [ms since 1970, …]}]."""
+        return self._call(Request("POST", "/api/v1/warm/history", json={"accesses": list(accesses)}), _read_json)
+
+    # ---- room, indexes ----
+
+    def evict(self, bytes=None, *, tenant=None, all=None):
+        """So many bytes of room in each tier that evicts, without it a tenth of what it has: what is worth
+        least goes. Of this tenant; tenant="…" and all=True need the admin token (token=)."""
+        return self._call(Request("POST", "/api/v1/evict", json=_given(bytes=bytes, tenant=tenant, all=all),
+                                  headers=self._admin(tenant or all)), _read_json)
+
+    def index_stats(self, *, all=None):
+        """What the vector indexes hold, and how far their optimisation is."""
+        return self._call(Request("GET", "/api/v1/index", params=_given(all=_flag(all)), headers=self._admin(all)),
+                          _read_json)
+
+    def index_optimise(self, *, all=None):
+        """The indexes are made anew behind; `index_stats()["optimise"]` says how far that is."""
+        return self._call(Request("POST", "/api/v1/index", json={"action": "optimise", **_given(all=all)},
+                                  headers=self._admin(all)), _read_json)
+
+    # ---- iterators ----
+
+    def export(self, *, vectors=False, timeout=60):
+        """Every entry of the tenant, whole, as an object; what a later import takes as lines of JSON."""
+        return self._pages(streams.Export(vectors, timeout))
+
+    def tail(self, *, last=10, follow=True, wait=20):
+        """Requests of the tenant as they are answered: the last ones, then, unless follow is False, each new
+        one, without end. {"lost": n}: so many at most were not kept long enough to be told here."""
+        return self._pages(streams.Tail(last, follow, wait, None))
+
+    def follow_invalidations(self, *, after=None, wait=None):
+        """What is made void, as it is: {"event": "invalidation", "id", "data"}, after a "following" that says
+        since when. "lost": whoever holds copies should drop them all. Ends when the daemon does, or after `wait` seconds; after=id goes on."""
+        return self._events(Request("GET", "/api/v1/invalidations",
+                                    params=_given(after=after, wait=None if wait is None else streams.duration(wait))))
+
+    def _admin(self, is_wanted):
+        return {"x-deja-token": self.token} if is_wanted and self.token else {}
+
+    # ---- what is known ----
+
     def feedback(self, entry, verdict):
         """verdict: "right", or "wrong", which withdraws the entry."""
         return self._call(Request("POST", "/api/v1/feedback", json={"entry": entry, "verdict": verdict}), _read_json)
@@ -212,17 +245,23 @@ class Calls:
         """The answer with this X-Cache-Id was wrong."""
         return self.feedback(entry, "wrong")
 
-    def explain(self, query, *, namespace=None):
-        known = _given(query=query, namespace=namespace or self.namespace)
-        return self._call(Request("GET", "/api/v1/explain", params=known),
-                          _read_json)
+    def explain(self, query, *, namespace=None, threshold=None):
+        """Would it be a hit, and why (not)."""
+        known = _given(query=query, namespace=namespace or self.namespace, threshold=threshold)
+        return self._call(Request("GET", "/api/v1/explain", params=known), _read_json)
+
+    def explain_request(self, request, *, api=None, headers=None, threshold=None):
+        """The same of a request to a model, as the proxy would see it; api: "chat", "messages", …"""
+        body = {"request": request, **_given(api=api, headers=headers, threshold=threshold)}
+        return self._call(Request("POST", "/api/v1/explain", json=body), _read_json)
 
     def stats(self, period=None):
         """period: "24h": what was saved and spent in it, by kind."""
         return self._call(Request("GET", "/api/v1/stats", params=_given(period=period)), _read_json)
 
-    def top(self, limit=None):
-        return self._call(Request("GET", "/api/v1/top", params=_given(k=limit)), _read_json)
+    def top(self, limit=None, *, order=None):
+        """The entries served most; order: "idle" or "score": who would go first."""
+        return self._call(Request("GET", "/api/v1/top", params=_given(k=limit, order=order)), _read_json)
 
     def limits(self):
         return self._call(Request("GET", "/api/v1/limits"), _read_json)
@@ -279,9 +318,15 @@ class KeyValue:
                                   content=json_of.dumps(changes).encode(), may_miss=True),
                           lambda response: response.status < 300)
 
-    def delete(self, key, *, namespace=None):
-        """True: it was there."""
-        return self._call(Request("DELETE", self._path(key), headers=_spaced(namespace), may_miss=True),
+    def expire(self, key, ttl, *, namespace=None):
+        """Another life, from now: seconds, 0: for ever. False: no such key."""
+        return self._call(Request("PATCH", self._path(key), headers={"x-deja-ttl": _number(ttl), **_spaced(namespace)},
+                                  may_miss=True), lambda response: response.status < 300)
+
+    def delete(self, key, *, namespace=None, if_match=None):
+        """True: it was there, and as if_match (an etag) wants it."""
+        headers = {**_spaced(namespace), **({"if-match": if_match} if if_match else {})}
+        return self._call(Request("DELETE", self._path(key), headers=headers, may_miss=True),
                           lambda response: response.status < 300 and response.json["removed"] > 0)
 
     def exists(self, key, *, namespace=None):
@@ -295,6 +340,11 @@ class KeyValue:
 
     def delete_matching(self, pattern, *, dry_run=None, namespace=None):
         return self._call(Request("DELETE", "/api/v1/kv", params=_given(pattern=pattern, dry_run=_flag(dry_run)),
+                                  headers=_spaced(namespace)), _read_json)
+
+    def clear(self, *, dry_run=None, namespace=None):
+        """Every key of the namespace."""
+        return self._call(Request("DELETE", "/api/v1/kv", params={"all": "true", **_given(dry_run=_flag(dry_run))},
                                   headers=_spaced(namespace)), _read_json)
 
     def batch(self, operations, *, namespace=None):
@@ -318,8 +368,8 @@ class KeyValue:
         return self._call(Request("POST", "/api/v1/kv:unlock", json={"key": key, "token": token},
                                   headers=_spaced(namespace)), lambda response: response.json["unlocked"])
 
-    def stats(self):
-        return self._call(Request("GET", "/api/v1/kv:stats"), _read_json)
+    def stats(self, *, namespace=None):
+        return self._call(Request("GET", "/api/v1/kv:stats", headers=_spaced(namespace)), _read_json)
 
 
 def _spaced(namespace):
@@ -332,5 +382,3 @@ def _flag(value):
 
 def _number(value):
     return str(int(value)) if float(value) == int(value) else repr(float(value))
-
-

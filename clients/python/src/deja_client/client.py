@@ -4,21 +4,26 @@ import os
 import httpx
 
 from . import errors
-from .calls import MISSING, Calls, KeyValue, Response
+from .calls import Calls, KeyValue
+from .message import MISSING, Response
+from .streams import Events
 from .decorators import AsyncDecorators, Decorators
 
 DEFAULT_SERVER = "http://127.0.0.1:7070"
 RAISE = object()
+SILENCE_S = 60.0  # of a stream; the daemon says something every 15 s
 
 
 class _Client:
     """server, key: else $DEJA_SERVER and $DEJA_KEY. namespace: of every call that names none. timeout:
     seconds for a whole call; a cache that takes longer is no help. user: X-Deja-User, whose entries
-    nobody else of the tenant finds. transport: an httpx transport, for tests and proxies."""
+    nobody else of the tenant finds. token: the admin token, else $DEJA_TOKEN; sent only with calls about
+    other tenants. transport: an httpx transport, for tests and proxies."""
 
-    def __init__(self, server=None, *, key=None, user=None, namespace=None, timeout=2.0, transport=None):
+    def __init__(self, server=None, *, key=None, user=None, namespace=None, timeout=2.0, token=None, transport=None):
         self.server = (server or os.environ.get("DEJA_SERVER") or DEFAULT_SERVER).rstrip("/")
         self.namespace = namespace
+        self.token = token or os.environ.get("DEJA_TOKEN")
         key = key or os.environ.get("DEJA_KEY")
         headers = {"user-agent": "deja-client-python/0.1.0",
                    **({"authorization": f"Bearer {key}"} if key else {}),
@@ -36,6 +41,8 @@ class _Client:
         known = {} if json is MISSING else {"json": json}
         if request.content is not None:
             known = {"content": request.content}
+        if request.timeout is not None:
+            known["timeout"] = request.timeout
         return self._http.build_request(request.method, request.path, params=request.params, headers=_as_bytes(headers),
                                         **known)
 
@@ -79,6 +86,23 @@ class Deja(_Client, Calls, Decorators):
                 return otherwise
             raise self._unreached(error) from error
 
+    def _pages(self, pages):
+        while (request := pages.request()) is not None:
+            yield from self._call(request, pages.read)
+
+    def _events(self, request):
+        events = Events()
+        try:
+            with self._http.stream(request.method, request.path, params=request.params, timeout=SILENCE_S) as answer:
+                if answer.status_code >= 400:
+                    answer.read()
+                    self._read(request, None, answer)
+                for line in answer.iter_lines():
+                    if (event := events.feed(line)) is not None:
+                        yield event
+        except httpx.TransportError as error:
+            raise self._unreached(error) from error
+
     def close(self):
         self._http.close()
 
@@ -99,6 +123,25 @@ class AsyncDeja(_Client, Calls, AsyncDecorators):
         except httpx.TransportError as error:
             if otherwise is not RAISE:
                 return otherwise
+            raise self._unreached(error) from error
+
+    async def _pages(self, pages):
+        while (request := pages.request()) is not None:
+            for item in await self._call(request, pages.read):
+                yield item
+
+    async def _events(self, request):
+        events = Events()
+        try:
+            async with self._http.stream(request.method, request.path, params=request.params,
+                                         timeout=SILENCE_S) as answer:
+                if answer.status_code >= 400:
+                    await answer.aread()
+                    self._read(request, None, answer)
+                async for line in answer.aiter_lines():
+                    if (event := events.feed(line)) is not None:
+                        yield event
+        except httpx.TransportError as error:
             raise self._unreached(error) from error
 
     async def aclose(self):

@@ -1,10 +1,9 @@
-/* tests/unit/proxy/test_sensitive.c - rules decide what becomes of an entry; nothing slips through
+/* tests/unit/cache/test_sensitive.c - rules decide what becomes of an entry; nothing slips through
  * because memory ran out.
  */
 #include "check.h"
 
-#include "proxy/content.h"
-#include "proxy/sensitive.h"
+#include "cache/sensitive.h"
 
 #define SECRET "password=hunter2"
 #define CARD "4111 1111 1111 1111"
@@ -208,41 +207,46 @@ static void verdict_survives_each_failed_allocation(void **state)
     }
 }
 
-/* ---- what the log tells ---- */
-
-static size_t count_fields(const struct dj_content *content)
-{
-    struct dj_log_field fields[DJ_CONTENT_FIELDS + 1];
-    size_t count = 0;
-    dj_content_fields(content, fields);
-    while (fields[count].name)
-        count++;
-    return count;
-}
-
-static void log_tells_of_texts_what_was_asked_for(void **state)
+static void metadata_of_a_plain_value_says_what_became_of_it(void **state)
 {
     (void)state;
-    static const uint8_t key[DJ_SHA256_BYTES] = {1};
-    static const uint8_t other_key[DJ_SHA256_BYTES] = {2};
-    static const size_t fields[] = {0, 4, 6};
-    char hash[9] = "";
-    for (int how = DJ_CONTENT_OFF; how <= DJ_CONTENT_FULL; how++) {
-        struct dj_content content = {0};
-        dj_content_note_prompt(&content, (enum dj_content_log)how, key, deja_slice_text("a b"));
-        dj_content_note_answer(&content, (enum dj_content_log)how, key, deja_slice_text("c"));
-        assert_int_equal(count_fields(&content), fields[how]);
-        memcpy(hash, content.prompt_hash, sizeof hash);
-        dj_content_fini(&content);
+    static const struct {
+        const char *before;
+        const char *after;
+    } cases[] = {
+        {"", "{\"redacted\":true,\"sealed_only\":true}"},
+        {"{}", "{\"redacted\":true,\"sealed_only\":true}"},
+        {"{\"a\":1}", "{\"redacted\":true,\"a\":1,\"sealed_only\":true}"},
+    };
+    struct dj_arena arena = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct deja_slice metadata = deja_slice_text(cases[i].before);
+        for (int twice = 0; twice < 2; twice++)
+            assert_int_equal(dj_sensitive_mark(&arena, true, true, &metadata), DEJA_OK);
+        assert_int_equal(metadata.len, strlen(cases[i].after));
+        assert_memory_equal(metadata.data, cases[i].after, metadata.len);
     }
-    struct dj_content content = {0};
-    dj_content_note_prompt(&content, DJ_CONTENT_HASH, other_key, deja_slice_text("a b"));
-    assert_string_not_equal(content.prompt_hash, hash);
-    assert_int_equal(strlen(hash), 8);
-    assert_int_equal(content.prompt_bytes, 3);
-    dj_content_note_answer_bytes(&content, DJ_CONTENT_HASH, 7);
-    assert_int_equal(count_fields(&content), 3);
-    dj_content_fini(&content);
+    struct deja_slice metadata = deja_slice_text("any bytes");
+    assert_int_equal(dj_sensitive_mark(&arena, true, false, &metadata), DEJA_OK);
+    assert_int_equal(dj_sensitive_mark(&arena, false, true, &metadata), DEJA_ERR_DENIED);
+    assert_int_equal(metadata.len, 9);
+    dj_arena_fini(&arena);
+}
+
+static void metadata_that_is_no_object_is_redacted_as_the_bytes_it_is(void **state)
+{
+    const struct dj_rules_values rules = rules_with(DJ_SENSITIVE_REDACT, DJ_SENSITIVE_ALLOW);
+    struct dj_put_options options = {.skip = 0};
+    struct dj_entry entry = entry_with("a question", "an answer: " SECRET);
+    entry.kind = DJ_ENTRY_BYTES;
+    entry.metadata = deja_slice_text("seen: " SECRET);
+    struct dj_sensitive_verdict verdict = judge(*state, &rules, &entry);
+    assert_true(verdict.is_redacted);
+    dj_sensitive_apply(&verdict, 0, &entry, &options);
+    assert_int_equal(entry.metadata.len, strlen("seen: password=[REDACTED]"));
+    assert_memory_equal(entry.metadata.data, "seen: password=[REDACTED]", entry.metadata.len);
+    assert_int_equal(entry.body.len, strlen("an answer: password=[REDACTED]"));
+    dj_sensitive_fini(&verdict);
 }
 
 int main(void)
@@ -257,7 +261,8 @@ int main(void)
         cmocka_unit_test(vector_is_kept_only_where_its_text_could_be),
         cmocka_unit_test(what_could_not_be_looked_at_is_refused),
         cmocka_unit_test(verdict_survives_each_failed_allocation),
-        cmocka_unit_test(log_tells_of_texts_what_was_asked_for),
+        cmocka_unit_test(metadata_of_a_plain_value_says_what_became_of_it),
+        cmocka_unit_test(metadata_that_is_no_object_is_redacted_as_the_bytes_it_is),
     };
     return cmocka_run_group_tests(tests, make_detector, end_detector);
 }

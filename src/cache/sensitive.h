@@ -1,4 +1,4 @@
-/* proxy/sensitive.h - what becomes of an entry that holds sensitive data, by its tenant's rules.
+/* cache/sensitive.h - what becomes of an entry that holds sensitive data, by its tenant's rules.
  *
  *   allow    nothing
  *   encrypt  memory, and only those tiers that seal what they keep
@@ -12,13 +12,14 @@
  * been found, and is not redacted but refused.
  *
  * Who asked has the answer as it came; later hits get the stored copy, as it was stored (trust-I4).
- * Threads: a worker; texts are long.
+ * Threads: any; a worker where texts are long.
  */
-#ifndef DJ_PROXY_SENSITIVE_H
-#define DJ_PROXY_SENSITIVE_H
+#ifndef DJ_CACHE_SENSITIVE_H
+#define DJ_CACHE_SENSITIVE_H
 
 #include <deja/base.h>
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "cache/engine.h"
 #include "proto/json.h"
@@ -36,7 +37,7 @@ struct dj_sensitive_verdict {
     const char *reason; /* "sensitive-secret", …: constant; NULL: nothing was found */
     struct dj_buf query;
     struct dj_buf body;
-    struct dj_buf metadata; /* says "redacted":true */
+    struct dj_buf metadata; /* says "redacted":true, if it is an object */
 };
 void dj_sensitive_fini(struct dj_sensitive_verdict *verdict);
 
@@ -66,5 +67,13 @@ void dj_sensitive_apply(const struct dj_sensitive_verdict *verdict, uint32_t sea
 #define DJ_SENSITIVE_REDACTED "\"redacted\":true"
 /* Is the entry a redacted copy? */
 bool dj_sensitive_is_redacted(const struct dj_entry *entry);
+
+/* Makes metadata of a plain value (a JSON object, or empty) say so too: of a redacted copy, and of
+ * one that is kept only where it is sealed (DJ_PLAIN_SEALED_ONLY), because who changes or copies
+ * the value later does not look at it again. *metadata is overwritten, in the arena. Metadata that
+ * is no object stays as it is; DEJA_ERR_DENIED if it would have had to say sealed only.
+ * DEJA_ERR_NOMEM. */
+enum deja_status dj_sensitive_mark(struct dj_arena *arena, bool is_redacted, bool is_sealed_only,
+                                   struct deja_slice *metadata) DEJA_NODISCARD;
 
 #endif

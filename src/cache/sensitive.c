@@ -1,6 +1,8 @@
-/* proxy/sensitive.c - see sensitive.h. Trust: entries are untrusted. */
-#include "proxy/sensitive.h"
+/* cache/sensitive.c - see sensitive.h. Trust: entries are untrusted. */
+#include "cache/sensitive.h"
 
+#include "base/slice.h"
+#include "cache/plain.h"
 #include "security/redact.h"
 
 #define MARK "{" DJ_SENSITIVE_REDACTED
@@ -61,11 +63,12 @@ static void look_at_json(struct look *look, const struct dj_json *value)
     note(look, dj_redact_json(look->detector, look->classes, value, &look->findings, NULL));
 }
 
-/* A plain value may be JSON, or any bytes. */
+/* A plain value and what a program put may be JSON, or any bytes. */
 static bool is_json_kind(const struct dj_entry *entry)
 {
     return entry->kind == DJ_ENTRY_CHAT || entry->kind == DJ_ENTRY_API ||
-           entry->kind == DJ_ENTRY_NEGATIVE || entry->kind == DJ_ENTRY_PLAIN;
+           entry->kind == DJ_ENTRY_NEGATIVE || entry->kind == DJ_ENTRY_PLAIN ||
+           entry->kind == DJ_ENTRY_BYTES;
 }
 
 /* What is not JSON is looked at as the bytes it is. */
@@ -164,9 +167,19 @@ static void judge_unseen(struct look *look, struct dj_sensitive_verdict *verdict
 
 /* ---- the copy ---- */
 
+/* Or nothing yet; a program's own may be any bytes. */
+static bool is_object(struct deja_slice metadata)
+{
+    return metadata.len == 0 || (metadata.data[0] == '{' && metadata.data[metadata.len - 1] == '}');
+}
+
 /* The kept metadata with the mark in front: {"redacted":true,…}. */
 static void put_metadata(struct deja_slice metadata, struct dj_buf *out)
 {
+    if (!is_object(metadata)) {
+        dj_buf_append_slice(out, metadata);
+        return;
+    }
     dj_buf_append_text(out, MARK);
     if (metadata.len > 2) {
         dj_buf_append_byte(out, ',');
@@ -285,4 +298,46 @@ bool dj_sensitive_is_redacted(const struct dj_entry *entry)
 {
     return entry->metadata.len >= sizeof MARK - 1 &&
            memcmp(entry->metadata.data, MARK, sizeof MARK - 1) == 0;
+}
+
+/* ---- what metadata says of it ---- */
+
+static bool add_member(struct dj_arena *arena, const char *member, bool is_first,
+                       struct deja_slice *metadata)
+{
+    size_t len = strlen(member);
+    struct deja_slice kept = deja_slice("", 0);
+    if (metadata->len > 2) /* without its braces */
+        kept = deja_slice(metadata->data + 1, metadata->len - 2);
+    size_t comma = kept.len > 0;
+    char *text = dj_arena_alloc(arena, kept.len + comma + len + 2);
+    if (!text)
+        return false;
+    size_t at = is_first ? 1 : 1 + kept.len + comma;
+    size_t kept_at = is_first ? 1 + len + comma : 1;
+    if (comma)
+        text[is_first ? 1 + len : 1 + kept.len] = ',';
+    memcpy(text + at, member, len);
+    memcpy(text + kept_at, kept.data, kept.len);
+    text[0] = '{';
+    text[kept.len + comma + len + 1] = '}';
+    *metadata = deja_slice(text, kept.len + comma + len + 2);
+    return true;
+}
+
+enum deja_status dj_sensitive_mark(struct dj_arena *arena, bool is_redacted, bool is_sealed_only,
+                                   struct deja_slice *metadata)
+{
+    if (!is_object(*metadata))
+        return is_sealed_only ? DEJA_ERR_DENIED : DEJA_OK;
+    const struct dj_entry now = {.metadata = *metadata};
+    struct deja_slice marked = *metadata;
+    if (is_sealed_only && !dj_slice_contains(marked, DJ_PLAIN_SEALED_ONLY) &&
+        !add_member(arena, DJ_PLAIN_SEALED_ONLY, false, &marked))
+        return DEJA_ERR_NOMEM;
+    if (is_redacted && !dj_sensitive_is_redacted(&now) &&
+        !add_member(arena, DJ_SENSITIVE_REDACTED, true, &marked))
+        return DEJA_ERR_NOMEM;
+    *metadata = marked;
+    return DEJA_OK;
 }
