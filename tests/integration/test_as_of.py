@@ -12,8 +12,7 @@ from daemon import clean_environment, poll
 from deja_client import AsyncDeja, Deja
 from exposition import read, total
 from test_client_node import NODE, PACKAGE, PROGRAM
-from test_shared import wait_for_first_pull
-from valkey import Server
+from test_shared import tier, wait_for_first_pull  # noqa: F401 (a fixture)
 
 ENTRIES, LOOKUP, INVALIDATE = "/api/v1/entries", "/api/v1/lookup", "/api/v1/invalidate"
 MODEL = {"name": "model:updated", "model": "some"}
@@ -334,20 +333,13 @@ def test_node_function_does_not_bring_back_what_it_had_read(daemon, key, word):
 
 # ---- two daemons on one tier ----
 
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("valkey")).start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
-def pair(spawn, valkey, key, word):
+def pair(spawn, tier, key, word):  # noqa: F811
     """Clients of two daemons, of the same tenant."""
-    env = {"DEJA_L2__REDIS__ADDRESSES": f"127.0.0.1:{valkey.port}", "DEJA_L2__REDIS__PREFIX": word}
+    level, _, env = tier
     daemons = [spawn(env=env) for _ in range(2)]
     for daemon in daemons:
-        wait_for_first_pull(daemon, "redis")
+        wait_for_first_pull(daemon, level)
     clients = [Deja(daemon.url, key=key, namespace=word, timeout=20) for daemon in daemons]
     yield clients
     for client in clients:
