@@ -252,15 +252,28 @@ static void forget_older(struct put *put)
         dj_memory_remove(engine->options.memory, &put->key, older);
 }
 
+/* Will a tier have it that programs share? Else nobody can change it but here. */
+static bool is_shared(const struct put *put)
+{
+    const struct dj_engine *engine = put->engine;
+    for (uint32_t i = 0; i < engine->tier_count; i++)
+        if (engine->tiers[i].tier.store->ops->raise &&
+            dj_tier_is_written(&engine->tiers[i], dj_value_entry(put->value), put->skip))
+            return true;
+    return false;
+}
+
 static void keep_in_memory(struct put *put)
 {
     struct dj_store *memory = put->engine->options.memory;
+    int64_t now_ms = dj_loop_now_ms(put->home);
     put->is_refused = is_refused(put);
     if (put->is_refused)
         return;
     /* Too large for memory, or older than what is there: the tiers decide for themselves. */
     if (!(put->skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)))
-        put->is_in_memory = dj_memory_put(memory, put->value, dj_loop_now_ms(put->home));
+        put->is_in_memory = is_shared(put) ? dj_memory_put(memory, put->value, now_ms)
+                                           : dj_memory_put_alone(memory, put->value, now_ms);
     if (put->cleared)
         forget_older(put);
     put->is_refused = !put->is_in_memory && put->engine->tier_count == 0;

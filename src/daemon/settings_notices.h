@@ -21,7 +21,7 @@ struct dj_settings_notices {
     struct dj_text_list urls;
     struct dj_text_list event_texts; /* as written */
     bool is_invalidation_told;
-    unsigned happenings; /* bits 1 << enum dj_happening_kind that are told */
+    unsigned happenings;               /* bits 1 << enum dj_happening_kind that are told */
     struct dj_text_list allowed_texts; /* as written */
     struct dj_address_guard guard;     /* resolved */
     char *secret;

@@ -63,10 +63,22 @@ struct dj_value *dj_memory_find_lapsed(struct dj_store *store, uint32_t loop_ind
     return dj_memory_shard_find(shard_of(store, key), loop_index, key, true, now_ms);
 }
 
+static int64_t lease_end(const struct dj_memory *memory, int64_t now_ms)
+{
+    return now_ms + (int64_t)memory->options.lease_ms;
+}
+
 bool dj_memory_put(struct dj_store *store, struct dj_value *value, int64_t now_ms)
 {
     struct dj_store_key key = dj_store_key_of(dj_value_entry(value));
-    return dj_memory_shard_put(shard_of(store, &key), value, now_ms);
+    return dj_memory_shard_put(shard_of(store, &key), value, lease_end(memory_of(store), now_ms),
+                               now_ms);
+}
+
+bool dj_memory_put_alone(struct dj_store *store, struct dj_value *value, int64_t now_ms)
+{
+    struct dj_store_key key = dj_store_key_of(dj_value_entry(value));
+    return dj_memory_shard_put(shard_of(store, &key), value, INT64_MAX, now_ms);
 }
 
 bool dj_memory_remove(struct dj_store *store, const struct dj_store_key *key, uint64_t version_max)
@@ -164,7 +176,8 @@ static void on_put(void *ctx)
     struct op *op = ctx;
     /* Not stored (older, too big) is an outcome: the tier keeps what it promised, which is nothing.
      */
-    dj_memory_shard_put(op->shard, op->value, dj_loop_now_ms(op->shard->loop));
+    int64_t now_ms = dj_loop_now_ms(op->shard->loop);
+    dj_memory_shard_put(op->shard, op->value, lease_end(op->memory, now_ms), now_ms);
     op_finish(op);
 }
 

@@ -55,6 +55,8 @@ struct dj_value *dj_memory_find_lapsed(struct dj_store *store, uint32_t loop_ind
 /* Takes its own reference. Overwrites only an older version; false: not stored (older, expired, or
  * does not fit). The same version anew: its lease begins again. */
 bool dj_memory_put(struct dj_store *store, struct dj_value *value, int64_t now_ms);
+/* Likewise, of a value that no other tier has: without a lease. */
+bool dj_memory_put_alone(struct dj_store *store, struct dj_value *value, int64_t now_ms);
 /* Only what has a version <= version_max. */
 bool dj_memory_remove(struct dj_store *store, const struct dj_store_key *key, uint64_t version_max);
 /* Drops expired entries of one shard, a bounded piece per call (1,024 buckets); how many went. On

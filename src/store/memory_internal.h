@@ -123,7 +123,8 @@ void dj_memory_shard_fini(struct dj_memory_shard *shard); /* accepts half-built 
 struct dj_value *dj_memory_shard_find(struct dj_memory_shard *shard, uint32_t loop_index,
                                       const struct dj_store_key *key, bool is_lapsed,
                                       int64_t now_ms); /* any loop */
-bool dj_memory_shard_put(struct dj_memory_shard *shard, struct dj_value *value, int64_t now_ms);
+bool dj_memory_shard_put(struct dj_memory_shard *shard, struct dj_value *value, int64_t lease_ms,
+                         int64_t now_ms); /* lease_ms: its end */
 bool dj_memory_shard_remove(struct dj_memory_shard *shard, const struct dj_store_key *key,
                             uint64_t version_max);
 /* Adds a tenant's values of the next buckets to the page, until it or the turn is full; *cursor:

@@ -205,7 +205,8 @@ static int64_t gone_ms(const struct dj_memory_options *options, const struct dj_
                              is_plain ? options->plain_ttl_ms : options->ttl_ms, now_ms);
 }
 
-static bool put(struct dj_memory_shard *shard, struct dj_value *value, int64_t now_ms)
+static bool put(struct dj_memory_shard *shard, struct dj_value *value, int64_t lease_ms,
+                int64_t now_ms)
 {
     const struct dj_entry *entry = dj_value_entry(value);
     struct dj_store_key key = dj_store_key_of(entry);
@@ -222,8 +223,7 @@ static bool put(struct dj_memory_shard *shard, struct dj_value *value, int64_t n
         dj_memory_shard_unlink(shard, old);
     } else if (old && dj_value_entry(old->value)->version >= entry->version) {
         if (dj_value_entry(old->value)->version == entry->version)
-            atomic_store_explicit(&old->lease_ms, now_ms + (int64_t)shard->memory->options.lease_ms,
-                                  memory_order_relaxed);
+            atomic_store_explicit(&old->lease_ms, lease_ms, memory_order_relaxed);
         return false;
     }
     if (dj_store_is_gone(until_ms, now_ms)) {
@@ -249,17 +249,18 @@ static bool put(struct dj_memory_shard *shard, struct dj_value *value, int64_t n
     node->hash = hash;
     node->key = key;
     node->gone_ms = until_ms;
-    atomic_init(&node->lease_ms, now_ms + (int64_t)shard->memory->options.lease_ms);
+    atomic_init(&node->lease_ms, lease_ms);
     node->bytes = bytes;
     atomic_init(&node->last_ms, now_ms);
     link_node(shard, node);
     return true;
 }
 
-bool dj_memory_shard_put(struct dj_memory_shard *shard, struct dj_value *value, int64_t now_ms)
+bool dj_memory_shard_put(struct dj_memory_shard *shard, struct dj_value *value, int64_t lease_ms,
+                         int64_t now_ms)
 {
     dj_memory_begin_write(shard);
-    bool is_stored = put(shard, value, now_ms);
+    bool is_stored = put(shard, value, lease_ms, now_ms);
     dj_memory_end_write(shard);
     return is_stored;
 }

@@ -130,6 +130,15 @@ def test_memory_answers_past_its_lease_while_the_tier_is_away(pair, tier, word):
         server.start()
 
 
+@pytest.mark.parametrize("lease", ["1ms"])
+def test_what_memory_alone_has_needs_no_lease(pair, tier, word):
+    answer = pair[0].put(ENTRIES, json={"query": word, "response": "mine"}, headers={"X-Deja-Skip-Tiers": tier[0]})
+    assert answer.status_code == 201, answer.text
+    for _ in range(5):
+        assert lookup(pair[0], word)["response"] == "mine"
+    assert not lookup(pair[1], word)["hit"]
+
+
 @pytest.mark.parametrize("selector", [{"tag": "news"}, {"namespace": "paper"}, {"all": True}])
 def test_invalidation_on_one_is_seen_by_the_other(pair, word, selector):
     put(pair[0], word, tags=["news"], namespace="paper")

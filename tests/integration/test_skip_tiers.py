@@ -2,7 +2,7 @@
 import pytest
 from conftest import make_http
 from daemon import poll
-from test_kv import BATCH, environment_of, path, postgres, put, s3, valkey  # noqa: F401 (fixtures)
+from test_kv import BATCH, environment_of, path, put
 
 LOOKUP, ENTRIES = "/api/v1/lookup", "/api/v1/entries"
 WITHOUT_MEMORY = {"X-Deja-Skip-Tiers": "memory"}

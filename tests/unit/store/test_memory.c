@@ -168,6 +168,11 @@ static void lease_ends_and_begins_again_with_the_same_version(void **state)
     assert_false(dj_memory_put(fixture.store, value, NOW + 950));
     assert_true(has(&fixture, 1, 1, NOW + 999)); /* but never longer than it may stay */
     assert_true(!has(&fixture, 1, 1, NOW + 1000) && !has_lapsed(&fixture, NOW + 1000));
+    struct dj_value *alone = value_of(1, 1, 6, "of nobody else");
+    assert_true(dj_memory_put_alone(fixture.store, alone, NOW));
+    assert_true(has(&fixture, 1, 1, NOW + 999) && !has_lapsed(&fixture, NOW + 999));
+    assert_false(has(&fixture, 1, 1, NOW + 1000)); /* it stays no longer for it */
+    dj_value_unref(alone);
     dj_value_unref(value);
     dj_value_unref(older);
     close_all(&fixture);
