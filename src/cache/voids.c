@@ -96,6 +96,16 @@ static bool is_raised(const struct dj_voids *voids, const uint8_t tenant[DJ_ID_B
     return dj_tombstones_refuse(voids->raises, &key, as_of);
 }
 
+bool dj_voids_refuse_selected(struct dj_voids *voids, const uint8_t tenant[DJ_ID_BYTES],
+                              uint64_t as_of)
+{
+    pthread_mutex_lock(&voids->lock);
+    bool is_refused =
+        as_of <= voids->floor || is_raised(voids, tenant, dj_voids_selection(), as_of);
+    pthread_mutex_unlock(&voids->lock);
+    return is_refused;
+}
+
 bool dj_voids_refuse(struct dj_voids *voids, const struct dj_entry *entry, uint64_t as_of)
 {
     char bytes[DJ_NAMESPACE_TAG_BYTES];

@@ -40,6 +40,9 @@ void dj_voids_note(struct dj_voids *voids, const uint8_t tenant[DJ_ID_BYTES], st
 void dj_voids_note_all(struct dj_voids *voids, uint64_t version);
 /* True: an entry that is as of then must not be kept any more. */
 bool dj_voids_refuse(struct dj_voids *voids, const struct dj_entry *entry, uint64_t as_of);
+/* The same, but only for what voids nothing that is kept: a selection, a beginning too long ago. */
+bool dj_voids_refuse_selected(struct dj_voids *voids, const uint8_t tenant[DJ_ID_BYTES],
+                              uint64_t as_of);
 
 /* ---- among programs ----
  *

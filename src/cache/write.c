@@ -204,7 +204,9 @@ static void put_tiers(void *ctx)
         dj_voids_keep(put->engine->voids,
                       &(struct dj_kept){put->key, dj_value_entry(put->value)->version});
     put->is_refused = is_refused(put);
-    if (put->is_refused)
+    /* What a counter makes void is left to who raises it: he counts what he finds. */
+    if (put->is_refused && put->as_of &&
+        dj_voids_refuse_selected(put->engine->voids, put->key.tenant, put->as_of))
         leave_memory(put);
     for (uint32_t i = 0; i < put->engine->tier_count && !put->is_refused; i++) {
         put_tier(put, i);
