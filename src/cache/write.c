@@ -204,8 +204,9 @@ static void put_tiers(void *ctx)
         dj_voids_keep(put->engine->voids,
                       &(struct dj_kept){put->key, dj_value_entry(put->value)->version});
     put->is_refused = is_refused(put);
-    /* What a counter makes void is left to who raises it: he counts what he finds. */
-    if (put->is_refused && put->as_of &&
+    /* What is made void here is left to who does it: it was in memory before he looks there, and he
+     * counts what he finds. Another program's selection looks into no memory of ours. */
+    if (put->is_refused && put->as_of && put->engine->authority &&
         dj_voids_refuse_selected(put->engine->voids, put->key.tenant, put->as_of))
         leave_memory(put);
     for (uint32_t i = 0; i < put->engine->tier_count && !put->is_refused; i++) {
