@@ -59,7 +59,12 @@ static void each_counter_speaks_for_its_own(void **state)
     dj_voids_note(voids, tenant_a, dj_voids_selection(), 4000);
     assert_true(refuse(voids, entry_of(tenant_a, "", NULL), 4000));
     assert_false(refuse(voids, entry_of(tenant_a, "", NULL), 4001));
+    assert_true(dj_voids_refuse_selected(voids, tenant_a, 4000));
+    assert_false(dj_voids_refuse_selected(voids, tenant_a, 4001));
+    assert_false(dj_voids_refuse_selected(voids, tenant_b, 4000));
+    assert_true(dj_voids_refuse_selected(voids, tenant_b, START));
     dj_voids_note(voids, tenant_a, deja_slice("", 0), 5000);
+    assert_false(dj_voids_refuse_selected(voids, tenant_a, 4500)); /* that voids what is kept */
     assert_true(refuse(voids, entry_of(tenant_a, "", NULL), 5000));
     assert_false(refuse(voids, entry_of(tenant_b, "", NULL), 1500));
     dj_voids_destroy(voids);
