@@ -188,6 +188,9 @@ void dj_engine_add_tier(struct dj_engine *engine, const struct dj_tier *tier);
 /* May entries of its kind go there, in a call that skips those levels? */
 bool dj_tier_is_written(const struct dj_tier_slot *slot, const struct dj_entry *entry,
                         uint32_t skip);
+/* The same, and do programs share it? */
+bool dj_tier_is_shared(const struct dj_tier_slot *slot, const struct dj_entry *entry,
+                       uint32_t skip);
 struct dj_tier_vector {
     const float *floats;
     uint32_t dim;

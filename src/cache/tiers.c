@@ -83,6 +83,11 @@ bool dj_tier_is_written(const struct dj_tier_slot *slot, const struct dj_entry *
            (slot->tier.kinds & DJ_TIER_KIND(entry->kind));
 }
 
+bool dj_tier_is_shared(const struct dj_tier_slot *slot, const struct dj_entry *entry, uint32_t skip)
+{
+    return slot->tier.store->ops->raise && dj_tier_is_written(slot, entry, skip);
+}
+
 struct dj_tier_slot *dj_engine_searcher(struct dj_engine *engine, uint32_t skip, int64_t now_ms)
 {
     for (uint32_t i = 0; i < engine->tier_count; i++) {
@@ -263,12 +268,17 @@ static bool is_for_caller(const struct walk *walk, struct dj_value *value, const
                               dj_loop_now_ms(walk->loop), 0);
 }
 
-static void finish(struct walk *walk, struct dj_value *value, uint32_t index)
+static void finish(struct walk *walk, struct dj_value *value, const char *level)
 {
     walk->is_over = true;
     if (walk->timer)
         dj_timer_stop(walk->timer);
-    walk->got(walk->ctx, value, value ? walk->engine->tiers[index].tier.store->ops->level : NULL);
+    walk->got(walk->ctx, value, level);
+}
+
+static const char *level_of(const struct walk *walk, uint32_t index)
+{
+    return walk->engine->tiers[index].tier.store->ops->level;
 }
 
 static void drop_from_memory(const struct walk *walk, const struct dj_value *value)
@@ -289,11 +299,9 @@ static void finish_empty(struct walk *walk)
         drop_from_memory(walk, lapsed);
     if (!lapsed || walk->is_disowned || !is_for_caller(walk, lapsed, level)) {
         dj_value_unref(lapsed);
-        finish(walk, NULL, 0);
-        return;
+        lapsed = NULL;
     }
-    walk->is_over = true;
-    walk->got(walk->ctx, lapsed, level);
+    finish(walk, lapsed, lapsed ? level : NULL);
 }
 
 static void watch(struct walk *walk, uint32_t timeout_ms)
@@ -348,7 +356,7 @@ static void on_asked_home(void *ctx)
     if (walk->is_refused || walk->is_over)
         dj_value_unref(value);
     if (!walk->is_over && !walk->is_refused)
-        finish(walk, value, walk->current);
+        finish(walk, value, level_of(walk, walk->current));
     else if (!walk->is_over && !step(walk))
         finish_empty(walk);
     release(walk);
@@ -381,12 +389,11 @@ static void observe(struct dj_engine *engine, uint64_t version, int64_t now_ms)
 static bool is_taken(const struct walk *walk, struct dj_value *value, uint32_t index)
 {
     const struct dj_entry *entry = dj_value_entry(value);
-    const char *level = walk->engine->tiers[index].tier.store->ops->level;
     if (memcmp(entry->tenant, walk->options.key.tenant, DJ_ID_BYTES) != 0 ||
         memcmp(entry->id, walk->options.key.id, DJ_ID_BYTES) != 0)
         return false;
     if (!walk->is_over)
-        return is_for_caller(walk, value, level);
+        return is_for_caller(walk, value, level_of(walk, index));
     return dj_engine_is_valid(walk->engine, walk->options.key.tenant, entry,
                               dj_loop_now_ms(walk->loop), 0);
 }
@@ -402,7 +409,7 @@ static void take(struct walk *walk, struct dj_value *value, uint32_t index)
         return;
     }
     if (!slot->tier.is_read_only && !atomic_load(&slot->is_doubtful)) {
-        finish(walk, value, index);
+        finish(walk, value, level_of(walk, index));
         return;
     }
     watch(walk, 0);
@@ -419,7 +426,7 @@ static void compare(struct walk *walk, const struct dj_value *value, uint32_t in
 {
     const struct dj_tier_slot *slot = &walk->engine->tiers[index];
     const struct dj_entry *lapsed = walk->lapsed ? dj_value_entry(walk->lapsed) : NULL;
-    if (lapsed && slot->tier.store->ops->raise && dj_tier_is_written(slot, lapsed, 0))
+    if (lapsed && dj_tier_is_shared(slot, lapsed, 0))
         walk->is_disowned |= !value || dj_value_entry(value)->version > lapsed->version;
 }
 

@@ -260,8 +260,7 @@ static bool is_shared(const struct put *put)
 {
     const struct dj_engine *engine = put->engine;
     for (uint32_t i = 0; i < engine->tier_count; i++)
-        if (engine->tiers[i].tier.store->ops->raise &&
-            dj_tier_is_written(&engine->tiers[i], dj_value_entry(put->value), put->skip))
+        if (dj_tier_is_shared(&engine->tiers[i], dj_value_entry(put->value), put->skip))
             return true;
     return false;
 }

@@ -1,6 +1,7 @@
 /* daemon/compose.c - builds the rooms out of settings and takes them down in reverse.
  *
- * Which embedder, which tiers: here and in lib/open.c; how they are put together: lib/assemble.c.
+ * Which embedder, which tiers: compose_engine.c and lib/open.c; how they are put together:
+ * lib/assemble.c.
  */
 #include <float.h>
 #include <stdio.h>
@@ -9,7 +10,6 @@
 
 #include "api/idempotency.h"
 #include "base/alloc.h"
-#include "base/num.h"
 #include "daemon/daemon_internal.h"
 #include "daemon/listeners.h"
 #include "daemon/prices.h"
