@@ -28,6 +28,7 @@ struct fixture {
     const char *directory;                  /* NULL: no embedded tier */
     struct dj_tier tiers[DJ_TIERS_MAX - 1]; /* below it; opened by the test */
     uint32_t tier_count;
+    uint64_t lease_ms;                       /* of memory; 0: none */
     _Atomic uint32_t contained;              /* steps in the background that failed */
     const char *_Atomic contained_operation; /* of the last one */
 };
@@ -42,8 +43,11 @@ static inline void fixture_contained(void *ctx, const char *operation, enum deja
 
 static inline enum deja_status try_create(struct fixture *fixture)
 {
-    struct dj_memory_options memory = {
-        .bytes_max = 1 << 20, .entries_max = 100, .tenant_entries_max = 100, .loop_count = LOOPS};
+    struct dj_memory_options memory = {.bytes_max = 1 << 20,
+                                       .entries_max = 100,
+                                       .tenant_entries_max = 100,
+                                       .loop_count = LOOPS,
+                                       .lease_ms = fixture->lease_ms};
     struct dj_engine_options options = {.contained = fixture_contained,
                                         .contained_ctx = fixture,
                                         .loops = fixture->loops.loop,

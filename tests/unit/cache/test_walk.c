@@ -197,6 +197,33 @@ static void last_tier_that_is_slow_is_a_miss(void **state)
     three_close(&three);
 }
 
+/* The lease is over, the first tier does not answer, the last one has a soft timeout that is not
+ * needed: it must not come when the caller has been told and the first is still waited for. */
+static void memory_answers_past_its_lease_where_no_tier_does(void **state)
+{
+    (void)state;
+    struct three three;
+    three_prepare(&three);
+    three.fixture.lease_ms = 1;
+    three.fixture.tiers[0].soft_timeout_ms = 1;
+    three.fixture.tiers[2].soft_timeout_ms = 1;
+    fixture_start(&three.fixture);
+    struct dj_entry entry = entry_of(&three.fixture, tenant_a, 1, "");
+    struct dj_entry other = entry_of(&three.fixture, tenant_a, 2, "");
+    put_skipping(&three.fixture, &entry, MEMORY | POSTGRES | S3);
+    get(&three.fixture, &entry); /* in memory from now on, under a lease */
+    settle(&three.fixture);
+    three.redis.is_holding = true;
+    for (int i = 0; i < 3; i++) { /* the second time a soft timeout has passed, and so the lease */
+        assert_string_equal(get(&three.fixture, &entry).level, "memory");
+        assert_string_equal(get(&three.fixture, &other).level, "");
+    }
+    scripted_release(&three.redis);
+    settle(&three.fixture);
+    assert_string_not_equal(get(&three.fixture, &entry).level, "");
+    three_close(&three);
+}
+
 static void delete_wins_over_a_promotion_that_is_under_way(void **state)
 {
     (void)state;
@@ -348,6 +375,7 @@ int main(void)
         cmocka_unit_test(tier_takes_only_the_kinds_it_is_for),
         cmocka_unit_test(slow_tier_is_left_behind_and_its_late_answer_promoted),
         cmocka_unit_test(last_tier_that_is_slow_is_a_miss),
+        cmocka_unit_test(memory_answers_past_its_lease_where_no_tier_does),
         cmocka_unit_test(delete_wins_over_a_promotion_that_is_under_way),
         cmocka_unit_test(read_only_tier_is_read_and_never_written),
         cmocka_unit_test(tier_that_missed_a_delete_does_not_bring_the_entry_back),
