@@ -1,7 +1,10 @@
 """A real Deja for a test: on a free loopback port, with a data directory of its own."""
+import contextlib
 import http.client
+import itertools
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -19,10 +22,19 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 PATIENCE_S = 60.0
 
 
+# Below the range that the system gives to connections, so that nobody is given one by chance between
+# the moment it was found free and the moment its server listens; and none is told twice.
+PORTS = range(10240, max(20000, int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])))
+ASKED = itertools.count(random.randrange(len(PORTS)))
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    while True:
+        port = PORTS[next(ASKED) % len(PORTS)]
+        with socket.socket() as probe:
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                return port
 
 
 def clean_environment(extra=None):

@@ -8,6 +8,7 @@
 #include "check.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #include "cache/engine.h"
 #include "embed/lexical.h"
@@ -95,6 +96,8 @@ static inline void fixture_open(struct fixture *fixture)
 
 static inline void fixture_close(struct fixture *fixture)
 {
+    while (dj_engine_pending(fixture->engine) > 0)
+        usleep(1000); /* what is under way holds the engine: see dj_engine_pending */
     loops_stop(&fixture->loops);
     dj_pool_destroy(fixture->pool);
     dj_engine_destroy(fixture->engine);
