@@ -47,6 +47,8 @@ struct deja_made;   /* an answer being computed; its function's only, until that
 #define DEJA_NAME_SPACE_BYTES_MAX 256
 #define DEJA_TAG_BYTES_MAX 256
 #define DEJA_BODY_BYTES_MAX (32u << 20)
+#define DEJA_KIND_SETTINGS_MAX 1024
+#define DEJA_EVENT_FIELDS_MAX 8
 
 /* "0.1.0", of the library that is running (DEJA_VERSION: of the header). */
 DEJA_API const char *deja_version(void);
@@ -69,6 +71,16 @@ enum deja_sensitive {
     DEJA_SENSITIVE_REDACT,  /* [REDACTED] in what is stored, which is then not found by meaning; in
                              * names (key, name space, tags) as DEJA_SENSITIVE_REFUSE */
     DEJA_SENSITIVE_REFUSE   /* DEJA_ERR_DENIED, and nothing is stored */
+};
+
+/* One member of one kind, as `kinds:` of a daemon's settings says it (docs/kinds.md):
+ * {"invoice", "pattern", "invoice:{invoice_id}"}, {"invoice", "ttl", "2d"}. Of a list: one setting
+ * with a line for each item. A kind that does not ship is made by the first that names it; of one
+ * that ships only what is said changes. */
+struct deja_kind_setting {
+    const char *kind;   /* a-z 0-9 _ */
+    const char *member; /* "pattern", "ttl", "ttl_for", "tags", "events", "sliding", ... */
+    const char *value;
 };
 
 /* 0 and NULL mean the default said here. Pointers are borrowed until deja_open returns, but for the
@@ -117,6 +129,9 @@ struct deja_options {
     enum deja_sensitive sensitive_card;     /* payment cards: DEJA_SENSITIVE_ENCRYPT */
     enum deja_sensitive sensitive_identity; /* numbers of persons: DEJA_SENSITIVE_ENCRYPT */
     enum deja_sensitive sensitive_contact;  /* e-mail, phone: DEJA_SENSITIVE_ALLOW */
+    const struct deja_kind_setting *kinds;  /* your own kinds of plain keys, and what you change of
+                                             * those that ship; deja_open names what is wrong */
+    size_t kind_count;                      /* at most DEJA_KIND_SETTINGS_MAX */
 };
 
 static inline void deja_options_init(struct deja_options *options)
@@ -306,6 +321,43 @@ DEJA_API DEJA_NODISCARD enum deja_status deja_cascade_async(struct deja *deja,
                                                             struct deja_slice name,
                                                             uint32_t timeout_ms, void *ctx,
                                                             deja_done_fn *done);
+
+/* What shall be void: exactly one of tag, pattern, name and event. */
+struct deja_selection {
+    size_t struct_bytes; /* deja_selection_init */
+    uint8_t tenant[DEJA_TENANT_BYTES];
+    struct deja_slice tag;     /* as deja_invalidate */
+    struct deja_slice pattern; /* as deja_invalidate_pattern */
+    struct deja_slice name;    /* as deja_cascade */
+    struct deja_slice event;   /* "template:updated", ...: what the kinds say that it voids, shipped
+                                * ones and options.kinds (docs/kinds.md) */
+    /* What the event carries, at most DEJA_EVENT_FIELDS_MAX: {"template_id", "42"}. None: it voids
+     * those kinds whole. */
+    const struct deja_event_field *fields;
+    size_t field_count;
+    bool is_cascade;     /* also what was made from what goes, as deja_cascade does it */
+    bool is_dry_run;     /* counts what would go, and changes nothing */
+    uint32_t timeout_ms; /* 0: 10 s */
+};
+
+struct deja_event_field {
+    struct deja_slice name;
+    struct deja_slice value; /* 1 to DEJA_TAG_BYTES_MAX bytes */
+};
+
+static inline void deja_selection_init(struct deja_selection *selection)
+{
+    memset(selection, 0, sizeof *selection);
+    selection->struct_bytes = sizeof *selection;
+}
+
+/* *out_count (may be NULL): how many went, or would go. Errors as those calls, and DEJA_ERR_INVALID
+ * (none of the four, or several; no tag knows what the event carries), DEJA_ERR_NOT_FOUND (no kind
+ * names that event). */
+DEJA_API DEJA_NODISCARD enum deja_status deja_invalidate_selected(
+    struct deja *deja, const struct deja_selection *selection, uint64_t *out_count);
+DEJA_API DEJA_NODISCARD enum deja_status deja_invalidate_selected_async(
+    struct deja *deja, const struct deja_selection *selection, void *ctx, deja_done_fn *done);
 
 /* ---- get or compute ---- */
 

@@ -23,6 +23,7 @@ extern "C" {
 #define DEJA_KEY_BYTES_MAX 4096
 #define DEJA_KEYS_MAX 1000 /* of one call for many */
 #define DEJA_PATTERN_BYTES_MAX 1024
+#define DEJA_VERSION_BYTES_MAX 128
 #define DEJA_TTL_NEVER UINT64_MAX
 
 enum deja_kv_if {
@@ -78,10 +79,11 @@ DEJA_API enum deja_status deja_off(struct deja *deja, enum deja_event_kind kind,
 struct deja_kv {
     size_t struct_bytes; /* deja_kv_init */
     uint8_t tenant[DEJA_TENANT_BYTES];
-    struct deja_slice name_space;  /* at most DEJA_NAME_SPACE_BYTES_MAX */
-    struct deja_slice key;         /* 1 to DEJA_KEY_BYTES_MAX bytes of any kind */
-    struct deja_slice body;        /* at most DEJA_BODY_BYTES_MAX */
-    struct deja_slice metadata;    /* at most 64 KB */
+    struct deja_slice name_space; /* at most DEJA_NAME_SPACE_BYTES_MAX */
+    struct deja_slice key;        /* 1 to DEJA_KEY_BYTES_MAX bytes of any kind, but for ":@previous"
+                                   * at the end, where the version before is kept */
+    struct deja_slice body;       /* at most DEJA_BODY_BYTES_MAX */
+    struct deja_slice metadata;   /* at most 64 KB */
     const struct deja_slice *tags; /* as in deja_entry */
     size_t tag_count;
     uint64_t ttl_ms;  /* 0: its kind's, else an hour; DEJA_TTL_NEVER */
@@ -91,6 +93,13 @@ struct deja_kv {
     uint32_t timeout_ms;     /* 0: as in deja.h: 1 s to read, 2 s to write, 10 s to clear */
     deja_event_fn *on_event; /* NULL, or told of this call's event, whatever else is registered */
     void *event_ctx;
+    struct deja_slice kind; /* of a key that says nothing of its kind (docs/kinds.md): its life and
+                             * the tag "kind:NAME" */
+    const struct deja_slice *depends_on; /* as in deja_entry; with tags DEJA_TAGS_MAX together */
+    size_t depends_on_count;
+    struct deja_slice version_name; /* set: the value's name, and what was there is kept beside it
+                                     * until its own end; get: only that one of the last two. At
+                                     * most DEJA_VERSION_BYTES_MAX bytes of text */
 };
 
 static inline void deja_kv_init(struct deja_kv *kv)
@@ -99,7 +108,7 @@ static inline void deja_kv_init(struct deja_kv *kv)
     kv->struct_bytes = sizeof *kv;
 }
 
-/* DEJA_OK: *out_answer is yours, a miss too. Errors as deja_lookup. */
+/* version_name. DEJA_OK: *out_answer is yours, a miss too. Errors as deja_lookup. */
 DEJA_API DEJA_NODISCARD enum deja_status deja_kv_get(struct deja *deja, const struct deja_kv *kv,
                                                      struct deja_answer **out_answer);
 DEJA_API DEJA_NODISCARD enum deja_status deja_kv_get_async(struct deja *deja,
@@ -108,10 +117,11 @@ DEJA_API DEJA_NODISCARD enum deja_status deja_kv_get_async(struct deja *deja,
 /* For DEJA_IF_VERSION; 0: a miss. */
 DEJA_API uint64_t deja_answer_version(const struct deja_answer *answer);
 
-/* body, metadata, tags, ttl_ms, is_ttl_kept, condition. *out_count (may be NULL): 1, or 0 when the
- * condition did not hold. Errors as deja_put. Sensitive data for which a store of your own is no
- * place wants metadata that is empty or a JSON object, where that is noted: else DEJA_ERR_DENIED.
- */
+/* body, metadata, tags, ttl_ms, is_ttl_kept, condition, kind, depends_on, version_name. *out_count
+ * (may be NULL): 1, or 0 when the condition did not hold. Errors as deja_put; DEJA_ERR_INVALID: no
+ * kind has that name; with version_name metadata must be empty or a JSON object, where the name is
+ * noted. Sensitive data for which a store of your own is no place wants such metadata, too: else
+ * DEJA_ERR_DENIED. */
 DEJA_API DEJA_NODISCARD enum deja_status deja_kv_set(struct deja *deja, const struct deja_kv *kv,
                                                      uint64_t *out_count);
 DEJA_API DEJA_NODISCARD enum deja_status deja_kv_set_async(struct deja *deja,
@@ -160,7 +170,8 @@ DEJA_API DEJA_NODISCARD enum deja_status deja_kv_merge_async(struct deja *deja,
                                                              const struct deja_kv *kv, void *ctx,
                                                              deja_done_fn *done);
 
-/* As deja_get_or_compute, of a plain key: ttl_ms unless the function says another. */
+/* As deja_get_or_compute, of a plain key: tags, metadata, kind, depends_on; ttl_ms unless the
+ * function says another. DEJA_ERR_INVALID: with version_name. */
 DEJA_API DEJA_NODISCARD enum deja_status deja_kv_get_or_compute(struct deja *deja,
                                                                 const struct deja_kv *kv,
                                                                 void *compute_ctx,

@@ -30,8 +30,6 @@ struct kv {
     struct dj_kv_names names;
     struct deja_slice key;
     struct deja_slice version; /* data NULL: not said */
-    bool is_previous;          /* get: what lies beside the key was asked for */
-    uint64_t kept_after;       /* then: it was put beside the key after that version of the key */
     struct dj_buf answer;      /* put: until the value before is kept */
     struct dj_draft draft;
     struct dj_draft *drafts_of[1];
@@ -215,34 +213,11 @@ static void answer_value(struct kv *kv, struct dj_value *value, const char *leve
     dj_value_unref(value);
 }
 
-static void ask(struct kv *kv, struct deja_slice key);
-
-/* value NULL: nothing is there. */
-/* What lies beside a key that was deleted since, or put without a version, is nobody's any more
- * (I10). */
-static bool is_wanted(const struct kv *kv, const struct dj_entry *entry)
+/* value NULL: nothing is there; has_other: but in another version. */
+static void take_found(struct kv *kv, struct dj_value *value, const char *level, bool has_other)
 {
-    if (kv->is_previous && entry->version <= kv->kept_after)
-        return false;
-    return !kv->version.data || dj_kv_is_version(entry, kv->version);
-}
-
-static void take_found(struct kv *kv, struct dj_value *value, const char *level)
-{
-    if (value && is_wanted(kv, dj_value_entry(value))) {
+    if (value) {
         answer_value(kv, value, level);
-        return;
-    }
-    struct deja_slice place = {.data = NULL, .len = 0};
-    if (value && !kv->is_previous) {
-        place = dj_kv_previous_key(kv->request, kv->key);
-        kv->kept_after = dj_value_entry(value)->version;
-    }
-    bool has_other = value != NULL || kv->is_previous;
-    dj_value_unref(value);
-    if (place.data) {
-        kv->is_previous = true;
-        ask(kv, place);
         return;
     }
     dj_request_refusal_header(kv->request, "Cache-Status", "deja; fwd=miss");
@@ -252,26 +227,34 @@ static void take_found(struct kv *kv, struct dj_value *value, const char *level)
                        has_other ? "that version of the key is not kept" : "there is no such key");
 }
 
-static void on_got(void *ctx, struct dj_value *value, const char *level)
+static void on_version(void *ctx, struct dj_value *value, const char *level, bool has_other)
 {
-    take_found(ctx, value, level);
+    take_found(ctx, value, level, has_other);
 }
 
-static void ask(struct kv *kv, struct deja_slice key)
+static void on_got(void *ctx, struct dj_value *value, const char *level)
+{
+    take_found(ctx, value, level, false);
+}
+
+static void ask(struct kv *kv)
 {
     struct dj_request *request = kv->request;
     struct dj_plain *plain = request->api->proxy->plain;
     struct dj_plain_space space;
     enum deja_status status = DEJA_OK;
-    dj_kv_space(request, &kv->names, &space);
     struct dj_value *value = NULL;
-    if (!(request->skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)))
-        value = dj_plain_find(plain, request->loop, &space, key);
-    if (!value)
-        status = dj_plain_get(plain, request->loop, &space, key, request->skip, kv, on_got);
+    dj_kv_space(request, &kv->names, &space);
+    if (!kv->version.data && !(request->skip & DJ_LEVEL_BIT(DJ_LEVEL_MEMORY)))
+        value = dj_plain_find(plain, request->loop, &space, kv->key);
+    if (kv->version.data)
+        status = dj_plain_version_get(plain, request->loop, &space, kv->key, kv->version,
+                                      request->skip, kv, on_version);
+    else if (!value)
+        status = dj_plain_get(plain, request->loop, &space, kv->key, request->skip, kv, on_got);
     dj_plain_space_fini(&space);
     if (value)
-        take_found(kv, value, dj_level_text(DJ_LEVEL_MEMORY));
+        take_found(kv, value, dj_level_text(DJ_LEVEL_MEMORY), false);
     else if (status != DEJA_OK)
         dj_request_refuse(request, status);
 }
@@ -280,7 +263,7 @@ void dj_kv_get(struct dj_request *request)
 {
     struct kv *kv = begin(request, DJ_PLAIN_OP_SET);
     if (kv)
-        ask(kv, kv->key);
+        ask(kv);
 }
 
 /* ---- put and patch ---- */
@@ -331,13 +314,13 @@ static void on_changed(void *ctx, enum deja_status status, const struct dj_plain
                                   : NULL;
     kv_end(kv);
     if (before) {
-        bool is_same = dj_kv_is_version(dj_value_entry(before), kv->version);
         kv->answer = body;
-        if (dj_kv_keep_previous(request, &kv->names, kv->key, before, is_same, kv,
-                                on_previous_kept) == DEJA_OK)
+        enum deja_status kept = dj_kv_keep_previous(request, &kv->names, kv->key, kv->version,
+                                                    before, kv, on_previous_kept);
+        dj_value_unref(before);
+        if (kept == DEJA_OK)
             return;
     }
-    dj_value_unref(before);
     if (problem.status)
         dj_request_problem(request, problem.status, problem.type, problem.detail);
     else

@@ -10,6 +10,7 @@
 #include "api/draft.h"
 #include "api/request.h"
 #include "cache/plain_op.h"
+#include "cache/plain_version.h"
 
 /* Whose keys a request is about: its tenant and user, and X-Deja-Namespace. Text in the arena. */
 struct dj_kv_names {
@@ -69,24 +70,19 @@ void dj_kv_write_value(struct dj_json_writer *w, struct dj_request *request,
                        const struct dj_entry *entry);
 int64_t dj_kv_ttl_s(const struct dj_entry *entry, int64_t now_ms); /* 0: never ends */
 
-/* ---- versions (kv_version.c): the value a key had before the last one that was put with a version
- * lies beside it, under the key and ":@previous", until its own end ---- */
-
-#define DJ_KV_VERSION_BYTES_MAX 128u
+/* ---- versions (kv_version.c, over cache/plain_version.h) ---- */
 
 /* ?version= or X-Deja-Version; data NULL: not said. False: complained. */
 bool dj_kv_read_version(struct dj_request *request, struct deja_slice *out_version);
+/* The same of an object's member. */
+bool dj_kv_version_member(struct dj_request *request, const struct dj_json *object,
+                          const char *where, struct deja_slice *out_version);
 /* The draft's metadata says so, too. */
 void dj_kv_draft_version(struct deja_slice version, struct dj_draft *draft);
-bool dj_kv_is_version(const struct dj_entry *entry, struct deja_slice version);
-/* Of the value before; in the arena, data NULL: too long, or out of memory. */
-struct deja_slice dj_kv_previous_key(struct dj_request *request, struct deja_slice key);
-/* Puts what was there, value, under that key; where that was of the same version, what lies there
- * stays and is put once more. done runs once, later, also when it could not be kept (a version that
- * is not kept is a miss). value: taken. DEJA_ERR_NOMEM. */
+/* After a change with that version: dj_plain_version_keep. */
 enum deja_status dj_kv_keep_previous(struct dj_request *request, const struct dj_kv_names *names,
-                                     struct deja_slice key, struct dj_value *value,
-                                     bool is_same_version, void *ctx,
+                                     struct deja_slice key, struct deja_slice version,
+                                     struct dj_value *before, void *ctx,
                                      void (*done)(void *ctx)) DEJA_NODISCARD;
 
 /* Metrics: an operation of that name has ended so. */

@@ -6,10 +6,8 @@
 #include <math.h>
 
 #include "base/alloc.h"
-#include "cache/cascade.h"
 #include "cache/depends.h"
 #include "lib/lib_internal.h"
-#include "policy/glob.h"
 #include "policy/ttl.h"
 #include "security/user.h"
 #include "text/question.h"
@@ -150,23 +148,32 @@ static enum deja_status read_query(struct dj_operation *operation, const struct 
     return DEJA_OK;
 }
 
-/* As tags of Deja's own (cache/depends.h). */
+enum deja_status dj_operation_copy_depends(struct dj_operation *operation,
+                                           const struct deja_slice *names, size_t count,
+                                           size_t tag_count, struct deja_slice *out_tags)
+{
+    enum deja_status status = DEJA_OK;
+    if (tag_count > DEJA_TAGS_MAX || count > DEJA_TAGS_MAX - tag_count)
+        return DEJA_ERR_LIMIT;
+    for (size_t i = 0; i < count && status == DEJA_OK; i++) {
+        char bytes[DJ_DEPENDS_TAG_BYTES];
+        if (names[i].len == 0 || names[i].len > DEJA_TAG_BYTES_MAX)
+            return names[i].len ? DEJA_ERR_LIMIT : DEJA_ERR_INVALID;
+        status = dj_operation_copy(operation, dj_depends_tag(names[i], bytes), sizeof bytes,
+                                   &out_tags[i]);
+    }
+    return status;
+}
+
 static enum deja_status copy_dependencies(struct dj_operation *operation,
                                           const struct deja_entry *given)
 {
     struct dj_entry *entry = &operation->entry;
-    enum deja_status status = DEJA_OK;
-    if (given->tag_count + given->depends_on_count > DEJA_TAGS_MAX)
-        return DEJA_ERR_LIMIT;
-    for (size_t i = 0; i < given->depends_on_count && status == DEJA_OK; i++) {
-        char bytes[DJ_DEPENDS_TAG_BYTES];
-        struct deja_slice name = given->depends_on[i];
-        if (name.len == 0 || name.len > DEJA_TAG_BYTES_MAX)
-            return name.len ? DEJA_ERR_LIMIT : DEJA_ERR_INVALID;
-        status = dj_operation_copy(operation, dj_depends_tag(name, bytes), sizeof bytes,
-                                   &entry->tags[entry->tag_count].name);
-        entry->tag_count++;
-    }
+    struct deja_slice tags[DEJA_TAGS_MAX];
+    enum deja_status status = dj_operation_copy_depends(
+        operation, given->depends_on, given->depends_on_count, given->tag_count, tags);
+    for (size_t i = 0; i < given->depends_on_count && status == DEJA_OK; i++)
+        entry->tags[entry->tag_count++].name = tags[i];
     return status;
 }
 
@@ -495,72 +502,6 @@ enum deja_status deja_invalidate_async(struct deja *deja, const uint8_t *tenant,
     return raise_async(deja, tenant, tag, timeout_ms, ctx, done);
 }
 
-/* ---- by a pattern, by what it was made from ---- */
-
-static void start_pattern(struct dj_operation *operation)
-{
-    struct deja *deja = operation->deja;
-    const uint8_t *tenant = operation->fingerprint.key.tenant;
-    operation->selector = (struct dj_selector){.pattern = operation->tag};
-    dj_computation_detach_tenant(deja, tenant);
-    enum deja_status status = dj_engine_remove_selected(
-        deja->engine, deja->loop, tenant, &operation->selector, operation, on_removed);
-    if (status != DEJA_OK)
-        end(operation, status == DEJA_ERR_BUSY ? DEJA_ERR_RATE_LIMITED : status, 0);
-}
-
-static void on_cascaded(void *ctx, const struct dj_cascade_result *result)
-{
-    on_removed(ctx, result->status, result->status == DEJA_OK ? result->removed : 0);
-}
-
-static void start_cascade(struct dj_operation *operation)
-{
-    struct deja *deja = operation->deja;
-    const uint8_t *tenant = operation->fingerprint.key.tenant;
-    const struct dj_cascade_options options = {.name = operation->tag};
-    dj_computation_detach_tenant(deja, tenant);
-    enum deja_status status =
-        dj_engine_cascade(deja->engine, deja->loop, tenant, &options, operation, on_cascaded);
-    if (status != DEJA_OK)
-        end(operation, status == DEJA_ERR_BUSY ? DEJA_ERR_RATE_LIMITED : status, 0);
-}
-
-static enum deja_status void_async(struct deja *deja, const uint8_t *tenant, struct deja_slice text,
-                                   size_t len_max, uint32_t timeout_ms, dj_operation_fn *start,
-                                   void *ctx, deja_done_fn *done)
-{
-    struct dj_operation *operation = NULL;
-    if (text.len == 0)
-        return DEJA_ERR_INVALID;
-    if (deja->is_store_foreign)
-        return DEJA_ERR_FEATURE_DISABLED;
-    enum deja_status status =
-        dj_operation_create(deja, timeout_or(timeout_ms, CLEAR_TIMEOUT_MS), start, &operation);
-    if (status != DEJA_OK)
-        return status;
-    operation->ctx = ctx;
-    operation->on_done = done;
-    memcpy(operation->fingerprint.key.tenant, dj_tenant_of(deja, tenant), DEJA_TENANT_BYTES);
-    return dj_operation_finish(operation,
-                               dj_operation_copy(operation, text, len_max, &operation->tag));
-}
-
-enum deja_status deja_invalidate_pattern_async(struct deja *deja, const uint8_t *tenant,
-                                               struct deja_slice pattern, uint32_t timeout_ms,
-                                               void *ctx, deja_done_fn *done)
-{
-    return void_async(deja, tenant, pattern, DJ_GLOB_PATTERN_BYTES_MAX, timeout_ms, start_pattern,
-                      ctx, done);
-}
-
-enum deja_status deja_cascade_async(struct deja *deja, const uint8_t *tenant,
-                                    struct deja_slice name, uint32_t timeout_ms, void *ctx,
-                                    deja_done_fn *done)
-{
-    return void_async(deja, tenant, name, DEJA_TAG_BYTES_MAX, timeout_ms, start_cascade, ctx, done);
-}
-
 /* ---- the blocking twins ---- */
 
 enum deja_status dj_waiter_count(struct dj_waiter *waiter, enum deja_status submitted,
@@ -611,30 +552,6 @@ enum deja_status deja_invalidate(struct deja *deja, const uint8_t *tenant, struc
     if (status != DEJA_OK)
         return status;
     status = deja_invalidate_async(deja, tenant, tag, timeout_ms, &waiter, dj_waiter_on_done);
-    return dj_waiter_count(&waiter, status, out_count);
-}
-
-enum deja_status deja_invalidate_pattern(struct deja *deja, const uint8_t *tenant,
-                                         struct deja_slice pattern, uint32_t timeout_ms,
-                                         uint64_t *out_count)
-{
-    struct dj_waiter waiter;
-    enum deja_status status = dj_waiter_init(&waiter, deja);
-    if (status != DEJA_OK)
-        return status;
-    status = deja_invalidate_pattern_async(deja, tenant, pattern, timeout_ms, &waiter,
-                                           dj_waiter_on_done);
-    return dj_waiter_count(&waiter, status, out_count);
-}
-
-enum deja_status deja_cascade(struct deja *deja, const uint8_t *tenant, struct deja_slice name,
-                              uint32_t timeout_ms, uint64_t *out_count)
-{
-    struct dj_waiter waiter;
-    enum deja_status status = dj_waiter_init(&waiter, deja);
-    if (status != DEJA_OK)
-        return status;
-    status = deja_cascade_async(deja, tenant, name, timeout_ms, &waiter, dj_waiter_on_done);
     return dj_waiter_count(&waiter, status, out_count);
 }
 

@@ -183,6 +183,8 @@ static bool keep(struct dj_computation *computation, struct dj_operation *first)
         return false;
     struct dj_put_options options = {.is_semantic = first->is_semantic && !made->is_nothing,
                                      .vector = first->vector,
+                                     .skip =
+                                         dj_kind_skip(dj_kind_of(deja->kind_table, &made->entry)),
                                      .as_of = made->entry.version};
     return dj_look_apply(deja, &made->verdict, &made->arena, &made->entry, &options) == DEJA_OK &&
            dj_engine_put(deja->engine, deja->loop, &made->entry, &options, computation,

@@ -16,107 +16,6 @@ int64_t dj_kv_end(const struct deja *deja, uint64_t ttl_ms)
     return ttl_ms >= (uint64_t)(INT64_MAX - now_ms) ? 0 : now_ms + (int64_t)ttl_ms;
 }
 
-/* ---- reading what the caller gave ---- */
-
-static enum deja_status read_key(struct dj_operation *operation, const struct deja_kv *given,
-                                 bool is_key)
-{
-    struct dj_kv_call *kv = operation->kv;
-    struct dj_entry *entry = &operation->entry;
-    if (given->name_space.len > DEJA_NAME_SPACE_BYTES_MAX)
-        return DEJA_ERR_INVALID;
-    if (is_key && (given->key.len == 0 || given->key.len > DEJA_KEY_BYTES_MAX))
-        return DEJA_ERR_INVALID;
-    enum deja_status status =
-        dj_operation_copy(operation, given->key, DEJA_KEY_BYTES_MAX, &kv->key);
-    if (status == DEJA_OK)
-        status = dj_operation_copy(operation, given->name_space, DEJA_NAME_SPACE_BYTES_MAX,
-                                   &entry->name_space);
-    if (status != DEJA_OK)
-        return status;
-    uint8_t names[DJ_SHA256_BYTES];
-    const uint8_t *tenant = dj_tenant_of(operation->deja, given->tenant);
-    dj_name_key(operation->deja, tenant, names);
-    dj_plain_space_init(&kv->space, tenant, names, entry->name_space, deja_slice("", 0));
-    dj_wipe(names, sizeof names);
-    memcpy(operation->fingerprint.key.tenant, tenant, DEJA_TENANT_BYTES);
-    return DEJA_OK;
-}
-
-static enum deja_status read_value(struct dj_operation *operation, const struct deja_kv *given)
-{
-    struct dj_plain_op *op = &operation->kv->op;
-    enum deja_status status =
-        dj_operation_copy(operation, given->body, DEJA_BODY_BYTES_MAX, &op->body);
-    if (status == DEJA_OK)
-        status =
-            dj_operation_copy(operation, given->metadata, DJ_METADATA_BYTES_MAX, &op->metadata);
-    if (status == DEJA_OK && given->tag_count > DEJA_TAGS_MAX)
-        status = DEJA_ERR_LIMIT;
-    struct deja_slice *tags = NULL;
-    if (status == DEJA_OK && given->tag_count) {
-        tags = dj_arena_alloc(&operation->arena, given->tag_count * sizeof *tags);
-        status = tags ? DEJA_OK : DEJA_ERR_NOMEM;
-    }
-    for (size_t i = 0; i < given->tag_count && status == DEJA_OK; i++)
-        status = given->tags[i].len == 0
-                     ? DEJA_ERR_INVALID
-                     : dj_operation_copy(operation, given->tags[i], DEJA_TAG_BYTES_MAX, &tags[i]);
-    op->tags = tags;
-    op->tag_count = tags ? given->tag_count : 0;
-    return status;
-}
-
-static enum deja_status read_condition(struct dj_plain_op *op, const struct deja_kv *given)
-{
-    static const enum dj_plain_if conditions[] = {
-        [DEJA_IF_ANY] = DJ_PLAIN_IF_ANY,
-        [DEJA_IF_ABSENT] = DJ_PLAIN_IF_ABSENT,
-        [DEJA_IF_PRESENT] = DJ_PLAIN_IF_PRESENT,
-        [DEJA_IF_VERSION] = DJ_PLAIN_IF_VERSION,
-    };
-    if ((unsigned)given->condition > DEJA_IF_VERSION)
-        return DEJA_ERR_INVALID;
-    op->condition = conditions[given->condition];
-    op->version = given->version;
-    op->is_end_kept = given->is_ttl_kept;
-    return DEJA_OK;
-}
-
-enum deja_status dj_kv_begin(struct deja *deja, const struct deja_kv *kv, uint32_t timeout_ms,
-                             dj_operation_fn *start, bool is_key,
-                             struct dj_operation **out_operation)
-{
-    struct deja_kv given;
-    struct dj_operation *operation = NULL;
-    enum deja_status status = dj_read_struct(
-        kv, kv->struct_bytes, offsetof(struct deja_kv, on_event), &given, sizeof given);
-    if (status == DEJA_OK)
-        status = dj_operation_create(deja, given.timeout_ms ? given.timeout_ms : timeout_ms, start,
-                                     &operation);
-    if (status != DEJA_OK)
-        return status;
-    struct dj_kv_call *call = dj_arena_alloc(&operation->arena, sizeof *call);
-    if (call) {
-        *call = (struct dj_kv_call){.count = 0};
-        operation->kv = call;
-        operation->on_event = given.on_event;
-        operation->event_ctx = given.event_ctx;
-        operation->ttl_ms = given.ttl_ms;
-    }
-    status = call ? read_key(operation, &given, is_key) : DEJA_ERR_NOMEM;
-    if (status == DEJA_OK)
-        status = read_value(operation, &given);
-    if (status == DEJA_OK)
-        status = read_condition(&call->op, &given);
-    if (status != DEJA_OK) {
-        dj_operation_destroy(operation);
-        return status;
-    }
-    *out_operation = operation;
-    return DEJA_OK;
-}
-
 void dj_kv_done(struct dj_operation *operation, enum deja_status status, uint64_t count)
 {
     dj_operation_done(operation, status, count);
@@ -161,18 +60,30 @@ static void on_got(void *ctx, struct dj_value *value, const char *level)
     dj_value_unref(value);
 }
 
+static void on_got_version(void *ctx, struct dj_value *value, const char *level, bool has_other)
+{
+    (void)has_other;
+    on_got(ctx, value, level);
+}
+
 static void start_read(struct dj_operation *operation)
 {
     struct deja *deja = operation->deja;
     struct dj_kv_call *kv = operation->kv;
-    struct dj_value *value = dj_plain_find(deja->plain, deja->loop, &kv->space, kv->key);
+    enum deja_status status = DEJA_OK;
+    struct dj_value *value = NULL;
+    if (!kv->version.len)
+        value = dj_plain_find(deja->plain, deja->loop, &kv->space, kv->key);
     if (value) {
         answer_read(operation, value, dj_level_text(DJ_LEVEL_MEMORY));
         dj_value_unref(value);
         return;
     }
-    enum deja_status status =
-        dj_plain_get(deja->plain, deja->loop, &kv->space, kv->key, 0, operation, on_got);
+    if (kv->version.len)
+        status = dj_plain_version_get(deja->plain, deja->loop, &kv->space, kv->key, kv->version, 0,
+                                      operation, on_got_version);
+    else
+        status = dj_plain_get(deja->plain, deja->loop, &kv->space, kv->key, 0, operation, on_got);
     if (status == DEJA_OK)
         return;
     if (operation->on_done)
@@ -182,8 +93,30 @@ static void start_read(struct dj_operation *operation)
     dj_operation_destroy(operation);
 }
 
+/* The tags that the key's kind gives, and its life where none was said. */
+static enum deja_status take_kind(struct dj_operation *operation)
+{
+    struct dj_entry *entry = &operation->entry;
+    struct dj_kind_match match;
+    const struct dj_kind *kind =
+        dj_kinds_match(operation->deja->kind_table, operation->kv->key, &match);
+    if (!kind)
+        return DEJA_OK;
+    if (operation->ttl_ms == 0)
+        operation->ttl_ms = dj_kind_ttl_ms(kind, operation->kv->key);
+    struct deja_slice tags[DJ_KIND_TAGS_MAX];
+    struct dj_buf bytes = {0};
+    size_t count = dj_kind_tags(kind, match.fields, match.field_count, &bytes, tags);
+    enum deja_status status = bytes.status;
+    for (size_t i = 0; i < count && status == DEJA_OK && entry->tag_count < DJ_TAGS_MAX; i++)
+        status = dj_operation_copy(operation, tags[i], DJ_KIND_TAG_BYTES,
+                                   &entry->tags[entry->tag_count++].name);
+    dj_buf_fini(&bytes);
+    return status;
+}
+
 /* The columns of what is computed. */
-static void begin_entry(struct dj_operation *operation)
+static enum deja_status begin_entry(struct dj_operation *operation)
 {
     struct dj_kv_call *kv = operation->kv;
     struct dj_entry *entry = &operation->entry;
@@ -198,6 +131,7 @@ static void begin_entry(struct dj_operation *operation)
     memcpy(entry->exact, fingerprint->exact, sizeof entry->exact);
     for (size_t i = 0; i < kv->op.tag_count; i++)
         entry->tags[entry->tag_count++].name = kv->op.tags[i];
+    return take_kind(operation);
 }
 
 static enum deja_status ask(struct deja *deja, const struct deja_kv *given,
@@ -207,6 +141,10 @@ static enum deja_status ask(struct deja *deja, const struct deja_kv *given,
     enum deja_status status =
         dj_kv_begin(deja, given, template->compute ? COMPUTE_TIMEOUT_MS : READ_TIMEOUT_MS,
                     start_read, true, &operation);
+    if (status == DEJA_OK && template->compute && operation->kv->version.len) {
+        dj_operation_destroy(operation);
+        status = DEJA_ERR_INVALID;
+    }
     if (status != DEJA_OK)
         return status;
     operation->ctx = template->ctx;
@@ -214,9 +152,7 @@ static enum deja_status ask(struct deja *deja, const struct deja_kv *given,
     operation->compute = template->compute;
     operation->compute_ctx = template->compute_ctx;
     operation->waiter = waiter;
-    if (operation->compute)
-        begin_entry(operation);
-    return dj_operation_finish(operation, DEJA_OK);
+    return dj_operation_finish(operation, operation->compute ? begin_entry(operation) : DEJA_OK);
 }
 
 enum deja_status deja_kv_get_async(struct deja *deja, const struct deja_kv *kv, void *ctx,
@@ -311,6 +247,23 @@ static void tell_change(struct dj_operation *operation, const struct dj_plain_ou
     }
 }
 
+static void end_change(void *ctx)
+{
+    struct dj_operation *operation = ctx;
+    dj_kv_done(operation, DEJA_OK, 1);
+}
+
+/* Was something of a version put in the place of another value? Then that is kept before the caller
+ * is told. */
+static bool keeps_before(struct dj_operation *operation, const struct dj_plain_outcome *outcome)
+{
+    const struct deja *deja = operation->deja;
+    struct dj_kv_call *kv = operation->kv;
+    return kv->version.len && outcome->is_stored && outcome->before &&
+           dj_plain_version_keep(deja->plain, deja->loop, &kv->space, kv->key, kv->version,
+                                 outcome->before, 0, operation, end_change) == DEJA_OK;
+}
+
 static void on_changed(void *ctx, enum deja_status status, const struct dj_plain_outcome *outcome)
 {
     struct dj_kv_call *kv = DJ_CONTAINER((struct dj_plain_op *)ctx, struct dj_kv_call, op);
@@ -324,6 +277,8 @@ static void on_changed(void *ctx, enum deja_status status, const struct dj_plain
         tell_change(operation, outcome);
     if (kv->op.kind == DJ_PLAIN_OP_INCREMENT)
         count = (uint64_t)kv->op.number;
+    if (status == DEJA_OK && keeps_before(operation, outcome))
+        return;
     dj_kv_done(operation, status, count);
 }
 
@@ -391,6 +346,9 @@ static enum deja_status change(struct deja *deja, const struct deja_kv *kv,
     struct dj_plain_op *op = &operation->kv->op;
     op->kind = kind;
     op->by = by;
+    if (kind != DJ_PLAIN_OP_SET)
+        operation->kv->version.len = 0;
+    op->is_before_wanted = operation->kv->version.len > 0;
     if (kind == DJ_PLAIN_OP_MERGE && op->condition == DJ_PLAIN_IF_ANY)
         op->condition = DJ_PLAIN_IF_PRESENT;
     if (kind == DJ_PLAIN_OP_MERGE && operation->ttl_ms == 0)

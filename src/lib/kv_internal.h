@@ -1,4 +1,4 @@
-/* lib/kv_internal.h - what the two files of plain keys share. */
+/* lib/kv_internal.h - what the files of plain keys share. */
 #ifndef DJ_LIB_KV_INTERNAL_H
 #define DJ_LIB_KV_INTERNAL_H
 

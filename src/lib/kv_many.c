@@ -57,9 +57,10 @@ static enum deja_status read_keys(struct dj_operation *operation, const struct d
     struct deja_slice *kept = dj_arena_alloc(&operation->arena, count * sizeof *kept);
     enum deja_status status = kept ? DEJA_OK : DEJA_ERR_NOMEM;
     for (size_t i = 0; i < count && status == DEJA_OK; i++)
-        status = keys[i].len == 0 || keys[i].len > DEJA_KEY_BYTES_MAX
-                     ? DEJA_ERR_INVALID
-                     : dj_operation_copy(operation, keys[i], DEJA_KEY_BYTES_MAX, &kept[i]);
+        status =
+            keys[i].len == 0 || keys[i].len > DEJA_KEY_BYTES_MAX || dj_plain_is_previous(keys[i])
+                ? DEJA_ERR_INVALID
+                : dj_operation_copy(operation, keys[i], DEJA_KEY_BYTES_MAX, &kept[i]);
     operation->kv->keys = kept;
     operation->kv->count = count;
     return status;

@@ -13,6 +13,7 @@
 #include "cache/engine.h"
 #include "cache/kinds.h"
 #include "cache/plain_op.h"
+#include "cache/plain_version.h"
 #include "cache/sensitive.h"
 #include "security/tenant.h"
 
@@ -46,7 +47,7 @@ struct deja {
     struct dj_task settle_task;
     struct dj_engine *engine;
     struct dj_plain *plain;
-    struct dj_kinds *kind_table; /* the shipped one */
+    struct dj_kinds *kind_table; /* the shipped ones, and options.kinds */
     struct dj_kind_book *kinds;  /* over it; asked by the tiers: ends after them */
     struct dj_events *events;
     struct dj_store *plugin_store; /* the engine's; NULL: none of the caller's */
@@ -95,6 +96,7 @@ struct dj_kv_call {
     struct dj_operation *operation;
     struct deja_slice key;         /* or a pattern; data NULL: every key */
     int read;                      /* what of a key is wanted: enum in kv.c */
+    struct deja_slice version;     /* its name; empty: not said */
     const struct deja_slice *keys; /* of many */
     size_t count;
     struct deja_answer **out_answers; /* the blocked caller's */
@@ -127,10 +129,11 @@ struct dj_operation {
     struct dj_sensitive_verdict verdict; /* on what is written */
     struct dj_query_vector vector_given;
     const struct dj_query_vector *vector; /* NULL, or the one above */
-    struct deja_slice tag;                /* or pattern, or name */
-    struct dj_selector selector;          /* of a pattern */
-    struct dj_kv_call *kv;                /* NULL: no plain key */
-    deja_event_fn *on_event;              /* of this call; NULL: none */
+    struct deja_slice tag;
+    const struct dj_invalidation *invalidation; /* of a selection; in the arena */
+    bool is_dry_run;
+    struct dj_kv_call *kv;   /* NULL: no plain key */
+    deja_event_fn *on_event; /* of this call; NULL: none */
     void *event_ctx;
 
     deja_compute_fn *compute;
@@ -192,6 +195,12 @@ void dj_name_key(const struct deja *deja, const uint8_t tenant[DEJA_TENANT_BYTES
                  uint8_t out_key[DJ_SHA256_BYTES]);
 enum deja_status dj_operation_copy(struct dj_operation *operation, struct deja_slice bytes,
                                    size_t bytes_max, struct deja_slice *out_copy) DEJA_NODISCARD;
+/* What it was made from, as tags of Deja's own (cache/depends.h); tag_count: those it has beside.
+ */
+enum deja_status dj_operation_copy_depends(struct dj_operation *operation,
+                                           const struct deja_slice *names, size_t count,
+                                           size_t tag_count,
+                                           struct deja_slice *out_tags) DEJA_NODISCARD;
 /* Submits what was read, or drops it. */
 enum deja_status dj_operation_finish(struct dj_operation *operation,
                                      enum deja_status status) DEJA_NODISCARD;

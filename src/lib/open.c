@@ -76,6 +76,15 @@ static enum deja_status check_options(const struct deja_options *options, struct
                               "text_medium_max must be larger than text_small_max");
     if (options->embed > DEJA_EMBED_NONE)
         return deja_error_set(error, DEJA_ERR_CONFIG, "embed must be one of enum deja_embedding");
+    if (options->kind_count > DEJA_KIND_SETTINGS_MAX || (options->kind_count && !options->kinds))
+        return deja_error_set(error, DEJA_ERR_CONFIG,
+                              "kind_count must be that of kinds, and at "
+                              "most %d",
+                              DEJA_KIND_SETTINGS_MAX);
+    for (size_t i = 0; i < options->kind_count; i++)
+        if (!options->kinds[i].kind || !options->kinds[i].member || !options->kinds[i].value)
+            return deja_error_set(error, DEJA_ERR_CONFIG,
+                                  "kinds[%zu] lacks its kind, member or value", i);
     if (options->store && options->data_dir)
         return deja_error_set(error, DEJA_ERR_CONFIG,
                               "data_dir and store are two places to keep entries: give one");
@@ -231,9 +240,38 @@ static enum deja_status make_engine(struct deja *deja, struct deja_error *error)
     return DEJA_OK;
 }
 
-static enum deja_status make_kinds(struct deja *deja)
+struct kinds_told {
+    const struct deja_kind_setting *settings;
+    struct deja_error *error;
+    bool is_told; /* of the first fault */
+};
+
+static void on_kinds_fault(void *ctx, size_t index, const char *why)
 {
-    enum deja_status status = dj_kinds_create(NULL, 0, NULL, NULL, &deja->kind_table);
+    struct kinds_told *told = ctx;
+    const struct deja_kind_setting *setting = &told->settings[index];
+    if (!told->is_told)
+        deja_error_set(told->error, DEJA_ERR_CONFIG, "kinds[%zu], %s.%s: %s", index, setting->kind,
+                       setting->member, why);
+    told->is_told = true;
+}
+
+static enum deja_status make_kinds(struct deja *deja, struct deja_error *error)
+{
+    const struct deja_options *options = &deja->options;
+    struct kinds_told told = {.settings = options->kinds, .error = error};
+    struct dj_kind_setting *settings = dj_alloc_zeroed(options->kind_count + 1, sizeof *settings);
+    if (!settings)
+        return DEJA_ERR_NOMEM;
+    for (size_t i = 0; i < options->kind_count; i++)
+        settings[i] =
+            (struct dj_kind_setting){.kind = deja_slice_text(options->kinds[i].kind),
+                                     .member = deja_slice_text(options->kinds[i].member),
+                                     .value = deja_slice_text(options->kinds[i].value),
+                                     .is_list = strchr(options->kinds[i].value, '\n') != NULL};
+    enum deja_status status =
+        dj_kinds_create(settings, options->kind_count, &told, on_kinds_fault, &deja->kind_table);
+    dj_free(settings);
     if (status == DEJA_OK)
         status = dj_kind_book_create(deja->kind_table, &deja->kinds);
     if (status == DEJA_OK && deja->sealing)
@@ -357,7 +395,7 @@ enum deja_status deja_open(const struct deja_options *options, struct deja **out
     if (status == DEJA_OK)
         status = dj_events_create(&deja->events);
     if (status == DEJA_OK)
-        status = make_kinds(deja);
+        status = make_kinds(deja, error);
     if (status == DEJA_OK)
         status = make_engine(deja, error);
     if (status == DEJA_OK)

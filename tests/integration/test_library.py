@@ -113,6 +113,12 @@ def test_keys_example_counts_and_merges(prefix, tmp_path):
     assert "visits: 3" in out and "the second was not set" in out and "1 removed, 1 missed" in out
 
 
+def test_kinds_example_obeys_its_own_kind(prefix, tmp_path):
+    out = run([str(prefix.compile(EXAMPLES / "kinds.c", tmp_path / "kinds"))], env=prefix.env)
+    assert out.splitlines() == ["lives 48 hours", "draft: 100 EUR", "final: 120 EUR",
+                                "2 would go", "final: not there"]
+
+
 def test_every_example_is_run_here():
     text = Path(__file__).read_text()
     for path in EXAMPLES.glob("*.c"):
