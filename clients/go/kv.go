@@ -254,8 +254,8 @@ func operation(op, key string) Object {
 	return Object{"op": op, "key": key}
 }
 
-// Batch does up to 1,000 operations as the API has them, {"op": "get", "key": …}, in their order; one that
-// could not be done has its Err.
+// Batch does up to 1,000 operations as the API has them, {"op": "get", "key": …}, also "merge", and "version" of a
+// get or set, in their order; one that could not be done has its Err.
 func (kv KV) Batch(ctx context.Context, operations []Object) ([]Result, error) {
 	var out struct{ Results []Result }
 	err := kv.c.Call(ctx, "POST", "/api/v1/kv:batch", nil, map[string]any{"operations": operations}, &out)

@@ -309,9 +309,10 @@ static void on_changed(void *ctx, enum deja_status status, const struct dj_plain
     dj_kv_note(request, "set", "none", problem.status ? "error" : "ok");
     if (!problem.status)
         write_put(kv, outcome, &body);
-    struct dj_value *before = !problem.status && kv->version.data && outcome->before
-                                  ? dj_value_ref(outcome->before)
-                                  : NULL;
+    struct dj_value *before =
+        !problem.status && kv->version.data && outcome->is_stored && outcome->before
+            ? dj_value_ref(outcome->before)
+            : NULL;
     kv_end(kv);
     if (before) {
         kv->answer = body;

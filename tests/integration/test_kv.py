@@ -149,6 +149,38 @@ def test_batch_does_its_operations_in_their_order(http):
     assert results[12]["error"]["status"] == 400
 
 
+def test_batch_merges_into_what_is_there(http):
+    results = batch(http, {"op": "set", "key": "bm", "value": {"a": 1, "b": {"c": 2}}, "ttl": 6000},
+                    {"op": "merge", "key": "bm", "value": {"a": None, "b": {"d": 3}}},
+                    {"op": "get", "key": "bm"}, {"op": "merge", "key": "bm none", "value": {"a": 1}},
+                    {"op": "exists", "key": "bm none"}, {"op": "merge", "key": "bm", "value": "text"},
+                    {"op": "set", "key": "bm text", "value": "no object"},
+                    {"op": "merge", "key": "bm text", "value": {"a": 1}},
+                    {"op": "merge", "key": "bm", "value": {"e": 5}, "ttl": 60000, "if": "present"},
+                    {"op": "get", "key": "bm"})
+    assert results[1]["stored"] and results[1]["ttl"] <= 6000
+    assert results[2]["value"] == {"b": {"c": 2, "d": 3}}
+    assert results[3] == {"stored": False} and results[4] == {"exists": False}
+    assert results[5]["error"]["status"] == 400 and "object" in str(results[5])
+    assert results[7]["error"]["type"] == "not_an_object"
+    assert results[9]["value"] == {"b": {"c": 2, "d": 3}, "e": 5} and results[9]["ttl"] > 6000
+
+
+def test_batch_puts_and_finds_versions(http):
+    results = batch(http, {"op": "set", "key": "bv", "value": "one", "version": "v1"},
+                    {"op": "set", "key": "bv", "value": "two", "version": "v2"},
+                    {"op": "set", "key": "other", "value": "o"},
+                    {"op": "get", "key": "bv", "version": "v1"}, {"op": "get", "key": "other"},
+                    {"op": "get", "key": "bv", "version": "v2"}, {"op": "get", "key": "bv", "version": "v0"},
+                    {"op": "get", "key": "bv"}, {"op": "delete", "key": "bv"},
+                    {"op": "get", "key": "bv", "version": "v1"},
+                    {"op": "incr", "key": "bv", "version": "v1"}, {"op": "get", "key": "bv", "version": ""})
+    assert [result.get("value") for result in results[3:8]] == ["one", "o", "two", None, "two"]
+    assert results[6]["found"] is False and results[6]["as_of"] > 0
+    assert results[9]["found"] is False
+    assert "get and set" in str(results[10]) and results[11]["error"]["status"] == 400
+
+
 def test_thousand_operations_are_one_batch(http):
     results = batch(http, *({"op": "set", "key": f"m{i}", "value": str(i)} for i in range(1000)))
     assert all(result["stored"] for result in results)

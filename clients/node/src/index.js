@@ -133,7 +133,7 @@ class KeyValue {
     return (await this.#call("DELETE", "/api/v1/kv", { params: given({ all: true, dry_run: dryRun }), headers })).json();
   }
 
-  /** Operations as the API has them; the results, in order. */
+  /** Operations as the API has them, also `merge`, and `version` of a get or set; the results, in order, `error` where one could not be done. */
   async batch(operations, { namespace } = {}) {
     return (await this.#post("/api/v1/kv:batch", { operations }, namespace)).results;
   }

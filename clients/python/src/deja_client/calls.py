@@ -348,7 +348,8 @@ class KeyValue:
                                   headers=_spaced(namespace)), _read_json)
 
     def batch(self, operations, *, namespace=None):
-        """Operations as the API has them: [{"op": "get", "key": …}, …]; the results, in order."""
+        """Operations as the API has them: [{"op": "get", "key": …}, …], also "merge", and "version" of a get or set;
+        the results, in order, {"error": …} where one could not be done."""
         return self._call(Request("POST", "/api/v1/kv:batch", json={"operations": list(operations)},
                                   headers=_spaced(namespace)), lambda response: response.json["results"])
 
