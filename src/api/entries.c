@@ -510,6 +510,10 @@ void dj_entries_remove(struct dj_request *request)
     struct dj_store_key key;
     if (!read_id(request, &key))
         return;
+    if (!dj_query_url_reason(request)) {
+        dj_request_has_complaints(request);
+        return;
+    }
     enum deja_status status = dj_user_remove(request, &key, request, on_removed);
     if (status != DEJA_OK)
         dj_request_refuse(request, status);

@@ -157,7 +157,8 @@ void dj_invalidate_query(struct dj_request *request)
         return;
     invalidate->order.kind = "query";
     if (dj_query_url_member(request, "query", &invalidate->query) &&
-        dj_query_url_namespace(request, &invalidate->name_space)) {
+        dj_query_url_namespace(request, &invalidate->name_space) && dj_query_url_reason(request)) {
+        invalidate->order.reason = request->reason;
         if (!invalidate->query.data)
             dj_request_complain(request, "query_empty", "query", "required",
                                 "say which one: ?query=…; POST /api/v1/invalidate removes more");

@@ -13,6 +13,7 @@
 
 #include "api/as_of.h"
 #include "api/handlers.h"
+#include "api/query.h"
 #include "base/list.h"
 #include "base/slice.h"
 #include "cache/kinds.h"
@@ -460,7 +461,7 @@ void dj_kv_remove(struct dj_request *request)
     struct kv *kv = begin(request, DJ_PLAIN_OP_REMOVE);
     if (!kv)
         return;
-    if (!read_condition(request, &kv->op))
+    if (!read_condition(request, &kv->op) || !dj_query_url_reason(request))
         dj_request_has_complaints(request);
     else
         change(kv, on_removed);

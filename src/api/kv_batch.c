@@ -11,6 +11,7 @@
 #include "api/kv_batch_internal.h"
 #include "api/query.h"
 #include "base/list.h"
+#include "cache/notices.h"
 
 static void run(struct dj_kv_batch *batch);
 
@@ -281,7 +282,7 @@ static void begin(struct dj_kv_batch *batch, const struct dj_json *list)
 
 static void on_body(struct dj_request *request)
 {
-    static const char *const members[] = {"operations", NULL};
+    static const char *const members[] = {"operations", "reason", NULL};
     const struct dj_json *list = dj_json_get(request->body, "operations");
     size_t count = dj_json_count(list);
     struct dj_kv_names names;
@@ -290,6 +291,8 @@ static void on_body(struct dj_request *request)
             request, "invalid_request", "operations", "type",
             dj_request_text(request, "must be an array of 1 to %u operations", DJ_PLAIN_MANY_MAX));
     else if (dj_query_check_members(request, request->body, "", members) &&
+             dj_query_label(request, request->body, "reason", "", DJ_NOTICE_REASON_BYTES_MAX,
+                            &request->reason) &&
              dj_kv_read_names(request, &names)) {
         struct dj_kv_batch *batch = dj_arena_alloc(request->arena, sizeof *batch);
         struct dj_kv_step *steps = dj_arena_alloc(request->arena, count * sizeof *steps);

@@ -233,8 +233,11 @@ enum deja_status dj_kv_change(const struct dj_request *request, const struct dj_
     struct dj_plain_space space;
     uint32_t shared =
         dj_engine_levels(request->api->proxy->engine, DJ_ENTRY_PLAIN) & DJ_LEVELS_SHARED;
-    const struct dj_plain_change change = {
-        .mode = dj_plain_op_mode(op), .change = dj_plain_op_change, .done = done, .ctx = op};
+    const struct dj_plain_change change = {.mode = dj_plain_op_mode(op),
+                                           .change = dj_plain_op_change,
+                                           .done = done,
+                                           .ctx = op,
+                                           .reason = request->reason};
     if (change.mode == DJ_PLAIN_LOOKING && op->kind != DJ_PLAIN_OP_REMOVE && shared &&
         !(shared & ~request->skip))
         return DEJA_ERR_UNSUPPORTED;

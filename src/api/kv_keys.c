@@ -172,6 +172,8 @@ void dj_kv_clear(struct dj_request *request)
         return;
     keys->is_dry_run = read_flag(request, "dry_run");
     bool is_all = read_flag(request, "all");
+    if (dj_query_url_reason(request))
+        keys->selector.reason = request->reason;
     if (!request->complaint && !keys->selector.pattern.len && !is_all)
         dj_request_complain(request, "invalid_request", "pattern", "required",
                             "say which keys, as pattern=user:*, or all=true");

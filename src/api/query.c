@@ -5,6 +5,7 @@
 
 #include "base/num.h"
 #include "base/slice.h"
+#include "cache/notices.h"
 #include "proto/form.h"
 #include "text/question.h"
 #include "text/utf8.h"
@@ -226,6 +227,22 @@ bool dj_query_url_namespace(struct dj_request *request, struct deja_slice *out_n
         return complain(request, "invalid_request", "", name, "characters",
                         "control characters are not allowed");
     *out_name_space = text;
+    return true;
+}
+
+bool dj_query_url_reason(struct dj_request *request)
+{
+    static const char name[] = "reason";
+    struct deja_slice text = {0};
+    if (!dj_query_url_member(request, name, &text))
+        return false;
+    if (text.len > DJ_NOTICE_REASON_BYTES_MAX)
+        return complain(request, "invalid_request", "", name, "length",
+                        dj_request_text(request, "at most %u bytes", DJ_NOTICE_REASON_BYTES_MAX));
+    if (!dj_question_is_name(text))
+        return complain(request, "invalid_request", "", name, "characters",
+                        "control characters are not allowed");
+    request->reason = text;
     return true;
 }
 

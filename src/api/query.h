@@ -48,6 +48,9 @@ bool dj_query_url_member(struct dj_request *request, const char *name,
                          struct deja_slice *out_value);
 /* The same of "namespace", which is checked as one. */
 bool dj_query_url_namespace(struct dj_request *request, struct deja_slice *out_name_space);
+/* The same of "reason": why something is made void, for the audit log and the notice; into
+ * request->reason, empty: none was said. */
+bool dj_query_url_reason(struct dj_request *request);
 
 /* An id as answers tell it, of the request's tenant; false: it is not 32 hex digits. */
 bool dj_query_id(const struct dj_request *request, struct deja_slice text,

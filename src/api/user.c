@@ -36,6 +36,14 @@ bool dj_user_is_refused(struct dj_request *request)
     return true;
 }
 
+static enum deja_status remove_it(const struct dj_request *request, const struct dj_store_key *key,
+                                  void *ctx, dj_remove_done_fn *done)
+{
+    const struct dj_cause cause = {.reason = request->reason};
+    return dj_engine_remove_because(request->api->proxy->engine, request->loop, key, &cause, ctx,
+                                    done);
+}
+
 /* In the request's arena. */
 struct removal {
     struct dj_request *request;
@@ -53,8 +61,7 @@ static void on_got(void *ctx, struct dj_value *value, const char *level)
     (void)level;
     dj_value_unref(value);
     if (is_own)
-        status = dj_engine_remove(request->api->proxy->engine, request->loop, &removal->key,
-                                  removal->ctx, removal->done);
+        status = remove_it(request, &removal->key, removal->ctx, removal->done);
     if (!is_own || status != DEJA_OK)
         removal->done(removal->ctx, status, 0);
 }
@@ -64,7 +71,7 @@ enum deja_status dj_user_remove(struct dj_request *request, const struct dj_stor
 {
     struct dj_engine *engine = request->api->proxy->engine;
     if (!request->who.has_user)
-        return dj_engine_remove(engine, request->loop, key, ctx, done);
+        return remove_it(request, key, ctx, done);
     struct removal *removal = dj_arena_alloc(request->arena, sizeof *removal);
     if (!removal)
         return DEJA_ERR_NOMEM;

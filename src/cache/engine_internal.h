@@ -110,7 +110,7 @@ void dj_engine_tell(struct dj_engine *engine, struct dj_loop *loop,
 /* Of one plain key. */
 void dj_engine_tell_key(struct dj_engine *engine, struct dj_loop *loop,
                         const struct dj_store_key *key, struct deja_slice name,
-                        struct deja_slice name_space, bool is_user);
+                        struct deja_slice name_space, bool is_user, struct deja_slice reason);
 
 #define DJ_NAMESPACE_TAG_BYTES 256u
 /* The tag of a namespace's counter. */

@@ -181,7 +181,8 @@ struct dj_plain_change {
     enum dj_plain_mode mode;
     dj_plain_change_fn *change;
     dj_plain_changed_fn *done;
-    void *ctx; /* of both */
+    void *ctx;                /* of both */
+    struct deja_slice reason; /* of a removal, for its notice; copied; empty: none */
 };
 
 /* space and key are copied. DEJA_ERR_INVALID: no such key; DEJA_ERR_NOMEM. done runs once, later,
@@ -201,6 +202,7 @@ enum deja_status dj_plain_remove(struct dj_plain *plain, struct dj_loop *loop,
 struct dj_plain_selector {
     struct deja_slice pattern; /* a glob (policy/glob.h); data NULL: every key of the space */
     bool is_every_user;        /* of the tenant: the space's user is not looked at */
+    struct deja_slice reason;  /* of a removal, for its notice; copied; empty: none */
 };
 
 /* values: borrowed until return (ref one to keep it); each matched, and was valid. cursor: for the

@@ -188,7 +188,7 @@ static void on_removed(void *ctx, enum deja_status status, uint64_t removed)
         change->outcome.was_there = removed > 0;
     if (status == DEJA_OK && change->outcome.was_there)
         dj_engine_tell_key(change->plain->options.engine, change->home, &change->key, change->name,
-                           change->name_space, change->user_tag.len > 0);
+                           change->name_space, change->user_tag.len > 0, change->spec.reason);
     on_written(change, status);
 }
 
@@ -593,7 +593,7 @@ enum deja_status dj_plain_change(struct dj_plain *plain, struct dj_loop *loop,
     struct dj_engine *engine = plain->options.engine;
     if (key.len == 0 || key.len > DJ_PLAIN_KEY_BYTES_MAX)
         return DEJA_ERR_INVALID;
-    size_t len = key.len + space->name_space.len + space->user_tag.len;
+    size_t len = key.len + space->name_space.len + space->user_tag.len + spec->reason.len;
     struct change *change = dj_alloc_zeroed(1, sizeof *change + len);
     if (!change)
         return DEJA_ERR_NOMEM;
@@ -604,6 +604,7 @@ enum deja_status dj_plain_change(struct dj_plain *plain, struct dj_loop *loop,
     change->name = keep(&at, key);
     change->name_space = keep(&at, space->name_space);
     change->user_tag = keep(&at, space->user_tag);
+    change->spec.reason = keep(&at, spec->reason);
     dj_list_init(&change->member);
     dj_plain_digest(space, key, change->digest);
     memcpy(change->key.tenant, space->tenant, sizeof change->key.tenant);

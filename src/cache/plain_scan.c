@@ -159,6 +159,7 @@ struct wanted {
     struct deja_slice user_tag; /* empty: what no user stored */
     bool is_every_user;
     struct deja_slice pattern; /* data NULL: any */
+    struct deja_slice reason;  /* of a removal */
 };
 
 static bool is_of_user(const struct wanted *wanted, const struct dj_entry *entry)
@@ -190,7 +191,8 @@ static struct deja_slice keep(char **at, struct deja_slice bytes)
 static size_t wanted_bytes(const struct dj_plain_space *space,
                            const struct dj_plain_selector *selector)
 {
-    return space->name_space.len + space->user_tag.len + selector->pattern.len;
+    return space->name_space.len + space->user_tag.len + selector->pattern.len +
+           selector->reason.len;
 }
 
 static struct wanted keep_wanted(const struct dj_plain_space *space,
@@ -201,6 +203,7 @@ static struct wanted keep_wanted(const struct dj_plain_space *space,
     wanted.user_tag = keep(&bytes, space->user_tag);
     wanted.is_every_user = selector->is_every_user;
     wanted.pattern = keep(&bytes, selector->pattern);
+    wanted.reason = keep(&bytes, selector->reason);
     return wanted;
 }
 
@@ -435,7 +438,8 @@ static enum deja_status begin_sum(struct dj_plain *plain, struct dj_loop *loop,
     };
     sum->cause = (struct dj_cause){.kind = "pattern",
                                    .name = sum->wanted.pattern.len ? sum->wanted.pattern
-                                                                   : deja_slice_text("*")};
+                                                                   : deja_slice_text("*"),
+                                   .reason = sum->wanted.reason};
     return is_removing
                ? dj_engine_remove_selected(engine, loop, space->tenant, &sum->selector, sum,
                                            on_selected)

@@ -112,7 +112,7 @@ void dj_engine_tell(struct dj_engine *engine, struct dj_loop *loop,
 
 void dj_engine_tell_key(struct dj_engine *engine, struct dj_loop *loop,
                         const struct dj_store_key *key, struct deja_slice name,
-                        struct deja_slice name_space, bool is_user)
+                        struct deja_slice name_space, bool is_user, struct deja_slice reason)
 {
     struct dj_notice notice = {
         .time_ms = dj_loop_now_ms(loop),
@@ -120,6 +120,7 @@ void dj_engine_tell_key(struct dj_engine *engine, struct dj_loop *loop,
         .name = name,
         .name_space = deja_slice(name_space.len ? name_space.data : "", name_space.len),
         .removed = 1,
+        .reason = reason,
         .is_user = is_user};
     memcpy(notice.tenant, key->tenant, sizeof notice.tenant);
     dj_notices_publish(engine->options.notices, &notice);

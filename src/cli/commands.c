@@ -55,6 +55,7 @@ static const struct dj_command_option kv[] = {
      AT(version)},
     {"--namespace", DJ_COMMAND_TEXT, "NAME", "Within this namespace of the tenant", AT(name_space)},
     {"--limit", DJ_COMMAND_TEXT, "N", "keys: so many; else all", AT(limit)},
+    {"--reason", DJ_COMMAND_TEXT, "TEXT", "del, clear: why, for the records", AT(reason)},
     {"--dry-run", DJ_COMMAND_SWITCH, NULL, "clear: only count what would go", AT(is_dry_run)},
     {"--yes", DJ_COMMAND_SWITCH, NULL, "clear: do not ask", AT(is_agreed)},
 };
@@ -62,6 +63,7 @@ static const struct dj_command_option del[] = {
     {"--query", DJ_COMMAND_TEXT, "PROMPT", "The entry that was stored under this very prompt",
      AT(query)},
     {"--namespace", DJ_COMMAND_TEXT, "NAME", "Within this namespace of the tenant", AT(name_space)},
+    {"--reason", DJ_COMMAND_TEXT, "TEXT", "Why, for the records", AT(reason)},
 };
 static const struct dj_command_option explain[] = {
     {"--request", DJ_COMMAND_TEXT, "FILE",

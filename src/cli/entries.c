@@ -105,6 +105,10 @@ static int delete_id(const struct dj_session *session, const char *id)
     struct dj_buf path = {0};
     dj_buf_append_text(&path, "/api/v1/entries/");
     dj_percent_encode(&path, id);
+    if (session->reason) {
+        dj_buf_append_text(&path, "?reason=");
+        dj_percent_encode(&path, session->reason);
+    }
     dj_buf_append_byte(&path, '\0');
     int code = path.status != DEJA_OK ? DJ_EXIT_FAILED
                                       : dj_session_call(session, "DELETE", path.data,

@@ -258,6 +258,7 @@ static int ask_clear(const struct dj_session *session, const char *pattern, bool
     dj_cli_kv_append(&path, "all", pattern ? NULL : "true");
     dj_cli_kv_append(&path, "dry_run", is_dry_run ? "true" : NULL);
     dj_cli_kv_append(&path, "namespace", session->name_space);
+    dj_cli_kv_append(&path, "reason", session->reason);
     int code = dj_cli_kv_call(session, "DELETE", &path, deja_slice_text(""), is_quiet, &doc);
     if (code == DJ_EXIT_OK)
         *out_count = (uint64_t)dj_json_i64(

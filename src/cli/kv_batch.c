@@ -149,6 +149,7 @@ static int ask(const struct dj_session *session, const struct verb *verb, const 
     for (size_t i = 0; i < count; i += verb->step)
         put_operation(session, verb, words + i, count - i, &w);
     dj_json_end_array(&w);
+    dj_session_put_member(&w, "reason", session->reason);
     dj_json_end_object(&w);
     dj_buf_append_text(&path, DJ_CLI_KV_PATH ":batch");
     dj_cli_kv_append(&path, "namespace", session->name_space);

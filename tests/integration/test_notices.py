@@ -10,7 +10,7 @@ import uuid
 
 import pytest
 from conftest import TIMEOUT_S, make_http
-from daemon import poll
+from daemon import poll, run_cli
 from test_keys import Deployment
 from valkey import Server
 
@@ -100,6 +100,36 @@ def test_every_kind_is_told_with_its_name_and_reason(daemon, http, key, word):
         invalidate(http, older_than="1h")
         follower.wait_for("age")
         assert len(follower.told("tag")) == 1  # a dry run makes nothing void
+
+
+def test_deletes_tell_their_reason(daemon, http, key, word):
+    """Of a plain key, of those of a pattern, of a batch, of an entry by id and by its question."""
+    kv = "/api/v1/kv"
+    with make_http(daemon, key) as reader, Follower(reader) as follower:
+        for name in ("a", "b", "c"):
+            assert http.put(f"{kv}/{word}{name}", content=b"1").status_code == 201
+        assert http.delete(f"{kv}/{word}a", params={"reason": "logged out"}).json()["removed"] == 1
+        assert follower.wait_for("key")[0]["reason"] == "logged out"
+        batch = {"operations": [{"op": "delete", "key": f"{word}b"}], "reason": "why b"}
+        assert http.post(f"{kv}:batch", json=batch).json()["results"] == [{"removed": 1}]
+        assert follower.wait_for("key", 2)[1]["reason"] == "why b"
+        assert http.delete(kv, params={"pattern": f"{word}*", "reason": "räumen"}).json()["removed"] == 1
+        assert follower.wait_for("pattern")[0]["reason"] == "räumen"
+        entry = put(http, f"{word} d")
+        assert http.delete(f"{ENTRIES}/{entry}", params={"reason": "wrong"}).status_code == 200
+        assert follower.wait_for("entry")[0]["reason"] == "wrong"
+        put(http, f"{word} e")
+        assert http.delete(ENTRIES, params={"query": f"{word} e", "reason": "stale"}).json()["removed"] == 1
+        assert follower.wait_for("query")[0]["reason"] == "stale"
+        for number, words in enumerate((("kv", "del", f"{word}c"), ("del", put(http, f"{word} f")))):
+            assert http.put(f"{kv}/{word}c", content=b"1").status_code == 201
+            done = run_cli(*words, "--reason", f"by hand {number}", "--server", daemon.url, "--key", key)
+            assert done.returncode == 0, done.stderr
+        assert follower.wait_for("key", 3)[2]["reason"] == "by hand 0"
+        assert follower.wait_for("entry", 2)[1]["reason"] == "by hand 1"
+        for refused in ("x" * 257, "a\nb"):
+            answer = http.delete(f"{kv}/{word}c", params={"reason": refused})
+            assert answer.status_code == 400 and "reason" in answer.text
 
 
 def test_other_surfaces_tell_too(daemon, http, key, word):
