@@ -109,6 +109,7 @@ type request struct {
 	header       map[string]string
 	json         any    // else
 	body         []byte // with its content-type in header
+	err          error  // told in place of sending it
 }
 
 type response struct {
@@ -119,6 +120,9 @@ type response struct {
 
 // open sends the request; the body of the answer is the caller's to close.
 func (c *Client) open(ctx context.Context, r request) (*http.Response, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
 	body, address := r.body, c.options.Server+r.path
 	if len(r.params) > 0 {
 		address += "?" + r.params.Encode()

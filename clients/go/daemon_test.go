@@ -171,6 +171,45 @@ func TestManyKeysAtOnceAndCounters(t *testing.T) {
 	equal(t, []int64{count(c.KV.DeleteMatching(ctx, "m:*", true)), count(c.KV.DeleteMatching(ctx, "m:*", false))}, []int64{3, 3})
 }
 
+func TestVersionsLivesAndReasonsOfPlainKeys(t *testing.T) {
+	c := cache(t)
+	for _, version := range []string{"v1", "v2"} {
+		_, err := c.KV.Set(ctx, "versioned", "of "+version, SetOptions{Version: version})
+		must(t, err)
+	}
+	for version, expected := range map[string]string{"v1": "of v1", "v2": "of v2", "v0": ""} {
+		kept, found, err := c.KV.FetchVersion(ctx, "versioned", version)
+		must(t, err)
+		equal(t, []any{found, string(kept.Data)}, []any{expected != "", expected})
+	}
+	changed := ok[bool](t)
+	equal(t, changed(c.KV.Expire(ctx, "versioned", time.Hour)), true)
+	left, found, err := c.KV.TTL(ctx, "versioned")
+	must(t, err)
+	equal(t, []bool{found, left > 50*time.Minute, left <= time.Hour}, []bool{true, true, true})
+	equal(t, changed(c.KV.Expire(ctx, "versioned", Forever)), true)
+	left, _, err = c.KV.TTL(ctx, "versioned")
+	must(t, err)
+	equal(t, left, Forever)
+	equal(t, changed(c.KV.Expire(ctx, "nothing here", time.Hour)), false)
+	_, found, err = c.KV.TTL(ctx, "nothing here")
+	must(t, err)
+	equal(t, found, false)
+	for _, key := range []string{"", "."} {
+		_, err = c.KV.Set(ctx, key, 1)
+		equal(t, errors.Is(err, ErrInvalid), true)
+		_, _, err = c.KV.Fetch(ctx, key)
+		equal(t, errors.Is(err, ErrInvalid), true)
+	}
+	equal(t, changed(c.KV.Delete(ctx, "versioned", "no longer so")), true)
+	_, err = c.KV.Set(ctx, "versioned", "again")
+	must(t, err)
+	count := ok[int64](t)
+	equal(t, count(c.KV.Clear(ctx, true)) >= 1, true)
+	equal(t, count(c.KV.Clear(ctx, false, "tidied up")) >= 1, true)
+	equal(t, count(c.KV.Clear(ctx, true)), int64(0))
+}
+
 func TestLocks(t *testing.T) {
 	c := cache(t)
 	token, locked, err := c.KV.Lock(ctx, "l", time.Minute)

@@ -220,13 +220,13 @@ func (c *Client) GetEntry(ctx context.Context, id string) (Entry, bool, error) {
 	return entry, true, nil
 }
 
-// DeleteEntry removes the entry of an id; true: it was there.
-func (c *Client) DeleteEntry(ctx context.Context, id string) (bool, error) {
-	return c.remove(ctx, "/api/v1/entries/"+url.PathEscape(id))
+// DeleteEntry removes the entry of an id, for a reason that the records have, if any; true: it was there.
+func (c *Client) DeleteEntry(ctx context.Context, id string, reason ...string) (bool, error) {
+	return c.remove(ctx, "/api/v1/entries/"+url.PathEscape(id), why(reason))
 }
 
-func (c *Client) remove(ctx context.Context, path string) (bool, error) {
-	answer, err := c.send(ctx, request{method: "DELETE", path: path}, http.StatusNotFound)
+func (c *Client) remove(ctx context.Context, path string, params url.Values) (bool, error) {
+	answer, err := c.send(ctx, request{method: "DELETE", path: path, params: params}, http.StatusNotFound)
 	return err == nil && answer.status != http.StatusNotFound, err
 }
 

@@ -96,7 +96,7 @@ func (c *Client) Schedules(ctx context.Context) ([]Schedule, error) {
 
 // CancelSchedule forgets one; true: it was there.
 func (c *Client) CancelSchedule(ctx context.Context, id string) (bool, error) {
-	return c.remove(ctx, "/api/v1/schedules/"+url.PathEscape(id))
+	return c.remove(ctx, "/api/v1/schedules/"+url.PathEscape(id), nil)
 }
 
 // Notice is something that was made void, or, by its Event, a word about the stream: "following", it has

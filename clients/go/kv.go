@@ -71,12 +71,29 @@ func (v Value) Decode(out any) error {
 }
 
 func (kv KV) at(method, key string) request {
-	return request{method: method, path: "/api/v1/kv/" + url.PathEscape(key), header: map[string]string{}}
+	r := request{method: method, path: "/api/v1/kv/" + url.PathEscape(key), header: map[string]string{}}
+	if key == "" {
+		r.err = invalid("a key has 1 to 4,096 bytes, this one is empty")
+	} else if strings.Trim(key, ".") == "" {
+		r.err = invalid("a key of only dots cannot be in a path: use Batch")
+	}
+	return r
 }
 
 // Fetch reads a key and what is known of it; of one that is not there, AsOf.
 func (kv KV) Fetch(ctx context.Context, key string) (Value, bool, error) {
-	answer, err := kv.c.send(ctx, kv.at("GET", key), http.StatusNotFound)
+	return kv.fetch(ctx, key, nil)
+}
+
+// FetchVersion reads the value that was put with that Version: one of the last two.
+func (kv KV) FetchVersion(ctx context.Context, key, version string) (Value, bool, error) {
+	return kv.fetch(ctx, key, url.Values{"version": {version}})
+}
+
+func (kv KV) fetch(ctx context.Context, key string, params url.Values) (Value, bool, error) {
+	r := kv.at("GET", key)
+	r.params = params
+	answer, err := kv.c.send(ctx, r, http.StatusNotFound)
 	if err != nil {
 		return Value{}, false, err
 	}
@@ -165,10 +182,35 @@ func (kv KV) Merge(ctx context.Context, key string, changes any) (bool, error) {
 	return err == nil && answer.status != http.StatusNotFound, err
 }
 
-// Delete removes a key; true: it was there.
-func (kv KV) Delete(ctx context.Context, key string) (bool, error) {
+// Expire gives a key another life, from now; Forever: it never ends. False: no such key.
+func (kv KV) Expire(ctx context.Context, key string, ttl time.Duration) (bool, error) {
+	if ttl == 0 {
+		return false, invalid("a life of 0 is none: Delete the key, or say Forever")
+	}
+	expire := operation("expire", key)
+	expire["ttl"] = seconds(ttl)
+	result, err := kv.one(ctx, expire)
+	return result.Stored, err
+}
+
+// TTL is what is left of a key's life, Forever, or false: no such key.
+func (kv KV) TTL(ctx context.Context, key string) (time.Duration, bool, error) {
+	result, err := kv.one(ctx, operation("ttl", key))
+	if err != nil || !result.Found {
+		return 0, false, err
+	}
+	if result.SecondsLeft == nil {
+		return Forever, true, nil
+	}
+	return time.Duration(*result.SecondsLeft * float64(time.Second)), true, nil
+}
+
+// Delete removes a key, for a reason that the records have, if any; true: it was there.
+func (kv KV) Delete(ctx context.Context, key string, reason ...string) (bool, error) {
 	var out struct{ Removed int }
-	err := kv.c.ask(ctx, kv.at("DELETE", key), &out)
+	r := kv.at("DELETE", key)
+	r.params = why(reason)
+	err := kv.c.ask(ctx, r, &out)
 	return out.Removed > 0, err
 }
 
@@ -209,9 +251,29 @@ func (kv KV) Keys(ctx context.Context, pattern, cursor string, limit int) ([]Key
 	return out.Keys, out.Cursor, err
 }
 
-// DeleteMatching removes what a pattern names, or with dryRun only counts it.
-func (kv KV) DeleteMatching(ctx context.Context, pattern string, dryRun bool) (int64, error) {
-	params := given("pattern", pattern)
+func why(reason []string) url.Values {
+	params := url.Values{}
+	if len(reason) > 0 && reason[0] != "" {
+		params.Set("reason", reason[0])
+	}
+	return params
+}
+
+// DeleteMatching removes what a pattern names, for a reason if any, or with dryRun only counts it.
+func (kv KV) DeleteMatching(ctx context.Context, pattern string, dryRun bool, reason ...string) (int64, error) {
+	params := why(reason)
+	params.Set("pattern", pattern)
+	return kv.clear(ctx, params, dryRun)
+}
+
+// Clear removes every key of the namespace, for a reason if any, or with dryRun only counts them.
+func (kv KV) Clear(ctx context.Context, dryRun bool, reason ...string) (int64, error) {
+	params := why(reason)
+	params.Set("all", "true")
+	return kv.clear(ctx, params, dryRun)
+}
+
+func (kv KV) clear(ctx context.Context, params url.Values, dryRun bool) (int64, error) {
 	params.Set("dry_run", strconv.FormatBool(dryRun))
 	var out struct {
 		Removed     int64 `json:"removed"`
@@ -269,17 +331,26 @@ func (kv KV) Batch(ctx context.Context, operations []Object) ([]Result, error) {
 func (kv KV) Incr(ctx context.Context, key string, by int64) (count int64, err error) {
 	incr := operation("incr", key)
 	incr["by"] = by
-	results, err := kv.Batch(ctx, []Object{incr})
+	result, err := kv.one(ctx, incr)
 	if err != nil {
 		return 0, err
 	}
-	if results[0].Err != nil {
-		return 0, results[0].Err
-	}
-	if err := results[0].Decode(&count); err != nil {
+	if err := result.Decode(&count); err != nil {
 		return 0, unreadable(err)
 	}
 	return count, nil
+}
+
+// one is a batch of one, whose Err is the error.
+func (kv KV) one(ctx context.Context, operation Object) (Result, error) {
+	results, err := kv.Batch(ctx, []Object{operation})
+	if err != nil {
+		return Result{}, err
+	}
+	if results[0].Err != nil {
+		return Result{}, results[0].Err
+	}
+	return results[0], nil
 }
 
 // GetMany reads up to 1,000 keys as Ts; those that are not there are not in the map.

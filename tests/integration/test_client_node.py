@@ -25,7 +25,7 @@ def run(daemon, key, word, client):
 
 
 def test_calls_and_decorators(daemon, key, word):
-    assert len(run(daemon, key, word, PACKAGE / "src" / "index.js")) == 14
+    assert len(run(daemon, key, word, PACKAGE / "src" / "index.js")) == 15
 
 
 def test_the_package_holds_what_it_needs(daemon, key, word, tmp_path):

@@ -140,6 +140,39 @@ def test_names_are_listed_and_removed_by_pattern(cache):
     assert cache.kv.exists("order:1") and not cache.kv.exists("user:0")
 
 
+def test_many_keys_counters_and_lives(cache):
+    values = {"m:1": "text", "m:2": {"a": [1, None]}, "m:3": b"\x00\xff", "m:4": None}
+    assert cache.kv.set_many(values, ttl=6000, tags=["many"]) == 4
+    assert cache.kv.get_many([*values, "m:5"]) == values
+    assert 0 < cache.kv.ttl("m:1") <= 6000 and cache.kv.ttl("m:5") is None
+    assert [cache.kv.incr("n", 5, ttl=0), cache.kv.incr("n", -7), cache.kv.incr("n")] == [5, -2, -1]
+    assert cache.kv.ttl("n") == 0
+    with pytest.raises(DejaInvalid) as told:
+        cache.kv.incr("m:1")
+    assert told.value.type == "not_an_integer"
+    with pytest.raises(DejaInvalid):
+        cache.kv.set_many({"": 1})
+    assert cache.kv.delete("m:1", reason="no longer so")
+    assert cache.kv.delete_matching("m:*", reason="tidied up")["removed"] == 3
+    assert cache.kv.set("m:1", 1) and cache.kv.clear(reason="all of it")["removed"] >= 2
+
+
+def test_versions_of_plain_keys(cache):
+    for version in ("v1", "v2"):
+        assert cache.kv.set("versioned", f"of {version}", version=version)
+    found = [cache.kv.get("versioned", version=version) for version in ("v0", "v1", "v2", None)]
+    assert found == [None, "of v1", "of v2", "of v2"]
+    assert cache.kv.fetch("versioned", version="v1").value == "of v1"
+
+
+@pytest.mark.parametrize("key", ["", b"", ".", b".."])
+def test_what_cannot_be_a_key_is_an_error_and_no_miss(cache, key):
+    for call in (lambda: cache.kv.set(key, 1), lambda: cache.kv.get(key), lambda: cache.kv.delete(key),
+                 lambda: cache.kv.expire(key, 60), lambda: cache.kv.merge(key, {}), lambda: cache.kv.exists(key)):
+        with pytest.raises(DejaInvalid):
+            call()
+
+
 def test_warming_is_ordered_and_looked_at(cache):
     would = cache.warm(requests=["what is a cache?"], model="m", dry_run=True)
     assert would and cache.warm_status() is not None

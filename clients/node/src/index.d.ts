@@ -94,22 +94,28 @@ export interface SetOptions {
   ifAbsent?: boolean;
   ifMatch?: string;
   kind?: string;
+  /** A name of this value; the one before is kept beside it. */
+  version?: string;
   /** Of fetchOrAsOf: it is not kept if something made it void since. */
   asOf?: string;
 }
 
 export interface KeyValue {
-  fetch<T = unknown>(key: string, options?: { namespace?: string }): Promise<Value<T> | null>;
+  fetch<T = unknown>(key: string, options?: { version?: string; namespace?: string }): Promise<Value<T> | null>;
   fetchOrAsOf<T = unknown>(key: string, options?: { namespace?: string }): Promise<{ found: Value<T> | null; asOf?: string }>;
-  get<T = unknown>(key: string, options?: { namespace?: string }): Promise<T | undefined>;
+  get<T = unknown>(key: string, options?: { version?: string; namespace?: string }): Promise<T | undefined>;
+  getMany<T = unknown>(keys: string[], options?: { namespace?: string }): Promise<Map<string, T>>;
+  setMany(values: Record<string, unknown> | Map<string, unknown>, options?: { ttl?: number; tags?: string[]; dependsOn?: string[]; namespace?: string }): Promise<number>;
+  ttl(key: string, options?: { namespace?: string }): Promise<number | undefined>;
+  incr(key: string, by?: number, options?: { ttl?: number; tags?: string[]; namespace?: string }): Promise<number>;
   set(key: string, value: unknown, options?: SetOptions): Promise<boolean>;
   merge(key: string, changes: object, options?: { namespace?: string }): Promise<boolean>;
   expire(key: string, ttl: number, options?: { namespace?: string }): Promise<boolean>;
-  delete(key: string, options?: { ifMatch?: string; namespace?: string }): Promise<boolean>;
+  delete(key: string, options?: { ifMatch?: string; namespace?: string; reason?: string }): Promise<boolean>;
   exists(key: string, options?: { namespace?: string }): Promise<boolean>;
   keys(pattern?: string, options?: { cursor?: string; limit?: number; namespace?: string }): Promise<any>;
-  deleteMatching(pattern: string, options?: { dryRun?: boolean; namespace?: string }): Promise<any>;
-  clear(options?: { dryRun?: boolean; namespace?: string }): Promise<any>;
+  deleteMatching(pattern: string, options?: { dryRun?: boolean; namespace?: string; reason?: string }): Promise<any>;
+  clear(options?: { dryRun?: boolean; namespace?: string; reason?: string }): Promise<any>;
   batch(operations: object[], options?: { namespace?: string }): Promise<any[]>;
   name(kind?: string, parts?: Record<string, unknown>): Promise<{ key: string; kind: string | null; hash: string | null; ttl_s: number | null; tags: string[] }>;
   lock(key: string, options?: { lease?: number; token?: string; namespace?: string }): Promise<{ locked: boolean; token?: string }>;
@@ -130,8 +136,8 @@ export class Deja {
   put(query: string, response: unknown, options?: Record<string, unknown>): Promise<any>;
   putMany(entries: object[]): Promise<any[]>;
   getEntry(id: string): Promise<any | null>;
-  delete(query: string, options?: { namespace?: string }): Promise<boolean>;
-  deleteEntry(id: string): Promise<boolean>;
+  delete(query: string, options?: { namespace?: string; reason?: string }): Promise<boolean>;
+  deleteEntry(id: string, options?: { reason?: string }): Promise<boolean>;
   invalidate(selector: Record<string, unknown>): Promise<any>;
   schedules(): Promise<any[]>;
   schedule(id: string): Promise<any | null>;

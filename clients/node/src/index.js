@@ -1,6 +1,6 @@
 /** Client of Deja, the semantic cache of AI applications. See README.md. */
 import { Decorators } from "./decorators.js";
-import { DejaUnavailable, errorOf } from "./errors.js";
+import { DejaInvalid, DejaUnavailable, errorOf } from "./errors.js";
 import { eventsOf, objectsOf } from "./streams.js";
 
 export { DejaDenied, DejaError, DejaInvalid, DejaLimited, DejaNotFound, DejaUnavailable } from "./errors.js";
@@ -48,20 +48,32 @@ class KeyValue {
     this.#call = call;
   }
 
-  #at(method, key, { namespace, headers = {}, body } = {}) {
+  async #at(method, key, { namespace, headers = {}, params, body, mayMiss = true } = {}) {
+    if (/^\.*$/.test(key)) {
+      const what = key === "" ? "a key has 1 to 4,096 bytes, this one is empty"
+        : "a key of only dots cannot be in a path: use kv.batch";
+      throw new DejaInvalid(what, { type: "invalid_request" });
+    }
     return this.#call(method, `/api/v1/kv/${encodeURIComponent(key)}`, {
-      headers: given({ ...headers, "x-deja-namespace": namespace }), body, mayMiss: true,
+      headers: given({ ...headers, "x-deja-namespace": namespace }), params: given(params ?? {}), body, mayMiss,
     });
   }
 
-  /** {value, ttl (seconds, null: for ever), etag, tier}, or null: tells a missing key from one that holds null. */
+  /** As batch, and what could not be done is thrown. */
+  async #all(operations, namespace) {
+    const results = await this.batch(operations.map(given), { namespace });
+    for (const { error } of results) if (error) throw errorOf(error.status ?? 400, undefined, error);
+    return results;
+  }
+
+  /** {value, ttl (seconds, null: for ever), etag, tier}, or null: tells a missing key from one that holds null. version: that one of the last two. */
   async fetch(key, options = {}) {
     return (await this.fetchOrAsOf(key, options)).found;
   }
 
   /** {found (as fetch has it, or null), asOf}: hand asOf to the set of what is computed from here on. */
-  async fetchOrAsOf(key, options = {}) {
-    const answer = await this.#at("GET", key, options);
+  async fetchOrAsOf(key, { namespace, version } = {}) {
+    const answer = await this.#at("GET", key, { namespace, params: { version } });
     const asOf = answer.headers.get("x-deja-as-of") ?? undefined;
     if (answer.status === 404) return { found: null, asOf };
     const ttl = Number(answer.headers.get("x-deja-ttl") ?? NaN);
@@ -78,8 +90,9 @@ class KeyValue {
     return (await this.fetch(key, options))?.value;
   }
 
-  /** True: it is kept; false: the condition did not hold, or it was made void since asOf. ttl: seconds, 0: for ever. */
-  async set(key, value, { ttl, tags, dependsOn, namespace, ifAbsent, ifMatch, kind, asOf } = {}) {
+  /** True: it is kept; false: the condition did not hold, or it was made void since asOf. ttl: seconds, 0: for ever.
+   * version: a name of this value; the one before is kept beside it. */
+  async set(key, value, { ttl, tags, dependsOn, namespace, ifAbsent, ifMatch, kind, version, asOf } = {}) {
     const [type, body] = encode(value);
     const headers = given({
       "content-type": type,
@@ -87,11 +100,12 @@ class KeyValue {
       "x-deja-tags": tags?.length ? tags.join(",") : undefined,
       "x-deja-depends-on": dependsOn?.length ? dependsOn.join(",") : undefined,
       "x-deja-kind": kind,
+      "x-deja-version": version,
       "if-none-match": ifAbsent ? "*" : undefined,
       "if-match": ifMatch,
       "x-deja-as-of": asOf,
     });
-    const answer = await this.#at("PUT", key, { namespace, headers, body });
+    const answer = await this.#at("PUT", key, { namespace, headers, body, mayMiss: Boolean(ifAbsent || ifMatch) });
     return answer.ok && ((await answer.json()).stored ?? true);
   }
 
@@ -106,14 +120,41 @@ class KeyValue {
     return (await this.#at("PATCH", key, { namespace, headers: { "x-deja-ttl": String(ttl) } })).ok;
   }
 
-  /** True: it was there, and as ifMatch (an etag) wants it. */
-  async delete(key, { ifMatch, namespace } = {}) {
-    const answer = await this.#at("DELETE", key, { namespace, headers: { "if-match": ifMatch } });
+  /** Seconds left, 0: for ever, undefined: no such key. */
+  async ttl(key, { namespace } = {}) {
+    const [found] = await this.#all([{ op: "ttl", key }], namespace);
+    return found.found ? found.ttl ?? 0 : undefined;
+  }
+
+  /** Adds to a counter, which begins at 0, and returns what it is then; ttl and tags are those of a new one. */
+  async incr(key, by = 1, { ttl, tags, namespace } = {}) {
+    return (await this.#all([{ op: "incr", key, by, ttl, tags }], namespace))[0].value;
+  }
+
+  /** A Map of key to value of those that are there, of up to 1,000. */
+  async getMany(keys, { namespace } = {}) {
+    const results = await this.#all(keys.map((key) => ({ op: "get", key })), namespace);
+    const value = (item) => (item.value_base64 === undefined ? item.value : new Uint8Array(Buffer.from(item.value_base64, "base64")));
+    return new Map(keys.map((key, i) => [key, results[i]]).filter(([, item]) => item.found).map(([key, item]) => [key, value(item)]));
+  }
+
+  /** Up to 1,000 values, of an object or a Map; how many are kept. Throws the error of the first that cannot be. */
+  async setMany(values, { ttl, tags, dependsOn, namespace } = {}) {
+    const entries = values instanceof Map ? [...values] : Object.entries(values);
+    const packed = (value) => (value instanceof Uint8Array ? { value_base64: Buffer.from(value).toString("base64") } : { value });
+    const results = await this.#all(
+      entries.map(([key, value]) => ({ op: "set", key, ...packed(value), ttl, tags, depends_on: dependsOn })), namespace);
+    return results.filter((item) => item.stored).length;
+  }
+
+  /** True: it was there, and as ifMatch (an etag) wants it. reason: why, for the records. */
+  async delete(key, { ifMatch, namespace, reason } = {}) {
+    const answer = await this.#at("DELETE", key, { namespace, headers: { "if-match": ifMatch }, params: { reason } });
     return answer.ok && (await answer.json()).removed > 0;
   }
 
-  async exists(key, options = {}) {
-    return (await this.#at("HEAD", key, options)).ok;
+  async exists(key, { namespace } = {}) {
+    return (await this.#at("HEAD", key, { namespace })).ok;
   }
 
   /** One page: {keys, cursor}. */
@@ -122,15 +163,15 @@ class KeyValue {
     return (await this.#call("GET", "/api/v1/kv", { params: given({ pattern, cursor, limit }), headers })).json();
   }
 
-  async deleteMatching(pattern, { dryRun, namespace } = {}) {
+  async deleteMatching(pattern, { dryRun, namespace, reason } = {}) {
     const headers = given({ "x-deja-namespace": namespace });
-    return (await this.#call("DELETE", "/api/v1/kv", { params: given({ pattern, dry_run: dryRun }), headers })).json();
+    return (await this.#call("DELETE", "/api/v1/kv", { params: given({ pattern, dry_run: dryRun, reason }), headers })).json();
   }
 
   /** Every key of the namespace. */
-  async clear({ dryRun, namespace } = {}) {
+  async clear({ dryRun, namespace, reason } = {}) {
     const headers = given({ "x-deja-namespace": namespace });
-    return (await this.#call("DELETE", "/api/v1/kv", { params: given({ all: true, dry_run: dryRun }), headers })).json();
+    return (await this.#call("DELETE", "/api/v1/kv", { params: given({ all: true, dry_run: dryRun, reason }), headers })).json();
   }
 
   /** Operations as the API has them, also `merge`, and `version` of a get or set; the results, in order, `error` where one could not be done. */
@@ -243,14 +284,15 @@ export class Deja extends Decorators {
   }
 
   /** The entry of exactly this question goes. True: it was there. */
-  async delete(query, { namespace } = {}) {
-    const params = this.#spaced(given({ query, namespace }));
+  async delete(query, { namespace, reason } = {}) {
+    const params = this.#spaced(given({ query, namespace, reason }));
     return (await this.call("DELETE", "/api/v1/entries", { params })).removed > 0;
   }
 
   /** True: it was there. */
-  async deleteEntry(id) {
-    return (await this.#request("DELETE", `/api/v1/entries/${encodeURIComponent(id)}`, { mayMiss: true })).ok;
+  async deleteEntry(id, { reason } = {}) {
+    const params = given({ reason });
+    return (await this.#request("DELETE", `/api/v1/entries/${encodeURIComponent(id)}`, { params, mayMiss: true })).ok;
   }
 
   /** selector: as POST /api/v1/invalidate has it: {tag}, {key}, {query}, {pattern}, {event}, {all: true}, … */

@@ -69,6 +69,26 @@ await test("plain keys", async () => {
   assert.equal((await cache.kv.deleteMatching("tex*")).removed, 1);
 });
 
+await test("many keys, counters, versions", async () => {
+  const kept = new Map([["m:1", "text"], ["m:2", { a: [1, null] }], ["m:3", Uint8Array.from([0, 255])], ["m:4", null]]);
+  assert.equal(await cache.kv.setMany(kept, { ttl: 6000, tags: ["many"] }), 4);
+  assert.deepEqual(await cache.kv.getMany([...kept.keys(), "m:5"]), kept);
+  const left = await cache.kv.ttl("m:1");
+  assert.deepEqual([left > 0 && left <= 6000, await cache.kv.ttl("m:5")], [true, undefined]);
+  assert.deepEqual([await cache.kv.incr("n", 5, { ttl: 0 }), await cache.kv.incr("n", -7), await cache.kv.incr("n")], [5, -2, -1]);
+  assert.equal(await cache.kv.ttl("n"), 0);
+  await assert.rejects(cache.kv.incr("m:1"), (error) => error instanceof DejaInvalid && error.type === "not_an_integer");
+  await assert.rejects(cache.kv.setMany({ "": 1 }), DejaInvalid);
+  for (const name of ["", "."])
+    for (const call of [() => cache.kv.set(name, 1), () => cache.kv.get(name), () => cache.kv.delete(name), () => cache.kv.exists(name)])
+      await assert.rejects(call, DejaInvalid);
+  for (const version of ["v1", "v2"]) assert.equal(await cache.kv.set("m:v", `of ${version}`, { version }), true);
+  assert.deepEqual([await cache.kv.get("m:v", { version: "v0" }), await cache.kv.get("m:v", { version: "v1" }), await cache.kv.get("m:v")],
+    [undefined, "of v1", "of v2"]);
+  assert.equal(await cache.kv.delete("n", { reason: "no longer so" }), true);
+  assert.equal((await cache.kv.deleteMatching("m:*", { reason: "tidied up" })).removed, 5);
+});
+
 await test("kinds and what is put off", async () => {
   const made = await cache.kv.name("template_score", { id: 42 });
   assert.equal(made.key, "template:score:42");

@@ -3,6 +3,7 @@
 A method here returns what `self._call(request, read)` returns: the value itself for `Deja`, something
 to await for `AsyncDeja`. So both have one text.
 """
+import base64
 import json as json_of
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -140,15 +141,16 @@ class Calls:
         return self._call(Request("GET", f"/api/v1/entries/{quote(id, safe='')}", may_miss=True),
                           lambda response: response.json if response.status == 200 else None)
 
-    def delete(self, query, *, namespace=None):
+    def delete(self, query, *, namespace=None, reason=None):
         """The entry of exactly this question goes. True: it was there."""
         return self._call(Request("DELETE", "/api/v1/entries",
-                                  params=_given(query=query, namespace=namespace or self.namespace)),
+                                  params=_given(query=query, namespace=namespace or self.namespace, reason=reason)),
                           lambda response: response.json["removed"] > 0)
 
-    def delete_entry(self, id):
+    def delete_entry(self, id, *, reason=None):
         """True: it was there."""
-        return self._call(Request("DELETE", f"/api/v1/entries/{quote(id, safe='')}", may_miss=True),
+        return self._call(Request("DELETE", f"/api/v1/entries/{quote(id, safe='')}", params=_given(reason=reason),
+                                  may_miss=True),
                           lambda response: response.status == 200)
 
     def invalidate(self, *, key=None, query=None, tag=None, namespace=None, older_than=None, filter=None, all=None,
@@ -280,26 +282,35 @@ class KeyValue:
 
     @staticmethod
     def _path(key):
-        return "/api/v1/kv/" + quote(key if isinstance(key, (str, bytes)) else str(key), safe="")
+        key = key if isinstance(key, (str, bytes)) else str(key)
+        if not key.strip(b"." if isinstance(key, bytes) else "."):
+            raise errors.DejaInvalid("a key has 1 to 4,096 bytes, this one is empty" if not key else
+                              "a key of only dots cannot be in a path: use kv.batch", type="invalid_request")
+        return "/api/v1/kv/" + quote(key, safe="")
 
-    def fetch(self, key, *, namespace=None):
-        """A Value, or None: tells a missing key from one that holds None."""
-        return self._call(Request("GET", self._path(key), headers=_spaced(namespace), may_miss=True), _read_value)
+    def _read_at(self, key, version, namespace, read):
+        return self._call(Request("GET", self._path(key), params=_given(version=version), headers=_spaced(namespace),
+                                  may_miss=True), read)
 
-    def get(self, key, default=None, *, namespace=None):
+    def fetch(self, key, *, version=None, namespace=None):
+        """A Value, or None: tells a missing key from one that holds None. version: that one of the last two."""
+        return self._read_at(key, version, namespace, _read_value)
+
+    def get(self, key, default=None, *, version=None, namespace=None):
         def read(response):
             found = _read_value(response)
             return default if found is None else found.value
-        return self._call(Request("GET", self._path(key), headers=_spaced(namespace), may_miss=True), read)
+        return self._read_at(key, version, namespace, read)
 
     def fetch_or_as_of(self, key, *, namespace=None):
         """(Value or None, as_of): hand as_of to the `set` of what is computed from here on."""
-        return self._call(Request("GET", self._path(key), headers=_spaced(namespace), may_miss=True), _read_or_as_of)
+        return self._read_at(key, None, namespace, _read_or_as_of)
 
     def set(self, key, value, *, ttl=None, tags=None, depends_on=None, namespace=None, if_absent=False, if_match=None,
-            kind=None, as_of=None):
+            kind=None, version=None, as_of=None):
         """True: it is kept; False: the condition did not hold, or it was made void since as_of. ttl: seconds,
-        0: for ever, None: as the server has it (1 h, or what the key's kind says)."""
+        0: for ever, None: as the server has it (1 h, or what the key's kind says). version: a name of this value;
+        the one before is kept beside it."""
         media_type, content = encode(value)
         headers = {"content-type": media_type, **_spaced(namespace),
                    **({} if ttl is None else {"x-deja-ttl": _number(ttl)}),
@@ -308,8 +319,10 @@ class KeyValue:
                    **({"x-deja-kind": kind} if kind else {}),
                    **({"if-none-match": "*"} if if_absent else {}),
                    **({"if-match": if_match} if if_match else {}),
+                   **({"x-deja-version": version} if version is not None else {}),
                    **({"x-deja-as-of": str(as_of)} if as_of else {})}
-        return self._call(Request("PUT", self._path(key), headers=headers, content=content, may_miss=True), _is_kept)
+        return self._call(Request("PUT", self._path(key), headers=headers, content=content,
+                                  may_miss=bool(if_absent or if_match)), _is_kept)
 
     def merge(self, key, changes, *, namespace=None):
         """A JSON object is changed in place (RFC 7396); what is left of its life stays. False: no such key."""
@@ -323,10 +336,46 @@ class KeyValue:
         return self._call(Request("PATCH", self._path(key), headers={"x-deja-ttl": _number(ttl), **_spaced(namespace)},
                                   may_miss=True), lambda response: response.status < 300)
 
-    def delete(self, key, *, namespace=None, if_match=None):
-        """True: it was there, and as if_match (an etag) wants it."""
+    def ttl(self, key, *, namespace=None):
+        """Seconds left, 0: for ever, None: no such key."""
+        return self._one({"op": "ttl", **_keyed(key)}, namespace,
+                         lambda item: (item["ttl"] or 0) if item["found"] else None)
+
+    def incr(self, key, by=1, *, ttl=None, tags=None, namespace=None):
+        """Adds to a counter, which begins at 0, and returns what it is then; ttl and tags are those of a new one."""
+        return self._one({"op": "incr", **_keyed(key), "by": by, **_given(ttl=ttl, tags=_listed(tags))}, namespace,
+                         lambda item: item["value"])
+
+    def get_many(self, keys, *, namespace=None):
+        """{key: value} of those that are there, of up to 1,000."""
+        keys = list(keys)
+        return self._all([{"op": "get", **_keyed(key)} for key in keys], namespace,
+                         lambda items: {key: _unpack(item) for key, item in zip(keys, items) if item["found"]})
+
+    def set_many(self, values, *, ttl=None, tags=None, depends_on=None, namespace=None):
+        """Up to 1,000 values of {key: value}; how many are kept. Raises the error of the first that cannot be."""
+        more = _given(ttl=ttl, tags=_listed(tags), depends_on=_listed(depends_on))
+        return self._all([{"op": "set", **_keyed(key), **_pack(value), **more} for key, value in values.items()],
+                         namespace, lambda items: sum(item["stored"] for item in items))
+
+    def _one(self, operation, namespace, read):
+        return self._all([operation], namespace, lambda items: read(items[0]))
+
+    def _all(self, operations, namespace, read):
+        """As batch, and what could not be done is raised."""
+        def read_items(response):
+            items = response.json["results"]
+            for error in (item["error"] for item in items if "error" in item):
+                raise errors.of_response(error.get("status") or 400, {}, error)
+            return read(items)
+        return self._call(Request("POST", "/api/v1/kv:batch", json={"operations": operations},
+                                  headers=_spaced(namespace)), read_items)
+
+    def delete(self, key, *, namespace=None, if_match=None, reason=None):
+        """True: it was there, and as if_match (an etag) wants it. reason: why, for the records."""
         headers = {**_spaced(namespace), **({"if-match": if_match} if if_match else {})}
-        return self._call(Request("DELETE", self._path(key), headers=headers, may_miss=True),
+        return self._call(Request("DELETE", self._path(key), params=_given(reason=reason), headers=headers,
+                                  may_miss=True),
                           lambda response: response.status < 300 and response.json["removed"] > 0)
 
     def exists(self, key, *, namespace=None):
@@ -338,13 +387,15 @@ class KeyValue:
         return self._call(Request("GET", "/api/v1/kv", params=_given(pattern=pattern, cursor=cursor, limit=limit),
                                   headers=_spaced(namespace)), _read_json)
 
-    def delete_matching(self, pattern, *, dry_run=None, namespace=None):
-        return self._call(Request("DELETE", "/api/v1/kv", params=_given(pattern=pattern, dry_run=_flag(dry_run)),
+    def delete_matching(self, pattern, *, dry_run=None, namespace=None, reason=None):
+        return self._call(Request("DELETE", "/api/v1/kv",
+                                  params=_given(pattern=pattern, dry_run=_flag(dry_run), reason=reason),
                                   headers=_spaced(namespace)), _read_json)
 
-    def clear(self, *, dry_run=None, namespace=None):
+    def clear(self, *, dry_run=None, namespace=None, reason=None):
         """Every key of the namespace."""
-        return self._call(Request("DELETE", "/api/v1/kv", params={"all": "true", **_given(dry_run=_flag(dry_run))},
+        return self._call(Request("DELETE", "/api/v1/kv",
+                                  params={"all": "true", **_given(dry_run=_flag(dry_run), reason=reason)},
                                   headers=_spaced(namespace)), _read_json)
 
     def batch(self, operations, *, namespace=None):
@@ -371,6 +422,27 @@ class KeyValue:
 
     def stats(self, *, namespace=None):
         return self._call(Request("GET", "/api/v1/kv:stats", headers=_spaced(namespace)), _read_json)
+
+
+def _keyed(key):
+    """A key as an operation of a batch names it."""
+    if isinstance(key, bytes):
+        return {"key_base64": base64.b64encode(key).decode()}
+    return {"key": str(key)}
+
+
+def _pack(value):
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"value_base64": base64.b64encode(bytes(value)).decode()}
+    return {"value": value}
+
+
+def _unpack(item):
+    return base64.b64decode(item["value_base64"]) if "value_base64" in item else item["value"]
+
+
+def _listed(names):
+    return list(names) if names else None
 
 
 def _spaced(namespace):
