@@ -7,6 +7,7 @@
 #define AHEAD_MAX_US UINT64_C(1000000)
 #define AGE_MAX_US (UINT64_C(3600) * 1000000)
 #define TOO_OLD 1u
+#define MAKE_MS_MAX 86400000u /* a day */
 
 uint64_t dj_as_of_now(const struct dj_request *request)
 {
@@ -57,6 +58,38 @@ bool dj_as_of_member(struct dj_request *request, const struct dj_json *object, c
         return true;
     return take(request, dj_request_text(request, "%sas_of", where), said > 0 ? (uint64_t)said : 0,
                 as_of);
+}
+
+static uint32_t time_since(const struct dj_request *request, uint64_t as_of)
+{
+    uint64_t now = dj_as_of_now(request);
+    return as_of > TOO_OLD && as_of < now ? (uint32_t)((now - as_of) / 1000) : 0;
+}
+
+bool dj_as_of_make_member(struct dj_request *request, const struct dj_json *object,
+                          const char *where, uint64_t as_of, uint32_t *out_make_ms)
+{
+    static const double range[2] = {0, MAKE_MS_MAX};
+    double said = time_since(request, as_of);
+    if (!dj_query_number(request, object, "make_ms", where, range, &said))
+        return false;
+    *out_make_ms = (uint32_t)said;
+    return true;
+}
+
+bool dj_as_of_make_read(struct dj_request *request, uint64_t as_of, uint32_t *out_make_ms)
+{
+    struct deja_slice text = dj_http_find_header(request->http, "x-deja-make-ms");
+    uint64_t said = time_since(request, as_of);
+    if (!text.data && !dj_query_url_member(request, "make_ms", &text))
+        return false;
+    if (text.data && (dj_num_parse_u64(text, &said) != DEJA_OK || said > MAKE_MS_MAX)) {
+        dj_request_complain(request, "invalid_request", "X-Deja-Make-Ms", "range",
+                            "must be milliseconds, at most a day: 0 to 86400000");
+        return false;
+    }
+    *out_make_ms = (uint32_t)said;
+    return true;
 }
 
 void dj_as_of_write(struct dj_json_writer *w, bool is_stored, bool is_outrun)

@@ -26,6 +26,12 @@ bool dj_as_of_read(struct dj_request *request, uint64_t *out_as_of);
 /* The member as_of of an object; missing: untouched. where as in api/query.h. */
 bool dj_as_of_member(struct dj_request *request, const struct dj_json *object, const char *where,
                      uint64_t *as_of);
+/* Of an object that is put: what it took to make it, in milliseconds, for the time that hits save:
+ * its member make_ms, else the time since as_of; 0: nobody knows. False: complained. */
+bool dj_as_of_make_member(struct dj_request *request, const struct dj_json *object,
+                          const char *where, uint64_t as_of, uint32_t *out_make_ms);
+/* The same of X-Deja-Make-Ms, or make_ms in the URL's query. */
+bool dj_as_of_make_read(struct dj_request *request, uint64_t as_of, uint32_t *out_make_ms);
 /* "stored": false, and why, unless it is. */
 void dj_as_of_write(struct dj_json_writer *w, bool is_stored, bool is_outrun);
 

@@ -168,6 +168,7 @@ static void write_draft(struct put_item *item)
         .input_tokens = input->input_tokens,
         .output_tokens = input->output_tokens,
         .cost_usd = cost_of(item),
+        .make_ms = input->make_ms,
         .name_space = input->name_space,
         .model = input->model,
         .provider = input->provider,

@@ -17,9 +17,9 @@
 #define DEPENDS_MAX 32u
 
 static const char *const members[] = {
-    "query",    "response", "ttl",     "tags",       "namespace", "metadata",  "model",
-    "provider", "type",     "cost",    "confidence", "tokens",    "embedding", "embedder",
-    "name",     "kind",     "version", "depends_on", "require",   "as_of",     NULL};
+    "query",   "response",   "ttl",        "tags",   "namespace", "metadata", "model", "provider",
+    "type",    "cost",       "confidence", "tokens", "embedding", "embedder", "name",  "kind",
+    "version", "depends_on", "require",    "as_of",  "make_ms",   NULL};
 
 static void complain(struct dj_request *request, const char *where, const char *name,
                      const char *rule, const char *message)
@@ -214,6 +214,7 @@ bool dj_entry_read(struct dj_request *request, const struct dj_json *object, con
         !dj_query_number(request, object, "cost", where, money, &input.cost_usd) ||
         !dj_query_duration(request, object, "ttl", where, &input.ttl_ms) ||
         !dj_as_of_member(request, object, where, &input.as_of) ||
+        !dj_as_of_make_member(request, object, where, input.as_of, &input.make_ms) ||
         !dj_entry_kind_apply(request, where, &input))
         return false;
     struct dj_buf kept;

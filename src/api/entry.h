@@ -35,6 +35,7 @@ struct dj_entry_input {
     double cost_usd;
     uint32_t input_tokens;
     uint32_t output_tokens;
+    uint32_t make_ms; /* what it took; 0: nobody knows */
     struct deja_slice tags[DJ_TAGS_MAX];
     size_t tag_count;
     uint64_t as_of;          /* api/as_of.h; untouched unless the entry says it */

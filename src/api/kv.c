@@ -148,7 +148,8 @@ static bool read_put(struct dj_request *request, struct kv *kv)
                          &kv->op.tag_count) ||
         !dj_kv_read_tags(request, depends, &names, &count) ||
         !dj_kv_add_depends(request, names, count, &kv->op) || !read_kind(request, kv, &kind_ms) ||
-        !dj_as_of_read(request, &kv->op.as_of))
+        !dj_as_of_read(request, &kv->op.as_of) ||
+        !dj_as_of_make_read(request, kv->op.as_of, &kv->op.make_ms))
         return false;
     if (!ttl.data)
         ttl_ms = kind_ms;

@@ -223,7 +223,9 @@ static bool read_version(struct dj_kv_step *step, const struct dj_json *object, 
 /* What a set or a merge brings. */
 static bool read_body(struct dj_kv_step *step, const struct dj_json *object, const char *where)
 {
-    if (!dj_as_of_member(step->batch->request, object, where, &step->op.as_of) ||
+    struct dj_request *request = step->batch->request;
+    if (!dj_as_of_member(request, object, where, &step->op.as_of) ||
+        !dj_as_of_make_member(request, object, where, step->op.as_of, &step->op.make_ms) ||
         !read_value(step, object, where))
         return false;
     dj_kv_draft_version(step->version, &step->draft);
@@ -235,8 +237,8 @@ static bool read_body(struct dj_kv_step *step, const struct dj_json *object, con
 bool dj_kv_step_read(struct dj_kv_step *step, const struct dj_json *object, const char *where)
 {
     static const char *const members[] = {
-        "op",   "key",        "key_base64", "value", "value_base64", "ttl",     "keep_ttl",
-        "tags", "depends_on", "if",         "by",    "as_of",        "version", NULL};
+        "op",         "key", "key_base64", "value", "value_base64", "ttl",     "keep_ttl", "tags",
+        "depends_on", "if",  "by",         "as_of", "version",      "make_ms", NULL};
     struct dj_request *request = step->batch->request;
     if (!dj_query_check_members(request, object, where, members) ||
         !read_kind(step, object, where) || !read_bytes(request, object, "key", where, &step->key) ||

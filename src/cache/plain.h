@@ -145,6 +145,7 @@ struct dj_plain_new {
     size_t tag_count; /* <= DJ_PLAIN_TAGS_MAX; the user's own is added */
     uint32_t skip;    /* levels it shall not be put into */
     bool is_through;  /* tiers behind the answer are waited for too */
+    uint32_t make_ms; /* what it took to make it: the time that a hit saves; 0: nobody knows */
     uint64_t as_of;   /* its version, then, as in dj_put_options; 0: a word of now */
 };
 

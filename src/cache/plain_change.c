@@ -248,6 +248,7 @@ static enum deja_status create_value(struct line *line, const struct change *cha
                              .query = change->name,
                              .name_space = change->name_space,
                              .metadata = new->metadata,
+                             .make_ms = new->make_ms,
                              .body = new->body};
     if (is_too_long(new))
         return DEJA_ERR_LIMIT;

@@ -45,6 +45,7 @@ static void keep_facts(struct dj_plain_op *op, const struct dj_entry *now,
                     !dj_slice_contains(op->metadata, DJ_PLAIN_SEALED_ONLY);
     out_new->metadata = op->is_metadata_new && !is_freed ? op->metadata : now->metadata;
     out_new->expires_ms = now->expires_ms;
+    out_new->make_ms = now->make_ms;
     out_new->tags = op->kept_tags;
     for (size_t i = 0; i < now->tag_count && out_new->tag_count < DJ_PLAIN_TAGS_MAX; i++)
         if (!dj_tag_is_of_user(now->tags[i].name))
@@ -55,6 +56,7 @@ static void new_facts(const struct dj_plain_op *op, struct dj_plain_new *out_new
 {
     out_new->metadata = op->metadata;
     out_new->expires_ms = op->expires_ms;
+    out_new->make_ms = op->make_ms;
     out_new->tags = op->tags;
     out_new->tag_count = op->tag_count;
 }

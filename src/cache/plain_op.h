@@ -50,7 +50,8 @@ struct dj_plain_op {
     int64_t by;
     uint32_t skip;
     bool is_through;
-    uint64_t as_of;       /* as in dj_plain_new */
+    uint64_t as_of;       /* as in dj_plain_new, as is the next */
+    uint32_t make_ms;     /* of a set; others keep that of what is there */
     bool is_metadata_new; /* merge: metadata replaces what was said of the value, unless only that
                            * has DJ_PLAIN_SEALED_ONLY */
     /* results */

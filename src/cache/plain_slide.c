@@ -79,6 +79,7 @@ static enum dj_plain_verdict begin_anew(void *ctx, const struct dj_entry *now, i
             slide->tags[count++] = now->tags[i].name;
     *out_new = (struct dj_plain_new){.body = now->body,
                                      .metadata = now->metadata,
+                                     .make_ms = now->make_ms,
                                      .expires_ms = now_ms + (now->expires_ms - now->created_ms),
                                      .tags = slide->tags,
                                      .tag_count = count};

@@ -176,6 +176,7 @@ static void copy(struct keeping *keeping, const struct dj_entry *entry,
     *out_new = (struct dj_plain_new){.body = entry->body,
                                      .metadata = entry->metadata,
                                      .expires_ms = entry->expires_ms,
+                                     .make_ms = entry->make_ms,
                                      .tags = keeping->tags,
                                      .tag_count = count,
                                      .skip = keeping->skip};

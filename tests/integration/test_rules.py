@@ -96,6 +96,41 @@ def test_hit_saves_what_the_answer_had_cost_at_the_price_of_its_model(priced, ke
         assert f'kind="response"}} {tokens}' in client.get("/metrics").text
 
 
+def as_of_now(client, path):
+    return int(client.get(path).headers["x-deja-as-of"])
+
+
+def test_what_a_client_computed_saves_the_time_it_took(priced, key, word):
+    """As it says, or else as long as it was since the look-up that missed."""
+    daemon = priced()
+    kv, entries = "/api/v1/kv", "/api/v1/entries"
+
+    def seconds(kind):
+        return stats_of(client)["period"]["kinds"][kind]["saved"]["seconds"]
+
+    with make_http(daemon, key) as client:
+        assert client.put(f"{kv}/a", headers={"X-Deja-Make-Ms": "2500"}, content=b"1").status_code == 201
+        assert client.patch(f"{kv}/a", params={"ttl": "1h"}).status_code == 200  # the same value, made as it was
+        assert client.get(f"{kv}/a").content == b"1"
+        assert seconds("plain") == pytest.approx(2.5)
+        batch = [{"op": "set", "key": "b", "value": 1, "make_ms": 1500}, {"op": "get", "key": "b"}]
+        assert client.post(f"{kv}:batch", json={"operations": batch}).json()["results"][1]["found"]
+        assert seconds("plain") == pytest.approx(4)
+        as_of = as_of_now(client, f"{kv}/c")
+        poll(lambda: as_of_now(client, f"{kv}/other") > as_of + 20_000, "20 ms of the server's clock")
+        began = {"X-Deja-As-Of": str(as_of)}
+        assert client.put(f"{kv}/c", headers=began, content=b"1").json().get("stored", True)
+        assert client.get(f"{kv}/c").content == b"1"
+        assert 4.019 <= seconds("plain") < 3600
+        put = {"query": f"e {word}", "response": "x", "kind": "report", "make_ms": 700}
+        assert client.put(entries, json=put).status_code == 201
+        assert client.post("/api/v1/lookup", json={"query": f"e {word}"}).json()["hit"]
+        assert seconds("report") == pytest.approx(0.7)
+        for refused in ("-1", "soon", "86400001"):
+            assert client.put(f"{kv}/a", headers={"X-Deja-Make-Ms": refused}, content=b"1").status_code == 400
+        assert client.put(entries, json={**put, "make_ms": 86400001}).status_code == 400
+
+
 def test_plain_keys_save_by_their_kind(priced, key):
     daemon = priced()
     with make_http(daemon, key) as client:
