@@ -215,12 +215,16 @@ def test_differences_are_told_by_name_kind_and_what_differs(spawn, key):
 def test_restore_after_a_flush_says_that_it_stays_void_and_where_it_comes_back(spawn, key, tmp_path):
     daemon = spawn()
     with make_http(daemon, key) as client:
-        put(client, [{"query": f"kept {i}", "response": "x"} for i in range(6)])
+        put(client, [{"query": f"kept {i}", "response": "x", "tags": ["two"] if i < 2 else []} for i in range(6)])
         settle(daemon)
         assert order(daemon, "backup", "six.djb").returncode == 0
+        assert client.post(f"{API}/invalidate", json={"tag": "two"}).status_code == 200
+        ran = order(daemon, "restore", "six.djb", "--merge")
+        assert ran.returncode == 0 and "4 stored" in ran.stdout and "2 were made void" in ran.stderr, ran.stderr
         assert client.post(f"{API}/invalidate", json={"all": True}).status_code == 200
     ran = order(daemon, "restore", "six.djb", "--merge")
     assert ran.returncode == 1 and "6 were made void" in ran.stderr and "--offline" in ran.stderr, ran.stderr
+    assert "since the backup was made" in ran.stderr
     daemon.stop()
     shutil.copy(daemon.data / "backups" / "six.djb", tmp_path)
     other = spawn(start=False)

@@ -177,6 +177,7 @@ def test_migration_that_was_compared_in_vain_is_not_confirmed_without_saying_so(
     for name in ("again", "forced"):
         ran = migrate(daemon, "--from", "lmdb", "--to", "s3", "--name", name, ok=False)
         assert ran.returncode == 1 and "100 missing" in ran.stdout + ran.stderr, ran.stdout + ran.stderr
+        assert re.search(r"(?m)^  missing +api +row \d+ ", ran.stdout), ran.stdout
         ran = migrate(daemon, "--confirm", name, ok=False)
         assert ran.returncode == 1 and "--force" in ran.stderr and "roll" in ran.stderr, ran.stderr
     migrate(daemon, "--confirm", "forced", "--force")
