@@ -13,6 +13,8 @@ from resp import RespDaemon
 from traffic import (DOCUMENT_USD, MODEL, OVER_RESP, SETTINGS, Changed, Player, Traffic, path_of, rates, spent,
                      without_documents)
 
+# With seed 1 no question is answered anew in the ten steps before a model changes: an answer that is under way then is
+# rightly not kept, and nothing here could tell whether it was.
 COUNT = 1000
 KEY = "sk-of-the-traffic"
 UPSTREAM_S = 1.0  # what a model's answer takes: little
