@@ -115,7 +115,7 @@ static void fill(const struct dj_request *request, struct texts *texts,
                  request->http->method.data, request->route);
     texts->resource[0] = '\0';
     bool is_key = strcmp(request->route, KEY_ROUTE) == 0;
-    copy_text(is_key ? request->key_id : request->rest, texts->resource);
+    copy_text(is_key || request->key_id.len ? request->key_id : request->rest, texts->resource);
     copy_text(request->request_id, texts->request_id);
     *out_event = (struct dj_audit_event){
         .type = type_of(texts->name),

@@ -166,6 +166,8 @@ def test_plain_keys_are_noted_alike_whichever_door_they_came_by(tmp_path, word, 
             client.patch(path, content=b'{"a": 1}', headers={"Content-Type": "application/merge-patch+json"})
             client.delete(path)
             client.post("/api/v1/kv:batch", json={"operations": [{"op": "set", "key": word, "value": "1"}]})
+            token = client.post("/api/v1/kv:lock", json={"key": word}).json()["token"]
+            client.post("/api/v1/kv:unlock", json={"key": word, "token": token})
             client.get("/api/v1/kv")
             client.delete("/api/v1/kv", params={"pattern": "*"})
             r.set(word, f"no number {word}")
@@ -182,9 +184,10 @@ def test_plain_keys_are_noted_alike_whichever_door_they_came_by(tmp_path, word, 
     events = [e for e in events_of(daemon) if e["event_type"] == "cache_operation"]
     by = {door: [e for e in events if ("surface" in e["metadata"]) == (door == "resp")] for door in ("http", "resp")}
     reads = {"kv.get", "kv.list"} if choice == "all" else set()
-    assert {e["operation"] for e in by["http"]} == {"kv.put", "kv.patch", "kv.remove", "kv.batch", "kv.clear"} | reads
+    assert {e["operation"] for e in by["http"]} == reads | {
+        "kv.put", "kv.patch", "kv.remove", "kv.batch", "kv.lock", "kv.unlock", "kv.clear"}
     assert {e["operation"] for e in by["resp"]} == {"kv.put", "kv.remove", "kv.clear", "cache.invalidate"} | reads
-    ids = {e.get("resource") for e in events if e["operation"] in ("kv.get", "kv.patch", "kv.remove")}
+    ids = {e.get("resource") for e in events if e["operation"] in ("kv.get", "kv.patch", "kv.remove", "kv.lock")}
     assert len(ids) == 1 and re.fullmatch("[0-9a-f]{32}", *ids)  # the key's, whoever asks
     assert any("resource" in e for e in by["resp"]) and ids == {
         e["resource"] for e in events if "resource" in e}

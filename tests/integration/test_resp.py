@@ -108,6 +108,15 @@ def test_info_tells_what_left_memory(tmp_path):
         daemon.stop()
 
 
+def test_lock_of_redis_py_is_taken_and_ends_by_itself(r):
+    lock = r.lock("printer", timeout=1000)
+    assert lock.acquire(blocking=False) and not r.lock("printer", timeout=1000).acquire(blocking=False)
+    with pytest.raises(redis.ResponseError, match="unknown command 'EVALSHA'"):
+        lock.release()
+    assert r.pexpire("printer", 1)
+    poll(lambda: r.lock("printer", timeout=1000).acquire(blocking=False), "the lock to end")
+
+
 def test_pipelines_answer_in_order(r):
     for transaction in (False, True):
         with r.pipeline(transaction=transaction) as pipe:
