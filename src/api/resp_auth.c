@@ -16,6 +16,7 @@
 
 #define RECHECK_US UINT64_C(1000000)
 #define USER_PREFIX "user:"
+#define SURFACE "{\"surface\":\"resp\"}" /* of audit events */
 
 static void wipe(char **text, size_t *len)
 {
@@ -231,6 +232,20 @@ static bool enter(struct dj_resp_client *client, const struct dj_resp_args *args
     return false;
 }
 
+/* As over HTTP: whatever the tenant wants noted of its operations. */
+static void note_refusal(const struct dj_resp_client *client, const struct dj_resp_command *command)
+{
+    const struct dj_audit_event event = {
+        .type = DJ_AUDIT_ACCESS,
+        .who = &client->who,
+        .operation = command->audit ? command->audit : command->name,
+        .is_failure = true,
+        .error = "forbidden",
+        .metadata = SURFACE,
+    };
+    dj_audit_note(client->api->proxy->audit, &event, dj_loop_now_ms(client->loop));
+}
+
 bool dj_resp_admit(struct dj_resp_client *client, const struct dj_resp_command *command,
                    const struct dj_resp_args *args, struct dj_buf *out)
 {
@@ -253,6 +268,7 @@ bool dj_resp_admit(struct dj_resp_client *client, const struct dj_resp_command *
     if (!dj_identity_may(&client->who, wanted)) {
         dj_resp_put_error(out, "NOPERM this key has not the role %s, which '%s' needs",
                           wanted & DJ_ROLE_WRITE ? "write" : "read", command->name);
+        note_refusal(client, command);
         return false;
     }
     return enter(client, args, out);
@@ -372,7 +388,7 @@ void dj_resp_note_audit(const struct dj_resp_client *client, const struct dj_res
         .resource = id[0] ? id : NULL,
         .is_failure = is_failure,
         .error = is_failure ? error : NULL,
-        .metadata = "{\"surface\":\"resp\"}",
+        .metadata = SURFACE,
     };
     dj_audit_note(proxy->audit, &event, dj_loop_now_ms(client->loop));
 }
