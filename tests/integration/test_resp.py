@@ -63,12 +63,57 @@ def test_redis_py_does_what_it_does_with_redis(server, protocol):
         assert r.delete("b", "e", "none") == 2 and r.unlink("f") == 1
         assert r.object("encoding", "n") == "int" and r.memory_usage("k") > 0
         assert r.info()["role"] == "master" and r.info("server")["server_name"] == "deja"
-        assert r.config_get("maxmemory*")["maxmemory"] == "0"
+        assert r.config_get("maxmemory*") == {"maxmemory": str(r.info("memory")["maxmemory"]),
+                                              "maxmemory-policy": "allkeys-s3fifo"}
         assert r.client_setname("me") and r.client_getname() == "me" and r.client_id() > 0
         assert r.client_info()["name"] == "me" and len(r.client_list()) == 1
         assert r.echo("hello") == "hello" and r.time()[0] > 0
         assert r.command_count() > 50 and r.command_getkeys("MSET", "a", "1", "b", "2") == ["a", "b"]
         assert r.flushdb() and r.dbsize() == 0
+
+
+def test_info_tells_the_keys_of_the_database_where_that_is_asked_for(server, r):
+    r.mset({"a": 1, "b": 2})
+    r.set("c", 3, ex=10000)
+    assert r.info("keyspace") == {"db0": {"keys": 3, "expires": 1, "avg_ttl": 0}}
+    assert "db0" not in r.info() and r.info("memory")["maxmemory_policy"] == "allkeys-s3fifo"
+    with connect(server, db=3) as other:
+        other.flushdb()
+        assert other.info("keyspace") == {}
+        other.set("d", 4)
+        # Behind a write in one pipeline: what it wrote is counted.
+        with other.pipeline(transaction=False) as pipe:
+            pipe.set("e", 5)
+            pipe.info("keyspace")
+            assert pipe.execute() == [True, {"db3": {"keys": 2, "expires": 0, "avg_ttl": 0}}]
+        with other.pipeline() as pipe:
+            pipe.delete("d", "e")
+            pipe.info("keyspace")
+            assert pipe.execute() == [2, {}]
+
+
+def test_info_tells_what_left_memory(tmp_path):
+    daemon = RespDaemon(tmp_path / "deja", extra="l1:\n  max_bytes: 1mb\neviction:\n  strategy: lru\n"
+                        "lmdb:\n  enabled: false\n").start()
+    try:
+        with connect(daemon) as r:
+            assert r.config_get("maxmemory") == {"maxmemory": str(1 << 20)}
+            assert r.info()["maxmemory_policy"] == "allkeys-lru" and r.info("stats")["evicted_keys"] == 0
+            for i in range(40):
+                r.set(f"k{i}", bytes(100_000))
+            poll(lambda: r.info("stats")["evicted_keys"] > 0, "keys to leave memory")
+            assert r.info("stats")["expired_keys"] == 0
+    finally:
+        daemon.stop()
+
+
+def test_lock_of_redis_py_is_taken_and_ends_by_itself(r):
+    lock = r.lock("printer", timeout=1000)
+    assert lock.acquire(blocking=False) and not r.lock("printer", timeout=1000).acquire(blocking=False)
+    with pytest.raises(redis.ResponseError, match="unknown command 'EVALSHA'"):
+        lock.release()
+    assert r.pexpire("printer", 1)
+    poll(lambda: r.lock("printer", timeout=1000).acquire(blocking=False), "the lock to end")
 
 
 def test_pipelines_answer_in_order(r):
