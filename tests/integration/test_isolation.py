@@ -53,7 +53,7 @@ class Drive:
     def path(self, name, make, own=0.9, statuses=(200,), owners=None, read=None, of_tenant=False):
         """make(owner, number of the question): a request. own: how much of what the owners ask must
         bring something of theirs, so that the path is walked at all. read: marks out of a body.
-        of_tenant: namespaces and users of one tenant are no boundary there."""
+        of_tenant: namespaces of one tenant are no boundary there, and users are refused."""
         sent, got_own, of_owners = 0, 0, 0
         owners = owners or self.crowd.everybody
         while sent < self.count:
@@ -62,6 +62,7 @@ class Drive:
             for owner, _ in batch:
                 status, raw, body = self.line.read()
                 assert status in statuses, (name, raw[:1000])
+                assert not of_tenant or (status == 403) == bool(owner.user), (name, owner, raw[:1000])
                 has_own = self.crowd.judge(name, owner, raw + (read(body) if read else b""), of_tenant)
                 of_owners += not owner.is_outsider
                 got_own += has_own and not owner.is_outsider

@@ -201,8 +201,11 @@ soak_isolation() {
     build_kind release
     stage "isolation in process, seed $seed" "$RESULTS/isolation.none" \
         "$BUILD/release/tests/isolation/isolation" "$seed" 10000000
+    stage "isolation of plain keys in process, seed $seed" "$RESULTS/isolation.none" \
+        "$BUILD/release/tests/isolation/keys" "$seed" 10000000
     DEJA_ISOLATION_CHECKS=10000 DEJA_ISOLATION_SEED=$seed DEJA_ISOLATION_REPORT=$RESULTS/isolation.txt \
-        pytest_stage "isolation over the network" "$BUILD/release/deja" tests/integration/test_isolation.py
+        pytest_stage "isolation over the network" "$BUILD/release/deja" \
+        tests/integration/test_isolation.py tests/integration/test_isolation_keys.py
     DEJA_ISOLATION_CHECKS=10000 pytest_stage "mutants without a check of isolation" "$BUILD/release/deja" \
         tests/integration/test_mutants.py
     DEJA_CREDENTIAL_REQUESTS=1000000 DEJA_TIMING_REQUESTS=10000 DEJA_ISOLATION_REPORT=$RESULTS/isolation.txt \
