@@ -253,6 +253,9 @@ word_soak() {
         "$BUILD/release/deja" -k wipe tests/integration/test_backup.py
     stage "the time of a key check tells nothing of the key" "$RESULTS/key_timing.none" \
         "$BUILD/release/tests/key_timing" 1000000
+    DEJA_ROTATIONS=1000 DEJA_ERASE_CANARIES=1000 pytest_stage "a thousand rotations under load, a thousand erased texts" \
+        "$BUILD/release/deja" -k "under_load or everywhere" tests/integration/test_encryption.py \
+        tests/integration/test_erase_everywhere.py
     soak_isolation
     soak_attacks
     soak_load 600
