@@ -6,6 +6,7 @@ import random
 import re
 import struct
 import threading
+import urllib.parse
 import uuid
 
 import boto3
@@ -58,10 +59,33 @@ def lookup(client, query, **more):
     return answer.json()
 
 
+# Plain keys: of no kind, of kinds whose tags repeat what the name says, one that is binary.
+KEYS = [f"plain:{CANARY}", f"session:user:{CANARY}", f"template:score:{CANARY}", f"ai:response:{CANARY}:m:1",
+        f"\x01\xff{CANARY}"]
+
+
 def plant(client):
-    """An entry that says the canary wherever text can stand, with a vector that can be looked for."""
+    """An entry that says the canary wherever text can stand, with a vector that can be looked for; and
+    plain keys that say it in name, value, media type and the name of their version."""
+    for name in KEYS:
+        answer = client.put(path_of(name), content=f"value {CANARY}", headers={
+            "Content-Type": f"text/{CANARY}", "X-Deja-Version": CANARY, "X-Deja-Depends-On": CANARY})
+        assert answer.status_code == 201 and not answer.json().get("tiers_missing"), answer.text
     return put(client, f"question {CANARY}", f"answer {CANARY}", embedding=VECTOR, metadata={"note": CANARY},
                model=CANARY, provider=CANARY)
+
+
+def path_of(name):
+    return f"/api/v1/kv/{urllib.parse.quote(name, safe='', encoding='latin-1')}"
+
+
+COLD = [name for name in KEYS if "session" not in name]  # that kind is kept on no cold level
+
+
+def assert_keys_are_read(client, names=KEYS):
+    for name in names:
+        answer = client.get(path_of(name))
+        assert answer.status_code == 200 and answer.text == f"value {CANARY}", (name, answer.text)
 
 
 def assert_clean(data, where):
@@ -88,6 +112,7 @@ def test_nothing_readable_lies_in_the_data_directory(spawn, key):
         assert (found["hit"], found["tier"], found["response"]) == (True, "lmdb", f"answer {CANARY}")
         near = lookup(client, "other words", embedding=VECTOR)
         assert near["hit"] and near["kind"] == "semantic", "its vector was opened, too"
+        assert_keys_are_read(client)
     daemon.stop()
     files = [path for path in daemon.data.rglob("*") if path.is_file()]
     assert any(path.name == "master.key" and path.stat().st_mode & 0o777 == 0o600 for path in files)
@@ -381,15 +406,23 @@ def of_valkey(server):
             "DEJA_L2__REDIS__PREFIX": f"t{uuid.uuid4().hex[:12]}", "DEJA_ENCRYPTION__REFRESH": "100ms"}
 
 
+READS = {"string": ("GET",), "hash": ("HGETALL",), "set": ("SMEMBERS",), "list": ("LRANGE", 0, -1),
+         "zset": ("ZRANGE", 0, -1), "stream": ("XRANGE", "-", "+")}
+
+
+def flat(reply):
+    if isinstance(reply, list):
+        return b" ".join(map(flat, reply))
+    return reply if isinstance(reply, bytes) else str(reply).encode()
+
+
 def dump_of_valkey(server, prefix):
+    """Names and values of all kinds."""
     with server.client() as client:
         for name in client("KEYS", prefix + "*"):
-            name = name if isinstance(name, bytes) else name.encode()
-            yield name
-            kind = client("TYPE", name)
-            if b"string" in (kind if isinstance(kind, bytes) else kind.encode()):
-                value = client("GET", name)
-                yield value if isinstance(value, bytes) else str(value).encode()
+            command, *more = READS[flat(client("TYPE", name)).decode()]
+            yield flat(name)
+            yield flat(client(command, name, *more))
 
 
 def test_daemons_share_a_valkey_where_nothing_is_readable(spawn, valkey, key):
@@ -402,6 +435,7 @@ def test_daemons_share_a_valkey_where_nothing_is_readable(spawn, valkey, key):
         plant(a)
         found = lookup(b, f"question {CANARY}")
         assert (found["hit"], found["response"]) == (True, f"answer {CANARY}"), "at its very first look-up"
+        assert_keys_are_read(b)
         dump = b"\n".join(dump_of_valkey(valkey, env["DEJA_L2__REDIS__PREFIX"]))
         assert dump
         assert_clean(dump, "Valkey")
@@ -442,6 +476,7 @@ def test_daemons_share_postgresql_where_nothing_is_readable(spawn, postgres, key
     with make_http(first, key) as a, make_http(second, key) as b:
         plant(a)
         assert lookup(b, f"question {CANARY}")["response"] == f"answer {CANARY}"
+        assert_keys_are_read(b, COLD)
         tables = postgres.psql("SELECT schemaname || '.' || tablename FROM pg_tables"
                                " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')", database=name)
         dump = "\n".join(str(row) for [table] in tables
@@ -450,14 +485,15 @@ def test_daemons_share_postgresql_where_nothing_is_readable(spawn, postgres, key
         assert CANARY not in dump and "0.3125" not in dump
         for pattern in PATTERNS:
             assert pattern.hex() not in dump
-        row = postgres.psql("SELECT query IS NULL AND metadata IS NULL AND model IS NULL AND embedding IS NULL"
+        row = postgres.psql("SELECT DISTINCT query IS NULL AND metadata IS NULL AND model IS NULL AND embedding IS NULL"
                             " FROM deja.cache_metadata", database=name)
         assert row == [["t"]]
-        assert rotated(second)["rotation"]["records"] == 1
+        assert rotated(second)["rotation"]["records"] == 1 + len(COLD)
         third = spawn(env=env)
         wait_for_first_pull(third, "postgres")
         with make_http(third, key) as c:
             assert lookup(c, f"question {CANARY}")["response"] == f"answer {CANARY}"
+            assert_keys_are_read(c, COLD)
 
 
 def test_postgresql_searches_if_vectors_may_be_read(spawn, postgres, key):
@@ -470,7 +506,7 @@ def test_postgresql_searches_if_vectors_may_be_read(spawn, postgres, key):
     with make_http(first, key) as a, make_http(second, key) as b:
         plant(a)
         assert lookup(b, "other words", embedding=VECTOR)["response"] == f"answer {CANARY}"
-        assert rotated(first)["rotation"]["records"] == 1
+        assert rotated(first)["rotation"]["records"] == 1 + len(COLD)
         third = spawn(env=env)
         wait_for_first_pull(third, "postgres")
         with make_http(third, key) as c:
@@ -499,6 +535,7 @@ def test_daemons_share_a_bucket_where_nothing_is_readable(spawn, s3, key):
     with make_http(second, key) as client:
         found = lookup(client, f"question {CANARY}")
         assert (found["tier"], found["response"]) == ("s3", f"answer {CANARY}")
+        assert_keys_are_read(client, [name for name in COLD if "template" not in name])
     assert rotated(second)["rotation"]["status"] == "done"
     third = spawn(config=config, env=env)
     with make_http(third, key) as client:
