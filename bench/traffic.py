@@ -14,12 +14,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from common import ROOT, Daemon, pulled_models
+from common import ROOT, pulled_models
 
 sys.path.insert(0, str(ROOT / "tests" / "integration"))
 import httpx  # noqa: E402
+import redis  # noqa: E402
 import traffic as generated  # noqa: E402
 from fake_upstream import FakeUpstream  # noqa: E402
+from resp import RespDaemon  # noqa: E402
 
 GOALS = {"overall": 0.6, "repeated": 0.8, "template": 0.9}
 
@@ -32,13 +34,15 @@ def run(options):
         models = None
         if options.reworded:
             models = pulled_models()
-        daemon = Daemon(Path(folder), upstream.url, models=models,
-                        env={} if options.reworded else {"DEJA_SEMANTIC__ENABLED": "false"}).start()
+        searched = {"DEJA_SEMANTIC__ENABLED": "true" if options.reworded else "false"}
+        daemon = RespDaemon(Path(folder), upstream=upstream.url, models=models,
+                            env={**generated.SETTINGS, **searched}).start()
         try:
-            with httpx.Client(base_url=daemon.url, headers={"Authorization": "Bearer sk-bench"}, timeout=60,
-                              trust_env=False) as client:
-                player = generated.Player(client, traffic, options.delay_ms / 1000)
-                played = [player.play(asked) for asked in traffic.asked]
+            with (httpx.Client(base_url=daemon.url, headers={"Authorization": "Bearer sk-bench"}, timeout=60,
+                               trust_env=False) as client,
+                  redis.Redis(port=daemon.resp_port, password="sk-bench") as resp):
+                player = generated.Player(client, resp, traffic, options.delay_ms / 1000)
+                played = [result for step in traffic.steps if (result := player.play(step))]
                 stats = client.get("/api/v1/stats").json()
         finally:
             daemon.stop()
@@ -55,12 +59,14 @@ def report(options, traffic, played, stats):
                   if asked.is_ai and one.is_hit is state] for state in (True, False)}
     kind = stats["period"]["kinds"]["response"]
     told = kind["saved"]["cost_usd"]
+    total = stats["period"]["total"]
     return {
         "requests": len(played), "seed": options.seed, "delay_ms": options.delay_ms, "reworded": options.reworded,
         "hit_rate": rates, "wrong": sum(one.is_wrong for one in played),
         "less_spend": 1 - ai_spent / ai_all, "less_spend_with_documents": 1 - all_spent / everything,
         "daemon": {"saved_usd": told, "spent_usd": kind["spent_usd"],
-                   "less_spend": told / (told + kind["spent_usd"]), "hit_rate": kind["hit_rate"]},
+                   "less_spend": told / (told + kind["spent_usd"]), "hit_rate": kind["hit_rate"],
+                   "all_saved_usd": total["saved"]["cost_usd"], "all_hit_rate": total["hit_rate"]},
         "ms": {"cached": statistics.median(ms[True]), "uncached": statistics.median(ms[False])},
         "less_time": 1 - statistics.median(ms[True]) / statistics.median(ms[False]),
     }

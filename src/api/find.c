@@ -101,6 +101,9 @@ static bool read_kind(struct dj_request *request, const struct dj_json *object, 
             item->threshold = item->kind->threshold;
         if (item->kind && !item->limit)
             item->limit = item->kind->limit;
+        if (item->kind)
+            item->found.asked_kind =
+                dj_request_text(request, "%.*s", (int)item->kind->name.len, item->kind->name.data);
         return true;
     }
     dj_request_complain(request, "invalid_request", dj_request_text(request, "%skind", where),

@@ -156,6 +156,7 @@ void dj_found_count(struct dj_request *request, const struct dj_found *found)
         telemetry,
         &(struct dj_finished){.tenant = request->tenant,
                               .api = "api",
+                              .kind = found->asked_kind,
                               .result = result,
                               .level = level,
                               .seconds = seconds,

@@ -19,7 +19,8 @@ struct dj_found_candidate {
 
 /* One question's answer. Zeroed may be fini'd. */
 struct dj_found {
-    struct dj_fault fault; /* the question could not be asked */
+    struct dj_fault fault;  /* the question could not be asked */
+    const char *asked_kind; /* that it named, in the arena; NULL, "": none */
     enum dj_hit_kind kind;
     struct dj_value *value; /* owned; NULL: a miss */
     const char *level;

@@ -57,6 +57,8 @@ struct dj_api_encryption {
     bool (*is_on)(void *ctx);
 };
 
+#define DJ_TAIL_PLACES 256u
+
 /* Handlers get this; borrowed for the life of the daemon. A zeroed member is its default. */
 struct dj_api {
     struct dj_proxy_context *proxy;
@@ -73,11 +75,11 @@ struct dj_api {
     dj_api_describe_fn *describe; /* NULL: nothing */
     void *describe_ctx;
     struct dj_api_encryption encryption;
-    struct dj_warm *warm;             /* NULL: 501 */
-    struct dj_resp_api *resp;         /* NULL: clients of Redis are not served */
-    _Atomic bool is_draining;         /* /readyz answers 503 */
-    struct dj_notices *notices;       /* what is made void; NULL: nobody can follow it */
-    _Atomic uint32_t tail_waiters;    /* clients that wait at /api/v1/tail */
+    struct dj_warm *warm;       /* NULL: 501 */
+    struct dj_resp_api *resp;   /* NULL: clients of Redis are not served */
+    _Atomic bool is_draining;   /* /readyz answers 503 */
+    struct dj_notices *notices; /* what is made void; NULL: nobody can follow it */
+    _Atomic uint64_t tail_places[DJ_TAIL_PLACES]; /* api/tail.c's: whose client waits; 0: free */
     _Atomic uint64_t embedder_due_ms; /* monotonic; this and the next are api/probe.c's */
     _Atomic int embedder_health;
     _Atomic uint64_t request_seed; /* of made-up request ids; drawn at the first one */

@@ -19,7 +19,7 @@
 #define REQUESTS_MAX 1000u /* of one answer */
 #define WAIT_MAX_MS 30000u
 #define POLL_MS 100u
-#define WAITERS_MAX 64u /* over all loops and tenants */
+#define TENANT_WAITERS_MAX 32u
 #define CHUNK 16u
 #define PURPOSE "tail"
 
@@ -27,6 +27,7 @@
 struct tail {
     struct dj_request *request;
     struct dj_timer *timer; /* owned; NULL: it does not wait */
+    uint32_t place;         /* while it waits: in the api's tail_places */
     uint64_t from;
     uint64_t lost;
     uint64_t end_us; /* monotonic: answered then at the latest */
@@ -71,13 +72,47 @@ static uint64_t own_lost(const struct tail *tail)
     return tail->lost < totals.requests ? tail->lost : totals.requests;
 }
 
+/* Never 0. Tenants that share one share their places. */
+static uint64_t name_of(const uint8_t tenant[DJ_ID_BYTES])
+{
+    uint64_t name;
+    memcpy(&name, tenant, sizeof name);
+    return name | 1;
+}
+
+static void leave_place(struct tail *tail)
+{
+    atomic_store(&tail->request->api->tail_places[tail->place], 0);
+}
+
+/* False: all are taken, or too many by this tenant. Two that come for the last one at once may both
+ * be refused, never both be let in. */
+static bool take_place(struct tail *tail)
+{
+    struct dj_api *api = tail->request->api;
+    const uint64_t name = name_of(tail->request->tenant);
+    uint32_t own = 0;
+    bool is_taken = false;
+    for (uint32_t i = 0; i < DJ_TAIL_PLACES && !is_taken; i++) {
+        uint64_t nobody = 0;
+        is_taken = atomic_compare_exchange_strong(&api->tail_places[i], &nobody, name);
+        if (is_taken)
+            tail->place = i;
+    }
+    for (uint32_t i = 0; i < DJ_TAIL_PLACES; i++)
+        own += atomic_load(&api->tail_places[i]) == name;
+    if (is_taken && own > TENANT_WAITERS_MAX)
+        leave_place(tail);
+    return is_taken && own <= TENANT_WAITERS_MAX;
+}
+
 static void stop_waiting(struct tail *tail)
 {
     if (!tail->timer)
         return;
     dj_timer_destroy(tail->timer);
     tail->timer = NULL;
-    atomic_fetch_sub(&tail->request->api->tail_waiters, 1);
+    leave_place(tail);
 }
 
 /* chunk: what was read already. */
@@ -147,14 +182,17 @@ static void on_event(void *ctx, struct dj_http_exchange *exchange, enum dj_http_
 static void wait_on(struct tail *tail)
 {
     struct dj_request *request = tail->request;
-    if (atomic_fetch_add(&request->api->tail_waiters, 1) >= WAITERS_MAX) {
-        atomic_fetch_sub(&request->api->tail_waiters, 1);
-        dj_request_problem(request, 429, "overloaded",
-                           "too many clients wait here: ask again later, or without wait");
+    if (!take_place(tail)) {
+        dj_request_problem(
+            request, 429, "overloaded",
+            dj_request_text(request,
+                            "too many wait here: at most %u clients of a tenant, %u of all; ask "
+                            "again later, or without wait",
+                            TENANT_WAITERS_MAX, DJ_TAIL_PLACES));
         return;
     }
     if (dj_timer_create(request->loop, tail, on_poll, &tail->timer) != DEJA_OK) {
-        atomic_fetch_sub(&request->api->tail_waiters, 1);
+        leave_place(tail);
         dj_request_refuse(request, DEJA_ERR_NOMEM);
         return;
     }

@@ -216,6 +216,12 @@ void dj_engine_begin_fill(struct dj_engine *engine, struct dj_entry *entry,
 /* A version above all before it: microseconds since 1970, or one more than the last. What a
  * computation that begins now is as of. Any thread. */
 uint64_t dj_engine_next_version(struct dj_engine *engine);
+/* What that fill makes would not be kept any more: outrun by a delete, a clear or an invalidation.
+ * entry: its tenant, namespace, tags and version are looked at. as_of: see struct dj_put_options.
+ * On home, the key's. */
+bool dj_engine_is_outrun(struct dj_engine *engine, const struct dj_loop *home,
+                         const struct dj_store_key *key, const struct dj_entry *entry,
+                         uint64_t as_of);
 
 struct dj_put_options {
     bool is_semantic; /* indexed under entry->scope, by `vector` or that of entry->query */

@@ -97,14 +97,20 @@ static void on_put_finished(void *ctx)
     put_destroy(put);
 }
 
-/* Outrun by a delete, or by a clear or an invalidation: nobody could be served it. */
+bool dj_engine_is_outrun(struct dj_engine *engine, const struct dj_loop *home,
+                         const struct dj_store_key *key, const struct dj_entry *entry,
+                         uint64_t as_of)
+{
+    const struct dj_tombstones *tombstones = engine->tombstones[dj_loop_index(home)];
+    return dj_tombstones_refuse(tombstones, key, entry->version) ||
+           (as_of && dj_voids_refuse(engine->voids, entry, as_of)) ||
+           !dj_engine_is_current(engine, entry);
+}
+
 static bool is_refused(const struct put *put)
 {
-    const struct dj_entry *entry = dj_value_entry(put->value);
-    const struct dj_tombstones *tombstones = put->engine->tombstones[dj_loop_index(put->home)];
-    return dj_tombstones_refuse(tombstones, &put->key, entry->version) ||
-           (put->as_of && dj_voids_refuse(put->engine->voids, entry, put->as_of)) ||
-           !dj_engine_is_current(put->engine, entry);
+    return dj_engine_is_outrun(put->engine, put->home, &put->key, dj_value_entry(put->value),
+                               put->as_of);
 }
 
 /* (7) */

@@ -179,11 +179,17 @@ enum dj_saving_class dj_saving_class_of(struct deja_slice kind)
         const char *beginning;
         enum dj_saving_class class;
     } classes[] = {
-        {"embedding", DJ_SAVING_EMBEDDING}, {"doc", DJ_SAVING_DOCUMENT},
-        {"ocr", DJ_SAVING_DOCUMENT},        {"extract", DJ_SAVING_DOCUMENT},
-        {"chunk", DJ_SAVING_DOCUMENT},      {"parse", DJ_SAVING_DOCUMENT},
-        {"session", DJ_SAVING_NOTHING},     {"query", DJ_SAVING_NOTHING},
-        {"plain", DJ_SAVING_NOTHING},       {"negative", DJ_SAVING_NOTHING},
+        {"embedding", DJ_SAVING_EMBEDDING},
+        {"doc", DJ_SAVING_DOCUMENT},
+        {"ocr", DJ_SAVING_DOCUMENT},
+        {"extract", DJ_SAVING_DOCUMENT},
+        {"chunk", DJ_SAVING_DOCUMENT},
+        {"parse", DJ_SAVING_DOCUMENT},
+        {"session", DJ_SAVING_NOTHING},
+        {"query", DJ_SAVING_NOTHING},
+        {"plain", DJ_SAVING_NOTHING},
+        {"negative", DJ_SAVING_NOTHING},
+        {"template_embedding", DJ_SAVING_EMBEDDING},
     };
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
         if (begins(kind, deja_slice_text(classes[i].beginning)))

@@ -245,13 +245,22 @@ static void reply(struct dj_join *join, enum deja_status status, struct dj_fligh
     dj_loop_post(join->origin, &join->task);
 }
 
+/* What was made void since it began is not given to who asks now. */
+static bool is_joinable(const struct dj_call *running)
+{
+    return !dj_engine_is_outrun(running->context->engine, running->home, &running->fingerprint.key,
+                                &running->entry, running->entry.version);
+}
+
 static bool join_running(struct dj_join *join, struct dj_flights *flights)
 {
     struct dj_proxy_context *context = join->call->context;
     const struct dj_proxy_policy *policy = atomic_load(&context->policy);
     struct dj_flight *flight =
         dj_flights_find(flights, join->call->flight_key, policy->followers_max);
-    struct dj_chunk *start = flight ? dj_flight_expect(flight, join->origin) : NULL;
+    struct dj_chunk *start = NULL;
+    if (flight && is_joinable(dj_flight_owner(flight)))
+        start = dj_flight_expect(flight, join->origin);
     if (!start) {
         dj_flight_unref(flight);
         return false;

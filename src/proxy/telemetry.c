@@ -316,7 +316,9 @@ void dj_telemetry_request(struct dj_telemetry *telemetry, const struct dj_finish
     } else if (result == DJ_RESULT_MISS) {
         dj_series_add(
             dj_telemetry_slot_series(telemetry, &labels->misses[api], FAMILY_MISSES, looked), 1);
-        dj_telemetry_missed(telemetry, finished->tenant, dj_telemetry_cache_types[api]);
+        dj_telemetry_missed(telemetry, finished->tenant,
+                            finished->kind && *finished->kind ? finished->kind
+                                                              : dj_telemetry_cache_types[api]);
     }
 }
 

@@ -61,6 +61,7 @@ const char *dj_result_text(enum dj_result result); /* "hit_exact", ...: constant
 struct dj_finished {
     const uint8_t *tenant; /* DJ_ID_BYTES */
     const char *api;       /* "chat", "messages", "embeddings", "api", "passthrough", … */
+    const char *kind; /* that the question named (policy/kinds.h), terminated; NULL, "": none */
     enum dj_result result;
     const char *level; /* "memory", "lmdb", "none" */
     double seconds;

@@ -227,8 +227,10 @@ static enum deja_status get_part(struct bucket *bucket, struct deja_error *error
     if (status == DEJA_OK && http == 404 && bucket->part > 0) {
         bucket->is_over = true;
     } else if (status == DEJA_OK && http == 404) {
-        status = deja_error_set(error, DEJA_ERR_NOT_FOUND, "there is no backup %s in the bucket",
-                                bucket->base);
+        status = deja_error_set(error, DEJA_ERR_NOT_FOUND,
+                                "there is no backup %s in the bucket: its first part, %s/000000, "
+                                "is missing",
+                                bucket->base, bucket->base);
     } else if (status != DEJA_OK || http < 200 || http >= 300) {
         status = refuse(bucket, status, error);
     } else {

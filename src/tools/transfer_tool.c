@@ -387,8 +387,9 @@ static void warn_of_voided(const struct dj_transfer_request *request, const stru
     long long voided = count_of(root, "voided");
     if (is_text(root, "kind", "restore") && voided)
         fprintf(stderr,
-                "deja %s: %lld were made void (a flush, tags, namespaces) or erased since, and "
-                "stay so; in an empty data directory, restored with --offline, they come back\n",
+                "deja %s: %lld were made void (a flush, tags, namespaces) or erased since the "
+                "backup was made, and stay so; in an empty data directory, restored with "
+                "--offline, they come back\n",
                 request->name, voided);
 }
 

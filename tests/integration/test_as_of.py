@@ -5,6 +5,7 @@ import json
 import subprocess
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from conftest import chat_body, make_http
@@ -218,6 +219,24 @@ def test_proxied_answer_made_anew_is_not_kept_when_it_was_removed(own, upstream,
     looked = own.post("/v1/chat/completions", json=body,
                       headers={"X-Deja-Namespace": word, "Cache-Control": "only-if-cached"})
     assert looked.status_code != 200, looked.text
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if "cascade" not in form])
+def test_who_asks_after_it_was_made_void_does_not_join_the_answer_under_way(http, upstream, word, form):
+    flow = upstream.flow(word)
+
+    def ask():
+        return http.post("/v1/chat/completions", json=chat_body(f"{word} question", f"step:{word}"),
+                         headers={"X-Deja-Tags": f"{word}:tag", "X-Deja-Namespace": word}).status_code
+    with ThreadPoolExecutor(2) as pool:
+        before = pool.submit(ask)
+        poll(lambda: flow.calls == 1, "the upstream to be asked")
+        invalidate(http, form, word)
+        after = pool.submit(ask)
+        poll(lambda: flow.calls == 2, "the upstream to be asked again")
+        flow.fail(400)
+        flow.fail(400)
+        assert (before.result(), after.result()) == (400, 400)
 
 
 # ---- the Python client: the function itself makes void what it has read ----

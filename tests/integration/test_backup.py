@@ -12,6 +12,7 @@ import httpx
 import pytest
 from conftest import ask, make_http
 from daemon import poll, run_cli
+from kept import Kept, settings
 
 API = "/api/v1"
 ENTRIES, LOOKUP = f"{API}/entries", f"{API}/lookup"
@@ -95,12 +96,15 @@ def wipe(daemon, keep=("master.key", "secret")):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def test_backup_wipe_restore_verify_finds_no_difference(spawn, key):
-    daemon = spawn()
+def test_backup_wipe_restore_verify_finds_no_difference(spawn, upstream, key):
+    daemon = spawn(env=settings())
     fill(daemon, key, COUNT)
+    kept = Kept(daemon, upstream, key + "-kept", {"X_Deja_TTL": "1d"} if COUNT > 10_000 else {})
+    kept.put()
     settle(daemon)
+    before, lines = kept.look()
     made = done(daemon, "backup", file="all.djb")
-    assert made["entries"] >= COUNT + 90
+    assert made["entries"] >= COUNT + 90 + len(lines)
     checked = done(daemon, "verify", file="all.djb")
     assert (checked["matched"], checked["missing"], checked["extra"]) == (made["entries"], 0, 0)
     daemon.stop()
@@ -118,6 +122,8 @@ def test_backup_wipe_restore_verify_finds_no_difference(spawn, key):
         assert answer.json()["hit"], answer.text
         assert ask(client, "chat 3 to be kept").headers["x-cache-status"].lower().startswith("hit")
         assert client.get(f"{API}/kv/plain%007").content == bytes([7, 0, 255]) * 7
+    assert kept.look() == (before, lines)
+    kept.check_what_voids_them()
 
 
 # ---- where the file is ----
@@ -209,12 +215,16 @@ def test_differences_are_told_by_name_kind_and_what_differs(spawn, key):
 def test_restore_after_a_flush_says_that_it_stays_void_and_where_it_comes_back(spawn, key, tmp_path):
     daemon = spawn()
     with make_http(daemon, key) as client:
-        put(client, [{"query": f"kept {i}", "response": "x"} for i in range(6)])
+        put(client, [{"query": f"kept {i}", "response": "x", "tags": ["two"] if i < 2 else []} for i in range(6)])
         settle(daemon)
         assert order(daemon, "backup", "six.djb").returncode == 0
+        assert client.post(f"{API}/invalidate", json={"tag": "two"}).status_code == 200
+        ran = order(daemon, "restore", "six.djb", "--merge")
+        assert ran.returncode == 0 and "4 stored" in ran.stdout and "2 were made void" in ran.stderr, ran.stderr
         assert client.post(f"{API}/invalidate", json={"all": True}).status_code == 200
     ran = order(daemon, "restore", "six.djb", "--merge")
     assert ran.returncode == 1 and "6 were made void" in ran.stderr and "--offline" in ran.stderr, ran.stderr
+    assert "since the backup was made" in ran.stderr
     daemon.stop()
     shutil.copy(daemon.data / "backups" / "six.djb", tmp_path)
     other = spawn(start=False)
@@ -360,28 +370,42 @@ def test_backup_of_another_deployment_is_refused_with_what_to_do(spawn, key):
         assert now["stored"] == 0
 
 
-def test_killed_restore_is_done_again_over_what_is_there(spawn, key):
-    daemon = spawn()
+def test_killed_restore_is_done_again_over_what_is_there(spawn, upstream, key):
+    daemon = spawn(env=settings())
     with make_http(daemon, key) as client:
-        for start in range(0, 6000, 100):
+        for start in range(0, 3000, 100):
             put(client, [{"query": f"row {i}", "response": "x" * 2000} for i in range(start, start + 100)])
+    kept = Kept(daemon, upstream, key + "-kept")
+    kept.put()
     settle(daemon)
-    done(daemon, "backup", file="rows.djb")
+    before = kept.look()
+    entries = done(daemon, "backup", file="rows.djb")["entries"]
     daemon.stop()
-    wipe(daemon)
-    daemon.start()
-    answer = admin(daemon, "POST", "/restore", {"file": "rows.djb"})
-    assert answer.status_code == 202, answer.text
-    told = f"/transfers/{answer.json()['id']}"
-    poll(lambda: admin(daemon, "GET", told).json()["stored"] > 100, "some to be stored", every=0.001)
-    daemon.kill()
-    daemon.start()
-    some = transfer(daemon, "verify", file="rows.djb")
-    assert 0 < some["matched"] < 6000 and not some["differing"] and not some["extra"], some
+
+    def killed():
+        """What was there after a restore that was killed; None: it had ended by then."""
+        wipe(daemon)
+        daemon.start()
+        answer = admin(daemon, "POST", "/restore", {"file": "rows.djb"})
+        assert answer.status_code == 202, answer.text
+        told = f"/transfers/{answer.json()['id']}"
+        poll(lambda: admin(daemon, "GET", told).json()["stored"] > 100, "some to be stored", every=0.001)
+        daemon.kill()
+        daemon.start()
+        some = transfer(daemon, "verify", file="rows.djb")
+        if some["matched"] == entries:
+            daemon.stop()
+            return None
+        return some
+
+    some = poll(killed, "a restore to be killed in its middle")
+    assert 0 < some["matched"] < entries and not some["differing"] and not some["extra"], some
     refused = transfer(daemon, "restore", file="rows.djb")
     assert refused["state"] == "failed" and "--merge" in refused["error"]
     assert not done(daemon, "restore", file="rows.djb", into="merge")["failed"]
-    assert done(daemon, "verify", file="rows.djb")["matched"] == 6000
+    assert done(daemon, "verify", file="rows.djb")["matched"] == entries
+    assert kept.look() == before
+    kept.check_what_voids_them()
 
 
 # ---- what happened since ----

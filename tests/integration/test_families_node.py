@@ -1,12 +1,8 @@
 """The anthropic and openai packages for Node, unchanged: messages and responses, in both modes."""
-import json
-import subprocess
-
 import pytest
-from daemon import TOOLS, clean_environment
 from fake_families import ENCRYPTED, SIGNATURE
+from node_sdk import run_module
 
-NODE = TOOLS / "node" / "node"
 SCRIPT = r"""
 import Anthropic from "@anthropic-ai/sdk";
 import OpenAI from "openai";
@@ -71,17 +67,9 @@ console.log(JSON.stringify(result));
 
 @pytest.fixture(scope="module")
 def result(daemon):
-    if not NODE.exists():
-        pytest.skip("Node is not here: ./dev test installs it")
-    env = clean_environment({
+    return run_module(SCRIPT, {
         "OPENAI_BASE_URL": daemon.v1, "OPENAI_API_KEY": "sk-node-families", "ANTHROPIC_BASE_URL": daemon.url,
         "ANTHROPIC_API_KEY": "sk-ant-node", "TEST_WORD": "families-from-node"})
-    script = TOOLS / "node" / "test_families.mjs"
-    script.write_text(SCRIPT)
-    done = subprocess.run([str(NODE), str(script)], cwd=TOOLS / "node", env=env, capture_output=True,
-                          text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_node_streams_a_message_twice_and_creates_it_from_one_call(result, upstream):

@@ -108,14 +108,18 @@ def levels_of(kind, *among):
     return [level for level in among if kind["levels"][level] is not False]
 
 
-def voiding_event(kind, fields):
-    """The event that voids the entry of these fields, and what it carries."""
+def voiding_event(kind, seed):
+    """(the event that voids the entry of fields_of(kind, seed) and what it carries, headers of its put)"""
+    fields = fields_of(kind, seed)
     event = {"name": kind["events"][0]}
     for tag in kind["tags"]:
         used = re.findall(r"\{(\w+)\}", tag)
         if used and all(name in fields for name in used):
-            return {**event, **{name: fields[name] for name in used}}
-    return event
+            return {**event, **{name: fields[name] for name in used}}, {}
+    tag = kind["tags"][0]  # nothing in its key says whose it is: who puts it does
+    field = re.findall(r"\{(\w+)\}", tag)[0]
+    event[field] = f"{field}-{seed}"
+    return event, {"X_Deja_Tags": tag.replace("{%s}" % field, event[field])}
 
 
 def invalidate(http, event):
@@ -326,14 +330,7 @@ def test_a_kind_is_voided_by_its_event_on_every_level(serve_once, name):
     first, second, kinds = serve_once
     kind, run = kinds[name], uuid.uuid4().hex
     key, other = key_of(first, kind, run), key_of(first, kind, f"{run}-other")
-    fields = fields_of(kind, run)
-    event = voiding_event(kind, fields)
-    headers = {}
-    if len(event) == 1:  # nothing in its key says whose it is: who puts it does
-        tag = kind["tags"][0]
-        field = re.findall(r"\{(\w+)\}", tag)[0]
-        event[field] = f"{field}-{run}"
-        headers["X_Deja_Tags"] = tag.replace("{%s}" % field, event[field])
+    event, headers = voiding_event(kind, run)
     put(first, key, **headers)
     put(first, other)
     assert tier_of(second, key) and tier_of(second, other)

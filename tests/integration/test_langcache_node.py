@@ -1,13 +1,9 @@
 """The @redis-ai/langcache package for Node, unchanged."""
-import json
-import subprocess
-
 import pytest
 from conftest import ask, make_http
-from daemon import TOOLS, clean_environment
 from langcache_kit import SMALL, crowded
+from node_sdk import run_module
 
-NODE = TOOLS / "node" / "node"
 SCRIPT = r"""
 import { LangCache } from "@redis-ai/langcache";
 const { TEST_URL, TEST_WORD: word, TEST_KEY, TEST_SUSPENDED, TEST_SMALL_URL, TEST_FULL_URL,
@@ -49,8 +45,6 @@ console.log(JSON.stringify(result));
 
 @pytest.fixture
 def result(daemon, spawn, key, word):
-    if not NODE.exists():
-        pytest.skip("Node is not here: ./dev test installs it")
     suspended = f"{key}-suspended"
     small, full, busy = (spawn(args=args) for args in (["--set", "server.max_body_bytes=4kb"],
                                                        ["--set", "tenant.max_derived=1"], SMALL))
@@ -59,16 +53,11 @@ def result(daemon, spawn, key, word):
         ask(client, word, "error-401")
     with make_http(full, "sk-first") as client:
         client.post("/v1/caches/node/entries", json={"prompt": word, "response": "r"})
-    env = clean_environment({"TEST_URL": daemon.url, "TEST_KEY": key, "TEST_WORD": word,
-                             "TEST_SUSPENDED": suspended, "TEST_SMALL_URL": small.url,
-                             "TEST_FULL_URL": full.url, "TEST_CROWDED_URL": busy.url})
-    script = TOOLS / "node" / "test_langcache.mjs"
-    script.write_text(SCRIPT)
+    env = {"TEST_URL": daemon.url, "TEST_KEY": key, "TEST_WORD": word,
+           "TEST_SUSPENDED": suspended, "TEST_SMALL_URL": small.url,
+           "TEST_FULL_URL": full.url, "TEST_CROWDED_URL": busy.url}
     with crowded(busy):
-        done = subprocess.run([str(NODE), str(script)], cwd=TOOLS / "node", env=env, capture_output=True,
-                              text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+        return run_module(SCRIPT, env)
 
 
 def test_node_sets_searches_and_removes_and_raises_its_own_classes(result, word):

@@ -1,6 +1,7 @@
 """Entries of one tier into another, with real servers: stopped by kill -9 and gone on with, compared at the
 end, rolled back until it is confirmed. Backups in a bucket."""
 import os
+import re
 import shutil
 import uuid
 
@@ -48,16 +49,20 @@ def test_backup_in_a_bucket_is_restored_and_compared(spawn, s3, key):
     assert missing["state"] == "failed" and "no backup" in missing["error"]
 
 
+MIB = 1024 * 1024
+PART = 8 * MIB
+
+
 def test_backup_in_a_bucket_that_lost_a_part_is_refused_and_says_where(spawn, s3, key):
     settings = settings_of(s3, kinds="bytes")
     daemon = with_bucket(spawn, settings)
     with make_http(daemon, key) as client:
-        for i in range(20):  # three parts of 8 MiB
+        for i in range(36):  # 18 MB: three parts
             put(client, [{"query": f"large {i}", "response": os.urandom(500_000).hex()}])
     settle(daemon)
     made = done(daemon, "backup", file="s3://parts")
     parts = sorted(path for path in s3.data.rglob("parts/*") if path.is_file())
-    assert len(parts) >= 2 and made["entries"] == 20, parts
+    assert len(parts) == 3 and made["entries"] == 36, parts
     whole = {path: path.read_bytes() for path in parts}
 
     def check(*words):
@@ -65,14 +70,20 @@ def test_backup_in_a_bucket_that_lost_a_part_is_refused_and_says_where(spawn, s3
         return ran.returncode, ran.stdout, ran.stderr
 
     assert check("--check")[0] == 0
-    assert done(daemon, "verify", file="s3://parts")["matched"] == 20
-    for path in parts:  # the first, one in the middle, the last: gone, or shorter than it was
-        path.unlink()
-        code, out, told = check("--merge")
-        assert code == 1 and "stored" not in out and ("byte" in told or "no backup" in told), (path, told)
-        path.write_bytes(whole[path][:-1])
-        code, out, told = check("--merge")
-        assert code == 1 and "stored" not in out, (path, told)
+    assert done(daemon, "verify", file="s3://parts")["matched"] == 36
+    for number, path in enumerate(parts):  # the first, the middle, the last: gone, or shorter than it was
+        for cut in (None, 1, len(whole[path]) // 2):
+            path.unlink(missing_ok=True)
+            if cut:
+                path.write_bytes(whole[path][:-cut])
+            code, out, told = check("--merge")
+            assert code == 1 and "stored" not in out, (path, cut, told)
+            if not cut and not number:
+                assert "parts/000000, is missing" in told, told
+                continue
+            at = int(re.search(r"block \d+ at byte (\d+)", told)[1])  # that block holds it, and is of about 1 MiB
+            wanted = number * PART + (len(whole[path]) - cut if cut else 0)
+            assert wanted - 2 * MIB < at <= wanted, (path, cut, told)
         path.write_bytes(whole[path])
     assert check("--check")[0] == 0
 
@@ -166,6 +177,7 @@ def test_migration_that_was_compared_in_vain_is_not_confirmed_without_saying_so(
     for name in ("again", "forced"):
         ran = migrate(daemon, "--from", "lmdb", "--to", "s3", "--name", name, ok=False)
         assert ran.returncode == 1 and "100 missing" in ran.stdout + ran.stderr, ran.stdout + ran.stderr
+        assert re.search(r"(?m)^  missing +api +row \d+ ", ran.stdout), ran.stdout
         ran = migrate(daemon, "--confirm", name, ok=False)
         assert ran.returncode == 1 and "--force" in ran.stderr and "roll" in ran.stderr, ran.stderr
     migrate(daemon, "--confirm", "forced", "--force")

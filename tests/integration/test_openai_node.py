@@ -1,11 +1,9 @@
 """The openai package for Node, unchanged, against Deja."""
 import json
-import subprocess
 
 import pytest
-from daemon import TOOLS, clean_environment
+from node_sdk import run_module
 
-NODE = TOOLS / "node" / "node"
 SCRIPT = r"""
 import OpenAI from "openai";
 const client = new OpenAI({ maxRetries: 0 });
@@ -46,16 +44,8 @@ console.log(JSON.stringify(result));
 
 @pytest.fixture(scope="module")
 def result(daemon):
-    if not NODE.exists():
-        pytest.skip("Node is not here: ./dev test installs it")
-    env = clean_environment({"OPENAI_BASE_URL": daemon.v1, "OPENAI_API_KEY": "sk-node-test",
-                             "TEST_MODEL": "plain:node", "TEST_WORD": "hello from node"})
-    script = TOOLS / "node" / "test.mjs"
-    script.write_text(SCRIPT)
-    done = subprocess.run([str(NODE), str(script)], cwd=TOOLS / "node", env=env, capture_output=True,
-                          text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return run_module(SCRIPT, {"OPENAI_BASE_URL": daemon.v1, "OPENAI_API_KEY": "sk-node-test",
+                               "TEST_MODEL": "plain:node", "TEST_WORD": "hello from node"})
 
 
 def test_node_asks_twice_and_the_second_is_a_hit(result):

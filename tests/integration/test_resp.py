@@ -9,11 +9,10 @@ import pytest
 import redis
 import redis.asyncio
 from conftest import check_sanitizer
-from daemon import TOOLS, clean_environment, poll
+from daemon import poll
+from node_sdk import run_module
 from resp import RespDaemon, run_tool, tool
 from valkey import Server
-
-NODE = TOOLS / "node" / "node"
 
 
 @pytest.fixture(scope="module")
@@ -360,14 +359,7 @@ console.log(JSON.stringify(result));
 
 
 def test_ioredis_does_what_it_does_with_redis(server):
-    if not (TOOLS / "node" / "node_modules" / "ioredis").exists():
-        pytest.skip("ioredis is not here: ./dev test installs it")
-    script = TOOLS / "node" / "test_resp.mjs"
-    script.write_text(SCRIPT)
-    done = subprocess.run([str(NODE), str(script)], cwd=TOOLS / "node", capture_output=True, text=True, timeout=120,
-                          env=clean_environment({"TEST_PORT": str(server.resp_port)}), check=False)
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    result = run_module(SCRIPT, {"TEST_PORT": str(server.resp_port)})
     assert result["set"] == "OK" and result["get"] == "v" and 98 <= result["ttl"] <= 100
     assert result["missing"] is None
     assert result["pipeline"] == [[None, 1], [None, 2], [None, "2"], [None, "v"]]

@@ -23,8 +23,11 @@ PATIENCE_S = 60.0
 
 
 # Below the range that the system gives to connections, so that nobody is given one by chance between
-# the moment it was found free and the moment its server listens; and none is told twice.
-PORTS = range(10240, max(20000, int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])))
+# the moment it was found free and the moment its server listens. None is told twice, and runs that go on
+# beside each other have each their own: DEJA_TEST_SHARE=N/COUNT.
+SHARE, SHARES = map(int, os.environ.get("DEJA_TEST_SHARE", "0/1").split("/"))
+FIRST_OF_CONNECTIONS = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+PORTS = range(10240, max(20000, FIRST_OF_CONNECTIONS))[SHARE::SHARES]
 ASKED = itertools.count(random.randrange(len(PORTS)))
 
 

@@ -159,9 +159,23 @@ test_all() {
     done
     [ ${#suites[@]} -eq 0 ] || unit_stage tsan "concurrent rooms under TSan" "${suites[@]}"
     if has_daemon; then
-        pytest_stage "integration" "$BUILD/release/deja" tests/integration
-        pytest_stage "integration under ASan+UBSan" "$BUILD/asan/deja" -m "not heavy" tests/integration
+        integration_stages
     fi
+}
+
+# Both at once: they wait more than they work. What the second has to say comes when it has ended.
+integration_stages() {
+    local log=$RESULTS/asan.log
+    set -m # a group of its own, so that who stops this stops all of it
+    DEJA_TEST_SHARE=1/2 pytest_stage "integration under ASan+UBSan" "$BUILD/asan/deja" -m "not heavy" \
+        tests/integration >"$log" 2>&1 &
+    local asan=$!
+    set +m
+    trap 'kill -INT -- "-$asan"' INT TERM
+    DEJA_TEST_SHARE=0/2 pytest_stage "integration" "$BUILD/release/deja" tests/integration
+    wait "$asan" || true
+    trap - INT TERM
+    cat "$log"
 }
 
 word_sanitized() {

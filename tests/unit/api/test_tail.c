@@ -55,6 +55,14 @@ static void another_tenant_sees_nothing(void **state)
     assert_reply(fixture, "\"requests\":[]");
 }
 
+static uint32_t places_taken(struct fixture *fixture)
+{
+    uint32_t taken = 0;
+    for (uint32_t i = 0; i < DJ_TAIL_PLACES; i++)
+        taken += atomic_load(&fixture->api.tail_places[i]) != 0;
+    return taken;
+}
+
 static void waiting_ends_with_the_time_and_at_once_while_draining(void **state)
 {
     struct fixture *fixture = *state;
@@ -63,18 +71,23 @@ static void waiting_ends_with_the_time_and_at_once_while_draining(void **state)
     atomic_store(&fixture->api.is_draining, true);
     assert_int_equal(ask(fixture, "GET", "/api/v1/tail?last=0&wait=30s", ANNA, ""), 200);
     assert_reply(fixture, "\"requests\":[]");
-    assert_int_equal(atomic_load(&fixture->api.tail_waiters), 0);
+    assert_int_equal(places_taken(fixture), 0);
 }
 
-static void no_more_than_64_wait(void **state)
+static void no_more_wait_than_there_are_places(void **state)
 {
     struct fixture *fixture = *state;
-    atomic_store(&fixture->api.tail_waiters, 64);
+    for (uint32_t i = 0; i < DJ_TAIL_PLACES; i++)
+        atomic_store(&fixture->api.tail_places[i], 2); /* nobody's: names are odd */
     assert_int_equal(ask(fixture, "GET", "/api/v1/tail?last=0&wait=30s", ANNA, ""), 429);
     assert_reply(fixture, "overloaded");
-    assert_int_equal(atomic_load(&fixture->api.tail_waiters), 64);
     assert_int_equal(ask(fixture, "GET", "/api/v1/tail?last=0", ANNA, ""), 200);
-    atomic_store(&fixture->api.tail_waiters, 0);
+    assert_int_equal(places_taken(fixture), DJ_TAIL_PLACES);
+    atomic_store(&fixture->api.tail_places[7], 0);
+    assert_int_equal(ask(fixture, "GET", "/api/v1/tail?last=0&wait=1ms", ANNA, ""), 200);
+    assert_int_equal(places_taken(fixture), DJ_TAIL_PLACES - 1);
+    for (uint32_t i = 0; i < DJ_TAIL_PLACES; i++)
+        atomic_store(&fixture->api.tail_places[i], 0);
 }
 
 static void a_place_of_an_earlier_daemon_starts_over(void **state)
@@ -119,7 +132,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(another_tenant_sees_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(waiting_ends_with_the_time_and_at_once_while_draining,
                                         set_up, tear_down),
-        cmocka_unit_test_setup_teardown(no_more_than_64_wait, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(no_more_wait_than_there_are_places, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_place_of_an_earlier_daemon_starts_over, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(wrong_parameters_are_refused_by_name, set_up, tear_down),

@@ -166,17 +166,12 @@ static void kinds_save_what_stood_behind_them(void **state)
     static const struct {
         const char *kind;
         enum dj_saving_class class;
-    } cases[] = {{"response", DJ_SAVING_ANSWER},
-                 {"analysis", DJ_SAVING_ANSWER},
-                 {"template_score", DJ_SAVING_ANSWER},
-                 {"embedding", DJ_SAVING_EMBEDDING},
-                 {"document", DJ_SAVING_DOCUMENT},
-                 {"ocr", DJ_SAVING_DOCUMENT},
-                 {"doc_chunk", DJ_SAVING_DOCUMENT},
-                 {"session", DJ_SAVING_NOTHING},
-                 {"query", DJ_SAVING_NOTHING},
-                 {"plain", DJ_SAVING_NOTHING},
-                 {"", DJ_SAVING_ANSWER}};
+    } cases[] = {{"response", DJ_SAVING_ANSWER},       {"analysis", DJ_SAVING_ANSWER},
+                 {"template_score", DJ_SAVING_ANSWER}, {"template_embedding", DJ_SAVING_EMBEDDING},
+                 {"embedding", DJ_SAVING_EMBEDDING},   {"document", DJ_SAVING_DOCUMENT},
+                 {"ocr", DJ_SAVING_DOCUMENT},          {"doc_chunk", DJ_SAVING_DOCUMENT},
+                 {"session", DJ_SAVING_NOTHING},       {"query", DJ_SAVING_NOTHING},
+                 {"plain", DJ_SAVING_NOTHING},         {"", DJ_SAVING_ANSWER}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_int_equal(dj_saving_class_of(deja_slice_text(cases[i].kind)), cases[i].class);
 }

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "loop/loop.h"
+#include "proxy/ledger.h"
 #include "proxy/telemetry.h"
 #include "proxy/telemetry_internal.h"
 
@@ -103,6 +105,29 @@ static void an_error_makes_no_tenant_known(void **state)
     dj_telemetry_totals(fixture->telemetry, tenant, &totals);
     assert_int_equal(totals.requests, 0);
     assert_true(is_written(fixture, "tenant_id=\"other\",api=\"chat\",result=\"error\""));
+}
+
+static void a_miss_counts_for_the_kind_that_was_asked_for(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const kinds[] = {"template_semantic", "", NULL};
+    struct dj_ledger_line lines[DJ_LEDGER_KINDS_MAX];
+    uint8_t tenant[DJ_ID_BYTES];
+    int64_t from_ms = 0;
+    tenant_of(5, tenant);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        dj_telemetry_request(fixture->telemetry, &(struct dj_finished){.tenant = tenant,
+                                                                       .api = "api",
+                                                                       .kind = kinds[i],
+                                                                       .result = DJ_RESULT_MISS,
+                                                                       .level = "none"});
+    size_t count = dj_ledger_read(dj_telemetry_ledger(fixture->telemetry), tenant,
+                                  dj_clock_now_ms(), 0, lines, &from_ms);
+    assert_int_equal(count, 2);
+    assert_string_equal(lines[0].kind, "semantic");
+    assert_int_equal(lines[0].sums[DJ_LEDGER_MISSES], 2);
+    assert_string_equal(lines[1].kind, "template_semantic");
+    assert_int_equal(lines[1].sums[DJ_LEDGER_MISSES], 1);
 }
 
 static void tenants_beyond_the_bounds_share_a_label_and_count_in_the_sum(void **state)
@@ -365,6 +390,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_tenant_never_sees_another_tenants_totals, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(models_made_to_collide_are_spread, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_miss_counts_for_the_kind_that_was_asked_for, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(an_error_makes_no_tenant_known, set_up, tear_down),
         cmocka_unit_test_setup_teardown(
             tenants_beyond_the_bounds_share_a_label_and_count_in_the_sum, set_up, tear_down),
