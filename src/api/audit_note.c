@@ -14,7 +14,7 @@
 #include "loop/pool.h"
 
 #define RESOURCE_BYTES_MAX 128u
-#define KEY_ROUTE "/api/v1/kv/*" /* its names are the tenant's own words: they are not noted */
+#define KEY_ROUTE "/api/v1/kv/*" /* its names are the tenant's own words: their ids are noted */
 
 /* Operations on the cache, then administration. What administers and is not named here is
  * noted by its method and path. */
@@ -30,15 +30,15 @@ static const struct operation {
     {"DELETE", "/api/v1/entries/*", "entry.remove", true},
     {"POST", "/api/v1/lookup", "entry.lookup", false},
     {"POST", "/api/v1/invalidate", "cache.invalidate", true},
-    {"GET", "/api/v1/kv", "plain.list", false},
-    {"DELETE", "/api/v1/kv", "plain.clear", true},
-    {"GET", KEY_ROUTE, "plain.get", false},
-    {"PUT", KEY_ROUTE, "plain.put", true},
-    {"PATCH", KEY_ROUTE, "plain.patch", true},
-    {"DELETE", KEY_ROUTE, "plain.remove", true},
-    {"POST", "/api/v1/kv:batch", "plain.batch", true},
-    {"POST", "/api/v1/kv:lock", "plain.lock", true},
-    {"POST", "/api/v1/kv:unlock", "plain.unlock", true},
+    {"GET", "/api/v1/kv", "kv.list", false},
+    {"DELETE", "/api/v1/kv", "kv.clear", true},
+    {"GET", KEY_ROUTE, "kv.get", false},
+    {"PUT", KEY_ROUTE, "kv.put", true},
+    {"PATCH", KEY_ROUTE, "kv.patch", true},
+    {"DELETE", KEY_ROUTE, "kv.remove", true},
+    {"POST", "/api/v1/kv:batch", "kv.batch", true},
+    {"POST", "/api/v1/kv:lock", "kv.lock", true},
+    {"POST", "/api/v1/kv:unlock", "kv.unlock", true},
     {"DELETE", "/api/v1/schedules/*", "schedule.remove", true},
     {"GET", "/api/v1/explain", "entry.explain", false},
     {"POST", "/api/v1/explain", "entry.explain", false},
@@ -114,8 +114,8 @@ static void fill(const struct dj_request *request, struct texts *texts,
         snprintf(texts->name, sizeof texts->name, "%.*s %s", (int)request->http->method.len,
                  request->http->method.data, request->route);
     texts->resource[0] = '\0';
-    if (strcmp(request->route, KEY_ROUTE) != 0)
-        copy_text(request->rest, texts->resource);
+    bool is_key = strcmp(request->route, KEY_ROUTE) == 0;
+    copy_text(is_key || request->key_id.len ? request->key_id : request->rest, texts->resource);
     copy_text(request->request_id, texts->request_id);
     *out_event = (struct dj_audit_event){
         .type = type_of(texts->name),

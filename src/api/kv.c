@@ -168,8 +168,10 @@ static struct kv *begin(struct dj_request *request, enum dj_plain_op_kind kind)
     }
     *kv = (struct kv){.request = request, .op = {.kind = kind}};
     if (dj_kv_read_names(request, &kv->names) && read_key(request, &kv->key) &&
-        dj_kv_read_version(request, &kv->version))
+        dj_kv_read_version(request, &kv->version)) {
+        dj_kv_name_resource(request, &kv->names, kv->key);
         return kv;
+    }
     dj_request_has_complaints(request);
     return NULL;
 }

@@ -23,6 +23,9 @@ bool dj_kv_read_names(struct dj_request *request, struct dj_kv_names *out_names)
 /* Ended with dj_plain_space_fini; calls copy it, so right after them. */
 void dj_kv_space(const struct dj_request *request, const struct dj_kv_names *names,
                  struct dj_plain_space *out_space);
+/* Where the tenant wants it noted: the key's id, which is a keyed digest, into request->key_id. */
+void dj_kv_name_resource(struct dj_request *request, const struct dj_kv_names *names,
+                         struct deja_slice key);
 
 /* Every check complains and returns false. where as in api/query.h. */
 bool dj_kv_check_key(struct dj_request *request, struct deja_slice key, const char *where);

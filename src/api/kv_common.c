@@ -66,6 +66,21 @@ void dj_kv_space(const struct dj_request *request, const struct dj_kv_names *nam
                         names->name_space, names->user_tag);
 }
 
+void dj_kv_name_resource(struct dj_request *request, const struct dj_kv_names *names,
+                         struct deja_slice key)
+{
+    struct dj_plain_space space;
+    struct dj_store_key id;
+    char hex[2 * DJ_ID_BYTES + 1];
+    if (!request->api->audit || !dj_audit_wants(request->who.rules, true))
+        return;
+    dj_kv_space(request, names, &space);
+    dj_plain_key(&space, key, &id);
+    dj_plain_space_fini(&space);
+    dj_hex_encode(id.id, sizeof id.id, hex);
+    request->key_id = dj_arena_copy(request->arena, deja_slice_text(hex));
+}
+
 bool dj_kv_check_key(struct dj_request *request, struct deja_slice key, const char *where)
 {
     bool is_length = key.len > 0 && key.len <= DJ_PLAIN_KEY_BYTES_MAX;

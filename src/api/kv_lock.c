@@ -80,6 +80,7 @@ static struct lock *begin(struct dj_request *request)
         dj_kv_check_key(request, lock->key, "") && dj_kv_read_names(request, &lock->names) &&
         dj_query_duration(request, request->body, "lease", "", &lock->lease_ms) &&
         dj_query_flag(request, request->body, "get", "", &lock->is_getting) && read_token(lock)) {
+        dj_kv_name_resource(request, &lock->names, lock->key);
         if (lock->lease_ms > LEASE_MAX_MS)
             dj_request_complain(request, "invalid_request", "lease", "range",
                                 "must be at most an hour");

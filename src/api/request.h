@@ -53,6 +53,7 @@ struct dj_request {
     struct dj_request_reading *reading; /* while the body is being read on a worker */
     const char *problem;                /* the type of the one it is answered with */
     struct deja_slice reason;           /* why something is made void: for the audit log */
+    struct deja_slice key_id;           /* hex of the id of the plain key it is about: likewise */
     bool is_audited;                    /* administration that was written down */
     bool is_once;                       /* its answer is owed to api->idempotency */
     uint8_t once_name[DJ_SHA256_BYTES];

@@ -141,15 +141,26 @@ static struct dj_buf *out_of(struct dj_resp_client *client)
     return client->is_executing ? &client->results : dj_resp_session_out(client->session);
 }
 
+/* The one key a command is about; data NULL: none, or several. */
+static struct deja_slice key_of(const struct dj_resp_command *command,
+                                const struct dj_resp_args *args)
+{
+    size_t at = (size_t)command->first_key;
+    bool is_one =
+        command->last_key == command->first_key || args->count == at + (size_t)command->key_step;
+    return at > 0 && is_one && at < args->count ? args->items[at] : deja_slice(NULL, 0);
+}
+
 /* It was answered: what it was charged with is given back, and it is noted. */
 static void end_command(struct dj_resp_client *client, const struct dj_resp_command *command,
-                        const struct dj_buf *out, size_t before)
+                        const struct dj_resp_args *args, const struct dj_buf *out, size_t before)
 {
-    bool is_failure = out->len > before && out->data[before] == '-';
+    struct deja_slice reply = out->len > before ? deja_slice(out->data + before, out->len - before)
+                                                : (struct deja_slice){0};
     if (client->pass.limiter)
-        dj_gate_leave(&client->pass, out->len > before ? out->len - before : 0);
+        dj_gate_leave(&client->pass, reply.len);
     if (command->audit)
-        dj_resp_note_audit(client, command, is_failure);
+        dj_resp_note_audit(client, command, key_of(command, args), reply);
 }
 
 static enum dj_resp_flow run(struct dj_resp_client *client, const struct dj_resp_command *command,
@@ -161,7 +172,7 @@ static enum dj_resp_flow run(struct dj_resp_client *client, const struct dj_resp
         return DJ_RESP_ANSWERED;
     enum dj_resp_flow flow = command->run(client, args, out);
     if (flow == DJ_RESP_ANSWERED || flow == DJ_RESP_CLOSE)
-        end_command(client, command, out, before);
+        end_command(client, command, args, out, before);
     return flow;
 }
 
@@ -381,7 +392,7 @@ struct dj_buf *dj_resp_reply_begin(struct dj_resp_client *client)
 
 void dj_resp_reply_end(struct dj_resp_client *client)
 {
-    end_command(client, client->last, out_of(client), client->reply_before);
+    end_command(client, client->last, &client->held.args, out_of(client), client->reply_before);
     fini_held(&client->held);
     client->work = NULL;
     go_on(client, DJ_RESP_ANSWERED);

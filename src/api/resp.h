@@ -24,7 +24,8 @@ struct dj_resp_api {
     struct dj_notices *notices;        /* NULL: nobody can listen */
     struct dj_resp_counters *counters; /* of all servers */
     uint64_t bulk_bytes_max;           /* as their limits */
-    uint32_t port;                     /* for INFO */
+    uint32_t port;                     /* for INFO, as the next */
+    const char *eviction;              /* "allkeys-…": who leaves memory when it is full */
     int64_t started_ms;
     uint8_t run_id[20];              /* random, for INFO */
     _Atomic uint64_t client_id;      /* the last one given */

@@ -16,6 +16,7 @@
 
 #define RECHECK_US UINT64_C(1000000)
 #define USER_PREFIX "user:"
+#define SURFACE "{\"surface\":\"resp\"}" /* of audit events */
 
 static void wipe(char **text, size_t *len)
 {
@@ -231,6 +232,20 @@ static bool enter(struct dj_resp_client *client, const struct dj_resp_args *args
     return false;
 }
 
+/* As over HTTP: whatever the tenant wants noted of its operations. */
+static void note_refusal(const struct dj_resp_client *client, const struct dj_resp_command *command)
+{
+    const struct dj_audit_event event = {
+        .type = DJ_AUDIT_ACCESS,
+        .who = &client->who,
+        .operation = command->audit ? command->audit : command->name,
+        .is_failure = true,
+        .error = "forbidden",
+        .metadata = SURFACE,
+    };
+    dj_audit_note(client->api->proxy->audit, &event, dj_loop_now_ms(client->loop));
+}
+
 bool dj_resp_admit(struct dj_resp_client *client, const struct dj_resp_command *command,
                    const struct dj_resp_args *args, struct dj_buf *out)
 {
@@ -253,6 +268,7 @@ bool dj_resp_admit(struct dj_resp_client *client, const struct dj_resp_command *
     if (!dj_identity_may(&client->who, wanted)) {
         dj_resp_put_error(out, "NOPERM this key has not the role %s, which '%s' needs",
                           wanted & DJ_ROLE_WRITE ? "write" : "read", command->name);
+        note_refusal(client, command);
         return false;
     }
     return enter(client, args, out);
@@ -331,19 +347,48 @@ int64_t dj_resp_cut_expiry(const struct dj_resp_client *client, int64_t expires_
     return expires_ms == 0 || expires_ms > latest_ms ? latest_ms : expires_ms;
 }
 
+#define ERROR_BYTES_MAX 96u
+
+/* The words of an error, without what the client said: that stands behind "option", and nowhere
+ * else in errors of commands that are noted. */
+static void copy_error(struct deja_slice reply, char out_text[ERROR_BYTES_MAX])
+{
+    size_t len = 0;
+    while (len + 1 < reply.len && len + 1 < ERROR_BYTES_MAX && reply.data[len + 1] != '\r') {
+        out_text[len] = reply.data[len + 1];
+        len++;
+    }
+    out_text[len] = '\0';
+    char *said = strstr(out_text, " option");
+    if (said)
+        *said = '\0';
+}
+
 void dj_resp_note_audit(const struct dj_resp_client *client, const struct dj_resp_command *command,
-                        bool is_failure)
+                        struct deja_slice key, struct deja_slice reply)
 {
     const struct dj_proxy_context *proxy = client->api->proxy;
+    bool is_failure = reply.len > 0 && reply.data[0] == '-';
+    char error[ERROR_BYTES_MAX];
+    char id[2 * DJ_ID_BYTES + 1] = "";
     if (!proxy->audit || !client->is_known ||
         !dj_audit_wants(client->who.rules, (command->flags & DJ_RESP_WRITE) != 0))
         return;
+    if (key.len > 0 && key.len <= DJ_PLAIN_KEY_BYTES_MAX) {
+        struct dj_store_key store_key;
+        dj_plain_key(&client->space, key, &store_key);
+        dj_hex_encode(store_key.id, sizeof store_key.id, id);
+    }
+    if (is_failure)
+        copy_error(reply, error);
     const struct dj_audit_event event = {
         .type = DJ_AUDIT_CACHE_OPERATION,
         .who = &client->who,
         .operation = command->audit,
+        .resource = id[0] ? id : NULL,
         .is_failure = is_failure,
-        .metadata = "{\"surface\":\"resp\"}",
+        .error = is_failure ? error : NULL,
+        .metadata = SURFACE,
     };
     dj_audit_note(proxy->audit, &event, dj_loop_now_ms(client->loop));
 }

@@ -142,7 +142,8 @@ static void finish(struct dj_resp_write *write)
     }
     if (write->command->audit)
         dj_resp_note_audit(client, write->command,
-                           write->reply.len > 0 && write->reply.data[0] == '-');
+                           write->part_count == 1 ? write->parts[0].key : deja_slice(NULL, 0),
+                           dj_buf_slice(&write->reply));
     if (client->is_flush_posted || client->writes.next != &write->node)
         return;
     /* By task: its neighbours are often done in the same turn. */

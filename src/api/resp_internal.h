@@ -200,8 +200,9 @@ void dj_resp_select(struct dj_resp_client *client, uint32_t database);
 /* The space of another database, for as long as the call it is given to; fini it. */
 void dj_resp_space_of(const struct dj_resp_client *client, uint32_t database, char name_space[16],
                       struct dj_plain_space *out_space);
+/* key: the one it was about; data NULL: none, or several. reply: to it. */
 void dj_resp_note_audit(const struct dj_resp_client *client, const struct dj_resp_command *command,
-                        bool is_failure);
+                        struct deja_slice key, struct deja_slice reply);
 /* Time of a write's end, cut to what the tenant may keep; 0: never, if it may. */
 int64_t dj_resp_cut_expiry(const struct dj_resp_client *client, int64_t expires_ms, int64_t now_ms);
 dj_resp_command_fn dj_resp_auth;

@@ -112,7 +112,8 @@ static void put_end(struct dj_value *value, int64_t from_ms, int unit, struct dj
     else if (!expires_ms)
         dj_resp_put_integer(out, -1);
     else
-        dj_resp_put_integer(out, unit == SECONDS ? (left_ms + 500) / 1000 : left_ms);
+        dj_resp_put_integer(out,
+                            unit == SECONDS ? left_ms / 1000 + (left_ms % 1000 >= 500) : left_ms);
 }
 
 static void put_ttl(const struct dj_resp_client *client, struct dj_value *value,

@@ -219,7 +219,8 @@ enum deja_status dj_plain_scan(struct dj_plain *plain, struct dj_loop *loop,
 
 struct dj_plain_sum {
     uint64_t keys;
-    uint64_t bytes; /* of keys, values and metadata */
+    uint64_t ending; /* of them: those that have an end */
+    uint64_t bytes;  /* of keys, values and metadata */
 };
 typedef void dj_plain_counted_fn(void *ctx, enum deja_status status,
                                  const struct dj_plain_sum *sum);

@@ -407,6 +407,7 @@ static void sum_add(void *ctx, const struct dj_entry *entry)
     if (dj_plain_is_previous(entry->query))
         return;
     sum->total.keys++;
+    sum->total.ending += entry->expires_ms != 0;
     sum->total.bytes += entry->query.len + entry->body.len + entry->metadata.len;
 }
 

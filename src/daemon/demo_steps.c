@@ -14,7 +14,7 @@
 #include "loop/loop.h"
 #include "proto/json.h"
 
-#define VECTOR_WAIT_MS 5000u /* a vector is made after the answer was given */
+#define VECTOR_WAIT_MS 30000u /* a vector is made after the answer was given; a bound on a hang */
 #define VECTOR_TURN_MS 20u
 
 #define QUESTION "How long is the warranty for a laptop bought in 2023?"

@@ -52,6 +52,14 @@ static enum deja_status open_one(struct dj_daemon *daemon, struct dj_node *node,
     return DEJA_OK;
 }
 
+/* Redis has no name for two of them. */
+static const char *const policies[] = {
+    [DJ_EVICT_S3FIFO] = "allkeys-s3fifo",
+    [DJ_EVICT_LRU] = "allkeys-lru",
+    [DJ_EVICT_LFU] = "allkeys-lfu",
+    [DJ_EVICT_TTL] = "allkeys-ttl",
+};
+
 enum deja_status dj_daemon_open_resp(struct dj_daemon *daemon, struct deja_error *error)
 {
     const struct dj_settings_resp *settings = &daemon->settings->resp;
@@ -64,6 +72,7 @@ enum deja_status dj_daemon_open_resp(struct dj_daemon *daemon, struct deja_error
     api->notices = daemon->notices;
     api->counters = &daemon->resp.counters;
     api->bulk_bytes_max = limits.bulk_bytes_max;
+    api->eviction = policies[daemon->settings->eviction.strategy];
     api->started_ms = dj_clock_now_ms();
     dj_random_bytes(api->run_id, sizeof api->run_id);
     enum deja_status status = dj_resp_metrics_create(daemon->metrics, &api->metrics);

@@ -86,10 +86,14 @@ static void quiet_node(void *ctx)
     }
     dj_outbound_destroy(node->outbound);
     node->outbound = NULL;
+    /* From here on nothing is begun by the clock: once nothing is under way, that stays so. */
+    dj_timer_stop(node->sweep);
     if (node->pull)
         dj_timer_stop(node->pull);
-    if (dj_loop_index(node->loop) == 0)
+    if (dj_loop_index(node->loop) == 0) {
+        dj_timer_stop(node->daemon->flush);
         dj_timer_start(node->daemon->settle, SETTLE_TURN_MS, SETTLE_TURN_MS);
+    }
     atomic_fetch_sub(&node->daemon->quieting, 1);
 }
 

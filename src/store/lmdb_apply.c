@@ -241,7 +241,8 @@ static enum deja_status apply_remove(struct dj_lmdb *lmdb, struct dj_lmdb_txn *t
     if (status == DEJA_OK)
         status =
             delete_for_good(lmdb, txn, &write->key, is_readable ? &head : NULL, DJ_CHANGE_REMOVED);
-    if (status == DEJA_OK)
+    if (status == DEJA_OK &&
+        !(is_readable && dj_store_is_gone(dj_row_gone_ms(head.order), txn->now_ms)))
         write->removed = 1;
     return status;
 }

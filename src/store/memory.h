@@ -57,7 +57,7 @@ struct dj_value *dj_memory_find_lapsed(struct dj_store *store, uint32_t loop_ind
 bool dj_memory_put(struct dj_store *store, struct dj_value *value, int64_t now_ms);
 /* Likewise, of a value that no other tier has: without a lease. */
 bool dj_memory_put_alone(struct dj_store *store, struct dj_value *value, int64_t now_ms);
-/* Only what has a version <= version_max. */
+/* Only what has a version <= version_max; false: that was not there, or expired. */
 bool dj_memory_remove(struct dj_store *store, const struct dj_store_key *key, uint64_t version_max);
 /* Drops expired entries of one shard, a bounded piece per call (1,024 buckets); how many went. On
  * the shard's loop, from a timer: an expired entry is a miss long before it is swept. */

@@ -274,10 +274,11 @@ bool dj_memory_shard_remove(struct dj_memory_shard *shard, const struct dj_store
         atomic_load_explicit(link_of(shard, key, hash), memory_order_relaxed);
     if (node && dj_value_entry(node->value)->version > version_max)
         node = NULL;
+    bool was_there = node && !dj_store_is_gone(node->gone_ms, dj_loop_now_ms(shard->loop));
     if (node)
         dj_memory_shard_unlink(shard, node);
     dj_memory_end_write(shard);
-    return node != NULL;
+    return was_there;
 }
 
 /* The cursor is a bucket and, below it, how many of its chain were given already: a chain longer

@@ -51,14 +51,17 @@ const char *const dj_pg_sql[DJ_PG_STATEMENT_COUNT] = {
     [DJ_PG_REMOVE] =
         "WITH durable AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true) AS v),"
         " gone AS (DELETE FROM cache_metadata WHERE tenant = $1::uuid AND key = $2::uuid"
-        " AND version <= $3::bigint AND (SELECT v FROM durable) = 'on' RETURNING version),"
-        " stone AS (INSERT INTO tombstones AS t (tenant, key, version, expires_at)"
-        " SELECT $1::uuid, $2::uuid, x.v, $5::timestamptz FROM"
-        " (SELECT coalesce($4::bigint, (SELECT max(version) FROM gone)) AS v) x"
-        " WHERE x.v IS NOT NULL"
-        " ON CONFLICT (tenant, key) DO UPDATE SET version = greatest(t.version, excluded.version),"
-        " expires_at = greatest(t.expires_at, excluded.expires_at))"
-        " SELECT count(*) FROM gone",
+        " AND version <= $3::bigint AND (SELECT v FROM durable) = 'on'"
+        " RETURNING version, " ALIVE(
+            "now()") " AS was_there),"
+                     " stone AS (INSERT INTO tombstones AS t (tenant, key, version, expires_at)"
+                     " SELECT $1::uuid, $2::uuid, x.v, $5::timestamptz FROM"
+                     " (SELECT coalesce($4::bigint, (SELECT max(version) FROM gone)) AS v) x"
+                     " WHERE x.v IS NOT NULL"
+                     " ON CONFLICT (tenant, key) DO UPDATE SET version = greatest(t.version, "
+                     "excluded.version),"
+                     " expires_at = greatest(t.expires_at, excluded.expires_at))"
+                     " SELECT count(*) FILTER (WHERE was_there) FROM gone",
     /* tenant, key, version: a reader found it damaged */
     [DJ_PG_DROP] =
         "WITH gone AS (DELETE FROM cache_metadata WHERE tenant = $1::uuid AND key = $2::uuid"

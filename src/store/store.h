@@ -32,8 +32,8 @@ struct dj_store_stats {
 
 /* value: a reference the callee owns, or NULL. Expired entries (beyond stale_until) are misses. */
 typedef void dj_store_got_fn(void *ctx, enum deja_status status, struct dj_value *value);
-/* removed: how many were there (remove); put: 1: it was outrun, what is there is no older; 0
- * otherwise, and where the store cannot tell. */
+/* removed: how many were there, and not expired (remove); put: 1: it was outrun, what is there is
+ * no older; 0 otherwise, and where the store cannot tell. */
 typedef void dj_store_done_fn(void *ctx, enum deja_status status, uint64_t removed);
 /* One kept vector; what it points to is borrowed until return. */
 struct dj_store_vector {

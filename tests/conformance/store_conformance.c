@@ -231,6 +231,7 @@ static void entry_ends_while_it_is_kept(struct fixture *fixture)
     const struct timespec turn = {.tv_nsec = 20000000};
     bool is_there = true;
     put(fixture, value_until(fixture->tenant, 1, end_ms, 0));
+    put(fixture, value_until(fixture->tenant, 2, end_ms, 0));
     while (is_there) {
         int64_t asked_ms = dj_clock_now_ms();
         is_there = has(fixture, 0, 1, "body");
@@ -238,6 +239,9 @@ static void entry_ends_while_it_is_kept(struct fixture *fixture)
         nanosleep(&turn, NULL);
     }
     assert_true(dj_clock_now_ms() > end_ms - SKEW_MS);
+    while (dj_clock_now_ms() <= end_ms + SKEW_MS)
+        nanosleep(&turn, NULL);
+    assert_int_equal(remove_up_to(fixture, 0, 2, 0), 0); /* it was not there */
     struct dj_entry entry = entry_of(fixture->tenant, 1, 2, "newer");
     struct dj_value *value = NULL;
     assert_int_equal(dj_value_create(&entry, &value), DEJA_OK);

@@ -5,8 +5,10 @@ import resource
 import shutil
 
 import pytest
+import redis
 from conftest import chat_body, make_http
 from daemon import poll, run_cli
+from resp import RespDaemon
 
 SECRET_TEXT = "sk-audit-canary-3f9c1e77"
 
@@ -151,6 +153,50 @@ def test_operations_on_the_cache_are_noted_as_chosen_and_without_what_was_said(s
     text = "".join(file.read_text() for file in files_of(daemon))
     assert word not in text and SECRET_TEXT not in text
     assert ("prices have changed" in text) == (choice != "off")  # a reason is for the records
+
+
+@pytest.mark.parametrize("choice", ["writes", "all"])
+def test_plain_keys_are_noted_alike_whichever_door_they_came_by(tmp_path, word, choice):
+    daemon = RespDaemon(tmp_path / "deja", env={"DEJA_AUDIT__OPERATIONS": choice}).start()
+    try:
+        with make_http(daemon) as client, redis.Redis(port=daemon.resp_port) as r:
+            path = f"/api/v1/kv/{word}"
+            client.put(path, content=b"1")
+            client.get(path)
+            client.patch(path, content=b'{"a": 1}', headers={"Content-Type": "application/merge-patch+json"})
+            client.delete(path)
+            client.post("/api/v1/kv:batch", json={"operations": [{"op": "set", "key": word, "value": "1"}]})
+            token = client.post("/api/v1/kv:lock", json={"key": word}).json()["token"]
+            client.post("/api/v1/kv:unlock", json={"key": word, "token": token})
+            client.get("/api/v1/kv")
+            client.delete("/api/v1/kv", params={"pattern": "*"})
+            r.set(word, f"no number {word}")
+            r.get(word)
+            for words in ([b"INCR", word], [b"EXPIRE", word, "9", word], [b"PUBLISH", "cache:invalidate", word]):
+                with pytest.raises(redis.ResponseError):
+                    r.execute_command(*words)
+            r.mset({f"{word}1": 1, f"{word}2": 2})
+            r.delete(word)
+            r.keys("*")
+            r.flushdb()
+    finally:
+        daemon.stop()
+    events = [e for e in events_of(daemon) if e["event_type"] == "cache_operation"]
+    by = {door: [e for e in events if ("surface" in e["metadata"]) == (door == "resp")] for door in ("http", "resp")}
+    reads = {"kv.get", "kv.list"} if choice == "all" else set()
+    assert {e["operation"] for e in by["http"]} == reads | {
+        "kv.put", "kv.patch", "kv.remove", "kv.batch", "kv.lock", "kv.unlock", "kv.clear"}
+    assert {e["operation"] for e in by["resp"]} == {"kv.put", "kv.remove", "kv.clear", "cache.invalidate"} | reads
+    ids = {e.get("resource") for e in events if e["operation"] in ("kv.get", "kv.patch", "kv.remove", "kv.lock")}
+    assert len(ids) == 1 and re.fullmatch("[0-9a-f]{32}", *ids)  # the key's, whoever asks
+    assert any("resource" in e for e in by["resp"]) and ids == {
+        e["resource"] for e in events if "resource" in e}
+    failures = [e for e in by["resp"] if e["result"] == "failure"]
+    assert [e["metadata"]["error"] for e in failures] == [
+        "ERR value is not an integer or out of range", "ERR Unsupported",
+        next(e for e in failures if e["operation"] == "cache.invalidate")["metadata"]["error"]]
+    assert all("error" in e["metadata"] for e in by["http"] if e["result"] == "failure")
+    assert all(word not in file.read_text() for file in files_of(daemon))
 
 
 @pytest.mark.parametrize("choice", ["off", "writes", "all"])

@@ -125,3 +125,10 @@ def test_many_loops_end_together(spawn):
     for _ in range(3):
         daemon = spawn(args=["--set", "server.loops=6"])
         daemon.stop()
+
+
+def test_what_goes_by_the_clock_is_over_when_it_ends(spawn):
+    """A sweep that began while it stopped ended after what it swept was gone: the sanitizers' build tells."""
+    for _ in range(8):
+        daemon = spawn(env={"DEJA_EVICTION__SWEEP_INTERVAL": "10ms", "DEJA_SERVER__LOOPS": "3"})
+        daemon.stop()

@@ -146,7 +146,7 @@ def test_dependencies_are_told_with_the_entry_and_cannot_be_named_as_tags(http, 
 
 @pytest.mark.heavy
 def test_cascade_over_ten_thousand_dependants(spawn, word):
-    """Every one of them, on every tier, once; how long it took is printed. Nothing is embedded: that would take longest."""
+    """Every one of them, in memory and on disk, once; how long it took is printed (shared tiers: test_shared.py). Nothing is embedded: that would take longest."""
     with make_http(spawn(env={"DEJA_SEMANTIC__ENABLED": "false"}), word) as http:
         cascade_over(http, word, 10_000)
 

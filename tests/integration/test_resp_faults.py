@@ -363,6 +363,14 @@ def test_roles_hold_for_each_command(keyed):
                 r.execute_command(*words)
         assert w.get("k") == b"v"
 
+    def refused():
+        events = keyed.admin.get("/api/v1/audit", params={"type": "access", "tenant": tenant}).json()["events"]
+        return len(events) == 8 and events
+
+    events = poll(refused, "refusals to be in the audit log", every=0.2)
+    assert {e["operation"] for e in events} == {"kv.put", "kv.remove", "kv.clear", "cache.invalidate"}
+    assert {(e["result"], e["metadata"]["error"]) for e in events} == {("failure", "forbidden")}
+
 
 def test_revoked_key_ends_within_seconds_on_an_open_connection(keyed):
     server, tenant = keyed.daemon, keyed.tenant()

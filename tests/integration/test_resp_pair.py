@@ -2,9 +2,9 @@
 import os
 
 import pytest
-
+from conftest import check_sanitizer
 from daemon import Daemon, free_port
-from resp_pair import run_pair
+from resp_pair import Pair, run_pair
 from valkey import Server
 
 COMMANDS = int(os.environ.get("DEJA_RESP_COMMANDS", "100000"))
@@ -32,5 +32,25 @@ def test_client_gets_the_replies_of_valkey(tmp_path, valkey, loops, lmdb, part):
         for seed in range(4):
             run_pair(daemon.resp_port, valkey.port, 1000 * loops + seed, int(COMMANDS * part / 4))
         assert daemon.is_alive()
+    finally:
+        daemon.stop()
+    check_sanitizer(daemon)
+
+
+def test_differences_are_those_of_the_list(tmp_path, valkey):
+    """Those that random commands leave out (docs/resp.md)."""
+    daemon = start(tmp_path / "deja", 1, "false")
+    try:
+        pair = Pair(daemon.resp_port, valkey.port, 2)
+        pair.compare([[b"FLUSHALL"], [b"SET", b"k", b"1"], [b"APPEND", b"k", b"2"]], "at first")
+        assert pair.ask([[b"OBJECT", b"ENCODING", b"k"]]) == [[(b"$", b"int")], [(b"$", b"raw")]]
+        assert pair.ask([[b"OBJECT", b"REFCOUNT", b"k"]])[0] == [(b":", b"1")]
+        ours, theirs = pair.ask([[b"GETEX", b"none", b"EX", b"0"]])
+        assert ours == [(b"-", b"ERR invalid expire time in 'getex' command")] and theirs == [(b"$", None)]
+        ours, theirs = pair.ask([[b"MULTI"], [b"HELLO", b"3"], [b"DISCARD"]])
+        assert ours[1] == (b"-", b"ERR Command not allowed inside a transaction") and theirs[1] == (b"+", b"QUEUED")
+        ours, theirs = pair.ask([[b"PUBSUB", b"NUMPAT"], [b"WATCH", b"k"], [b"INCRBYFLOAT", b"k", b"0x10"]])
+        assert [kind for kind, _ in ours] == [b"-", b"-", b"-"] and [kind for kind, _ in theirs] == [b":", b"+", b"$"]
+        pair.close()
     finally:
         daemon.stop()

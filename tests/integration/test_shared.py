@@ -1,5 +1,7 @@
 """Two daemons on one shared tier: what one keeps the other serves, what one makes void is void for
 both, and a tier that is away takes nothing down with it."""
+import os
+import time
 import uuid
 
 import pytest
@@ -8,6 +10,11 @@ from daemon import poll
 
 ENTRIES, LOOKUP = "/api/v1/entries", "/api/v1/lookup"
 SECRET = "5e" * 32
+CASCADE = int(os.environ.get("DEJA_CASCADE_ENTRIES", "1000"))
+# A tier that is slow for a while is no miss: of many entries one would be.
+PATIENT = {"DEJA_L2__REDIS__SOFT_TIMEOUT": "0ms", "DEJA_L3__POSTGRES__SOFT_TIMEOUT": "0ms",
+           "DEJA_PERFORMANCE__GET_TIMEOUT": "60s", "DEJA_PERFORMANCE__SET_TIMEOUT": "60s",
+           "DEJA_PERFORMANCE__DELETE_TIMEOUT": "60s"}
 
 
 @pytest.fixture(params=["redis", "postgres"])
@@ -224,3 +231,55 @@ def test_with_the_tier_away_both_go_on(pair, tier, word):
         assert status_of(ask(pair[0], f"{word} 0")) == "HIT"
     finally:
         server.start()
+
+
+# -- what depends on what --
+
+def hits(client, queries):
+    """Those of the queries that the client is answered."""
+    found = []
+    for start in range(0, len(queries), 100):
+        piece = queries[start:start + 100]
+        answer = client.post(LOOKUP, json={"queries": [{"query": query, "threshold": 1} for query in piece]})
+        assert answer.status_code == 200, answer.text
+        found += [query for query, result in zip(piece, answer.json()["results"]) if result["hit"]]
+    return found
+
+
+def put_all(client, queries, depends_on):
+    ids = []
+    for start in range(0, len(queries), 100):
+        answer = client.put(ENTRIES, json={"entries": [
+            {"query": query, "response": "r", "depends_on": [depends_on]} for query in queries[start:start + 100]]})
+        assert answer.status_code == 201, answer.text
+        ids += [result["id"] for result in answer.json()["results"]]
+    return ids
+
+
+@pytest.mark.heavy
+def test_cascade_on_one_leaves_none_of_its_dependants_to_the_other(spawn, tier, key, word):
+    """Those in the other's memory, too, and those that only depend on a dependant; how long that took is printed."""
+    level, _, env = tier
+    env = {**env, **PATIENT, "DEJA_L1__LEASE": "1s", "DEJA_L1__MAX_SIZE": "100000",
+           "DEJA_SEMANTIC__ENABLED": "false", "DEJA_L3__POSTGRES__SEARCH": "false"}
+    daemons = [spawn(env=env) for _ in range(2)]
+    for daemon in daemons:
+        wait_for_first_pull(daemon, level)
+    with make_http(daemons[0], key) as one, make_http(daemons[1], key) as two:
+        near = [f"{word} {i}" for i in range(CASCADE)]
+        ids = put_all(one, near, f"root:{word}")
+        far = [f"{word} far {i}" for i in range(20)]  # behind the last ones, too many for a counter each
+        for i, query in enumerate(far):
+            put(one, query, depends_on=[ids[-1 - i]])
+        put(one, f"{word} other", depends_on=["elsewhere"])
+        void, kept = [*near, *far], [f"{word} other"]
+        # From here on they are in its memory.
+        poll(lambda: hits(two, [*void, *kept]) == [*void, *kept], "the other to have them", every=0.2)
+        removed = one.post("/api/v1/invalidate", json={"cascade": f"root:{word}"})
+        began = time.monotonic()
+        assert removed.status_code == 200 and removed.json()["removed"] == CASCADE + len(far), removed.text
+        assert hits(one, void) == []
+        poll(lambda: hits(two, void) == [], "the other not to answer them any more", every=0.2)
+        print(f"{level}: nothing of {CASCADE} dependants after {time.monotonic() - began:.1f} s")
+        assert hits(one, void) == [] and hits(one, kept) == hits(two, kept) == kept
+        assert one.post("/api/v1/invalidate", json={"cascade": f"root:{word}", "dry_run": True}).json()["would_remove"] == 0

@@ -265,6 +265,10 @@ word_soak() {
         -k "recall or great_many" tests/integration/test_postgres.py
     DEJA_BACKUP_ENTRIES=100000 pytest_stage "backup, wipe, restore and verify of 100,000 entries" \
         "$BUILD/release/deja" -k wipe tests/integration/test_backup.py
+    DEJA_CASCADE_ENTRIES=10000 pytest_stage "a cascade over 10,000 dependants at two nodes" \
+        "$BUILD/release/deja" -k cascade tests/integration/test_shared.py
+    DEJA_RESP_COMMANDS=3000000 pytest_stage "three million commands to Deja and to Valkey" \
+        "$BUILD/release/deja" tests/integration/test_resp_pair.py
     stage "the time of a key check tells nothing of the key" "$RESULTS/key_timing.none" \
         "$BUILD/release/tests/key_timing" 1000000
     DEJA_ROTATIONS=1000 DEJA_ERASE_CANARIES=1000 pytest_stage "a thousand rotations under load, a thousand erased texts" \

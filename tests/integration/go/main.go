@@ -24,7 +24,7 @@ func main() {
 	client := redis.NewClient(&redis.Options{Addr: os.Getenv("TEST_ADDRESS"), Password: os.Getenv("TEST_PASSWORD")})
 	result := map[string]any{}
 	must(client.FlushAll(ctx).Err())
-	must(client.Set(ctx, "k", "v", 100*time.Second).Err())
+	must(client.Set(ctx, "k", "v", 1000*time.Second).Err())
 	result["get"] = client.Get(ctx, "k").Val()
 	result["ttl"] = client.TTL(ctx, "k").Val().Seconds()
 	result["missing"] = client.Get(ctx, "none").Err() == redis.Nil
