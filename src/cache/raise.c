@@ -190,6 +190,7 @@ static void tell_all_again(struct dj_authority *authority)
     struct dj_list lost;
     dj_list_init(&lost);
     authority->sequence = 0;
+    authority->is_anew = true;
     authority->losses++;
     dj_generations_walk(authority->engine->generations, &lost, hold_again);
     while (!dj_list_is_empty(&lost)) {
@@ -242,14 +243,15 @@ static void tell_of(struct dj_engine *engine, const struct dj_store_generation *
 }
 
 /* What was computed until now is as of before: when within the last pulls they were raised, nobody
- * knows. Before the counters are taken over: a fill that notes them anew is looked at later. */
+ * knows. That the sequence is 0 says nothing: so it stays until somebody raises the first counter.
+ * Before the counters are taken over: a fill that notes them anew is looked at later. */
 static void note_pulled(const struct dj_authority *authority)
 {
     struct dj_engine *engine = authority->engine;
     uint64_t version = dj_engine_next_version(engine);
-    if (!authority->since)
+    if (authority->is_anew)
         dj_voids_note_all(engine->voids, version);
-    for (size_t i = 0; i < authority->pulled_count && authority->since; i++)
+    for (size_t i = 0; i < authority->pulled_count && !authority->is_anew; i++)
         dj_voids_note(engine->voids, authority->pulled[i].tenant, authority->pulled[i].tag,
                       version);
 }
@@ -284,8 +286,7 @@ static void drop_selected(const struct dj_authority *authority)
 /* Of what the first pull brings, and one that begins anew, nobody knows when it happened. */
 static void tell_pulled(const struct dj_authority *authority)
 {
-    bool is_anew = !authority->since && atomic_load(&authority->losses) > 0;
-    if (!atomic_load(&authority->pulled_ms) || is_anew)
+    if (authority->is_anew)
         return;
     for (size_t i = 0; i < authority->pulled_count; i++)
         if (!is_ours(authority, &authority->pulled[i]))
@@ -351,9 +352,9 @@ static void end_round(struct dj_authority *authority, enum deja_status pulled)
     if (is_settled) {
         tell_pulled(authority);
         drop_selected(authority);
-    }
-    if (is_settled)
+        authority->is_anew = false;
         atomic_store(&authority->pulled_ms, dj_loop_now_ms(engine->options.loops[0]));
+    }
     atomic_store(&authority->is_failing, !is_settled);
     forget_pulled(authority);
     while (!dj_list_is_empty(&authority->round))
@@ -411,7 +412,6 @@ static void pull(struct dj_authority *authority)
     struct dj_store *store = authority->slot->tier.store;
     authority->is_pull_lost = false;
     dj_voids_begin_pull(authority->engine->voids);
-    authority->since = authority->sequence;
     enum deja_status status =
         store->ops->pull(store, authority->engine->options.loops[0], authority->sequence, authority,
                          on_counter, on_pulled);
@@ -477,6 +477,7 @@ enum deja_status dj_authority_create(struct dj_engine *engine)
     }
     authority->engine = engine;
     authority->slot = slot;
+    authority->is_anew = true;
     dj_list_init(&authority->waiting);
     dj_list_init(&authority->round);
     engine->authority = authority;

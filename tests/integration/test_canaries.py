@@ -1,20 +1,25 @@
 """Secrets and content never appear in logs, metrics, health or crash output, whatever happens."""
 import base64
+import contextlib
 import json
+import re
 import secrets
 import signal
 import subprocess
 import urllib.parse
 
+import httpx
 import pytest
 from conftest import ask, make_http
-from daemon import poll, raw_request
+from daemon import free_port, poll, raw_request
+from valkey import Client
 
 CHAT = "/v1/chat/completions"
 LEVELS = [("debug", "json"), ("debug", "pretty"), ("info", "json"), ("error", "pretty")]
 # Where canaries stand; the word after "canary" tells in a failure where one got out.
 PLACES = ["key", "prompt", "system", "answer", "model", "header", "query", "path", "namespace", "tag", "meta", "user",
-          "config", "cookie", "broken", "upstream", "tool", "tenant", "trace", "attribute", "body"]
+          "config", "cookie", "broken", "upstream", "tool", "tenant", "trace", "attribute", "body", "name", "value", "field",
+          "command", "pattern", "password", "credential"]
 
 
 @pytest.fixture
@@ -72,6 +77,106 @@ def good_requests(client, canaries):
     client.post("/api/v1/invalidate", json={"tags": [canaries["tag"]], "reason": canaries["meta"]})
 
 
+FAMILIES = {
+    "/v1/messages": lambda canaries: {"max_tokens": 9, "system": canaries["system"],
+                                      "messages": [{"role": "user", "content": canaries["prompt"]}]},
+    "/v1/responses": lambda canaries: {"store": False, "instructions": canaries["system"], "input": canaries["prompt"]},
+    "/v1/completions": lambda canaries: {"prompt": canaries["prompt"], "user": canaries["user"]},
+}
+
+
+def other_requests(daemon, client, canaries):
+    """Every other surface: the other families, plain keys, warming, transfers, and what administers."""
+    headers = {"X-Deja-Namespace": canaries["namespace"], "X-Custom": canaries["header"]}
+    for path, body in FAMILIES.items():
+        for more in ({"model": "text"}, {"model": "text", "stream": True}, {"model": canaries["model"]},
+                     {"model": "error-400"}, {"model": "cut@2", "stream": True}):
+            with contextlib.suppress(httpx.RemoteProtocolError):  # the stream that is cut
+                client.post(path, json={**body(canaries), **more}, headers=headers)
+        client.post(path, content=canaries["broken"], headers={"Content-Type": "application/json"})
+    plain_keys(client, canaries, headers)
+    client.post("/api/v1/kv:key", json={"kind": "session_user", "fields": {"user_id": canaries["field"]}})
+    client.post("/api/v1/kv:key", json={"text": canaries["prompt"], "sql": f"SELECT '{canaries['field']}'", "id": canaries["name"]})
+    client.post("/api/v1/warm", json={"requests": [canaries["prompt"]], "model": canaries["model"]})
+    client.post("/api/v1/warm", json={"keys": [canaries["pattern"]], "dry_run": True})
+    client.post("/api/v1/invalidate", json={"pattern": canaries["pattern"], "after": "1d", "reason": canaries["meta"]})
+    client.post("/api/v1/invalidate", json={"event": {"name": "session:ended", "user_id": canaries["field"]}})
+    client.get("/api/v1/export", params={"cursor": canaries["query"]})
+    client.get("/api/v1/patterns", params={"namespace": canaries["namespace"]})
+    administration(daemon, client, canaries)
+    clients_of_redis(daemon, canaries)
+
+
+def plain_keys(client, canaries, headers):
+    path = f"/api/v1/kv/{canaries['name']}"
+    put = client.put(path, content=canaries["value"], headers={
+        **headers, "X-Deja-Tags": canaries["tag"], "X-Deja-Version": canaries["meta"],
+        "Content-Type": f"text/{canaries['attribute']}"})
+    assert put.status_code == 201, put.text
+    assert client.get(path, headers=headers).text == canaries["value"]
+    client.put(path, content=canaries["value"], headers={**headers, "X-Deja-TTL": canaries["broken"]})
+    for method in ("GET", "HEAD", "PATCH", "DELETE"):
+        client.request(method, path, headers={**headers, "X-Deja-User": canaries["user"]})
+        client.request(method, path, headers={**headers, "If-Match": f'"{canaries["broken"]}"'})
+    for op in ("set", "get", "incr", "expire", "ttl", "delete", canaries["command"]):
+        client.post("/api/v1/kv:batch", headers=headers, json={"operations": [
+            {"op": op, "key": canaries["name"], "value": canaries["value"], "tags": [canaries["tag"]], "ttl": 60}]})
+    client.get("/api/v1/kv", params={"pattern": f"*{canaries['pattern']}*", "cursor": canaries["query"]})
+    client.post("/api/v1/kv:lock", json={"key": canaries["name"], "token": canaries["broken"]})
+
+
+def administration(daemon, client, canaries):
+    """With the admin token, with somebody's key, and with what is none."""
+    token = re.findall(r"admin\s+token ([0-9a-f]{64})", daemon.log_text())
+    tenant = client.get("/api/v1/stats").json()["tenant"]
+    for shown in [*token[-1:], canaries["password"]]:
+        admin = {"X-Deja-Token": shown}
+        is_admin = shown in token
+        made = client.post("/api/v1/tenants", headers=admin, json={"name": canaries["tenant"]})
+        assert (made.status_code == 201) == is_admin, made.text
+        tenant = made.json()["id"] if is_admin else tenant
+        client.post("/api/v1/tenants", headers=admin, json={"name": "t", "config": {"models": canaries["broken"]}})
+        client.post(f"/api/v1/tenants/{tenant}/links", headers=admin, json={"credential": canaries["credential"]})
+        client.post("/api/v1/keys", headers=admin, json={"tenant": tenant, "roles": [canaries["broken"]]})
+        made = client.post("/api/v1/keys", headers=admin, json={"tenant": tenant, "name": "k"})
+        assert (made.status_code == 201) == is_admin, made.text
+        if is_admin:
+            canaries["secret"] = made.json()["secret"]
+            client.get("/api/v1/stats", headers={"X-Deja-Key": made.json()["secret"]})
+            client.get("/api/v1/stats", headers={"X-Deja-Key": made.json()["secret"][:-8] + "00000000"})
+        held = client.put(f"/api/v1/upstream-credentials/{tenant}", headers=admin, json={"value": canaries["credential"]})
+        assert (held.status_code == 204) == is_admin, held.text
+        client.put(f"/api/v1/upstream-credentials/{tenant}", headers=admin,
+                   json={"value": canaries["credential"], "scheme": canaries["broken"]})
+        client.post("/api/v1/import", headers=admin, json={"entries": [{"query": canaries["prompt"]}]})
+        begun = client.post("/api/v1/backup", headers=admin, json={"file": "canaries.djb"})
+        assert (begun.status_code == 202) == is_admin, begun.text
+        client.post("/api/v1/restore", headers=admin, json={"file": f"{canaries['broken']}/x"})
+        client.post("/api/v1/erase", headers=admin, json={"tenant": tenant, "user": canaries["user"], "dry_run": True})
+
+
+def clients_of_redis(daemon, canaries):
+    name, value = canaries["name"], canaries["value"]
+    with Client(int(daemon.env["DEJA_RESP__LISTEN"].rpartition(":")[2])) as redis:
+        redis("AUTH", canaries["key"])
+        assert (redis("SET", name, value), redis("GET", name)) == ("OK", value.encode())
+        for command in (("AUTH", canaries["user"], canaries["password"]), ("AUTH", canaries["password"]),
+                        ("AUTH", f"user:{canaries['user']}", canaries["key"]), ("CLIENT", "SETNAME", canaries["user"]),
+                        ("SET", name, value), ("SET", name, value, "EX", canaries["broken"]), ("GET", name), ("INCR", name),
+                        ("MGET", name, value), ("APPEND", name, value), ("EXPIRE", name, canaries["broken"]),
+                        ("KEYS", canaries["pattern"]), ("SCAN", canaries["broken"]), ("SELECT", canaries["broken"]),
+                        (canaries["command"], name), ("EVAL", canaries["command"], 0), ("CONFIG", "SET", name, value),
+                        ("PUBLISH", "cache:invalidate", json.dumps({"tag": canaries["tag"]})),
+                        ("PUBLISH", "cache:invalidate", canaries["broken"]), ("PUBLISH", canaries["broken"], value)):
+            try:
+                redis(*command)
+            except RuntimeError:
+                pass  # an error is an answer
+        redis.socket.sendall(b"*1\r\n$" + canaries["broken"].encode() + b"\r\n")
+        with contextlib.suppress(RuntimeError, AssertionError, OSError):
+            redis.read()
+
+
 def bad_requests(daemon, client, canaries):
     for model in ("error-400", "error-401", "error-429", "error-500", "cut", "notjson", "midfail"):
         client.post(CHAT, json=chat(canaries, model=model))
@@ -116,12 +221,19 @@ def assert_no_canary(texts, canaries, but=()):
                 assert form not in text, f"{place} in {where}: ...{text[max(0, text.find(form) - 200):][:400]}"
 
 
+def surfaces(canaries):
+    """What makes a daemon listen for clients of Redis, and go on serving who has no tenant of his own."""
+    return {"DEJA_RESP__LISTEN": f"127.0.0.1:{free_port()}", "DEJA_TENANT__DERIVED": "true",
+            "DEJA_SECURITY__SECRET": canaries["config"]}
+
+
 @pytest.mark.parametrize(("level", "kind"), LEVELS)
 def test_canaries_stay_where_they_were_put(spawn, canaries, level, kind):
     daemon = spawn(env={"DEJA_LOG__LEVEL": level, "DEJA_LOG__FORMAT": kind, "DEJA_MONITORING__SLOW_OPERATION": "1ms",
-                        "DEJA_SECURITY__SECRET": canaries["config"]})
+                        **surfaces(canaries)})
     with make_http(daemon, canaries["key"]) as client:
         good_requests(client, canaries)
+        other_requests(daemon, client, canaries)
         bad_requests(daemon, client, canaries)
         echoing_upstream(client, canaries)
         texts = seen_by_operators(client)
@@ -129,6 +241,9 @@ def test_canaries_stay_where_they_were_put(spawn, canaries, level, kind):
     daemon.stop()
     texts["the log"] = daemon.log_text()
     assert_no_canary(texts, canaries)
+    audit = "".join(path.read_text() for path in (daemon.data / "audit").glob("*.jsonl"))
+    assert audit
+    assert_no_canary({"the audit log": audit}, canaries)
 
 
 def test_upstream_that_cannot_be_reached_is_told_without_content(spawn, canaries):
@@ -146,9 +261,10 @@ def test_upstream_that_cannot_be_reached_is_told_without_content(spawn, canaries
 @pytest.mark.parametrize("crash", [signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS])
 def test_crash_tells_no_content(spawn, canaries, crash):
     """SIGABRT is what a failed assertion raises."""
-    daemon = spawn(env={"DEJA_LOG__LEVEL": "debug", "DEJA_SECURITY__SECRET": canaries["config"]})
+    daemon = spawn(env={"DEJA_LOG__LEVEL": "debug", **surfaces(canaries)})
     with make_http(daemon, canaries["key"]) as client:
         good_requests(client, canaries)
+        other_requests(daemon, client, canaries)
     daemon.signal(crash)
     try:
         daemon.wait()

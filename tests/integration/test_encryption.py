@@ -1,9 +1,12 @@
 """What lies outside memory is sealed: nothing readable in the data directory, Valkey, PostgreSQL or S3;
 daemons that share a tier read each other; keys are rotated under load; a wrong master key is said."""
 import json
+import os
+import random
 import re
 import struct
 import threading
+import urllib.parse
 import uuid
 
 import boto3
@@ -13,11 +16,13 @@ import pytest
 from conftest import make_http
 from daemon import poll, run_cli
 from s3_server import ACCESS_KEY, BUCKET, SECRET_KEY
+from test_mutants import BUILD, mutants, needs_build
 from test_shared import wait_for_first_pull
 
 ENTRIES, LOOKUP = "/api/v1/entries", "/api/v1/lookup"
 SECRET = "5e" * 32
 MASTER, OTHER = "0a" * 32, "0b" * 32
+ROTATIONS = int(os.environ.get("DEJA_ROTATIONS", "20"))
 CANARY = "Zinnober-Kanarienvogel-4711"
 VECTOR = [0.5, -0.25, 0.125, 0.0625, -0.5, 0.25, 0.5, 0.3125] * 4
 # As floats of either order, and as the bytes that int8 with the largest as 127 would be.
@@ -54,10 +59,33 @@ def lookup(client, query, **more):
     return answer.json()
 
 
+# Plain keys: of no kind, of kinds whose tags repeat what the name says, one that is binary.
+KEYS = [f"plain:{CANARY}", f"session:user:{CANARY}", f"template:score:{CANARY}", f"ai:response:{CANARY}:m:1",
+        f"\x01\xff{CANARY}"]
+
+
 def plant(client):
-    """An entry that says the canary wherever text can stand, with a vector that can be looked for."""
+    """An entry that says the canary wherever text can stand, with a vector that can be looked for; and
+    plain keys that say it in name, value, media type and the name of their version."""
+    for name in KEYS:
+        answer = client.put(path_of(name), content=f"value {CANARY}", headers={
+            "Content-Type": f"text/{CANARY}", "X-Deja-Version": CANARY, "X-Deja-Depends-On": CANARY})
+        assert answer.status_code == 201 and not answer.json().get("tiers_missing"), answer.text
     return put(client, f"question {CANARY}", f"answer {CANARY}", embedding=VECTOR, metadata={"note": CANARY},
                model=CANARY, provider=CANARY)
+
+
+def path_of(name):
+    return f"/api/v1/kv/{urllib.parse.quote(name, safe='', encoding='latin-1')}"
+
+
+COLD = [name for name in KEYS if "session" not in name]  # that kind is kept on no cold level
+
+
+def assert_keys_are_read(client, names=KEYS):
+    for name in names:
+        answer = client.get(path_of(name))
+        assert answer.status_code == 200 and answer.text == f"value {CANARY}", (name, answer.text)
 
 
 def assert_clean(data, where):
@@ -84,6 +112,7 @@ def test_nothing_readable_lies_in_the_data_directory(spawn, key):
         assert (found["hit"], found["tier"], found["response"]) == (True, "lmdb", f"answer {CANARY}")
         near = lookup(client, "other words", embedding=VECTOR)
         assert near["hit"] and near["kind"] == "semantic", "its vector was opened, too"
+        assert_keys_are_read(client)
     daemon.stop()
     files = [path for path in daemon.data.rglob("*") if path.is_file()]
     assert any(path.name == "master.key" and path.stat().st_mode & 0o777 == 0o600 for path in files)
@@ -137,37 +166,47 @@ def test_what_was_kept_before_stays_readable_and_is_sealed_at_its_next_write(spa
 
 
 def test_keys_are_rotated_under_load_and_every_entry_stays(spawn, key):
+    """ROTATIONS turns, while entries of all ages are read and new ones put: none is ever missed."""
     daemon = spawn(env={"DEJA_L1__MAX_SIZE": "100"})
-    failures, is_over = [], threading.Event()
+    failures, is_over, newest = [], threading.Event(), [299]
+
+    def read(draw):
+        with make_http(daemon, key) as reader:
+            while not is_over.is_set():
+                last = newest[0]
+                n = draw.choice([draw.randrange(300), draw.randrange(max(0, last - 20), last + 1)])
+                found = lookup(reader, f"entry number {n} of them")
+                if not found["hit"] or found["response"] != f"answer {n}":
+                    failures.append((n, found))
+
+    def write():
+        with make_http(daemon, key) as writer:
+            while not is_over.is_set():
+                put(writer, f"entry number {newest[0] + 1} of them", f"answer {newest[0] + 1}")
+                newest[0] += 1
+                is_over.wait(0.02)  # the load is the readers'
+
     with make_http(daemon, key) as client:
         for n in range(300):
             put(client, f"entry number {n} of them", f"answer {n}")
-
-        def read():
-            with make_http(daemon, key) as reader:
-                n = 0
-                while not is_over.is_set():
-                    n = (n + 7) % 300
-                    found = lookup(reader, f"entry number {n} of them")
-                    if not found["hit"] or found["response"] != f"answer {n}":
-                        failures.append((n, found))
-
-        threads = [threading.Thread(target=read) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for turn in range(3):
+    threads = [threading.Thread(target=read, args=(random.Random(n),)) for n in range(2)]
+    threads.append(threading.Thread(target=write))
+    for thread in threads:
+        thread.start()
+    try:
+        for turn in range(ROTATIONS):
             told = rotated(daemon)
             assert told["rotation"]["status"] == "done", told
             assert told["keys"]["old"] == 0 and told["keys"]["destroyed"] >= turn + 1
-            put(client, f"between {turn}", "x")
+            assert told["rotation"]["records"] >= 300 and not failures, (turn, failures[:3])
+    finally:
         is_over.set()
         for thread in threads:
             thread.join()
-        assert not failures, failures[:3]
-        assert told["rotation"]["records"] >= 300
+    assert not failures and newest[0] > 299, failures[:3]
     daemon.restart()
     with make_http(daemon, key) as client:
-        for n in range(0, 300, 11):
+        for n in [*range(0, 300, 11), *range(300, newest[0] + 1, 11)]:
             assert lookup(client, f"entry number {n} of them")["response"] == f"answer {n}"
     said = daemon.cli("encryption", "rotate", env={"DEJA_TOKEN": token_of(daemon)})
     assert said.returncode == 0 and "sealed anew" in said.stdout
@@ -175,12 +214,84 @@ def test_keys_are_rotated_under_load_and_every_entry_stays(spawn, key):
     assert json.loads(said.stdout)["keys"]["old"] == 0
 
 
-def test_keys_are_rotated_by_age(spawn, key):
-    daemon = spawn(env={"DEJA_ENCRYPTION__ROTATION_INTERVAL": "60s", "DEJA_ENCRYPTION__ROTATION_CHECK": "1s"})
+# ---- a key that is due ----
+
+@pytest.fixture(scope="module")
+def later():
+    """The daemon, with a clock of its own and another count of records that is too much."""
+    clock = "clock_gettime(CLOCK_REALTIME, &now);"
+    count = "key->is_previous || key->sealed + key->sealed_before >= DJ_KEYRING_SEALED_MAX"
+    return mutants.make(BUILD, "deja", "keys that are due", [
+        ("src/loop/loop.c", clock, clock + """
+    if (getenv("TEST_DAYS_LATER"))
+        now.tv_sec += 86400 * strtol(getenv("TEST_DAYS_LATER"), NULL, 10);
+"""),
+        ("src/security/keyring.c", count, count.replace(
+            "DJ_KEYRING_SEALED_MAX", '(uint64_t)strtol(getenv("TEST_RECORDS_MAX"), NULL, 10)')),
+        ("src/loop/loop.c", '#include "loop/loop.h"', '#include <stdlib.h>\n#include "loop/loop.h"'),
+        ("src/security/keyring.c", "#include <assert.h>", "#include <assert.h>\n#include <stdlib.h>")])
+
+
+def put_keys(client, name, count):
+    for n in range(count):
+        answer = client.put(f"/api/v1/kv/{name}-{n}", content=f"{name} {n}", headers={"X-Deja-TTL": "0"})
+        assert answer.status_code == 201, answer.text
+
+
+def assert_keys(client, name, count):
+    for n in range(count):
+        assert client.get(f"/api/v1/kv/{name}-{n}").text == f"{name} {n}"
+
+
+def looked(daemon):
+    """What the last look at the keys' age has told, once there was one."""
+    return poll(lambda: (lambda told: told["rotation"] and told["rotation"]["status"] != "running" and told)(
+        call(daemon, "GET", "")), "a look at ages")
+
+
+@needs_build
+@pytest.mark.heavy
+def test_a_key_is_rotated_after_thirty_days(spawn, later, key):
+    """The interval is that which ships; only the time between two looks is not an hour."""
+    daemon = spawn(env={"DEJA_ENCRYPTION__ROTATION_CHECK": "1s", "TEST_RECORDS_MAX": str(1 << 30)})
     with make_http(daemon, key) as client:
-        put(client, "one", "1")
-    told = poll(lambda: (lambda told: told["rotation"] and told)(call(daemon, "GET", "")), "a look at ages")
-    assert told["keys"]["destroyed"] == 0, "younger than a minute"
+        put_keys(client, "old", 40)
+    daemon.program = later
+    daemon.env["TEST_DAYS_LATER"] = "29"
+    daemon.restart()
+    told = looked(daemon)
+    assert (told["keys"]["active"], told["keys"]["destroyed"], told["rotation"]["tenants"]) == (1, 0, 0), told
+    daemon.env["TEST_DAYS_LATER"] = "30"
+    daemon.restart()
+    with make_http(daemon, key) as client:
+        put_keys(client, "new", 1)
+        told = poll(lambda: (lambda told: told["keys"]["destroyed"] and told)(call(daemon, "GET", "")), "a new key")
+        assert (told["keys"]["active"], told["keys"]["old"], told["keys"]["destroyed"]) == (1, 0, 1), told
+        assert_keys(client, "old", 40)
+    daemon.restart()
+    told = looked(daemon)
+    assert told["keys"]["destroyed"] == 1, "the new one is young"
+    with make_http(daemon, key) as client:
+        assert_keys(client, "old", 40)
+        assert_keys(client, "new", 1)
+
+
+@needs_build
+@pytest.mark.heavy
+def test_a_key_is_rotated_after_so_many_records(spawn, later, key):
+    """Here 100 are too many. That they are counted over restarts: test_keyring.c."""
+    daemon = spawn(start=False, env={"DEJA_ENCRYPTION__ROTATION_CHECK": "1s", "TEST_RECORDS_MAX": "100"})
+    daemon.program = later
+    daemon.start()
+    with make_http(daemon, key) as client:
+        put_keys(client, "first", 60)
+        told = looked(daemon)
+        assert told["keys"]["destroyed"] == 0, told
+        put_keys(client, "second", 60)
+        told = poll(lambda: (lambda told: told["keys"]["destroyed"] and told)(call(daemon, "GET", "")), "a new key")
+        assert told["keys"]["active"] == 1, told
+        assert_keys(client, "first", 60)
+        assert_keys(client, "second", 60)
 
 
 def test_another_master_key_reads_nothing_and_says_so(spawn, key):
@@ -295,15 +406,23 @@ def of_valkey(server):
             "DEJA_L2__REDIS__PREFIX": f"t{uuid.uuid4().hex[:12]}", "DEJA_ENCRYPTION__REFRESH": "100ms"}
 
 
+READS = {"string": ("GET",), "hash": ("HGETALL",), "set": ("SMEMBERS",), "list": ("LRANGE", 0, -1),
+         "zset": ("ZRANGE", 0, -1), "stream": ("XRANGE", "-", "+")}
+
+
+def flat(reply):
+    if isinstance(reply, list):
+        return b" ".join(map(flat, reply))
+    return reply if isinstance(reply, bytes) else str(reply).encode()
+
+
 def dump_of_valkey(server, prefix):
+    """Names and values of all kinds."""
     with server.client() as client:
         for name in client("KEYS", prefix + "*"):
-            name = name if isinstance(name, bytes) else name.encode()
-            yield name
-            kind = client("TYPE", name)
-            if b"string" in (kind if isinstance(kind, bytes) else kind.encode()):
-                value = client("GET", name)
-                yield value if isinstance(value, bytes) else str(value).encode()
+            command, *more = READS[flat(client("TYPE", name)).decode()]
+            yield flat(name)
+            yield flat(client(command, name, *more))
 
 
 def test_daemons_share_a_valkey_where_nothing_is_readable(spawn, valkey, key):
@@ -316,6 +435,7 @@ def test_daemons_share_a_valkey_where_nothing_is_readable(spawn, valkey, key):
         plant(a)
         found = lookup(b, f"question {CANARY}")
         assert (found["hit"], found["response"]) == (True, f"answer {CANARY}"), "at its very first look-up"
+        assert_keys_are_read(b)
         dump = b"\n".join(dump_of_valkey(valkey, env["DEJA_L2__REDIS__PREFIX"]))
         assert dump
         assert_clean(dump, "Valkey")
@@ -356,6 +476,7 @@ def test_daemons_share_postgresql_where_nothing_is_readable(spawn, postgres, key
     with make_http(first, key) as a, make_http(second, key) as b:
         plant(a)
         assert lookup(b, f"question {CANARY}")["response"] == f"answer {CANARY}"
+        assert_keys_are_read(b, COLD)
         tables = postgres.psql("SELECT schemaname || '.' || tablename FROM pg_tables"
                                " WHERE schemaname NOT IN ('pg_catalog', 'information_schema')", database=name)
         dump = "\n".join(str(row) for [table] in tables
@@ -364,14 +485,15 @@ def test_daemons_share_postgresql_where_nothing_is_readable(spawn, postgres, key
         assert CANARY not in dump and "0.3125" not in dump
         for pattern in PATTERNS:
             assert pattern.hex() not in dump
-        row = postgres.psql("SELECT query IS NULL AND metadata IS NULL AND model IS NULL AND embedding IS NULL"
+        row = postgres.psql("SELECT DISTINCT query IS NULL AND metadata IS NULL AND model IS NULL AND embedding IS NULL"
                             " FROM deja.cache_metadata", database=name)
         assert row == [["t"]]
-        assert rotated(second)["rotation"]["records"] == 1
+        assert rotated(second)["rotation"]["records"] == 1 + len(COLD)
         third = spawn(env=env)
         wait_for_first_pull(third, "postgres")
         with make_http(third, key) as c:
             assert lookup(c, f"question {CANARY}")["response"] == f"answer {CANARY}"
+            assert_keys_are_read(c, COLD)
 
 
 def test_postgresql_searches_if_vectors_may_be_read(spawn, postgres, key):
@@ -384,7 +506,7 @@ def test_postgresql_searches_if_vectors_may_be_read(spawn, postgres, key):
     with make_http(first, key) as a, make_http(second, key) as b:
         plant(a)
         assert lookup(b, "other words", embedding=VECTOR)["response"] == f"answer {CANARY}"
-        assert rotated(first)["rotation"]["records"] == 1
+        assert rotated(first)["rotation"]["records"] == 1 + len(COLD)
         third = spawn(env=env)
         wait_for_first_pull(third, "postgres")
         with make_http(third, key) as c:
@@ -413,6 +535,7 @@ def test_daemons_share_a_bucket_where_nothing_is_readable(spawn, s3, key):
     with make_http(second, key) as client:
         found = lookup(client, f"question {CANARY}")
         assert (found["tier"], found["response"]) == ("s3", f"answer {CANARY}")
+        assert_keys_are_read(client, [name for name in COLD if "template" not in name])
     assert rotated(second)["rotation"]["status"] == "done"
     third = spawn(config=config, env=env)
     with make_http(third, key) as client:

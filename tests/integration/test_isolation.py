@@ -1,7 +1,8 @@
 """Nothing of one tenant, namespace or user is in an answer to another, on any path over the network.
 
 Everybody stores the same questions and asks the same; every answer, head and body, is searched for the
-marks of the others (support/crowd.py). DEJA_ISOLATION_CHECKS says how many answers each path is asked
+marks of the others (support/crowd.py). Plain keys and what is told of all a tenant has:
+test_isolation_keys.py. DEJA_ISOLATION_CHECKS says how many answers each path is asked
 for, DEJA_ISOLATION_REPORT where the table goes, DEJA_ISOLATION_SEED what is drawn.
 """
 import json
@@ -49,9 +50,10 @@ class Drive:
         self.choose = random.Random(SEED)
         self.line = Line(port)
 
-    def path(self, name, make, own=0.9, statuses=(200,), owners=None, read=None):
+    def path(self, name, make, own=0.9, statuses=(200,), owners=None, read=None, of_tenant=False):
         """make(owner, number of the question): a request. own: how much of what the owners ask must
-        bring something of theirs, so that the path is walked at all. read: marks out of a body."""
+        bring something of theirs, so that the path is walked at all. read: marks out of a body.
+        of_tenant: namespaces of one tenant are no boundary there, and users are refused."""
         sent, got_own, of_owners = 0, 0, 0
         owners = owners or self.crowd.everybody
         while sent < self.count:
@@ -60,21 +62,31 @@ class Drive:
             for owner, _ in batch:
                 status, raw, body = self.line.read()
                 assert status in statuses, (name, raw[:1000])
-                has_own = self.crowd.judge(name, owner, raw + (read(body) if read else b""))
+                assert not of_tenant or (status == 403) == bool(owner.user), (name, owner, raw[:1000])
+                has_own = self.crowd.judge(name, owner, raw + (read(body) if read else b""), of_tenant)
                 of_owners += not owner.is_outsider
                 got_own += has_own and not owner.is_outsider
             sent += AT_ONCE
         assert not self.crowd.leaks, self.crowd.leaks[:3]
         assert got_own >= own * of_owners, (name, got_own, of_owners)
 
-    def store(self, make):
+    def store(self, make, owners=None, status=(200, 201)):
         """make(owner, number): one request for each owner and question."""
-        for owner in self.crowd.owners:
+        for owner in owners or self.crowd.owners:
             for number in range(len(THINGS)):
-                self.line.send(make(owner, number))
-                status, raw, _ = self.line.read()
-                assert status in (200, 201), raw[:1000]
+                got, raw, _ = self.ask(make(owner, number))
+                assert got in status, raw[:1000]
                 self.crowd.judge("store", owner, raw)
+
+    def ask(self, request):
+        self.line.send(request)
+        return self.line.read()
+
+    def told(self, request):
+        """The document that it is answered with."""
+        status, raw, body = self.ask(request)
+        assert status in (200, 201, 202), raw[:1000]
+        return json.loads(body)
 
 
 def put_of(crowd, text=asked):
@@ -93,6 +105,19 @@ def lookup_of(text, **more):
 
 def chat_of(text, headers=(), **more):
     return lambda owner, number: request_of("POST", CHAT, owner, chat(text(number), **more), headers)
+
+
+# The other bodies that ask a model, of a question.
+FAMILIES = {
+    "messages": ("/v1/messages", lambda text: {**chat(text), "max_tokens": 9}),
+    "responses": ("/v1/responses", lambda text: {"model": "m", "input": text, "store": False}),
+    "completions": ("/v1/completions", lambda text: {"model": "m", "prompt": text}),
+}
+
+
+def family_of(family, text, headers=(), **more):
+    target, body = FAMILIES[family]
+    return lambda owner, number: request_of("POST", target, owner, {**body(text(number)), **more}, headers)
 
 
 def finish(crowd):
@@ -136,6 +161,19 @@ def test_proxied_answers(one, models):
         drive.path("meaning, streamed", chat_of(reworded, only, stream=True), statuses=(200, 504), own=0.5)
     drive.path("embeddings", lambda owner, number: request_of(
         "POST", "/v1/embeddings", owner, {"model": "m", "input": asked(number)}), read=mark_of_vector)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_answers_of_other_families(one, models, family):
+    _, _, drive = one
+    drive.store(family_of(family, asked))
+    drive.path(f"{family}, exact", family_of(family, asked))
+    drive.path(f"{family}, streamed", family_of(family, asked, stream=True))
+    only = [("Cache-Control", "only-if-cached")]
+    drive.path(f"{family}, only-if-cached", family_of(family, asked, only), statuses=(200, 504))
+    if models is not None:
+        wait_for_meaning(drive, family_of(family, reworded, only))
+        drive.path(f"{family}, meaning", family_of(family, reworded, only), statuses=(200, 504), own=0.5)
 
 
 def wait_for_meaning(drive, make):
@@ -259,9 +297,14 @@ def test_other_surfaces(one):
     drive.store(langcache_put)
     drive.path("langcache, exact", langcache_search(asked, searchStrategies=["exact"]))
     drive.path("langcache, both", langcache_search(reworded, similarityThreshold=0.1, maxResults=100), own=0.2)
+    follow_up = "And how long does that take?"
+    for owner in crowd.owners:
+        for number in range(len(THINGS)):
+            drive.told(request_of("POST", f"/v1/caches/c{owner.name_space}/entries", owner, {
+                "prompt": f"{asked(number)}\n{follow_up}", "response": crowd.make_mark(owner)}))
     drive.path("langcache, conversation", lambda owner, number: request_of(
         "POST", f"/v1/caches/c{owner.name_space}/conversations/search", owner,
-        {"messages": [asked(number)], "prompt": asked(number)}), own=0, statuses=(200, 400))
+        {"prompt": follow_up, "context": [asked(number)]}))
     plain = [owner for owner in crowd.everybody if not owner.name_space]
     for owner in plain:
         for number in range(len(THINGS)) if not owner.is_outsider else ():

@@ -18,9 +18,14 @@ in_the_long_run = pytest.mark.skipif(int(os.environ.get("DEJA_ISOLATION_CHECKS",
                                      reason="./dev soak runs it")
 
 
+# Each costs seconds, so two that stand for the others are in the short run.
+KEYS = [pytest.param(name, marks=[] if " of all users" in name or " no name " in name else in_the_long_run)
+        for name in mutants.KEY_MUTANTS]
+
+
 @needs_build
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", mutants.MUTANTS)
+@pytest.mark.parametrize("name", [*mutants.MUTANTS, *KEYS])
 def test_engine_without_a_check_is_noticed(name):
     assert mutants.is_noticed(BUILD, name)
 
@@ -44,11 +49,14 @@ def test_tier_without_the_tenant_is_noticed(name, tmp_path):
 @needs_build
 @in_the_long_run
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", mutants.DAEMON_MUTANTS)
-def test_daemon_without_a_check_is_noticed(name):
-    program = mutants.make(BUILD, "deja", name, mutants.DAEMON_MUTANTS[name])
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k",
-                           "proxied or cache_api", "test_isolation.py"], cwd=Path(__file__).parent, check=False,
+@pytest.mark.parametrize("name, edits, tests", [
+    *[(name, edits, ("-k", "proxied or cache_api", "test_isolation.py"))
+      for name, edits in mutants.DAEMON_MUTANTS.items()],
+    *[(name, edits, ("test_isolation_keys.py",)) for name, edits in mutants.DAEMON_KEY_MUTANTS.items()]])
+def test_daemon_without_a_check_is_noticed(name, edits, tests):
+    program = mutants.make(BUILD, "deja", name, edits)
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests],
+                          cwd=Path(__file__).parent, check=False,
                           env={**os.environ, "DEJA_BIN": str(program), "DEJA_ISOLATION_CHECKS": "200",
                                "DEJA_ISOLATION_REPORT": ""}, capture_output=True, text=True, timeout=600)
     assert done.returncode == 1 and "leak" in done.stdout, done.stdout

@@ -65,6 +65,27 @@ MUTANTS = {
          "->stats(engine->options.memory, NULL, &out_stats->memory)")],
 }
 
+# Of plain keys, for tests/isolation/keys.
+KEY_MUTANTS = {
+    "the tenant is in no name of a plain key": [
+        ("src/cache/plain.c", "        deja_slice(space->tenant, sizeof space->tenant),\n", ""),
+        ("src/cache/plain.c", "memcpy(out_key->tenant, space->tenant, sizeof out_key->tenant);",
+         "memset(out_key->tenant, 0, sizeof out_key->tenant);"),
+        ("src/cache/plain.c", "memcpy(space->tenant, tenant, sizeof space->tenant);",
+         "(void)tenant;\n    memset(space->tenant, 0, sizeof space->tenant);")],
+    "the namespace is not in the names of plain keys": [
+        ("src/cache/plain.c", "        space->name_space,\n        key,\n", "        key,\n")],
+    "plain keys have no key of their tenant or user": [
+        ("src/cache/plain.c", "dj_hmac_key_init(&space->names, fingerprint_key);",
+         "(void)fingerprint_key;\n    dj_hmac_key_init(&space->names, (const uint8_t[DJ_SHA256_BYTES]){0});")],
+    "a list of plain keys is of all namespaces": [
+        ("src/cache/plain_scan.c", "deja_slice_is_equal(entry->name_space, wanted->name_space) &&", "")],
+    "a list of plain keys is of all users": [
+        ("src/cache/plain_scan.c", "is_of_user(wanted, entry) &&", "")],
+    "figures of plain keys are those of all tenants": [
+        ("src/cache/plain.c", "            add(counters, out_stats);", "            add(&here->all, out_stats);")],
+}
+
 # Of the tiers that are servers, for tests/conformance: (level, edits).
 ZEROS = "(const uint8_t[DJ_ID_BYTES]){0}"
 TIER_MUTANTS = {
@@ -95,6 +116,21 @@ DAEMON_MUTANTS = {
     "every user owns every entry": [
         ("src/api/user.c", "    if (!request->who.has_user)\n        return true;\n    dj_user_tag",
          "    if (request)\n        return true;\n    dj_user_tag")],
+}
+# Likewise, for test_isolation_keys.py.
+DAEMON_KEY_MUTANTS = {
+    "plain keys over HTTP have no namespace": [
+        ("src/api/kv_common.c", "        out_names->name_space = name_space;", "        (void)name_space;")],
+    "clients of Redis list without their user": [
+        ("src/api/resp_auth.c", "dj_user_tag(client->who.user, client->user_tag);", "(void)client;")],
+    "what concerns all users is told to each": [
+        ("src/api/user.c", "    if (!request->who.has_user)\n        return false;\n    dj_request_problem",
+         "    if (request)\n        return false;\n    dj_request_problem")],
+    "notices are those of all tenants": [
+        ("src/cache/notices.c", "reader->is_of_all || memcmp(reader->tenant, notice->tenant, DJ_ID_BYTES) == 0",
+         "reader && notice")],
+    "schedules are those of all tenants": [
+        ("src/daemon/schedules.c", "memcmp(schedule->tenant, tenant, DJ_TENANT_BYTES) != 0 ||", "!tenant ||")],
 }
 
 
@@ -147,7 +183,8 @@ def make(build, target, name, edits):
 
 
 def is_noticed(build, name):
-    program = make(build, "tests/isolation/isolation", name, MUTANTS[name])
+    target = "isolation" if name in MUTANTS else "keys"
+    program = make(build, f"tests/isolation/{target}", name, {**MUTANTS, **KEY_MUTANTS}[name])
     done = subprocess.run([str(program), "1", CHECKS], capture_output=True, text=True, timeout=300)
     told = done.stdout.strip().split("\n")[-1]
     print(f"{'noticed' if done.returncode else 'MISSED':8} {name}: {told or done.stderr.strip()[-200:]}", flush=True)
@@ -157,7 +194,7 @@ def is_noticed(build, name):
 def main(build, *names):
     build = Path(build).resolve()
     try:
-        noticed = [is_noticed(build, name) for name in names or MUTANTS]
+        noticed = [is_noticed(build, name) for name in names or [*MUTANTS, *KEY_MUTANTS]]
     except Misfit as misfit:
         print(f"mutants.py does not fit the source any more: {misfit}")
         return 1

@@ -13,6 +13,7 @@ import socket
 import time
 from dataclasses import dataclass, field
 
+from fake_families import message, message_events, named, response, response_events, text_completion, text_events
 from recorder import Recorder
 
 MARK = re.compile(rb"zq([0-9a-f]{8})-(\d+)z")
@@ -63,8 +64,9 @@ class Crowd:
         owner.marks.add(mark)
         return mark.decode()
 
-    def judge(self, path, owner, raw):
-        """raw: all bytes that owner was answered. True: there was something of his own."""
+    def judge(self, path, owner, raw, of_tenant=False):
+        """raw: all bytes that owner was answered. True: there was something of his own, or, where it is
+        the whole tenant's to be told, of his tenant's."""
         count = self.counts.setdefault(path, [0, 0])
         count[0] += 1
         has_own = False
@@ -73,7 +75,8 @@ class Crowd:
             if mark not in self.of_mark and found[1] == credential_mark(f"Bearer {owner.key}".encode()):
                 self.of_mark[mark] = owner  # the upstream made it for him, just now
                 owner.marks.add(mark)
-            if self.of_mark.get(mark) is not owner:
+            whose = self.of_mark.get(mark)
+            if whose is not owner and not (of_tenant and whose and whose.key == owner.key):
                 self.leaks.append((path, owner, self.of_mark.get(mark), raw[:600]))
             has_own = True
         for found in ID.finditer(raw):
@@ -105,7 +108,11 @@ class MarkingUpstream(Recorder):
                     "data": [{"object": "embedding", "index": 0, "embedding": floats}]}
             return answer_of(json.dumps(body).encode())
         head = {"id": f"chatcmpl-{mark}", "created": int(time.time()), "model": "m"}
-        if json.loads(seen.body or b"{}").get("stream"):
+        asked = json.loads(seen.body or b"{}")
+        for target, make in FAMILIES.items():
+            if seen.target.endswith(target):
+                return make(asked, mark)
+        if asked.get("stream"):
             return stream_of(head, mark)
         body = {**head, "object": "chat.completion", "usage": {"prompt_tokens": 1, "completion_tokens": 1,
                                                                 "total_tokens": 2},
@@ -135,6 +142,29 @@ def stream_of(head, mark):
              "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}
     return answer_of(chunk({"role": "assistant", "content": ""}) + chunk({"content": mark}) + chunk({}, "stop")
                      + b"data: " + json.dumps(usage).encode() + b"\n\ndata: [DONE]\n\n", b"text/event-stream")
+
+
+def message_of(asked, mark):
+    made = {**message(asked, "text", 0, mark), "id": f"msg_{mark}"}
+    return told_of(made, b"".join(named(message_events(made, "text"))) if asked.get("stream") else None)
+
+
+def response_of(asked, mark):
+    made = {**response(asked, "text", 0, mark), "id": f"resp_{mark}"}
+    return told_of(made, b"".join(named(response_events(made, "text"))) if asked.get("stream") else None)
+
+
+def completion_of(asked, mark):
+    made = {**text_completion(asked, "text", 0, mark), "id": f"cmpl-{mark}"}
+    events = [b"data: %s\n\n" % json.dumps(event).encode() for event in text_events(made, True)]
+    return told_of(made, b"".join([*events, b"data: [DONE]\n\n"]) if asked.get("stream") else None)
+
+
+def told_of(whole, events):
+    return answer_of(json.dumps(whole).encode()) if events is None else answer_of(events, b"text/event-stream")
+
+
+FAMILIES = {b"/v1/messages": message_of, b"/v1/responses": response_of, b"/v1/completions": completion_of}
 
 
 def request_of(method, target, owner, body=None, headers=()):

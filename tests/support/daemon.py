@@ -79,6 +79,7 @@ class Daemon:
         if config is not None:
             self.config = self.data / "deja.yaml"
             self.config.write_text(config)
+        self.program = BINARY
         self.port = free_port()
         self.process = None
         self.log = self.data / "daemon.log"
@@ -92,7 +93,7 @@ class Daemon:
         return self.url + "/v1"
 
     def command(self):
-        made = [str(BINARY), "serve", "--listen", f"127.0.0.1:{self.port}", "--data", str(self.data)]
+        made = [str(self.program), "serve", "--listen", f"127.0.0.1:{self.port}", "--data", str(self.data)]
         if self.upstream:
             made += ["--upstream", self.upstream]
         if self.config:

@@ -215,8 +215,11 @@ soak_isolation() {
     build_kind release
     stage "isolation in process, seed $seed" "$RESULTS/isolation.none" \
         "$BUILD/release/tests/isolation/isolation" "$seed" 10000000
+    stage "isolation of plain keys in process, seed $seed" "$RESULTS/isolation.none" \
+        "$BUILD/release/tests/isolation/keys" "$seed" 10000000
     DEJA_ISOLATION_CHECKS=10000 DEJA_ISOLATION_SEED=$seed DEJA_ISOLATION_REPORT=$RESULTS/isolation.txt \
-        pytest_stage "isolation over the network" "$BUILD/release/deja" tests/integration/test_isolation.py
+        pytest_stage "isolation over the network" "$BUILD/release/deja" \
+        tests/integration/test_isolation.py tests/integration/test_isolation_keys.py
     DEJA_ISOLATION_CHECKS=10000 pytest_stage "mutants without a check of isolation" "$BUILD/release/deja" \
         tests/integration/test_mutants.py
     DEJA_CREDENTIAL_REQUESTS=1000000 DEJA_TIMING_REQUESTS=10000 DEJA_ISOLATION_REPORT=$RESULTS/isolation.txt \
@@ -268,6 +271,9 @@ word_soak() {
         "$BUILD/release/deja" tests/integration/test_resp_pair.py
     stage "the time of a key check tells nothing of the key" "$RESULTS/key_timing.none" \
         "$BUILD/release/tests/key_timing" 1000000
+    DEJA_ROTATIONS=1000 DEJA_ERASE_CANARIES=1000 pytest_stage "a thousand rotations under load, a thousand erased texts" \
+        "$BUILD/release/deja" -k "under_load or everywhere" tests/integration/test_encryption.py \
+        tests/integration/test_erase_everywhere.py
     soak_isolation
     soak_attacks
     soak_load 600

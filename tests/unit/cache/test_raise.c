@@ -18,15 +18,22 @@ static void node_start(struct two *two, uint32_t i)
     fixture_start(&two->node[i]);
 }
 
-static void two_open(struct two *two)
+/* sequence: of counters raised before; a server nobody has raised one on tells 0. */
+static void two_open_at(struct two *two, uint64_t sequence)
 {
     *two = (struct two){.node = {{.tier_count = 0}}};
     scripted_init(&two->redis);
     scripted_init(&two->postgres);
+    two->redis.sequence = sequence;
     for (uint32_t i = 0; i < 2; i++) {
         node_start(two, i);
         pull_now(&two->node[i]);
     }
+}
+
+static void two_open(struct two *two)
+{
+    two_open_at(two, 1);
 }
 
 static void two_close(struct two *two)
@@ -228,6 +235,35 @@ static void fill_that_began_before_a_selection_is_kept_by_nobody(void **state)
     two_close(&two);
 }
 
+/* A pull that brings nothing is no news, also as long as nobody has ever raised anything. */
+static void fill_that_began_before_pulls_of_nothing_is_kept(void **state)
+{
+    (void)state;
+    struct two two;
+    two_open_at(&two, 0);
+    struct dj_entry entry = tagged(&two.node[0], 1, "news", "");
+    pull_now(&two.node[0]);
+    pull_now(&two.node[0]);
+    assert_true(put_fill(&two.node[0], &entry));
+    assert_true(is_served(&two.node[1], &entry));
+    two_close(&two);
+}
+
+static void fill_that_began_before_the_first_raise_of_all_is_not_kept(void **state)
+{
+    (void)state;
+    struct two two;
+    two_open_at(&two, 0);
+    struct dj_entry entry = tagged(&two.node[1], 1, "news", "");
+    struct dj_entry other = tagged(&two.node[1], 2, "sports", "");
+    pull_now(&two.node[1]);
+    assert_int_equal(select_entries(&two.node[0], &news_tag, true), 0);
+    pull_now(&two.node[1]);
+    assert_false(put_fill(&two.node[1], &entry));
+    assert_true(put_fill(&two.node[1], &other));
+    two_close(&two);
+}
+
 static void fill_of_before_a_pull_that_failed_goes_with_the_next(void **state)
 {
     (void)state;
@@ -332,6 +368,8 @@ int main(void)
         cmocka_unit_test(raise_that_reached_nobody_counts_here_and_is_passed_on),
         cmocka_unit_test(fill_that_began_before_a_raise_is_stored_nowhere),
         cmocka_unit_test(fill_that_began_before_a_selection_is_kept_by_nobody),
+        cmocka_unit_test(fill_that_began_before_pulls_of_nothing_is_kept),
+        cmocka_unit_test(fill_that_began_before_the_first_raise_of_all_is_not_kept),
         cmocka_unit_test(fill_of_before_a_pull_that_failed_goes_with_the_next),
         cmocka_unit_test(authority_is_not_believed_after_a_pull_that_failed),
         cmocka_unit_test(authority_that_forgot_is_told_again),

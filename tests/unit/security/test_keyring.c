@@ -2,6 +2,7 @@
  * what is sealed with them. */
 #include "security/keyring.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -256,6 +257,51 @@ static void another_master_key_reads_nothing_and_seals_nothing(void **state)
     dj_buf_fini(&sealed);
     dj_buf_fini(&old);
     dj_keyring_destroy(wrong);
+}
+
+/* What was noted down of a key's seals; writes it where it is not NULL. */
+static uint64_t noted(struct memory_authority *memory, const char *written)
+{
+    uint64_t number = 0;
+    for (unsigned i = 0; i < memory->count; i++) {
+        struct memory_row *row = &memory->rows[i];
+        if (!row->is_there || row->key[row->key_len - 1] != '+')
+            continue;
+        if (written)
+            row->value_len = (size_t)snprintf(row->value, sizeof row->value, "%s", written);
+        assert_int_equal(dj_num_parse_u64(deja_slice(row->value, row->value_len), &number),
+                         DEJA_OK);
+    }
+    return number;
+}
+
+static void a_key_that_sealed_enough_is_due_over_restarts(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_int_equal(dj_keyring_fetch(fixture->keyring, ann), DEJA_OK);
+    struct dj_buf sealed = {0};
+    for (uint32_t i = 0; i < 1u << 16; i++) {
+        sealed.len = 0;
+        assert_int_equal(dj_keyring_seal(fixture->keyring, ann, text("e"), text("x"), &sealed),
+                         DEJA_OK);
+    }
+    dj_buf_fini(&sealed);
+    assert_int_equal(dj_keyring_refresh(fixture->keyring), DEJA_OK);
+    assert_int_equal(noted(&fixture->memory, NULL), 1u << 16);
+    assert_false(dj_keyring_is_due(fixture->keyring, ann));
+    char almost[DJ_NUM_U64_DIGITS_MAX];
+    snprintf(almost, sizeof almost, "%llu", (unsigned long long)DJ_KEYRING_SEALED_MAX - 1);
+    noted(&fixture->memory, almost);
+    struct dj_keyring *next = ring_of(&fixture->memory, master);
+    assert_int_equal(dj_keyring_fetch(next, ann), DEJA_OK);
+    assert_false(dj_keyring_is_due(next, ann));
+    sealed = seal(next, ann, "e", "the last one");
+    assert_true(dj_keyring_is_due(next, ann));
+    assert_int_equal(dj_keyring_rotate(next, ann, false), DEJA_OK);
+    assert_false(dj_keyring_is_due(next, ann));
+    assert_int_equal(open_as(next, ann, "e", &sealed, "the last one"), DEJA_OK);
+    dj_buf_fini(&sealed);
+    dj_keyring_destroy(next);
 }
 
 static void mark(void *ctx, const struct dj_data_key *key)
@@ -525,6 +571,7 @@ int main(void)
         TEST(two_rotations_at_once_agree_on_one_key),
         TEST(a_destroyed_tenant_starts_anew_with_another_key),
         TEST(the_previous_master_key_is_read_and_due),
+        TEST(a_key_that_sealed_enough_is_due_over_restarts),
         TEST(another_master_key_reads_nothing_and_seals_nothing),
         TEST(a_document_under_another_name_or_damaged_is_no_key),
         TEST(a_fetch_asks_once_in_a_second),
