@@ -111,7 +111,8 @@ static void start_put(void *ctx)
 {
     struct key_call *call = ctx;
     char text[NAME_BYTES];
-    const struct dj_plain_change change = {DJ_PLAIN_BLIND, put_value, on_changed, call};
+    const struct dj_plain_change change = {
+        .mode = DJ_PLAIN_BLIND, .change = put_value, .ctx = call, .done = on_changed};
     enum deja_status status =
         dj_plain_change(call->keys->plain, loop_of(call), &call->keys->spaces[call->owner],
                         name_of(call->names[0], text), &change);
