@@ -38,8 +38,7 @@ struct dj_authority {
     bool is_running;
     bool is_pull_lost; /* no memory for what came */
     uint64_t sequence;
-    bool
-        is_anew; /* no pull was taken over yet, or none since a loss: the next tells all there is */
+    bool is_anew; /* no pull was taken over (since a loss): the next one tells all there is */
     struct dj_store_generation *pulled; /* of this round; owned, their tags too */
     size_t pulled_count;
     size_t pulled_cap;
