@@ -313,19 +313,12 @@ static void on_changed(void *ctx, enum deja_status status, const struct dj_plain
     dj_kv_note(request, "set", "none", problem.status ? "error" : "ok");
     if (!problem.status)
         write_put(kv, outcome, &body);
-    struct dj_value *before =
-        !problem.status && kv->version.data && outcome->is_stored && outcome->before
-            ? dj_value_ref(outcome->before)
-            : NULL;
     kv_end(kv);
-    if (before) {
-        kv->answer = body;
-        enum deja_status kept = dj_kv_keep_previous(request, &kv->names, kv->key, kv->version,
-                                                    before, kv, on_previous_kept);
-        dj_value_unref(before);
-        if (kept == DEJA_OK)
-            return;
-    }
+    kv->answer = body;
+    if (!problem.status && kv->version.data && outcome->is_stored && outcome->before &&
+        dj_kv_keep_previous(request, &kv->names, kv->key, kv->version, outcome->before, kv,
+                            on_previous_kept) == DEJA_OK)
+        return;
     if (problem.status)
         dj_request_problem(request, problem.status, problem.type, problem.detail);
     else

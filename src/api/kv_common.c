@@ -4,6 +4,7 @@
 #include "cache/depends.h"
 #include "cache/kinds.h"
 #include "base/num.h"
+#include "base/slice.h"
 #include "proto/form.h"
 #include "base/base64.h"
 #include "proxy/identity.h"
@@ -72,7 +73,8 @@ void dj_kv_name_resource(struct dj_request *request, const struct dj_kv_names *n
     struct dj_plain_space space;
     struct dj_store_key id;
     char hex[2 * DJ_ID_BYTES + 1];
-    if (!request->api->audit || !dj_audit_wants(request->who.rules, true))
+    bool is_write = !dj_slice_is(request->http->method, "GET");
+    if (!request->api->audit || !dj_audit_wants(request->who.rules, is_write))
         return;
     dj_kv_space(request, names, &space);
     dj_plain_key(&space, key, &id);

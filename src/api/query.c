@@ -54,6 +54,19 @@ bool dj_query_check_text(struct dj_request *request, struct deja_slice text, con
     return true;
 }
 
+static bool take_label(struct dj_request *request, const char *name, const char *where,
+                       struct deja_slice text, size_t len_max, struct deja_slice *out_text)
+{
+    if (text.len > len_max)
+        return complain(request, "invalid_request", where, name, "length",
+                        dj_request_text(request, "at most %zu bytes", len_max));
+    if (!dj_question_is_name(text))
+        return complain(request, "invalid_request", where, name, "characters",
+                        "control characters are not allowed");
+    *out_text = text;
+    return true;
+}
+
 bool dj_query_label(struct dj_request *request, const struct dj_json *object, const char *name,
                     const char *where, size_t len_max, struct deja_slice *out_text)
 {
@@ -63,14 +76,7 @@ bool dj_query_label(struct dj_request *request, const struct dj_json *object, co
     if (!dj_json_is(value, DJ_JSON_STRING))
         return complain(request, "invalid_request", where, name, "type", "must be a string");
     struct deja_slice text = dj_json_string(value);
-    if (text.len > len_max)
-        return complain(request, "invalid_request", where, name, "length",
-                        dj_request_text(request, "at most %zu bytes", len_max));
-    if (!dj_question_is_name(text))
-        return complain(request, "invalid_request", where, name, "characters",
-                        "control characters are not allowed");
-    *out_text = text;
-    return true;
+    return take_label(request, name, where, text, len_max, out_text);
 }
 
 bool dj_query_number(struct dj_request *request, const struct dj_json *object, const char *name,
@@ -214,36 +220,23 @@ bool dj_query_url_member(struct dj_request *request, const char *name, struct de
                     "not percent-encoded UTF-8 text");
 }
 
+/* Not in the URL's query: empty. */
+static bool url_label(struct dj_request *request, const char *name, size_t len_max,
+                      struct deja_slice *out_text)
+{
+    struct deja_slice text = {0};
+    return dj_query_url_member(request, name, &text) &&
+           take_label(request, name, "", text, len_max, out_text);
+}
+
 bool dj_query_url_namespace(struct dj_request *request, struct deja_slice *out_name_space)
 {
-    static const char name[] = "namespace";
-    struct deja_slice text = {0};
-    if (!dj_query_url_member(request, name, &text))
-        return false;
-    if (text.len > DJ_NAMESPACE_BYTES_MAX)
-        return complain(request, "invalid_request", "", name, "length",
-                        dj_request_text(request, "at most %u bytes", DJ_NAMESPACE_BYTES_MAX));
-    if (!dj_question_is_name(text))
-        return complain(request, "invalid_request", "", name, "characters",
-                        "control characters are not allowed");
-    *out_name_space = text;
-    return true;
+    return url_label(request, "namespace", DJ_NAMESPACE_BYTES_MAX, out_name_space);
 }
 
 bool dj_query_url_reason(struct dj_request *request)
 {
-    static const char name[] = "reason";
-    struct deja_slice text = {0};
-    if (!dj_query_url_member(request, name, &text))
-        return false;
-    if (text.len > DJ_NOTICE_REASON_BYTES_MAX)
-        return complain(request, "invalid_request", "", name, "length",
-                        dj_request_text(request, "at most %u bytes", DJ_NOTICE_REASON_BYTES_MAX));
-    if (!dj_question_is_name(text))
-        return complain(request, "invalid_request", "", name, "characters",
-                        "control characters are not allowed");
-    request->reason = text;
-    return true;
+    return url_label(request, "reason", DJ_NOTICE_REASON_BYTES_MAX, &request->reason);
 }
 
 bool dj_query_id(const struct dj_request *request, struct deja_slice text,

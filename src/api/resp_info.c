@@ -155,18 +155,12 @@ static void on_counted(void *ctx, enum deja_status status, const struct dj_plain
 static enum dj_resp_flow count(struct dj_resp_client *client, const struct dj_resp_args *args,
                                struct dj_buf *out)
 {
-    static const struct dj_plain_selector all = {.pattern = {0}};
     if (!dj_resp_admit(client, dj_resp_find_command(deja_slice_text("dbsize")), args, out))
         return DJ_RESP_ANSWERED;
     if (!dj_resp_hold(client, args, out))
         return DJ_RESP_ANSWERED;
     client->work = &client->held.args;
-    enum deja_status status =
-        dj_plain_count(client->api->plain, client->loop, &client->space, &all, client, on_counted);
-    if (status == DEJA_OK)
-        return DJ_RESP_WAITING;
-    dj_resp_put_failure(out, status);
-    return DJ_RESP_ANSWERED;
+    return dj_resp_count(client, on_counted, out);
 }
 
 enum dj_resp_flow dj_resp_info(struct dj_resp_client *client, const struct dj_resp_args *args,

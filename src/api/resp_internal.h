@@ -205,6 +205,9 @@ void dj_resp_note_audit(const struct dj_resp_client *client, const struct dj_res
                         struct deja_slice key, struct deja_slice reply);
 /* Time of a write's end, cut to what the tenant may keep; 0: never, if it may. */
 int64_t dj_resp_cut_expiry(const struct dj_resp_client *client, int64_t expires_ms, int64_t now_ms);
+/* Counts the keys of the database of SELECT: done tells, later. */
+enum dj_resp_flow dj_resp_count(struct dj_resp_client *client, dj_plain_counted_fn *done,
+                                struct dj_buf *out);
 dj_resp_command_fn dj_resp_auth;
 
 /* ---- resp_table.c ---- */

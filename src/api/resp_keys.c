@@ -288,17 +288,23 @@ static void on_counted(void *ctx, enum deja_status status, const struct dj_plain
     dj_resp_reply_end(client);
 }
 
-enum dj_resp_flow dj_resp_dbsize(struct dj_resp_client *client, const struct dj_resp_args *args,
-                                 struct dj_buf *out)
+enum dj_resp_flow dj_resp_count(struct dj_resp_client *client, dj_plain_counted_fn *done,
+                                struct dj_buf *out)
 {
     const struct dj_plain_selector all = {.pattern = {0}};
-    (void)args;
     enum deja_status status =
-        dj_plain_count(client->api->plain, client->loop, &client->space, &all, client, on_counted);
+        dj_plain_count(client->api->plain, client->loop, &client->space, &all, client, done);
     if (status == DEJA_OK)
         return DJ_RESP_WAITING;
     dj_resp_put_failure(out, status);
     return DJ_RESP_ANSWERED;
+}
+
+enum dj_resp_flow dj_resp_dbsize(struct dj_resp_client *client, const struct dj_resp_args *args,
+                                 struct dj_buf *out)
+{
+    (void)args;
+    return dj_resp_count(client, on_counted, out);
 }
 
 /* One database after another. */

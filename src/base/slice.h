@@ -2,6 +2,8 @@
 #ifndef DJ_BASE_SLICE_H
 #define DJ_BASE_SLICE_H
 
+#include <string.h>
+
 #include <deja/base.h>
 
 /* Byte for byte; needle is terminated and not empty. */
@@ -11,6 +13,16 @@ bool dj_slice_contains(struct deja_slice text, const char *needle);
 static inline bool dj_slice_is(struct deja_slice slice, const char *text)
 {
     return text && deja_slice_is_equal(slice, deja_slice_text(text));
+}
+
+/* Copies it to *at, which moves behind it: the copy, which points there also when it is empty. */
+static inline struct deja_slice dj_slice_place(char **at, struct deja_slice from)
+{
+    struct deja_slice to = deja_slice(*at, from.len);
+    if (from.len)
+        memcpy(*at, from.data, from.len);
+    *at += from.len;
+    return to;
 }
 
 #endif

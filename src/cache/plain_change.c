@@ -578,15 +578,6 @@ static void arrive(void *ctx)
         pump(line);
 }
 
-static struct deja_slice keep(char **at, struct deja_slice bytes)
-{
-    struct deja_slice kept = deja_slice(*at, bytes.len);
-    if (bytes.len)
-        memcpy(*at, bytes.data, bytes.len);
-    *at += bytes.len;
-    return kept;
-}
-
 enum deja_status dj_plain_change(struct dj_plain *plain, struct dj_loop *loop,
                                  const struct dj_plain_space *space, struct deja_slice key,
                                  const struct dj_plain_change *spec)
@@ -602,10 +593,10 @@ enum deja_status dj_plain_change(struct dj_plain *plain, struct dj_loop *loop,
     change->plain = plain;
     change->origin = loop;
     change->spec = *spec;
-    change->name = keep(&at, key);
-    change->name_space = keep(&at, space->name_space);
-    change->user_tag = keep(&at, space->user_tag);
-    change->spec.reason = keep(&at, spec->reason);
+    change->name = dj_slice_place(&at, key);
+    change->name_space = dj_slice_place(&at, space->name_space);
+    change->user_tag = dj_slice_place(&at, space->user_tag);
+    change->spec.reason = dj_slice_place(&at, spec->reason);
     dj_list_init(&change->member);
     dj_plain_digest(space, key, change->digest);
     memcpy(change->key.tenant, space->tenant, sizeof change->key.tenant);

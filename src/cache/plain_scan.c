@@ -10,6 +10,7 @@
  * with its cursor is told DEJA_ERR_BUSY.
  */
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "cache/plain_internal.h"
 #include "policy/glob.h"
 #include "security/user.h"
@@ -181,11 +182,7 @@ static bool is_wanted(const struct wanted *wanted, const struct dj_entry *entry)
 
 static struct deja_slice keep(char **at, struct deja_slice bytes)
 {
-    struct deja_slice kept = bytes.data ? deja_slice(*at, bytes.len) : bytes;
-    if (bytes.len)
-        memcpy(*at, bytes.data, bytes.len);
-    *at += bytes.len;
-    return kept;
+    return bytes.data ? dj_slice_place(at, bytes) : bytes;
 }
 
 static size_t wanted_bytes(const struct dj_plain_space *space,

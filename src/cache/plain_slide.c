@@ -8,6 +8,7 @@
  * (3) At most SLIDES_MAX of a loop are under way; beyond, the next read tries again.
  */
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "cache/plain_internal.h"
 
 #define SLIDES_MAX 1024u
@@ -21,15 +22,6 @@ struct dj_plain_slide {
     struct deja_slice tags[DJ_ENTRY_TAGS_MAX];
     char bytes[];
 };
-
-static struct deja_slice take(char **at, struct deja_slice from)
-{
-    struct deja_slice to = deja_slice(*at, from.len);
-    if (from.len)
-        memcpy(*at, from.data, from.len);
-    *at += from.len;
-    return to;
-}
 
 struct dj_plain_slide *dj_plain_slide_create(struct dj_plain *plain, struct dj_loop *loop,
                                              const struct dj_kind *kind,
@@ -49,9 +41,9 @@ struct dj_plain_slide *dj_plain_slide_create(struct dj_plain *plain, struct dj_l
     slide->loop = loop;
     slide->kind = kind;
     slide->space = *space;
-    slide->space.name_space = take(&at, space->name_space);
-    slide->space.user_tag = take(&at, space->user_tag);
-    slide->key = take(&at, key);
+    slide->space.name_space = dj_slice_place(&at, space->name_space);
+    slide->space.user_tag = dj_slice_place(&at, space->user_tag);
+    slide->key = dj_slice_place(&at, key);
     return slide;
 }
 

@@ -2,6 +2,7 @@
 #include "cache/plain_version.h"
 
 #include "base/alloc.h"
+#include "base/slice.h"
 #include "proto/json.h"
 #include "security/user.h"
 #include "text/question.h"
@@ -66,15 +67,6 @@ struct get {
     char bytes[];
 };
 
-static struct deja_slice take(char **at, struct deja_slice from)
-{
-    struct deja_slice to = deja_slice(*at, from.len);
-    if (from.len)
-        memcpy(*at, from.data, from.len);
-    *at += from.len;
-    return to;
-}
-
 static struct get *create(const struct dj_plain_space *space, struct deja_slice key,
                           struct deja_slice version)
 {
@@ -85,11 +77,11 @@ static struct get *create(const struct dj_plain_space *space, struct deja_slice 
         return NULL;
     char *at = get->bytes;
     get->space = *space;
-    get->space.name_space = take(&at, space->name_space);
-    get->space.user_tag = take(&at, space->user_tag);
-    get->version = take(&at, version);
-    get->place = take(&at, key);
-    take(&at, deja_slice_text(DJ_PLAIN_PREVIOUS));
+    get->space.name_space = dj_slice_place(&at, space->name_space);
+    get->space.user_tag = dj_slice_place(&at, space->user_tag);
+    get->version = dj_slice_place(&at, version);
+    get->place = dj_slice_place(&at, key);
+    dj_slice_place(&at, deja_slice_text(DJ_PLAIN_PREVIOUS));
     get->place.len += PREVIOUS_BYTES;
     return get;
 }

@@ -6,10 +6,10 @@ import subprocess
 
 import client_operations
 import pytest
-from daemon import ROOT, TOOLS, clean_environment, free_port
+from daemon import ROOT, clean_environment, free_port
+from node_sdk import FOLDER, NODE
 
-NODE = TOOLS / "node" / "node"
-NPM = TOOLS / "node" / "npm"
+NPM = FOLDER / "npm"
 PACKAGE = ROOT / "clients" / "node"
 PROGRAM = ROOT / "tests" / "integration" / "programs" / "client.mjs"
 

@@ -161,14 +161,20 @@ def put_back(valkey, copies):
             client("RESTORE", name, 0, copy, "REPLACE")
 
 
+def planted(servers, client, other):
+    """Texts of this tenant and, fewer, of another, once every tier has them."""
+    both = Planted(client, CANARIES), Planted(other, 12)
+    for one in both:
+        one.plant()
+    wait_for_tiers(servers, CANARIES + 12)
+    return both
+
+
 def test_a_tenants_texts_are_readable_nowhere(spawn, servers, key):
     """Sealed: not before and not after, with logs and WAL as they are; what was copied opens no more."""
     daemon = spawn(env=servers.environment(True))
     with make_http(daemon, key) as client, make_http(daemon, key + "-other") as other:
-        mine, theirs = Planted(client, CANARIES), Planted(other, 12)
-        mine.plant()
-        theirs.plant()
-        wait_for_tiers(servers, CANARIES + 12)
+        mine, theirs = planted(servers, client, other)
         assert (mine.found(), theirs.found()) == (CANARIES, 12)
         servers.write_down()
         is_nowhere(daemon, servers, mine.texts)
@@ -191,10 +197,7 @@ def test_without_seals_the_sweep_alone_leaves_nothing(spawn, servers, key):
     """But for PostgreSQL's files, which are not wiped, and logs of Valkey until they are rewritten."""
     daemon = spawn(env=servers.environment(False))
     with make_http(daemon, key) as client, make_http(daemon, key + "-other") as other:
-        mine, theirs = Planted(client, CANARIES), Planted(other, 12)
-        mine.plant()
-        theirs.plant()
-        wait_for_tiers(servers, CANARIES + 12)
+        mine, theirs = planted(servers, client, other)
         servers.write_down()
         for folder in (*servers.folders().values(), daemon.data):
             assert grep(folder, mine.texts), "who looks sees them where they are"

@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include <deja/deja.h>
+#include <deja/kv.h>
 
 #define STORED "How do I reset my password on the website?"
 #define REWORDED "how can I reset my password on the website"
@@ -31,6 +32,16 @@ static inline struct deja_entry entry_of(const char *text, const char *body)
     entry.body = deja_slice_text(body);
     entry.timeout_ms = NO_LIMIT_MS;
     return entry;
+}
+
+static inline struct deja_kv kv_of(const char *key, const char *body)
+{
+    struct deja_kv kv;
+    deja_kv_init(&kv);
+    kv.key = deja_slice_text(key);
+    kv.body = deja_slice_text(body);
+    kv.timeout_ms = NO_LIMIT_MS;
+    return kv;
 }
 
 static inline struct deja *open_memory(void)

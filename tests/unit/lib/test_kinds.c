@@ -26,16 +26,6 @@ static struct deja *open_with_kinds(void)
     return deja;
 }
 
-static struct deja_kv kv_of(const char *key, const char *body)
-{
-    struct deja_kv kv;
-    deja_kv_init(&kv);
-    kv.key = deja_slice_text(key);
-    kv.body = deja_slice_text(body);
-    kv.timeout_ms = NO_LIMIT_MS;
-    return kv;
-}
-
 static void set(struct deja *deja, const struct deja_kv *kv)
 {
     uint64_t count = 0;

@@ -1,19 +1,7 @@
 #include "library.h"
 
-#include <deja/kv.h>
-
 #include "failing_malloc.h"
 #include "store/directory.h"
-
-static struct deja_kv kv_of(const char *key, const char *body)
-{
-    struct deja_kv kv;
-    deja_kv_init(&kv);
-    kv.key = deja_slice_text(key);
-    kv.body = deja_slice_text(body);
-    kv.timeout_ms = NO_LIMIT_MS;
-    return kv;
-}
 
 static uint64_t set(struct deja *deja, const char *key, const char *body)
 {
